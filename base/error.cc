@@ -1,0 +1,11 @@
+#include "base/error.h"
+
+#include <system_error>
+
+namespace balloon {
+
+std::unexpected<Error> fail_errno(std::string doing, int error_number) {
+  return fail(std::move(doing) + ": " + std::generic_category().message(error_number));
+}
+
+}  // namespace balloon

@@ -1,0 +1,35 @@
+// Errors are values: a message for a person, built from the inside out with what was being done to what.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <utility>
+
+namespace balloon {
+
+struct Error {
+  std::string message;
+};
+
+template <typename T>
+using Result = std::expected<T, Error>;
+
+/// Makes the error side of any Result.
+inline std::unexpected<Error> fail(std::string message) { return std::unexpected(Error{std::move(message)}); }
+
+/// Puts what was being done in front of why it failed: "doing: cause".
+inline std::unexpected<Error> fail(std::string doing, const Error& cause) {
+  return fail(std::move(doing) + ": " + cause.message);
+}
+
+/// `doing` followed by the text of an errno value.
+std::unexpected<Error> fail_errno(std::string doing, int error_number);
+
+}  // namespace balloon
+
+/// Evaluates a Result-returning expression; on error returns it from the enclosing function.
+#define BALLOON_TRY(expression)                                                    \
+  do {                                                                             \
+    if (auto try_result = (expression); !try_result)                               \
+      return std::unexpected(std::move(try_result.error()));                       \
+  } while (false)

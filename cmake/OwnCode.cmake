@@ -1,0 +1,37 @@
+# own_code: what every target of this project is compiled with (generated code is not: it is not ours to mend).
+add_library(own_code INTERFACE)
+target_include_directories(own_code INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(own_code INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -Werror
+  $<$<CONFIG:Release>:-O2>)
+target_compile_definitions(own_code INTERFACE BALLOON_VERSION="${PROJECT_VERSION}")
+if(BALLOON_SANITIZE)
+  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE})
+  # GCC 12 reports false positives of these when it instruments.
+  target_compile_options(own_code INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow)
+endif()
+
+# balloon_library(NAME SOURCES... [LINK targets...]): a static library of our own code.
+function(balloon_library name)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PUBLIC own_code ${arg_LINK})
+endfunction()
+
+# balloon_program(NAME SOURCES... [LINK targets...]): a program in build/bin.
+function(balloon_program name)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE own_code ${arg_LINK})
+endfunction()
+
+# balloon_test(NAME SOURCES... [LINK targets...] [LABELS labels...]): one GoogleTest program, one CTest entry a case.
+function(balloon_test name)
+  cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE own_code ${arg_LINK} GTest::gmock GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+endfunction()
+include(GoogleTest)

@@ -1,0 +1,22 @@
+// The two-phase rule, pure: shrinks first; a grow only when what pays for it has really been freed.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "policy/types.h"
+
+namespace balloon::policy {
+
+/// One balloon to move now.
+struct Move {
+  std::size_t guest = 0;  ///< index into the snapshot's guests
+  Bytes target = 0;
+};
+
+/// The moves of `plan` that may be made now, shrinks first, then grows (neediest first) as far as
+/// Σ max(actual, target) stays within plan.budget. A grow that does not fit whole is granted in part when the part is worth
+/// it; the guests left waiting get Reason::waiting in `plan`. O(n log n).
+std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests);
+
+}  // namespace balloon::policy

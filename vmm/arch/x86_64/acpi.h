@@ -1,0 +1,19 @@
+// ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port). Pure: bytes out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "vmm/memory/guest_memory.h"
+
+namespace balloon::vmm {
+
+struct AcpiConfig {
+  std::uint32_t vcpus = 1;  ///< local APIC ids 0 .. vcpus-1
+};
+
+/// All tables as one image to be placed at layout::kAcpiTables, the RSDP at its first byte.
+std::vector<std::byte> build_acpi_tables(const AcpiConfig& config);
+
+}  // namespace balloon::vmm

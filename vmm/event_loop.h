@@ -1,0 +1,56 @@
+// One thread, one epoll: file descriptors and timers call back here.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace balloon::vmm {
+
+class EventLoop {
+ public:
+  using Callback = std::function<void()>;
+
+  static Result<std::unique_ptr<EventLoop>> create(std::string thread_name);
+  ~EventLoop();  ///< stops and joins
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  /// Calls `callback` on the loop's thread while `fd` is readable (level-triggered). The fd must outlive the watch.
+  Result<void> watch(int fd, Callback callback);
+  /// After it returns, the callback does not run and will not run (unless called from within it: then not again).
+  void unwatch(int fd);
+  /// An eventfd that the loop drains before it calls back. Owned by the caller; unwatch() before closing it.
+  Result<UniqueFd> watch_event(Callback callback);
+
+  /// A periodic timer. Zero stops it. Callable from any thread.
+  class Timer;
+  Result<std::unique_ptr<Timer>> timer(Callback callback);
+
+  void stop();
+
+ private:
+  struct Impl;
+  explicit EventLoop(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class EventLoop::Timer {
+ public:
+  ~Timer();
+  /// First after `interval`, then every `interval`; zero stops.
+  void set(std::chrono::nanoseconds interval);
+
+ private:
+  friend class EventLoop;
+  Timer(EventLoop& loop, UniqueFd fd);
+  EventLoop& loop_;
+  UniqueFd fd_;
+};
+
+}  // namespace balloon::vmm

@@ -1,0 +1,80 @@
+// The guest's RAM. The only class that touches it: every access is checked against the regions here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+namespace balloon::vmm {
+
+/// A guest-physical address.
+using GuestAddress = std::uint64_t;
+
+/// A guest-physical range [start, start + size).
+struct GuestRange {
+  GuestAddress start = 0;
+  std::uint64_t size = 0;
+  friend bool operator==(const GuestRange&, const GuestRange&) = default;
+};
+
+inline constexpr std::uint64_t kPageSize = 4096;
+
+class GuestMemory {
+ public:
+  /// A run of RAM at one guest address and one host mapping.
+  struct Region {
+    GuestAddress start;
+    std::span<std::byte> host;
+  };
+
+  /// Maps `size` bytes (a multiple of 4 KiB, at least 1 MiB) of anonymous private memory, unreserved and untouched: up to
+  /// 3 GiB below the PCI hole, the rest from 4 GiB up.
+  static Result<GuestMemory> create(Bytes size);
+
+  GuestMemory(GuestMemory&& other) noexcept;
+  GuestMemory& operator=(GuestMemory&&) = delete;
+  ~GuestMemory();
+
+  Bytes size() const { return size_; }
+  std::span<const Region> regions() const { return regions_; }
+
+  /// The host bytes of a guest range; nothing when any byte of it is outside RAM, or it spans two regions.
+  /// The guest may write them at any time: read each byte once.
+  std::optional<std::span<std::byte>> at(GuestAddress address, std::uint64_t size) const;
+
+  /// Copies out of guest memory; false (and nothing copied) when the range is outside RAM.
+  bool read(GuestAddress address, std::span<std::byte> into) const;
+  /// Copies into guest memory; false (and nothing copied) when the range is outside RAM.
+  bool write(GuestAddress address, std::span<const std::byte> from) const;
+
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  std::optional<T> read(GuestAddress address) const {
+    T value;
+    if (!read(address, std::as_writable_bytes(std::span(&value, 1)))) return std::nullopt;
+    return value;
+  }
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  bool write(GuestAddress address, const T& value) const {
+    return write(address, std::as_bytes(std::span(&value, 1)));
+  }
+
+  /// Gives the host back the pages of `range` (page-aligned): they read as zeros afterwards. Returns how many bytes of it
+  /// are RAM and were released; a range outside RAM releases nothing.
+  Result<Bytes> release(GuestRange range) const;
+
+ private:
+  GuestMemory() = default;
+  Bytes size_ = 0;
+  std::vector<Region> regions_;
+};
+
+}  // namespace balloon::vmm

@@ -1,0 +1,91 @@
+// Split virtqueue, device side (virtio 1.2, 2.7). All guest-controlled fields are read once, copied, then validated.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace balloon::vmm {
+
+class VirtQueue;
+
+/// One buffer of a chain: checked to lie in guest RAM.
+struct ChainBuffer {
+  GuestAddress address = 0;
+  std::span<std::byte> host;
+};
+
+/// A descriptor chain taken from a queue: device-readable buffers first, then device-writable ones. Move-only; give it
+/// back with VirtQueue::put(), exactly once. Dropping it unreturned gives it back with a used length of 0.
+class Chain {
+ public:
+  Chain(Chain&&) noexcept;
+  Chain& operator=(Chain&&) = delete;
+  ~Chain();
+
+  std::span<const ChainBuffer> readable() const { return readable_; }
+  std::span<const ChainBuffer> writable() const { return writable_; }
+  std::uint64_t readable_size() const;
+  std::uint64_t writable_size() const;
+  /// Copies up to into.size() readable bytes from `offset` on, across buffers; returns how many.
+  std::size_t read(std::uint64_t offset, std::span<std::byte> into) const;
+  /// Copies to the writable buffers from `offset` on; returns how many bytes fitted.
+  std::size_t write(std::uint64_t offset, std::span<const std::byte> from) const;
+
+ private:
+  friend class VirtQueue;
+  Chain(VirtQueue& queue, std::uint16_t head) : queue_(&queue), head_(head) {}
+  VirtQueue* queue_;
+  std::uint16_t head_;
+  std::vector<ChainBuffer> readable_;
+  std::vector<ChainBuffer> writable_;
+};
+
+/// Where a queue's parts lie and what was negotiated for it: set by the transport, frozen at DRIVER_OK.
+struct QueueLayout {
+  std::uint16_t size = 0;  ///< power of two, 1 to 32768
+  GuestAddress descriptors = 0;
+  GuestAddress available = 0;
+  GuestAddress used = 0;
+  bool event_idx = false;
+  bool indirect = false;
+};
+
+class VirtQueue {
+ public:
+  /// Checks that the layout is sane and lies in guest RAM, aligned as the spec asks.
+  static Result<VirtQueue> create(const GuestMemory& memory, const QueueLayout& layout);
+
+  /// The next available chain; nothing when there is none. An error means that the guest broke the rules (loop, too
+  /// long, index out of range, buffer outside RAM, avail index more than the queue's size ahead): the device answers it
+  /// with DeviceHost::needs_reset().
+  Result<std::optional<Chain>> take();
+  /// Returns a chain. `written`: bytes the device wrote to its writable part.
+  void put(Chain chain, std::uint32_t written);
+  /// Whether the guest wants an interrupt for what was put since the last call (flags or EVENT_IDX).
+  bool should_interrupt();
+  /// Asks the guest for a kick with the next chain; returns true when a chain came in the meantime (look again).
+  bool enable_kicks();
+  /// Tells the guest that kicks are not needed while the queue is being processed.
+  void disable_kicks();
+
+  std::uint16_t size() const { return layout_.size; }
+
+ private:
+  friend class Chain;
+  VirtQueue(const GuestMemory& memory, const QueueLayout& layout);
+  void put_head(std::uint16_t head, std::uint32_t written);
+
+  const GuestMemory* memory_;
+  QueueLayout layout_;
+  std::uint16_t next_available_ = 0;
+  std::uint16_t next_used_ = 0;
+  std::uint16_t signalled_used_ = 0;
+};
+
+}  // namespace balloon::vmm
