@@ -26,7 +26,8 @@ struct BalloonDevice {
   std::unique_ptr<VirtioDevice> device;
   BalloonControl* control;
 };
-BalloonDevice make_balloon(const BalloonConfig& config, const GuestMemory& memory, EventLoop& loop);
+/// Fails only when the process is out of file descriptors (timer, event).
+Result<BalloonDevice> make_balloon(const BalloonConfig& config, const GuestMemory& memory, EventLoop& loop);
 
 struct BlockConfig {
   std::string path;  ///< raw image: a regular file or block device

@@ -1,4 +1,5 @@
-// Split virtqueue, device side (virtio 1.2, 2.7). All guest-controlled fields are read once, copied, then validated.
+// Split virtqueue, device side (virtio 1.2, 2.7). All guest-controlled fields are read once, copied, then
+// validated.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,9 @@ struct ChainBuffer {
   std::span<std::byte> host;
 };
 
-/// A descriptor chain taken from a queue: device-readable buffers first, then device-writable ones. Move-only; give it
-/// back with VirtQueue::put(), exactly once. Dropping it unreturned gives it back with a used length of 0.
+/// A descriptor chain taken from a queue: device-readable buffers first, then device-writable ones.
+/// Move-only; give it back with VirtQueue::put(), exactly once. Dropping it unreturned gives it back with a
+/// used length of 0. It must not outlive its queue, nor may the queue move meanwhile.
 class Chain {
  public:
   Chain(Chain&&) noexcept;
@@ -39,7 +41,7 @@ class Chain {
 
  private:
   friend class VirtQueue;
-  Chain(VirtQueue& queue, std::uint16_t head) : queue_(&queue), head_(head) {}
+  Chain(VirtQueue& queue, std::uint16_t head);
   VirtQueue* queue_;
   std::uint16_t head_;
   std::vector<ChainBuffer> readable_;
@@ -61,15 +63,19 @@ class VirtQueue {
   /// Checks that the layout is sane and lies in guest RAM, aligned as the spec asks.
   static Result<VirtQueue> create(const GuestMemory& memory, const QueueLayout& layout);
 
-  /// The next available chain; nothing when there is none. An error means that the guest broke the rules (loop, too
-  /// long, index out of range, buffer outside RAM, avail index more than the queue's size ahead): the device answers it
-  /// with DeviceHost::needs_reset().
+  /// The next available chain; nothing when there is none. An error means that the guest broke the rules
+  /// (loop, too long, index out of range, buffer outside RAM, avail index more than the queue's size ahead):
+  /// the device answers it with DeviceHost::needs_reset().
   Result<std::optional<Chain>> take();
   /// Returns a chain. `written`: bytes the device wrote to its writable part.
   void put(Chain chain, std::uint32_t written);
+  /// Drops a chain without a word to the guest: for a reset, after which the rings are no longer ours to
+  /// write.
+  void forget(Chain chain);
   /// Whether the guest wants an interrupt for what was put since the last call (flags or EVENT_IDX).
   bool should_interrupt();
-  /// Asks the guest for a kick with the next chain; returns true when a chain came in the meantime (look again).
+  /// Asks the guest for a kick with the next chain; returns true when a chain came in the meantime (look
+  /// again).
   bool enable_kicks();
   /// Tells the guest that kicks are not needed while the queue is being processed.
   void disable_kicks();
@@ -78,14 +84,25 @@ class VirtQueue {
 
  private:
   friend class Chain;
-  VirtQueue(const GuestMemory& memory, const QueueLayout& layout);
+  struct Descriptor;
+  VirtQueue(const GuestMemory& memory, const QueueLayout& layout, std::span<std::byte> descriptors,
+            std::span<std::byte> available, std::span<std::byte> used);
+  Result<void> walk(Chain& chain) const;
+  Result<void> add(Chain& chain, const Descriptor& descriptor) const;
   void put_head(std::uint16_t head, std::uint32_t written);
+  void recycle(Chain& chain);
 
   const GuestMemory* memory_;
   QueueLayout layout_;
+  // The rings, checked once to lie in RAM, which does not move. Everything in them is guest-controlled.
+  std::span<std::byte> descriptors_;
+  std::span<std::byte> available_;
+  std::span<std::byte> used_;
   std::uint16_t next_available_ = 0;
   std::uint16_t next_used_ = 0;
   std::uint16_t signalled_used_ = 0;
+  std::vector<std::vector<ChainBuffer>>
+      spare_;  ///< emptied vectors of returned chains, to save the allocations
 };
 
 }  // namespace balloon::vmm

@@ -1,0 +1,194 @@
+#include "vmm/event_loop.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+
+namespace balloon::vmm {
+namespace {
+
+/// Events taken from epoll at once: a batch, not a limit.
+constexpr int kEventBatch = 16;
+/// Linux keeps 15 characters of a thread's name (TASK_COMM_LEN - 1).
+constexpr std::size_t kThreadNameMax = 15;
+
+/// Takes the count out of an eventfd or timerfd; false when there was none.
+bool drain(int fd) {
+  std::uint64_t count = 0;
+  return ::read(fd, &count, sizeof count) == static_cast<ssize_t>(sizeof count);
+}
+
+}  // namespace
+
+struct EventLoop::Impl {
+  using Id =
+      std::uint64_t;  ///< of a watch; never used twice, so that an event of a closed fd finds no successor
+  static constexpr Id kWake = 0;
+  static constexpr Id kNone = 0;
+
+  struct Watch {
+    int fd;
+    std::shared_ptr<Callback> callback;
+  };
+
+  UniqueFd epoll;
+  UniqueFd wake;
+  std::atomic<bool> stopping = false;
+  std::mutex join_mutex;
+  std::thread thread;
+  std::thread::id thread_id;
+
+  std::mutex mutex;
+  std::condition_variable idle;  ///< `running` changed
+  std::map<Id, Watch> watches;
+  Id last_id = kWake;
+  Id running = kNone;  ///< the watch whose callback runs now
+
+  void run();
+  void dispatch(Id id);
+};
+
+void EventLoop::Impl::run() {
+  std::array<epoll_event, kEventBatch> events;
+  while (!stopping) {
+    const int count = ::epoll_wait(epoll.get(), events.data(), kEventBatch, -1);
+    if (count < 0 && errno != EINTR) {
+      log::error("Event loop stops: epoll_wait failed with errno {}", errno);
+      return;
+    }
+    for (int i = 0; i < count && !stopping; ++i) {
+      const Id id = events[static_cast<std::size_t>(i)].data.u64;
+      if (id != kWake) dispatch(id);
+    }
+  }
+}
+
+void EventLoop::Impl::dispatch(Id id) {
+  std::shared_ptr<Callback> callback;
+  {
+    const std::lock_guard lock(mutex);
+    const auto watch = watches.find(id);
+    if (watch == watches.end()) return;  // unwatched by an earlier callback of this batch
+    callback = watch->second.callback;
+    running = id;
+  }
+  (*callback)();
+  callback.reset();  // before unwatch() may return: what it captured may go away then
+  {
+    const std::lock_guard lock(mutex);
+    running = kNone;
+  }
+  idle.notify_all();
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::create(std::string thread_name) {
+  auto impl = std::make_unique<Impl>();
+  impl->epoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!impl->epoll) return fail_errno("creating an epoll", errno);
+  impl->wake = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!impl->wake) return fail_errno("creating an eventfd", errno);
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = Impl::kWake}};
+  if (::epoll_ctl(impl->epoll.get(), EPOLL_CTL_ADD, impl->wake.get(), &event) != 0) {
+    return fail_errno("watching an eventfd", errno);
+  }
+  // Signals belong to the main thread and the vCPUs.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  impl->thread = std::thread([&state = *impl] { state.run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  impl->thread_id = impl->thread.get_id();
+  pthread_setname_np(impl->thread.native_handle(), thread_name.substr(0, kThreadNameMax).c_str());
+  return std::unique_ptr<EventLoop>(new EventLoop(std::move(impl)));
+}
+
+EventLoop::EventLoop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+EventLoop::~EventLoop() { stop(); }
+
+void EventLoop::stop() {
+  impl_->stopping = true;
+  const std::uint64_t one = 1;
+  // It can only fail when the counter is full, and then the loop is awake anyway.
+  [[maybe_unused]] const ssize_t written = ::write(impl_->wake.get(), &one, sizeof one);
+  if (std::this_thread::get_id() == impl_->thread_id) return;
+  const std::lock_guard lock(impl_->join_mutex);
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+Result<void> EventLoop::watch(int fd, Callback callback) {
+  const std::lock_guard lock(impl_->mutex);
+  const Impl::Id id = ++impl_->last_id;
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
+  if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return fail_errno(fmt::format("watching file descriptor {}", fd), errno);
+  }
+  impl_->watches.emplace(id, Impl::Watch{fd, std::make_shared<Callback>(std::move(callback))});
+  return {};
+}
+
+void EventLoop::unwatch(int fd) {
+  std::shared_ptr<Callback> callback;  // destroyed after the lock is released: it may own anything
+  std::unique_lock lock(impl_->mutex);
+  const auto watch =
+      std::ranges::find_if(impl_->watches, [fd](const auto& entry) { return entry.second.fd == fd; });
+  if (watch == impl_->watches.end()) return;
+  const Impl::Id id = watch->first;
+  callback = std::move(watch->second.callback);
+  impl_->watches.erase(watch);
+  ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, fd, nullptr);
+  if (std::this_thread::get_id() == impl_->thread_id) return;
+  impl_->idle.wait(lock, [&] { return impl_->running != id; });
+}
+
+Result<UniqueFd> EventLoop::watch_event(Callback callback) {
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return fail_errno("creating an eventfd", errno);
+  BALLOON_TRY(watch(event.get(), [fd = event.get(), callback = std::move(callback)] {
+    if (drain(fd)) callback();
+  }));
+  return event;
+}
+
+Result<std::unique_ptr<EventLoop::Timer>> EventLoop::timer(Callback callback) {
+  UniqueFd fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!fd) return fail_errno("creating a timer", errno);
+  // A timer stopped after it expired has nothing to read: then it does not call.
+  BALLOON_TRY(watch(fd.get(), [timer = fd.get(), callback = std::move(callback)] {
+    if (drain(timer)) callback();
+  }));
+  return std::unique_ptr<Timer>(new Timer(*this, std::move(fd)));
+}
+
+EventLoop::Timer::Timer(EventLoop& loop, UniqueFd fd) : loop_(loop), fd_(std::move(fd)) {}
+
+EventLoop::Timer::~Timer() { loop_.unwatch(fd_.get()); }
+
+void EventLoop::Timer::set(std::chrono::nanoseconds interval) {
+  using std::chrono::seconds;
+  const auto whole =
+      std::chrono::duration_cast<seconds>(std::max(interval, std::chrono::nanoseconds::zero()));
+  const timespec period{.tv_sec = whole.count(),
+                        .tv_nsec = std::max<std::int64_t>((interval - whole).count(), 0)};
+  const itimerspec setting{.it_interval = period, .it_value = period};
+  // The fd is a timer and the value is normalised: no error is left.
+  ::timerfd_settime(fd_.get(), 0, &setting, nullptr);
+}
+
+}  // namespace balloon::vmm
