@@ -1,0 +1,5 @@
+"""Failures that a person is told about in one line."""
+
+
+class TestbedError(Exception):
+    """What could not be done, to what, and what would help."""

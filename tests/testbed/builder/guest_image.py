@@ -1,0 +1,90 @@
+"""What a guest boots: initramfs with the drivers and the worker, its data disk, and an ext4 root for boots from a disk."""
+
+import os
+from pathlib import Path
+
+from .cache import Cache, digest_of
+from .cpio import Initramfs
+from .kernel import Kernel
+from .shell import find_tool, run_tool
+from .tree import Tree, make_ext4
+
+HERE = Path(__file__).resolve().parent.parent
+GUEST_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
+                 "virtio_balloon", "virtio_blk", "virtio_net"]
+AGENT_FLAGS = ["-std=c++23", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-static", "-s"]
+DATA_MIB = 1024  # what the guests of a scenario may keep in their page caches
+DATA_FILE_MIB = 64
+
+
+def build_agent(cache: Cache) -> Path:
+    source = HERE / "guest/agent.cc"
+    return cache.artefact("guest/agent", digest_of(source, AGENT_FLAGS),
+                          lambda path: run_tool("g++", *AGENT_FLAGS, "-o", path, source))
+
+
+def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
+    init, busybox = HERE / "guest/init", Path(find_tool("busybox"))
+    modules = kernel.module_order(GUEST_MODULES)
+
+    def make(path: Path):
+        image = Initramfs()
+        for name in ("proc", "sys", "dev", "data", "root"):
+            image.directory(name)
+        image.add_file("init", init)
+        image.add_file("bin/busybox", busybox)
+        for applet in ("sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "switch_root", "echo"):
+            image.symlink(f"bin/{applet}", "busybox")
+        image.add_file("bin/agent", agent)
+        for module in modules:
+            image.add(f"modules/{module.name}", module.read_bytes(), 0o644)
+        image.add("modules/order", "".join(f"/modules/{module.name}\n" for module in modules).encode(), 0o644)
+        image.write(path)
+
+    return cache.artefact("guest/initramfs.cpio", digest_of(1, init, busybox, agent, *modules), make)
+
+
+def build_data_disk(cache: Cache) -> Path:
+    """An ext4 image with DATA_MIB of random files: incompressible, so that no layer below can cheat."""
+
+    def make(path: Path):
+        tree = path.with_name(path.name + ".files")
+        tree.mkdir(exist_ok=True)
+        try:
+            for number in range(DATA_MIB // DATA_FILE_MIB):
+                with open(tree / f"{number:02}.bin", "wb") as out:
+                    for _ in range(DATA_FILE_MIB):
+                        out.write(os.urandom(1 << 20))
+            make_ext4(path, DATA_MIB + 32, "data", tree)
+        finally:
+            for file in tree.iterdir():
+                file.unlink()
+            tree.rmdir()
+
+    return cache.artefact("guest/data.ext4", digest_of(2, DATA_MIB, DATA_FILE_MIB), make)
+
+
+ROOT_INIT = """#!/bin/sh
+# /sbin/init of the root filesystem: shows where it runs, then goes on as the agent.
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+echo "testbed root: $(cat /etc/os-release | head -n 1), root is $(grep ' / ' /proc/mounts | tail -n 1 | cut -d' ' -f1-3)"
+touch /written-by-guest && sync && echo "testbed root: writable"
+while :; do /bin/agent 1 </dev/ttyS0 >/dev/ttyS0 2>&1; done
+"""
+
+
+def build_root_disk(cache: Cache, agent: Path) -> Path:
+    """A root filesystem for a guest that boots from virtio-blk."""
+    busybox = Path(find_tool("busybox"))
+    tree = Tree()
+    tree.file("/bin/busybox", busybox)
+    tree.file("/bin/agent", agent)
+    for applet in ("sh", "mount", "cat", "head", "tail", "cut", "grep", "touch", "sync", "echo"):
+        tree.link(f"/bin/{applet}", "busybox")
+    tree.text("/sbin/init", ROOT_INIT, 0o755)
+    tree.file("/etc/os-release", Path("/etc/os-release").resolve())
+    for name in ("/proc", "/sys", "/dev"):
+        tree.directory(name)
+    return cache.artefact("guest/root.ext4", tree.digest(), lambda path: tree.write_ext4(path, 64, "root"))

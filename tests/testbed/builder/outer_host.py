@@ -1,0 +1,159 @@
+"""Boots the outer host, streams what its command says, and tells a crash of the outer host from a failure of ours."""
+
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from .cache import Cache
+from .outer_image import OuterHost, make_run_disks
+from .shell import find_tool
+
+TIMED_OUT, OUTER_LOST = 124, 125
+# QEMU's emulation of SVM can crash the outer kernel now and then; such a run says nothing about us and is repeated.
+MAX_RESTARTS = 2
+# What its console says then. A panic for lack of memory is not among them: that would be ours.
+OUTER_CRASH = re.compile(r"BUG: |Oops|general protection fault|stack guard page|double fault|rcu: INFO: .*stall|"
+                         r"Kernel panic - not syncing: (?!.*(Out of memory|deadlocked on memory))")
+MIN_HOST_FREE_MIB = 1024  # beyond the outer host's memory, for QEMU's own and the page cache
+PORTS = ("output", "events", "control", "files")
+
+
+@dataclass
+class RunResult:
+    status: int
+    restarts: int = 0
+    crashes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Request:
+    memory_mib: int = 8192
+    timeout: float = 600
+    console_log: Path | None = None
+    files_to: Path | None = None  # where the files that were asked for are unpacked
+    on_output: Callable[[bytes], None] = lambda data: _to_stdout(data)
+    on_event: Callable[[str], None] = lambda line: None
+    on_restart: Callable[[str], None] = lambda reason: None
+
+
+def _to_stdout(data: bytes):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def run(cache: Cache, host: OuterHost, request: Request) -> RunResult:
+    result = RunResult(status=OUTER_LOST)
+    while True:
+        status, crash = _run_once(cache, host, request)
+        if crash is None:
+            result.status = status
+            return result
+        result.crashes.append(crash)
+        print(f"testbed: THE OUTER HOST WAS LOST (its console: {crash}); no fault of the programs under test", file=sys.stderr)
+        if result.restarts == MAX_RESTARTS:
+            print(f"testbed: giving up after {MAX_RESTARTS} restarts", file=sys.stderr)
+            return result
+        result.restarts += 1
+        print(f"testbed: starting over (restart {result.restarts} of {MAX_RESTARTS})", file=sys.stderr, flush=True)
+        request.on_restart(crash)
+
+
+def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str | None]:
+    """Exit status of the command, and what the console said if the outer host itself broke."""
+    runs = cache.root / "runs"
+    runs.mkdir(exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+    try:
+        scratch, swap = make_run_disks(directory)
+        console = request.console_log or runs / f"console-{os.getpid()}.log"
+        pipes = {port: os.pipe() for port in PORTS}
+        qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes), stdin=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()])
+        for _, write in pipes.values():
+            os.close(write)
+        try:
+            status = _follow(qemu, {port: read for port, (read, _) in pipes.items()}, request)
+        finally:
+            if qemu.poll() is None:
+                qemu.kill()
+            qemu.wait()
+        return _verdict(status, console, qemu, request)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, console: Path, pipes) -> list[str]:
+    command = [find_tool("qemu-system-x86_64"), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt",
+               "-smp", "2", "-m", str(request.memory_mib), "-M", "pc", "-display", "none", "-no-reboot", "-monitor", "none",
+               "-nodefaults", "-kernel", str(host.kernel), "-initrd", str(host.initramfs),
+               "-append", "console=ttyS0 panic=-1 quiet rdinit=/init",
+               "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
+               "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
+    for number, port in enumerate(PORTS, 1):
+        command += ["-chardev", f"file,id={port},path=/dev/fd/{pipes[port][1]}",
+                    "-device", f"virtserialport,chardev={port},name={port},nr={number}"]
+    # In this order they are /dev/vda to /dev/vde in the outer host (outer/testbed-init).
+    for image, options in ((host.base, "readonly=on"), (host.payload, "readonly=on"), (scratch, "cache=unsafe"),
+                           (host.images, "readonly=on"), (swap, "cache=unsafe")):
+        command += ["-drive", f"file={image},format=raw,if=virtio,{options}"]
+    return command
+
+
+def _follow(qemu, reads: dict[str, int], request: Request) -> int | None:
+    """Passes on what the ports carry until QEMU ends or time is up; the command's exit status if it told one."""
+    selector = selectors.DefaultSelector()
+    for port, fd in reads.items():
+        selector.register(fd, selectors.EVENT_READ, port)
+    pending, archive, control = b"", b"", b""
+    deadline = time.monotonic() + request.timeout
+    status = None
+    while selector.get_map():
+        if time.monotonic() > deadline:
+            status = TIMED_OUT
+            break
+        for key, _ in selector.select(timeout=1):
+            data = os.read(key.fd, 1 << 16)
+            if not data:
+                selector.unregister(key.fd)
+            elif key.data == "output":
+                request.on_output(data)
+            elif key.data == "control":
+                control += data
+            elif key.data == "files":
+                archive += data
+            else:
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    request.on_event(line.decode(errors="replace"))
+    for fd in reads.values():
+        os.close(fd)
+    if archive and request.files_to:
+        request.files_to.mkdir(parents=True, exist_ok=True)
+        subprocess.run([find_tool("tar"), "-x", "-C", request.files_to], input=archive)
+    match = re.search(rb"exit (\d+)", control)
+    return int(match.group(1)) if match else status
+
+
+def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple[int, str | None]:
+    if status is not None and status != TIMED_OUT:
+        return status, None
+    text = console.read_text(errors="replace") if console.exists() else ""
+    crash = OUTER_CRASH.search(text)
+    if crash:
+        line = text[text.rfind("\n", 0, crash.start()) + 1:]
+        return OUTER_LOST, line.splitlines()[0].strip()
+    if status == TIMED_OUT:
+        print(f"testbed: no end after {request.timeout:.0f} s; console log: {console}", file=sys.stderr)
+        return TIMED_OUT, None
+    said = qemu.stderr.read().decode(errors="replace").strip()
+    print(f"testbed: the outer host ended without the command's status; QEMU: {said or 'said nothing'};"
+          f" console log: {console}", file=sys.stderr)
+    return OUTER_LOST, None

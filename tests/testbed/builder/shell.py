@@ -1,0 +1,28 @@
+"""Runs the few host tools that the build needs, with errors that name the tool and what it said."""
+
+import shutil
+import subprocess
+
+from .errors import TestbedError
+
+# Tool -> Debian package, for the message when it is absent.
+PACKAGE_OF = {
+    "qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "lz4": "lz4", "depmod": "kmod",
+    "busybox": "busybox-static", "g++": "g++", "ldd": "libc-bin", "dpkg": "dpkg", "apt-get": "apt", "apt-cache": "apt",
+    "mkswap": "util-linux",
+}
+
+
+def find_tool(name: str) -> str:
+    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise TestbedError(f"{name} is missing: install {PACKAGE_OF.get(name, name)} (scripts/install-deps.sh does)")
+    return path
+
+
+def run_tool(name: str, *arguments, cwd=None, stdin=None) -> str:
+    done = subprocess.run([find_tool(name), *map(str, arguments)], cwd=cwd, stdin=stdin, text=True, capture_output=True)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise TestbedError(f"{name} {' '.join(map(str, arguments))}: status {done.returncode}: {' / '.join(said[-3:])}")
+    return done.stdout
