@@ -11,7 +11,7 @@
 namespace balloon::vmm {
 
 struct BootSource {
-  std::string kernel;                 ///< path of a bzImage (boot protocol 2.12+, 64-bit) or an ELF vmlinux with a PVH note
+  std::string kernel;  ///< path of a bzImage (boot protocol 2.12+, 64-bit) or an ELF vmlinux with a PVH note
   std::optional<std::string> initrd;  ///< path
   std::string command_line;
 };
@@ -19,16 +19,19 @@ struct BootSource {
 /// How the first vCPU enters the kernel.
 struct BootEntry {
   enum class Protocol {
-    linux64,  ///< long mode, identity page tables at layout::kPageTables, RSI = zero page (Documentation/arch/x86/boot.rst)
-    pvh,      ///< 32-bit flat protected mode, paging off, RBX = hvm_start_info (xen/include/public/arch-x86/hvm/start_info.h)
+    linux64,  ///< long mode, identity page tables at layout::kPageTables, RSI = zero page
+              ///< (Documentation/arch/x86/boot.rst)
+    pvh,      ///< 32-bit flat protected mode, paging off, RBX = hvm_start_info
+              ///< (xen/include/public/arch-x86/hvm/start_info.h)
   };
   Protocol protocol;
   GuestAddress instruction;  ///< first instruction
   GuestAddress parameters;   ///< zero page or start_info
 };
 
-/// Loads everything and writes zero page or PVH structures, E820 included, GDT and page tables. Fails with what is wrong with which
-/// file: not a kernel, truncated, too large for the guest's memory, no 64-bit or PVH entry, command line too long.
+/// Loads everything and writes zero page or PVH structures, E820 included, GDT and page tables. Fails with
+/// what is wrong with which file: not a kernel, truncated, too large for the guest's memory, no 64-bit or PVH
+/// entry, command line too long.
 Result<BootEntry> load_kernel(const GuestMemory& memory, const BootSource& source);
 
 }  // namespace balloon::vmm

@@ -1,4 +1,5 @@
-// ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port). Pure: bytes out.
+// ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port). Pure:
+// bytes out.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +10,11 @@
 
 namespace balloon::vmm {
 
+/// Local APIC ids are 8 bits, 0xff means all of them: above this the machine would need x2APIC entries.
+inline constexpr std::uint32_t kMaxVcpus = 254;
+
 struct AcpiConfig {
-  std::uint32_t vcpus = 1;  ///< local APIC ids 0 .. vcpus-1
+  std::uint32_t vcpus = 1;  ///< 1 to kMaxVcpus; local APIC ids 0 .. vcpus-1
 };
 
 /// All tables as one image to be placed at layout::kAcpiTables, the RSDP at its first byte.
