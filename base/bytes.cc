@@ -15,12 +15,14 @@ Result<Bytes> parse_bytes(std::string_view text) {
     return fail(fmt::format("'{}' is not a size: {} (write for example 512MiB or 2GiB)", text, why));
   };
   double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (error != std::errc{} || !std::isfinite(number)) return refuse("it does not start with a number");
   if (number < 0) return refuse("it is negative");
   std::string unit;
   for (const char* c = end; c != text.data() + text.size(); ++c) {
-    if (!std::isspace(static_cast<unsigned char>(*c))) unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
+    if (!std::isspace(static_cast<unsigned char>(*c)))
+      unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
   }
   if (unit.empty()) {
     if (number == 0) return 0;

@@ -28,8 +28,7 @@ std::unexpected<Error> fail_errno(std::string doing, int error_number);
 }  // namespace balloon
 
 /// Evaluates a Result-returning expression; on error returns it from the enclosing function.
-#define BALLOON_TRY(expression)                                                    \
-  do {                                                                             \
-    if (auto try_result = (expression); !try_result)                               \
-      return std::unexpected(std::move(try_result.error()));                       \
+#define BALLOON_TRY(expression)                                                                             \
+  do {                                                                                                      \
+    if (auto try_result = (expression); !try_result) return std::unexpected(std::move(try_result.error())); \
   } while (false)

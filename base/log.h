@@ -11,7 +11,8 @@ namespace balloon::log {
 
 enum class Level { debug, info, warning, error };
 
-/// Sets up logging of the program `name`. `level`: debug, info, warning or error. Call once, before any thread starts.
+/// Sets up logging of the program `name`. `level`: debug, info, warning or error. Call once, before any
+/// thread starts.
 Result<void> start(std::string_view name, std::string_view level);
 
 void write(Level level, std::string_view message);

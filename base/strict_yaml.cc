@@ -52,11 +52,13 @@ class Guard : public YAML::EventHandler {
     if (!alias) alias = mark;
   }
   void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
     enter(mark);
   }
   void OnSequenceEnd() override { --depth_; }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
     enter(mark);
   }
   void OnMapEnd() override { --depth_; }
@@ -75,10 +77,14 @@ std::string place(std::string_view file, const YAML::Mark& mark) {
 std::string_view kind(const YAML::Node& node) {
   switch (node.Type()) {
     case YAML::NodeType::Undefined:
-    case YAML::NodeType::Null: return "nothing";
-    case YAML::NodeType::Scalar: return "a single value";
-    case YAML::NodeType::Sequence: return "a list";
-    case YAML::NodeType::Map: return "a mapping";
+    case YAML::NodeType::Null:
+      return "nothing";
+    case YAML::NodeType::Scalar:
+      return "a single value";
+    case YAML::NodeType::Sequence:
+      return "a list";
+    case YAML::NodeType::Map:
+      return "a mapping";
   }
   return "something else";
 }
@@ -304,18 +310,24 @@ void Map::complain(std::string_view message) { state_->self.complain(message); }
 Document::Document(Value root) : root_(std::move(root)) {}
 
 Result<Document> Document::parse(std::string_view text, std::string name) {
-  if (text.size() > kMaxFileSize) return fail(fmt::format("{}: larger than 1 MiB; this is no configuration", name));
-  if (text.find('\0') != std::string_view::npos) return fail(fmt::format("{}: has a NUL byte; this is no text", name));
+  if (text.size() > kMaxFileSize)
+    return fail(fmt::format("{}: larger than 1 MiB; this is no configuration", name));
+  if (text.find('\0') != std::string_view::npos)
+    return fail(fmt::format("{}: has a NUL byte; this is no text", name));
   try {
     Guard guard;
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
     parser.HandleNextDocument(guard);
-    if (guard.alias) return fail(fmt::format("{}: aliases are not supported; write the value out", place(name, *guard.alias)));
+    if (guard.alias)
+      return fail(
+          fmt::format("{}: aliases are not supported; write the value out", place(name, *guard.alias)));
     if (guard.too_deep) return fail(fmt::format("{}: nested too deeply", place(name, *guard.too_deep)));
-    if (parser.HandleNextDocument(guard)) return fail(fmt::format("{}: has more than one document ('---'); expected one", name));
+    if (parser.HandleNextDocument(guard))
+      return fail(fmt::format("{}: has more than one document ('---'); expected one", name));
     auto complaints = std::make_shared<Complaints>(std::move(name));
-    return Document(Value(std::make_shared<YAML::Node>(YAML::Load(std::string(text))), "", std::move(complaints)));
+    return Document(
+        Value(std::make_shared<YAML::Node>(YAML::Load(std::string(text))), "", std::move(complaints)));
   } catch (const YAML::Exception& error) {
     return fail(fmt::format("{}: not valid YAML: {}", place(name, error.mark), error.msg));
   }

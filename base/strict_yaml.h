@@ -1,8 +1,8 @@
 // Strict YAML: a configuration file is taken whole or refused with file, line, column and what was expected.
 //
-// The reader binds a mapping to variables. Every key that no field() asked for is an error, and so is a key written
-// twice, a value of the wrong kind, an anchor, a merge key or a second document. All errors of a file are collected, so
-// that a person mends them in one go.
+// The reader binds a mapping to variables. Every key that no field() asked for is an error, and so is a key
+// written twice, a value of the wrong kind, an anchor, a merge key or a second document. All errors of a file
+// are collected, so that a person mends them in one go.
 //
 //   auto document = yaml::Document::parse(text, "balloond.yaml");   // or Document::load(path)
 //   if (!document) ...
@@ -43,11 +43,11 @@ class Value {
  public:
   /// Each reads the value into `out`, or complains and leaves `out` as it is; returns whether it did.
   bool read(std::string& out) const;
-  bool read(bool& out) const;                       ///< true or false
-  bool read(std::uint32_t& out) const;              ///< decimal, not negative
-  bool read(double& out) const;                     ///< finite
-  bool read(std::chrono::nanoseconds& out) const;   ///< "500ms", "1s", "10m", "1h"
-  bool read_bytes(Bytes& out) const;                ///< as parse_bytes
+  bool read(bool& out) const;                      ///< true or false
+  bool read(std::uint32_t& out) const;             ///< decimal, not negative
+  bool read(double& out) const;                    ///< finite
+  bool read(std::chrono::nanoseconds& out) const;  ///< "500ms", "1s", "10m", "1h"
+  bool read_bytes(Bytes& out) const;               ///< as parse_bytes
   bool map(const std::function<void(Map&)>& bind) const;
   bool list(const std::function<void(const Value&)>& each) const;
   bool read_strings(std::map<std::string, std::string>& out) const;  ///< a mapping of names to strings
@@ -63,7 +63,8 @@ class Value {
   std::shared_ptr<Complaints> complaints_;
 };
 
-/// One mapping being read. At its end, each key that nothing asked for is complained about, with the nearest known key.
+/// One mapping being read. At its end, each key that nothing asked for is complained about, with the nearest
+/// known key.
 class Map {
  public:
   ~Map();

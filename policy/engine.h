@@ -15,7 +15,8 @@ class Engine {
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
 
-  /// O(n log n) in guests. Remembers per guest what smoothing, holds and progress need; forgets guests that are gone.
+  /// O(n log n) in guests. Remembers per guest what smoothing, holds and progress need; forgets guests that
+  /// are gone.
   Plan decide(const Snapshot& snapshot);
 
   /// New tunables from the next decision on; what was learned stays.

@@ -1,5 +1,5 @@
-// What the brain sees and says. Plain values: no I/O, no clock, no threads. Sizes in bytes; a guest's size is the memory
-// left to it (boot memory less balloon).
+// What the brain sees and says. Plain values: no I/O, no clock, no threads. Sizes in bytes; a guest's size is
+// the memory left to it (boot memory less balloon).
 #pragma once
 
 #include <chrono>
@@ -14,7 +14,8 @@ using Bytes = std::uint64_t;
 /// Monotonic time since an arbitrary origin.
 using Time = std::chrono::nanoseconds;
 
-/// Newest statistics of one guest. Everything here comes from the guest and may be absent, old, absurd or hostile.
+/// Newest statistics of one guest. Everything here comes from the guest and may be absent, old, absurd or
+/// hostile.
 struct GuestStats {
   Time sampled_at{};
   Bytes actual = 0;  ///< the guest's size when sampled, by the VMM's account
@@ -22,8 +23,8 @@ struct GuestStats {
   std::optional<Bytes> available;
   std::optional<Bytes> free;
   std::optional<Bytes> disk_caches;
-  std::optional<Bytes> swap_in;   ///< since boot
-  std::optional<Bytes> swap_out;  ///< since boot
+  std::optional<Bytes> swap_in;               ///< since boot
+  std::optional<Bytes> swap_out;              ///< since boot
   std::optional<std::uint64_t> major_faults;  ///< since boot
 };
 
@@ -44,10 +45,10 @@ struct GuestSnapshot {
   std::string name;  ///< unique
   Bytes memory = 0;  ///< boot memory
   GuestLimits limits;
-  Bytes actual = 0;    ///< size it has, by the VMM's account
-  Bytes target = 0;    ///< size last asked for
-  Bytes resident = 0;  ///< of its VMM process on the host; 0 when unknown
-  Bytes swapped = 0;   ///< of its VMM process, in host swap
+  Bytes actual = 0;           ///< size it has, by the VMM's account
+  Bytes target = 0;           ///< size last asked for
+  Bytes resident = 0;         ///< of its VMM process on the host; 0 when unknown
+  Bytes swapped = 0;          ///< of its VMM process, in host swap
   bool controllable = false;  ///< connected and its balloon driver is up
   std::optional<GuestStats> stats;
   std::optional<Pin> pin;
@@ -60,8 +61,8 @@ struct HostSnapshot {
   Bytes available = 0;
   Bytes swap_total = 0;
   Bytes swap_free = 0;
-  Bytes swap_in = 0;   ///< since boot
-  Bytes swap_out = 0;  ///< since boot
+  Bytes swap_in = 0;         ///< since boot
+  Bytes swap_out = 0;        ///< since boot
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
 };
@@ -74,7 +75,18 @@ struct Snapshot {
 
 /// Which constraint bound a target. Mirrors balloon.v1.Reason, value for value.
 enum class Reason : std::uint8_t {
-  unspecified, need, minimum, maximum, share, deadband, rate_limit, hold, pin, stale, waiting, surplus,
+  unspecified,
+  need,
+  minimum,
+  maximum,
+  share,
+  deadband,
+  rate_limit,
+  hold,
+  pin,
+  stale,
+  waiting,
+  surplus,
 };
 
 enum class HostState : std::uint8_t { unspecified, normal, tight, infeasible };
@@ -93,7 +105,7 @@ struct GuestPlan {
 
 struct Plan {
   HostState state = HostState::unspecified;
-  Bytes budget = 0;  ///< what guests may have altogether
+  Bytes budget = 0;               ///< what guests may have altogether
   std::vector<GuestPlan> guests;  ///< same guests, same order as the snapshot
 };
 

@@ -14,7 +14,8 @@ TEST(ParseBytes, ReadsPowersOf1024WithAndWithoutIb) {
 }
 
 TEST(ParseBytes, RefusesWhatIsNotASizeAndSaysWhy) {
-  for (const char* text : {"", "G", "-1G", "12", "12X", "1e400G", "nan", "inf", "99999999T", "1 G B", "0x10M"}) {
+  for (const char* text :
+       {"", "G", "-1G", "12", "12X", "1e400G", "nan", "inf", "99999999T", "1 G B", "0x10M"}) {
     const auto result = parse_bytes(text);
     ASSERT_FALSE(result) << text;
     EXPECT_NE(result.error().message.find("is not a size"), std::string::npos) << result.error().message;

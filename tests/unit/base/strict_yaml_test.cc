@@ -69,16 +69,20 @@ TEST(StrictYaml, KeepsDefaultsForAnEmptyFile) {
 
 TEST(StrictYaml, RefusesAnUnknownKeyWithItsPlaceAndTheNearestKnownOne) {
   EXPECT_EQ(complaint("name: a\nwieght: 3\n"), "f.yaml:2:1: wieght: unknown key; did you mean 'weight'?");
-  EXPECT_EQ(complaint("inner:\n  zzz: 1\n"), "f.yaml:2:3: inner.zzz: unknown key; expected one of on, period, ratio, size");
+  EXPECT_EQ(complaint("inner:\n  zzz: 1\n"),
+            "f.yaml:2:3: inner.zzz: unknown key; expected one of on, period, ratio, size");
 }
 
 TEST(StrictYaml, RefusesADuplicateKey) {
-  EXPECT_EQ(complaint("weight: 1\nname: a\nweight: 2\n"), "f.yaml:3:1: weight: duplicate key; it stands in line 1 already");
+  EXPECT_EQ(complaint("weight: 1\nname: a\nweight: 2\n"),
+            "f.yaml:3:1: weight: duplicate key; it stands in line 1 already");
 }
 
 TEST(StrictYaml, RefusesAWrongUnit) {
-  EXPECT_THAT(complaint("inner:\n  size: 512\n"), HasSubstr("f.yaml:2:9: inner.size: '512' is not a size: it has no unit"));
-  EXPECT_THAT(complaint("inner:\n  period: 5\n"), HasSubstr("f.yaml:2:11: inner.period: expected a duration"));
+  EXPECT_THAT(complaint("inner:\n  size: 512\n"),
+              HasSubstr("f.yaml:2:9: inner.size: '512' is not a size: it has no unit"));
+  EXPECT_THAT(complaint("inner:\n  period: 5\n"),
+              HasSubstr("f.yaml:2:11: inner.period: expected a duration"));
   EXPECT_THAT(complaint("inner: {period: 5 parsecs}\n"), HasSubstr("expected a duration"));
 }
 

@@ -1,0 +1,24 @@
+// Weighted water-filling: max-min fair shares of a budget between lower and upper bounds.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policy/types.h"
+
+namespace balloon::policy {
+
+struct Claim {
+  Bytes low = 0;   ///< guaranteed
+  Bytes high = 0;  ///< wanted; at least low
+  std::uint32_t weight = 1;
+};
+
+/// Fills shares[i] = clamp(level · weight, low, high) with the one level for which they add up to `budget`:
+/// all of them high when the budget allows, all of them low when it does not even allow that (then they
+/// exceed it). Rounded down to 4 KiB but not below low. O(n log n); `shares` is resized, and reused between
+/// calls.
+void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares);
+
+}  // namespace balloon::policy

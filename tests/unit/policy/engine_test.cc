@@ -1,0 +1,156 @@
+#include "policy/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "fake_host.h"
+
+namespace balloon::policy {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr GuestLimits kLimits{256 * kMiB, 2 * kGiB, 100};
+
+FakeHost six_on_eight(Bytes used = 150 * kMiB) {
+  FakeHost host(8 * kGiB);
+  for (int i = 0; i < 6; ++i) host.add(2 * kGiB, used, kLimits);
+  return host;
+}
+
+TEST(Engine, MovesMemoryToWhoeverNeedsItAndBack) {
+  FakeHost host = six_on_eight();
+  Engine engine({});
+  for (int i = 0; i < 60; ++i) host.step(engine);
+  for (const auto& guest : host.guests) EXPECT_LE(guest.seen.actual, 512 * kMiB) << guest.seen.name;
+
+  for (int i = 0; i < 3; ++i) host.guests[static_cast<std::size_t>(i)].used = 1700 * kMiB;
+  int steps = 0;
+  const auto satisfied = [&](std::size_t from) {
+    return std::all_of(host.guests.begin() + static_cast<long>(from),
+                       host.guests.begin() + static_cast<long>(from) + 3,
+                       [](const FakeGuest& guest) { return guest.seen.actual > guest.used; });
+  };
+  while (!satisfied(0) && steps < 60) host.step(engine), ++steps;
+  EXPECT_LE(steps, 6) << "seconds to satisfy three loaded guests from headroom";
+
+  for (std::size_t i = 0; i < 6; ++i) host.guests[i].used = i < 3 ? 150 * kMiB : 1700 * kMiB;
+  for (steps = 0; !satisfied(3) && steps < 60; ++steps) host.step(engine);
+  EXPECT_LE(steps, 25) << "seconds to satisfy the other three by what the first give up";
+}
+
+TEST(Engine, SharesByWeightWhenNotEverythingFits) {
+  FakeHost host = six_on_eight(1900 * kMiB);
+  host.guests[0].seen.limits.weight = 150;
+  Engine engine({});
+  Plan plan;
+  for (int i = 0; i < 60; ++i) plan = host.step(engine);
+  EXPECT_EQ(plan.state, HostState::tight);
+  const double unit = static_cast<double>(host.guests[1].seen.actual);
+  EXPECT_NEAR(static_cast<double>(host.guests[0].seen.actual) / unit, 1.5, 0.05);
+  EXPECT_NEAR(static_cast<double>(host.guests[5].seen.actual) / unit, 1.0, 0.05);
+  EXPECT_EQ(plan.guests[1].reason, Reason::share);
+  EXPECT_LE(host.committed(), plan.budget);
+}
+
+TEST(Engine, SaysInfeasibleWhenMinimumsExceedTheBudgetAndGoesNoFurther) {
+  FakeHost host(2 * kGiB);
+  for (int i = 0; i < 4; ++i) host.add(2 * kGiB, 100 * kMiB, {kGiB, 2 * kGiB, 100});
+  Engine engine({});
+  Plan plan;
+  for (int i = 0; i < 30; ++i) plan = host.step(engine);
+  EXPECT_EQ(plan.state, HostState::infeasible);
+  for (const auto& guest : host.guests) EXPECT_EQ(guest.seen.actual, kGiB);
+}
+
+TEST(Engine, NeverShrinksAPressedGuestWhileAnotherHasIdleMemoryToGive) {
+  FakeHost host = six_on_eight(150 * kMiB);
+  host.guests[0].used = 1990 * kMiB;  // presses; the five others have 2 GiB each and idle
+  Engine engine({});
+  for (int i = 0; i < 30; ++i) {
+    host.step(engine);
+    ASSERT_GE(host.guests[0].seen.target, 1990 * kMiB) << "second " << i;
+  }
+}
+
+TEST(Engine, HoldsAGuestWhoseStatisticsAreOldAndSharesOutTheRest) {
+  FakeHost host = six_on_eight();
+  Engine engine({});
+  host.step(engine);
+  host.guests[0].answers = false;
+  Plan plan;
+  for (int i = 0; i < 15; ++i) plan = host.step(engine);
+  EXPECT_EQ(plan.guests[0].state, GuestState::stale);
+  const Bytes held = host.guests[0].seen.target;
+  for (int i = 0; i < 40; ++i) host.step(engine);
+  EXPECT_EQ(host.guests[0].seen.target, held);
+  EXPECT_LE(host.guests[1].seen.actual, 512 * kMiB);
+}
+
+TEST(Engine, LeavesAStuckBalloonAloneAndTriesAgain) {
+  FakeHost host = six_on_eight();
+  host.guests[2].speed = 0;
+  Engine engine({});
+  bool was_stuck = false;
+  bool retried = false;
+  for (int i = 0; i < 120; ++i) {
+    const Plan plan = host.step(engine);
+    if (plan.guests[2].state == GuestState::stuck) {
+      was_stuck = true;
+      ASSERT_EQ(host.guests[2].seen.target, host.guests[2].seen.actual)
+          << "no unreachable target is left standing";
+    } else if (was_stuck && host.guests[2].seen.target < host.guests[2].seen.actual) {
+      retried = true;
+    }
+  }
+  EXPECT_TRUE(was_stuck);
+  EXPECT_TRUE(retried);
+}
+
+TEST(Engine, TakesAPinAsItIs) {
+  FakeHost host = six_on_eight();
+  Engine engine({});
+  host.guests[1].seen.pin = Pin{1200 * kMiB};
+  Plan plan;
+  for (int i = 0; i < 30; ++i) plan = host.step(engine);
+  EXPECT_EQ(host.guests[1].seen.actual, 1200 * kMiB);
+  EXPECT_EQ(plan.guests[1].reason, Reason::pin);
+}
+
+TEST(Engine, GivesSurplusToGuestsWhenPolicySaysSo) {
+  FakeHost host = six_on_eight();
+  Tunables tunables;
+  tunables.surplus = Surplus::guests;
+  Engine engine(tunables);
+  for (int i = 0; i < 60; ++i) host.step(engine);
+  EXPECT_GT(host.guests[0].seen.actual, kGiB);
+}
+
+TEST(Engine, GivesTheSamePlansForTheSameSnapshots) {
+  FakeHost one = six_on_eight();
+  FakeHost two = six_on_eight();
+  Engine first({});
+  Engine second({});
+  for (int i = 0; i < 50; ++i) {
+    one.guests[0].used = two.guests[0].used = static_cast<Bytes>(i) * 30 * kMiB;
+    const Plan a = one.step(first);
+    const Plan b = two.step(second);
+    for (std::size_t g = 0; g < 6; ++g) {
+      ASSERT_EQ(a.guests[g].target, b.guests[g].target);
+      ASSERT_EQ(a.guests[g].reason, b.guests[g].reason);
+    }
+  }
+}
+
+TEST(Engine, ExplainsEachTargetWithItsFigures) {
+  FakeHost host = six_on_eight(1900 * kMiB);
+  Engine engine({});
+  Plan plan;
+  for (int i = 0; i < 40; ++i) plan = host.step(engine);
+  const auto seen = host.snapshot();
+  EXPECT_THAT(explain(plan, plan.guests[0], seen.guests[0]),
+              testing::AllOf(testing::HasSubstr("g0000 has"), testing::HasSubstr("share by weight 100")));
+}
+
+}  // namespace
+}  // namespace balloon::policy
