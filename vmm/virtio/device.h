@@ -67,7 +67,7 @@ class VirtioDevice {
   /// Set by the transport before anything else is called.
   void attach(DeviceHost& host) { host_ = &host; }
 
-  std::mutex mutex;
+  mutable std::mutex mutex;
 
  protected:
   DeviceHost& host() const { return *host_; }

@@ -165,7 +165,7 @@ Result<std::optional<Chain>> VirtQueue::take() {
     spare_.pop_back();
   }
   if (auto walked = walk(*chain); !walked) {
-    forget(std::move(*chain));
+    recycle(*chain);
     return fail(fmt::format("chain {}", head), walked.error());
   }
   return chain;
@@ -223,8 +223,6 @@ void VirtQueue::put(Chain chain, std::uint32_t written) {
   put_head(chain.head_, written);
   recycle(chain);
 }
-
-void VirtQueue::forget(Chain chain) { recycle(chain); }
 
 void VirtQueue::recycle(Chain& chain) {
   chain.queue_ = nullptr;

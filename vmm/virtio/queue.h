@@ -71,7 +71,7 @@ class VirtQueue {
   void put(Chain chain, std::uint32_t written);
   /// Drops a chain without a word to the guest: for a reset, after which the rings are no longer ours to
   /// write.
-  void forget(Chain chain);
+  static void forget(Chain chain) { chain.queue_ = nullptr; }
   /// Whether the guest wants an interrupt for what was put since the last call (flags or EVENT_IDX).
   bool should_interrupt();
   /// Asks the guest for a kick with the next chain; returns true when a chain came in the meantime (look
