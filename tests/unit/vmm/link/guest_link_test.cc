@@ -1,0 +1,245 @@
+#include "vmm/link/guest_link.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+
+#include "balloon/v1/guest_link.grpc.pb.h"
+
+namespace balloon::vmm {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+class FakeBalloon : public BalloonControl {
+ public:
+  BalloonState state() const override {
+    const std::lock_guard lock(mutex_);
+    return state_;
+  }
+  Result<void> set_target(Bytes target) override {
+    const std::lock_guard lock(mutex_);
+    if (target > 2 * kGiB) return fail("above the boot memory");
+    state_.target = state_.actual = target;
+    if (on_state_) on_state_(state_);
+    return {};
+  }
+  void set_stats_interval(std::chrono::nanoseconds interval) override {
+    const std::lock_guard lock(mutex_);
+    interval_ = interval;
+  }
+  void observe(std::function<void(const BalloonStats&)> on_stats,
+               std::function<void(const BalloonState&)> on_state) override {
+    const std::lock_guard lock(mutex_);
+    on_stats_ = std::move(on_stats);
+    on_state_ = std::move(on_state);
+  }
+
+  void send(Bytes available) {
+    const std::lock_guard lock(mutex_);
+    BalloonStats stats;
+    stats.sampled_at = std::chrono::system_clock::now();
+    stats.actual = state_.actual;
+    stats.values[static_cast<std::size_t>(StatTag::available_memory)] = available;
+    stats.values[static_cast<std::size_t>(StatTag::direct_reclaims)] = 15;
+    if (on_stats_) on_stats_(stats);
+  }
+  std::chrono::nanoseconds interval() const {
+    const std::lock_guard lock(mutex_);
+    return interval_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  BalloonState state_{.actual = 2 * kGiB, .target = 2 * kGiB, .driver_ready = true, .has_stats = true};
+  std::chrono::nanoseconds interval_{};
+  std::function<void(const BalloonStats&)> on_stats_;
+  std::function<void(const BalloonState&)> on_state_;
+};
+
+/// A daemon that records what it is told and says what the test wants.
+class FakeDaemon : public v1::GuestLinkService::Service {
+ public:
+  using Stream = grpc::ServerReaderWriter<v1::ConnectResponse, v1::ConnectRequest>;
+
+  explicit FakeDaemon(const std::string& socket) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeDaemon() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  grpc::Status Connect(grpc::ServerContext*, Stream* stream) override {
+    v1::ConnectRequest request;
+    while (stream->Read(&request)) {
+      const std::lock_guard lock(mutex_);
+      if (request.has_register_()) {
+        v1::ConnectResponse response;
+        response.mutable_registered()->mutable_stats_interval()->set_nanos(250'000'000);
+        stream->Write(response);
+        stream_ = stream;
+      }
+      received_.push_back(request);
+      changed_.notify_all();
+    }
+    const std::lock_guard lock(mutex_);
+    stream_ = nullptr;
+    return grpc::Status::OK;
+  }
+
+  void set_target(std::uint64_t sequence, Bytes target) {
+    v1::ConnectResponse response;
+    response.mutable_set_target()->set_sequence(sequence);
+    response.mutable_set_target()->set_target_bytes(target);
+    const std::lock_guard lock(mutex_);
+    stream_->Write(response);
+  }
+
+  /// Waits for the first message, not seen before, of which `matches` holds; an empty message when none comes
+  /// in time.
+  v1::ConnectRequest wait(const std::function<bool(const v1::ConnectRequest&)>& matches) {
+    std::unique_lock lock(mutex_);
+    v1::ConnectRequest found;
+    changed_.wait_for(lock, 10s, [&] {
+      for (; seen_ < received_.size(); ++seen_) {
+        if (matches(received_[seen_])) {
+          found = received_[seen_++];
+          return true;
+        }
+      }
+      return false;
+    });
+    return found;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<v1::ConnectRequest> received_;
+  std::size_t seen_ = 0;
+  Stream* stream_ = nullptr;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class GuestLinkTest : public testing::Test {
+ protected:
+  GuestLinkTest() {
+    directory_ = std::filesystem::temp_directory_path() / ("link-" + std::to_string(getpid()));
+    std::filesystem::create_directory(directory_);
+    socket_ = directory_ / "s";
+  }
+  ~GuestLinkTest() override { std::filesystem::remove_all(directory_); }
+
+  std::unique_ptr<GuestLink> start() {
+    auto link = GuestLink::start(
+        {.socket = socket_, .name = "A", .labels = {{"tier", "db"}}, .memory = 2 * kGiB, .vcpus = 2});
+    EXPECT_TRUE(link) << link.error().message;
+    (*link)->attach(&balloon_);
+    return std::move(*link);
+  }
+
+  std::filesystem::path directory_;
+  std::string socket_;
+  FakeBalloon balloon_;
+};
+
+bool is_register(const v1::ConnectRequest& request) { return request.has_register_(); }
+
+TEST_F(GuestLinkTest, RegistersTheGuestAndStartsItsStatistics) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  const auto message = daemon.wait(is_register).register_();
+  EXPECT_EQ(message.name(), "A");
+  EXPECT_EQ(message.labels().at("tier"), "db");
+  EXPECT_EQ(message.memory_bytes(), 2 * kGiB);
+  EXPECT_EQ(message.vcpus(), 2U);
+  EXPECT_EQ(message.balloon().actual_bytes(), 2 * kGiB);
+  for (int i = 0; i < 500 && balloon_.interval() != 250ms; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(balloon_.interval(), 250ms);
+}
+
+TEST_F(GuestLinkTest, CarriesStatisticsTagByTag) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  balloon_.send(123 * kMiB);
+  const auto stats = daemon.wait([](const auto& request) { return request.has_stats(); }).stats();
+  EXPECT_EQ(stats.available_bytes(), 123 * kMiB);
+  EXPECT_EQ(stats.direct_reclaims(), 15U);
+  EXPECT_FALSE(stats.has_free_bytes()) << "a tag that the guest did not send";
+  EXPECT_EQ(stats.actual_bytes(), 2 * kGiB);
+  EXPECT_GT(stats.sampled_at().seconds(), 1'700'000'000);
+}
+
+TEST_F(GuestLinkTest, MovesTheBalloonAndAnswers) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  daemon.set_target(7, kGiB);
+  const auto result =
+      daemon.wait([](const auto& request) { return request.has_target_result(); }).target_result();
+  EXPECT_EQ(result.sequence(), 7U);
+  EXPECT_EQ(result.refusal(), "");
+  EXPECT_EQ(balloon_.state().target, kGiB);
+  daemon.set_target(8, 3 * kGiB);
+  const auto refused =
+      daemon.wait([](const auto& request) { return request.has_target_result(); }).target_result();
+  EXPECT_EQ(refused.sequence(), 8U);
+  EXPECT_THAT(refused.refusal(), HasSubstr("above the boot memory"));
+  EXPECT_EQ(balloon_.state().target, kGiB);
+}
+
+TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonIs) {
+  auto daemon = std::make_unique<FakeDaemon>(socket_);
+  const auto link = start();
+  daemon->wait(is_register);
+  daemon->set_target(1, kGiB);
+  daemon->wait([](const auto& request) { return request.has_target_result(); });
+  daemon.reset();
+  EXPECT_EQ(balloon_.state().target, kGiB) << "losing the daemon changes no balloon";
+  std::filesystem::remove(socket_);
+  daemon = std::make_unique<FakeDaemon>(socket_);
+  const auto message = daemon->wait(is_register).register_();
+  EXPECT_EQ(message.balloon().target_bytes(), kGiB);
+}
+
+TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  link->attach(nullptr);
+  const auto update = daemon.wait(
+      [](const auto& request) { return request.has_balloon() && !request.balloon().driver_ready(); });
+  ASSERT_TRUE(update.has_balloon());
+  daemon.set_target(1, kGiB);
+  const auto result =
+      daemon.wait([](const auto& request) { return request.has_target_result(); }).target_result();
+  EXPECT_THAT(result.refusal(), HasSubstr("rebooting"));
+  EXPECT_EQ(balloon_.state().target, 2 * kGiB);
+  link->attach(&balloon_);
+  EXPECT_TRUE(
+      daemon
+          .wait([](const auto& request) { return request.has_balloon() && request.balloon().driver_ready(); })
+          .has_balloon());
+}
+
+TEST_F(GuestLinkTest, StopsAtOnceWhileNobodyAnswers) {
+  const auto link = start();
+  std::this_thread::sleep_for(50ms);
+}  // the destructor must not hang
+
+TEST_F(GuestLinkTest, RefusesASocketPathThatCannotBe) {
+  const auto link =
+      GuestLink::start({.socket = "/" + std::string(200, 'x'), .name = "A", .labels = {}, .memory = kGiB});
+  ASSERT_FALSE(link);
+  EXPECT_THAT(link.error().message, HasSubstr("at most 107"));
+}
+
+}  // namespace
+}  // namespace balloon::vmm

@@ -1,0 +1,12 @@
+// The balloon's values as messages of the guest link.
+#pragma once
+
+#include "balloon/v1/guest_link.pb.h"
+#include "vmm/devices/balloon/balloon_control.h"
+
+namespace balloon::vmm {
+
+v1::GuestStats to_message(const BalloonStats& stats);
+v1::BalloonUpdate to_message(const BalloonState& state);
+
+}  // namespace balloon::vmm

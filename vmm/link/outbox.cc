@@ -1,0 +1,77 @@
+#include "vmm/link/outbox.h"
+
+#include <utility>
+
+namespace balloon::vmm {
+namespace {
+
+/// The driver reports every mebibyte it moves; ten reports a second let the daemon hand out freed memory soon
+/// enough.
+constexpr std::chrono::milliseconds kBalloonPause{100};
+/// A daemon that has this many targets unanswered does not read answers.
+constexpr std::size_t kMaxResults = 64;
+
+}  // namespace
+
+void Outbox::put(v1::GuestStats stats) {
+  const std::lock_guard lock(mutex_);
+  stats_ = std::move(stats);
+  changed_.notify_all();
+}
+
+void Outbox::put(v1::BalloonUpdate balloon) {
+  const std::lock_guard lock(mutex_);
+  balloon_ = std::move(balloon);
+  changed_.notify_all();
+}
+
+void Outbox::put(v1::TargetResult result) {
+  const std::lock_guard lock(mutex_);
+  if (results_.size() == kMaxResults) results_.pop_front();
+  results_.push_back(std::move(result));
+  changed_.notify_all();
+}
+
+void Outbox::open() {
+  const std::lock_guard lock(mutex_);
+  open_ = true;
+  stats_.reset();
+  balloon_.reset();
+  results_.clear();
+}
+
+void Outbox::close() {
+  const std::lock_guard lock(mutex_);
+  open_ = false;
+  changed_.notify_all();
+}
+
+std::optional<v1::ConnectRequest> Outbox::take() {
+  std::unique_lock lock(mutex_);
+  v1::ConnectRequest request;
+  while (open_) {
+    if (!results_.empty()) {
+      *request.mutable_target_result() = std::move(results_.front());
+      results_.pop_front();
+      return request;
+    }
+    const auto now = Clock::now();
+    if (balloon_ && now >= balloon_not_before_) {
+      *request.mutable_balloon() = *std::exchange(balloon_, std::nullopt);
+      balloon_not_before_ = now + kBalloonPause;
+      return request;
+    }
+    if (stats_) {
+      *request.mutable_stats() = *std::exchange(stats_, std::nullopt);
+      return request;
+    }
+    if (balloon_) {
+      changed_.wait_until(lock, balloon_not_before_);
+    } else {
+      changed_.wait(lock);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace balloon::vmm
