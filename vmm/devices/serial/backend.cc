@@ -1,0 +1,192 @@
+#include "vmm/devices/serial/backend.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+
+namespace balloon::vmm {
+namespace {
+
+/// How long the guest waits for a reader of its output that has fallen asleep, before output is dropped until it wakes.
+constexpr int kStalledReaderMilliseconds = 200;
+
+/// Writes a byte to a pipe, terminal or file that may be slow.
+class SlowWriter {
+ public:
+  void write(int fd, std::byte byte) {
+    pollfd poll{.fd = fd, .events = POLLOUT, .revents = 0};
+    const int timeout = stalled_ ? 0 : kStalledReaderMilliseconds;
+    const bool ready = ::poll(&poll, 1, timeout) > 0 && (poll.revents & POLLOUT) != 0;
+    stalled_ = !ready;
+    // A failed write loses the byte: a console must not stop the machine.
+    if (ready) [[maybe_unused]] const auto written = ::write(fd, &byte, 1);
+  }
+
+ private:
+  std::atomic<bool> stalled_ = false;
+};
+
+class NoBackend final : public SerialBackend {
+ public:
+  void transmit(std::byte) override {}
+};
+
+class FileBackend final : public SerialBackend {
+ public:
+  static Result<std::unique_ptr<SerialBackend>> create(const std::string& path) {
+    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640));
+    if (!fd) return fail_errno(fmt::format("opening the serial port's file '{}'", path), errno);
+    return std::make_unique<FileBackend>(std::move(fd));
+  }
+  explicit FileBackend(UniqueFd fd) : fd_(std::move(fd)) {}
+  void transmit(std::byte byte) override { writer_.write(fd_.get(), byte); }
+
+ private:
+  UniqueFd fd_;
+  SlowWriter writer_;
+};
+
+class StdioBackend final : public SerialBackend {
+ public:
+  static Result<std::unique_ptr<SerialBackend>> create(EventLoop& loop) {
+    auto input = SerialInput::create(loop);
+    if (!input) return std::unexpected(input.error());
+    auto backend = std::make_unique<StdioBackend>(std::move(*input));
+    backend->make_raw();
+    backend->input_->follow(STDIN_FILENO, {});
+    return backend;
+  }
+  explicit StdioBackend(std::unique_ptr<SerialInput> input) : input_(std::move(input)) {}
+  ~StdioBackend() override {
+    input_.reset();
+    if (terminal_) ::tcsetattr(STDIN_FILENO, TCSANOW, &*terminal_);
+  }
+  void transmit(std::byte byte) override { writer_.write(STDOUT_FILENO, byte); }
+  void attach(Uart* uart) override { input_->attach(uart); }
+  void resume_input() override { input_->resume(); }
+
+ private:
+  /// Keys go to the guest as they are. Signals stay on, so that Ctrl-C still ends the VMM.
+  void make_raw() {
+    termios settings{};
+    if (::isatty(STDIN_FILENO) == 0 || ::tcgetattr(STDIN_FILENO, &settings) != 0) return;
+    terminal_ = settings;
+    ::cfmakeraw(&settings);
+    settings.c_lflag |= ISIG;
+    settings.c_oflag |= OPOST;
+    ::tcsetattr(STDIN_FILENO, TCSANOW, &settings);
+  }
+
+  std::unique_ptr<SerialInput> input_;
+  SlowWriter writer_;
+  std::optional<termios> terminal_;
+};
+
+Result<sockaddr_un> socket_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return fail(fmt::format("the socket path '{}' has {} bytes; it must have 1 to {}: use a shorter directory", path,
+                            path.size(), sizeof(address.sun_path) - 1));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+/// Removes what a former process left at `path`; fails when it is alive, or no socket.
+Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& address) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return {};
+  if (!S_ISSOCK(status.st_mode)) return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
+  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const bool refused = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+                       errno == ECONNREFUSED;
+  if (!refused) return fail(fmt::format("'{}' is already served by another process: use another path", path));
+  if (::unlink(path.c_str()) != 0) return fail_errno(fmt::format("removing the stale socket '{}'", path), errno);
+  return {};
+}
+
+class SocketBackend final : public SerialBackend {
+ public:
+  static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
+    const auto address = socket_address(path);
+    if (!address) return fail("serial port", address.error());
+    if (const auto clear = clear_stale_socket(path, *address); !clear) return fail("serial port", clear.error());
+    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!listener) return fail_errno("making the serial port's socket", errno);
+    if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
+        ::chmod(path.c_str(), 0660) != 0 || ::listen(listener.get(), 1) != 0) {
+      return fail_errno(fmt::format("listening on the serial port's socket '{}'", path), errno);
+    }
+    auto input = SerialInput::create(loop);
+    if (!input) return std::unexpected(input.error());
+    auto backend = std::make_unique<SocketBackend>(path, std::move(listener), std::move(*input), loop);
+    BALLOON_TRY(loop.watch(backend->listener_.get(), [raw = backend.get()] { raw->on_client(); }));
+    return backend;
+  }
+  SocketBackend(std::string path, UniqueFd listener, std::unique_ptr<SerialInput> input, EventLoop& loop)
+      : path_(std::move(path)), listener_(std::move(listener)), input_(std::move(input)), loop_(loop) {}
+  ~SocketBackend() override {
+    loop_.unwatch(listener_.get());
+    input_.reset();
+    ::unlink(path_.c_str());
+  }
+  void transmit(std::byte byte) override {
+    const std::lock_guard lock(mutex_);
+    // A client that does not read loses output; the guest does not wait for it.
+    if (client_) ::send(client_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  void attach(Uart* uart) override { input_->attach(uart); }
+  void resume_input() override { input_->resume(); }
+
+ private:
+  void on_client() {
+    UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!client) return;
+    const std::lock_guard lock(mutex_);
+    if (client_) {
+      static constexpr std::string_view kBusy = "balloon-vmm: another client has this serial port\r\n";
+      ::send(client.get(), kBusy.data(), kBusy.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      return;
+    }
+    client_ = std::move(client);
+    input_->follow(client_.get(), [this] {
+      const std::lock_guard end_lock(mutex_);
+      client_.reset();
+    });
+  }
+
+  std::string path_;
+  UniqueFd listener_;
+  std::unique_ptr<SerialInput> input_;
+  EventLoop& loop_;
+  std::mutex mutex_;  ///< of client_: vCPUs write, the loop connects
+  UniqueFd client_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig& config, EventLoop& loop) {
+  switch (config.kind) {
+    case SerialConfig::Kind::none: return std::make_unique<NoBackend>();
+    case SerialConfig::Kind::stdio: return StdioBackend::create(loop);
+    case SerialConfig::Kind::file: return FileBackend::create(config.path);
+    case SerialConfig::Kind::unix_socket: return SocketBackend::create(config.path, loop);
+  }
+  return fail("unknown kind of serial port");
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,189 @@
+#include "vmm/kvm/vm.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "vmm/arch/x86_64/layout.h"
+
+namespace balloon::vmm {
+namespace {
+
+/// The I/O APIC has 24 pins; MSI lines have the numbers behind them.
+constexpr std::uint32_t kIoApicPins = 24;
+/// PIC inputs, eight on each of two controllers.
+constexpr std::uint32_t kPicPins = 16;
+/// KVM_MAX_IRQ_ROUTES of the kernel's kvm_host.h.
+constexpr std::uint32_t kMaxGsi = 4096;
+
+kvm_irq_routing_entry chip_route(std::uint32_t gsi, std::uint32_t chip, std::uint32_t pin) {
+  kvm_irq_routing_entry entry{};
+  entry.gsi = gsi;
+  entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+  entry.u.irqchip = {.irqchip = chip, .pin = pin};
+  return entry;
+}
+
+Result<void> irqfd(int vm, std::uint32_t gsi, int event, std::uint32_t flags) {
+  kvm_irqfd request{};
+  request.fd = static_cast<std::uint32_t>(event);
+  request.gsi = gsi;
+  request.flags = flags;
+  if (::ioctl(vm, KVM_IRQFD, &request) != 0) return fail_errno(fmt::format("connecting interrupt {}", gsi), errno);
+  return {};
+}
+
+Result<void> ioeventfd(int vm, GuestAddress address, int event, std::uint32_t flags) {
+  kvm_ioeventfd request{};
+  request.addr = address;
+  request.len = 2;  // a virtio kick is 16 bits wide (virtio 1.2, 4.1.5.2)
+  request.fd = event;
+  request.flags = flags;
+  if (::ioctl(vm, KVM_IOEVENTFD, &request) != 0) {
+    return fail_errno(fmt::format("connecting the doorbell at {:#x}", address), errno);
+  }
+  return {};
+}
+
+}  // namespace
+
+/// An eventfd that KVM turns into an MSI.
+class Vm::IrqfdLine final : public MsiLine {
+ public:
+  IrqfdLine(Vm& vm, std::uint32_t gsi, UniqueFd event) : vm_(vm), gsi_(gsi), event_(std::move(event)) {}
+  ~IrqfdLine() override {
+    // The irqfd goes before its number is free for another line (the order that QEMU's CVE-2024-4693 got wrong).
+    [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
+    vm_.give_back_gsi(gsi_);
+  }
+  Result<void> route(const MsiMessage& message) override { return vm_.set_route(gsi_, message); }
+  void trigger() override {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
+  }
+
+ private:
+  Vm& vm_;
+  std::uint32_t gsi_;
+  UniqueFd event_;
+};
+
+Result<std::unique_ptr<Vm>> Vm::create(const Kvm& kvm, const GuestMemory& memory) {
+  auto vm = std::unique_ptr<Vm>(new Vm(kvm));
+  // A signal may interrupt the creation.
+  int fd = -1;
+  do {
+    fd = ::ioctl(kvm.fd(), KVM_CREATE_VM, 0);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0) return fail_errno("creating a virtual machine", errno);
+  vm->fd_ = UniqueFd(fd);
+  BALLOON_TRY(vm->set_up(memory));
+  return vm;
+}
+
+Vm::~Vm() = default;
+
+Result<void> Vm::set_up(const GuestMemory& memory) {
+  std::uint64_t identity_map = layout::kKvmIdentityMap;
+  if (::ioctl(fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity_map) != 0) {
+    return fail_errno("placing KVM's identity map", errno);
+  }
+  if (::ioctl(fd(), KVM_SET_TSS_ADDR, layout::kKvmTss) != 0) return fail_errno("placing KVM's TSS", errno);
+  if (::ioctl(fd(), KVM_CREATE_IRQCHIP, 0) != 0) return fail_errno("creating the interrupt controllers", errno);
+  kvm_pit_config pit{};
+  pit.flags = KVM_PIT_SPEAKER_DUMMY;  // answers port 0x61, which kernels poll when they calibrate
+  if (::ioctl(fd(), KVM_CREATE_PIT2, &pit) != 0) return fail_errno("creating the timer", errno);
+
+  std::uint32_t slot = 0;
+  for (const GuestMemory::Region& region : memory.regions()) {
+    kvm_userspace_memory_region request{};
+    request.slot = slot++;
+    request.guest_phys_addr = region.start;
+    request.memory_size = region.host.size();
+    request.userspace_addr = reinterpret_cast<std::uintptr_t>(region.host.data());
+    if (::ioctl(fd(), KVM_SET_USER_MEMORY_REGION, &request) != 0) {
+      return fail_errno(fmt::format("giving the guest {} of memory at {:#x}", format_bytes(region.host.size()),
+                                    region.start),
+                        errno);
+    }
+  }
+  return write_routes();
+}
+
+Result<void> Vm::connect_irq(std::uint32_t gsi, int event) { return irqfd(fd(), gsi, event, 0); }
+
+void Vm::disconnect_irq(std::uint32_t gsi, int event) {
+  [[maybe_unused]] const auto done = irqfd(fd(), gsi, event, KVM_IRQFD_FLAG_DEASSIGN);
+}
+
+Result<void> Vm::connect_doorbell(GuestAddress address, int event) { return ioeventfd(fd(), address, event, 0); }
+
+void Vm::disconnect_doorbell(GuestAddress address, int event) {
+  [[maybe_unused]] const auto done = ioeventfd(fd(), address, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
+}
+
+Result<std::unique_ptr<MsiLine>> Vm::new_msi_line() {
+  UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return fail_errno("making an eventfd", errno);
+  const auto gsi = take_gsi();
+  if (!gsi) return std::unexpected(gsi.error());
+  const int raw = event.get();
+  auto line = std::make_unique<IrqfdLine>(*this, *gsi, std::move(event));
+  BALLOON_TRY(irqfd(fd(), *gsi, raw, 0));
+  return line;
+}
+
+Result<std::uint32_t> Vm::take_gsi() {
+  const std::lock_guard lock(mutex_);
+  for (std::uint32_t gsi = kIoApicPins; gsi < kMaxGsi; ++gsi) {
+    if (msi_gsis_.insert(gsi).second) return gsi;
+  }
+  return fail("no interrupt number is left");
+}
+
+void Vm::give_back_gsi(std::uint32_t gsi) {
+  const std::lock_guard lock(mutex_);
+  msi_gsis_.erase(gsi);
+  routes_.erase(gsi);  // the kernel's table forgets it with the next change
+}
+
+Result<void> Vm::set_route(std::uint32_t gsi, const MsiMessage& message) {
+  const std::lock_guard lock(mutex_);
+  const auto before = routes_;
+  routes_[gsi] = message;
+  auto done = write_routes();
+  if (!done) routes_ = before;
+  return done;
+}
+
+/// KVM takes the routing table as a whole.
+Result<void> Vm::write_routes() {
+  std::vector<kvm_irq_routing_entry> entries;
+  for (std::uint32_t pin = 0; pin < kPicPins; ++pin) {
+    entries.push_back(chip_route(pin, pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, pin % 8));
+  }
+  for (std::uint32_t pin = 0; pin < kIoApicPins; ++pin) entries.push_back(chip_route(pin, KVM_IRQCHIP_IOAPIC, pin));
+  for (const auto& [gsi, message] : routes_) {
+    kvm_irq_routing_entry entry{};
+    entry.gsi = gsi;
+    entry.type = KVM_IRQ_ROUTING_MSI;
+    entry.u.msi.address_lo = static_cast<std::uint32_t>(message.address);
+    entry.u.msi.address_hi = static_cast<std::uint32_t>(message.address >> 32);
+    entry.u.msi.data = message.data;
+    entries.push_back(entry);
+  }
+  std::vector<std::byte> buffer(sizeof(kvm_irq_routing) + entries.size() * sizeof(kvm_irq_routing_entry));
+  auto* table = reinterpret_cast<kvm_irq_routing*>(buffer.data());
+  table->nr = static_cast<std::uint32_t>(entries.size());
+  std::copy(entries.begin(), entries.end(), table->entries);
+  if (::ioctl(fd(), KVM_SET_GSI_ROUTING, table) != 0) return fail_errno("setting the interrupt routes", errno);
+  return {};
+}
+
+}  // namespace balloon::vmm

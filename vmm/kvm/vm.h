@@ -1,0 +1,51 @@
+// One virtual machine of KVM: memory slots, the in-kernel interrupt controllers and PIT, ioeventfds, irqfds, MSI routes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/pci/pci_host.h"
+
+namespace balloon::vmm {
+
+class Vm final : public PciHost {
+ public:
+  /// A VM with irqchip and PIT, and `memory` as its RAM. `kvm` and `memory` must outlive it.
+  static Result<std::unique_ptr<Vm>> create(const Kvm& kvm, const GuestMemory& memory);
+  ~Vm() override;
+
+  const Kvm& kvm() const { return kvm_; }
+  int fd() const { return fd_.get(); }
+
+  /// Signalling `event` (an eventfd) raises the edge-triggered interrupt line `gsi` (0 to 23) of the I/O APIC.
+  Result<void> connect_irq(std::uint32_t gsi, int event);
+  void disconnect_irq(std::uint32_t gsi, int event);
+
+  Result<std::unique_ptr<MsiLine>> new_msi_line() override;
+  Result<void> connect_doorbell(GuestAddress address, int event) override;
+  void disconnect_doorbell(GuestAddress address, int event) override;
+
+ private:
+  class IrqfdLine;
+  explicit Vm(const Kvm& kvm) : kvm_(kvm) {}
+  Result<void> set_up(const GuestMemory& memory);
+  Result<void> set_route(std::uint32_t gsi, const MsiMessage& message);
+  Result<void> write_routes();
+  Result<std::uint32_t> take_gsi();
+  void give_back_gsi(std::uint32_t gsi);
+
+  const Kvm& kvm_;
+  UniqueFd fd_;
+  std::mutex mutex_;
+  std::set<std::uint32_t> msi_gsis_;
+  std::map<std::uint32_t, MsiMessage> routes_;
+};
+
+}  // namespace balloon::vmm

@@ -1,0 +1,46 @@
+#include "vmm/machine/cli.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+
+namespace balloon::vmm {
+
+CommandLine parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  Flags& flags = line.flags;
+  CLI::App app("balloon-vmm: runs one guest on KVM, with a balloon that the host can move.", "balloon-vmm");
+  app.set_version_flag("--version", "balloon-vmm " BALLOON_VERSION);
+  const auto repeated = [&](const char* flag, std::vector<std::string>& into, const char* help) {
+    app.add_option(flag, into, help)->type_size(1)->allow_extra_args(false);
+  };
+  app.add_option("--config", flags.config, "YAML file with any of the settings below; flags win over it");
+  app.add_option("--name", flags.name, "The guest's name: 1 to 64 characters of A-Z a-z 0-9 . _ -");
+  app.add_option("--memory", flags.memory, "Its memory, for example 2GiB: a multiple of 2 MiB, from 64 MiB");
+  app.add_option("--cpus", flags.cpus, "Its virtual CPUs, 1 to 64 (default 1)");
+  app.add_option("--kernel", flags.kernel, "bzImage, or an ELF vmlinux with a PVH note");
+  app.add_option("--initrd", flags.initrd, "Initial RAM disk");
+  app.add_option("--cmdline", flags.cmdline, "The kernel's command line");
+  repeated("--disk", flags.disks, "path=FILE[,readonly][,serial=TEXT]: a raw image; repeatable");
+  repeated("--net", flags.nets, "tap=NAME[,mac=AA:BB:CC:DD:EE:FF]; repeatable");
+  app.add_option("--serial", flags.serial, "stdio (default), none, file:PATH or unix:PATH");
+  app.add_option("--balloon", flags.balloon, "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off]");
+  app.add_option("--link", flags.link, "Unix socket of balloond");
+  repeated("--label", flags.labels, "KEY=VALUE, which policies select by; repeatable");
+  app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error");
+  app.add_flag("--no-reboot", flags.no_reboot, "End when the guest reboots");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      app.exit(error);  // prints the help or the version
+      line.exit_status = 0;
+    } else {
+      std::fprintf(stderr, "balloon-vmm: %s (see --help)\n", error.what());
+      line.exit_status = kExitUsage;
+    }
+  }
+  return line;
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,59 @@
+// What a VMM is told: by flags, by a YAML file, or both (a flag wins over the file).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "vmm/boot/boot.h"
+#include "vmm/devices/devices.h"
+#include "vmm/devices/serial/backend.h"
+
+namespace balloon::vmm {
+
+struct VmmConfig {
+  std::string name;
+  Bytes memory = 0;
+  std::uint32_t cpus = 1;
+  BootSource boot;
+  std::vector<BlockConfig> disks;
+  std::vector<NetConfig> nets;
+  SerialConfig serial;
+  BalloonConfig balloon;
+  std::string link;  ///< socket of the host daemon; empty: none
+  std::map<std::string, std::string> labels;
+  std::string log_level = "info";
+  bool reboot = true;  ///< false: a guest's reboot ends the process
+};
+
+/// Flags as they were written; what is unset or empty leaves the file's value alone.
+struct Flags {
+  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, log_level, config;
+  std::vector<std::string> disks, nets, labels;
+  bool no_reboot = false;
+};
+
+/// Reads the file (if the flags name one), lays the flags over it, and checks everything that can be checked without
+/// opening anything else. The error lists each complaint on a line of its own.
+Result<VmmConfig> make_config(const Flags& flags);
+
+// The values of single flags.
+Result<BlockConfig> parse_disk(std::string_view text);        ///< path=FILE[,readonly][,serial=TEXT]
+Result<NetConfig> parse_net(std::string_view text);           ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
+Result<SerialConfig> parse_serial(std::string_view text);     ///< stdio, none, file:PATH, unix:PATH
+Result<MacAddress> parse_mac(std::string_view text);
+/// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
+Result<void> parse_balloon(std::string_view text, BalloonConfig& config);
+
+/// Checks values against each other and against what the machine can do.
+Result<void> check_config(const VmmConfig& config);
+
+/// Reads `text` (named `name` in complaints) into `config`.
+Result<void> read_config(std::string_view text, const std::string& name, VmmConfig& config);
+
+}  // namespace balloon::vmm

@@ -1,0 +1,150 @@
+#include "vmm/machine/machine.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/log.h"
+#include "vmm/arch/x86_64/acpi.h"
+#include "vmm/arch/x86_64/layout.h"
+#include "vmm/arch/x86_64/vcpu_state.h"
+#include "vmm/boot/boot.h"
+#include "vmm/devices/devices.h"
+#include "vmm/pci/virtio_pci.h"
+
+namespace balloon::vmm {
+namespace {
+
+/// The UART's wires lead to the process's serial backend and to the guest's interrupt line.
+Uart::Wires serial_wires(SerialBackend& serial, const UniqueFd& irq) {
+  return {.transmit = [&serial](std::byte byte) { serial.transmit(byte); },
+          .interrupt =
+              [&irq] {
+                const std::uint64_t one = 1;
+                [[maybe_unused]] const auto written = ::write(irq.get(), &one, sizeof(one));
+              },
+          .receive_ready = [&serial] { serial.resume_input(); }};
+}
+
+}  // namespace
+
+Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
+                 std::unique_ptr<OutcomeLatch> outcome)
+    : config_(config),
+      host_(host),
+      memory_(std::move(memory)),
+      outcome_(std::move(outcome)),
+      power_(*outcome_),
+      keyboard_(*outcome_),
+      pci_(mmio_),
+      uart_(serial_wires(host.serial, serial_irq_)) {}
+
+Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host) {
+  if (config.cpus > host.kvm.max_vcpus()) {
+    return fail(fmt::format("this host's KVM allows {} vCPUs, not {}", host.kvm.max_vcpus(), config.cpus));
+  }
+  auto memory = GuestMemory::create(config.memory);
+  if (!memory) return std::unexpected(memory.error());
+  auto outcome = OutcomeLatch::create();
+  if (!outcome) return std::unexpected(outcome.error());
+  auto machine = std::unique_ptr<Machine>(new Machine(config, host, std::move(*memory), std::move(*outcome)));
+
+  auto vm = Vm::create(host.kvm, machine->memory_);
+  if (!vm) return std::unexpected(vm.error());
+  machine->vm_ = std::move(*vm);
+  BALLOON_TRY(machine->add_devices());
+
+  const auto entry = load_kernel(machine->memory_, config.boot);
+  if (!entry) return std::unexpected(entry.error());
+  if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus}))) {
+    return fail("the guest's memory has no room for the ACPI tables");
+  }
+  BALLOON_TRY(machine->add_vcpus(*entry));
+  return machine;
+}
+
+Machine::~Machine() {
+  for (const auto& vcpu : vcpus_) vcpu->request_stop();
+  vcpus_.clear();
+  host_.serial.attach(nullptr);
+  if (vm_ && serial_irq_) vm_->disconnect_irq(layout::kSerialIrq, serial_irq_.get());
+}
+
+Result<void> Machine::add_devices() {
+  BALLOON_TRY(ports_.add("power", layout::kSleepControlPort, PowerPorts::kPorts, power_));
+  BALLOON_TRY(ports_.add("keyboard reset", KeyboardReset::kPort, 1, keyboard_));
+  BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_));
+  BALLOON_TRY(add_serial());
+
+  auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
+  if (!balloon) return std::unexpected(balloon.error());
+  balloon_ = balloon->control;
+  BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
+  for (const BlockConfig& disk : config_.disks) {
+    // A loop of its own: a slow disk holds up neither the balloon nor another disk.
+    auto loop = EventLoop::create(fmt::format("disk-{}", disk_loops_.size()));
+    if (!loop) return std::unexpected(loop.error());
+    disk_loops_.push_back(std::move(*loop));
+    auto device = make_block(disk, memory_, *disk_loops_.back());
+    if (!device) return std::unexpected(device.error());
+    BALLOON_TRY(add_virtio(std::move(*device), *disk_loops_.back()));
+  }
+  for (const NetConfig& net : config_.nets) {
+    auto device = make_net(net, memory_, host_.loop);
+    if (!device) return std::unexpected(device.error());
+    BALLOON_TRY(add_virtio(std::move(*device), host_.loop));
+  }
+  return {};
+}
+
+Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
+  auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_, mmio_);
+  if (!transport) return std::unexpected(transport.error());
+  return pci_.add(std::move(*transport));
+}
+
+Result<void> Machine::add_serial() {
+  serial_irq_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!serial_irq_) return fail_errno("making an eventfd", errno);
+  BALLOON_TRY(vm_->connect_irq(layout::kSerialIrq, serial_irq_.get()));
+  BALLOON_TRY(ports_.add("serial port", layout::kSerialPort, Uart::kPorts, uart_));
+  host_.serial.attach(&uart_);
+  return {};
+}
+
+Result<void> Machine::add_vcpus(const BootEntry& entry) {
+  const auto supported = host_.kvm.supported_cpuid();
+  if (!supported) return std::unexpected(supported.error());
+  for (std::uint32_t index = 0; index < config_.cpus; ++index) {
+    VcpuState state{.cpuid = guest_cpuid(*supported, {.vcpu = index,
+                                                      .vcpus = config_.cpus,
+                                                      .tsc_deadline_timer = host_.kvm.has_tsc_deadline_timer()}),
+                    .msrs = boot_msrs(),
+                    .fpu = boot_fpu(),
+                    .registers = {},
+                    .system_registers = {}};
+    if (index == 0) {
+      state.registers = boot_registers(entry);
+      state.system_registers = [&](const kvm_sregs& from_kvm) { return boot_system_registers(entry, from_kvm); };
+    }
+    auto vcpu = Vcpu::create(*vm_, index, state, ports_, mmio_);
+    if (!vcpu) return std::unexpected(vcpu.error());
+    vcpus_.push_back(std::move(*vcpu));
+  }
+  return {};
+}
+
+void Machine::start() {
+  for (const auto& vcpu : vcpus_) {
+    vcpu->start([this](const VcpuStop& stop) { on_vcpu_stop(stop); });
+  }
+}
+
+void Machine::on_vcpu_stop(const VcpuStop& stop) {
+  outcome_->set(stop.why == VcpuStop::Why::shutdown ? Ending::reboot : Ending::failed, stop.message);
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,74 @@
+// One life of the virtual machine, from its first instruction to its power-off or reboot. It is built, started, ends, and is destroyed;
+// a reboot builds the next one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "vmm/bus.h"
+#include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/serial/backend.h"
+#include "vmm/devices/serial/uart.h"
+#include "vmm/event_loop.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/outcome.h"
+#include "vmm/machine/power.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/pci/pci_root.h"
+
+namespace balloon::vmm {
+
+/// What outlives a machine; all of it must.
+struct MachineHost {
+  const Kvm& kvm;
+  EventLoop& loop;
+  SerialBackend& serial;
+};
+
+class Machine {
+ public:
+  /// Opens every disk and tap, loads the kernel, sets up the vCPUs. Nothing of the guest has run when it returns.
+  static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
+  ~Machine();  ///< stops the vCPUs, drains the devices
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  void start();
+  BalloonControl& balloon() { return *balloon_; }
+  const OutcomeLatch& outcome() const { return *outcome_; }
+
+ private:
+  Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory, std::unique_ptr<OutcomeLatch> outcome);
+  Result<void> add_devices();
+  Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
+  Result<void> add_serial();
+  Result<void> add_vcpus(const BootEntry& entry);
+  void on_vcpu_stop(const VcpuStop& stop);
+
+  const VmmConfig& config_;
+  MachineHost host_;
+  GuestMemory memory_;
+  std::unique_ptr<Vm> vm_;
+  Bus ports_;
+  Bus mmio_;
+  std::unique_ptr<OutcomeLatch> outcome_;
+  PowerPorts power_;
+  KeyboardReset keyboard_;
+  std::vector<std::unique_ptr<EventLoop>> disk_loops_;
+  PciRoot pci_;
+  BalloonControl* balloon_ = nullptr;
+  UniqueFd serial_irq_;
+  Uart uart_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+};
+
+}  // namespace balloon::vmm

@@ -1,0 +1,32 @@
+// balloon-vmm: one process, one guest.
+#include <malloc.h>
+
+#include <cstdio>
+
+#include "base/log.h"
+#include "vmm/machine/cli.h"
+#include "vmm/machine/config.h"
+#include "vmm/machine/supervisor.h"
+
+int main(int argc, char** argv) {
+  using namespace balloon;
+  // One heap for all threads: a heap of its own for each would cost more memory than their waiting for each other costs time.
+  ::mallopt(M_ARENA_MAX, 1);
+  const auto line = vmm::parse_command_line(argc, argv);
+  if (line.exit_status) return *line.exit_status;
+  const auto config = vmm::make_config(line.flags);
+  if (!config) {
+    std::fprintf(stderr, "balloon-vmm: %s\n", config.error().message.c_str());
+    return vmm::kExitUsage;
+  }
+  if (const auto started = log::start("balloon-vmm", config->log_level); !started) {
+    std::fprintf(stderr, "balloon-vmm: %s\n", started.error().message.c_str());
+    return vmm::kExitUsage;
+  }
+  vmm::block_ending_signals();
+  if (const auto done = vmm::run_vmm(*config); !done) {
+    std::fprintf(stderr, "balloon-vmm: %s\n", done.error().message.c_str());
+    return vmm::kExitFailure;
+  }
+  return 0;
+}

@@ -1,0 +1,61 @@
+// How a machine's life ends: the first reason wins.
+#pragma once
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace balloon::vmm {
+
+enum class Ending {
+  power_off,  ///< the guest switched itself off
+  reboot,     ///< the guest asked for a reset, or triple-faulted
+  failed,     ///< KVM cannot run it any further
+};
+
+struct Outcome {
+  Ending ending;
+  std::string why;
+};
+
+/// Set once, from any vCPU thread; waited for through its file descriptor.
+class OutcomeLatch {
+ public:
+  static Result<std::unique_ptr<OutcomeLatch>> create() {
+    UniqueFd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!event) return fail_errno("making an eventfd", errno);
+    return std::unique_ptr<OutcomeLatch>(new OutcomeLatch(std::move(event)));
+  }
+
+  void set(Ending ending, std::string why) {
+    const std::lock_guard lock(mutex_);
+    if (outcome_) return;
+    outcome_ = Outcome{ending, std::move(why)};
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
+  }
+  std::optional<Outcome> get() const {
+    const std::lock_guard lock(mutex_);
+    return outcome_;
+  }
+  /// Readable once there is an outcome.
+  int fd() const { return event_.get(); }
+
+ private:
+  explicit OutcomeLatch(UniqueFd event) : event_(std::move(event)) {}
+  mutable std::mutex mutex_;
+  std::optional<Outcome> outcome_;
+  UniqueFd event_;
+};
+
+}  // namespace balloon::vmm

@@ -1,0 +1,89 @@
+#include "vmm/machine/supervisor.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+#include "base/unique_fd.h"
+#include "vmm/machine/machine.h"
+
+namespace balloon::vmm {
+namespace {
+
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+/// Waits for the machine's end; nothing: a signal asks the process to end.
+Result<std::optional<Outcome>> wait_for_end(const Machine& machine, int signals) {
+  std::array<pollfd, 2> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
+                               {.fd = signals, .events = POLLIN, .revents = 0}}};
+  while (true) {
+    if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR) return fail_errno("waiting for the guest", errno);
+    if (auto outcome = machine.outcome().get()) return outcome;
+    if ((polls[1].revents & POLLIN) != 0) {
+      signalfd_siginfo signal{};
+      if (::read(signals, &signal, sizeof(signal)) == sizeof(signal)) {
+        log::info("signal {}: ending the guest", signal.ssi_signo);
+        return std::nullopt;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void block_ending_signals() {
+  const sigset_t signals = ending_signals();
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // A closed pipe or socket shows as an error of the write.
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+Result<void> run_vmm(const VmmConfig& config) {
+  const sigset_t ending = ending_signals();
+  const UniqueFd signals(::signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals) return fail_errno("making a signalfd", errno);
+  const auto kvm = Kvm::open();
+  if (!kvm) return std::unexpected(kvm.error());
+  const auto loop = EventLoop::create("main-loop");
+  if (!loop) return std::unexpected(loop.error());
+  const auto serial = SerialBackend::create(config.serial, **loop);
+  if (!serial) return std::unexpected(serial.error());
+
+  VmmConfig next = config;
+  while (true) {
+    auto machine = Machine::create(next, {.kvm = *kvm, .loop = **loop, .serial = **serial});
+    if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
+    (*machine)->start();
+    log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
+    const auto outcome = wait_for_end(**machine, signals.get());
+    // The size that was asked for outlives the guest's reboot.
+    next.balloon.initial_target = (*machine)->balloon().state().target;
+    machine->reset();
+    if (!outcome) return std::unexpected(outcome.error());
+    if (!*outcome) return {};
+    switch ((*outcome)->ending) {
+      case Ending::power_off: log::info("guest '{}' powered off", config.name); return {};
+      case Ending::failed: return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});
+      case Ending::reboot:
+        log::info("guest '{}' reboots ({})", config.name, (*outcome)->why);
+        if (!config.reboot) return {};
+    }
+  }
+}
+
+}  // namespace balloon::vmm

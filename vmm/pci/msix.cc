@@ -1,0 +1,90 @@
+#include "vmm/pci/msix.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/log.h"
+
+namespace balloon::vmm {
+namespace {
+
+bool natural(std::uint64_t offset, std::size_t size) {
+  return (size == 4 || size == 8) && offset % size == 0;
+}
+
+}  // namespace
+
+Msix::Msix(std::vector<std::unique_ptr<MsiLine>> lines) {
+  for (auto& line : lines) entries_.emplace_back().line = std::move(line);
+}
+
+void Msix::read_table(std::uint64_t offset, std::span<std::byte> into) const {
+  std::ranges::fill(into, std::byte{0});
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t index = offset / kEntrySize;
+  if (!natural(offset, into.size()) || index >= entries_.size()) return;
+  const auto bytes = std::as_bytes(std::span(entries_[index].words));
+  std::memcpy(into.data(), bytes.data() + offset % kEntrySize, into.size());
+}
+
+void Msix::write_table(std::uint64_t offset, std::span<const std::byte> from) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t index = offset / kEntrySize;
+  if (!natural(offset, from.size()) || index >= entries_.size()) return;
+  Entry& entry = entries_[index];
+  const auto bytes = std::as_writable_bytes(std::span(entry.words));
+  std::memcpy(bytes.data() + offset % kEntrySize, from.data(), from.size());
+  entry.words[3] &= kVectorMasked;  // the other bits of vector control are reserved
+  update(entry);
+}
+
+void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
+  std::ranges::fill(into, std::byte{0});
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < into.size(); ++i) {
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      const std::uint64_t vector = (offset + i) * 8 + bit;
+      if (vector < entries_.size() && entries_[vector].pending) into[i] |= std::byte{1} << bit;
+    }
+  }
+}
+
+void Msix::set_control(std::uint16_t control) {
+  const std::lock_guard lock(mutex_);
+  enabled_ = (control & kControlEnable) != 0;
+  function_masked_ = (control & kControlFunctionMask) != 0;
+  for (Entry& entry : entries_) update(entry);
+}
+
+void Msix::trigger(std::uint16_t vector) {
+  const std::lock_guard lock(mutex_);
+  if (!enabled_ || vector >= entries_.size()) return;
+  Entry& entry = entries_[vector];
+  entry.pending = true;
+  update(entry);
+}
+
+bool Msix::open(const Entry& entry) const {
+  return enabled_ && !function_masked_ && (entry.words[3] & kVectorMasked) == 0;
+}
+
+/// Makes the line send what the table says; false when the hypervisor refuses the guest's message.
+bool Msix::route(Entry& entry) {
+  const MsiMessage message{.address = std::uint64_t{entry.words[1]} << 32 | entry.words[0],
+                           .data = entry.words[2]};
+  if (entry.routed == message) return true;  // a change of route is dear in KVM
+  if (const auto routed = entry.line->route(message); !routed) {
+    log::debug("MSI-X message {:#x}/{:#x} refused: {}", message.address, message.data, routed.error().message);
+    return false;
+  }
+  entry.routed = message;
+  return true;
+}
+
+void Msix::update(Entry& entry) {
+  if (!open(entry) || !route(entry)) return;
+  if (std::exchange(entry.pending, false)) entry.line->trigger();
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,58 @@
+// MSI-X (PCI Local Bus 3.0, 6.8.2): the vector table, the pending bits and the masks. Thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "vmm/pci/pci_host.h"
+
+namespace balloon::vmm {
+
+class Msix {
+ public:
+  static constexpr std::uint8_t kCapabilityId = 0x11;
+  static constexpr std::uint16_t kControlEnable = 1U << 15;
+  static constexpr std::uint16_t kControlFunctionMask = 1U << 14;
+  static constexpr std::size_t kEntrySize = 16;
+
+  /// One vector a line.
+  explicit Msix(std::vector<std::unique_ptr<MsiLine>> lines);
+
+  std::uint16_t vectors() const { return static_cast<std::uint16_t>(entries_.size()); }
+
+  /// Guest accesses. Only aligned 4- and 8-byte accesses within the table do anything; other reads give zeros.
+  void read_table(std::uint64_t offset, std::span<std::byte> into) const;
+  void write_table(std::uint64_t offset, std::span<const std::byte> from);
+  void read_pending(std::uint64_t offset, std::span<std::byte> into) const;
+  /// The capability's message control word.
+  void set_control(std::uint16_t control);
+
+  /// Sends the vector's message, or marks it pending while it is masked. Nothing while MSI-X is off or for an unknown vector.
+  void trigger(std::uint16_t vector);
+
+ private:
+  struct Entry {
+    std::uint32_t words[4] = {0, 0, 0, kVectorMasked};  ///< address low and high, data, vector control
+    bool pending = false;
+    std::optional<MsiMessage> routed;
+    std::unique_ptr<MsiLine> line;
+  };
+  static constexpr std::uint32_t kVectorMasked = 1;
+
+  bool open(const Entry& entry) const;
+  bool route(Entry& entry);
+  /// Routes an open vector and sends what is pending.
+  void update(Entry& entry);
+
+  mutable std::mutex mutex_;
+  bool enabled_ = false;
+  bool function_masked_ = false;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace balloon::vmm

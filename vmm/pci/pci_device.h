@@ -1,0 +1,66 @@
+// A PCI function: a configuration space, and BARs that follow it about the guest's address space.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "vmm/bus.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/pci/config_space.h"
+
+namespace balloon::vmm {
+
+class PciDevice {
+ public:
+  virtual ~PciDevice();
+  PciDevice(const PciDevice&) = delete;
+  PciDevice& operator=(const PciDevice&) = delete;
+
+  const std::string& name() const { return name_; }
+  const PciConfigSpace& config() const { return config_; }
+
+  // Configuration accesses; the PCI root serialises them.
+  void read_config(std::size_t offset, std::span<std::byte> into);
+  void write_config(std::size_t offset, std::span<const std::byte> from);
+  /// Firmware's part: gives a BAR its first address.
+  void place_bar(unsigned bar, std::uint32_t address);
+
+ protected:
+  PciDevice(std::string name, const PciIdentity& identity, Bus& mmio);
+
+  /// offset + size never passes the BAR's end. From vCPU threads, several at a time.
+  virtual void read_bar(unsigned bar, std::uint64_t offset, std::span<std::byte> into) = 0;
+  virtual void write_bar(unsigned bar, std::uint64_t offset, std::span<const std::byte> from) = 0;
+  /// The BAR now answers at `address`; nothing: nowhere.
+  virtual void bar_moved(unsigned /*bar*/, std::optional<GuestAddress> /*address*/) {}
+  /// Before the bytes are read, after they were written: for capabilities with a behaviour of their own.
+  virtual void before_config_read(std::size_t /*offset*/, std::size_t /*size*/) {}
+  virtual void after_config_write(std::size_t /*offset*/, std::size_t /*size*/) {}
+
+  PciConfigSpace config_;
+
+ private:
+  class BarWindow : public BusDevice {
+   public:
+    void bus_read(std::uint64_t offset, std::span<std::byte> into) override {
+      device->read_bar(bar, offset, into);
+    }
+    void bus_write(std::uint64_t offset, std::span<const std::byte> from) override {
+      device->write_bar(bar, offset, from);
+    }
+    PciDevice* device = nullptr;
+    unsigned bar = 0;
+    std::optional<GuestAddress> mapped;
+  };
+  void update_mappings();
+
+  std::string name_;
+  Bus& mmio_;
+  std::array<BarWindow, PciConfigSpace::kBars> windows_;
+};
+
+}  // namespace balloon::vmm

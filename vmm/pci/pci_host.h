@@ -1,0 +1,37 @@
+// What PCI devices need of the hypervisor: interrupts and doorbells. vmm/kvm implements it; tests use fakes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/error.h"
+#include "vmm/memory/guest_memory.h"
+
+namespace balloon::vmm {
+
+/// What a device writes to raise a message-signalled interrupt.
+struct MsiMessage {
+  std::uint64_t address = 0;
+  std::uint32_t data = 0;
+  friend bool operator==(const MsiMessage&, const MsiMessage&) = default;
+};
+
+/// One interrupt of a device. Calls are serialised by the owner.
+class MsiLine {
+ public:
+  virtual ~MsiLine() = default;
+  /// From now on trigger() sends `message`.
+  virtual Result<void> route(const MsiMessage& message) = 0;
+  virtual void trigger() = 0;
+};
+
+class PciHost {
+ public:
+  virtual ~PciHost() = default;
+  virtual Result<std::unique_ptr<MsiLine>> new_msi_line() = 0;
+  /// A two-byte guest write at `address` signals `event` (an eventfd) without an exit to us.
+  virtual Result<void> connect_doorbell(GuestAddress address, int event) = 0;
+  virtual void disconnect_doorbell(GuestAddress address, int event) = 0;
+};
+
+}  // namespace balloon::vmm

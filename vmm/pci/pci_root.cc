@@ -1,0 +1,86 @@
+#include "vmm/pci/pci_root.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "vmm/arch/x86_64/layout.h"
+
+namespace balloon::vmm {
+namespace {
+
+constexpr std::uint32_t kEnable = 1U << 31;
+constexpr std::uint64_t kDataOffset = layout::kPciConfigDataPort - layout::kPciConfigAddressPort;
+
+/// Linux asks for a host bridge on bus 0 before it trusts configuration mechanism 1 (arch/x86/pci/direct.c).
+class HostBridge : public PciDevice {
+ public:
+  // Red Hat's id of QEMU's generic host bridge: no driver binds to it, no quirk knows it (pci.ids).
+  explicit HostBridge(Bus& mmio)
+      : PciDevice("host bridge", {.vendor = 0x1b36, .device = 0x0008, .class_code = 0x060000}, mmio) {}
+
+ protected:
+  void read_bar(unsigned, std::uint64_t, std::span<std::byte>) override {}
+  void write_bar(unsigned, std::uint64_t, std::span<const std::byte>) override {}
+};
+
+}  // namespace
+
+PciRoot::PciRoot(Bus& mmio) : next_bar_(layout::kPciWindowStart) {
+  devices_[0] = std::make_unique<HostBridge>(mmio);
+  used_slots_ = 1;
+}
+
+Result<void> PciRoot::add(std::unique_ptr<PciDevice> device) {
+  const std::lock_guard lock(mutex_);
+  if (used_slots_ == kSlots) return fail(fmt::format("the PCI bus is full: {} devices at most", kSlots - 1));
+  for (unsigned bar = 0; bar < PciConfigSpace::kBars; ++bar) {
+    const std::uint64_t size = device->config().bar_size(bar);
+    if (size == 0) continue;
+    const std::uint64_t address = (next_bar_ + size - 1) & ~(size - 1);
+    if (address + size > layout::kPciWindowStart + layout::kPciWindowSize) {
+      return fail(fmt::format("no room left in the PCI window for {}", device->name()));
+    }
+    device->place_bar(bar, static_cast<std::uint32_t>(address));
+    next_bar_ = address + size;
+  }
+  devices_.at(used_slots_++) = std::move(device);
+  return {};
+}
+
+PciDevice* PciRoot::selected() const {
+  const unsigned bus = address_ >> 16 & 0xff;
+  const unsigned slot = address_ >> 11 & 0x1f;
+  const unsigned function = address_ >> 8 & 0x7;
+  if ((address_ & kEnable) == 0 || bus != 0 || function != 0) return nullptr;
+  return devices_.at(slot).get();
+}
+
+void PciRoot::bus_read(std::uint64_t offset, std::span<std::byte> into) {
+  const std::lock_guard lock(mutex_);
+  if (offset < kDataOffset) {
+    if (offset + into.size() > sizeof(address_)) return;
+    const auto bytes = std::as_bytes(std::span(&address_, 1));
+    std::ranges::copy(bytes.subspan(offset, into.size()), into.begin());
+    return;
+  }
+  if (PciDevice* device = selected()) {
+    device->read_config((address_ & 0xfc) + offset - kDataOffset, into);
+  }
+}
+
+void PciRoot::bus_write(std::uint64_t offset, std::span<const std::byte> from) {
+  const std::lock_guard lock(mutex_);
+  if (offset < kDataOffset) {
+    // Only a whole double word reaches the address register; smaller writes belong to other devices (0xcf9, 0xcfb).
+    if (offset == 0 && from.size() == sizeof(address_)) std::memcpy(&address_, from.data(), sizeof(address_));
+    return;
+  }
+  if (PciDevice* device = selected()) {
+    device->write_config((address_ & 0xfc) + offset - kDataOffset, from);
+  }
+}
+
+}  // namespace balloon::vmm
