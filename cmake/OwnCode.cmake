@@ -26,12 +26,18 @@ function(balloon_program name)
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK})
 endfunction()
 
+# unit_tests: builds all tests labelled unit.
+add_custom_target(unit_tests)
+
 # balloon_test(NAME SOURCES... [LINK targets...] [LABELS labels...]): one GoogleTest program, one CTest entry a case.
 function(balloon_test name)
   cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  if("unit" IN_LIST arg_LABELS)
+    add_dependencies(unit_tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
 endfunction()
 include(GoogleTest)
