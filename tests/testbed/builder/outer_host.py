@@ -100,9 +100,9 @@ def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, 
     for number, port in enumerate(PORTS, 1):
         command += ["-chardev", f"file,id={port},path=/dev/fd/{pipes[port][1]}",
                     "-device", f"virtserialport,chardev={port},name={port},nr={number}"]
-    # In this order they are /dev/vda to /dev/vde in the outer host (outer/testbed-init).
+    # In this order they are /dev/vda to /dev/vdf in the outer host (outer/testbed-init).
     for image, options in ((host.base, "readonly=on"), (host.payload, "readonly=on"), (scratch, "cache=unsafe"),
-                           (host.images, "readonly=on"), (swap, "cache=unsafe")):
+                           (host.images, "readonly=on"), (swap, "cache=unsafe"), (host.data, "readonly=on")):
         command += ["-drive", f"file={image},format=raw,if=virtio,{options}"]
     return command
 

@@ -34,25 +34,40 @@ class OuterHost:
     base: Path
     payload: Path
     images: Path
+    data: Path
 
 
 def build(cache: Cache, build_dir: Path | None, command: str, files: list[tuple[Path, str]], fetch: list[str]) -> OuterHost:
     with cache.locked():
         kernel = fetch_kernel(cache)
-        agent = guest_image.build_agent(cache)
-        guest = {
-            "/images/guest/initramfs.cpio": guest_image.build_initramfs(cache, kernel, agent),
-            "/images/guest/root.ext4": guest_image.build_root_disk(cache, agent),
-            "/images/guest/vmlinuz": kernel.bzimage,
-            "/images/guest/vmlinux": kernel.vmlinux,
-        }
-        data = guest_image.build_data_disk(cache)
+        guest = _guest_files(cache, kernel)
         return OuterHost(
             kernel=kernel.bzimage,
             initramfs=_build_initramfs(cache, kernel),
             base=_build_base(cache, kernel),
             payload=_build_payload(cache, build_dir, command, files, fetch),
-            images=_build_images(cache, {**{k.removeprefix("/images"): v for k, v in guest.items()}, "/guest/data.ext4": data}))
+            images=_build_images(cache, guest),
+            data=guest_image.build_data_disk(cache))
+
+
+def build_guest_images(cache: Cache) -> Path:
+    """A directory with what guests boot from, for a run on this machine's own KVM."""
+    with cache.locked():
+        files = dict(_guest_files(cache, fetch_kernel(cache)), **{"data.ext4": guest_image.build_data_disk(cache)})
+
+        def link_all(path: Path):
+            path.mkdir()
+            for name, source in files.items():
+                (path / name).symlink_to(source)
+
+        return cache.artefact("direct", digest_of(sorted((name, str(source)) for name, source in files.items())), link_all)
+
+
+def _guest_files(cache: Cache, kernel: Kernel) -> dict[str, Path]:
+    agent = guest_image.build_agent(cache)
+    return {"initramfs.cpio": guest_image.build_initramfs(cache, kernel, agent),
+            "root.ext4": guest_image.build_root_disk(cache, agent),
+            "vmlinuz": kernel.bzimage, "vmlinux": kernel.vmlinux}
 
 
 def _build_initramfs(cache: Cache, kernel: Kernel) -> Path:
@@ -155,9 +170,10 @@ def _forget_old_payloads(directory: Path):
 def _build_images(cache: Cache, contents: dict[str, Path]) -> Path:
     tree = Tree()
     for destination, source in contents.items():
-        tree.file(destination, source)
+        tree.file(f"/guest/{destination}", source)
+    tree.link("/guest/data.ext4", "/dev/vdf")
     return cache.artefact("outer/images.ext4", tree.digest(),
-                          lambda path: tree.write_ext4(path, guest_image.DATA_MIB + 320, "images"))
+                          lambda path: tree.write_ext4(path, 320, "images"))
 
 
 def make_run_disks(directory: Path) -> tuple[Path, Path]:

@@ -1,0 +1,123 @@
+"""Runs one scenario in one mode, in the outer host or on this machine, and collects what it reports."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from report.live_table import LiveTable
+from report.timeline import Timeline
+
+from . import outer_host, outer_image
+from .cache import Cache
+from .errors import TestbedError
+
+HERE = Path(__file__).resolve().parent.parent
+# What a run may take beyond its phases' own limits: outer boot, guests' boots, measurements, power-off.
+RUN_EXTRA_SECONDS = 900
+# On a machine that is this much larger than the scenario's host, a run without balloond would not be short of memory.
+SAME_SIZE_TOLERANCE = 0.15
+
+
+class Runner:
+    def __init__(self, cache: Cache, build_dir: Path | None, direct: bool):
+        self._cache, self._build_dir, self._direct = cache, build_dir, direct
+
+    def run(self, scenario, document: dict, mode: str) -> tuple[Timeline, int]:
+        """The timeline, and how often the emulated outer host was lost on the way."""
+        timeout = sum(phase.timeout + phase.settle for phase in scenario.phases) + RUN_EXTRA_SECONDS
+        run = self._run_direct if self._direct else self._run_in_testbed
+        return run(scenario, document, mode, timeout)
+
+    def _run_in_testbed(self, scenario, document: dict, mode: str, timeout: float) -> tuple[Timeline, int]:
+        with tempfile.TemporaryDirectory() as directory:
+            file = Path(directory) / "scenario.json"
+            file.write_text(json.dumps(document))
+            command = f"cd /opt/testbed && python3 -m runner --scenario /opt/testbed/scenario.json --mode {mode} --events /dev/testbed-events"
+            host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json")], ["/scratch/run"])
+        self._require_programs(mode, scenario.vmm)
+        collector = _Collector()
+        logs = self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
+        request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, files_to=logs,
+                                     console_log=self._cache.root / "runs" / f"console-{scenario.name}-{mode}.log",
+                                     on_event=collector.take, on_output=_to_stderr, on_restart=lambda reason: collector.reset())
+        result = outer_host.run(self._cache, host, request)
+        if collector.timeline.failure is None and result.status != 0:
+            collector.timeline.failure = {
+                outer_host.TIMED_OUT: f"the run did not end within {timeout:.0f} s",
+                outer_host.OUTER_LOST: "the emulated outer host crashed each time: " + "; ".join(result.crashes),
+            }.get(result.status, f"the runner ended with status {result.status}")
+        if collector.timeline.failure:
+            print(f"logs of the daemon and the VMMs: {logs}", file=sys.stderr)
+        return collector.timeline, result.restarts
+
+    def _run_direct(self, scenario, document: dict, mode: str, timeout: float) -> tuple[Timeline, int]:
+        self._require_programs(mode, scenario.vmm)
+        document = _fit_to_machine(scenario, document, mode)
+        images = outer_image.build_guest_images(self._cache)
+        collector = _Collector()
+        with tempfile.TemporaryDirectory(dir=self._cache.root) as directory:
+            file = Path(directory) / "scenario.json"
+            file.write_text(json.dumps(document))
+            read, write = os.pipe()
+            environment = dict(os.environ, PATH=f"{self._build_dir}/bin:/usr/sbin:/usr/bin:/sbin:/bin" if self._build_dir else os.environ["PATH"])
+            process = subprocess.Popen(
+                ["/usr/bin/python3", "-m", "runner", "--scenario", file, "--mode", mode, "--events", f"/dev/fd/{write}",
+                 "--images", images, "--scratch", directory, "--direct"], cwd=HERE, pass_fds=[write], env=environment)
+            os.close(write)
+            with os.fdopen(read) as events:
+                for line in events:
+                    collector.take(line)
+            try:
+                status = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                status = outer_host.TIMED_OUT
+        if collector.timeline.failure is None and status != 0:
+            collector.timeline.failure = f"the runner ended with status {status}"
+        return collector.timeline, 0
+
+    def _require_programs(self, mode: str, vmm: str):
+        wanted = (["balloon-vmm"] if vmm == "balloon-vmm" else []) + (["balloond", "balloonctl"] if mode == "balloond" else [])
+        for program in wanted:
+            if self._build_dir is None or not (self._build_dir / "bin" / program).is_file():
+                raise TestbedError(f"{program} is not built: give --build-dir a directory that has bin/{program}")
+
+
+class _Collector:
+    """Events as they come: into the timeline and onto the screen."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.timeline = Timeline()
+        self._table = LiveTable(self.timeline)
+
+    def take(self, line: str):
+        event = self.timeline.add_line(line)
+        if event:
+            self._table.show(event)
+
+
+def _to_stderr(data: bytes):
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
+
+
+def _fit_to_machine(scenario, document: dict, mode: str) -> dict:
+    """On a larger machine balloond is told to leave the rest alone, so that guests share what the scenario's host has."""
+    total = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")).split()[1]) * 1024
+    surplus = total - scenario.host_memory
+    if surplus < -SAME_SIZE_TOLERANCE * scenario.host_memory:
+        raise TestbedError(f"this machine has {total >> 20} MiB, the scenario wants {scenario.host_memory >> 20} MiB")
+    if surplus <= SAME_SIZE_TOLERANCE * scenario.host_memory:
+        return document
+    if mode == "none":
+        raise TestbedError(f"a run without balloond on this machine's {total >> 30} GiB would not be short of memory as the"
+                           f" scenario's {scenario.host_memory >> 30} GiB host is: leave out --direct")
+    policy = dict(document.get("policy", {}))
+    policy["host"] = dict(policy.get("host", {}), reserve=f"{(surplus >> 20) + 400}M")
+    return dict(document, policy=policy)

@@ -1,0 +1,1 @@
+"""Makes figures, checks, tables and demo.json of the events that a scenario run sends."""

@@ -1,0 +1,76 @@
+"""python3 -m runner: runs one scenario on this KVM host, to its end or its first failure."""
+
+import argparse
+import json
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+from . import host
+from .daemon import DaemonError
+from .events import EventLog
+from .guest import GuestError
+from .phases import run_phase
+from .sampler import Sampler
+from .scenario import Scenario, ScenarioError, parse
+from .session import Session, default_images
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="runner", description=__doc__)
+    parser.add_argument("--scenario", type=Path, required=True, help="scenario as JSON")
+    parser.add_argument("--mode", choices=("balloond", "none"), default="balloond", help="with the daemon, or host swap only")
+    parser.add_argument("--events", default="/dev/stdout", help="where event lines go (%(default)s)")
+    parser.add_argument("--images", type=Path, default=Path("/images/guest"), help="guest images (%(default)s)")
+    parser.add_argument("--scratch", type=Path, default=Path("/scratch"), help="directory for guests' own disks (%(default)s)")
+    parser.add_argument("--direct", action="store_true", help="this host has KVM of its own: do not pin guests to one CPU")
+    return parser.parse_args()
+
+
+def run(options, scenario: Scenario, events: EventLog):
+    with_daemon = options.mode == "balloond"
+    if not with_daemon:
+        for guest in scenario.guests:
+            guest.free_page_reporting = scenario.baseline["free_page_reporting"]
+    session = Session(scenario, default_images(options.direct, options.images, options.scratch), events, with_daemon,
+                      options.direct)
+    try:
+        session.start_daemon()
+        session.boot_all()
+        sampler = Sampler(events, session.guests, session.daemon, session.watch)
+        sampler.start()
+        for phase in scenario.phases:
+            run_phase(session, sampler, phase)
+        sampler.stop()
+        session.power_off_all()
+        events.emit("end", host=host.sample(), guests_powered_off=len(session.guests))
+    finally:
+        session.close()
+
+
+def main() -> int:
+    options = parse_arguments()
+    events = EventLog(options.events)
+    try:
+        scenario = parse(json.loads(options.scenario.read_text()))
+    except ScenarioError as error:
+        events.emit("failed", reason=str(error))
+        print(f"runner: {error}", file=sys.stderr)
+        return 2
+    events.emit("start", scenario=scenario.name, mode=options.mode, vmm=scenario.vmm, host=host.sample(),
+                guests={guest.name: {"memory": guest.memory} for guest in scenario.guests})
+    try:
+        run(options, scenario, events)
+        return 0
+    except (GuestError, DaemonError, OSError, subprocess.SubprocessError) as error:
+        reason = str(error)
+    except Exception as error:  # a fault of the runner itself: say where
+        reason = f"{error!r} at {traceback.format_exc().splitlines()[-3:]}"
+    events.emit("failed", reason=reason)
+    print(f"runner: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""One guest: its VMM process and the worker in it, spoken to over the serial console."""
+
+import json
+import os
+import queue
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Callable
+
+from . import vmm
+from .scenario import GuestSpec
+
+# All processes that run vCPUs share one CPU: with more, the SVM emulation of the testbed's outer host breaks.
+VCPU_CPU = 1
+# Generous, as the emulation is slow and slower on a busy machine: six guests started together are up in 45 s at best.
+BOOT_TIMEOUT = 600
+ANSWER_TIMEOUT = 90
+TROUBLE = re.compile(r"Out of memory|oom-kill|Kernel panic|invoked oom-killer|BUG: |Call Trace")
+
+
+class GuestError(Exception):
+    pass
+
+
+class Guest:
+    def __init__(self, spec: GuestSpec, argv: list[str], log_dir: Path, pin: bool = True,
+                 on_event: Callable[["Guest", dict], None] = lambda guest, event: None,
+                 on_console: Callable[["Guest", str], None] = lambda guest, line: None):
+        self.spec, self.name = spec, spec.name
+        self.argv, self._pin = argv, pin
+        self._on_event, self._on_console = on_event, on_console
+        self._stderr_path = log_dir / f"guest-{spec.name}.stderr"
+        self._answers: queue.Queue[dict] = queue.Queue()
+        self._asking = threading.Lock()
+        self._ready = threading.Event()
+        self.console: list[str] = []  # lines that are not the worker's
+        self.ready_events: list[dict] = []
+        self.last_status: dict | None = None
+        self.started = time.monotonic()
+
+    def start(self) -> "Guest":
+        preexec = (lambda: os.sched_setaffinity(0, {VCPU_CPU})) if self._pin else None
+        with open(self._stderr_path, "ab") as stderr:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
+                                            preexec_fn=preexec, bufsize=0)
+        self.started = time.monotonic()
+        threading.Thread(target=self._read_console, daemon=True).start()
+        return self
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_ready(self, timeout: float = BOOT_TIMEOUT) -> float:
+        """Seconds from start until the worker in the guest said that it is there."""
+        deadline = time.monotonic() + timeout
+        while not self._ready.wait(0.5):
+            if not self.alive():
+                raise GuestError(f"guest {self.name}: its VMM ended with status {self.process.returncode} before the guest"
+                                 f" was up; it said: {self.stderr_tail()}; console: {self.console[-5:]}")
+            if time.monotonic() > deadline:
+                raise GuestError(f"guest {self.name}: not up after {timeout:.0f} s (waited for 'ready' on its console);"
+                                 f" console: {self.console[-5:]}; VMM said: {self.stderr_tail()}")
+        return time.monotonic() - self.started
+
+    def ask(self, command: str, timeout: float = ANSWER_TIMEOUT) -> dict:
+        with self._asking:
+            while not self._answers.empty():
+                self._answers.get_nowait()
+            try:
+                self.process.stdin.write(command.encode() + b"\n")
+                answer = self._answers.get(timeout=timeout)
+            except queue.Empty:
+                raise GuestError(f"guest {self.name}: no answer to '{command}' in {timeout:.0f} s"
+                                 f" (VMM {'alive' if self.alive() else 'gone'}; console: {self.console[-3:]})")
+            except OSError as error:
+                raise GuestError(f"guest {self.name}: cannot send '{command}': {error}; VMM said: {self.stderr_tail()}")
+        if "error" in answer:
+            raise GuestError(f"guest {self.name}: '{command}' was refused: {answer['error']}")
+        return answer
+
+    def status(self, timeout: float = ANSWER_TIMEOUT) -> dict:
+        self.last_status = self.ask("status", timeout)
+        return self.last_status
+
+    def wait_end(self, timeout: float = 60) -> int:
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"guest {self.name}: its VMM is still there {timeout:.0f} s after it should have ended")
+
+    def kill(self):
+        if self.alive():
+            self.process.kill()
+        self.process.wait()
+
+    def expect_reboot(self):
+        """The next wait_ready waits for a new 'ready'."""
+        self._ready.clear()
+
+    def stderr_tail(self) -> str:
+        try:
+            return " / ".join(self._stderr_path.read_text(errors="replace").splitlines()[-4:]) or "nothing"
+        except OSError:
+            return "nothing"
+
+    def _read_console(self):
+        for raw in self.process.stdout:
+            text = raw.decode(errors="replace").strip("\r\n \0")
+            if text:
+                self._take(text)
+
+    def _take(self, text: str):
+        # The worker's line may follow something that the firmware or kernel left on the same line.
+        start = text.find("{")
+        try:
+            message = json.loads(text[start:]) if start >= 0 else None
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            self.console.append(text)
+            self._on_console(self, text)
+        elif "event" in message:
+            if message["event"] == "ready":
+                self.ready_events.append(message)
+                self._ready.set()
+            self._on_event(self, message)
+        else:
+            self._answers.put(message)
+
+
+def make_swap_disk(images: vmm.Images, spec: GuestSpec) -> Path | None:
+    if spec.swap == 0:
+        return None
+    path = images.scratch / f"swap-{spec.name}.raw"
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(spec.swap)
+    done = subprocess.run(["mkswap", str(path)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise GuestError(f"mkswap {path}: {done.stderr.strip()}")
+    return path

@@ -1,0 +1,101 @@
+"""Drives a scenario's phases: gives guests work, waits until they have what they asked for, measures."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from .guest import GuestError
+from .sampler import Sampler
+from .scenario import PhaseSpec
+from .session import Session
+
+# The worker's event that ends each kind of work; "free" ends at once.
+DONE_EVENT = {"load": "loaded", "read": "read"}
+
+
+@dataclass
+class Demand:
+    guest: str
+    command: str
+    since: float
+    done: threading.Event
+    seconds: float | None = None
+
+
+def run_phase(session: Session, sampler: Sampler, phase: PhaseSpec):
+    sampler.phase = phase.name
+    session.events.emit("phase_start", phase=phase.name, title=phase.title, fits=phase.fits, idle=phase.idle,
+                        loaded=[guest for guest, commands in phase.work.items() if _has_load(commands)])
+    demands = _give_work(session, phase)
+    _await(session, demands, phase)
+    time.sleep(phase.settle)
+    session.events.emit("phase_end", phase=phase.name, demands=[_described(demand) for demand in demands],
+                        guests=_final_guests(session), overhead=session.overheads())
+
+
+def _has_load(commands: list[str]) -> bool:
+    return any(command.startswith("load") for command in commands)
+
+
+def _give_work(session: Session, phase: PhaseSpec) -> list[Demand]:
+    """What frees memory comes first, as roles change hands; the rest goes to all guests as close together as it can."""
+    demands, freeing, wanting = [], [], []
+    for guest, commands in phase.work.items():
+        for command in commands:
+            (freeing if command == "free" else wanting).append((guest, command))
+    for guest, command in freeing + wanting:
+        worker_event = DONE_EVENT.get(command.split()[0])
+        done = session.expect(guest, worker_event) if worker_event else None
+        since = session.events.now()
+        session.guests[guest].ask(command)
+        session.events.emit("demand", phase=phase.name, guest=guest, command=command)
+        if done:
+            demands.append(Demand(guest, command, since, done))
+    return demands
+
+
+def _await(session: Session, demands: list[Demand], phase: PhaseSpec):
+    deadline = time.monotonic() + phase.timeout
+    while time.monotonic() < deadline:
+        open_demands = [demand for demand in demands if demand.seconds is None]
+        if not open_demands:
+            return
+        for demand in open_demands:
+            if demand.done.is_set():
+                demand.seconds = session.events.now() - demand.since
+                session.events.emit("satisfied", phase=phase.name, guest=demand.guest, command=demand.command,
+                                    seconds=round(demand.seconds, 1))
+        for guest in session.guests.values():
+            if not guest.alive():
+                raise GuestError(f"guest {guest.name}: its VMM ended with status {guest.process.returncode} in phase"
+                                 f" {phase.name}; it said: {guest.stderr_tail()}; console: {guest.console[-5:]}")
+        time.sleep(0.2)
+    for demand in demands:
+        if demand.seconds is None:
+            session.events.emit("unsatisfied", phase=phase.name, guest=demand.guest, command=demand.command,
+                                seconds=round(session.events.now() - demand.since, 1))
+
+
+def _described(demand: Demand) -> dict:
+    return {"guest": demand.guest, "command": demand.command,
+            "seconds": None if demand.seconds is None else round(demand.seconds, 2)}
+
+
+def _final_guests(session: Session) -> dict[str, dict]:
+    """Exact figures of all guests at a phase's end, all asked at the same time."""
+    found: dict[str, dict] = {}
+
+    def ask(name: str):
+        guest = session.guests[name]
+        try:
+            found[name] = {"status": guest.status(), "check": guest.ask("check"), "starts": guest.ready_events[-1]["starts"],
+                           "boots": len({event["boot"] for event in guest.ready_events})}
+        except GuestError as error:
+            found[name] = {"error": str(error)}
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in session.guests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found

@@ -1,0 +1,127 @@
+"""What a scenario file says, checked strictly: an unknown key or a wrong unit is refused with its place."""
+
+import re
+from dataclasses import dataclass, field
+
+SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+WORK_VERBS = ("load", "free", "read")
+
+
+class ScenarioError(Exception):
+    pass
+
+
+@dataclass
+class GuestSpec:
+    name: str
+    memory: int
+    cpus: int = 1
+    swap: int = 0
+    labels: dict[str, str] = field(default_factory=dict)
+    free_page_reporting: bool = True
+
+
+@dataclass
+class PhaseSpec:
+    name: str
+    title: str
+    work: dict[str, list[str]]  # guest -> agent commands
+    timeout: float  # seconds until what is not satisfied counts as unsatisfied
+    settle: float  # seconds from the last satisfaction to the end of the phase
+    fits: bool | None  # whether everybody can have what they ask for; None: nothing is claimed
+    idle: list[str]  # guests that are expected to have given up what they do not use
+
+
+@dataclass
+class Scenario:
+    name: str
+    description: str
+    host_memory: int
+    vmm: str
+    guests: list[GuestSpec]
+    phases: list[PhaseSpec]
+    policy: dict  # the daemon's policy file, as it is
+    baseline: dict  # what differs without the daemon
+
+
+class _Section:
+    """A mapping whose keys must all be taken."""
+
+    def __init__(self, value, place: str):
+        if not isinstance(value, dict):
+            raise ScenarioError(f"{place}: expected a mapping, got {value!r}")
+        self.left, self.place = dict(value), place
+
+    def take(self, key: str, kind, default=None, required=False):
+        if key not in self.left:
+            if required:
+                raise ScenarioError(f"{self.place}: '{key}' is missing")
+            return default
+        value = self.left.pop(key)
+        wrong_bool = isinstance(value, bool) and bool not in (kind if isinstance(kind, tuple) else (kind,))
+        if not isinstance(value, kind) or wrong_bool:
+            raise ScenarioError(f"{self.place}.{key}: {value!r} has the wrong type")
+        return value
+
+    def size(self, key: str, default=0, required=False) -> int:
+        text = self.take(key, str, None, required)
+        return default if text is None else parse_size(text, f"{self.place}.{key}")
+
+    def done(self):
+        if self.left:
+            raise ScenarioError(f"{self.place}: unknown key '{sorted(self.left)[0]}'")
+
+
+def parse_size(text: str, place: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)", text)
+    if not match:
+        raise ScenarioError(f"{place}: '{text}' is not a size such as 512M")
+    return int(match.group(1)) * SIZE_UNITS[match.group(2)]
+
+
+def parse(document) -> Scenario:
+    root = _Section(document, "scenario")
+    name = root.take("name", str, required=True)
+    description = root.take("description", str, "")
+    host_memory = root.size("host_memory", 8 << 30)
+    vmm = root.take("vmm", str, "balloon-vmm")
+    if vmm not in ("balloon-vmm", "qemu"):
+        raise ScenarioError(f"scenario.vmm: '{vmm}' is not one of balloon-vmm, qemu")
+    guests = [_guest(key, value) for key, value in root.take("guests", dict, required=True).items()]
+    names = [guest.name for guest in guests]
+    phases = [_phase(value, number, names) for number, value in enumerate(root.take("phases", list, required=True))]
+    policy = root.take("policy", dict, {})
+    baseline = _Section(root.take("baseline", dict, {}), "scenario.baseline")
+    free_page_reporting = baseline.take("free_page_reporting", bool, True)
+    baseline.done()
+    root.done()
+    return Scenario(name, description, host_memory, vmm, guests, phases, policy,
+                    {"free_page_reporting": free_page_reporting})
+
+
+def _guest(name: str, value) -> GuestSpec:
+    section = _Section(value, f"guests.{name}")
+    spec = GuestSpec(name=name, memory=section.size("memory", required=True), cpus=section.take("cpus", int, 1),
+                     swap=section.size("swap"), labels=section.take("labels", dict, {}))
+    section.done()
+    return spec
+
+
+def _phase(value, number: int, guests: list[str]) -> PhaseSpec:
+    section = _Section(value, f"phases[{number}]")
+    name = section.take("name", str, required=True)
+    work = section.take("work", dict, {})
+    idle = section.take("idle", list, [])
+    for guest in [*work, *idle]:
+        if guest not in guests:
+            raise ScenarioError(f"{section.place}: there is no guest '{guest}'")
+    for guest, commands in work.items():
+        if not isinstance(commands, list) or not all(isinstance(c, str) and c.split()[:1] and c.split()[0] in WORK_VERBS
+                                                     for c in commands):
+            raise ScenarioError(f"{section.place}.work.{guest}: expected a list of commands ({', '.join(WORK_VERBS)})")
+    spec = PhaseSpec(name=name, title=section.take("title", str, name), work=work, idle=idle,
+                     timeout=float(section.take("timeout", (int, float), 120)),
+                     settle=float(section.take("settle", (int, float), 10)),
+                     fits=section.take("fits", bool, None))
+    section.done()
+    return spec

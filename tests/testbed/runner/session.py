@@ -1,0 +1,100 @@
+"""A daemon (or none) and guests together on this host; cleaned up however the run ends."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from . import host, vmm
+from .daemon import Daemon, Watch
+from .events import EventLog
+from .guest import TROUBLE, Guest, GuestError, make_swap_disk
+from .scenario import GuestSpec, Scenario
+
+HOST_CPU = 0
+POWER_OFF_TIMEOUT = 120
+
+
+class Session:
+    def __init__(self, scenario: Scenario, images: vmm.Images, events: EventLog, with_daemon: bool, direct: bool):
+        self.scenario, self.images, self.events, self.direct = scenario, images, events, direct
+        self.run_dir = images.scratch / "run"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.daemon = Daemon(self.run_dir, scenario.policy) if with_daemon else None
+        self.watch: Watch | None = None
+        self.guests: dict[str, Guest] = {}
+        self._waiting: dict[tuple[str, str], threading.Event] = {}  # (guest, event of its worker) -> set when seen
+        if not direct:
+            os.sched_setaffinity(0, {HOST_CPU})
+
+    def start_daemon(self):
+        if self.daemon:
+            self.daemon.start()
+            self.watch = Watch(self.daemon)
+            self.events.emit("note", text=f"balloond runs as process {self.daemon.pid}")
+
+    def add_guest(self, spec: GuestSpec, extras: vmm.Extras | None = None) -> Guest:
+        extras = extras or vmm.Extras()
+        if self.daemon and self.scenario.vmm == "balloon-vmm":
+            extras.link = str(self.daemon.socket)
+        argv = vmm.command(self.scenario.vmm, spec, self.images, make_swap_disk(self.images, spec), extras)
+        guest = Guest(spec, argv, self.run_dir, pin=not self.direct, on_event=self._worker_said, on_console=self._console)
+        self.guests[spec.name] = guest
+        return guest.start()
+
+    def boot_all(self):
+        for spec in self.scenario.guests:
+            self.add_guest(spec)
+        for guest in self.guests.values():
+            self.events.emit("guest_up", guest=guest.name, seconds=round(guest.wait_ready(), 1))
+
+    def expect(self, guest: str, worker_event: str) -> threading.Event:
+        """An event that is set when that guest's worker says so."""
+        self._waiting[guest, worker_event] = threading.Event()
+        return self._waiting[guest, worker_event]
+
+    def power_off_all(self):
+        for guest in self.guests.values():
+            if guest.alive():
+                guest.ask("poweroff")
+        deadline = time.monotonic() + POWER_OFF_TIMEOUT
+        for guest in self.guests.values():
+            status = guest.wait_end(max(1.0, deadline - time.monotonic()))
+            if status != 0:
+                raise GuestError(f"guest {guest.name}: VMM status {status} after power-off; it said: {guest.stderr_tail()}")
+
+    def close(self):
+        """Ends what still runs, hard."""
+        if self.watch:
+            self.watch.stop()
+        for guest in self.guests.values():
+            guest.kill()
+        if self.daemon and self.daemon.alive():
+            self.daemon.process.send_signal(signal.SIGTERM)
+            try:
+                self.daemon.process.wait(20)
+            except Exception:
+                self.daemon.kill()
+
+    def overheads(self) -> dict[str, dict | None]:
+        return {name: host.vmm_overhead(guest.pid, guest.spec.memory) for name, guest in self.guests.items()}
+
+    def _worker_said(self, guest: Guest, event: dict):
+        if event["event"] == "ready" and len(guest.ready_events) > 1:
+            self.events.emit("guest_restarted", guest=guest.name, starts=event["starts"], boot=event["boot"])
+        elif event["event"] != "ready":
+            details = {key: value for key, value in event.items() if key != "event"}
+            self.events.emit("worker", guest=guest.name, what=event["event"], **details)
+        waiting = self._waiting.get((guest.name, event["event"]))
+        if waiting:
+            waiting.set()
+
+    def _console(self, guest: Guest, line: str):
+        kind = "guest_trouble" if TROUBLE.search(line) else "guest_console"
+        self.events.emit(kind, guest=guest.name, line=line[:300])
+
+
+def default_images(direct: bool, directory: Path, scratch: Path) -> vmm.Images:
+    return vmm.Images(kernel=directory / "vmlinuz", initramfs=directory / "initramfs.cpio", data=directory / "data.ext4",
+                      scratch=scratch)

@@ -1,0 +1,77 @@
+"""Command lines of the VMMs that can run a scenario's guests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .scenario import GuestSpec
+
+
+@dataclass
+class Images:
+    """Files that guests boot from (and the directory for their own disks)."""
+    kernel: Path
+    initramfs: Path
+    data: Path
+    scratch: Path
+
+
+@dataclass
+class Extras:
+    """Differences of a single test from an ordinary guest."""
+    kernel: Path | None = None
+    cmdline: str = ""
+    tap: str | None = None
+    root: Path | None = None  # a writable disk, the guest's /dev/vda
+    link: str | None = None  # the daemon's socket
+
+
+CMDLINE = "console=ttyS0 quiet panic=-1"
+
+
+def command(vmm: str, spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
+    return (_balloon_vmm if vmm == "balloon-vmm" else _qemu)(spec, images, swap, extras)
+
+
+def _disks(images: Images, swap: Path | None, extras: Extras) -> list[tuple[Path, str, bool]]:
+    """(image, serial, read only), in order."""
+    disks = []
+    if extras.root:
+        disks.append((extras.root, "root", False))
+    if swap:
+        disks.append((swap, "swap", False))
+    disks.append((images.data, "data", True))
+    return disks
+
+
+def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
+    reporting = "on" if spec.free_page_reporting else "off"
+    line = ["balloon-vmm", "--name", spec.name, "--memory", f"{spec.memory >> 20}M", "--cpus", str(spec.cpus),
+            "--kernel", str(extras.kernel or images.kernel), "--initrd", str(images.initramfs),
+            "--cmdline", f"{CMDLINE} {extras.cmdline}".strip(), "--serial", "stdio",
+            "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}"]
+    for image, serial, read_only in _disks(images, swap, extras):
+        line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}"]
+    if extras.tap:
+        line += ["--net", f"tap={extras.tap}"]
+    if extras.link:
+        line += ["--link", extras.link]
+    for key, value in spec.labels.items():
+        line += ["--label", f"{key}={value}"]
+    return line
+
+
+def _qemu(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
+    reporting = "on" if spec.free_page_reporting else "off"
+    line = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "pc", "-nodefaults", "-display", "none",
+            "-no-reboot", "-name", spec.name, "-m", str(spec.memory >> 20), "-smp", str(spec.cpus),
+            "-kernel", str(extras.kernel or images.kernel), "-initrd", str(images.initramfs),
+            "-append", f"{CMDLINE} {extras.cmdline}".strip(), "-serial", "stdio",
+            "-device", f"virtio-balloon-pci,deflate-on-oom=on,free-page-reporting={reporting}"]
+    for image, serial, read_only in _disks(images, swap, extras):
+        only = ",readonly=on" if read_only else ""
+        line += ["-drive", f"file={image},format=raw,if=none,id={serial}{only}",
+                 "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    if extras.tap:
+        line += ["-netdev", f"tap,id=net0,ifname={extras.tap},script=no,downscript=no",
+                 "-device", "virtio-net-pci,netdev=net0,romfile="]
+    return line
