@@ -1,0 +1,75 @@
+#include "balloond/api/convert.h"
+
+namespace balloon::daemon {
+namespace {
+
+void set_time(google::protobuf::Timestamp& out, WallTime time) {
+  const auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  out.set_seconds(nanos / 1'000'000'000);
+  out.set_nanos(static_cast<std::int32_t>(nanos % 1'000'000'000));
+}
+
+// policy/types.h mirrors these enums value for value.
+static_assert(static_cast<int>(policy::Reason::need) == v1::REASON_NEED);
+static_assert(static_cast<int>(policy::Reason::surplus) == v1::REASON_SURPLUS);
+static_assert(static_cast<int>(policy::GuestState::booting) == v1::GUEST_STATE_BOOTING);
+static_assert(static_cast<int>(policy::GuestState::disconnected) == v1::GUEST_STATE_DISCONNECTED);
+static_assert(static_cast<int>(policy::HostState::normal) == v1::HOST_STATE_NORMAL);
+static_assert(static_cast<int>(policy::HostState::infeasible) == v1::HOST_STATE_INFEASIBLE);
+
+}  // namespace
+
+v1::Guest to_proto(const GuestStatus& guest, const State& state) {
+  const GuestRecord& record = guest.record;
+  v1::Guest out;
+  out.set_name(record.name);
+  out.mutable_labels()->insert(record.labels.begin(), record.labels.end());
+  out.set_state(static_cast<v1::GuestState>(guest.plan.state));
+  out.set_memory_bytes(record.memory);
+  out.set_min_bytes(guest.limits.min);
+  out.set_max_bytes(guest.limits.max);
+  out.set_weight(guest.limits.weight);
+  out.set_target_bytes(record.target);
+  out.set_actual_bytes(record.balloon.actual_bytes());
+  out.set_resident_bytes(record.resident);
+  out.set_swapped_bytes(record.swapped);
+  if (record.said) *out.mutable_stats() = *record.said;
+  v1::Decision& decision = *out.mutable_decision();
+  set_time(*decision.mutable_decided_at(), state.wall);
+  decision.set_used_bytes(guest.plan.used);
+  decision.set_need_bytes(guest.plan.need);
+  decision.set_share_bytes(guest.plan.share);
+  decision.set_target_bytes(guest.plan.target);
+  decision.set_reason(static_cast<v1::Reason>(guest.plan.reason));
+  decision.set_explanation(guest.explanation);
+  if (!record.complaint.empty()) {
+    decision.set_explanation(guest.explanation + " Its newest statistics make no sense: " + record.complaint + ".");
+  }
+  if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
+  out.set_pid(record.peer.pid);
+  return out;
+}
+
+v1::Host host_to_proto(const State& state) {
+  const policy::HostSnapshot& memory = state.host.memory;
+  v1::Host out;
+  set_time(*out.mutable_sampled_at(), state.wall);
+  out.set_total_bytes(memory.total);
+  out.set_free_bytes(memory.free);
+  out.set_available_bytes(memory.available);
+  out.set_swap_total_bytes(memory.swap_total);
+  out.set_swap_free_bytes(memory.swap_free);
+  out.set_swap_in_bytes(memory.swap_in);
+  out.set_swap_out_bytes(memory.swap_out);
+  out.set_pressure_some_ratio(memory.pressure_some);
+  out.set_pressure_full_ratio(memory.pressure_full);
+  out.set_ksm_saved_bytes(state.host.ksm_saved);
+  out.set_reserve_bytes(state.reserve);
+  out.set_budget_bytes(state.budget);
+  out.set_committed_bytes(state.committed);
+  out.set_configured_bytes(state.configured);
+  out.set_state(static_cast<v1::HostState>(state.host_state));
+  return out;
+}
+
+}  // namespace balloon::daemon

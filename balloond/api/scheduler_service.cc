@@ -1,0 +1,159 @@
+#include "balloond/api/scheduler_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "balloond/api/convert.h"
+#include "balloond/api/watch.h"
+#include "base/bytes.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kPinDefault = std::chrono::minutes(10);  // scheduler.proto, SetTargetRequest.duration
+constexpr nanoseconds kPinMax = std::chrono::hours(24);        // scheduler.proto, SetTarget
+constexpr Bytes kPage = 4096;
+
+grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+grpc::Status not_found(const std::string& name) {
+  return {grpc::StatusCode::NOT_FOUND, fmt::format("there is no guest named '{}'", name)};
+}
+
+grpc::Status duration_of(const v1::SetTargetRequest& request, nanoseconds& out) {
+  out = kPinDefault;
+  if (!request.has_duration()) return grpc::Status::OK;
+  const auto& duration = request.duration();
+  const bool good = duration.seconds() >= 0 && duration.nanos() >= 0 && duration.nanos() <= 999'999'999 &&
+                    duration.seconds() <= std::chrono::duration_cast<std::chrono::seconds>(kPinMax).count();
+  if (good) out = std::chrono::seconds(duration.seconds()) + nanoseconds(duration.nanos());
+  if (!good || out <= nanoseconds(0) || out > kPinMax) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "the duration must be positive and at most 24 h"};
+  }
+  return grpc::Status::OK;
+}
+
+/// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot be moved.
+Bytes least(const GuestStatus& guest) {
+  const bool movable = guest.record.connected && guest.record.balloon.driver_ready();
+  if (!movable) return std::max<Bytes>(guest.record.balloon.actual_bytes(), guest.record.target);
+  return guest.record.pin ? guest.record.pin->target : guest.limits.min;
+}
+
+grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes target) {
+  const GuestRecord& record = guest.record;
+  if (target < guest.limits.min) {
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            fmt::format("{} is below {}'s guaranteed minimum, {}", format_bytes(target), record.name,
+                        format_bytes(guest.limits.min))};
+  }
+  if (target > record.memory) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, fmt::format("{} is above {}'s boot memory, {}", format_bytes(target),
+                                                            record.name, format_bytes(record.memory))};
+  }
+  if (!record.connected) {
+    return {grpc::StatusCode::FAILED_PRECONDITION, fmt::format("{}'s VMM is not connected", record.name)};
+  }
+  Bytes others = 0;
+  for (const GuestStatus& other : state.guests) {
+    if (other.record.name != record.name) others += least(other);
+  }
+  if (others + target > state.budget) {
+    const Bytes rest = state.budget - std::min(state.budget, others);
+    return {grpc::StatusCode::FAILED_PRECONDITION,
+            fmt::format("the host cannot free that much: of the {} that guests may have, the others keep at least {}, "
+                        "which leaves {}", format_bytes(state.budget), format_bytes(others), format_bytes(rest))};
+  }
+  return grpc::Status::OK;
+}
+
+/// `guest` as published, with what has been wished since.
+v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestRecord& record) {
+  GuestStatus fresh = guest;
+  fresh.record.pin = record.pin;
+  return to_proto(fresh, state);
+}
+
+}  // namespace
+
+SchedulerService::SchedulerService(Registry& guests, StateStore& states, std::function<Peer(const std::string&)> peer_of)
+    : guests_(guests), states_(states), peer_of_(std::move(peer_of)) {}
+
+grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context, const v1::ListGuestsRequest*,
+                                                       v1::ListGuestsResponse* response) {
+  const auto state = states_.newest();
+  for (const GuestStatus& guest : state->guests) *response->add_guests() = to_proto(guest, *state);
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext* context,
+                                                     const v1::GetGuestRequest* request, v1::GetGuestResponse* response) {
+  const auto state = states_.newest();
+  const GuestStatus* const guest = state->find(request->name());
+  if (guest == nullptr) return answer(context, not_found(request->name()));
+  *response->mutable_guest() = to_proto(*guest, *state);
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest*,
+                                                    v1::GetHostResponse* response) {
+  const auto state = states_.newest();
+  if (state->revision == 0) {
+    return answer(context, {grpc::StatusCode::UNAVAILABLE, "the host has not been sampled yet: try again"});
+  }
+  *response->mutable_host() = host_to_proto(*state);
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::SetTarget(grpc::CallbackServerContext* context,
+                                                      const v1::SetTargetRequest* request,
+                                                      v1::SetTargetResponse* response) {
+  return answer(context, pin(*request, peer_of_(context->peer()), *response->mutable_guest()));
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ClearTarget(grpc::CallbackServerContext* context,
+                                                        const v1::ClearTargetRequest* request,
+                                                        v1::ClearTargetResponse* response) {
+  return answer(context, unpin(*request, peer_of_(context->peer()), *response->mutable_guest()));
+}
+
+grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(grpc::CallbackServerContext*,
+                                                                                 const v1::WatchGuestsRequest*) {
+  return watch_guests(states_);
+}
+
+grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out) {
+  const auto state = states_.newest();
+  const GuestStatus* const guest = state->find(request.name());
+  if (guest == nullptr) return not_found(request.name());
+  nanoseconds duration{};
+  if (const auto status = duration_of(request, duration); !status.ok()) return status;
+  if (const auto status = check_pin(*guest, *state, request.target_bytes()); !status.ok()) return status;
+  const Bytes target = request.target_bytes() / kPage * kPage;
+  const auto record = guests_.set_pin(request.name(), target, duration);
+  if (!record) return not_found(request.name());
+  log::info("guest {}: pinned at {} for {} s by uid {} (process {})", request.name(), format_bytes(target),
+            duration.count() / 1'000'000'000, peer.uid, peer.pid);
+  out = with_record(*guest, *state, *record);
+  return grpc::Status::OK;
+}
+
+grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out) {
+  const auto state = states_.newest();
+  const GuestStatus* const guest = state->find(request.name());
+  const auto record = guest == nullptr ? std::nullopt : guests_.clear_pin(request.name());
+  if (!record) return not_found(request.name());
+  log::info("guest {}: unpinned by uid {} (process {})", request.name(), peer.uid, peer.pid);
+  out = with_record(*guest, *state, *record);
+  return grpc::Status::OK;
+}
+
+}  // namespace balloon::daemon

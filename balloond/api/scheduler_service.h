@@ -1,0 +1,39 @@
+// balloon.v1.SchedulerService: reads answer from the newest published state; wishes become pins in the registry.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "balloon/v1/scheduler.grpc.pb.h"
+#include "balloond/control/state.h"
+
+namespace balloon::daemon {
+
+class SchedulerService final : public v1::SchedulerService::CallbackService {
+ public:
+  /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
+  SchedulerService(Registry& guests, StateStore& states, std::function<Peer(const std::string&)> peer_of);
+
+  grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context, const v1::ListGuestsRequest* request,
+                                       v1::ListGuestsResponse* response) override;
+  grpc::ServerUnaryReactor* GetGuest(grpc::CallbackServerContext* context, const v1::GetGuestRequest* request,
+                                     v1::GetGuestResponse* response) override;
+  grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest* request,
+                                    v1::GetHostResponse* response) override;
+  grpc::ServerUnaryReactor* SetTarget(grpc::CallbackServerContext* context, const v1::SetTargetRequest* request,
+                                      v1::SetTargetResponse* response) override;
+  grpc::ServerUnaryReactor* ClearTarget(grpc::CallbackServerContext* context, const v1::ClearTargetRequest* request,
+                                        v1::ClearTargetResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(grpc::CallbackServerContext* context,
+                                                                 const v1::WatchGuestsRequest* request) override;
+
+ private:
+  grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);
+  grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out);
+
+  Registry& guests_;
+  StateStore& states_;
+  std::function<Peer(const std::string&)> peer_of_;
+};
+
+}  // namespace balloon::daemon

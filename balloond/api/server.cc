@@ -1,0 +1,47 @@
+#include "balloond/api/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+
+namespace balloon::daemon {
+namespace {
+
+/// The largest message that makes sense is a registration with 64 labels; bounds what a peer can make us hold.
+constexpr int kMessageMax = 64 * 1024;
+/// Calls that end by themselves get this long at shutdown; streams are cut then.
+constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
+
+}  // namespace
+
+Server::Server(UnixSocket socket, Registry& guests, StateStore& states, std::function<bool()> serving)
+    : acceptor_(std::move(socket)),
+      vmm_link_(guests, [this](const std::string& peer) { return acceptor_.peer_of(peer); },
+                [&guests] { return guests.stats_interval(); }),
+      scheduler_(guests, states, [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
+      health_(std::move(serving)) {}
+
+Server::~Server() { stop(); }
+
+Result<void> Server::start() {
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(kMessageMax);
+  builder.RegisterService(&vmm_link_);
+  builder.RegisterService(&scheduler_);
+  builder.RegisterService(&health_);
+  server_ = builder.BuildAndStart();
+  if (!server_) return fail("cannot start the gRPC server");
+  return acceptor_.start(*server_);
+}
+
+void Server::stop() {
+  if (!server_) return;
+  acceptor_.stop();
+  server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+  server_->Wait();
+  server_.reset();
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,34 @@
+// The daemon's gRPC server: guest link, scheduler, health and reflection, all on one Unix socket.
+#pragma once
+
+#include <grpcpp/server.h>
+
+#include <memory>
+
+#include "balloond/api/acceptor.h"
+#include "balloond/api/health.h"
+#include "balloond/api/scheduler_service.h"
+#include "balloond/guests/vmm_link.h"
+
+namespace balloon::daemon {
+
+class Server {
+ public:
+  /// `serving` says whether the daemon does its work.
+  Server(UnixSocket socket, Registry& guests, StateStore& states, std::function<bool()> serving);
+  ~Server();
+
+  Result<void> start();
+  /// Ends all calls, streams included; takes at most half a second or so.
+  void stop();
+  HealthService& health() { return health_; }
+
+ private:
+  Acceptor acceptor_;
+  VmmLink vmm_link_;
+  SchedulerService scheduler_;
+  HealthService health_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace balloon::daemon

@@ -1,0 +1,36 @@
+// The daemon's own listening socket: with mode and group, never taking over from a daemon that is alive.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace balloon::daemon {
+
+class UnixSocket {
+ public:
+  /// Binds `path` and listens, with its permissions in place before anyone can connect. A socket left by a daemon that
+  /// died is replaced; one that is served, or a file that is no socket, is refused.
+  static Result<UnixSocket> listen(const std::string& path, mode_t mode, const std::string& group);
+  UnixSocket(UnixSocket&&) noexcept = default;
+  UnixSocket& operator=(UnixSocket&&) = delete;
+  /// Removes the socket file, if it is still this one.
+  ~UnixSocket();
+
+  int fd() const { return socket_.get(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  UnixSocket(std::string path, UniqueFd lock, UniqueFd socket);
+
+  std::string path_;
+  UniqueFd lock_;  ///< an flock on "<path>.lock", so that of two daemons that start at once one loses
+  UniqueFd socket_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+}  // namespace balloon::daemon

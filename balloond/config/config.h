@@ -1,0 +1,19 @@
+// Both files together: taken whole or refused with every complaint about either.
+#pragma once
+
+#include <string>
+
+#include "balloond/config/daemon_config.h"
+#include "balloond/config/policy_file.h"
+
+namespace balloon::daemon {
+
+struct Config {
+  DaemonConfig daemon;
+  PolicyFile policy;
+};
+
+/// Loads the daemon's file at `path` and the policy file that it names.
+Result<Config> load_config(const std::string& path, Bytes host_memory);
+
+}  // namespace balloon::daemon

@@ -1,0 +1,98 @@
+#include "balloond/config/daemon_config.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+
+namespace balloon::daemon {
+namespace {
+
+void read_socket_path(const yaml::Value& value, std::string& out) {
+  std::string path;
+  if (!value.read(path)) return;
+  if (!path.starts_with('/')) return value.complain(fmt::format("'{}' is not an absolute path", path));
+  if (path.size() > kSocketPathMax) {
+    return value.complain(
+        fmt::format("{} characters are too long for a Unix socket: the most is {}", path.size(), kSocketPathMax));
+  }
+  out = path;
+}
+
+void read_mode(const yaml::Value& value, mode_t& out) {
+  std::string text;
+  if (!value.read(text)) return;
+  unsigned mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  const bool octal = error == std::errc{} && end == text.data() + text.size() && (text.size() == 3 || text.size() == 4);
+  if (!octal || mode > 0777) return value.complain(fmt::format("'{}' is not a file mode: write for example \"0660\"", text));
+  out = mode;
+}
+
+void read_listen(const yaml::Value& value, std::string& out) {
+  std::string text;
+  if (!value.read(text)) return;
+  const auto colon = text.rfind(':');
+  in_addr address{};
+  unsigned port = 0;
+  bool good = colon != std::string::npos && inet_pton(AF_INET, text.substr(0, colon).c_str(), &address) == 1;
+  if (good) {
+    const char* const last = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data() + colon + 1, last, port);
+    good = error == std::errc{} && end == last && port >= 1 && port <= 65535;
+  }
+  if (!good) {
+    return value.complain(fmt::format("'{}' is not an IPv4 address and port: write for example 127.0.0.1:9477", text));
+  }
+  out = text;
+}
+
+void read_period(const yaml::Value& value, std::chrono::nanoseconds& out) {
+  std::chrono::nanoseconds period{};
+  if (!value.read(period)) return;
+  if (period < kPeriodMin || period > kPeriodMax) return value.complain("it must be from 100ms to 60s");
+  out = period;
+}
+
+void read_log_level(const yaml::Value& value, std::string& out) {
+  static constexpr std::array levels{"debug", "info", "warning", "error"};
+  std::string level;
+  if (!value.read(level)) return;
+  if (std::ranges::find(levels, level) == levels.end()) {
+    return value.complain(fmt::format("'{}' is not one of debug, info, warning, error", level));
+  }
+  out = level;
+}
+
+}  // namespace
+
+Result<void> read_daemon_config(const yaml::Document& document, const std::string& path, DaemonConfig& config) {
+  document.root([&](yaml::Map& root) {
+    root.map("socket", [&](yaml::Map& socket) {
+      socket.with("path", [&](const yaml::Value& value) { read_socket_path(value, config.socket_path); });
+      socket.with("mode", [&](const yaml::Value& value) { read_mode(value, config.socket_mode); });
+      socket.field("group", config.socket_group);
+    });
+    root.map("metrics", [&](yaml::Map& metrics) {
+      metrics.require("listen");
+      metrics.with("listen", [&](const yaml::Value& value) { read_listen(value, config.metrics_listen); });
+    });
+    root.map("control", [&](yaml::Map& control) {
+      control.with("period", [&](const yaml::Value& value) { read_period(value, config.period); });
+      control.with("stats_interval", [&](const yaml::Value& value) { read_period(value, config.stats_interval); });
+    });
+    root.with("policy", [&](const yaml::Value& value) {
+      std::string policy;
+      if (!value.read(policy)) return;
+      if (policy.empty()) return value.complain("the path is empty");
+      config.policy_path = (std::filesystem::path(path).parent_path() / policy).lexically_normal().string();
+    });
+    root.with("log_level", [&](const yaml::Value& value) { read_log_level(value, config.log_level); });
+  });
+  return document.finish();
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,36 @@
+// The daemon's own configuration: where it listens, how often it decides, which policy file it follows.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+
+#include "base/error.h"
+#include "base/strict_yaml.h"
+
+namespace balloon::daemon {
+
+/// sun_path holds 108 bytes with its terminating zero (unix(7)).
+inline constexpr std::size_t kSocketPathMax = 107;
+/// Faster than this costs CPU for nothing: statistics do not come more often.
+inline constexpr std::chrono::nanoseconds kPeriodMin = std::chrono::milliseconds(100);
+/// Slower than this a guest in need would wait longer than its programs do.
+inline constexpr std::chrono::nanoseconds kPeriodMax = std::chrono::seconds(60);
+
+struct DaemonConfig {
+  std::string socket_path = "/run/balloond/balloond.sock";
+  mode_t socket_mode = 0660;
+  std::string socket_group;    ///< empty: the daemon's own group
+  std::string metrics_listen;  ///< "address:port"; empty: no metrics server
+  std::chrono::nanoseconds period = std::chrono::seconds(1);
+  std::chrono::nanoseconds stats_interval = std::chrono::seconds(1);
+  std::string policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
+  std::string log_level = "info";
+};
+
+/// Reads `document`, which stands at `path`, into `config`. The error lists every complaint, one a line; what was good is
+/// in `config` even then.
+Result<void> read_daemon_config(const yaml::Document& document, const std::string& path, DaemonConfig& config);
+
+}  // namespace balloon::daemon

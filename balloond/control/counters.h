@@ -1,0 +1,22 @@
+// What the control loop has done since it started, for the metrics. Written by the control thread, read by any.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+namespace balloon::daemon {
+
+/// policy::Reason has the values 0 to 11.
+inline constexpr std::size_t kReasons = 12;
+
+struct Counters {
+  std::array<std::atomic<std::uint64_t>, kReasons> decisions{};  ///< by reason
+  std::atomic<std::uint64_t> shrinks{0};
+  std::atomic<std::uint64_t> grows{0};
+  std::atomic<std::uint64_t> bytes_shrunk{0};  ///< asked for
+  std::atomic<std::uint64_t> bytes_grown{0};
+  std::atomic<std::uint64_t> failed_ticks{0};  ///< the host could not be sampled
+};
+
+}  // namespace balloon::daemon

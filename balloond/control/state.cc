@@ -1,0 +1,36 @@
+#include "balloond/control/state.h"
+
+#include <algorithm>
+
+namespace balloon::daemon {
+
+const GuestStatus* State::find(const std::string& name) const {
+  const auto by_name = [](const GuestStatus& guest) -> const std::string& { return guest.record.name; };
+  const auto guest = std::ranges::lower_bound(guests, name, {}, by_name);
+  return guest == guests.end() || guest->record.name != name ? nullptr : &*guest;
+}
+
+void StateStore::publish(std::shared_ptr<const State> state) {
+  std::vector<std::shared_ptr<Reader>> readers;
+  {
+    const std::lock_guard lock(mutex_);
+    newest_ = std::move(state);
+    std::erase_if(readers_, [](const std::weak_ptr<Reader>& reader) { return reader.expired(); });
+    for (const auto& reader : readers_) {
+      if (auto alive = reader.lock()) readers.push_back(std::move(alive));
+    }
+  }
+  for (const auto& reader : readers) reader->state_changed();
+}
+
+std::shared_ptr<const State> StateStore::newest() const {
+  const std::lock_guard lock(mutex_);
+  return newest_;
+}
+
+void StateStore::subscribe(std::weak_ptr<Reader> reader) {
+  const std::lock_guard lock(mutex_);
+  readers_.push_back(std::move(reader));
+}
+
+}  // namespace balloon::daemon

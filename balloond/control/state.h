@@ -1,0 +1,59 @@
+// One state of everything, as of one tick. Immutable once published: the API and the metrics read it, nothing else.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balloond/guests/registry.h"
+#include "balloond/host/sampler.h"
+#include "policy/types.h"
+
+namespace balloon::daemon {
+
+struct GuestStatus {
+  GuestRecord record;
+  policy::GuestLimits limits;
+  policy::GuestPlan plan;
+  std::string explanation;
+};
+
+struct State {
+  std::uint64_t revision = 0;
+  Time at{};
+  WallTime wall;
+  HostSample host;
+  Bytes reserve = 0;
+  Bytes budget = 0;
+  Bytes committed = 0;   ///< sum of max(actual, target)
+  Bytes configured = 0;  ///< sum of boot memory
+  policy::HostState host_state = policy::HostState::unspecified;
+  std::vector<GuestStatus> guests;  ///< by name
+
+  const GuestStatus* find(const std::string& name) const;
+};
+
+/// Where the newest state is, and who wants to know of it.
+class StateStore {
+ public:
+  class Reader {
+   public:
+    virtual ~Reader() = default;
+    /// A newer state is there. Called by the control thread: must not block.
+    virtual void state_changed() = 0;
+  };
+
+  void publish(std::shared_ptr<const State> state);
+  /// Never null: before the first tick it is an empty state with revision 0.
+  std::shared_ptr<const State> newest() const;
+  void subscribe(std::weak_ptr<Reader> reader);
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const State> newest_ = std::make_shared<State>();
+  std::vector<std::weak_ptr<Reader>> readers_;
+};
+
+}  // namespace balloon::daemon

@@ -1,0 +1,122 @@
+#include "balloond/control/tick.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+namespace {
+
+std::string_view name_of(policy::HostState state) {
+  switch (state) {
+    case policy::HostState::unspecified: return "unknown";
+    case policy::HostState::normal: return "normal: every guest can have what it needs";
+    case policy::HostState::tight: return "tight: guests have shares by weight";
+    case policy::HostState::infeasible: return "infeasible: the guaranteed minimums alone exceed the budget";
+  }
+  return "unknown";
+}
+
+policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy) {
+  policy::GuestSnapshot seen;
+  seen.name = guest.name;
+  seen.memory = guest.memory;
+  seen.limits = resolve(policy, guest.name, guest.labels, guest.memory);
+  seen.actual = guest.balloon.actual_bytes();
+  seen.target = guest.target;
+  seen.resident = guest.resident;
+  seen.swapped = guest.swapped;
+  seen.controllable = guest.connected && guest.balloon.driver_ready();
+  seen.stats = guest.usable;
+  if (guest.pin) seen.pin = policy::Pin{.target = guest.pin->target};
+  return seen;
+}
+
+}  // namespace
+
+Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states, const PolicyFile& policy)
+    : clock_(clock), guests_(guests), host_(host), states_(states), policy_(policy), engine_(policy.tunables) {}
+
+void Ticker::set_policy(const PolicyFile& policy) {
+  policy_ = policy;
+  engine_.set_tunables(policy.tunables);
+}
+
+void Ticker::tick() {
+  const auto host = host_.sample();
+  if (!host) {
+    if (counters_.failed_ticks++ == 0) log::error("the host cannot be sampled, no balloon is moved: {}", host.error().message);
+    return;
+  }
+  guests_.refresh();
+  std::vector<GuestRecord> records = guests_.list();
+  const policy::Snapshot seen = snapshot(host->memory, records);
+  policy::Plan plan = engine_.decide(seen);
+  const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
+  move(moves, records);
+  note_change(plan);
+  publish(*host, std::move(records), seen, plan);
+}
+
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const {
+  policy::Snapshot snapshot{.now = clock_.now(), .host = host, .guests = {}};
+  snapshot.guests.reserve(guests.size());
+  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_));
+  return snapshot;
+}
+
+void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests) {
+  for (const policy::Move& move : moves) {
+    GuestRecord& guest = guests.at(move.guest);
+    if (!guests_.set_target(guest.name, guest.session, move.target)) continue;
+    log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target), format_bytes(move.target));
+    if (move.target < guest.target) {
+      ++counters_.shrinks;
+      counters_.bytes_shrunk += guest.target - move.target;
+    } else {
+      ++counters_.grows;
+      counters_.bytes_grown += move.target - guest.target;
+    }
+    guest.target = move.target;
+  }
+}
+
+void Ticker::note_change(const policy::Plan& plan) {
+  grows_wait_ = false;
+  for (const policy::GuestPlan& guest : plan.guests) {
+    grows_wait_ |= guest.reason == policy::Reason::waiting;
+    ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
+  }
+  if (std::exchange(host_state_, plan.state) == plan.state) return;
+  if (plan.state == policy::HostState::infeasible) {
+    log::warning("host memory is {}", name_of(plan.state));
+  } else {
+    log::info("host memory is {}", name_of(plan.state));
+  }
+}
+
+void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
+                     const policy::Plan& plan) {
+  auto state = std::make_shared<State>();
+  state->revision = ++revision_;
+  state->at = seen.now;
+  state->wall = clock_.wall();
+  state->host = host;
+  state->reserve = policy_.tunables.host_reserve;
+  state->budget = plan.budget;
+  state->host_state = plan.state;
+  state->guests.reserve(guests.size());
+  for (std::size_t i = 0; i < guests.size(); ++i) {
+    state->committed += std::max<Bytes>(seen.guests[i].actual, guests[i].target);
+    state->configured += guests[i].memory;
+    state->guests.push_back({.record = std::move(guests[i]),
+                             .limits = seen.guests[i].limits,
+                             .plan = plan.guests.at(i),
+                             .explanation = policy::explain(plan, plan.guests.at(i), seen.guests[i])});
+  }
+  states_.publish(std::move(state));
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,44 @@
+// One round of control: sample, decide, move, publish. No thread and no waiting: ControlLoop calls it, and so do tests.
+#pragma once
+
+#include <memory>
+
+#include "balloond/config/policy_file.h"
+#include "balloond/control/counters.h"
+#include "balloond/control/state.h"
+#include "policy/engine.h"
+#include "policy/executor.h"
+
+namespace balloon::daemon {
+
+class Ticker {
+ public:
+  Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states, const PolicyFile& policy);
+
+  void tick();
+  void set_policy(const PolicyFile& policy);
+  /// Some guest would grow once memory is freed: the next freed memory is worth a tick.
+  bool grows_wait() const { return grows_wait_; }
+  const Counters& counters() const { return counters_; }
+  const PolicyFile& policy() const { return policy_; }
+
+ private:
+  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const;
+  void move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
+  void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
+               const policy::Plan& plan);
+  void note_change(const policy::Plan& plan);
+
+  const Clock& clock_;
+  Registry& guests_;
+  HostSampler& host_;
+  StateStore& states_;
+  PolicyFile policy_;
+  policy::Engine engine_;
+  Counters counters_;
+  std::uint64_t revision_ = 0;
+  policy::HostState host_state_ = policy::HostState::unspecified;
+  bool grows_wait_ = false;
+};
+
+}  // namespace balloon::daemon

@@ -1,0 +1,76 @@
+#include "balloond/daemon.h"
+
+#include "balloond/host/pressure_trigger.h"
+#include "base/bytes.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+
+Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config) {
+  auto socket = UnixSocket::listen(config.daemon.socket_path, config.daemon.socket_mode, config.daemon.socket_group);
+  if (!socket) return std::unexpected(socket.error());
+  auto daemon = std::unique_ptr<Daemon>(new Daemon(std::move(config_path), std::move(config), std::move(*socket)));
+  BALLOON_TRY(daemon->start_parts());
+  return daemon;
+}
+
+Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
+    : config_path_(std::move(config_path)),
+      config_(std::move(config)),
+      guests_(clock_),
+      ticker_(clock_, guests_, host_, states_, config_.policy),
+      collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters())),
+      loop_(clock_, ticker_, config_.daemon.period,
+            [this](std::chrono::nanoseconds duration) { collector_->observe_tick(duration); }),
+      server_(std::move(socket), guests_, states_, [this] { return !loop_.stalled(); }) {
+  guests_.set_stats_interval(config_.daemon.stats_interval);
+  guests_.on_change([this](const GuestChange& change) { loop_.guest_changed(change); });
+}
+
+Daemon::~Daemon() {
+  server_.stop();
+  loop_.stop();
+}
+
+Result<void> Daemon::start_parts() {
+  if (!config_.daemon.metrics_listen.empty()) {
+    auto metrics = MetricsServer::start(config_.daemon.metrics_listen, collector_);
+    if (!metrics) return std::unexpected(metrics.error());
+    metrics_.emplace(std::move(*metrics));
+  }
+  auto pressure = open_pressure_trigger();
+  if (!pressure) log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
+  BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
+  BALLOON_TRY(server_.start());
+  log::info("serving on {}{}", config_.daemon.socket_path,
+            metrics_ ? ", metrics on http://" + config_.daemon.metrics_listen + "/metrics" : std::string());
+  return {};
+}
+
+void Daemon::reload() {
+  const auto memory = host_memory();
+  auto config = memory ? load_config(config_path_, *memory) : std::unexpected(memory.error());
+  collector_->note_reload(config.has_value());
+  if (!config) return log::error("the new configuration is refused, the old one stays:\n{}", config.error().message);
+  const DaemonConfig& old = config_.daemon;
+  const DaemonConfig& fresh = config->daemon;
+  if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode || old.socket_group != fresh.socket_group ||
+      old.metrics_listen != fresh.metrics_listen || old.log_level != fresh.log_level) {
+    log::warning("socket, metrics and log_level are as at the start: a change of these needs a restart");
+  }
+  config_ = std::move(*config);
+  guests_.set_stats_interval(config_.daemon.stats_interval);
+  loop_.set_policy(config_.policy, config_.daemon.period);
+  log::info("the new configuration is in force");
+}
+
+void Daemon::refresh() { server_.health().refresh(); }
+
+Result<Bytes> host_memory() {
+  HostSampler host;
+  const auto sample = host.sample();
+  if (!sample) return std::unexpected(sample.error());
+  return sample->memory.total;
+}
+
+}  // namespace balloon::daemon

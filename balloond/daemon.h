@@ -1,0 +1,49 @@
+// The daemon put together: its parts, in the order in which they start and stop.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "balloond/api/server.h"
+#include "balloond/config/config.h"
+#include "balloond/control/loop.h"
+#include "balloond/metrics/collector.h"
+#include "balloond/metrics/exposer.h"
+
+namespace balloon::daemon {
+
+class Daemon {
+ public:
+  /// Starts everything that `config`, loaded from `config_path`, says.
+  static Result<std::unique_ptr<Daemon>> start(std::string config_path, Config config);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  /// Loads the configuration again: taken whole, or refused and logged while the old one stays.
+  void reload();
+  /// What is to be done about once a second.
+  void refresh();
+
+ private:
+  Daemon(std::string config_path, Config config, UnixSocket socket);
+  Result<void> start_parts();
+
+  const std::string config_path_;
+  Config config_;
+  SystemClock clock_;
+  Registry guests_;
+  HostSampler host_;
+  StateStore states_;
+  Ticker ticker_;
+  std::shared_ptr<Collector> collector_;
+  ControlLoop loop_;
+  Server server_;
+  std::optional<MetricsServer> metrics_;
+};
+
+/// MemTotal, which bounds what a policy may reserve.
+Result<Bytes> host_memory();
+
+}  // namespace balloon::daemon

@@ -1,0 +1,248 @@
+#include "balloond/guests/registry.h"
+
+#include <fmt/format.h>
+
+#include "balloond/guests/sanitize.h"
+#include "base/bytes.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+namespace {
+
+/// A VMM that refused a target is not asked for the same one again for this long.
+constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
+/// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
+constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
+/// Of what a VMM says of itself, more is not worth keeping.
+constexpr std::size_t kVersionMax = 128;
+
+}  // namespace
+
+Registry::Registry(const Clock& clock, std::string root) : clock_(clock), root_(std::move(root)) {}
+
+std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registration, const Peer& peer,
+                                                     std::shared_ptr<GuestChannel> channel) {
+  if (const auto good = check_registration(registration); !good) {
+    return std::unexpected(JoinRefusal{JoinRefusal::Kind::invalid, good.error().message});
+  }
+  const std::lock_guard lock(mutex_);
+  std::optional<PinRecord> pin;
+  const std::string& name = registration.name();
+  if (const auto known = guests_.find(name); known != guests_.end()) {
+    const GuestRecord& record = known->second.record;
+    // A VMM that left without its process ending still has its memory: another one cannot take over its name.
+    const bool other_lives = record.peer.pid != peer.pid && !is_gone(known->second);
+    if (record.connected || other_lives) {
+      return std::unexpected(JoinRefusal{
+          JoinRefusal::Kind::already_exists,
+          fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name, record.peer.pid)});
+    }
+    pin = record.pin;
+    names_.erase(record.session);
+    guests_.erase(known);
+  }
+  Entry entry{.record = {}, .channel = std::move(channel), .process = Process(root_, peer.pid), .previous = {},
+              .refused_target = {}};
+  GuestRecord& record = entry.record;
+  record.session = ++last_session_;
+  record.name = name;
+  record.labels.insert(registration.labels().begin(), registration.labels().end());
+  record.memory = registration.memory_bytes();
+  record.vcpus = registration.vcpus();
+  record.vmm_version = registration.vmm_version().substr(0, kVersionMax);
+  record.peer = peer;
+  record.connected = true;
+  record.balloon = registration.balloon();
+  if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
+  record.target = record.balloon.target_bytes();
+  record.pin = pin;
+  if (const auto memory = entry.process.sample()) {
+    record.resident = memory->resident;
+    record.swapped = memory->swapped;
+  }
+  log::info("guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid, peer.uid,
+            format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory), format_bytes(record.target));
+  const Session session = record.session;
+  names_.emplace(session, name);
+  guests_.emplace(name, std::move(entry));
+  tell({.kind = GuestChange::Kind::joined, .available = {}});
+  return session;
+}
+
+void Registry::stats(Session session, const v1::GuestStats& stats) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr) return;
+  GuestRecord& record = entry->record;
+  v1::GuestStats said = stats;
+  drop_unknown(said);
+  const auto usable =
+      usable_stats(said, {.memory = record.memory, .previous = entry->previous ? &*entry->previous : nullptr,
+                          .wall = clock_.wall(), .now = clock_.now()});
+  if (usable) {
+    record.usable = *usable;
+    record.complaint.clear();
+  } else {
+    if (record.complaint.empty()) {
+      log::warning("guest {} sends statistics that make no sense: {}", record.name, usable.error().message);
+    }
+    record.usable.reset();
+    record.complaint = usable.error().message;
+    ++record.rejected;
+  }
+  record.said = said;
+  entry->previous = std::move(said);
+  tell({.kind = GuestChange::Kind::stats,
+        .actual = record.balloon.actual_bytes(),
+        .available = record.usable ? record.usable->available : std::nullopt});
+}
+
+void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr) return;
+  GuestRecord& record = entry->record;
+  const bool was_ready = record.balloon.driver_ready();
+  record.balloon = balloon;
+  if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
+  // While a request is on its way, the VMM may still speak of the target before it.
+  if (!entry->pending) record.target = record.balloon.target_bytes();
+  if (was_ready && !record.balloon.driver_ready()) {  // the guest reboots: its counters start again
+    entry->previous.reset();
+    record.said.reset();
+    record.usable.reset();
+  }
+  const bool appeared = !was_ready && record.balloon.driver_ready();
+  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
+        .actual = record.balloon.actual_bytes(),
+        .available = {}});
+}
+
+void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || !entry->pending || sequence != entry->sequence) return;
+  entry->pending = false;
+  if (refusal.empty()) return;
+  GuestRecord& record = entry->record;
+  ++record.refused;
+  entry->refused_target = record.target;
+  entry->refused_at = clock_.now();
+  log::warning("guest {}: its VMM refused target {}: {}", record.name, format_bytes(record.target), refusal);
+  record.target = record.balloon.target_bytes();
+}
+
+void Registry::left(Session session) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr) return;
+  GuestRecord& record = entry->record;
+  record.connected = false;
+  record.usable.reset();
+  entry->channel.reset();
+  entry->pending = false;
+  entry->left_at = clock_.now();
+  log::info("guest {} left", record.name);
+  tell({.kind = GuestChange::Kind::left, .available = {}});
+}
+
+void Registry::refresh() {
+  const std::lock_guard lock(mutex_);
+  const Time now = clock_.now();
+  for (auto guest = guests_.begin(); guest != guests_.end();) {
+    Entry& entry = guest->second;
+    GuestRecord& record = entry.record;
+    const auto memory = entry.process.sample();
+    record.resident = memory ? memory->resident : 0;
+    record.swapped = memory ? memory->swapped : 0;
+    if (record.pin && now >= record.pin->expires) {
+      log::info("guest {}: its pin at {} has run out", record.name, format_bytes(record.pin->target));
+      record.pin.reset();
+    }
+    if (!record.connected && is_gone(entry)) {
+      log::info("guest {} is gone", record.name);
+      names_.erase(record.session);
+      guest = guests_.erase(guest);
+      continue;
+    }
+    ++guest;
+  }
+}
+
+std::vector<GuestRecord> Registry::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<GuestRecord> records;
+  records.reserve(guests_.size());
+  for (const auto& [name, entry] : guests_) records.push_back(entry.record);
+  return records;
+}
+
+std::optional<GuestRecord> Registry::find(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end()) return std::nullopt;
+  return guest->second.record;
+}
+
+bool Registry::set_target(const std::string& name, Session session, Bytes target) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || entry->record.name != name || !entry->channel || entry->record.target == target) return false;
+  if (entry->refused_target == target && clock_.now() - entry->refused_at < kRefusalPause) return false;
+  entry->refused_target.reset();
+  entry->record.target = target;
+  entry->pending = true;
+  entry->channel->set_target(++entry->sequence, target);
+  return true;
+}
+
+std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes target, std::chrono::nanoseconds duration) {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end()) return std::nullopt;
+  guest->second.record.pin =
+      PinRecord{.target = target,
+                .expires = clock_.now() + duration,
+                .until = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(duration)};
+  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  return guest->second.record;
+}
+
+std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end()) return std::nullopt;
+  guest->second.record.pin.reset();
+  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  return guest->second.record;
+}
+
+void Registry::set_stats_interval(std::chrono::nanoseconds interval) {
+  const std::lock_guard lock(mutex_);
+  if (interval == stats_interval_) return;
+  stats_interval_ = interval;
+  for (auto& [name, entry] : guests_) {
+    if (entry.channel) entry.channel->set_stats_interval(interval);
+  }
+}
+
+std::chrono::nanoseconds Registry::stats_interval() const {
+  const std::lock_guard lock(mutex_);
+  return stats_interval_;
+}
+
+Registry::Entry* Registry::by_session(Session session) {
+  const auto name = names_.find(session);
+  return name == names_.end() ? nullptr : &guests_.at(name->second);
+}
+
+void Registry::tell(const GuestChange& change) const {
+  if (listener_) listener_(change);
+}
+
+bool Registry::is_gone(const Entry& entry) const {
+  if (entry.record.peer.pid != 0) return !entry.process.sample();
+  return clock_.now() - entry.left_at >= kUnknownProcessGrace;
+}
+
+}  // namespace balloon::daemon

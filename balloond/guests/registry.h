@@ -1,0 +1,111 @@
+// All guests of the host, whichever hypervisor runs them. One mutex guards it; nothing in it blocks.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balloond/clock.h"
+#include "balloond/guests/backend.h"
+#include "balloond/host/process.h"
+
+namespace balloon::daemon {
+
+using policy::Bytes;
+
+struct PinRecord {
+  Bytes target = 0;
+  Time expires{};
+  WallTime until;
+};
+
+/// One guest, as known now.
+struct GuestRecord {
+  Session session = 0;
+  std::string name;
+  std::map<std::string, std::string> labels;
+  Bytes memory = 0;
+  std::uint32_t vcpus = 0;
+  std::string vmm_version;
+  Peer peer;
+  bool connected = false;
+  v1::BalloonUpdate balloon;
+  /// Size last asked for: by this daemon, or as found when the guest joined.
+  Bytes target = 0;
+  Bytes resident = 0;
+  Bytes swapped = 0;
+  std::optional<v1::GuestStats> said;         ///< newest message, as sent, less unknown values
+  std::optional<policy::GuestStats> usable;   ///< what of it policy may act on
+  std::string complaint;                      ///< why the newest message is not usable; empty when it is
+  std::optional<PinRecord> pin;
+  std::uint64_t rejected = 0;  ///< messages that made no sense
+  std::uint64_t refused = 0;   ///< targets that its VMM refused
+};
+
+/// What happened to some guest, for the control loop to wake on.
+struct GuestChange {
+  enum class Kind : std::uint8_t { joined, left, balloon_moved, stats, pin } kind = Kind::stats;
+  Bytes actual = 0;
+  std::optional<Bytes> available;  ///< with Kind::stats, when usable
+};
+
+class Registry final : public GuestEvents {
+ public:
+  /// `root` is where /proc is: "/" but for tests.
+  explicit Registry(const Clock& clock, std::string root = "/");
+
+  /// Sets who is told of changes; called with the registry locked, so it must not call back. Set before guests come.
+  void on_change(std::function<void(const GuestChange&)> listener) { listener_ = std::move(listener); }
+
+  std::expected<Session, JoinRefusal> joined(const v1::Register& registration, const Peer& peer,
+                                             std::shared_ptr<GuestChannel> channel) override;
+  void stats(Session session, const v1::GuestStats& stats) override;
+  void balloon(Session session, const v1::BalloonUpdate& balloon) override;
+  void target_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
+  void left(Session session) override;
+
+  /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran out.
+  void refresh();
+  /// All guests, by name.
+  std::vector<GuestRecord> list() const;
+  std::optional<GuestRecord> find(const std::string& name) const;
+  /// Asks for a size, unless the guest has left since, is at that target already, or refused that target a moment ago.
+  /// Returns whether it asked.
+  bool set_target(const std::string& name, Session session, Bytes target);
+  /// Returns the guest as it is then; nothing when there is none of that name.
+  std::optional<GuestRecord> set_pin(const std::string& name, Bytes target, std::chrono::nanoseconds duration);
+  std::optional<GuestRecord> clear_pin(const std::string& name);
+  void set_stats_interval(std::chrono::nanoseconds interval);
+  std::chrono::nanoseconds stats_interval() const;
+
+ private:
+  struct Entry {
+    GuestRecord record;
+    std::shared_ptr<GuestChannel> channel;
+    Process process;
+    std::optional<v1::GuestStats> previous;  ///< the newest message of this boot, usable or not
+    std::uint64_t sequence = 0;              ///< of the newest request
+    bool pending = false;                    ///< the newest request has no answer yet
+    Time left_at{};
+    std::optional<Bytes> refused_target;
+    Time refused_at{};
+  };
+  Entry* by_session(Session session);
+  void tell(const GuestChange& change) const;
+  bool is_gone(const Entry& entry) const;
+
+  const Clock& clock_;
+  const std::string root_;
+  std::function<void(const GuestChange&)> listener_;
+  mutable std::mutex mutex_;
+  std::map<std::string, Entry> guests_;
+  std::map<Session, std::string> names_;
+  Session last_session_ = 0;
+  std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);
+};
+
+}  // namespace balloon::daemon

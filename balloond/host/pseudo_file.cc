@@ -1,0 +1,39 @@
+#include "balloond/host/pseudo_file.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <charconv>
+
+namespace balloon::daemon {
+
+PseudoFile::PseudoFile(const std::string& path) : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+
+std::optional<std::string_view> PseudoFile::read(ReadBuffer& buffer) const {
+  std::size_t size = 0;
+  while (size < buffer.size()) {
+    const ssize_t count = ::pread(file_.get(), buffer.data() + size, buffer.size() - size, static_cast<off_t>(size));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::nullopt;
+    if (count == 0) break;
+    size += static_cast<std::size_t>(count);
+  }
+  return std::string_view(buffer.data(), size);
+}
+
+std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
+  std::size_t at = 0;
+  while ((at = text.find(key, at)) != std::string_view::npos) {
+    const bool at_line_start = at == 0 || text[at - 1] == '\n';
+    at += key.size();
+    if (!at_line_start) continue;
+    const std::size_t digits = text.find_first_not_of(" \t", at);
+    if (digits == std::string_view::npos || (digits == at && !key.ends_with(':'))) continue;
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data() + digits, text.data() + text.size(), number);
+    if (error == std::errc{}) return number;
+  }
+  return std::nullopt;
+}
+
+}  // namespace balloon::daemon

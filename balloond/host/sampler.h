@@ -1,0 +1,35 @@
+// What the host's kernel says about its memory: /proc/meminfo, /proc/vmstat, /proc/pressure/memory and KSM.
+#pragma once
+
+#include <string>
+
+#include "balloond/host/pseudo_file.h"
+#include "base/error.h"
+#include "policy/types.h"
+
+namespace balloon::daemon {
+
+struct HostSample {
+  policy::HostSnapshot memory;
+  policy::Bytes ksm_saved = 0;              ///< pages_sharing (Documentation/admin-guide/mm/ksm.rst)
+  std::uint64_t pressure_some_micros = 0;   ///< PSI memory totals since boot
+  std::uint64_t pressure_full_micros = 0;
+  bool has_pressure = false;                ///< the kernel has PSI, and it is on
+};
+
+class HostSampler {
+ public:
+  /// `root` is where /proc and /sys are: "/" but for tests.
+  explicit HostSampler(const std::string& root = "/");
+  /// Fails when /proc/meminfo or /proc/vmstat cannot be read; PSI and KSM may be absent.
+  Result<HostSample> sample();
+
+ private:
+  PseudoFile meminfo_;
+  PseudoFile vmstat_;
+  PseudoFile pressure_;
+  PseudoFile ksm_;
+  ReadBuffer buffer_{};
+};
+
+}  // namespace balloon::daemon

@@ -1,0 +1,96 @@
+// balloond: the host daemon.
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "balloond/daemon.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+struct Arguments {
+  std::string config = "/etc/balloond/balloond.yaml";
+  bool check = false;
+  std::string log_level;
+};
+
+/// Each guest takes a connection and a file of /proc: the default of 1024 descriptors would end at some 500 guests.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int complain(const std::string& message) {
+  std::fprintf(stderr, "balloond: %s\n", message.c_str());
+  return kExitFailure;
+}
+
+int serve(Daemon& daemon, const sigset_t& signals) {
+  while (true) {
+    constexpr timespec second{.tv_sec = 1, .tv_nsec = 0};
+    const int signal = ::sigtimedwait(&signals, nullptr, &second);
+    if (signal == SIGHUP) daemon.reload();
+    if (signal == SIGTERM || signal == SIGINT) {
+      log::info("stopping: balloons stay as they are");
+      return 0;
+    }
+    daemon.refresh();
+  }
+}
+
+int run(const Arguments& arguments) {
+  const auto memory = host_memory();
+  if (!memory) return complain(memory.error().message);
+  auto config = load_config(arguments.config, *memory);
+  if (!config) {
+    std::fprintf(stderr, "%s\n", config.error().message.c_str());
+    return kExitFailure;
+  }
+  if (arguments.check) {
+    std::puts("ok");
+    return 0;
+  }
+  if (!arguments.log_level.empty()) config->daemon.log_level = arguments.log_level;
+  if (const auto started = log::start("balloond", config->daemon.log_level); !started) return complain(started.error().message);
+
+  // Every thread inherits the mask: signals come to serve() alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGHUP, SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+
+  const auto daemon = Daemon::start(arguments.config, std::move(*config));
+  if (!daemon) return complain(daemon.error().message);
+  return serve(**daemon, signals);
+}
+
+}  // namespace
+}  // namespace balloon::daemon
+
+int main(int argc, char** argv) {
+  CLI::App app{"Balances memory between this host's guests by moving their balloons."};
+  balloon::daemon::Arguments arguments;
+  app.add_option("--config", arguments.config, "Configuration file")->capture_default_str();
+  app.add_flag("--check-config", arguments.check, "Check the configuration, say ok or every complaint, and exit with 0 or 1");
+  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error (default: as configured)")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.set_version_flag("--version", "balloond " BALLOON_VERSION);
+  app.footer("SIGHUP loads the configuration again; SIGTERM stops. Exit: 0 stopped, 1 failure, 2 usage.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : balloon::daemon::kExitUsage;
+  }
+  return balloon::daemon::run(arguments);
+}

@@ -1,0 +1,35 @@
+// All metrics, built anew at each scrape from one published state: a scrape is consistent, and guests that are gone leave
+// nothing behind. Names follow prometheus.io/docs/practices/naming.
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/histogram.h>
+
+#include <atomic>
+#include <vector>
+
+#include "balloond/control/counters.h"
+#include "balloond/control/state.h"
+
+namespace balloon::daemon {
+
+class Collector final : public prometheus::Collectable {
+ public:
+  Collector(const Clock& clock, const StateStore& states, const Counters& counters);
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+  void observe_tick(std::chrono::nanoseconds duration);
+  /// A configuration was loaded, or refused.
+  void note_reload(bool good);
+
+ private:
+  const Clock& clock_;
+  const StateStore& states_;
+  const Counters& counters_;
+  prometheus::Histogram tick_seconds_;
+  std::atomic<bool> reload_good_{true};
+  std::atomic<double> reload_time_;
+};
+
+}  // namespace balloon::daemon
