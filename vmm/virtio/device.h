@@ -1,8 +1,10 @@
-// What a virtio device is to its transport: identity, features, queues, config space, and what to do on a kick.
+// What a virtio device is to its transport: identity, features, queues, config space, and what to do on a
+// kick.
 //
-// Threads. A device is driven from two sides: vCPU threads (config space, status) and one event-loop thread (queues, taps,
-// timers). The transport holds `VirtioDevice::mutex` around every call below; a device's own event-loop callbacks take it
-// themselves. So a device needs no lock of its own, and never sees two calls at once.
+// Threads. A device is driven from two sides: vCPU threads (config space, status) and one event-loop thread
+// (queues, taps, timers). The transport holds `VirtioDevice::mutex` around every call below; a device's own
+// event-loop callbacks take it themselves. So a device needs no lock of its own, and never sees two calls at
+// once.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +37,8 @@ class DeviceHost {
   virtual void interrupt_queue(std::uint16_t queue) = 0;
   /// Raises the configuration-change interrupt.
   virtual void interrupt_config() = 0;
-  /// The guest broke the rules: sets DEVICE_NEEDS_RESET, tells the guest, stops all queues until it resets the device.
+  /// The guest broke the rules: sets DEVICE_NEEDS_RESET, tells the guest, stops all queues until it resets
+  /// the device.
   virtual void needs_reset(std::string_view why) = 0;
 };
 
@@ -56,8 +59,8 @@ class VirtioDevice {
   virtual void read_config(std::uint32_t offset, std::span<std::byte> into) = 0;
   /// Likewise. Writes to fields that the driver may not write are ignored.
   virtual void write_config(std::uint32_t offset, std::span<const std::byte> from) = 0;
-  /// DRIVER_OK. `queues` has one entry a queue, in order; null where the driver did not enable it. The device keeps
-  /// them until reset().
+  /// DRIVER_OK. `queues` has one entry a queue, in order; null where the driver did not enable it. The device
+  /// keeps them until reset().
   virtual void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) = 0;
   /// The driver kicked queue `index`. Only between activate() and reset().
   virtual void process_queue(std::uint16_t index) = 0;

@@ -74,7 +74,10 @@ void DeviceQueues::come_back(std::uint16_t index) {
 void DeviceQueues::broken(std::uint16_t index, const Error& why) {
   broken_ = true;
   const std::string reason = fmt::format("queue {}: {}", index, why.message);
-  log::warning("{}: the guest broke the rules, needs a reset: {}", device_.name(), reason);
+  if (const auto times = breaks_.happened()) {
+    log::warning("{}: the guest broke the rules, needs a reset ({} times): {}", device_.name(), *times,
+                 reason);
+  }
   host_->needs_reset(reason);
 }
 

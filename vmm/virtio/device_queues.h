@@ -12,6 +12,7 @@
 #include "vmm/event_loop.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/queue.h"
+#include "vmm/virtio/rate_limit.h"
 
 namespace balloon::vmm {
 
@@ -56,6 +57,7 @@ class DeviceQueues {
   UniqueFd again_;
   DeviceHost* host_ = nullptr;
   bool broken_ = false;
+  RateLimit breaks_;  ///< a guest can break and reset a device as often as it likes
   std::vector<std::unique_ptr<VirtQueue>> queues_;
   std::vector<bool> pending_;  ///< queues to look at when `again_` fires
 };

@@ -31,6 +31,7 @@ constexpr std::size_t kUsedElement = 8;
 constexpr std::size_t kRingEnd = 2;
 
 constexpr std::uint16_t kMaxQueueSize = 32768;
+constexpr std::uint64_t kMaxChainBytes = 1ULL << 32;  // 2.7.5.2
 constexpr std::uint64_t kDescriptorsAlign = 16;
 constexpr std::uint64_t kAvailableAlign = 2;
 constexpr std::uint64_t kUsedAlign = 4;
@@ -175,6 +176,7 @@ Result<void> VirtQueue::walk(Chain& chain) const {
   std::span<const std::byte> table = descriptors_;
   bool in_indirect = false;
   std::uint64_t index = chain.head_;
+  std::uint64_t bytes = 0;
   // 2.7.5.3.1: no chain is longer than the queue, an indirect table included. This also ends every loop.
   for (std::uint32_t seen = 0; seen < layout_.size; ++seen) {
     const auto descriptor = copy_once<Descriptor>(table.data() + index * kDescriptorSize);
@@ -195,6 +197,8 @@ Result<void> VirtQueue::walk(Chain& chain) const {
       index = 0;
       continue;
     }
+    bytes += descriptor.length;
+    if (bytes > kMaxChainBytes) return fail(fmt::format("more than {} bytes", kMaxChainBytes));
     BALLOON_TRY(add(chain, descriptor));
     if ((descriptor.flags & kDescriptorNext) == 0) return {};
     index = descriptor.next;

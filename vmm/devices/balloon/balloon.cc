@@ -140,7 +140,7 @@ void Balloon::inflate(const Chain& chain) {
   const std::uint64_t sent = chain.readable_size() / sizeof(std::uint32_t);
   // A chain can hold gigabytes of PFNs, but no more of them than the guest has pages are not repeats.
   const std::uint64_t count = std::min<std::uint64_t>(sent, to_pages(memory_.size()));
-  if (sent > count) refuse(sent - count, "inflated in one chain beyond the number of pages of the guest");
+  if (sent > count) refuse(sent - count, "in one chain, more than the guest has");
   for (std::uint64_t done = 0; done < count;) {
     const auto batch = std::span(pfns_).first(std::min<std::uint64_t>(kPfnBatch, count - done));
     chain.read(done * sizeof(std::uint32_t), std::as_writable_bytes(batch));
@@ -213,14 +213,14 @@ Bytes Balloon::release(GuestRange range) {
       log::error("balloon: {} ({} times)", released.error().message, *times);
     return 0;
   }
-  if (*released < range.size) refuse((range.size - *released) / kPageSize, "given back, but outside its RAM");
+  if (*released < range.size) refuse((range.size - *released) / kPageSize, "outside its RAM");
   return *released;
 }
 
 void Balloon::refuse(std::uint64_t pages, const char* what) {
   counters_.pages_refused += pages;
   if (refusals_.happened()) {
-    log::warning("balloon: the guest sent {} pages {} ({} refused in all)", pages, what,
+    log::warning("balloon: the guest gave back {} pages {}: ignored ({} in all)", pages, what,
                  counters_.pages_refused);
   }
 }

@@ -13,9 +13,9 @@
 
 #include "vmm/devices/balloon/balloon_control.h"
 #include "vmm/devices/devices.h"
-#include "vmm/devices/rate_limit.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
+#include "vmm/virtio/rate_limit.h"
 
 namespace balloon::vmm {
 

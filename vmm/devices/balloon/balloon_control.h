@@ -1,4 +1,5 @@
-// The balloon as the rest of the VMM sees it: the guest link and the monitor use this, and nothing of the device.
+// The balloon as the rest of the VMM sees it: the guest link and the monitor use this, and nothing of the
+// device.
 #pragma once
 
 #include <array>
@@ -14,8 +15,22 @@ namespace balloon::vmm {
 
 /// Statistics tags (virtio 1.2, 5.5.6.3; linux/virtio_balloon.h), in their numeric order.
 enum class StatTag : std::uint16_t {
-  swap_in, swap_out, major_faults, minor_faults, free_memory, total_memory, available_memory, disk_caches,
-  hugetlb_allocations, hugetlb_failures, oom_kills, alloc_stalls, async_scans, direct_scans, async_reclaims, direct_reclaims,
+  swap_in,
+  swap_out,
+  major_faults,
+  minor_faults,
+  free_memory,
+  total_memory,
+  available_memory,
+  disk_caches,
+  hugetlb_allocations,
+  hugetlb_failures,
+  oom_kills,
+  alloc_stalls,
+  async_scans,
+  direct_scans,
+  async_reclaims,
+  direct_reclaims,
 };
 inline constexpr std::size_t kStatTags = 16;
 
@@ -42,12 +57,13 @@ class BalloonControl {
  public:
   virtual ~BalloonControl() = default;
   virtual BalloonState state() const = 0;
-  /// Asks the guest for a size. Refused, with the reason, above the boot memory. Rounded down to 4 KiB. Not waiting.
+  /// Asks the guest for a size. Refused, with the reason, above the boot memory. Rounded down to 4 KiB. Not
+  /// waiting.
   virtual Result<void> set_target(Bytes target) = 0;
   /// How often to ask for statistics; zero stops.
   virtual void set_stats_interval(std::chrono::nanoseconds interval) = 0;
-  /// Called (from VMM threads; must not block, must not call back into this) with each statistics buffer and each change
-  /// of state. One observer; an empty function removes it.
+  /// Called (from VMM threads; must not block, must not call back into this) with each statistics buffer and
+  /// each change of state. One observer; an empty function removes it.
   virtual void observe(std::function<void(const BalloonStats&)> on_stats,
                        std::function<void(const BalloonState&)> on_state) = 0;
 };

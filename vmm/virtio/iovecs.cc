@@ -1,0 +1,36 @@
+#include "vmm/virtio/iovecs.h"
+
+#include <algorithm>
+
+namespace balloon::vmm {
+
+void to_iovecs(std::span<const ChainBuffer> buffers, std::uint64_t offset, std::uint64_t size,
+               std::vector<iovec>& iovecs) {
+  iovecs.clear();
+  for (const ChainBuffer& buffer : buffers) {
+    if (size == 0) break;
+    if (offset >= buffer.host.size()) {
+      offset -= buffer.host.size();
+      continue;
+    }
+    const std::span<std::byte> part =
+        buffer.host.subspan(offset).first(std::min(size, buffer.host.size() - offset));
+    iovecs.push_back({.iov_base = part.data(), .iov_len = part.size()});
+    size -= part.size();
+    offset = 0;
+  }
+}
+
+std::span<iovec> drop_front(std::span<iovec> iovecs, std::uint64_t size) {
+  while (!iovecs.empty() && size >= iovecs.front().iov_len) {
+    size -= iovecs.front().iov_len;
+    iovecs = iovecs.subspan(1);
+  }
+  if (size > 0 && !iovecs.empty()) {
+    iovecs.front().iov_base = static_cast<std::byte*>(iovecs.front().iov_base) + size;
+    iovecs.front().iov_len -= size;
+  }
+  return iovecs;
+}
+
+}  // namespace balloon::vmm
