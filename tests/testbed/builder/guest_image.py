@@ -33,7 +33,7 @@ def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
             image.directory(name)
         image.add_file("init", init)
         image.add_file("bin/busybox", busybox)
-        for applet in ("sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "switch_root", "echo"):
+        for applet in ("sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "ping", "switch_root", "echo"):
             image.symlink(f"bin/{applet}", "busybox")
         image.add_file("bin/agent", agent)
         for module in modules:

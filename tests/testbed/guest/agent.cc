@@ -4,6 +4,8 @@
 //   read PATH [SIZE]  read the file, or the files in a directory, in turn (SIZE bytes at most) through the page cache
 //   status            how far load and read are, and the guest's own memory figures
 //   check             count the load's present and swapped pages exactly (reads the page map)
+//   cpus              how many are online
+//   ping ADDRESS      whether it answers
 //   poweroff, reboot
 // Events come unasked, once each: "ready" at start, "loaded" when all of a load is resident, "read" when a read ends.
 #include <dirent.h>
@@ -19,6 +21,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -281,6 +284,8 @@ class Agent {
     if (command == "read") return read_files(first, second);
     if (command == "status") return status();
     if (command == "check") return check();
+    if (command == "cpus") return "{\"cpus\":" + std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) + "}";
+    if (command == "ping") return ping(first);
     if (command == "free") {
       load_.reset();
       return R"({"ok":"free"})";
@@ -332,6 +337,14 @@ class Agent {
   std::string check() const {
     const Residency found = load_ ? load_->check() : Residency{};
     return "{\"present\":" + std::to_string(found.resident) + ",\"swapped\":" + std::to_string(found.swapped) + "}";
+  }
+
+  static std::string ping(const std::string& address) {
+    if (address.empty() || address.find_first_not_of("0123456789.") != std::string::npos) {
+      return R"({"error":"ping takes an IPv4 address"})";
+    }
+    const int status = std::system(("/bin/ping -c 3 -w 30 " + address + " >/dev/null 2>&1").c_str());
+    return status == 0 ? R"({"ping":"answered"})" : R"({"ping":"unanswered"})";
   }
 
   static std::string end(int how) {

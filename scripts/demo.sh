@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The main job, shown: six 2 GiB guests on one 8 GiB host, memory going to whoever needs it.
+#   scripts/demo.sh [options]
+#     --compare         run the same without balloond too (host swap only), and print both side by side
+#     --scenario FILE   another scenario (default tests/scenarios/demo.yaml)
+#     --output FILE     where time series and figures go (default demo.json)
+#     --direct          this machine's own KVM, or nothing
+#     --testbed         the emulated KVM host, even when this machine has KVM
+#     --help            this text
+# Installs what it needs from Debian 12, builds, then runs: on this machine's own KVM if it has hardware support, else in the
+# testbed (an emulated KVM host). It says which.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The emulated host's 8 GiB, its translation cache, and some room for the build machine itself.
+testbed_memory_mib=11264
+direct_memory_mib=8192
+# Images, the build, and the swap files that a run may fill.
+disk_mib=20480
+
+say() { echo "demo: $*"; }
+die() { echo "demo: $*" >&2; exit 1; }
+
+where=auto compare=() scenario=tests/scenarios/demo.yaml output=demo.json
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --compare) compare=(--compare) ;;
+    --scenario | --output)
+      [ $# -ge 2 ] || die "$1 takes a file (see --help)"
+      if [ "$1" = --scenario ]; then scenario=$2; else output=$2; fi
+      shift ;;
+    --direct) where=direct ;;
+    --testbed) where=testbed ;;
+    -h | --help) sed -n '2,11s/^# \?//p' "$0"; exit 0 ;;
+    *) die "unknown option '$1' (see --help)" ;;
+  esac
+  shift
+done
+[ -r "$scenario" ] || die "cannot read scenario $scenario"
+
+why_not_direct() {
+  if [ "$(uname -m)" != x86_64 ]; then echo "it is $(uname -m), balloon-vmm runs on x86_64";
+  elif [ ! -e /dev/kvm ]; then echo "there is no /dev/kvm";
+  elif [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then echo "no permission on /dev/kvm (is the user in group kvm?)";
+  elif ! grep -qwE 'vmx|svm' /proc/cpuinfo; then echo "its CPU shows no vmx or svm, so that its KVM cannot run Linux guests";
+  fi
+}
+
+mib_of() { awk -v key="$1:" '$1 == key { print int($2 / 1024) }' /proc/meminfo; }
+
+reason=$(why_not_direct)
+case "$where" in
+  direct) [ -z "$reason" ] || die "cannot run directly on this machine: $reason" ;;
+  auto) if [ -z "$reason" ]; then where=direct; else where=testbed; fi ;;
+esac
+if [ "$where" = direct ]; then
+  say "running directly on this machine's KVM"
+  needed=$direct_memory_mib available=$(mib_of MemTotal)
+  [ "$(mib_of SwapTotal)" -gt 0 ] || say "note: this machine has no swap; phase 3 relies on the guests' own"
+  flags=(--direct)
+else
+  if [ -n "$reason" ]; then say "running in the testbed, an emulated KVM host: $reason"; else say "running in the testbed, an emulated KVM host"; fi
+  needed=$testbed_memory_mib available=$(mib_of MemAvailable)
+  flags=()
+fi
+# An "8 GiB" machine shows a little less than that.
+[ $((available + 512)) -ge "$needed" ] || die "too little memory: $available MiB, the demo needs $needed MiB"
+cache=${XDG_CACHE_HOME:-$HOME/.cache}
+mkdir -p "$cache"
+for place in . "$cache"; do
+  free=$(df --output=avail -m "$place" | tail -n 1 | tr -d ' ')
+  [ "$free" -ge "$disk_mib" ] || die "too little disk: $free MiB free in $(cd "$place" && pwd), the demo needs $disk_mib MiB"
+done
+
+say "installing what is missing (Debian 12 packages)"
+scripts/install-deps.sh
+
+say "building balloond, balloon-vmm and balloonctl"
+cmake --preset release >/dev/null || die "cmake --preset release failed"
+cmake --build --preset release --target balloond balloon-vmm balloonctl
+
+say "making images and running $scenario (the first time downloads a Debian kernel)"
+exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" "${compare[@]}" "${flags[@]}"

@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+"""Runs the testbed's test cases (runner/cases.py) in one boot of the outer host and prints PASS or FAIL for each."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from builder import outer_host, outer_image  # noqa: E402
+from builder.cache import Cache, default_cache_dir  # noqa: E402
+from builder.errors import TestbedError  # noqa: E402
+from runner.cases import CASES, NEEDS_DAEMON  # noqa: E402
+
+# One case takes a minute on a quiet machine; on a busy one several.
+CASE_SECONDS = 300
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="run_tests.py", description=__doc__)
+    parser.add_argument("--build-dir", type=Path, help="CMake build directory with the programs in bin/")
+    parser.add_argument("--cache", type=Path, default=default_cache_dir(), help="where images are kept (%(default)s)")
+    parser.add_argument("--vmm", choices=("balloon-vmm", "qemu"), default="balloon-vmm", help="qemu: check the testbed itself with a peer")
+    parser.add_argument("--console", type=Path, help="keep the outer host's console log there")
+    parser.add_argument("names", nargs="*", metavar="CASE", help=f"default: all of {', '.join(sorted(CASES))}")
+    options = parser.parse_args()
+    names = options.names or [name for name in CASES if options.vmm == "balloon-vmm" or name not in NEEDS_DAEMON]
+    for name in names:
+        if name not in CASES:
+            raise TestbedError(f"there is no case {name}")
+    wanted = (["balloon-vmm"] if options.vmm == "balloon-vmm" else []) + \
+        (["balloond", "balloonctl"] if NEEDS_DAEMON & set(names) else [])
+    for program in wanted:
+        if options.build_dir is None or not (options.build_dir / "bin" / program).is_file():
+            raise TestbedError(f"{program} is not built: give --build-dir a directory that has bin/{program}")
+    return run(options, names)
+
+
+def run(options, names: list[str]) -> int:
+    cache = Cache(options.cache)
+    command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(names)}"
+    logs = cache.root / "runs/logs-cases"
+    host = outer_image.build(cache, options.build_dir, command, [], ["/scratch/run"])
+    results: dict[str, bool] = {}
+
+    def take(line: str):
+        event = json.loads(line)
+        if event["event"] == "case":
+            results[event["name"]] = event["passed"]
+            print(f"{'PASS' if event['passed'] else 'FAIL'}  {event['what']} ({event['seconds']:.0f} s)", flush=True)
+            if not event["passed"]:
+                print(f"        {event['failure']}", flush=True)
+
+    request = outer_host.Request(timeout=CASE_SECONDS * len(names) + 120, on_event=take, console_log=options.console,
+                                 files_to=logs, on_restart=lambda reason: results.clear())
+    result = outer_host.run(cache, host, request)
+    missing = [name for name in names if name not in results]
+    if missing:
+        print(f"FAIL  not run to their end: {', '.join(missing)} (the outer host's command ended with status {result.status})")
+    if result.restarts:
+        print(f"note: started over {result.restarts} times, because the emulated outer host crashed: {'; '.join(result.crashes)}")
+    failed = len(missing) + sum(not passed for passed in results.values())
+    print(f"{len(names) - failed} of {len(names)} testbed cases passed" + (f"; logs: {logs}" if failed else ""))
+    return 1 if failed or result.status != 0 else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except TestbedError as error:
+        print(f"run_tests: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,231 @@
+"""Testbed tests: each a sentence about guests and daemon on a real KVM host. `python3 -m runner.cases` runs them there."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from . import vmm
+from .daemon import Daemon
+from .events import EventLog
+from .guest import Guest
+from .scenario import GuestSpec, Scenario
+from .session import Session, default_images
+from .tap import make_tap
+
+GIB, MIB = 1 << 30, 1 << 20
+RECONNECT_TIMEOUT = 120
+# What a balloon that nobody moves may seem to move: rounding, and the guest's own allocations seen from outside.
+STILL = 32 * MIB
+
+
+class Bed:
+    """What a case needs to start guests and a daemon; closes them behind it."""
+
+    def __init__(self, events: EventLog, vmm_name: str, images: vmm.Images):
+        self.events, self.vmm_name, self.images = events, vmm_name, images
+        self.session: Session | None = None
+
+    def open(self, with_daemon: bool = False, policy: dict | None = None) -> Session:
+        scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {}, {})
+        self.session = Session(scenario, self.images, self.events, with_daemon, direct=False)
+        if with_daemon:
+            self.session.daemon.start()
+        return self.session
+
+    def boot(self, name: str = "A", memory: int = 512 * MIB, extras: vmm.Extras | None = None, cpus: int = 1) -> Guest:
+        guest = self.session.add_guest(GuestSpec(name, memory, cpus=cpus), extras)
+        guest.wait_ready()
+        return guest
+
+
+def expect(condition, what: str):
+    if not condition:
+        raise AssertionError(what)
+
+
+def expect_clean_power_off(guest: Guest):
+    guest.ask("poweroff")
+    status = guest.wait_end(120)
+    expect(status == 0, f"the VMM's status after power-off is {status}, expected 0; it said: {guest.stderr_tail()}")
+
+
+def case_bzimage_boots_and_powers_off(bed: Bed):
+    """A Debian bzImage boots with all its memory, and power-off ends the VMM with status 0."""
+    bed.open()
+    guest = bed.boot(memory=2 * GIB)
+    total = guest.status()["meminfo"]["MemTotal"]
+    # The kernel keeps some for itself (page structs, its own image): it may report less, never more.
+    expect(1.88 * GIB < total <= 2 * GIB, f"a 2 GiB guest reports MemTotal {total}")
+    expect_clean_power_off(guest)
+
+
+def case_vmlinux_boots_by_pvh(bed: Bed):
+    """The ELF vmlinux of the same kernel boots by PVH."""
+    bed.open()
+    guest = bed.boot(extras=vmm.Extras(kernel=bed.images.kernel.with_name("vmlinux")))
+    expect_clean_power_off(guest)
+
+
+def case_guest_has_all_its_cpus(bed: Bed):
+    """A guest with two vCPUs brings both up and powers off."""
+    bed.open()
+    guest = bed.boot(cpus=2)
+    expect(guest.ask("cpus") == {"cpus": 2}, "the guest does not have 2 CPUs online")
+    expect_clean_power_off(guest)
+
+
+def case_reboot_starts_the_guest_anew(bed: Bed):
+    """A reboot brings the guest up again in the same VMM process, as a new boot, and it still powers off."""
+    bed.open()
+    guest = bed.boot()
+    first = guest.ready_events[-1]["boot"]
+    guest.expect_reboot()
+    guest.ask("reboot")
+    guest.wait_ready()
+    expect(guest.ready_events[-1]["boot"] != first, "the boot id is the same after the reboot")
+    expect_clean_power_off(guest)
+
+
+def case_root_filesystem_on_virtio_blk(bed: Bed):
+    """A guest boots a root filesystem from a writable virtio-blk disk, and what it writes is in the image."""
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+    guest = bed.boot(extras=vmm.Extras(root=root, cmdline="testbed.root=/dev/vda"))
+    said = "\n".join(guest.console)
+    expect("root is /dev/vda / ext4" in said and "writable" in said, f"expected the root on /dev/vda; the guest said: {said}")
+    expect_clean_power_off(guest)
+    mount_point = bed.images.scratch / "mnt"
+    mount_point.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,ro,noload", str(root), str(mount_point)], check=True)
+    try:
+        expect((mount_point / "written-by-guest").exists(), "the file that the guest wrote is not in the image")
+    finally:
+        subprocess.run(["umount", str(mount_point)], check=True)
+
+
+def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
+    """Host and guest ping each other over virtio-net on a tap."""
+    make_tap("tapcase", "10.77.0.1/24")
+    bed.open()
+    guest = bed.boot(extras=vmm.Extras(tap="tapcase", cmdline="testbed.ip=10.77.0.2/24"))
+    done = subprocess.run(["ping", "-c", "5", "-w", "30", "10.77.0.2"], capture_output=True, text=True)
+    expect(done.returncode == 0, f"the host's ping got no answer: {done.stdout[-200:]}")
+    answer = guest.ask("ping 10.77.0.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    expect_clean_power_off(guest)
+
+
+def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):
+    """kill -9 of the daemon in mid-run moves no balloon; started again it adopts what it finds, and control goes on."""
+    session = bed.open(with_daemon=True, policy={"defaults": {"min": "256M"}})
+    names = ["A", "B", "C"]
+    for name in names:
+        session.add_guest(GuestSpec(name, 1 * GIB))
+    for name in names:
+        session.guests[name].wait_ready()
+    daemon = session.daemon
+    before = _wait_settled(daemon, names)
+    free_before = {name: session.guests[name].status()["meminfo"]["MemFree"] for name in names}
+    daemon.kill()
+    time.sleep(15)
+    for name in names:
+        # A deflated balloon gives its pages to the guest's free memory, an inflated one takes them from there.
+        moved = session.guests[name].status()["meminfo"]["MemFree"] - free_before[name]
+        expect(abs(moved) < STILL, f"{name}'s balloon moved by {moved / MIB:.0f} MiB while there was no daemon")
+    daemon.start()
+    first = daemon.wait_for("all guests to reconnect", lambda guests: _controlled(guests, names), RECONNECT_TIMEOUT)
+    for name in names:
+        step = first[name]["actual_bytes"] - before[name]["actual_bytes"]
+        expect(abs(step) < STILL, f"{name} made a step of {step / MIB:.0f} MiB when the daemon came back")
+        expect(session.guests[name].alive(), f"{name}'s VMM is gone")
+    loaded = session.expect("A", "loaded")
+    session.guests["A"].ask("load 600M")
+    daemon.wait_for("A to grow for its load", lambda guests: guests["A"]["actual_bytes"] > 700 * MIB, 120)
+    expect(loaded.wait(120), "A's load of 600 MiB was not satisfied within 120 s of the grow")
+    for name in names:
+        expect(len(session.guests[name].ready_events) == 1, f"{name} restarted on the way")
+
+
+def case_guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot(bed: Bed):
+    """A rebooted guest is controlled again; one that powered off leaves the daemon's list."""
+    session = bed.open(with_daemon=True)
+    for name in ("A", "B"):
+        session.add_guest(GuestSpec(name, 512 * MIB))
+    for name in ("A", "B"):
+        session.guests[name].wait_ready()
+    session.daemon.wait_for("both to be controlled", lambda guests: _controlled(guests, ["A", "B"]), RECONNECT_TIMEOUT)
+    session.guests["A"].expect_reboot()
+    session.guests["A"].ask("reboot")
+    session.guests["A"].wait_ready()
+    session.daemon.wait_for("A to be controlled after its reboot", lambda guests: _controlled(guests, ["A", "B"]), RECONNECT_TIMEOUT)
+    expect_clean_power_off(session.guests["B"])
+    session.daemon.wait_for("B to leave the list", lambda guests: set(guests) == {"A"}, RECONNECT_TIMEOUT)
+    expect(session.daemon.stop() == 0, "balloond's status after SIGTERM is not 0")
+
+
+def _controlled(guests: dict, names: list[str]) -> bool:
+    return set(guests) == set(names) and all(guests[name]["state"] == "GUEST_STATE_CONTROLLED" for name in names)
+
+
+def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
+    """Guests that are controlled and whose sizes have stood still for some lists."""
+    history: list[dict] = []
+
+    def still(guests):
+        history.append({name: guest.get("actual_bytes", 0) for name, guest in guests.items()})
+        recent = history[-4:]
+        return _controlled(guests, names) and len(recent) == 4 and all(
+            max(sizes[name] for sizes in recent) - min(sizes[name] for sizes in recent) < 4 * MIB
+            for name in names if all(name in sizes for sizes in recent)) and set(recent[0]) == set(names)
+
+    return daemon.wait_for("guests to be controlled and to settle", still, 240)
+
+
+CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
+# What needs the daemon cannot be shown by a peer VMM.
+NEEDS_DAEMON = {"killed_daemon_moves_no_balloon_and_takes_over_again",
+                "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
+
+
+def run_case(name: str, bed: Bed, events: EventLog) -> bool:
+    started = time.monotonic()
+    failure = None
+    try:
+        CASES[name](bed)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        failure = f"{error} ({type(error).__name__} at {Path(place.filename).name}:{place.lineno})"
+        if bed.session and bed.session.daemon:
+            failure += f"; balloond: {bed.session.daemon.log_tail()}"
+    finally:
+        if bed.session:
+            bed.session.close()
+            bed.session = None
+    events.emit("case", name=name, passed=failure is None, failure=failure, seconds=round(time.monotonic() - started, 1),
+                what=CASES[name].__doc__)
+    return failure is None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="runner.cases", description=__doc__)
+    parser.add_argument("--events", default="/dev/stdout")
+    parser.add_argument("--vmm", choices=("balloon-vmm", "qemu"), default="balloon-vmm")
+    parser.add_argument("--images", type=Path, default=Path("/images/guest"))
+    parser.add_argument("--scratch", type=Path, default=Path("/scratch"))
+    parser.add_argument("names", nargs="+", choices=sorted(CASES))
+    options = parser.parse_args()
+    events = EventLog(options.events)
+    bed = Bed(events, options.vmm, default_images(False, options.images, options.scratch))
+    os.umask(0o022)
+    results = [run_case(name, bed, events) for name in options.names]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

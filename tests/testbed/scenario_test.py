@@ -1,0 +1,47 @@
+"""Scenario files: what is wrong in one is refused with its place."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from builder import scenario_file  # noqa: E402
+from builder.errors import TestbedError  # noqa: E402
+from runner.scenario import ScenarioError, parse  # noqa: E402
+
+
+class Scenarios(unittest.TestCase):
+    def refused(self, change: dict, message: str):
+        document = {"name": "x", "guests": {"A": {"memory": "1G"}}, "phases": []}
+        with self.assertRaisesRegex(ScenarioError, message):
+            parse(document | change)
+
+    def test_shipped_scenarios_are_good(self):
+        for path in (HERE.parent / "scenarios").glob("*.yaml"):
+            parse(scenario_file.load(path))
+
+    def test_unknown_key_is_refused(self):
+        self.refused({"colour": "blue"}, "unknown key 'colour'")
+        self.refused({"guests": {"A": {"memory": "1G", "ram": "1G"}}}, "guests.A: unknown key 'ram'")
+
+    def test_missing_or_wrong_size_is_refused(self):
+        self.refused({"guests": {"A": {}}}, "guests.A: 'memory' is missing")
+        self.refused({"guests": {"A": {"memory": "1 gig"}}}, "guests.A.memory: '1 gig' is not a size")
+
+    def test_work_for_an_unknown_guest_or_of_an_unknown_kind_is_refused(self):
+        self.refused({"phases": [{"name": "p", "work": {"Z": ["free"]}}]}, "there is no guest 'Z'")
+        self.refused({"phases": [{"name": "p", "work": {"A": ["explode"]}}]}, r"phases\[0\].work.A")
+
+    def test_a_key_given_twice_is_refused_with_its_line(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write("name: a\nname: b\n")
+            file.flush()
+            with self.assertRaisesRegex(TestbedError, ":1: key 'name' is given twice"):
+                scenario_file.load(Path(file.name))
+
+
+if __name__ == "__main__":
+    unittest.main()
