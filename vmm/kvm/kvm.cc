@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <memory>
+#include <utility>
+
+#include "vmm/kvm/list.h"
 
 namespace balloon::vmm {
 namespace {
@@ -76,12 +78,11 @@ Result<Kvm> Kvm::open(const std::string& path) {
 }
 
 Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-  const std::size_t size = sizeof(kvm_cpuid2) + kMaxCpuidEntries * sizeof(kvm_cpuid_entry2);
-  const auto buffer = std::make_unique<std::uint64_t[]>(size / sizeof(std::uint64_t) + 1);
-  auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.get());
-  list->nent = kMaxCpuidEntries;
-  if (::ioctl(fd(), KVM_GET_SUPPORTED_CPUID, list) != 0) return fail_errno("asking KVM for the supported CPUID", errno);
-  return std::vector<kvm_cpuid_entry2>(list->entries, list->entries + list->nent);
+  KvmList<kvm_cpuid_entry2> list(kMaxCpuidEntries);
+  if (::ioctl(fd(), kKvmGetSupportedCpuid, list.data()) != 0) {
+    return fail_errno("asking KVM for the supported CPUID", errno);
+  }
+  return list.entries();
 }
 
 }  // namespace balloon::vmm

@@ -14,7 +14,7 @@
 #include <span>
 #include <utility>
 
-#include "base/log.h"
+#include "vmm/kvm/list.h"
 
 namespace balloon::vmm {
 namespace {
@@ -86,20 +86,14 @@ Result<void> Vcpu::set_state(const VcpuState& state) {
 }
 
 Result<void> Vcpu::set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid) {
-  std::vector<std::byte> buffer(sizeof(kvm_cpuid2) + cpuid.size() * sizeof(kvm_cpuid_entry2));
-  auto* list = reinterpret_cast<kvm_cpuid2*>(buffer.data());
-  list->nent = static_cast<std::uint32_t>(cpuid.size());
-  std::copy(cpuid.begin(), cpuid.end(), list->entries);
-  if (::ioctl(fd_.get(), KVM_SET_CPUID2, list) != 0) return fail_errno("setting its CPUID", errno);
+  KvmList<kvm_cpuid_entry2> list(cpuid);
+  if (::ioctl(fd_.get(), kKvmSetCpuid2, list.data()) != 0) return fail_errno("setting its CPUID", errno);
   return {};
 }
 
 Result<void> Vcpu::set_msrs(const std::vector<kvm_msr_entry>& msrs) {
-  std::vector<std::byte> buffer(sizeof(kvm_msrs) + msrs.size() * sizeof(kvm_msr_entry));
-  auto* list = reinterpret_cast<kvm_msrs*>(buffer.data());
-  list->nmsrs = static_cast<std::uint32_t>(msrs.size());
-  std::copy(msrs.begin(), msrs.end(), list->entries);
-  const int set = ::ioctl(fd_.get(), KVM_SET_MSRS, list);
+  KvmList<kvm_msr_entry> list(msrs);
+  const int set = ::ioctl(fd_.get(), kKvmSetMsrs, list.data());
   if (set < 0) return fail_errno("setting its MSRs", errno);
   if (static_cast<std::size_t>(set) != msrs.size()) {
     return fail(fmt::format("KVM refuses MSR {:#x}", msrs[static_cast<std::size_t>(set)].index));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/kvm/list.h"
 
 namespace balloon::vmm {
 namespace {
@@ -178,11 +179,8 @@ Result<void> Vm::write_routes() {
     entry.u.msi.data = message.data;
     entries.push_back(entry);
   }
-  std::vector<std::byte> buffer(sizeof(kvm_irq_routing) + entries.size() * sizeof(kvm_irq_routing_entry));
-  auto* table = reinterpret_cast<kvm_irq_routing*>(buffer.data());
-  table->nr = static_cast<std::uint32_t>(entries.size());
-  std::copy(entries.begin(), entries.end(), table->entries);
-  if (::ioctl(fd(), KVM_SET_GSI_ROUTING, table) != 0) return fail_errno("setting the interrupt routes", errno);
+  KvmList<kvm_irq_routing_entry> table(entries);
+  if (::ioctl(fd(), kKvmSetGsiRouting, table.data()) != 0) return fail_errno("setting the interrupt routes", errno);
   return {};
 }
 
