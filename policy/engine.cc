@@ -33,7 +33,8 @@ struct Track {
 /// One guest within one decision.
 struct Seat {
   Track* track = nullptr;
-  bool movable = false;  ///< takes part in the sharing; otherwise its memory is counted as it is
+  bool movable = false;  ///< takes part in the sharing
+  Bytes claim = 0;       ///< what a guest that does not is counted at
   bool pressure = false;
 };
 
@@ -137,6 +138,15 @@ void Engine::Impl::assess(const GuestSnapshot& guest, Time now, Seat& seat, Gues
   } else {
     plan.state = guest.stats ? GuestState::stale : GuestState::booting;
   }
+  if (plan.state == GuestState::booting) {
+    // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
+    // rest in the meantime would hurt them for nothing.
+    plan.need = plan.share =
+        std::min(held(guest), std::max(guest.limits.min, guest.resident + tunables.margin_min));
+    seat.claim = plan.share;
+  } else {
+    seat.claim = std::max(plan.share, guest.actual);
+  }
 }
 
 /// Weighted water-filling of need between minimum and maximum, under what guests that cannot be moved leave
@@ -149,7 +159,7 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
   for (std::size_t i = 0; i < seats.size(); ++i) {
     const GuestSnapshot& guest = snapshot.guests[i];
     if (!seats[i].movable) {
-      fixed += std::max(plan.guests[i].share, guest.actual);
+      fixed += seats[i].claim;
       continue;
     }
     const Bytes low = std::min(guest.limits.min, guest.limits.max);
@@ -201,7 +211,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& p
     const GuestSnapshot& guest = snapshot.guests[i];
     const Bytes share = plan.guests[i].share;
     if (!seats[i].movable) {
-      wanted += static_cast<double>(std::max(guest.actual, share));
+      wanted += static_cast<double>(seats[i].claim);
       continue;
     }
     wanted += static_cast<double>(std::max(settling_at(guest), share));

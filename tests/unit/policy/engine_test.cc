@@ -87,6 +87,21 @@ TEST(Engine, HoldsAGuestWhoseStatisticsAreOldAndSharesOutTheRest) {
   EXPECT_LE(host.guests[1].seen.actual, 512 * kMiB);
 }
 
+TEST(Engine, DoesNotSqueezeOthersForAGuestThatIsStillBooting) {
+  FakeHost host(8 * kGiB);
+  for (int i = 0; i < 4; ++i) host.add(2 * kGiB, 1500 * kMiB, kLimits);
+  Engine engine({});
+  for (int i = 0; i < 60; ++i) host.step(engine);
+  const Bytes before = host.guests[0].seen.target;
+  auto& booting = host.add(2 * kGiB, 100 * kMiB, kLimits);
+  booting.answers = booting.seen.controllable = false;
+  Plan plan;
+  for (int i = 0; i < 10; ++i) plan = host.step(engine);
+  EXPECT_EQ(plan.guests[4].state, GuestState::booting);
+  EXPECT_EQ(plan.state, HostState::normal);
+  EXPECT_GE(host.guests[0].seen.target + 64 * kMiB, before);
+}
+
 TEST(Engine, LeavesAStuckBalloonAloneAndTriesAgain) {
   FakeHost host = six_on_eight();
   host.guests[2].speed = 0;
