@@ -7,16 +7,15 @@
 
 namespace balloon::vmm::layout {
 
-// Low memory, written before the first instruction. (Below 640 KiB; free to the kernel once it has read
-// them.)
+// Low memory, written before the first instruction. (Below 640 KiB; the kernel's own once it has read it.)
 inline constexpr GuestAddress kGdt = 0x500;
 inline constexpr GuestAddress kPvhStartInfo = 0x6000;
 inline constexpr GuestAddress kPvhModules = 0x6040;
 inline constexpr GuestAddress kPvhMemoryMap = 0x6100;
 inline constexpr GuestAddress kZeroPage = 0x7000;
 inline constexpr GuestAddress kBootStack = 0x8ff0;
-inline constexpr GuestAddress kPageTables =
-    0x9000;  ///< identity map of the first 4 GiB: PML4, PDPT, 4 page directories
+/// Identity map of the first 4 GiB: PML4, PDPT, 4 page directories.
+inline constexpr GuestAddress kPageTables = 0x9000;
 inline constexpr GuestAddress kCommandLine = 0x20000;
 inline constexpr std::uint64_t kCommandLineMax = 0x10000;
 

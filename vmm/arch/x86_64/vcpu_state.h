@@ -22,11 +22,11 @@ kvm_fpu boot_fpu();
 struct CpuidConfig {
   std::uint32_t vcpu = 0;  ///< index, also its APIC id
   std::uint32_t vcpus = 1;
-  bool tsc_deadline_timer =
-      false;  ///< KVM_CAP_TSC_DEADLINE_TIMER: KVM_GET_SUPPORTED_CPUID omitted the bit before Linux 6.14
+  /// KVM_CAP_TSC_DEADLINE_TIMER: KVM_GET_SUPPORTED_CPUID omitted the bit before Linux 6.14.
+  bool tsc_deadline_timer = false;
 };
-/// What the guest sees, from KVM_GET_SUPPORTED_CPUID's answer: own topology, hypervisor bit, KVM leaves, no
-/// PMU.
+/// What the guest sees, from KVM_GET_SUPPORTED_CPUID's answer: own topology, hypervisor bit, KVM leaves,
+/// no PMU, nothing for nested guests.
 std::vector<kvm_cpuid_entry2> guest_cpuid(std::vector<kvm_cpuid_entry2> supported, const CpuidConfig& config);
 
 }  // namespace balloon::vmm
