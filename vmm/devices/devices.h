@@ -32,17 +32,20 @@ Result<BalloonDevice> make_balloon(const BalloonConfig& config, const GuestMemor
 struct BlockConfig {
   std::string path;  ///< raw image: a regular file or block device
   bool read_only = false;
-  std::string serial;  ///< at most 20 bytes (VIRTIO_BLK_ID_BYTES)
+  std::string serial{};  ///< at most 20 bytes (VIRTIO_BLK_ID_BYTES)
 };
-/// Fails with what is wrong with the image: absent, no permission, 0 bytes, not a multiple of 512, in use by another VMM.
-Result<std::unique_ptr<VirtioDevice>> make_block(const BlockConfig& config, const GuestMemory& memory, EventLoop& loop);
+/// Fails with what is wrong with the image: absent, no permission, 0 bytes, not a multiple of 512, in use by
+/// another VMM.
+Result<std::unique_ptr<VirtioDevice>> make_block(const BlockConfig& config, const GuestMemory& memory,
+                                                 EventLoop& loop);
 
 using MacAddress = std::array<std::uint8_t, 6>;
 struct NetConfig {
-  std::string tap;                ///< name of a tap interface
-  std::optional<MacAddress> mac;  ///< unset: random, locally administered
+  std::string tap;                  ///< name of a tap interface
+  std::optional<MacAddress> mac{};  ///< unset: random, locally administered
 };
 /// Fails with what is wrong with the tap: no such interface, no permission, busy.
-Result<std::unique_ptr<VirtioDevice>> make_net(const NetConfig& config, const GuestMemory& memory, EventLoop& loop);
+Result<std::unique_ptr<VirtioDevice>> make_net(const NetConfig& config, const GuestMemory& memory,
+                                               EventLoop& loop);
 
 }  // namespace balloon::vmm
