@@ -1,0 +1,164 @@
+#include "vmm/memory/guest_memory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+namespace balloon::vmm {
+namespace {
+
+using ::testing::HasSubstr;
+
+GuestMemory make(Bytes size) {
+  auto memory = GuestMemory::create(size);
+  if (!memory) throw std::runtime_error(memory.error().message);
+  return std::move(*memory);
+}
+
+std::size_t resident_pages(const GuestMemory& memory, GuestAddress start, std::uint64_t size) {
+  std::vector<unsigned char> pages(size / kPageSize);
+  ::mincore(memory.at(start, size)->data(), size, pages.data());
+  return static_cast<std::size_t>(
+      std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; }));
+}
+
+/// The VmFlags line of the mapping at `address` in /proc/self/smaps.
+std::string mapping_flags(const void* address) {
+  std::ostringstream start;
+  start << std::hex << reinterpret_cast<std::uintptr_t>(address) << '-';
+  std::ifstream smaps("/proc/self/smaps");
+  std::string line;
+  while (std::getline(smaps, line) && !line.starts_with(start.str())) {
+  }
+  while (std::getline(smaps, line) && !line.starts_with("VmFlags:")) {
+  }
+  return line;
+}
+
+TEST(GuestMemory, RefusesSizesThatCannotBe) {
+  for (const Bytes size : {Bytes{0}, Bytes{4096}, kMiB - 4096, kMiB + 1, kMiB + 512, ~Bytes{0}}) {
+    EXPECT_FALSE(GuestMemory::create(size)) << size;
+  }
+}
+
+TEST(GuestMemory, AHostWithoutSuchAddressSpaceIsAnErrorNotACrash) {
+  const auto memory = GuestMemory::create(Bytes{1} << 60);
+  ASSERT_FALSE(memory);
+  EXPECT_THAT(memory.error().message, HasSubstr("guest memory"));
+}
+
+TEST(GuestMemory, UpToThreeGigabytesLieBelowThePciHole) {
+  const GuestMemory memory = make(3 * kGiB);
+  ASSERT_EQ(memory.regions().size(), 1U);
+  EXPECT_EQ(memory.regions()[0].start, 0U);
+  EXPECT_EQ(memory.regions()[0].host.size(), 3 * kGiB);
+}
+
+TEST(GuestMemory, MoreThanThreeGigabytesGoOnAtFour) {
+  const GuestMemory memory = make(3 * kGiB + 2 * kMiB);
+  ASSERT_EQ(memory.regions().size(), 2U);
+  EXPECT_EQ(memory.regions()[1].start, 4 * kGiB);
+  EXPECT_EQ(memory.regions()[1].host.size(), 2 * kMiB);
+  EXPECT_EQ(memory.size(), 3 * kGiB + 2 * kMiB);
+}
+
+TEST(GuestMemory, NothingIsResidentUntilTouched) {
+  const GuestMemory memory = make(64 * kMiB);
+  EXPECT_EQ(resident_pages(memory, 0, 64 * kMiB), 0U);
+  ASSERT_TRUE(memory.write<std::uint8_t>(5 * kPageSize, 1));
+  EXPECT_EQ(resident_pages(memory, 0, 64 * kMiB), 1U);
+}
+
+TEST(GuestMemory, IsUnreservedNeverHugeAndNeverDumped) {
+  const GuestMemory memory = make(8 * kMiB);
+  const std::string flags = mapping_flags(memory.regions()[0].host.data());
+  EXPECT_THAT(flags, HasSubstr(" nr"));  // no reserve
+  EXPECT_THAT(flags, HasSubstr(" dd"));  // not in a core dump
+  // A kernel without transparent huge pages has no such flag, and no such pages.
+  if (std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled")) {
+    EXPECT_THAT(flags, HasSubstr(" nh"));
+  }
+}
+
+TEST(GuestMemory, ReadsWhatWasWritten) {
+  const GuestMemory memory = make(kMiB);
+  EXPECT_TRUE(memory.write<std::uint64_t>(kMiB - 8, 0x0123456789abcdef));
+  EXPECT_EQ(memory.read<std::uint64_t>(kMiB - 8), 0x0123456789abcdefU);
+  EXPECT_EQ(memory.read<std::uint32_t>(kMiB - 4), 0x01234567U);
+}
+
+TEST(GuestMemory, NoAccessLeavesRam) {
+  const GuestMemory memory = make(kMiB);
+  struct Case {
+    GuestAddress address;
+    std::uint64_t size;
+    bool inside;
+  };
+  for (const Case& c :
+       {Case{0, kMiB, true}, Case{0, kMiB + 1, false}, Case{kMiB - 1, 1, true}, Case{kMiB - 1, 2, false},
+        Case{kMiB, 0, true}, Case{kMiB, 1, false}, Case{kMiB + 1, 0, false}, Case{~0ULL, 1, false},
+        Case{~0ULL, 2, false}, Case{~0ULL - 7, 16, false}, Case{1, ~0ULL, false},
+        Case{kPageSize, ~0ULL - kPageSize + 1, false}}) {
+    EXPECT_EQ(memory.at(c.address, c.size).has_value(), c.inside) << c.address << " " << c.size;
+  }
+  std::byte bytes[16];
+  EXPECT_FALSE(memory.read(kMiB - 8, bytes));
+  EXPECT_FALSE(memory.write(kMiB - 8, bytes));
+  EXPECT_FALSE(memory.read<std::uint64_t>(~0ULL - 3));
+}
+
+TEST(GuestMemory, NoAccessSpansThePciHole) {
+  const GuestMemory memory = make(4 * kGiB);
+  EXPECT_FALSE(memory.at(3 * kGiB - 1, 2));
+  EXPECT_FALSE(memory.at(3 * kGiB, 1));
+  EXPECT_FALSE(memory.at(4 * kGiB - 1, 1));
+  EXPECT_FALSE(memory.at(3 * kGiB - kPageSize, kGiB + 2 * kPageSize));
+  EXPECT_TRUE(memory.at(4 * kGiB, kGiB));
+  EXPECT_FALSE(memory.at(4 * kGiB, kGiB + 1));
+}
+
+TEST(GuestMemory, ReleasedPagesLeaveTheHostAndReadAsZeros) {
+  const GuestMemory memory = make(kMiB);
+  std::ranges::fill(*memory.at(0, kMiB), std::byte{0x5a});
+  EXPECT_EQ(memory.release({4 * kPageSize, 8 * kPageSize}), 8 * kPageSize);
+  EXPECT_EQ(resident_pages(memory, 0, kMiB), kMiB / kPageSize - 8);
+  EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize - 1), 0x5a);
+  EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize), 0);
+  EXPECT_EQ(memory.read<std::uint8_t>(12 * kPageSize - 1), 0);
+  EXPECT_EQ(memory.read<std::uint8_t>(12 * kPageSize), 0x5a);
+}
+
+TEST(GuestMemory, AReleaseIsClippedToRam) {
+  const GuestMemory memory = make(3 * kGiB + kMiB);
+  EXPECT_EQ(memory.release({3 * kGiB - kPageSize, 2 * kGiB}), kPageSize + kMiB);
+  EXPECT_EQ(memory.release({3 * kGiB, kGiB}), 0U) << "the hole";
+  EXPECT_EQ(memory.release({kGiB * 100, kPageSize}), 0U);
+  EXPECT_EQ(memory.release({0, 0}), 0U);
+  EXPECT_EQ(memory.release({~0ULL - 2 * kPageSize + 1, kPageSize}), 0U);
+}
+
+TEST(GuestMemory, AReleaseOfPartsOfPagesOrOneThatWrapsIsRefused) {
+  const GuestMemory memory = make(kMiB);
+  for (const GuestRange range :
+       {GuestRange{1, kPageSize}, GuestRange{0, 100}, GuestRange{~0ULL - kPageSize + 1, 2 * kPageSize},
+        GuestRange{kPageSize, ~0ULL - kPageSize + 1}}) {
+    EXPECT_FALSE(memory.release(range)) << range.start;
+  }
+}
+
+TEST(GuestMemory, MovesWithItsContent) {
+  GuestMemory first = make(kMiB);
+  ASSERT_TRUE(first.write<std::uint32_t>(0, 7));
+  const auto host = first.at(0, 4);
+  const GuestMemory second = std::move(first);
+  EXPECT_EQ(second.read<std::uint32_t>(0), 7U);
+  EXPECT_EQ(second.at(0, 4)->data(), host->data()) << "the host address stays, so that queues may keep it";
+}
+
+}  // namespace
+}  // namespace balloon::vmm
