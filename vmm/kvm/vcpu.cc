@@ -14,6 +14,7 @@
 #include <span>
 #include <utility>
 
+#include "base/log.h"
 #include "vmm/kvm/list.h"
 
 namespace balloon::vmm {
@@ -148,6 +149,13 @@ void Vcpu::run() {
     }
     if (auto stopped = handle_exit()) return on_stop_(*stopped);
   }
+  log::debug("vCPU {}: stopped at {:#x}", index_, instruction());
+}
+
+std::uint64_t Vcpu::instruction() const {
+  kvm_regs registers{};
+  ::ioctl(fd_.get(), KVM_GET_REGS, &registers);
+  return registers.rip;
 }
 
 std::optional<VcpuStop> Vcpu::handle_exit() {
@@ -168,12 +176,9 @@ std::optional<VcpuStop> Vcpu::handle_exit() {
     case KVM_EXIT_FAIL_ENTRY:
       return failed(fmt::format("the CPU refused to enter the guest, hardware reason {:#x}",
                                 run_->fail_entry.hardware_entry_failure_reason));
-    case KVM_EXIT_INTERNAL_ERROR: {
-      kvm_regs registers{};
-      ::ioctl(fd_.get(), KVM_GET_REGS, &registers);
+    case KVM_EXIT_INTERNAL_ERROR:
       return failed(fmt::format("KVM internal error, suberror {} (1: an instruction that it cannot emulate), at {:#x}",
-                                run_->internal.suberror, registers.rip));
-    }
+                                run_->internal.suberror, instruction()));
     default: return failed(fmt::format("unknown KVM exit reason {}", run_->exit_reason));
   }
 }

@@ -65,6 +65,8 @@ class Vcpu {
   void run();
   /// Handles one exit; a value ends the run.
   std::optional<VcpuStop> handle_exit();
+  /// Where it stands; only from its own thread.
+  std::uint64_t instruction() const;
   void handle_port_access();
   void handle_mmio();
 

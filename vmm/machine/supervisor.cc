@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/unique_fd.h"
+#include "vmm/link/guest_link.h"
 #include "vmm/machine/machine.h"
 
 namespace balloon::vmm {
@@ -44,6 +45,33 @@ Result<std::optional<Outcome>> wait_for_end(const Machine& machine, int signals)
   }
 }
 
+Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& link) {
+  auto started = GuestLink::start({.socket = config.link,
+                                   .name = config.name,
+                                   .labels = config.labels,
+                                   .memory = config.memory,
+                                   .vcpus = config.cpus});
+  if (!started) return std::unexpected(started.error());
+  link = std::move(*started);
+  return {};
+}
+
+/// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's target. The link starts with
+/// the first machine that could be built: a guest that cannot start does not register.
+Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, std::unique_ptr<GuestLink>& link,
+                                         int signals) {
+  auto machine = Machine::create(config, host);
+  if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
+  if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
+  (*machine)->start();
+  log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
+  if (link) link->attach(&(*machine)->balloon());
+  auto outcome = wait_for_end(**machine, signals);
+  if (link) link->attach(nullptr);
+  config.balloon.initial_target = (*machine)->balloon().state().target;
+  return outcome;
+}
+
 }  // namespace
 
 void block_ending_signals() {
@@ -64,16 +92,10 @@ Result<void> run_vmm(const VmmConfig& config) {
   const auto serial = SerialBackend::create(config.serial, **loop);
   if (!serial) return std::unexpected(serial.error());
 
+  std::unique_ptr<GuestLink> link;
   VmmConfig next = config;
   while (true) {
-    auto machine = Machine::create(next, {.kvm = *kvm, .loop = **loop, .serial = **serial});
-    if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
-    (*machine)->start();
-    log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
-    const auto outcome = wait_for_end(**machine, signals.get());
-    // The size that was asked for outlives the guest's reboot.
-    next.balloon.initial_target = (*machine)->balloon().state().target;
-    machine->reset();
+    const auto outcome = live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     if (!*outcome) return {};
     switch ((*outcome)->ending) {

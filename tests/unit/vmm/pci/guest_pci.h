@@ -1,0 +1,175 @@
+// The guest's side of the PCI bus, for tests: finds devices through configuration mechanism 1 and drives virtio-pci as
+// a driver does. And the hypervisor's side: interrupts and doorbells that remember what happened.
+#pragma once
+
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "vmm/bus.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/pci/pci_host.h"
+#include "vmm/virtio/device.h"
+#include "vmm/virtio/queue.h"
+
+namespace balloon::vmm::test {
+
+/// Remembers routes, interrupts and doorbells.
+class FakePciHost : public PciHost {
+ public:
+  struct Line {
+    std::optional<MsiMessage> message;
+    int routes = 0;
+    int triggers = 0;
+  };
+
+  Result<std::unique_ptr<MsiLine>> new_msi_line() override {
+    lines.emplace_back();
+    return std::make_unique<FakeLine>(*this, lines.size() - 1);
+  }
+  Result<void> connect_doorbell(GuestAddress address, int event) override {
+    doorbells[address] = event;
+    return {};
+  }
+  void disconnect_doorbell(GuestAddress address, int /*event*/) override { doorbells.erase(address); }
+
+  /// The guest's kick, as KVM turns it into an event.
+  bool kick(GuestAddress address) {
+    const auto doorbell = doorbells.find(address);
+    if (doorbell == doorbells.end()) return false;
+    const std::uint64_t one = 1;
+    return ::write(doorbell->second, &one, sizeof one) == sizeof one;
+  }
+  Line line(std::size_t index) {
+    const std::lock_guard lock(mutex);
+    return lines.at(index);
+  }
+
+  std::deque<Line> lines;
+  std::map<GuestAddress, int> doorbells;
+  bool refuse_routes = false;
+  std::mutex mutex;
+
+ private:
+  class FakeLine : public MsiLine {
+   public:
+    FakeLine(FakePciHost& host, std::size_t index) : host_(host), index_(index) {}
+    Result<void> route(const MsiMessage& message) override {
+      const std::lock_guard lock(host_.mutex);
+      if (host_.refuse_routes) return fail("refused by the test");
+      host_.lines[index_].message = message;
+      ++host_.lines[index_].routes;
+      return {};
+    }
+    void trigger() override {
+      const std::lock_guard lock(host_.mutex);
+      ++host_.lines[index_].triggers;
+    }
+
+   private:
+    FakePciHost& host_;
+    std::size_t index_;
+  };
+};
+
+/// Accesses to a bus, as values.
+template <typename T>
+T bus_read(const Bus& bus, std::uint64_t address) {
+  T value{};
+  bus.read(address, std::as_writable_bytes(std::span(&value, 1)));
+  return value;
+}
+template <typename T>
+void bus_write(const Bus& bus, std::uint64_t address, T value) {
+  bus.write(address, std::as_bytes(std::span(&value, 1)));
+}
+
+/// Configuration accesses through ports 0xcf8 to 0xcff.
+class ConfigPorts {
+ public:
+  ConfigPorts(Bus& ports, unsigned slot) : ports_(ports), slot_(slot) {}
+  template <typename T>
+  T read(unsigned offset) const {
+    select(offset);
+    return bus_read<T>(ports_, 0xcfc + offset % 4);
+  }
+  template <typename T>
+  void write(unsigned offset, T value) const {
+    select(offset);
+    bus_write<T>(ports_, 0xcfc + offset % 4, value);
+  }
+  /// The first capability for which `matches` holds, given its offset.
+  template <typename Matches>
+  std::optional<unsigned> capability(Matches matches) const {
+    for (unsigned at = read<std::uint8_t>(0x34); at != 0; at = read<std::uint8_t>(at + 1)) {
+      if (matches(at)) return at;
+    }
+    return std::nullopt;
+  }
+  void enable_memory() const { write<std::uint16_t>(0x04, 0x0006); }
+
+ private:
+  void select(unsigned offset) const { bus_write<std::uint32_t>(ports_, 0xcf8, 0x80000000U | slot_ << 11 | (offset & 0xfc)); }
+  Bus& ports_;
+  unsigned slot_;
+};
+
+/// A device with two queues and eight bytes of config space, the first four writable.
+class FakeDevice : public VirtioDevice {
+ public:
+  static constexpr std::uint64_t kFeatures = 0x5 | kFeatureEventIdx | kFeatureIndirectDesc;
+
+  DeviceId id() const override { return DeviceId::balloon; }
+  std::string_view name() const override { return "fake"; }
+  std::uint64_t offered_features() const override { return kFeatures; }
+  std::span<const std::uint16_t> queue_sizes() const override { return sizes_; }
+  std::uint32_t config_size() const override { return static_cast<std::uint32_t>(config.size()); }
+  void read_config(std::uint32_t offset, std::span<std::byte> into) override {
+    std::memcpy(into.data(), config.data() + offset, into.size());
+  }
+  void write_config(std::uint32_t offset, std::span<const std::byte> from) override {
+    for (std::size_t i = 0; i < from.size() && offset + i < 4; ++i) config[offset + i] = from[i];
+  }
+  void activate(std::uint64_t negotiated, std::vector<std::unique_ptr<VirtQueue>> given) override {
+    ++activations;
+    features = negotiated;
+    queues = std::move(given);
+  }
+  void process_queue(std::uint16_t index) override {
+    if (queues.empty()) ++calls_while_reset;
+    ++kicks[index];
+    if (complain) return host().needs_reset("the test says so");
+    host().interrupt_queue(index);
+  }
+  void reset() override {
+    ++resets;
+    queues.clear();
+  }
+  DeviceHost& transport() { return host(); }
+
+  std::array<std::byte, 8> config{};
+  std::uint64_t features = 0;
+  std::vector<std::unique_ptr<VirtQueue>> queues;
+  int activations = 0;
+  int resets = 0;
+  int calls_while_reset = 0;
+  bool complain = false;
+  std::map<std::uint16_t, int> kicks;
+
+ private:
+  std::array<std::uint16_t, 2> sizes_{64, 32};
+};
+
+}  // namespace balloon::vmm::test
