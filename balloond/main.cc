@@ -1,5 +1,6 @@
 // balloond: the host daemon.
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -27,6 +28,14 @@ void raise_descriptor_limit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Keeps the daemon's memory out of swap: it is needed most when the host has none left. Only where no limit would make
+/// later allocations fail for it.
+void stay_in_memory() {
+  rlimit limit{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0) return;
+  log::info("memory is not locked (that needs CAP_SYS_RESOURCE): under pressure the host may swap this daemon out");
 }
 
 int complain(const std::string& message) {
@@ -69,6 +78,7 @@ int run(const Arguments& arguments) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
+  stay_in_memory();
 
   const auto daemon = Daemon::start(arguments.config, std::move(*config));
   if (!daemon) return complain(daemon.error().message);

@@ -19,7 +19,14 @@ std::string_view name_of(policy::HostState state) {
   return "unknown";
 }
 
-policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy) {
+/// Without statistics policy takes a guest for one that boots. One that talks nonsense, has left, or has had its driver up
+/// for so long that statistics should have come does not: its statistics are as old as can be, and it is held.
+bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables, Time now) {
+  if (!guest.connected || !guest.complaint.empty()) return true;
+  return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
+}
+
+policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
@@ -30,6 +37,11 @@ policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy) {
   seen.swapped = guest.swapped;
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
+  if (!seen.stats && is_past_booting(guest, policy.tunables, now)) {
+    seen.stats.emplace();
+    seen.stats->sampled_at = now - 2 * policy.tunables.stale_after;
+    seen.stats->actual = seen.actual;
+  }
   if (guest.pin) seen.pin = policy::Pin{.target = guest.pin->target};
   return seen;
 }
@@ -63,7 +75,7 @@ void Ticker::tick() {
 policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const {
   policy::Snapshot snapshot{.now = clock_.now(), .host = host, .guests = {}};
   snapshot.guests.reserve(guests.size());
-  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_));
+  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_, snapshot.now));
   return snapshot;
 }
 

@@ -54,6 +54,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   record.connected = true;
   record.balloon = registration.balloon();
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
+  record.ready_since = clock_.now();
   record.target = record.balloon.target_bytes();
   record.pin = pin;
   if (const auto memory = entry.process.sample()) {
@@ -111,8 +112,10 @@ void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
     entry->previous.reset();
     record.said.reset();
     record.usable.reset();
+    record.complaint.clear();
   }
   const bool appeared = !was_ready && record.balloon.driver_ready();
+  if (appeared) record.ready_since = clock_.now();
   tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
         .actual = record.balloon.actual_bytes(),
         .available = {}});
@@ -138,7 +141,6 @@ void Registry::left(Session session) {
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
   record.connected = false;
-  record.usable.reset();
   entry->channel.reset();
   entry->pending = false;
   entry->left_at = clock_.now();

@@ -34,13 +34,14 @@ struct GuestRecord {
   Peer peer;
   bool connected = false;
   v1::BalloonUpdate balloon;
+  Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
   Bytes target = 0;
   Bytes resident = 0;
   Bytes swapped = 0;
-  std::optional<v1::GuestStats> said;         ///< newest message, as sent, less unknown values
-  std::optional<policy::GuestStats> usable;   ///< what of it policy may act on
-  std::string complaint;                      ///< why the newest message is not usable; empty when it is
+  std::optional<v1::GuestStats> said;        ///< newest message, as sent, less unknown values
+  std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
+  std::string complaint;  ///< why the newest message is not usable; empty when it is
   std::optional<PinRecord> pin;
   std::uint64_t rejected = 0;  ///< messages that made no sense
   std::uint64_t refused = 0;   ///< targets that its VMM refused
@@ -55,8 +56,8 @@ struct GuestChange {
 
 class Registry final : public GuestEvents {
  public:
-  /// `root` is where /proc is: "/" but for tests.
-  explicit Registry(const Clock& clock, std::string root = "/");
+  /// `root` goes before /proc: empty but for tests.
+  explicit Registry(const Clock& clock, std::string root = "");
 
   /// Sets who is told of changes; called with the registry locked, so it must not call back. Set before guests come.
   void on_change(std::function<void(const GuestChange&)> listener) { listener_ = std::move(listener); }

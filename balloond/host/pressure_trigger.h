@@ -8,8 +8,8 @@
 
 namespace balloon::daemon {
 
-/// Opens a trigger: the descriptor polls POLLPRI when tasks stalled on memory for 150 ms within one second, a level at
-/// which programs feel it. Fails without PSI, or (before Linux 6.5) without CAP_SYS_RESOURCE.
-Result<UniqueFd> open_pressure_trigger(const std::string& root = "/");
+/// Opens a trigger: the descriptor polls POLLPRI when tasks stalled on memory for 15 % of one second (of two without
+/// CAP_SYS_RESOURCE), a level at which programs feel it. Fails without PSI, or when this user may not.
+Result<UniqueFd> open_pressure_trigger(const std::string& root = "");
 
 }  // namespace balloon::daemon

@@ -19,8 +19,8 @@ struct HostSample {
 
 class HostSampler {
  public:
-  /// `root` is where /proc and /sys are: "/" but for tests.
-  explicit HostSampler(const std::string& root = "/");
+  /// `root` goes before /proc and /sys: empty but for tests.
+  explicit HostSampler(const std::string& root = "");
   /// Fails when /proc/meminfo or /proc/vmstat cannot be read; PSI and KSM may be absent.
   Result<HostSample> sample();
 

@@ -1,0 +1,110 @@
+#include "balloond/ctl/client.h"
+
+#include <fmt/format.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+
+namespace balloon::ctl {
+
+Client::Client(const std::string& socket, std::chrono::nanoseconds timeout)
+    : socket_(socket),
+      timeout_(timeout),
+      stub_(v1::SchedulerService::NewStub(grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {}
+
+std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline) const {
+  auto context = std::make_unique<grpc::ClientContext>();
+  if (with_deadline) {
+    context->set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout_));
+  }
+  return context;
+}
+
+CallError Client::error(const grpc::Status& status) const {
+  switch (status.error_code()) {
+    case grpc::StatusCode::NOT_FOUND: return {Exit::not_found, status.error_message()};
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::FAILED_PRECONDITION:
+    case grpc::StatusCode::RESOURCE_EXHAUSTED: return {Exit::refused, status.error_message()};
+    case grpc::StatusCode::UNAVAILABLE:
+      return {Exit::unreachable,
+              fmt::format("no daemon can be reached at {}: is balloond running, and may you use its socket? ({})", socket_,
+                          status.error_message())};
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return {Exit::unreachable, fmt::format("the daemon at {} did not answer in time", socket_)};
+    default: return {Exit::failure, status.error_message()};
+  }
+}
+
+Answer<v1::ListGuestsResponse> Client::list() {
+  v1::ListGuestsResponse response;
+  const auto status = stub_->ListGuests(context(true).get(), {}, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
+}
+
+Answer<v1::Guest> Client::get(const std::string& name) {
+  v1::GetGuestRequest request;
+  request.set_name(name);
+  v1::GetGuestResponse response;
+  const auto status = stub_->GetGuest(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.guest();
+}
+
+Answer<v1::Host> Client::host() {
+  v1::GetHostResponse response;
+  const auto status = stub_->GetHost(context(true).get(), {}, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.host();
+}
+
+Answer<v1::Guest> Client::set(const std::string& name, std::uint64_t target,
+                              std::optional<std::chrono::nanoseconds> duration) {
+  v1::SetTargetRequest request;
+  request.set_name(name);
+  request.set_target_bytes(target);
+  if (duration) {
+    request.mutable_duration()->set_seconds(duration->count() / 1'000'000'000);
+    request.mutable_duration()->set_nanos(static_cast<std::int32_t>(duration->count() % 1'000'000'000));
+  }
+  v1::SetTargetResponse response;
+  const auto status = stub_->SetTarget(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.guest();
+}
+
+Answer<v1::Guest> Client::clear(const std::string& name) {
+  v1::ClearTargetRequest request;
+  request.set_name(name);
+  v1::ClearTargetResponse response;
+  const auto status = stub_->ClearTarget(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.guest();
+}
+
+Answer<void> Client::watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show) {
+  const auto call = context(false);
+  const auto stream = stub_->WatchGuests(call.get(), {});
+  v1::WatchGuestsResponse response;
+  while (stream->Read(&response)) {
+    if (show(response)) continue;
+    call->TryCancel();
+    while (stream->Read(&response)) {
+    }
+    stream->Finish();
+    return {};
+  }
+  const auto status = stream->Finish();
+  if (!status.ok()) {
+    // A daemon that stops cuts its streams: for the watcher it is no longer there.
+    if (status.error_code() == grpc::StatusCode::CANCELLED) {
+      return std::unexpected(CallError{Exit::unreachable, fmt::format("the daemon at {} has stopped", socket_)});
+    }
+    return std::unexpected(error(status));
+  }
+  return {};
+}
+
+}  // namespace balloon::ctl

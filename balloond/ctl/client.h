@@ -1,0 +1,48 @@
+// Calls to the daemon, with its errors in words and exit codes.
+#pragma once
+
+#include <chrono>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "balloon/v1/scheduler.grpc.pb.h"
+
+namespace balloon::ctl {
+
+/// What scripts can tell apart. Documented in --help.
+enum class Exit : int { ok = 0, failure = 1, usage = 2, not_found = 3, refused = 4, unreachable = 5 };
+
+struct CallError {
+  Exit code = Exit::failure;
+  std::string message;
+};
+
+template <typename T>
+using Answer = std::expected<T, CallError>;
+
+class Client {
+ public:
+  Client(const std::string& socket, std::chrono::nanoseconds timeout);
+
+  Answer<v1::ListGuestsResponse> list();
+  Answer<v1::Guest> get(const std::string& name);
+  Answer<v1::Host> host();
+  /// Without a duration: the daemon's default.
+  Answer<v1::Guest> set(const std::string& name, std::uint64_t target, std::optional<std::chrono::nanoseconds> duration);
+  Answer<v1::Guest> clear(const std::string& name);
+  /// Calls `show` for each state until it returns false or the stream ends.
+  Answer<void> watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show);
+
+ private:
+  std::unique_ptr<grpc::ClientContext> context(bool with_deadline) const;
+  CallError error(const grpc::Status& status) const;
+
+  std::string socket_;
+  std::chrono::nanoseconds timeout_;
+  std::unique_ptr<v1::SchedulerService::Stub> stub_;
+};
+
+}  // namespace balloon::ctl

@@ -1,0 +1,194 @@
+// balloonctl: what a person types.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "balloond/ctl/client.h"
+#include "balloond/ctl/json.h"
+#include "balloond/ctl/tables.h"
+#include "base/bytes.h"
+
+namespace balloon::ctl {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr auto kFooter =
+    "Sizes are written like 512MiB or 2GiB, durations like 30s, 10m or 1h. JSON has bytes as numbers.\n"
+    "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not reachable.\n"
+    "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
+
+struct Arguments {
+  std::string socket = "/run/balloond/balloond.sock";
+  std::string output = "table";
+  std::string timeout = "5s";
+  std::string guest;
+  std::string size;
+  std::string duration;
+  std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
+};
+
+/// "500ms", "30s", "10m", "1h".
+std::optional<nanoseconds> parse_duration(const std::string& text) {
+  double number = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, number, std::chars_format::fixed);
+  const std::string unit(end, last);
+  const double scale = unit == "ms" ? 1e6 : unit == "s" ? 1e9 : unit == "m" ? 60e9 : unit == "h" ? 3600e9 : 0;
+  if (error != std::errc{} || scale == 0 || !(number > 0) || number * scale > 9e18) return std::nullopt;
+  return nanoseconds(static_cast<std::int64_t>(number * scale));
+}
+
+CLI::Validator duration_validator() {
+  return {[](std::string& text) {
+            return parse_duration(text) ? std::string() : "'" + text + "' is not a duration such as 30s, 10m or 1h";
+          },
+          "DURATION"};
+}
+
+CLI::Validator size_validator() {
+  return {[](std::string& text) {
+            if (text == "auto") return std::string();
+            const auto size = parse_bytes(text);
+            return size ? std::string() : size.error().message;
+          },
+          "SIZE|auto"};
+}
+
+int fail_with(const CallError& error) {
+  std::fprintf(stderr, "balloonctl: %s\n", error.message.c_str());
+  return static_cast<int>(error.code);
+}
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+class Commands {
+ public:
+  explicit Commands(const Arguments& arguments)
+      : arguments_(arguments),
+        json_(arguments.output == "json"),
+        client_(arguments.socket, parse_duration(arguments.timeout).value_or(std::chrono::seconds(5))) {
+    const char* const no_color = std::getenv("NO_COLOR");  // https://no-color.org: present and not empty
+    style_.colour = ::isatty(STDOUT_FILENO) != 0 && (no_color == nullptr || *no_color == '\0');
+  }
+
+  int list() {
+    const auto response = client_.list();
+    if (!response) return fail_with(response.error());
+    print(json_ ? to_json(*response) + '\n' : guest_table(response->guests(), style_));
+    return 0;
+  }
+
+  int show() { return print_guest(client_.get(arguments_.guest), guest_details); }
+
+  int explain() { return print_guest(client_.get(arguments_.guest), explanation); }
+
+  int host() {
+    const auto host = client_.host();
+    if (!host) return fail_with(host.error());
+    print(json_ ? to_json(*host) + '\n' : host_details(*host));
+    return 0;
+  }
+
+  int set() {
+    if (arguments_.size == "auto") {
+      return print_guest(client_.clear(arguments_.guest),
+                         [](const v1::Guest& guest) { return guest.name() + " is controlled automatically\n"; });
+    }
+    const auto size = parse_bytes(arguments_.size);
+    if (!size) return fail_with({Exit::usage, size.error().message});
+    const auto duration = arguments_.duration.empty() ? std::nullopt : parse_duration(arguments_.duration);
+    return print_guest(client_.set(arguments_.guest, *size, duration), [&](const v1::Guest& guest) {
+      return guest.name() + " is pinned at " + format_bytes(*size) + " until " +
+             format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos()) + '\n';
+    });
+  }
+
+  int watch() {
+    std::uint64_t shown = 0;
+    const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+    const auto ended = client_.watch([&](const v1::WatchGuestsResponse& state) {
+      if (json_) {
+        print(to_json(state) + '\n');
+      } else {
+        const char* const before = terminal ? "\033[H\033[2J" : shown == 0 ? "" : "\n";
+        print(before + host_line(state.host()) + '\n' + guest_table(state.guests(), style_));
+      }
+      ++shown;
+      return arguments_.count == 0 || shown < arguments_.count;
+    });
+    return ended ? 0 : fail_with(ended.error());
+  }
+
+ private:
+  template <typename Text>
+  int print_guest(const Answer<v1::Guest>& guest, const Text& text) {
+    if (!guest) return fail_with(guest.error());
+    print(json_ ? to_json(*guest) + '\n' : text(*guest));
+    return 0;
+  }
+
+  const Arguments& arguments_;
+  const bool json_;
+  Client client_;
+  Style style_;
+};
+
+int run(int argc, char** argv) {
+  CLI::App app{"Shows and sets the memory of this host's guests."};
+  Arguments arguments;
+  app.add_option("--socket", arguments.socket, "The daemon's socket")->envname("BALLOOND_SOCKET")->capture_default_str();
+  app.add_option("-o,--output", arguments.output, "table, or json for programs")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
+  app.add_option("--timeout", arguments.timeout, "How long to wait for an answer")
+      ->check(duration_validator())
+      ->capture_default_str();
+  app.set_version_flag("--version", "balloonctl " BALLOON_VERSION);
+  app.footer(kFooter);
+  app.fallthrough();
+  app.require_subcommand(1);
+
+  int (Commands::*command)() = nullptr;
+  const auto add = [&](const char* name, const char* help, int (Commands::*run_it)()) {
+    CLI::App* const sub = app.add_subcommand(name, help);
+    sub->fallthrough();
+    sub->callback([&command, run_it] { command = run_it; });
+    return sub;
+  };
+  const auto add_guest = [&](CLI::App* sub) { sub->add_option("GUEST", arguments.guest, "The guest's name")->required(); };
+  add("list", "All guests", &Commands::list);
+  add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
+  add("host", "The host's memory", &Commands::host);
+  CLI::App* const set = add("set", "Pin a guest's size for a time; 'auto' ends the pin", &Commands::set);
+  add_guest(set);
+  set->add_option("SIZE", arguments.size, "Size to leave to the guest, or auto")->required()->check(size_validator());
+  set->add_option("--for", arguments.duration, "How long (default: 10m, at most 24h)")->check(duration_validator());
+  CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
+  watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
+  add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
+  }
+  return (Commands(arguments).*command)();
+}
+
+}  // namespace
+}  // namespace balloon::ctl
+
+int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_DFL);  // `balloonctl watch | head` ends quietly
+  return balloon::ctl::run(argc, argv);
+}

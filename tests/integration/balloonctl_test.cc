@@ -1,0 +1,140 @@
+#include "tests/integration/daemon_fixture.h"
+
+namespace balloon::test {
+namespace {
+
+class BalloonctlTest : public DaemonTest {
+ protected:
+  void SetUp() override {
+    DaemonTest::SetUp();
+    vmm_ = std::make_unique<FakeVmm>(socket(), FakeVmm::guest("web-1", 2 * kGiB, kGiB));
+    // It sends no statistics until a test does.
+    ASSERT_TRUE(eventually([&] { return state_of("web-1") == "stale"; })) << ctl({"show", "web-1"}).out;
+  }
+  std::unique_ptr<FakeVmm> vmm_;
+};
+
+TEST_F(BalloonctlTest, ListsGuestsAsAnAlignedTable) {
+  const Outcome outcome = ctl({"list"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(outcome.out.starts_with("GUEST  STATE  MEMORY  USED  AVAILABLE  TARGET  ACTUAL  RESIDENT  REASON\nweb-1  stale   2 GiB"))
+      << outcome.out;
+  EXPECT_EQ(outcome.out.find('\033'), std::string::npos) << "colour though it is no terminal";
+}
+
+TEST_F(BalloonctlTest, ListsGuestsAsJsonWithBytesAsNumbers) {
+  const auto json = ctl_json({"list"});
+  ASSERT_EQ(json.at("guests").size(), 1U);
+  const auto& guest = json.at("guests").at(0);
+  EXPECT_EQ(guest.at("name"), "web-1");
+  EXPECT_EQ(guest.at("state"), "stale");
+  for (const char* key : {"actual_bytes", "target_bytes", "resident_bytes", "swapped_bytes", "weight", "min_bytes",
+                          "max_bytes", "memory_bytes"}) {
+    EXPECT_TRUE(guest.at(key).is_number_unsigned()) << key;
+  }
+  EXPECT_EQ(guest.at("memory_bytes"), 2 * kGiB);
+  EXPECT_GT(guest.at("resident_bytes"), 0U) << "the VMM's process is this test";
+  EXPECT_EQ(guest.at("pid"), ::getpid()) << "the kernel's word on the connection";
+  EXPECT_EQ(guest.at("decision").at("reason"), "stale");
+  EXPECT_TRUE(guest.at("stats").is_null());
+  ASSERT_TRUE(eventually([&] {
+    vmm_->send_stats(500 * kMiB);
+    return !ctl_json({"show", "web-1"}).at("stats").is_null();
+  }));
+  EXPECT_TRUE(ctl_json({"show", "web-1"}).at("stats").at("available_bytes").is_number_unsigned());
+}
+
+TEST_F(BalloonctlTest, ShowHostAndExplainSayWhatTheyKnow) {
+  EXPECT_NE(ctl({"show", "web-1"}).out.find("Limits:"), std::string::npos);
+  EXPECT_NE(ctl({"host"}).out.find("Budget:"), std::string::npos);
+  EXPECT_GT(ctl_json({"host"}).at("total_bytes"), kGiB);
+  EXPECT_EQ(ctl({"explain", "web-1"}).exit_code, 0);
+  EXPECT_GT(ctl({"explain", "web-1"}).out.size(), 20U);
+}
+
+TEST_F(BalloonctlTest, SetPinsAGuestForATimeAndAutoEndsIt) {
+  const Outcome set = ctl({"set", "web-1", "1536MiB", "--for", "5m"});
+  EXPECT_EQ(set.exit_code, 0) << set.err;
+  EXPECT_TRUE(set.out.starts_with("web-1 is pinned at 1.50 GiB until 20")) << set.out;
+  ASSERT_TRUE(eventually([&] { return vmm_->actual() == 1536 * kMiB; })) << ctl({"explain", "web-1"}).out;
+  EXPECT_FALSE(ctl_json({"show", "web-1"}).at("pinned_until").is_null());
+  EXPECT_EQ(state_of("web-1"), "pinned");
+  EXPECT_NE(daemon_->log().find("pinned at 1.50 GiB for 300 s by uid " + std::to_string(::getuid())), std::string::npos);
+
+  EXPECT_EQ(ctl({"set", "web-1", "auto"}).exit_code, 0);
+  ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("pinned_until").is_null(); }));
+}
+
+TEST_F(BalloonctlTest, APinRunsOut) {
+  ASSERT_EQ(ctl({"set", "web-1", "1536MiB", "--for", "1s"}).exit_code, 0);
+  ASSERT_TRUE(eventually([&] { return state_of("web-1") == "pinned"; }));
+  ASSERT_TRUE(eventually([&] { return state_of("web-1") == "stale"; }));
+  EXPECT_TRUE(ctl_json({"show", "web-1"}).at("pinned_until").is_null());
+}
+
+TEST_F(BalloonctlTest, RefusalsSayWhyAndExitWith4) {
+  const Outcome below = ctl({"set", "web-1", "100MiB"});
+  EXPECT_EQ(below.exit_code, 4);
+  EXPECT_EQ(below.err, "balloonctl: 100 MiB is below web-1's guaranteed minimum, 256 MiB\n");
+  const Outcome above = ctl({"set", "web-1", "3GiB"});
+  EXPECT_EQ(above.exit_code, 4);
+  EXPECT_EQ(above.err, "balloonctl: 3 GiB is above web-1's boot memory, 2 GiB\n");
+  const Outcome too_long = ctl({"set", "web-1", "1GiB", "--for", "25h"});
+  EXPECT_EQ(too_long.exit_code, 4);
+  EXPECT_EQ(too_long.err, "balloonctl: the duration must be positive and at most 24 h\n");
+}
+
+TEST_F(BalloonctlTest, AHostThatCannotFreeThatMuchRefuses) {
+  const std::uint64_t huge = ctl_json({"host"}).at("total_bytes").get<std::uint64_t>() / 4096 * 4096;
+  FakeVmm big(socket(), FakeVmm::guest("big", huge, kGiB));
+  ASSERT_TRUE(eventually([&] { return !state_of("big").empty(); }));
+  const Outcome outcome = ctl({"set", "big", std::to_string(huge >> 20) + "MiB"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_NE(outcome.err.find("the host cannot free that much"), std::string::npos) << outcome.err;
+}
+
+TEST_F(BalloonctlTest, AGuestThatDoesNotExistExitsWith3) {
+  for (const auto& command : std::vector<std::vector<std::string>>{
+           {"show", "nobody"}, {"explain", "nobody"}, {"set", "nobody", "1GiB"}, {"set", "nobody", "auto"}}) {
+    const Outcome outcome = ctl(command);
+    EXPECT_EQ(outcome.exit_code, 3) << command[0];
+    EXPECT_EQ(outcome.err, "balloonctl: there is no guest named 'nobody'\n");
+  }
+}
+
+TEST_F(BalloonctlTest, WrongUseExitsWith2) {
+  for (const auto& command : std::vector<std::vector<std::string>>{
+           {}, {"lst"}, {"show"}, {"set", "web-1", "12"}, {"set", "web-1", "1GiB", "--for", "10"}, {"list", "-o", "xml"}}) {
+    EXPECT_EQ(ctl(command).exit_code, 2);
+  }
+  EXPECT_EQ(ctl({"--help"}).exit_code, 0);
+  EXPECT_NE(ctl({"--help"}).out.find("5 daemon not reachable"), std::string::npos);
+  EXPECT_EQ(ctl({"--version"}).exit_code, 0);
+}
+
+TEST_F(BalloonctlTest, ADaemonThatIsNotThereExitsWith5) {
+  const Outcome outcome = run({BALLOONCTL, "list"}, {"BALLOOND_SOCKET=" + directory_.file("nothing")});
+  EXPECT_EQ(outcome.exit_code, 5);
+  EXPECT_NE(outcome.err.find("no daemon can be reached at " + directory_.file("nothing")), std::string::npos) << outcome.err;
+}
+
+TEST_F(BalloonctlTest, WatchPrintsOneJsonObjectALine) {
+  const Outcome outcome = ctl({"watch", "-o", "json", "--count", "3"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::istringstream lines(outcome.out);
+  std::string line;
+  std::uint64_t revision = 0;
+  int count = 0;
+  while (std::getline(lines, line)) {
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_GT(json.at("revision"), revision);
+    revision = json.at("revision");
+    EXPECT_EQ(json.at("guests").at(0).at("name"), "web-1");
+    EXPECT_TRUE(json.at("host").contains("budget_bytes"));
+    ++count;
+  }
+  EXPECT_EQ(count, 3);
+}
+
+}  // namespace
+}  // namespace balloon::test

@@ -1,0 +1,172 @@
+#include <arpa/inet.h>
+#include <grpcpp/create_channel.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/integration/daemon_fixture.h"
+
+namespace balloon::test {
+namespace {
+
+/// A port that was free a moment ago.
+std::string free_address() {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(fd);
+  return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+}
+
+std::string http_get(const std::string& address) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
+  std::string response;
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0) {
+    const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+    if (::write(fd, request.data(), request.size()) == static_cast<ssize_t>(request.size())) {
+      std::array<char, 4096> part{};
+      for (ssize_t count = 0; (count = ::read(fd, part.data(), part.size())) > 0;) {
+        response.append(part.data(), static_cast<std::size_t>(count));
+      }
+    }
+  }
+  ::close(fd);
+  return response.substr(std::min(response.size(), response.find("\r\n\r\n") + 4));
+}
+
+class OwnDaemonTest : public DaemonTest {
+ protected:
+  void SetUp() override { write_policy(""); }
+};
+
+TEST_F(DaemonTest, ASocketThatIsServedIsRefusedAndTheFirstDaemonGoesOn) {
+  const Outcome second = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_NE(second.err.find("socket " + socket() + " is already served by process " + std::to_string(daemon_->pid())),
+            std::string::npos)
+      << second.err;
+  EXPECT_EQ(ctl({"host"}).exit_code, 0);
+}
+
+TEST_F(DaemonTest, TheSocketHasItsModeFromTheConfiguration) {
+  struct stat found {};
+  ASSERT_EQ(::stat(socket().c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777U, 0660U);
+}
+
+TEST_F(OwnDaemonTest, ASocketPathThatIsTooLongIsRefused) {
+  directory_.write("balloond.yaml", "socket:\n  path: /tmp/" + std::string(120, 'x') + "\n");
+  const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("balloond.yaml:2:9: socket.path: 125 characters are too long for a Unix socket: the most is 107"),
+            std::string::npos)
+      << outcome.err;
+}
+
+TEST_F(OwnDaemonTest, AFileThatIsNoSocketIsNotReplaced) {
+  directory_.write("socket", "precious");
+  directory_.write("balloond.yaml", config());
+  const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("exists and is not a socket: it is not replaced"), std::string::npos) << outcome.err;
+  EXPECT_EQ(read_text(socket()), "precious");
+}
+
+TEST_F(OwnDaemonTest, AGroupThatDoesNotExistIsNamed) {
+  directory_.write("balloond.yaml", "socket: {path: " + socket() + ", group: no-such-group}\n");
+  const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("group 'no-such-group' (socket.group) does not exist"), std::string::npos) << outcome.err;
+}
+
+TEST_F(OwnDaemonTest, CheckConfigSaysOkOrEveryComplaint) {
+  directory_.write("balloond.yaml", config());
+  const Outcome good = run({BALLOOND, "--check-config", "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(good.exit_code, 0);
+  EXPECT_EQ(good.out, "ok\n");
+  directory_.write("balloond.yaml", "socket: {path: relative}\ncontrol: {period: 1ms}\npolicy: policy.yaml\n");
+  directory_.write("policy.yaml", "defaults: {weight: 0}\n");
+  const Outcome bad = run({BALLOOND, "--check-config", "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(bad.exit_code, 1);
+  const std::string in = directory_.file("");
+  EXPECT_EQ(bad.err, in + "balloond.yaml:1:16: socket.path: 'relative' is not an absolute path\n" +
+                         in + "balloond.yaml:2:19: control.period: it must be from 100ms to 60s\n" +
+                         in + "policy.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000\n");
+}
+
+TEST_F(OwnDaemonTest, WrongUseExitsWith2AndHelpAndVersionWith0) {
+  EXPECT_EQ(run({BALLOOND, "--confg", "x"}).exit_code, 2);
+  EXPECT_EQ(run({BALLOOND, "--log-level", "loud"}).exit_code, 2);
+  EXPECT_EQ(run({BALLOOND, "--help"}).exit_code, 0);
+  EXPECT_TRUE(run({BALLOOND, "--version"}).out.starts_with("balloond "));
+}
+
+TEST_F(OwnDaemonTest, AMetricsAddressInUseIsNamed) {
+  const std::string address = free_address();
+  start("metrics: {listen: \"" + address + "\"}\n");
+  const TemporaryDirectory other;
+  other.write("balloond.yaml", "socket: {path: " + other.file("socket") + "}\nmetrics: {listen: \"" + address + "\"}\n");
+  const Outcome outcome = run({BALLOOND, "--config", other.file("balloond.yaml")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find("cannot serve metrics on " + address), std::string::npos) << outcome.err;
+}
+
+TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
+  const std::string address = free_address();
+  start("metrics: {listen: \"" + address + "\"}\n");
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
+  ASSERT_TRUE(eventually([&] {
+    vmm.send_stats(400 * kMiB);
+    return vmm.actual() < 700 * kMiB;
+  }));
+  std::string metrics;
+  ASSERT_TRUE(eventually([&] {
+    metrics = http_get(address);
+    return metrics.find("balloon_guest_actual_bytes{guest=\"a\"} " + std::to_string(vmm.actual())) != std::string::npos;
+  })) << metrics;
+  for (const char* part : {"balloon_guest_available_bytes{guest=\"a\"} ", "balloon_guest_state{guest=\"a\",state=\"controlled\"} 1",
+                           "balloon_host_memory_total_bytes ", "balloon_decisions_total{reason=\"need\"} ",
+                           "balloon_moves_total{direction=\"shrink\"} ", "balloon_control_loop_duration_seconds_bucket",
+                           "balloon_config_last_reload_successful 1", "process_resident_memory_bytes ",
+                           "balloond_build_info{version="}) {
+    EXPECT_NE(metrics.find(part), std::string::npos) << part << " is missing in\n" << metrics;
+  }
+  // promtool reads standard input; it is in Debian's prometheus package (scripts/install-deps.sh).
+  directory_.write("metrics", metrics);
+  const Outcome lint = run({"/bin/sh", "-c", "promtool check metrics < " + directory_.file("metrics")});
+  EXPECT_EQ(lint.exit_code, 0) << lint.out << lint.err;
+
+  directory_.write("policy.yaml", "nonsense: 1\n");
+  daemon_->signal(SIGHUP);
+  EXPECT_TRUE(eventually([&] { return http_get(address).find("balloon_config_last_reload_successful 0") != std::string::npos; }));
+}
+
+TEST_F(DaemonTest, HealthIsServingAndUnknownServicesAreNotFound) {
+  const auto stub = grpc::health::v1::Health::NewStub(
+      grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
+  for (const char* service : {"", "balloon.v1.SchedulerService", "balloon.v1.GuestLinkService"}) {
+    grpc::ClientContext context;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    grpc::health::v1::HealthCheckResponse response;
+    ASSERT_TRUE(stub->Check(&context, request, &response).ok());
+    EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::SERVING);
+  }
+  grpc::ClientContext context;
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service("no.such.Service");
+  grpc::health::v1::HealthCheckResponse response;
+  EXPECT_EQ(stub->Check(&context, request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+}  // namespace
+}  // namespace balloon::test

@@ -1,0 +1,171 @@
+// A VMM that is only a guest link: it registers, says what the test wants said, and moves its balloon at once.
+#pragma once
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "balloon/v1/guest_link.grpc.pb.h"
+
+namespace balloon::test {
+
+inline constexpr std::uint64_t kMiB = 1 << 20;
+inline constexpr std::uint64_t kGiB = 1 << 30;
+
+class FakeVmm {
+ public:
+  FakeVmm(const std::string& socket, v1::Register registration) : registration_(std::move(registration)) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own, as a process has
+    stub_ = v1::GuestLinkService::NewStub(
+        grpc::CreateCustomChannel("unix:" + socket, grpc::InsecureChannelCredentials(), arguments));
+    stream_ = stub_->Connect(&context_);
+    v1::ConnectRequest request;
+    *request.mutable_register_() = registration_;
+    send(request);
+    reader_ = std::thread([this] { read(); });
+  }
+  ~FakeVmm() { disconnect(); }
+  FakeVmm(const FakeVmm&) = delete;
+  FakeVmm& operator=(const FakeVmm&) = delete;
+
+  /// A guest of `memory` that has `actual`, driver and statistics up.
+  static v1::Register guest(const std::string& name, std::uint64_t memory, std::uint64_t actual) {
+    v1::Register registration;
+    registration.set_name(name);
+    registration.set_memory_bytes(memory);
+    registration.set_vcpus(1);
+    registration.set_vmm_version("fake");
+    auto& balloon = *registration.mutable_balloon();
+    balloon.set_actual_bytes(actual);
+    balloon.set_target_bytes(actual);
+    balloon.set_driver_ready(true);
+    balloon.set_has_stats(true);
+    balloon.set_deflate_on_oom(true);
+    return registration;
+  }
+
+  void disconnect() {
+    if (!reader_.joinable()) return;
+    context_.TryCancel();
+    reader_.join();
+  }
+
+  /// A sample taken now, in which the guest uses `used` of what it has.
+  void send_stats(std::uint64_t used) {
+    v1::GuestStats stats;
+    {
+      const std::lock_guard lock(mutex_);
+      stats.set_actual_bytes(registration_.balloon().actual_bytes());
+    }
+    stats.set_total_bytes(registration_.memory_bytes());
+    stats.set_available_bytes(stats.actual_bytes() > used ? stats.actual_bytes() - used : 0);
+    stats.set_free_bytes(stats.available_bytes());
+    stats.set_swap_in_bytes(0);
+    stats.set_swap_out_bytes(0);
+    stats.set_major_faults(10);
+    send_stats(stats);
+  }
+
+  void send_stats(v1::GuestStats stats) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+    stats.mutable_sampled_at()->set_seconds(nanos / 1'000'000'000);
+    stats.mutable_sampled_at()->set_nanos(static_cast<std::int32_t>(nanos % 1'000'000'000));
+    v1::ConnectRequest request;
+    *request.mutable_stats() = stats;
+    send(request);
+  }
+
+  /// From here on each target is refused for this reason.
+  void refuse(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    refusal_ = why;
+  }
+
+  std::uint64_t actual() const {
+    const std::lock_guard lock(mutex_);
+    return registration_.balloon().actual_bytes();
+  }
+  std::vector<std::uint64_t> targets() const {
+    const std::lock_guard lock(mutex_);
+    return targets_;
+  }
+  std::optional<std::chrono::nanoseconds> stats_interval() const {
+    const std::lock_guard lock(mutex_);
+    return stats_interval_;
+  }
+  v1::Register registration() const {
+    const std::lock_guard lock(mutex_);
+    return registration_;
+  }
+  /// How the daemon ended the stream; waits for it.
+  std::optional<grpc::Status> ended(std::chrono::milliseconds limit = std::chrono::seconds(10)) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, limit, [this] { return end_.has_value(); });
+    return end_;
+  }
+
+ private:
+  void send(const v1::ConnectRequest& request) {
+    const std::lock_guard lock(write_mutex_);
+    stream_->Write(request);
+  }
+
+  void read() {
+    v1::ConnectResponse response;
+    while (stream_->Read(&response)) {
+      if (response.has_set_target()) move(response.set_target());
+      const auto* interval = response.has_registered()            ? &response.registered().stats_interval()
+                             : response.has_set_stats_interval() ? &response.set_stats_interval().interval()
+                                                                 : nullptr;
+      if (interval == nullptr) continue;
+      const std::lock_guard lock(mutex_);
+      stats_interval_ = std::chrono::seconds(interval->seconds()) + std::chrono::nanoseconds(interval->nanos());
+    }
+    const grpc::Status status = stream_->Finish();
+    const std::lock_guard lock(mutex_);
+    end_ = status;
+    changed_.notify_all();
+  }
+
+  void move(const v1::SetTarget& asked) {
+    v1::ConnectRequest result;
+    v1::ConnectRequest update;
+    {
+      const std::lock_guard lock(mutex_);
+      targets_.push_back(asked.target_bytes());
+      result.mutable_target_result()->set_sequence(asked.sequence());
+      result.mutable_target_result()->set_refusal(refusal_);
+      if (refusal_.empty()) {
+        registration_.mutable_balloon()->set_target_bytes(asked.target_bytes());
+        registration_.mutable_balloon()->set_actual_bytes(asked.target_bytes());
+        *update.mutable_balloon() = registration_.balloon();
+      }
+    }
+    send(result);
+    if (update.has_balloon()) send(update);
+  }
+
+  mutable std::mutex mutex_;
+  std::mutex write_mutex_;
+  std::condition_variable changed_;
+  v1::Register registration_;
+  std::vector<std::uint64_t> targets_;
+  std::optional<std::chrono::nanoseconds> stats_interval_;
+  std::string refusal_;
+  std::optional<grpc::Status> end_;
+  std::unique_ptr<v1::GuestLinkService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ConnectRequest, v1::ConnectResponse>> stream_;
+  std::thread reader_;
+};
+
+}  // namespace balloon::test

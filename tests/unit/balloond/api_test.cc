@@ -1,0 +1,172 @@
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "balloon/v1/scheduler.grpc.pb.h"
+#include "balloond/api/server.h"
+#include "balloond/control/tick.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+using test::kGiB;
+using test::kMiB;
+using namespace std::chrono_literals;
+
+/// The real server on a socket, over a registry whose ticks the test makes.
+class ApiTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    tree_.host("8388608", "7340032");
+    tree_.process(42, "1024");
+    host_.emplace(tree_.root());
+    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile());
+    auto socket = UnixSocket::listen(path_, 0600, "");
+    ASSERT_TRUE(socket) << socket.error().message;
+    server_.emplace(std::move(*socket), guests_, states_, [this] { return serving_.load(); });
+    ASSERT_TRUE(server_->start());
+    const auto channel = grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials());
+    stub_ = v1::SchedulerService::NewStub(channel);
+    health_ = grpc::health::v1::Health::NewStub(channel);
+  }
+  void join(const std::string& name = "a", policy::Bytes memory = 2 * kGiB) {
+    ASSERT_TRUE(guests_.joined(test::registration(name, memory, kGiB), {.pid = 42, .uid = 0}, std::make_shared<test::FakeChannel>()));
+    ticker_->tick();
+  }
+  grpc::Status set(const std::string& name, policy::Bytes target, std::optional<std::int64_t> seconds = {}) {
+    grpc::ClientContext context;
+    v1::SetTargetRequest request;
+    request.set_name(name);
+    request.set_target_bytes(target);
+    if (seconds) request.mutable_duration()->set_seconds(*seconds);
+    v1::SetTargetResponse response;
+    return stub_->SetTarget(&context, request, &response);
+  }
+
+  test::FakeTree tree_;
+  const std::string path_ = tree_.root() + "/socket";
+  test::FakeClock clock_;
+  StateStore states_;
+  Registry guests_{clock_, tree_.root()};
+  std::optional<HostSampler> host_;
+  std::optional<Ticker> ticker_;
+  std::atomic<bool> serving_{true};
+  std::optional<Server> server_;
+  std::unique_ptr<v1::SchedulerService::Stub> stub_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+};
+
+TEST_F(ApiTest, TheHostIsUnavailableUntilItHasBeenSampled) {
+  v1::GetHostResponse response;
+  grpc::ClientContext before;
+  EXPECT_EQ(stub_->GetHost(&before, {}, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+  ticker_->tick();
+  grpc::ClientContext after;
+  EXPECT_TRUE(stub_->GetHost(&after, {}, &response).ok());
+  EXPECT_EQ(response.host().total_bytes(), 8 * kGiB);
+}
+
+TEST_F(ApiTest, SetTargetIsValidatedWithCanonicalCodes) {
+  join();
+  join("huge", 64 * kGiB);
+  using Code = grpc::StatusCode;
+  EXPECT_EQ(set("nobody", kGiB).error_code(), Code::NOT_FOUND);
+  EXPECT_EQ(set("a", 255 * kMiB).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("a", 3 * kGiB).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("a", kGiB, 0).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("a", kGiB, -1).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("a", kGiB, 24 * 3600 + 1).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("a", kGiB, std::numeric_limits<std::int64_t>::max()).error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(set("huge", 64 * kGiB).error_code(), Code::FAILED_PRECONDITION);
+  EXPECT_TRUE(set("a", kGiB, 24 * 3600).ok());
+  EXPECT_TRUE(set("a", kGiB).ok());
+  EXPECT_EQ(guests_.find("a")->pin->expires, clock_.now() + 10min);
+}
+
+TEST_F(ApiTest, ThePinIsInTheAnswerAndClearingEndsIt) {
+  join();
+  grpc::ClientContext set_context;
+  v1::SetTargetRequest request;
+  request.set_name("a");
+  request.set_target_bytes(kGiB + 1);
+  v1::SetTargetResponse response;
+  ASSERT_TRUE(stub_->SetTarget(&set_context, request, &response).ok());
+  EXPECT_TRUE(response.guest().has_pinned_until());
+  EXPECT_EQ(guests_.find("a")->pin->target, kGiB) << "whole pages";
+  for (int i = 0; i < 2; ++i) {  // ending no pin is no error
+    grpc::ClientContext clear_context;
+    v1::ClearTargetRequest clear;
+    clear.set_name("a");
+    v1::ClearTargetResponse cleared;
+    ASSERT_TRUE(stub_->ClearTarget(&clear_context, clear, &cleared).ok());
+    EXPECT_FALSE(cleared.guest().has_pinned_until());
+  }
+}
+
+TEST_F(ApiTest, AWatchBeginsWithTheNewestStateAndASlowReaderMissesOldOnes) {
+  join();
+  grpc::ClientContext context;
+  const auto stream = stub_->WatchGuests(&context, {});
+  v1::WatchGuestsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.revision(), 1U);
+  EXPECT_EQ(response.guests_size(), 1);
+  constexpr std::uint64_t kTicks = 10'000;  // far more than the stream's buffers hold
+  for (std::uint64_t i = 0; i < kTicks; ++i) ticker_->tick();
+  std::uint64_t read = 0;
+  while (response.revision() < kTicks + 1 && stream->Read(&response)) ++read;
+  EXPECT_EQ(response.revision(), kTicks + 1);
+  EXPECT_LT(read, kTicks) << "every state was kept for a reader that did not read";
+  context.TryCancel();
+}
+
+TEST_F(ApiTest, HealthFollowsTheLoop) {
+  using grpc::health::v1::HealthCheckResponse;
+  grpc::ClientContext context;
+  const auto stream = health_->Watch(&context, {});
+  HealthCheckResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  serving_ = false;
+  server_->health().refresh();
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  grpc::ClientContext check_context;
+  ASSERT_TRUE(health_->Check(&check_context, {}, &response).ok());
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  context.TryCancel();
+}
+
+TEST_F(ApiTest, TheServerStopsThoughStreamsAreOpen) {
+  join();
+  grpc::ClientContext context;
+  const auto stream = stub_->WatchGuests(&context, {});
+  v1::WatchGuestsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  const auto begin = std::chrono::steady_clock::now();
+  server_->stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
+  EXPECT_FALSE(stream->Read(&response));
+}
+
+TEST(UnixSocketTest, ASocketThatIsServedIsRefusedAndAStaleOneReplaced) {
+  const test::FakeTree tree;
+  const std::string path = tree.root() + "/socket";
+  {
+    const auto first = UnixSocket::listen(path, 0600, "");
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = UnixSocket::listen(path, 0600, "");
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().message.find("is already served by process " + std::to_string(::getpid())), std::string::npos)
+        << second.error().message;
+  }
+  EXPECT_FALSE(std::filesystem::exists(path)) << "the socket file goes with the socket";
+  EXPECT_FALSE(UnixSocket::listen("/tmp/" + std::string(110, 'x'), 0600, ""));
+}
+
+}  // namespace
+}  // namespace balloon::daemon

@@ -1,0 +1,106 @@
+// What the daemon's tests put in place of time, /proc and hypervisors.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "balloond/clock.h"
+#include "balloond/guests/backend.h"
+
+namespace balloon::daemon::test {
+
+inline constexpr policy::Bytes kMiB = 1 << 20;
+inline constexpr policy::Bytes kGiB = 1 << 30;
+
+class FakeClock final : public Clock {
+ public:
+  Time now() const override { return now_; }
+  WallTime wall() const override { return WallTime(std::chrono::duration_cast<WallTime::duration>(now_ + kBoot)); }
+  void advance(std::chrono::nanoseconds by) { now_ += by; }
+
+ private:
+  static constexpr std::chrono::nanoseconds kBoot = std::chrono::seconds(1'700'000'000);
+  Time now_ = std::chrono::seconds(1000);
+};
+
+/// A literal tree of files in a temporary directory.
+class FakeTree {
+ public:
+  FakeTree() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "balloond-tree-XXXXXX").string();
+    root_ = ::mkdtemp(pattern.data());
+  }
+  ~FakeTree() { std::filesystem::remove_all(root_); }
+  FakeTree(const FakeTree&) = delete;
+  FakeTree& operator=(const FakeTree&) = delete;
+
+  const std::string& root() const { return root_; }
+  void write(const std::string& path, const std::string& text) const {
+    const std::filesystem::path file = root_ + path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;  // in place: who holds the file open sees the new text
+  }
+  void host(const std::string& total_kib, const std::string& available_kib) const {
+    write("/proc/meminfo", "MemTotal:       " + total_kib + " kB\nMemFree:        " + available_kib +
+                               " kB\nMemAvailable:   " + available_kib +
+                               " kB\nSwapCached:            0 kB\nSwapTotal:       1048576 kB\nSwapFree:        1048000 kB\n");
+    write("/proc/vmstat", "nr_free_pages 1\npswpin 3\npswpout 5\n");
+    write("/proc/pressure/memory",
+          "some avg10=12.50 avg60=1.00 avg300=0.10 total=7000000\nfull avg10=2.00 avg60=0.50 avg300=0.01 total=3000000\n");
+    write("/sys/kernel/mm/ksm/pages_sharing", "10\n");
+  }
+  void process(int pid, const std::string& resident_kib) const {
+    write("/proc/" + std::to_string(pid) + "/status",
+          "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmRSS:\t  " + resident_kib + " kB\nVmSwap:\t      16 kB\n");
+  }
+  void end_process(int pid) const {
+    write("/proc/" + std::to_string(pid) + "/status", "Name:\tballoon-vmm\nState:\tZ (zombie)\n");
+  }
+
+ private:
+  std::string root_;
+};
+
+class FakeChannel final : public GuestChannel {
+ public:
+  struct Asked {
+    std::uint64_t sequence;
+    policy::Bytes target;
+  };
+  void set_target(std::uint64_t sequence, policy::Bytes target) override { asked.push_back({sequence, target}); }
+  void set_stats_interval(std::chrono::nanoseconds interval) override { stats_interval = interval; }
+
+  std::vector<Asked> asked;
+  std::chrono::nanoseconds stats_interval{};
+};
+
+inline v1::Register registration(const std::string& name, policy::Bytes memory, policy::Bytes actual) {
+  v1::Register out;
+  out.set_name(name);
+  out.set_memory_bytes(memory);
+  out.mutable_balloon()->set_actual_bytes(actual);
+  out.mutable_balloon()->set_target_bytes(actual);
+  out.mutable_balloon()->set_driver_ready(true);
+  out.mutable_balloon()->set_has_stats(true);
+  out.mutable_balloon()->set_deflate_on_oom(true);
+  return out;
+}
+
+/// A sample without a time: it counts as taken when it is received.
+inline v1::GuestStats sample(policy::Bytes memory, policy::Bytes actual, policy::Bytes available) {
+  v1::GuestStats out;
+  out.set_actual_bytes(actual);
+  out.set_total_bytes(memory);
+  out.set_available_bytes(available);
+  out.set_free_bytes(available);
+  out.set_swap_in_bytes(0);
+  out.set_swap_out_bytes(0);
+  out.set_major_faults(1);
+  return out;
+}
+
+}  // namespace balloon::daemon::test

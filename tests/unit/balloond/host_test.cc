@@ -1,0 +1,79 @@
+#include <gtest/gtest.h>
+
+#include "balloond/host/process.h"
+#include "balloond/host/sampler.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+TEST(HostSamplerTest, ReadsWhatTheKernelSays) {
+  const test::FakeTree tree;
+  tree.host("8388608", "4194304");
+  HostSampler sampler(tree.root());
+  const auto sample = sampler.sample();
+  ASSERT_TRUE(sample) << sample.error().message;
+  const auto page = static_cast<policy::Bytes>(::sysconf(_SC_PAGESIZE));
+  EXPECT_EQ(sample->memory.total, 8 * test::kGiB);
+  EXPECT_EQ(sample->memory.available, 4 * test::kGiB);
+  EXPECT_EQ(sample->memory.swap_total, test::kGiB);
+  EXPECT_EQ(sample->memory.swap_in, 3 * page);
+  EXPECT_EQ(sample->memory.swap_out, 5 * page);
+  EXPECT_DOUBLE_EQ(sample->memory.pressure_some, 0.125);
+  EXPECT_DOUBLE_EQ(sample->memory.pressure_full, 0.02);
+  EXPECT_EQ(sample->pressure_some_micros, 7'000'000U);
+  EXPECT_EQ(sample->ksm_saved, 10 * page);
+  EXPECT_TRUE(sample->has_pressure);
+}
+
+TEST(HostSamplerTest, ReadsAgainThroughTheSameFiles) {
+  const test::FakeTree tree;
+  tree.host("8388608", "4194304");
+  HostSampler sampler(tree.root());
+  ASSERT_TRUE(sampler.sample());
+  tree.host("8388608", "1048576");
+  EXPECT_EQ(sampler.sample()->memory.available, test::kGiB);
+}
+
+TEST(HostSamplerTest, GoesWithoutPressureAndKsm) {
+  const test::FakeTree tree;
+  tree.write("/proc/meminfo", "MemTotal: 1024 kB\n");
+  tree.write("/proc/vmstat", "pswpin 0\n");
+  HostSampler sampler(tree.root());
+  const auto sample = sampler.sample();
+  ASSERT_TRUE(sample);
+  EXPECT_FALSE(sample->has_pressure);
+  EXPECT_EQ(sample->ksm_saved, 0U);
+}
+
+TEST(HostSamplerTest, FailsWithoutMeminfo) {
+  const test::FakeTree tree;
+  HostSampler sampler(tree.root());
+  EXPECT_FALSE(sampler.sample());
+}
+
+TEST(ProcessTest, SaysWhatAProcessUsesUntilItEnds) {
+  const test::FakeTree tree;
+  tree.process(42, "2048");
+  const Process process(tree.root(), 42);
+  ASSERT_TRUE(process.sample());
+  EXPECT_EQ(process.sample()->resident, 2 * test::kMiB);
+  EXPECT_EQ(process.sample()->swapped, 16U * 1024);
+  tree.end_process(42);
+  EXPECT_FALSE(process.sample());
+}
+
+TEST(ProcessTest, AProcessThatNeverWasIsNotAlive) {
+  const test::FakeTree tree;
+  EXPECT_FALSE(Process(tree.root(), 4711).sample());
+  EXPECT_FALSE(Process("", 0).sample());
+}
+
+TEST(NumberAfterTest, TakesOnlyWholeKeysAtTheStartOfALine) {
+  EXPECT_EQ(number_after("xpswpin 1\npswpinner 2\npswpin 3\n", "pswpin"), 3U);
+  EXPECT_EQ(number_after("MemFree:5 kB", "MemFree:"), 5U);
+  EXPECT_EQ(number_after("MemFree: x", "MemFree:"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace balloon::daemon

@@ -1,0 +1,117 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "balloond/control/loop.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+using test::kGiB;
+using test::kMiB;
+using namespace std::chrono_literals;
+
+/// A loop whose period is so long that only events make it tick.
+class LoopTest : public ::testing::Test {
+ protected:
+  LoopTest() { tree_.host("8388608", "7340032"); }
+  void start(std::chrono::nanoseconds period = 60s) {
+    host_.emplace(tree_.root());
+    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile());
+    loop_.emplace(clock_, *ticker_, period, [](std::chrono::nanoseconds) {});
+    guests_.on_change([this](const GuestChange& change) { loop_->guest_changed(change); });
+    ASSERT_TRUE(loop_->start(UniqueFd()));
+    ASSERT_TRUE(reaches(1));
+  }
+  bool reaches(std::uint64_t revision, std::chrono::milliseconds limit = 10s) const {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (states_.newest()->revision < revision) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(5ms);
+    }
+    return true;
+  }
+  Session join() {
+    tree_.process(42, "1024");
+    return guests_.joined(test::registration("a", 2 * kGiB, kGiB), {.pid = 42, .uid = 0}, std::make_shared<test::FakeChannel>())
+        .value_or(0);
+  }
+
+  test::FakeTree tree_;
+  SystemClock clock_;
+  StateStore states_;
+  Registry guests_{clock_, tree_.root()};
+  std::optional<HostSampler> host_;
+  std::optional<Ticker> ticker_;
+  std::optional<ControlLoop> loop_;
+};
+
+TEST_F(LoopTest, TicksEveryPeriod) {
+  start(100ms);
+  EXPECT_TRUE(reaches(4));
+}
+
+TEST_F(LoopTest, AGuestThatJoinsIsSeenAtOnce) {
+  start();
+  join();
+  ASSERT_TRUE(reaches(2));
+  EXPECT_NE(states_.newest()->find("a"), nullptr);
+}
+
+TEST_F(LoopTest, AGuestThatReportsPressureIsServedAtOnceAndOneThatDoesNotWaits) {
+  start();
+  const Session session = join();
+  ASSERT_TRUE(reaches(2));
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 500 * kMiB));
+  EXPECT_FALSE(reaches(3, 400ms));
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 10 * kMiB));
+  EXPECT_TRUE(reaches(3));
+}
+
+TEST_F(LoopTest, AFloodOfEventsDoesNotMakeItSpin) {
+  start();
+  const Session session = join();
+  ASSERT_TRUE(reaches(2));
+  const auto end = std::chrono::steady_clock::now() + 500ms;
+  while (std::chrono::steady_clock::now() < end) {
+    guests_.stats(session, test::sample(2 * kGiB, kGiB, kMiB));
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_LE(states_.newest()->revision, 10U) << "at most one tick in 100 ms";
+}
+
+TEST_F(LoopTest, APinAndItsEndAreSeenAtOnce) {
+  start();
+  join();
+  ASSERT_TRUE(reaches(2));
+  guests_.set_pin("a", kGiB, 60s);
+  ASSERT_TRUE(reaches(3));
+  guests_.clear_pin("a");
+  EXPECT_TRUE(reaches(4));
+}
+
+TEST_F(LoopTest, ItStopsAtOnce) {
+  start();
+  const auto begin = std::chrono::steady_clock::now();
+  loop_->stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 5s);
+}
+
+TEST(LoopStallTest, ALoopThatDoesNotTickForFivePeriodsIsStalled) {
+  const test::FakeTree tree;
+  tree.host("8388608", "7340032");
+  test::FakeClock clock;
+  StateStore states;
+  Registry guests(clock, tree.root());
+  HostSampler host(tree.root());
+  Ticker ticker(clock, guests, host, states, PolicyFile());
+  const ControlLoop loop(clock, ticker, 1s, [](std::chrono::nanoseconds) {});
+  clock.advance(5s);
+  EXPECT_FALSE(loop.stalled());
+  clock.advance(1ms);
+  EXPECT_TRUE(loop.stalled());
+}
+
+}  // namespace
+}  // namespace balloon::daemon

@@ -1,0 +1,195 @@
+#include <gtest/gtest.h>
+
+#include "balloond/guests/registry.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+using test::kGiB;
+using test::kMiB;
+using Kind = JoinRefusal::Kind;
+
+constexpr Peer kVmm{.pid = 42, .uid = 1000};
+
+class RegistryTest : public ::testing::Test {
+ protected:
+  RegistryTest() {
+    tree_.process(42, "1024");
+    tree_.process(43, "1024");
+    guests_.on_change([this](const GuestChange& change) { changes_.push_back(change); });
+  }
+  Session join(const std::string& name = "a", Peer peer = kVmm) {
+    const auto session = guests_.joined(test::registration(name, 2 * kGiB, kGiB), peer, channel_);
+    EXPECT_TRUE(session) << session.error().reason;
+    return session.value_or(0);
+  }
+  v1::BalloonUpdate balloon(policy::Bytes actual, policy::Bytes target, bool ready = true) const {
+    v1::BalloonUpdate update;
+    update.set_actual_bytes(actual);
+    update.set_target_bytes(target);
+    update.set_driver_ready(ready);
+    return update;
+  }
+
+  test::FakeTree tree_;
+  test::FakeClock clock_;
+  Registry guests_{clock_, tree_.root()};
+  std::shared_ptr<test::FakeChannel> channel_ = std::make_shared<test::FakeChannel>();
+  std::vector<GuestChange> changes_;
+};
+
+TEST_F(RegistryTest, AGuestThatJoinsIsTakenAsItIs) {
+  join();
+  const auto guest = guests_.find("a");
+  ASSERT_TRUE(guest);
+  EXPECT_EQ(guest->balloon.actual_bytes(), kGiB);
+  EXPECT_EQ(guest->target, kGiB);
+  EXPECT_EQ(guest->resident, kMiB);
+  EXPECT_EQ(guest->peer.pid, 42);
+  EXPECT_TRUE(channel_->asked.empty());
+  ASSERT_EQ(changes_.size(), 1U);
+  EXPECT_EQ(changes_[0].kind, GuestChange::Kind::joined);
+}
+
+TEST_F(RegistryTest, ANameThatIsConnectedIsRefusedEvenToTheSameProcess) {
+  join();
+  for (const Peer& peer : {kVmm, Peer{.pid = 43, .uid = 0}}) {
+    const auto second = guests_.joined(test::registration("a", kGiB, kGiB), peer, channel_);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().kind, Kind::already_exists);
+  }
+}
+
+TEST_F(RegistryTest, AGuestThatLeftIsKeptWhileItsProcessLivesAndForgottenAfterwards) {
+  guests_.left(join());
+  guests_.refresh();
+  ASSERT_TRUE(guests_.find("a"));
+  EXPECT_FALSE(guests_.find("a")->connected);
+  tree_.end_process(42);
+  guests_.refresh();
+  EXPECT_FALSE(guests_.find("a"));
+}
+
+TEST_F(RegistryTest, AGuestOfAnUnknownProcessIsKeptForAMinute) {
+  guests_.left(join("a", Peer{}));
+  clock_.advance(std::chrono::seconds(59));
+  guests_.refresh();
+  EXPECT_TRUE(guests_.find("a"));
+  clock_.advance(std::chrono::seconds(1));
+  guests_.refresh();
+  EXPECT_FALSE(guests_.find("a"));
+}
+
+TEST_F(RegistryTest, OnlyItsOwnProcessTakesAGuestUpAgainWhileThatLives) {
+  const Session first = join();
+  ASSERT_TRUE(guests_.set_pin("a", kGiB, std::chrono::minutes(1)));
+  guests_.left(first);
+  const auto other = guests_.joined(test::registration("a", kGiB, kGiB), {.pid = 43, .uid = 0}, channel_);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().kind, Kind::already_exists);
+  const Session second = join();
+  EXPECT_NE(second, first);
+  EXPECT_TRUE(guests_.find("a")->pin) << "a pin outlives a lost connection";
+  tree_.end_process(42);
+  guests_.left(second);
+  EXPECT_TRUE(guests_.joined(test::registration("a", kGiB, kGiB), {.pid = 43, .uid = 0}, channel_));
+}
+
+TEST_F(RegistryTest, NewsOfAFormerStayHarmNobody) {
+  const Session first = join();
+  guests_.left(first);
+  join();
+  guests_.balloon(first, balloon(512 * kMiB, 512 * kMiB));
+  guests_.stats(first, test::sample(2 * kGiB, kGiB, kMiB));
+  guests_.left(first);
+  EXPECT_TRUE(guests_.find("a")->connected);
+  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), kGiB);
+  EXPECT_FALSE(guests_.find("a")->said);
+}
+
+TEST_F(RegistryTest, ATargetIsAskedForOnceAndHoldsWhileTheVmmStillSpeaksOfTheOneBefore) {
+  const Session session = join();
+  EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB));
+  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB));
+  ASSERT_EQ(channel_->asked.size(), 1U);
+  guests_.balloon(session, balloon(kGiB, kGiB));
+  EXPECT_EQ(guests_.find("a")->target, 512 * kMiB);
+  guests_.target_result(session, channel_->asked[0].sequence, "");
+  guests_.balloon(session, balloon(768 * kMiB, 512 * kMiB));
+  EXPECT_EQ(guests_.find("a")->target, 512 * kMiB);
+  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), 768 * kMiB);
+}
+
+TEST_F(RegistryTest, ARefusedTargetIsTakenBackCountedAndNotAskedForAgainForAWhile) {
+  const Session session = join();
+  ASSERT_TRUE(guests_.set_target("a", session, 512 * kMiB));
+  guests_.target_result(session, channel_->asked[0].sequence, "no");
+  EXPECT_EQ(guests_.find("a")->target, kGiB);
+  EXPECT_EQ(guests_.find("a")->refused, 1U);
+  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB));
+  EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB)) << "another target is another question";
+  guests_.target_result(session, channel_->asked[1].sequence, "no");
+  clock_.advance(std::chrono::seconds(10));
+  EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB));
+}
+
+TEST_F(RegistryTest, NobodyIsAskedAfterLeaving) {
+  const Session session = join();
+  guests_.left(session);
+  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB));
+  EXPECT_TRUE(channel_->asked.empty());
+}
+
+TEST_F(RegistryTest, NonsenseLeavesAGuestWithoutUsableStatisticsUntilItMakesSenseAgain) {
+  const Session session = join();
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 100 * kMiB));
+  EXPECT_TRUE(guests_.find("a")->usable);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 3 * kGiB));
+  EXPECT_FALSE(guests_.find("a")->usable);
+  EXPECT_FALSE(guests_.find("a")->complaint.empty());
+  EXPECT_EQ(guests_.find("a")->rejected, 1U);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 100 * kMiB));
+  EXPECT_TRUE(guests_.find("a")->usable);
+  EXPECT_TRUE(guests_.find("a")->complaint.empty());
+}
+
+TEST_F(RegistryTest, AGuestThatRebootsMayStartItsCountersAgain) {
+  const Session session = join();
+  auto before = test::sample(2 * kGiB, kGiB, 100 * kMiB);
+  before.set_major_faults(1000);
+  guests_.stats(session, before);
+  guests_.balloon(session, balloon(2 * kGiB, kGiB, false));
+  EXPECT_FALSE(guests_.find("a")->usable) << "what the guest said before its reboot is no longer true";
+  guests_.balloon(session, balloon(2 * kGiB, kGiB, true));
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 100 * kMiB));
+  EXPECT_TRUE(guests_.find("a")->usable);
+}
+
+TEST_F(RegistryTest, AnActualAboveBootMemoryIsBoundAndMarked) {
+  const Session session = join();
+  guests_.balloon(session, balloon(100 * kGiB, 100 * kGiB));
+  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), 2 * kGiB);
+  EXPECT_EQ(guests_.find("a")->rejected, 1U);
+}
+
+TEST_F(RegistryTest, APinRunsOut) {
+  join();
+  ASSERT_TRUE(guests_.set_pin("a", kGiB, std::chrono::seconds(60)));
+  clock_.advance(std::chrono::seconds(59));
+  guests_.refresh();
+  EXPECT_TRUE(guests_.find("a")->pin);
+  clock_.advance(std::chrono::seconds(1));
+  guests_.refresh();
+  EXPECT_FALSE(guests_.find("a")->pin);
+  EXPECT_FALSE(guests_.set_pin("nobody", kGiB, std::chrono::seconds(1)));
+}
+
+TEST_F(RegistryTest, ANewStatisticsIntervalReachesEveryGuest) {
+  join();
+  guests_.set_stats_interval(std::chrono::seconds(5));
+  EXPECT_EQ(channel_->stats_interval, std::chrono::seconds(5));
+}
+
+}  // namespace
+}  // namespace balloon::daemon

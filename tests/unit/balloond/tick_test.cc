@@ -1,0 +1,241 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "balloond/control/tick.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+using test::kGiB;
+using test::kMiB;
+
+/// An 8 GiB host with guests that move their balloons when a test says so.
+class TickTest : public ::testing::Test {
+ protected:
+  struct FakeGuest {
+    std::string name;
+    Session session = 0;
+    policy::Bytes actual = 0;
+    policy::Bytes used = 0;
+    std::shared_ptr<test::FakeChannel> channel = std::make_shared<test::FakeChannel>();
+    std::size_t answered = 0;
+
+    policy::Bytes wanted() const { return channel->asked.empty() ? actual : channel->asked.back().target; }
+  };
+
+  TickTest() { tree_.host("8388608", "7340032"); }
+
+  static PolicyFile quick_policy() {
+    PolicyFile policy;
+    policy.tunables.hold = std::chrono::seconds(0);
+    policy.tunables.shrink_ratio_per_second = 1;
+    policy.tunables.need_half_life = std::chrono::milliseconds(100);
+    return policy;
+  }
+
+  void add(FakeGuest& guest) {
+    const int pid = 100 + static_cast<int>(next_pid_++);
+    tree_.process(pid, std::to_string(guest.actual / 1024));
+    guest.channel = std::make_shared<test::FakeChannel>();
+    guest.answered = 0;
+    const auto session =
+        guests_->joined(test::registration(guest.name, 2 * kGiB, guest.actual), {.pid = pid, .uid = 0}, guest.channel);
+    ASSERT_TRUE(session) << session.error().reason;
+    guest.session = *session;
+  }
+  void say(const FakeGuest& guest) {
+    guests_->stats(guest.session, test::sample(2 * kGiB, guest.actual, guest.actual - std::min(guest.actual, guest.used)));
+  }
+  /// The guest's VMM answers, and its balloon does all that it is asked.
+  void obey(FakeGuest& guest) {
+    for (; guest.answered < guest.channel->asked.size(); ++guest.answered) {
+      guests_->target_result(guest.session, guest.channel->asked[guest.answered].sequence, "");
+    }
+    guest.actual = guest.wanted();
+    v1::BalloonUpdate update = test::registration(guest.name, 2 * kGiB, guest.actual).balloon();
+    guests_->balloon(guest.session, update);
+  }
+  void tick() {
+    clock_.advance(std::chrono::seconds(1));
+    ticker_->tick();
+  }
+  policy::Reason reason(const FakeGuest& guest) const { return states_.newest()->find(guest.name)->plan.reason; }
+  policy::GuestState state(const FakeGuest& guest) const { return states_.newest()->find(guest.name)->plan.state; }
+
+  /// As if the daemon had been killed and started again.
+  void restart() {
+    ticker_.reset();
+    guests_ = std::make_unique<Registry>(clock_, tree_.root());
+    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, quick_policy());
+  }
+
+  test::FakeTree tree_;
+  test::FakeClock clock_;
+  StateStore states_;
+  std::unique_ptr<Registry> guests_ = std::make_unique<Registry>(clock_, tree_.root());
+  HostSampler host_ = [this] {
+    tree_.host("8388608", "7340032");
+    return HostSampler(tree_.root());
+  }();
+  std::unique_ptr<Ticker> ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, quick_policy());
+  unsigned next_pid_ = 0;
+};
+
+TEST_F(TickTest, AGuestWithoutStatisticsIsHeld) {
+  FakeGuest guest{.name = "a", .actual = kGiB};
+  add(guest);
+  for (int i = 0; i < 30; ++i) tick();
+  EXPECT_TRUE(guest.channel->asked.empty());
+  EXPECT_EQ(reason(guest), policy::Reason::stale);
+}
+
+TEST_F(TickTest, AnIdleGuestIsShrunkAndItsStatePublished) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(guest);
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_LT(guest.actual, 700 * kMiB);
+  EXPECT_GE(guest.actual, 400 * kMiB);
+  const auto newest = states_.newest();
+  EXPECT_EQ(newest->revision, 20U);
+  EXPECT_EQ(newest->configured, 2 * kGiB);
+  EXPECT_EQ(newest->find("a")->record.target, guest.actual);
+  EXPECT_FALSE(newest->find("a")->explanation.empty());
+  EXPECT_GT(ticker_->counters().shrinks, 0U);
+  EXPECT_EQ(ticker_->counters().grows, 0U);
+}
+
+TEST_F(TickTest, AfterARestartWhatIsFoundIsAdoptedWithoutAStep) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(guest);
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  const policy::Bytes before = guest.actual;
+  restart();
+  add(guest);
+  for (int i = 0; i < 5; ++i) tick();
+  EXPECT_TRUE(guest.channel->asked.empty()) << "moved before fresh statistics";
+  EXPECT_EQ(states_.newest()->find("a")->record.target, before);
+  guest.used = before;
+  for (int i = 0; i < 5; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_GT(guest.actual, before) << "control goes on";
+}
+
+TEST_F(TickTest, StatisticsThatStopComingHoldTheGuest) {
+  FakeGuest guest{.name = "a", .actual = kGiB, .used = 600 * kMiB};
+  add(guest);
+  say(guest);
+  for (int i = 0; i < 12; ++i) {
+    tick();
+    obey(guest);
+  }
+  const std::size_t asked = guest.channel->asked.size();
+  EXPECT_EQ(reason(guest), policy::Reason::stale);
+  EXPECT_EQ(state(guest), policy::GuestState::stale);
+  for (int i = 0; i < 5; ++i) tick();
+  EXPECT_EQ(guest.channel->asked.size(), asked);
+}
+
+TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
+  // Seven guests take the whole host: whoever grows needs another's memory.
+  std::vector<FakeGuest> guests;
+  for (int i = 0; i < 7; ++i) {
+    guests.push_back({.name = std::string(1, static_cast<char>('a' + i)), .actual = kGiB, .used = 300 * kMiB});
+  }
+  guests[0].used = kGiB - 4 * kMiB;
+  for (FakeGuest& guest : guests) add(guest);
+  tree_.host("8388608", "409600");
+  for (int i = 0; i < 3; ++i) {  // the others' balloons do not move yet
+    for (FakeGuest& guest : guests) say(guest);
+    tick();
+  }
+  const auto committed = [&] {
+    policy::Bytes sum = 0;
+    for (const FakeGuest& guest : guests) sum += std::max(guest.actual, guest.wanted());
+    return sum;
+  };
+  EXPECT_LE(committed(), std::max<policy::Bytes>(states_.newest()->budget, 7 * kGiB));
+  EXPECT_FALSE(guests[1].channel->asked.empty()) << "the idle ones are asked to shrink first";
+  for (int i = 0; i < 10; ++i) {
+    for (FakeGuest& guest : guests) {
+      obey(guest);
+      say(guest);
+    }
+    tick();
+    EXPECT_LE(committed(), std::max<policy::Bytes>(states_.newest()->budget, 7 * kGiB));
+  }
+  EXPECT_GT(guests[0].wanted(), kGiB) << states_.newest()->find("a")->explanation;
+}
+
+TEST_F(TickTest, APinIsFollowedUntilItRunsOut) {
+  FakeGuest guest{.name = "a", .actual = kGiB, .used = 800 * kMiB};
+  add(guest);
+  say(guest);
+  tick();
+  obey(guest);
+  ASSERT_TRUE(guests_->set_pin("a", 1536 * kMiB, std::chrono::seconds(3)));
+  say(guest);
+  tick();
+  EXPECT_EQ(guest.wanted(), 1536 * kMiB);
+  EXPECT_EQ(state(guest), policy::GuestState::pinned);
+  obey(guest);
+  for (int i = 0; i < 8; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_NE(state(guest), policy::GuestState::pinned);
+  EXPECT_LT(guest.actual, 1300 * kMiB);
+}
+
+TEST_F(TickTest, AGuestThatIsLostMidPlanIsCountedAtItsLargerSizeUntilItsProcessEnds) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(guest);
+  say(guest);
+  tick();
+  ASSERT_FALSE(guest.channel->asked.empty());
+  guests_->left(guest.session);
+  tick();
+  EXPECT_EQ(state(guest), policy::GuestState::disconnected);
+  EXPECT_EQ(states_.newest()->committed, 2 * kGiB);
+  tree_.end_process(100);
+  tick();
+  EXPECT_EQ(states_.newest()->guests.size(), 0U);
+}
+
+TEST_F(TickTest, NewPolicyCountsFromTheNextTickOn) {
+  FakeGuest guest{.name = "a", .actual = kGiB, .used = 100 * kMiB};
+  add(guest);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 256 * kMiB);
+  PolicyFile policy = quick_policy();
+  policy.defaults.min = {.bytes = 512 * kMiB};
+  ticker_->set_policy(policy);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
+}
+
+TEST_F(TickTest, AHostThatCannotBeSampledMovesNothingAndIsCounted) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 100 * kMiB};
+  add(guest);
+  say(guest);
+  tree_.write("/proc/meminfo", "");
+  tick();
+  EXPECT_TRUE(guest.channel->asked.empty());
+  EXPECT_EQ(ticker_->counters().failed_ticks, 1U);
+}
+
+}  // namespace
+}  // namespace balloon::daemon
