@@ -7,9 +7,11 @@
 namespace balloon::daemon {
 
 Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config) {
-  auto socket = UnixSocket::listen(config.daemon.socket_path, config.daemon.socket_mode, config.daemon.socket_group);
+  auto socket =
+      UnixSocket::listen(config.daemon.socket_path, config.daemon.socket_mode, config.daemon.socket_group);
   if (!socket) return std::unexpected(socket.error());
-  auto daemon = std::unique_ptr<Daemon>(new Daemon(std::move(config_path), std::move(config), std::move(*socket)));
+  auto daemon =
+      std::unique_ptr<Daemon>(new Daemon(std::move(config_path), std::move(config), std::move(*socket)));
   BALLOON_TRY(daemon->start_parts());
   return daemon;
 }
@@ -39,7 +41,8 @@ Result<void> Daemon::start_parts() {
     metrics_.emplace(std::move(*metrics));
   }
   auto pressure = open_pressure_trigger();
-  if (!pressure) log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
+  if (!pressure)
+    log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
   BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
   BALLOON_TRY(server_.start());
   log::info("serving on {}{}", config_.daemon.socket_path,
@@ -51,11 +54,13 @@ void Daemon::reload() {
   const auto memory = host_memory();
   auto config = memory ? load_config(config_path_, *memory) : std::unexpected(memory.error());
   collector_->note_reload(config.has_value());
-  if (!config) return log::error("the new configuration is refused, the old one stays:\n{}", config.error().message);
+  if (!config)
+    return log::error("the new configuration is refused, the old one stays:\n{}", config.error().message);
   const DaemonConfig& old = config_.daemon;
   const DaemonConfig& fresh = config->daemon;
-  if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode || old.socket_group != fresh.socket_group ||
-      old.metrics_listen != fresh.metrics_listen || old.log_level != fresh.log_level) {
+  if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode ||
+      old.socket_group != fresh.socket_group || old.metrics_listen != fresh.metrics_listen ||
+      old.log_level != fresh.log_level) {
     log::warning("socket, metrics and log_level are as at the start: a change of these needs a restart");
   }
   config_ = std::move(*config);

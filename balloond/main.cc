@@ -22,7 +22,8 @@ struct Arguments {
   std::string log_level;
 };
 
-/// Each guest takes a connection and a file of /proc: the default of 1024 descriptors would end at some 500 guests.
+/// Each guest takes a connection and a file of /proc: the default of 1024 descriptors would end at some 500
+/// guests.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -30,12 +31,14 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Keeps the daemon's memory out of swap: it is needed most when the host has none left. Only where no limit would make
-/// later allocations fail for it.
+/// Keeps the daemon's memory out of swap: it is needed most when the host has none left. Only where no limit
+/// would make later allocations fail for it.
 void stay_in_memory() {
   rlimit limit{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
-  if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0) return;
-  log::info("memory is not locked (that needs CAP_SYS_RESOURCE): under pressure the host may swap this daemon out");
+  if (::setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
+    return;
+  log::info(
+      "memory is not locked (that needs CAP_SYS_RESOURCE): under pressure the host may swap this daemon out");
 }
 
 int complain(const std::string& message) {
@@ -69,7 +72,8 @@ int run(const Arguments& arguments) {
     return 0;
   }
   if (!arguments.log_level.empty()) config->daemon.log_level = arguments.log_level;
-  if (const auto started = log::start("balloond", config->daemon.log_level); !started) return complain(started.error().message);
+  if (const auto started = log::start("balloond", config->daemon.log_level); !started)
+    return complain(started.error().message);
 
   // Every thread inherits the mask: signals come to serve() alone.
   sigset_t signals;
@@ -92,7 +96,8 @@ int main(int argc, char** argv) {
   CLI::App app{"Balances memory between this host's guests by moving their balloons."};
   balloon::daemon::Arguments arguments;
   app.add_option("--config", arguments.config, "Configuration file")->capture_default_str();
-  app.add_flag("--check-config", arguments.check, "Check the configuration, say ok or every complaint, and exit with 0 or 1");
+  app.add_flag("--check-config", arguments.check,
+               "Check the configuration, say ok or every complaint, and exit with 0 or 1");
   app.add_option("--log-level", arguments.log_level, "debug, info, warning or error (default: as configured)")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.set_version_flag("--version", "balloond " BALLOON_VERSION);

@@ -18,10 +18,11 @@
 namespace balloon::daemon {
 namespace {
 
-/// Connections get descriptor numbers that go round in a range, so that a number is not used again while a late call of
-/// the connection before still names it.
+/// Connections get descriptor numbers that go round in a range, so that a number is not used again while a
+/// late call of the connection before still names it.
 constexpr int kFdRange = 4096;
-/// What the daemon needs for itself (files of /proc, one for each guest, and gRPC's own) stays below the range.
+/// What the daemon needs for itself (files of /proc, one for each guest, and gRPC's own) stays below the
+/// range.
 constexpr int kFdShareForConnections = 2;  // the upper half
 
 struct FdRange {

@@ -1,5 +1,5 @@
-// Accepts connections itself, because gRPC does not tell who its peers are: the kernel's word on each is kept, and the
-// descriptor is handed to gRPC, whose calls then have "fd:<number>" as their peer.
+// Accepts connections itself, because gRPC does not tell who its peers are: the kernel's word on each is
+// kept, and the descriptor is handed to gRPC, whose calls then have "fd:<number>" as their peer.
 #pragma once
 
 #include <grpcpp/server.h>
@@ -24,7 +24,8 @@ class Acceptor {
   Result<void> start(grpc::Server& server);
   /// No new connections from here on.
   void stop();
-  /// Who calls, from ServerContext::peer(). Unknown (pid 0, uid -1) for anything that did not come through here.
+  /// Who calls, from ServerContext::peer(). Unknown (pid 0, uid -1) for anything that did not come through
+  /// here.
   Peer peer_of(const std::string& peer) const;
 
  private:

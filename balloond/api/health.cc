@@ -13,7 +13,8 @@ using grpc::health::v1::HealthCheckResponse;
 namespace {
 
 /// "" is the server as a whole (grpc/health/v1/health.proto).
-constexpr std::array<std::string_view, 3> kServices{"", "balloon.v1.SchedulerService", "balloon.v1.GuestLinkService"};
+constexpr std::array<std::string_view, 3> kServices{"", "balloon.v1.SchedulerService",
+                                                    "balloon.v1.GuestLinkService"};
 
 bool is_known(const std::string& service) { return std::ranges::find(kServices, service) != kServices.end(); }
 
@@ -48,7 +49,9 @@ class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse> {
 
   void OnDone() override {
     // Whoever called Finish has let go of the lock before this object may go.
-    { const std::lock_guard lock(mutex_); }
+    {
+      const std::lock_guard lock(mutex_);
+    }
     self_.reset();
   }
 
@@ -89,7 +92,8 @@ void HealthService::refresh() {
   }
 }
 
-grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context, const HealthCheckRequest* request,
+grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* context,
+                                               const HealthCheckRequest* request,
                                                HealthCheckResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   if (is_known(request->service())) {

@@ -41,7 +41,8 @@ grpc::Status duration_of(const v1::SetTargetRequest& request, nanoseconds& out) 
   return grpc::Status::OK;
 }
 
-/// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot be moved.
+/// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot
+/// be moved.
 Bytes least(const GuestStatus& guest) {
   const bool movable = guest.record.connected && guest.record.balloon.driver_ready();
   if (!movable) return std::max<Bytes>(guest.record.balloon.actual_bytes(), guest.record.target);
@@ -56,8 +57,9 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes targe
                         format_bytes(guest.limits.min))};
   }
   if (target > record.memory) {
-    return {grpc::StatusCode::INVALID_ARGUMENT, fmt::format("{} is above {}'s boot memory, {}", format_bytes(target),
-                                                            record.name, format_bytes(record.memory))};
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            fmt::format("{} is above {}'s boot memory, {}", format_bytes(target), record.name,
+                        format_bytes(record.memory))};
   }
   if (!record.connected) {
     return {grpc::StatusCode::FAILED_PRECONDITION, fmt::format("{}'s VMM is not connected", record.name)};
@@ -68,9 +70,12 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes targe
   }
   if (others + target > state.budget) {
     const Bytes rest = state.budget - std::min(state.budget, others);
-    return {grpc::StatusCode::FAILED_PRECONDITION,
-            fmt::format("the host cannot free that much: of the {} that guests may have, the others keep at least {}, "
-                        "which leaves {}", format_bytes(state.budget), format_bytes(others), format_bytes(rest))};
+    return {
+        grpc::StatusCode::FAILED_PRECONDITION,
+        fmt::format(
+            "the host cannot free that much: of the {} that guests may have, the others keep at least {}, "
+            "which leaves {}",
+            format_bytes(state.budget), format_bytes(others), format_bytes(rest))};
   }
   return grpc::Status::OK;
 }
@@ -84,10 +89,12 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 
 }  // namespace
 
-SchedulerService::SchedulerService(Registry& guests, StateStore& states, std::function<Peer(const std::string&)> peer_of)
+SchedulerService::SchedulerService(Registry& guests, StateStore& states,
+                                   std::function<Peer(const std::string&)> peer_of)
     : guests_(guests), states_(states), peer_of_(std::move(peer_of)) {}
 
-grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context, const v1::ListGuestsRequest*,
+grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context,
+                                                       const v1::ListGuestsRequest*,
                                                        v1::ListGuestsResponse* response) {
   const auto state = states_.newest();
   for (const GuestStatus& guest : state->guests) *response->add_guests() = to_proto(guest, *state);
@@ -95,7 +102,8 @@ grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerConte
 }
 
 grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext* context,
-                                                     const v1::GetGuestRequest* request, v1::GetGuestResponse* response) {
+                                                     const v1::GetGuestRequest* request,
+                                                     v1::GetGuestResponse* response) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request->name());
   if (guest == nullptr) return answer(context, not_found(request->name()));
@@ -103,7 +111,8 @@ grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext
   return answer(context, grpc::Status::OK);
 }
 
-grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest*,
+grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext* context,
+                                                    const v1::GetHostRequest*,
                                                     v1::GetHostResponse* response) {
   const auto state = states_.newest();
   if (state->revision == 0) {
@@ -125,8 +134,8 @@ grpc::ServerUnaryReactor* SchedulerService::ClearTarget(grpc::CallbackServerCont
   return answer(context, unpin(*request, peer_of_(context->peer()), *response->mutable_guest()));
 }
 
-grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(grpc::CallbackServerContext*,
-                                                                                 const v1::WatchGuestsRequest*) {
+grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(
+    grpc::CallbackServerContext*, const v1::WatchGuestsRequest*) {
   return watch_guests(states_);
 }
 
@@ -146,7 +155,8 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   return grpc::Status::OK;
 }
 
-grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out) {
+grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, const Peer& peer,
+                                     v1::Guest& out) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request.name());
   const auto record = guest == nullptr ? std::nullopt : guests_.clear_pin(request.name());

@@ -1,4 +1,5 @@
-// balloon.v1.SchedulerService: reads answer from the newest published state; wishes become pins in the registry.
+// balloon.v1.SchedulerService: reads answer from the newest published state; wishes become pins in the
+// registry.
 #pragma once
 
 #include <functional>
@@ -14,18 +15,21 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
   SchedulerService(Registry& guests, StateStore& states, std::function<Peer(const std::string&)> peer_of);
 
-  grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context, const v1::ListGuestsRequest* request,
+  grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context,
+                                       const v1::ListGuestsRequest* request,
                                        v1::ListGuestsResponse* response) override;
   grpc::ServerUnaryReactor* GetGuest(grpc::CallbackServerContext* context, const v1::GetGuestRequest* request,
                                      v1::GetGuestResponse* response) override;
   grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest* request,
                                     v1::GetHostResponse* response) override;
-  grpc::ServerUnaryReactor* SetTarget(grpc::CallbackServerContext* context, const v1::SetTargetRequest* request,
+  grpc::ServerUnaryReactor* SetTarget(grpc::CallbackServerContext* context,
+                                      const v1::SetTargetRequest* request,
                                       v1::SetTargetResponse* response) override;
-  grpc::ServerUnaryReactor* ClearTarget(grpc::CallbackServerContext* context, const v1::ClearTargetRequest* request,
+  grpc::ServerUnaryReactor* ClearTarget(grpc::CallbackServerContext* context,
+                                        const v1::ClearTargetRequest* request,
                                         v1::ClearTargetResponse* response) override;
-  grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(grpc::CallbackServerContext* context,
-                                                                 const v1::WatchGuestsRequest* request) override;
+  grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(
+      grpc::CallbackServerContext* context, const v1::WatchGuestsRequest* request) override;
 
  private:
   grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);

@@ -8,7 +8,8 @@
 namespace balloon::daemon {
 namespace {
 
-/// The largest message that makes sense is a registration with 64 labels; bounds what a peer can make us hold.
+/// The largest message that makes sense is a registration with 64 labels; bounds what a peer can make us
+/// hold.
 constexpr int kMessageMax = 64 * 1024;
 /// Calls that end by themselves get this long at shutdown; streams are cut then.
 constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
@@ -17,8 +18,9 @@ constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
 
 Server::Server(UnixSocket socket, Registry& guests, StateStore& states, std::function<bool()> serving)
     : acceptor_(std::move(socket)),
-      vmm_link_(guests, [this](const std::string& peer) { return acceptor_.peer_of(peer); },
-                [&guests] { return guests.stats_interval(); }),
+      vmm_link_(
+          guests, [this](const std::string& peer) { return acceptor_.peer_of(peer); },
+          [&guests] { return guests.stats_interval(); }),
       scheduler_(guests, states, [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
 

@@ -33,7 +33,8 @@ std::optional<pid_t> server_of(const std::string& path) {
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const sockaddr_un address = address_of(path);
   // EAGAIN: it is served, by someone whose queue is full.
-  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 && errno != EAGAIN) {
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+      errno != EAGAIN) {
     return std::nullopt;
   }
   ucred peer{};
@@ -44,16 +45,18 @@ std::optional<pid_t> server_of(const std::string& path) {
 
 std::unexpected<Error> already_served(const std::string& path, pid_t pid) {
   const std::string who = pid > 0 ? fmt::format("process {}", pid) : "another process";
-  return fail(fmt::format("socket {} is already served by {}: stop it, or give this daemon another socket.path", path, who));
+  return fail(fmt::format(
+      "socket {} is already served by {}: stop it, or give this daemon another socket.path", path, who));
 }
 
 Result<void> clear_the_way(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
     if (errno == ENOENT) return {};
     return fail_errno("cannot look at " + path, errno);
   }
-  if (!S_ISSOCK(found.st_mode)) return fail(fmt::format("{} exists and is not a socket: it is not replaced", path));
+  if (!S_ISSOCK(found.st_mode))
+    return fail(fmt::format("{} exists and is not a socket: it is not replaced", path));
   if (const auto pid = server_of(path)) return already_served(path, *pid);
   if (::unlink(path.c_str()) != 0) return fail_errno("cannot replace the stale socket " + path, errno);
   return {};
@@ -83,8 +86,8 @@ Result<gid_t> find_group(const std::string& name) {
 
 Result<UnixSocket> UnixSocket::listen(const std::string& path, mode_t mode, const std::string& group) {
   if (path.size() > kSocketPathMax) {
-    return fail(fmt::format("socket path {} has {} characters: the most for a Unix socket is {}", path, path.size(),
-                            kSocketPathMax));
+    return fail(fmt::format("socket path {} has {} characters: the most for a Unix socket is {}", path,
+                            path.size(), kSocketPathMax));
   }
   auto lock = take_lock(path);
   if (!lock) return std::unexpected(lock.error());
@@ -110,7 +113,7 @@ Result<UnixSocket> UnixSocket::listen(const std::string& path, mode_t mode, cons
 
 UnixSocket::UnixSocket(std::string path, UniqueFd lock, UniqueFd socket)
     : path_(std::move(path)), lock_(std::move(lock)), socket_(std::move(socket)) {
-  struct stat own {};
+  struct stat own{};
   if (::lstat(path_.c_str(), &own) == 0) {
     device_ = own.st_dev;
     inode_ = own.st_ino;
@@ -119,8 +122,9 @@ UnixSocket::UnixSocket(std::string path, UniqueFd lock, UniqueFd socket)
 
 UnixSocket::~UnixSocket() {
   if (!socket_) return;
-  struct stat found {};
-  if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_) ::unlink(path_.c_str());
+  struct stat found{};
+  if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_)
+    ::unlink(path_.c_str());
 }
 
 }  // namespace balloon::daemon

@@ -12,8 +12,8 @@ namespace balloon::daemon {
 
 class UnixSocket {
  public:
-  /// Binds `path` and listens, with its permissions in place before anyone can connect. A socket left by a daemon that
-  /// died is replaced; one that is served, or a file that is no socket, is refused.
+  /// Binds `path` and listens, with its permissions in place before anyone can connect. A socket left by a
+  /// daemon that died is replaced; one that is served, or a file that is no socket, is refused.
   static Result<UnixSocket> listen(const std::string& path, mode_t mode, const std::string& group);
   UnixSocket(UnixSocket&&) noexcept = default;
   UnixSocket& operator=(UnixSocket&&) = delete;

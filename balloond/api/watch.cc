@@ -35,7 +35,9 @@ class Watch final : public grpc::ServerWriteReactor<v1::WatchGuestsResponse>, pu
 
   void OnDone() override {
     // Whoever called Finish has let go of the lock before this object may go.
-    { const std::lock_guard lock(mutex_); }
+    {
+      const std::lock_guard lock(mutex_);
+    }
     self_.reset();
   }
 

@@ -16,8 +16,8 @@ void read_socket_path(const yaml::Value& value, std::string& out) {
   if (!value.read(path)) return;
   if (!path.starts_with('/')) return value.complain(fmt::format("'{}' is not an absolute path", path));
   if (path.size() > kSocketPathMax) {
-    return value.complain(
-        fmt::format("{} characters are too long for a Unix socket: the most is {}", path.size(), kSocketPathMax));
+    return value.complain(fmt::format("{} characters are too long for a Unix socket: the most is {}",
+                                      path.size(), kSocketPathMax));
   }
   out = path;
 }
@@ -27,8 +27,10 @@ void read_mode(const yaml::Value& value, mode_t& out) {
   if (!value.read(text)) return;
   unsigned mode = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-  const bool octal = error == std::errc{} && end == text.data() + text.size() && (text.size() == 3 || text.size() == 4);
-  if (!octal || mode > 0777) return value.complain(fmt::format("'{}' is not a file mode: write for example \"0660\"", text));
+  const bool octal =
+      error == std::errc{} && end == text.data() + text.size() && (text.size() == 3 || text.size() == 4);
+  if (!octal || mode > 0777)
+    return value.complain(fmt::format("'{}' is not a file mode: write for example \"0660\"", text));
   out = mode;
 }
 
@@ -45,7 +47,8 @@ void read_listen(const yaml::Value& value, std::string& out) {
     good = error == std::errc{} && end == last && port >= 1 && port <= 65535;
   }
   if (!good) {
-    return value.complain(fmt::format("'{}' is not an IPv4 address and port: write for example 127.0.0.1:9477", text));
+    return value.complain(
+        fmt::format("'{}' is not an IPv4 address and port: write for example 127.0.0.1:9477", text));
   }
   out = text;
 }
@@ -69,7 +72,8 @@ void read_log_level(const yaml::Value& value, std::string& out) {
 
 }  // namespace
 
-Result<void> read_daemon_config(const yaml::Document& document, const std::string& path, DaemonConfig& config) {
+Result<void> read_daemon_config(const yaml::Document& document, const std::string& path,
+                                DaemonConfig& config) {
   document.root([&](yaml::Map& root) {
     root.map("socket", [&](yaml::Map& socket) {
       socket.with("path", [&](const yaml::Value& value) { read_socket_path(value, config.socket_path); });
@@ -82,7 +86,8 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
     });
     root.map("control", [&](yaml::Map& control) {
       control.with("period", [&](const yaml::Value& value) { read_period(value, config.period); });
-      control.with("stats_interval", [&](const yaml::Value& value) { read_period(value, config.stats_interval); });
+      control.with("stats_interval",
+                   [&](const yaml::Value& value) { read_period(value, config.stats_interval); });
     });
     root.with("policy", [&](const yaml::Value& value) {
       std::string policy;

@@ -25,12 +25,14 @@ struct DaemonConfig {
   std::string metrics_listen;  ///< "address:port"; empty: no metrics server
   std::chrono::nanoseconds period = std::chrono::seconds(1);
   std::chrono::nanoseconds stats_interval = std::chrono::seconds(1);
-  std::string policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
+  std::string
+      policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
   std::string log_level = "info";
 };
 
-/// Reads `document`, which stands at `path`, into `config`. The error lists every complaint, one a line; what was good is
-/// in `config` even then.
-Result<void> read_daemon_config(const yaml::Document& document, const std::string& path, DaemonConfig& config);
+/// Reads `document`, which stands at `path`, into `config`. The error lists every complaint, one a line; what
+/// was good is in `config` even then.
+Result<void> read_daemon_config(const yaml::Document& document, const std::string& path,
+                                DaemonConfig& config);
 
 }  // namespace balloon::daemon

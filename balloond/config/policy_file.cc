@@ -13,6 +13,9 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr Bytes kPage = 4096;
+/// A guest in need that is given more than four times what it uses is given somebody else's memory for
+/// nothing.
+constexpr double kGrowthMax = 4;
 
 void read_size_rule(const yaml::Value& value, SizeRule& out) {
   std::string text;
@@ -28,7 +31,8 @@ void read_size_rule(const yaml::Value& value, SizeRule& out) {
   const char* const last = text.data() + text.size() - 1;
   const auto [end, error] = std::from_chars(text.data(), last, percent, std::chars_format::fixed);
   if (error != std::errc{} || end != last || !(percent > 0 && percent <= 100)) {
-    return value.complain(fmt::format("'{}' is not a share of boot memory: it must be above 0% and at most 100%", text));
+    return value.complain(
+        fmt::format("'{}' is not a share of boot memory: it must be above 0% and at most 100%", text));
   }
   out = SizeRule{.ratio = percent / 100};
 }
@@ -36,7 +40,8 @@ void read_size_rule(const yaml::Value& value, SizeRule& out) {
 void read_weight(const yaml::Value& value, std::uint32_t& out) {
   std::uint32_t weight = 0;
   if (!value.read(weight)) return;
-  if (weight < 1 || weight > kWeightMax) return value.complain(fmt::format("{} is not a weight from 1 to 10000", weight));
+  if (weight < 1 || weight > kWeightMax)
+    return value.complain(fmt::format("{} is not a weight from 1 to 10000", weight));
   out = weight;
 }
 
@@ -46,7 +51,9 @@ std::string describe(const SizeRule& rule) {
 
 /// Reads min, max and weight into `out`, which holds what counts where they are not given.
 void read_limits(yaml::Map& map, LimitRule& out) {
-  std::function<void(std::string_view)> complain = [&map](std::string_view message) { map.complain(message); };
+  std::function<void(std::string_view)> complain = [&map](std::string_view message) {
+    map.complain(message);
+  };
   const auto read = [&complain](SizeRule& rule) {
     return [&complain, &rule](const yaml::Value& value) {
       read_size_rule(value, rule);
@@ -88,8 +95,8 @@ void read_size(yaml::Map& map, std::string_view key, Bytes host_memory, Bytes& o
     Bytes size = 0;
     if (!value.read_bytes(size)) return;
     if (size >= host_memory) {
-      return value.complain(
-          fmt::format("{} is not below the host's memory, {}", format_bytes(size), format_bytes(host_memory)));
+      return value.complain(fmt::format("{} is not below the host's memory, {}", format_bytes(size),
+                                        format_bytes(host_memory)));
     }
     out = size;
   });
@@ -97,16 +104,32 @@ void read_size(yaml::Map& map, std::string_view key, Bytes host_memory, Bytes& o
 
 void read_engine(yaml::Map& engine, Bytes host_memory, policy::Tunables& out) {
   constexpr nanoseconds least = std::chrono::milliseconds(100);
+  read_ratio(engine, "budget_rise_ratio_per_second", out.budget_rise_ratio_per_second);
   read_ratio(engine, "margin_ratio", out.margin_ratio);
   read_size(engine, "margin_min", host_memory, out.margin_min);
   read_duration(engine, "growth_horizon", nanoseconds(0), out.growth_horizon);
+  read_ratio(engine, "pressure_ratio", out.pressure_ratio);
+  engine.with("pressure_swap_in", [&](const yaml::Value& value) {
+    Bytes per_second = 0;
+    if (value.read_bytes(per_second)) out.pressure_swap_in = static_cast<double>(per_second);
+  });
+  read_ratio(engine, "critical_ratio", out.critical_ratio);
+  engine.with("critical_growth", [&](const yaml::Value& value) {
+    double growth = 0;
+    if (!value.read(growth)) return;
+    if (growth < 1 || growth > kGrowthMax)
+      return value.complain(fmt::format("{:g} is not a factor from 1 to 4", growth));
+    out.critical_growth = growth;
+  });
   read_duration(engine, "need_half_life", least, out.need_half_life);
+  read_duration(engine, "swapped_half_life", least, out.swapped_half_life);
   read_ratio(engine, "deadband_ratio", out.deadband_ratio);
   read_size(engine, "deadband_min", host_memory, out.deadband_min);
   read_ratio(engine, "shrink_ratio_per_second", out.shrink_ratio_per_second);
   read_duration(engine, "hold", nanoseconds(0), out.hold);
   read_duration(engine, "stale_after", least, out.stale_after);
   read_duration(engine, "stuck_after", least, out.stuck_after);
+  read_duration(engine, "retry_after", least, out.retry_after);
   engine.with("surplus", [&](const yaml::Value& value) {
     std::string surplus;
     if (!value.read(surplus)) return;
@@ -133,7 +156,8 @@ void read_guest(yaml::Map& map, const LimitRule& defaults, std::vector<GuestRule
     if (value.read_strings(rule.labels) && rule.labels.empty()) value.complain("no label is named");
   });
   read_limits(map, rule.limits);
-  if (!selects) map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
+  if (!selects)
+    map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
   out.push_back(std::move(rule));
 }
 
@@ -146,7 +170,8 @@ Bytes SizeRule::of(Bytes memory) const {
 Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory) {
   PolicyFile policy;
   document.root([&](yaml::Map& root) {
-    root.map("host", [&](yaml::Map& host) { read_size(host, "reserve", host_memory, policy.tunables.host_reserve); });
+    root.map("host",
+             [&](yaml::Map& host) { read_size(host, "reserve", host_memory, policy.tunables.host_reserve); });
     root.map("engine", [&](yaml::Map& engine) { read_engine(engine, host_memory, policy.tunables); });
     root.map("defaults", [&](yaml::Map& map) { read_limits(map, policy.defaults); });
     root.list("guests", [&](const yaml::Value& guest) {

@@ -1,4 +1,5 @@
-// What the control loop has done since it started, for the metrics. Written by the control thread, read by any.
+// What the control loop has done since it started, for the metrics. Written by the control thread, read by
+// any.
 #pragma once
 
 #include <array>

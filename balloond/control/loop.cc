@@ -14,16 +14,19 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Events that come in bursts (balloons moving, statistics) wait this long after a tick, so that one tick serves many.
+/// Events that come in bursts (balloons moving, statistics) wait this long after a tick, so that one tick
+/// serves many.
 constexpr nanoseconds kBurstGap = std::chrono::milliseconds(100);
-/// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop spin.
+/// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
+/// spin.
 constexpr nanoseconds kRareGap = std::chrono::milliseconds(10);
 /// Without a tick for this many periods the loop counts as stalled.
 constexpr int kStallPeriods = 5;
 
 }  // namespace
 
-ControlLoop::ControlLoop(const Clock& clock, Ticker& ticker, nanoseconds period, std::function<void(nanoseconds)> observe)
+ControlLoop::ControlLoop(const Clock& clock, Ticker& ticker, nanoseconds period,
+                         std::function<void(nanoseconds)> observe)
     : clock_(clock),
       ticker_(ticker),
       observe_(std::move(observe)),
@@ -52,14 +55,16 @@ void ControlLoop::guest_changed(const GuestChange& change) {
   switch (change.kind) {
     case GuestChange::Kind::joined:
     case GuestChange::Kind::left:
-    case GuestChange::Kind::pin: return wake(kRareGap);
+    case GuestChange::Kind::pin:
+      return wake(kRareGap);
     case GuestChange::Kind::balloon_moved:
       if (grows_wait_) wake(kBurstGap);
       return;
     case GuestChange::Kind::stats: {
       if (!change.available) return;
       const Bytes used = change.actual - std::min(change.actual, *change.available);
-      const auto margin = std::max(margin_min_.load(), static_cast<Bytes>(margin_ratio_ * static_cast<double>(used)));
+      const auto margin =
+          std::max(margin_min_.load(), static_cast<Bytes>(margin_ratio_ * static_cast<double>(used)));
       // Half of what it should have available is gone: waiting for the period would be felt in the guest.
       if (*change.available < margin / 2) wake(kBurstGap);
       return;

@@ -25,7 +25,8 @@ class ControlLoop {
   Result<void> start(UniqueFd pressure);
   void stop();
 
-  /// Any thread, never blocks: what happened to a guest, judged by whether it is worth a tick before the period is over.
+  /// Any thread, never blocks: what happened to a guest, judged by whether it is worth a tick before the
+  /// period is over.
   void guest_changed(const GuestChange& change);
   /// Any thread: taken over before the next tick, which comes at once.
   void set_policy(const PolicyFile& policy, std::chrono::nanoseconds period);
@@ -52,7 +53,7 @@ class ControlLoop {
   std::atomic<std::int64_t> last_tick_;  ///< Time in nanoseconds
   std::atomic<std::int64_t> period_;
 
-  mutable std::mutex mutex_;  ///< guards the two below
+  mutable std::mutex mutex_;                       ///< guards the two below
   std::optional<std::chrono::nanoseconds> woken_;  ///< an event wants a tick this long after the last one
   std::optional<PolicyFile> new_policy_;
   std::thread thread_;

@@ -1,4 +1,5 @@
-// One state of everything, as of one tick. Immutable once published: the API and the metrics read it, nothing else.
+// One state of everything, as of one tick. Immutable once published: the API and the metrics read it, nothing
+// else.
 #pragma once
 
 #include <memory>

@@ -11,16 +11,21 @@ namespace {
 
 std::string_view name_of(policy::HostState state) {
   switch (state) {
-    case policy::HostState::unspecified: return "unknown";
-    case policy::HostState::normal: return "normal: every guest can have what it needs";
-    case policy::HostState::tight: return "tight: guests have shares by weight";
-    case policy::HostState::infeasible: return "infeasible: the guaranteed minimums alone exceed the budget";
+    case policy::HostState::unspecified:
+      return "unknown";
+    case policy::HostState::normal:
+      return "normal: every guest can have what it needs";
+    case policy::HostState::tight:
+      return "tight: guests have shares by weight";
+    case policy::HostState::infeasible:
+      return "infeasible: the guaranteed minimums alone exceed the budget";
   }
   return "unknown";
 }
 
-/// Without statistics policy takes a guest for one that boots. One that talks nonsense, has left, or has had its driver up
-/// for so long that statistics should have come does not: its statistics are as old as can be, and it is held.
+/// Without statistics policy takes a guest for one that boots. One that talks nonsense, has left, or has had
+/// its driver up for so long that statistics should have come does not: its statistics are as old as can be,
+/// and it is held.
 bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables, Time now) {
   if (!guest.connected || !guest.complaint.empty()) return true;
   return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
@@ -48,8 +53,14 @@ policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Ti
 
 }  // namespace
 
-Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states, const PolicyFile& policy)
-    : clock_(clock), guests_(guests), host_(host), states_(states), policy_(policy), engine_(policy.tunables) {}
+Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
+               const PolicyFile& policy)
+    : clock_(clock),
+      guests_(guests),
+      host_(host),
+      states_(states),
+      policy_(policy),
+      engine_(policy.tunables) {}
 
 void Ticker::set_policy(const PolicyFile& policy) {
   policy_ = policy;
@@ -59,7 +70,8 @@ void Ticker::set_policy(const PolicyFile& policy) {
 void Ticker::tick() {
   const auto host = host_.sample();
   if (!host) {
-    if (counters_.failed_ticks++ == 0) log::error("the host cannot be sampled, no balloon is moved: {}", host.error().message);
+    if (counters_.failed_ticks++ == 0)
+      log::error("the host cannot be sampled, no balloon is moved: {}", host.error().message);
     return;
   }
   guests_.refresh();
@@ -72,7 +84,8 @@ void Ticker::tick() {
   publish(*host, std::move(records), seen, plan);
 }
 
-policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const {
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host,
+                                  const std::vector<GuestRecord>& guests) const {
   policy::Snapshot snapshot{.now = clock_.now(), .host = host, .guests = {}};
   snapshot.guests.reserve(guests.size());
   for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_, snapshot.now));
@@ -83,7 +96,8 @@ void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecor
   for (const policy::Move& move : moves) {
     GuestRecord& guest = guests.at(move.guest);
     if (!guests_.set_target(guest.name, guest.session, move.target)) continue;
-    log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target), format_bytes(move.target));
+    log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target),
+               format_bytes(move.target));
     if (move.target < guest.target) {
       ++counters_.shrinks;
       counters_.bytes_shrunk += guest.target - move.target;

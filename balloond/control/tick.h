@@ -1,4 +1,5 @@
-// One round of control: sample, decide, move, publish. No thread and no waiting: ControlLoop calls it, and so do tests.
+// One round of control: sample, decide, move, publish. No thread and no waiting: ControlLoop calls it, and so
+// do tests.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@ namespace balloon::daemon {
 
 class Ticker {
  public:
-  Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states, const PolicyFile& policy);
+  Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
+         const PolicyFile& policy);
 
   void tick();
   void set_policy(const PolicyFile& policy);
@@ -24,7 +26,8 @@ class Ticker {
 
  private:
   policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const;
-  void move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
+  void move(const std::vector<policy::Move>& moves,
+            std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
   void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
                const policy::Plan& plan);
   void note_change(const policy::Plan& plan);

@@ -4,13 +4,13 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
-
 namespace balloon::ctl {
 
 Client::Client(const std::string& socket, std::chrono::nanoseconds timeout)
     : socket_(socket),
       timeout_(timeout),
-      stub_(v1::SchedulerService::NewStub(grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {}
+      stub_(v1::SchedulerService::NewStub(
+          grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {}
 
 std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline) const {
   auto context = std::make_unique<grpc::ClientContext>();
@@ -23,17 +23,21 @@ std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline) const {
 
 CallError Client::error(const grpc::Status& status) const {
   switch (status.error_code()) {
-    case grpc::StatusCode::NOT_FOUND: return {Exit::not_found, status.error_message()};
+    case grpc::StatusCode::NOT_FOUND:
+      return {Exit::not_found, status.error_message()};
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::FAILED_PRECONDITION:
-    case grpc::StatusCode::RESOURCE_EXHAUSTED: return {Exit::refused, status.error_message()};
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return {Exit::refused, status.error_message()};
     case grpc::StatusCode::UNAVAILABLE:
-      return {Exit::unreachable,
-              fmt::format("no daemon can be reached at {}: is balloond running, and may you use its socket? ({})", socket_,
-                          status.error_message())};
+      return {
+          Exit::unreachable,
+          fmt::format("no daemon can be reached at {}: is balloond running, and may you use its socket? ({})",
+                      socket_, status.error_message())};
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return {Exit::unreachable, fmt::format("the daemon at {} did not answer in time", socket_)};
-    default: return {Exit::failure, status.error_message()};
+    default:
+      return {Exit::failure, status.error_message()};
   }
 }
 
@@ -100,7 +104,8 @@ Answer<void> Client::watch(const std::function<bool(const v1::WatchGuestsRespons
   if (!status.ok()) {
     // A daemon that stops cuts its streams: for the watcher it is no longer there.
     if (status.error_code() == grpc::StatusCode::CANCELLED) {
-      return std::unexpected(CallError{Exit::unreachable, fmt::format("the daemon at {} has stopped", socket_)});
+      return std::unexpected(
+          CallError{Exit::unreachable, fmt::format("the daemon at {} has stopped", socket_)});
     }
     return std::unexpected(error(status));
   }

@@ -30,21 +30,27 @@ Json convert(const Message& message, const FieldDescriptor* field, int index) {
     case FieldDescriptor::CPPTYPE_INT64:
       return one ? reflection->GetInt64(message, field) : reflection->GetRepeatedInt64(message, field, index);
     case FieldDescriptor::CPPTYPE_UINT32:
-      return one ? reflection->GetUInt32(message, field) : reflection->GetRepeatedUInt32(message, field, index);
+      return one ? reflection->GetUInt32(message, field)
+                 : reflection->GetRepeatedUInt32(message, field, index);
     case FieldDescriptor::CPPTYPE_UINT64:
-      return one ? reflection->GetUInt64(message, field) : reflection->GetRepeatedUInt64(message, field, index);
+      return one ? reflection->GetUInt64(message, field)
+                 : reflection->GetRepeatedUInt64(message, field, index);
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      return one ? reflection->GetDouble(message, field) : reflection->GetRepeatedDouble(message, field, index);
+      return one ? reflection->GetDouble(message, field)
+                 : reflection->GetRepeatedDouble(message, field, index);
     case FieldDescriptor::CPPTYPE_FLOAT:
       return one ? reflection->GetFloat(message, field) : reflection->GetRepeatedFloat(message, field, index);
     case FieldDescriptor::CPPTYPE_BOOL:
       return one ? reflection->GetBool(message, field) : reflection->GetRepeatedBool(message, field, index);
     case FieldDescriptor::CPPTYPE_ENUM:
-      return short_name(one ? *reflection->GetEnum(message, field) : *reflection->GetRepeatedEnum(message, field, index));
+      return short_name(one ? *reflection->GetEnum(message, field)
+                            : *reflection->GetRepeatedEnum(message, field, index));
     case FieldDescriptor::CPPTYPE_STRING:
-      return one ? reflection->GetString(message, field) : reflection->GetRepeatedString(message, field, index);
+      return one ? reflection->GetString(message, field)
+                 : reflection->GetRepeatedString(message, field, index);
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return convert(one ? reflection->GetMessage(message, field) : reflection->GetRepeatedMessage(message, field, index));
+      return convert(one ? reflection->GetMessage(message, field)
+                         : reflection->GetRepeatedMessage(message, field, index));
   }
   return nullptr;
 }
@@ -65,11 +71,13 @@ Json convert(const Message& message) {
       for (int j = 0; j < reflection->FieldSize(message, field); ++j) {
         const Message& entry = reflection->GetRepeatedMessage(message, field, j);
         const auto* const type = entry.GetDescriptor();
-        value[entry.GetReflection()->GetString(entry, type->map_key())] = convert(entry, type->map_value(), -1);
+        value[entry.GetReflection()->GetString(entry, type->map_key())] =
+            convert(entry, type->map_value(), -1);
       }
     } else if (field->is_repeated()) {
       value = Json::array();
-      for (int j = 0; j < reflection->FieldSize(message, field); ++j) value.push_back(convert(message, field, j));
+      for (int j = 0; j < reflection->FieldSize(message, field); ++j)
+        value.push_back(convert(message, field, j));
     } else if (field->has_presence() && !reflection->HasField(message, field)) {
       value = nullptr;
     } else {
@@ -98,7 +106,8 @@ std::string short_name(const EnumValueDescriptor& value) {
 
 std::string format_time(std::int64_t seconds, std::int32_t nanos) {
   const std::chrono::sys_seconds time{std::chrono::seconds(seconds)};
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(time)), nanos / 1'000'000);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(time)),
+                     nanos / 1'000'000);
 }
 
 }  // namespace balloon::ctl

@@ -7,8 +7,8 @@
 
 namespace balloon::ctl {
 
-/// On one line. Unset optional values are null; enum values are their names in lower case without the prefix; times are
-/// RFC 3339 texts.
+/// On one line. Unset optional values are null; enum values are their names in lower case without the prefix;
+/// times are RFC 3339 texts.
 std::string to_json(const google::protobuf::Message& message);
 
 /// The enum value's name in lower case without the prefix that its enum's name makes: "booting".

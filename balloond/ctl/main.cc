@@ -21,7 +21,8 @@ using std::chrono::nanoseconds;
 
 constexpr auto kFooter =
     "Sizes are written like 512MiB or 2GiB, durations like 30s, 10m or 1h. JSON has bytes as numbers.\n"
-    "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not reachable.\n"
+    "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not "
+    "reachable.\n"
     "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
 
 struct Arguments {
@@ -47,7 +48,8 @@ std::optional<nanoseconds> parse_duration(const std::string& text) {
 
 CLI::Validator duration_validator() {
   return {[](std::string& text) {
-            return parse_duration(text) ? std::string() : "'" + text + "' is not a duration such as 30s, 10m or 1h";
+            return parse_duration(text) ? std::string()
+                                        : "'" + text + "' is not a duration such as 30s, 10m or 1h";
           },
           "DURATION"};
 }
@@ -101,8 +103,9 @@ class Commands {
 
   int set() {
     if (arguments_.size == "auto") {
-      return print_guest(client_.clear(arguments_.guest),
-                         [](const v1::Guest& guest) { return guest.name() + " is controlled automatically\n"; });
+      return print_guest(client_.clear(arguments_.guest), [](const v1::Guest& guest) {
+        return guest.name() + " is controlled automatically\n";
+      });
     }
     const auto size = parse_bytes(arguments_.size);
     if (!size) return fail_with({Exit::usage, size.error().message});
@@ -146,7 +149,9 @@ class Commands {
 int run(int argc, char** argv) {
   CLI::App app{"Shows and sets the memory of this host's guests."};
   Arguments arguments;
-  app.add_option("--socket", arguments.socket, "The daemon's socket")->envname("BALLOOND_SOCKET")->capture_default_str();
+  app.add_option("--socket", arguments.socket, "The daemon's socket")
+      ->envname("BALLOOND_SOCKET")
+      ->capture_default_str();
   app.add_option("-o,--output", arguments.output, "table, or json for programs")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
@@ -165,14 +170,19 @@ int run(int argc, char** argv) {
     sub->callback([&command, run_it] { command = run_it; });
     return sub;
   };
-  const auto add_guest = [&](CLI::App* sub) { sub->add_option("GUEST", arguments.guest, "The guest's name")->required(); };
+  const auto add_guest = [&](CLI::App* sub) {
+    sub->add_option("GUEST", arguments.guest, "The guest's name")->required();
+  };
   add("list", "All guests", &Commands::list);
   add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
   add("host", "The host's memory", &Commands::host);
   CLI::App* const set = add("set", "Pin a guest's size for a time; 'auto' ends the pin", &Commands::set);
   add_guest(set);
-  set->add_option("SIZE", arguments.size, "Size to leave to the guest, or auto")->required()->check(size_validator());
-  set->add_option("--for", arguments.duration, "How long (default: 10m, at most 24h)")->check(duration_validator());
+  set->add_option("SIZE", arguments.size, "Size to leave to the guest, or auto")
+      ->required()
+      ->check(size_validator());
+  set->add_option("--for", arguments.duration, "How long (default: 10m, at most 24h)")
+      ->check(duration_validator());
   CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
   watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
   add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));

@@ -32,13 +32,18 @@ std::string reason_of(const v1::Guest& guest) {
 
 const char* colour_of(v1::GuestState state) {
   switch (state) {
-    case v1::GUEST_STATE_CONTROLLED: return "\033[32m";
+    case v1::GUEST_STATE_CONTROLLED:
+      return "\033[32m";
     case v1::GUEST_STATE_PINNED:
-    case v1::GUEST_STATE_BOOTING: return "\033[36m";
+    case v1::GUEST_STATE_BOOTING:
+      return "\033[36m";
     case v1::GUEST_STATE_STALE:
-    case v1::GUEST_STATE_STUCK: return "\033[33m";
-    case v1::GUEST_STATE_DISCONNECTED: return "\033[31m";
-    default: return "";
+    case v1::GUEST_STATE_STUCK:
+      return "\033[33m";
+    case v1::GUEST_STATE_DISCONNECTED:
+      return "\033[31m";
+    default:
+      return "";
   }
 }
 
@@ -52,7 +57,8 @@ std::string lay_out(const std::vector<std::vector<Cell>>& rows, const Style& sty
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
-      std::string text = row[i].right ? fmt::format("{:>{}}", row[i].text, widths[i]) : fmt::format("{:<{}}", row[i].text, widths[i]);
+      std::string text = row[i].right ? fmt::format("{:>{}}", row[i].text, widths[i])
+                                      : fmt::format("{:<{}}", row[i].text, widths[i]);
       if (style.colour && row[i].colour[0] != '\0') text = row[i].colour + text + "\033[0m";
       line += (i == 0 ? "" : "  ") + text;
     }
@@ -105,19 +111,26 @@ std::string guest_table(const google::protobuf::RepeatedPtrField<v1::Guest>& gue
 std::string guest_details(const v1::Guest& guest) {
   const v1::GuestStats& stats = guest.stats();
   const auto stat = [](bool has, Bytes bytes) { return has ? format_bytes(bytes) : std::string("-"); };
-  const auto count = [](bool has, std::uint64_t value) { return has ? fmt::format("{}", value) : std::string("-"); };
+  const auto count = [](bool has, std::uint64_t value) {
+    return has ? fmt::format("{}", value) : std::string("-");
+  };
   return details({
       {"Guest", guest.name()},
       {"Labels", labels_of(guest)},
       {"State", state_of(guest)},
       {"Process", fmt::format("{}", guest.pid())},
       {"Memory", format_bytes(guest.memory_bytes())},
-      {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()), format_bytes(guest.max_bytes()), guest.weight())},
+      {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()),
+                             format_bytes(guest.max_bytes()), guest.weight())},
       {"Target", format_bytes(guest.target_bytes())},
       {"Actual", format_bytes(guest.actual_bytes())},
-      {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()), format_bytes(guest.swapped_bytes()))},
-      {"Pinned until", guest.has_pinned_until() ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos()) : "-"},
-      {"Sampled at", stats.has_sampled_at() ? format_time(stats.sampled_at().seconds(), stats.sampled_at().nanos()) : "-"},
+      {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
+                               format_bytes(guest.swapped_bytes()))},
+      {"Pinned until", guest.has_pinned_until()
+                           ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
+                           : "-"},
+      {"Sampled at",
+       stats.has_sampled_at() ? format_time(stats.sampled_at().seconds(), stats.sampled_at().nanos()) : "-"},
       {"Total", stat(stats.has_total_bytes(), stats.total_bytes())},
       {"Available", stat(stats.has_available_bytes(), stats.available_bytes())},
       {"Free", stat(stats.has_free_bytes(), stats.free_bytes())},
@@ -138,11 +151,12 @@ std::string host_details(const v1::Host& host) {
       {"Total", format_bytes(host.total_bytes())},
       {"Free", format_bytes(host.free_bytes())},
       {"Available", format_bytes(host.available_bytes())},
-      {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()), format_bytes(host.swap_total_bytes()))},
+      {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()),
+                           format_bytes(host.swap_total_bytes()))},
       {"Swapped in", format_bytes(host.swap_in_bytes())},
       {"Swapped out", format_bytes(host.swap_out_bytes())},
-      {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)", host.pressure_some_ratio() * 100,
-                               host.pressure_full_ratio() * 100)},
+      {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
+                               host.pressure_some_ratio() * 100, host.pressure_full_ratio() * 100)},
       {"KSM saves", format_bytes(host.ksm_saved_bytes())},
       {"Reserve", format_bytes(host.reserve_bytes())},
       {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},
@@ -152,16 +166,18 @@ std::string host_details(const v1::Host& host) {
 }
 
 std::string host_line(const v1::Host& host) {
-  return fmt::format("host {}: {} available of {}, committed {} of {}, pressure {:.1f} %, swap used {}",
-                     short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state())),
-                     format_bytes(host.available_bytes()), format_bytes(host.total_bytes()),
-                     format_bytes(host.committed_bytes()), format_bytes(host.budget_bytes()),
-                     host.pressure_some_ratio() * 100,
-                     format_bytes(host.swap_total_bytes() - std::min(host.swap_total_bytes(), host.swap_free_bytes())));
+  return fmt::format(
+      "host {}: {} available of {}, committed {} of {}, pressure {:.1f} %, swap used {}",
+      short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state())),
+      format_bytes(host.available_bytes()), format_bytes(host.total_bytes()),
+      format_bytes(host.committed_bytes()), format_bytes(host.budget_bytes()),
+      host.pressure_some_ratio() * 100,
+      format_bytes(host.swap_total_bytes() - std::min(host.swap_total_bytes(), host.swap_free_bytes())));
 }
 
 std::string explanation(const v1::Guest& guest) {
-  return guest.has_decision() ? guest.decision().explanation() + '\n' : "nothing has been decided for it yet\n";
+  return guest.has_decision() ? guest.decision().explanation() + '\n'
+                              : "nothing has been decided for it yet\n";
 }
 
 }  // namespace balloon::ctl

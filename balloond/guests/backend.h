@@ -1,6 +1,6 @@
-// The seam between the daemon and the hypervisors whose balloons it moves. A backend is one file: it finds guests, tells
-// GuestEvents what they do, and gives each a GuestChannel through which its balloon is driven. A guest's state travels in
-// the words of the guest link (balloon.v1), whatever the hypervisor speaks itself.
+// The seam between the daemon and the hypervisors whose balloons it moves. A backend is one file: it finds
+// guests, tells GuestEvents what they do, and gives each a GuestChannel through which its balloon is driven.
+// A guest's state travels in the words of the guest link (balloon.v1), whatever the hypervisor speaks itself.
 #pragma once
 
 #include <sys/types.h>
@@ -16,7 +16,8 @@
 
 namespace balloon::daemon {
 
-/// One stay of one guest, from joining to leaving. Never used twice, so that late news of a former stay harm nobody.
+/// One stay of one guest, from joining to leaving. Never used twice, so that late news of a former stay harm
+/// nobody.
 using Session = std::uint64_t;
 
 /// Who runs a guest, by the kernel's word.
@@ -25,7 +26,8 @@ struct Peer {
   uid_t uid = static_cast<uid_t>(-1);
 };
 
-/// The way to one guest's balloon. Calls come from any thread, never block, and do nothing once the guest has left.
+/// The way to one guest's balloon. Calls come from any thread, never block, and do nothing once the guest has
+/// left.
 class GuestChannel {
  public:
   virtual ~GuestChannel() = default;
@@ -39,7 +41,8 @@ struct JoinRefusal {
   std::string reason;
 };
 
-/// What backends report. Everything is validated behind this interface. Calls come from any thread and do not block.
+/// What backends report. Everything is validated behind this interface. Calls come from any thread and do not
+/// block.
 class GuestEvents {
  public:
   virtual ~GuestEvents() = default;

@@ -13,8 +13,6 @@ namespace {
 constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
-/// Of what a VMM says of itself, more is not worth keeping.
-constexpr std::size_t kVersionMax = 128;
 
 }  // namespace
 
@@ -35,13 +33,17 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
     if (record.connected || other_lives) {
       return std::unexpected(JoinRefusal{
           JoinRefusal::Kind::already_exists,
-          fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name, record.peer.pid)});
+          fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name,
+                      record.peer.pid)});
     }
     pin = record.pin;
     names_.erase(record.session);
     guests_.erase(known);
   }
-  Entry entry{.record = {}, .channel = std::move(channel), .process = Process(root_, peer.pid), .previous = {},
+  Entry entry{.record = {},
+              .channel = std::move(channel),
+              .process = Process(root_, peer.pid),
+              .previous = {},
               .refused_target = {}};
   GuestRecord& record = entry.record;
   record.session = ++last_session_;
@@ -49,7 +51,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   record.labels.insert(registration.labels().begin(), registration.labels().end());
   record.memory = registration.memory_bytes();
   record.vcpus = registration.vcpus();
-  record.vmm_version = registration.vmm_version().substr(0, kVersionMax);
+  record.vmm_version = printable(registration.vmm_version());
   record.peer = peer;
   record.connected = true;
   record.balloon = registration.balloon();
@@ -62,7 +64,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
     record.swapped = memory->swapped;
   }
   log::info("guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid, peer.uid,
-            format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory), format_bytes(record.target));
+            format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory),
+            format_bytes(record.target));
   const Session session = record.session;
   names_.emplace(session, name);
   guests_.emplace(name, std::move(entry));
@@ -77,9 +80,10 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   GuestRecord& record = entry->record;
   v1::GuestStats said = stats;
   drop_unknown(said);
-  const auto usable =
-      usable_stats(said, {.memory = record.memory, .previous = entry->previous ? &*entry->previous : nullptr,
-                          .wall = clock_.wall(), .now = clock_.now()});
+  const auto usable = usable_stats(said, {.memory = record.memory,
+                                          .previous = entry->previous ? &*entry->previous : nullptr,
+                                          .wall = clock_.wall(),
+                                          .now = clock_.now()});
   if (usable) {
     record.usable = *usable;
     record.complaint.clear();
@@ -131,7 +135,8 @@ void Registry::target_result(Session session, std::uint64_t sequence, const std:
   ++record.refused;
   entry->refused_target = record.target;
   entry->refused_at = clock_.now();
-  log::warning("guest {}: its VMM refused target {}: {}", record.name, format_bytes(record.target), refusal);
+  log::warning("guest {}: its VMM refused target {}: {}", record.name, format_bytes(record.target),
+               printable(refusal));
   record.target = record.balloon.target_bytes();
 }
 
@@ -189,7 +194,8 @@ std::optional<GuestRecord> Registry::find(const std::string& name) const {
 bool Registry::set_target(const std::string& name, Session session, Bytes target) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
-  if (entry == nullptr || entry->record.name != name || !entry->channel || entry->record.target == target) return false;
+  if (entry == nullptr || entry->record.name != name || !entry->channel || entry->record.target == target)
+    return false;
   if (entry->refused_target == target && clock_.now() - entry->refused_at < kRefusalPause) return false;
   entry->refused_target.reset();
   entry->record.target = target;
@@ -198,7 +204,8 @@ bool Registry::set_target(const std::string& name, Session session, Bytes target
   return true;
 }
 
-std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes target, std::chrono::nanoseconds duration) {
+std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes target,
+                                             std::chrono::nanoseconds duration) {
   const std::lock_guard lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;

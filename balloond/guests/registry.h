@@ -41,7 +41,7 @@ struct GuestRecord {
   Bytes swapped = 0;
   std::optional<v1::GuestStats> said;        ///< newest message, as sent, less unknown values
   std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
-  std::string complaint;  ///< why the newest message is not usable; empty when it is
+  std::string complaint;                     ///< why the newest message is not usable; empty when it is
   std::optional<PinRecord> pin;
   std::uint64_t rejected = 0;  ///< messages that made no sense
   std::uint64_t refused = 0;   ///< targets that its VMM refused
@@ -59,7 +59,8 @@ class Registry final : public GuestEvents {
   /// `root` goes before /proc: empty but for tests.
   explicit Registry(const Clock& clock, std::string root = "");
 
-  /// Sets who is told of changes; called with the registry locked, so it must not call back. Set before guests come.
+  /// Sets who is told of changes; called with the registry locked, so it must not call back. Set before
+  /// guests come.
   void on_change(std::function<void(const GuestChange&)> listener) { listener_ = std::move(listener); }
 
   std::expected<Session, JoinRefusal> joined(const v1::Register& registration, const Peer& peer,
@@ -69,16 +70,18 @@ class Registry final : public GuestEvents {
   void target_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
   void left(Session session) override;
 
-  /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran out.
+  /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
+  /// out.
   void refresh();
   /// All guests, by name.
   std::vector<GuestRecord> list() const;
   std::optional<GuestRecord> find(const std::string& name) const;
-  /// Asks for a size, unless the guest has left since, is at that target already, or refused that target a moment ago.
-  /// Returns whether it asked.
+  /// Asks for a size, unless the guest has left since, is at that target already, or refused that target a
+  /// moment ago. Returns whether it asked.
   bool set_target(const std::string& name, Session session, Bytes target);
   /// Returns the guest as it is then; nothing when there is none of that name.
-  std::optional<GuestRecord> set_pin(const std::string& name, Bytes target, std::chrono::nanoseconds duration);
+  std::optional<GuestRecord> set_pin(const std::string& name, Bytes target,
+                                     std::chrono::nanoseconds duration);
   std::optional<GuestRecord> clear_pin(const std::string& name);
   void set_stats_interval(std::chrono::nanoseconds interval);
   std::chrono::nanoseconds stats_interval() const;

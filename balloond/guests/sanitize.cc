@@ -23,6 +23,8 @@ constexpr Bytes kPage = 4096;
 constexpr int kLabelsMax = 64;
 constexpr std::size_t kLabelKeyMax = 64;
 constexpr std::size_t kLabelValueMax = 256;
+/// Of free text from a VMM (its version, why it refuses) more is not worth keeping.
+constexpr std::size_t kTextMax = 200;
 /// An older sample is as stale as one can be; bounds the arithmetic.
 constexpr nanoseconds kAgeMax = std::chrono::hours(1);
 /// Last second that a protobuf Timestamp may hold: 9999-12-31T23:59:59Z (google/protobuf/timestamp.proto).
@@ -51,10 +53,13 @@ Result<nanoseconds> age_of(const v1::GuestStats& stats, WallTime wall) {
       sampled_at.nanos() > 999'999'999) {
     return fail("its time is not a time");
   }
-  const std::int64_t wall_seconds = std::chrono::duration_cast<std::chrono::seconds>(wall.time_since_epoch()).count();
+  const std::int64_t wall_seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(wall.time_since_epoch()).count();
   if (sampled_at.seconds() > wall_seconds + 1) return nanoseconds(0);
-  if (wall_seconds - sampled_at.seconds() > std::chrono::duration_cast<std::chrono::seconds>(kAgeMax).count()) return kAgeMax;
-  const nanoseconds age = wall.time_since_epoch() - std::chrono::seconds(sampled_at.seconds()) - nanoseconds(sampled_at.nanos());
+  if (wall_seconds - sampled_at.seconds() > std::chrono::duration_cast<std::chrono::seconds>(kAgeMax).count())
+    return kAgeMax;
+  const nanoseconds age =
+      wall.time_since_epoch() - std::chrono::seconds(sampled_at.seconds()) - nanoseconds(sampled_at.nanos());
   return std::clamp(age, nanoseconds(0), kAgeMax);
 }
 
@@ -65,13 +70,15 @@ Result<void> check_sizes(const v1::GuestStats& stats, Bytes memory) {
   if (stats.actual_bytes() > memory) return above("actual", stats.actual_bytes(), "boot memory", memory);
   if (stats.actual_bytes() == 0) return fail("actual is 0");
   if (stats.has_total_bytes() && stats.total_bytes() == 0) return fail("total is 0");
-  if (stats.has_total_bytes() && stats.total_bytes() > memory) return above("total", stats.total_bytes(), "boot memory", memory);
+  if (stats.has_total_bytes() && stats.total_bytes() > memory)
+    return above("total", stats.total_bytes(), "boot memory", memory);
   const Bytes limit = stats.has_total_bytes() ? stats.total_bytes() : memory;
   const std::string_view whole = stats.has_total_bytes() ? "total" : "boot memory";
   if (stats.has_available_bytes() && stats.available_bytes() > limit) {
     return above("available", stats.available_bytes(), whole, limit);
   }
-  if (stats.has_free_bytes() && stats.free_bytes() > limit) return above("free", stats.free_bytes(), whole, limit);
+  if (stats.has_free_bytes() && stats.free_bytes() > limit)
+    return above("free", stats.free_bytes(), whole, limit);
   if (stats.has_disk_caches_bytes() && stats.disk_caches_bytes() > limit) {
     return above("disk caches", stats.disk_caches_bytes(), whole, limit);
   }
@@ -83,9 +90,12 @@ Result<void> check_counters(const v1::GuestStats& stats, const v1::GuestStats& p
     if (now < before) return fail(fmt::format("counter {} went back from {} to {}", counter, before, now));
     return {};
   };
-  if (stats.has_swap_in_bytes()) BALLOON_TRY(check("swap_in", stats.swap_in_bytes(), previous.swap_in_bytes()));
-  if (stats.has_swap_out_bytes()) BALLOON_TRY(check("swap_out", stats.swap_out_bytes(), previous.swap_out_bytes()));
-  if (stats.has_major_faults()) BALLOON_TRY(check("major_faults", stats.major_faults(), previous.major_faults()));
+  if (stats.has_swap_in_bytes())
+    BALLOON_TRY(check("swap_in", stats.swap_in_bytes(), previous.swap_in_bytes()));
+  if (stats.has_swap_out_bytes())
+    BALLOON_TRY(check("swap_out", stats.swap_out_bytes(), previous.swap_out_bytes()));
+  if (stats.has_major_faults())
+    BALLOON_TRY(check("major_faults", stats.major_faults(), previous.major_faults()));
   return {};
 }
 
@@ -97,14 +107,16 @@ Result<void> check_registration(const v1::Register& registration) {
   }
   const Bytes memory = registration.memory_bytes();
   if (memory == 0 || memory % kPage != 0 || memory > kMemoryMax) {
-    return fail(fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46", memory));
+    return fail(
+        fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46", memory));
   }
   if (!registration.has_balloon()) return fail("the state of the balloon is missing");
   if (registration.labels_size() > kLabelsMax) return fail(fmt::format("more than {} labels", kLabelsMax));
   for (const auto& [key, value] : registration.labels()) {
     if (!is_label_key(key)) return fail("a label's name must be 1 to 64 characters of A-Z a-z 0-9 . _ - /");
     if (value.size() > kLabelValueMax || !is_printable(value)) {
-      return fail(fmt::format("the value of label {} must be at most {} printable bytes", key, kLabelValueMax));
+      return fail(
+          fmt::format("the value of label {} must be at most {} printable bytes", key, kLabelValueMax));
     }
   }
   return {};
@@ -117,12 +129,21 @@ bool clamp_balloon(v1::BalloonUpdate& balloon, Bytes memory) {
   return absurd;
 }
 
+std::string printable(std::string_view text) {
+  std::string out(text.substr(0, kTextMax));
+  for (char& c : out) {
+    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';
+  }
+  return out;
+}
+
 void drop_unknown(v1::GuestStats& stats) {
   const auto* reflection = stats.GetReflection();
   const auto* descriptor = stats.GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const auto* field = descriptor->field(i);
-    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_UINT64 || !field->has_presence()) continue;
+    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_UINT64 || !field->has_presence())
+      continue;
     if (reflection->HasField(stats, field) &&
         reflection->GetUInt64(stats, field) == std::numeric_limits<std::uint64_t>::max()) {
       reflection->ClearField(&stats, field);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <string>
+#include <string_view>
 
 #include "balloon/v1/guest_link.pb.h"
 #include "balloond/clock.h"
@@ -16,6 +18,9 @@ Result<void> check_registration(const v1::Register& registration);
 /// Bounds sizes by boot memory; says whether it had to.
 bool clamp_balloon(v1::BalloonUpdate& balloon, policy::Bytes memory);
 
+/// `text` fit for logs and screens: control characters become '?', and what is too long is cut.
+std::string printable(std::string_view text);
+
 /// Unsets each value that is 2^64-1: what a driver that does not know a value sends.
 void drop_unknown(v1::GuestStats& stats);
 
@@ -26,8 +31,8 @@ struct StatsContext {
   Time now{};                                ///< the same, monotonic
 };
 
-/// What policy may act on, or why the message is nonsense. Expects drop_unknown to have been applied to `stats` and
-/// `previous`. Sample times are carried over by their age at receipt: a future one counts as now.
+/// What policy may act on, or why the message is nonsense. Expects drop_unknown to have been applied to
+/// `stats` and `previous`. Sample times are carried over by their age at receipt: a future one counts as now.
 Result<policy::GuestStats> usable_stats(const v1::GuestStats& stats, const StatsContext& context);
 
 }  // namespace balloon::daemon

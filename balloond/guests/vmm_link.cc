@@ -11,9 +11,10 @@ void set_duration(google::protobuf::Duration& out, std::chrono::nanoseconds dura
   out.set_nanos(static_cast<std::int32_t>(duration.count() % 1'000'000'000));
 }
 
-/// One guest's stream. It owns itself until OnDone; the registry shares it as the guest's channel. What waits to be sent is
-/// at most one message of each kind: a newer target replaces one that is not on its way yet.
-class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>, public GuestChannel {
+/// One guest's stream. It owns itself until OnDone; the registry shares it as the guest's channel. What waits
+/// to be sent is at most one message of each kind: a newer target replaces one that is not on its way yet.
+class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>,
+                         public GuestChannel {
  public:
   LinkStream(GuestEvents& guests, Peer peer, std::chrono::nanoseconds stats_interval)
       : guests_(guests), peer_(peer), stats_interval_(stats_interval) {}
@@ -56,7 +57,9 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   void OnDone() override {
     if (session_) guests_.left(*session_);
     // Whoever called Finish has let go of the lock before this object may go.
-    { const std::lock_guard lock(mutex_); }
+    {
+      const std::lock_guard lock(mutex_);
+    }
     self_.reset();
   }
 
@@ -69,7 +72,8 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     const auto session = guests_.joined(request.register_(), peer_, self_);
     if (!session) {
       const bool exists = session.error().kind == JoinRefusal::Kind::already_exists;
-      finish({exists ? grpc::StatusCode::ALREADY_EXISTS : grpc::StatusCode::INVALID_ARGUMENT, session.error().reason});
+      finish({exists ? grpc::StatusCode::ALREADY_EXISTS : grpc::StatusCode::INVALID_ARGUMENT,
+              session.error().reason});
       return false;
     }
     const std::lock_guard lock(mutex_);
@@ -83,15 +87,21 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
 
   bool take(const v1::ConnectRequest& request) {
     switch (request.message_case()) {
-      case v1::ConnectRequest::kStats: guests_.stats(*session_, request.stats()); return true;
-      case v1::ConnectRequest::kBalloon: guests_.balloon(*session_, request.balloon()); return true;
+      case v1::ConnectRequest::kStats:
+        guests_.stats(*session_, request.stats());
+        return true;
+      case v1::ConnectRequest::kBalloon:
+        guests_.balloon(*session_, request.balloon());
+        return true;
       case v1::ConnectRequest::kTargetResult:
-        guests_.target_result(*session_, request.target_result().sequence(), request.target_result().refusal());
+        guests_.target_result(*session_, request.target_result().sequence(),
+                              request.target_result().refusal());
         return true;
       case v1::ConnectRequest::kRegister:
         finish({grpc::StatusCode::INVALID_ARGUMENT, "a guest registers once on a guest link"});
         return false;
-      case v1::ConnectRequest::MESSAGE_NOT_SET: return true;  // a newer VMM's message that this daemon does not know
+      case v1::ConnectRequest::MESSAGE_NOT_SET:
+        return true;  // a newer VMM's message that this daemon does not know
     }
     return true;
   }
@@ -102,7 +112,8 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     send_next();
   }
 
-  /// Sends what waits, one message at a time; ends the stream once nothing is on its way. Called with mutex_ held.
+  /// Sends what waits, one message at a time; ends the stream once nothing is on its way. Called with mutex_
+  /// held.
   void send_next() {
     if (writing_ || finished_) return;
     if (end_) {
@@ -141,7 +152,8 @@ VmmLink::VmmLink(GuestEvents& guests, std::function<Peer(const std::string&)> pe
                  std::function<std::chrono::nanoseconds()> stats_interval)
     : guests_(guests), peer_of_(std::move(peer_of)), stats_interval_(std::move(stats_interval)) {}
 
-grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* VmmLink::Connect(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* VmmLink::Connect(
+    grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<LinkStream>(guests_, peer_of_(context->peer()), stats_interval_());
   LinkStream* const reactor = stream.get();
   reactor->start(std::move(stream));

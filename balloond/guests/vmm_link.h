@@ -15,7 +15,8 @@ class VmmLink final : public v1::GuestLinkService::CallbackService {
   VmmLink(GuestEvents& guests, std::function<Peer(const std::string&)> peer_of,
           std::function<std::chrono::nanoseconds()> stats_interval);
 
-  grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* Connect(grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* Connect(
+      grpc::CallbackServerContext* context) override;
 
  private:
   GuestEvents& guests_;

@@ -9,7 +9,8 @@
 namespace balloon::daemon {
 
 Result<UniqueFd> open_pressure_trigger(const std::string& root) {
-  // Without CAP_SYS_RESOURCE the kernel takes only windows of whole 2 s (kernel/sched/psi.c, psi_trigger_create).
+  // Without CAP_SYS_RESOURCE the kernel takes only windows of whole 2 s (kernel/sched/psi.c,
+  // psi_trigger_create).
   static constexpr std::array triggers{"some 150000 1000000", "some 300000 2000000"};
   const std::string path = root + "/proc/pressure/memory";
   int error = 0;

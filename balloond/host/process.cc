@@ -11,7 +11,8 @@ std::optional<ProcessMemory> Process::sample() const {
   const auto status = status_.read(buffer);
   if (!status || status->empty()) return std::nullopt;
   // A zombie has no memory left, whoever has not waited for it yet (proc(5): State).
-  if (status->find("State:\tZ") != std::string_view::npos || status->find("State:\tX") != std::string_view::npos) {
+  if (status->find("State:\tZ") != std::string_view::npos ||
+      status->find("State:\tX") != std::string_view::npos) {
     return std::nullopt;
   }
   return ProcessMemory{.resident = number_after(*status, "VmRSS:").value_or(0) * 1024,

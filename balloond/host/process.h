@@ -1,4 +1,5 @@
-// One process of the host, held by an open file of its /proc directory, so that a reused number cannot be taken for it.
+// One process of the host, held by an open file of its /proc directory, so that a reused number cannot be
+// taken for it.
 #pragma once
 
 #include <sys/types.h>

@@ -12,7 +12,8 @@ PseudoFile::PseudoFile(const std::string& path) : file_(::open(path.c_str(), O_R
 std::optional<std::string_view> PseudoFile::read(ReadBuffer& buffer) const {
   std::size_t size = 0;
   while (size < buffer.size()) {
-    const ssize_t count = ::pread(file_.get(), buffer.data() + size, buffer.size() - size, static_cast<off_t>(size));
+    const ssize_t count =
+        ::pread(file_.get(), buffer.data() + size, buffer.size() - size, static_cast<off_t>(size));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::nullopt;
     if (count == 0) break;

@@ -2,8 +2,6 @@
 
 #include <charconv>
 
-#include "base/log.h"
-
 namespace balloon::daemon {
 namespace {
 
@@ -28,7 +26,8 @@ Pressure parse_pressure(std::string_view text, std::string_view kind) {
   const std::string_view line = text.substr(start, text.find('\n', start) - start);
   const auto read = [line](std::string_view key, auto& out) {
     const std::size_t at = line.find(key);
-    if (at != std::string_view::npos) std::from_chars(line.data() + at + key.size(), line.data() + line.size(), out);
+    if (at != std::string_view::npos)
+      std::from_chars(line.data() + at + key.size(), line.data() + line.size(), out);
   };
   read("avg10=", pressure.avg10);
   read("total=", pressure.total_micros);
@@ -42,17 +41,15 @@ HostSampler::HostSampler(const std::string& root)
     : meminfo_(root + "/proc/meminfo"),
       vmstat_(root + "/proc/vmstat"),
       pressure_(root + "/proc/pressure/memory"),
-      ksm_(root + "/sys/kernel/mm/ksm/pages_sharing") {
-  if (!pressure_.is_open()) {
-    log::warning("this kernel has no pressure stall information (/proc/pressure/memory): going without");
-  }
-}
+      ksm_(root + "/sys/kernel/mm/ksm/pages_sharing") {}
 
 Result<HostSample> HostSampler::sample() {
   HostSample sample;
   const auto meminfo = meminfo_.read(buffer_);
   if (!meminfo) return fail("cannot read /proc/meminfo");
-  const auto kib = [&meminfo](std::string_view key) { return number_after(*meminfo, key).value_or(0) * 1024; };
+  const auto kib = [&meminfo](std::string_view key) {
+    return number_after(*meminfo, key).value_or(0) * 1024;
+  };
   sample.memory.total = kib("MemTotal:");
   sample.memory.free = kib("MemFree:");
   sample.memory.available = kib("MemAvailable:");

@@ -11,10 +11,10 @@ namespace balloon::daemon {
 
 struct HostSample {
   policy::HostSnapshot memory;
-  policy::Bytes ksm_saved = 0;              ///< pages_sharing (Documentation/admin-guide/mm/ksm.rst)
-  std::uint64_t pressure_some_micros = 0;   ///< PSI memory totals since boot
+  policy::Bytes ksm_saved = 0;             ///< pages_sharing (Documentation/admin-guide/mm/ksm.rst)
+  std::uint64_t pressure_some_micros = 0;  ///< PSI memory totals since boot
   std::uint64_t pressure_full_micros = 0;
-  bool has_pressure = false;                ///< the kernel has PSI, and it is on
+  bool has_pressure = false;  ///< the kernel has PSI, and it is on
 };
 
 class HostSampler {

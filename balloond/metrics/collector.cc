@@ -8,12 +8,12 @@ namespace balloon::daemon {
 namespace {
 
 /// A tick takes tens of microseconds for a few guests; a second is a whole period lost.
-const prometheus::Histogram::BucketBoundaries kTickBuckets{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
-                                                           0.025,  0.05,    0.1,    0.25,  0.5,    1};
+const prometheus::Histogram::BucketBoundaries kTickBuckets{
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1};
 
-constexpr std::array<const char*, kReasons> kReasonNames{"unspecified", "need",       "minimum", "maximum", "share", "deadband",
-                                                         "rate_limit",  "hold",       "pin",     "stale",   "waiting",
-                                                         "surplus"};
+constexpr std::array<const char*, kReasons> kReasonNames{"unspecified", "need",     "minimum",    "maximum",
+                                                         "share",       "deadband", "rate_limit", "hold",
+                                                         "pin",         "stale",    "waiting",    "surplus"};
 constexpr std::array<const char*, 7> kGuestStates{"unspecified", "booting", "controlled",  "stale",
                                                   "stuck",       "pinned",  "disconnected"};
 constexpr std::array<const char*, 4> kHostStates{"unspecified", "normal", "tight", "infeasible"};
@@ -28,25 +28,30 @@ void add_host(Families& out, const State& state) {
   out.gauge("balloon_host_memory_free_bytes", "Unused memory of the host (MemFree).", number(memory.free));
   out.gauge("balloon_host_memory_available_bytes", "Memory that programs could still take (MemAvailable).",
             number(memory.available));
-  out.gauge("balloon_host_memory_reserve_bytes", "Memory that policy keeps for the host itself.", number(state.reserve));
-  out.gauge("balloon_host_memory_budget_bytes", "Memory that guests may have altogether.", number(state.budget));
+  out.gauge("balloon_host_memory_reserve_bytes", "Memory that policy keeps for the host itself.",
+            number(state.reserve));
+  out.gauge("balloon_host_memory_budget_bytes", "Memory that guests may have altogether.",
+            number(state.budget));
   out.gauge("balloon_host_memory_committed_bytes", "Sum over guests of the larger of size and target.",
             number(state.committed));
-  out.gauge("balloon_host_memory_configured_bytes", "Sum over guests of boot memory.", number(state.configured));
+  out.gauge("balloon_host_memory_configured_bytes", "Sum over guests of boot memory.",
+            number(state.configured));
   out.gauge("balloon_host_swap_total_bytes", "Swap space of the host.", number(memory.swap_total));
   out.gauge("balloon_host_swap_free_bytes", "Unused swap space of the host.", number(memory.swap_free));
   out.counter("balloon_host_swap_in_bytes_total", "Memory that the host swapped in.", number(memory.swap_in));
-  out.counter("balloon_host_swap_out_bytes_total", "Memory that the host swapped out.", number(memory.swap_out));
-  out.gauge("balloon_host_ksm_saved_bytes", "Memory that KSM saves by sharing equal pages.", number(state.host.ksm_saved));
+  out.counter("balloon_host_swap_out_bytes_total", "Memory that the host swapped out.",
+              number(memory.swap_out));
+  out.gauge("balloon_host_ksm_saved_bytes", "Memory that KSM saves by sharing equal pages.",
+            number(state.host.ksm_saved));
   if (state.host.has_pressure) {
-    out.gauge("balloon_host_memory_pressure_some_ratio", "Share of the last 10 s in which some task waited for memory.",
-              memory.pressure_some);
-    out.gauge("balloon_host_memory_pressure_full_ratio", "Share of the last 10 s in which all tasks waited for memory.",
-              memory.pressure_full);
-    out.counter("balloon_host_memory_pressure_waiting_seconds_total", "Time in which some task waited for memory.",
-                number(state.host.pressure_some_micros) / 1e6);
-    out.counter("balloon_host_memory_pressure_stalled_seconds_total", "Time in which all tasks waited for memory.",
-                number(state.host.pressure_full_micros) / 1e6);
+    out.gauge("balloon_host_memory_pressure_some_ratio",
+              "Share of the last 10 s in which some task waited for memory.", memory.pressure_some);
+    out.gauge("balloon_host_memory_pressure_full_ratio",
+              "Share of the last 10 s in which all tasks waited for memory.", memory.pressure_full);
+    out.counter("balloon_host_memory_pressure_waiting_seconds_total",
+                "Time in which some task waited for memory.", number(state.host.pressure_some_micros) / 1e6);
+    out.counter("balloon_host_memory_pressure_stalled_seconds_total",
+                "Time in which all tasks waited for memory.", number(state.host.pressure_full_micros) / 1e6);
   }
   for (std::size_t i = 1; i < kHostStates.size(); ++i) {
     out.gauge("balloon_host_state", "1 for the state that the host's memory is in.",
@@ -58,21 +63,27 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
   const GuestRecord& record = guest.record;
   out.gauge("balloon_guest_configured_bytes", "Boot memory.", number(record.memory), label);
   out.gauge("balloon_guest_min_bytes", "Guaranteed minimum.", number(guest.limits.min), label);
-  out.gauge("balloon_guest_max_bytes", "The most that policy lets the guest have.", number(guest.limits.max), label);
+  out.gauge("balloon_guest_max_bytes", "The most that policy lets the guest have.", number(guest.limits.max),
+            label);
   out.gauge("balloon_guest_weight_ratio", "Weight when memory is short, relative to the default of 100.",
             guest.limits.weight / 100.0, label);
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", number(record.target), label);
-  out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual_bytes()), label);
-  out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.", number(record.resident), label);
-  out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.", number(record.swapped), label);
-  out.gauge("balloon_guest_used_bytes", "Memory believed to be in use by the guest.", number(guest.plan.used), label);
-  out.gauge("balloon_guest_need_bytes", "What the guest should have if nothing else limited it.", number(guest.plan.need),
+  out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual_bytes()),
             label);
-  out.gauge("balloon_guest_share_bytes", "Its share when not everybody can have what they need.", number(guest.plan.share),
+  out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.", number(record.resident),
             label);
+  out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.", number(record.swapped),
+            label);
+  out.gauge("balloon_guest_used_bytes", "Memory believed to be in use by the guest.", number(guest.plan.used),
+            label);
+  out.gauge("balloon_guest_need_bytes", "What the guest should have if nothing else limited it.",
+            number(guest.plan.need), label);
+  out.gauge("balloon_guest_share_bytes", "Its share when not everybody can have what they need.",
+            number(guest.plan.share), label);
   out.counter("balloon_guest_rejected_messages_total", "Messages of the guest or its VMM that made no sense.",
               number(record.rejected), label);
-  out.counter("balloon_guest_refused_targets_total", "Targets that its VMM refused.", number(record.refused), label);
+  out.counter("balloon_guest_refused_targets_total", "Targets that its VMM refused.", number(record.refused),
+              label);
 }
 
 void add_guest_stats(Families& out, const v1::GuestStats& stats, const Labels& label) {
@@ -83,20 +94,28 @@ void add_guest_stats(Families& out, const v1::GuestStats& stats, const Labels& l
     if (has) out.counter(name, help, number(value), label);
   };
   if (stats.has_sampled_at()) {
-    out.gauge("balloon_guest_stats_timestamp_seconds", "When its newest statistics were sampled.",
-              number(static_cast<std::uint64_t>(stats.sampled_at().seconds())) + stats.sampled_at().nanos() / 1e9, label);
+    out.gauge(
+        "balloon_guest_stats_timestamp_seconds", "When its newest statistics were sampled.",
+        number(static_cast<std::uint64_t>(stats.sampled_at().seconds())) + stats.sampled_at().nanos() / 1e9,
+        label);
   }
-  gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.has_total_bytes(), stats.total_bytes());
-  gauge("balloon_guest_available_bytes", "Memory that its programs could still take.", stats.has_available_bytes(),
-        stats.available_bytes());
+  gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.has_total_bytes(),
+        stats.total_bytes());
+  gauge("balloon_guest_available_bytes", "Memory that its programs could still take.",
+        stats.has_available_bytes(), stats.available_bytes());
   gauge("balloon_guest_free_bytes", "Its unused memory.", stats.has_free_bytes(), stats.free_bytes());
-  gauge("balloon_guest_disk_caches_bytes", "Its page cache.", stats.has_disk_caches_bytes(), stats.disk_caches_bytes());
-  counter("balloon_guest_swap_in_bytes_total", "Memory that it swapped in.", stats.has_swap_in_bytes(), stats.swap_in_bytes());
+  gauge("balloon_guest_disk_caches_bytes", "Its page cache.", stats.has_disk_caches_bytes(),
+        stats.disk_caches_bytes());
+  counter("balloon_guest_swap_in_bytes_total", "Memory that it swapped in.", stats.has_swap_in_bytes(),
+          stats.swap_in_bytes());
   counter("balloon_guest_swap_out_bytes_total", "Memory that it swapped out.", stats.has_swap_out_bytes(),
           stats.swap_out_bytes());
-  counter("balloon_guest_major_faults_total", "Its major page faults.", stats.has_major_faults(), stats.major_faults());
-  counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.has_minor_faults(), stats.minor_faults());
-  counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.has_oom_kills(), stats.oom_kills());
+  counter("balloon_guest_major_faults_total", "Its major page faults.", stats.has_major_faults(),
+          stats.major_faults());
+  counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.has_minor_faults(),
+          stats.minor_faults());
+  counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.has_oom_kills(),
+          stats.oom_kills());
 }
 
 void add_guest(Families& out, const GuestStatus& guest) {
@@ -117,23 +136,30 @@ void add_guest(Families& out, const GuestStatus& guest) {
 
 void add_control(Families& out, const Counters& counters) {
   for (std::size_t i = 1; i < kReasons; ++i) {
-    out.counter("balloon_decisions_total", "Decisions for one guest, by the constraint that bound its target.",
+    out.counter("balloon_decisions_total",
+                "Decisions for one guest, by the constraint that bound its target.",
                 number(counters.decisions.at(i)), {{"reason", kReasonNames.at(i)}});
   }
   constexpr auto moves_help = "Targets that were changed.";
   out.counter("balloon_moves_total", moves_help, number(counters.shrinks), {{"direction", "shrink"}});
   out.counter("balloon_moves_total", moves_help, number(counters.grows), {{"direction", "grow"}});
   constexpr auto moved_help = "Memory by which targets were changed.";
-  out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_shrunk), {{"direction", "shrink"}});
+  out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_shrunk),
+              {{"direction", "shrink"}});
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_grown), {{"direction", "grow"}});
-  out.counter("balloon_failed_ticks_total", "Control periods without a decision, because the host could not be sampled.",
+  out.counter("balloon_failed_ticks_total",
+              "Control periods without a decision, because the host could not be sampled.",
               number(counters.failed_ticks));
 }
 
 }  // namespace
 
 Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters)
-    : clock_(clock), states_(states), counters_(counters), tick_seconds_(kTickBuckets), reload_time_(seconds_of(clock.wall())) {}
+    : clock_(clock),
+      states_(states),
+      counters_(counters),
+      tick_seconds_(kTickBuckets),
+      reload_time_(seconds_of(clock.wall())) {}
 
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
   const auto state = states_.newest();
@@ -142,11 +168,13 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   if (state->revision != 0) add_host(out, *state);
   for (const GuestStatus& guest : state->guests) add_guest(out, guest);
   add_control(out, counters_);
-  out.family("balloon_control_loop_duration_seconds", "How long one round of sampling, deciding and moving took.",
-             prometheus::MetricType::Histogram)
+  out.family("balloon_control_loop_duration_seconds",
+             "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());
-  out.gauge("balloon_config_last_reload_successful", "1 unless the newest configuration was refused.", reload_good_ ? 1 : 0);
-  out.gauge("balloon_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.", reload_time_);
+  out.gauge("balloon_config_last_reload_successful", "1 unless the newest configuration was refused.",
+            reload_good_ ? 1 : 0);
+  out.gauge("balloon_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.",
+            reload_time_);
   add_process_metrics(out);
   return out.take();
 }

@@ -1,5 +1,5 @@
-// All metrics, built anew at each scrape from one published state: a scrape is consistent, and guests that are gone leave
-// nothing behind. Names follow prometheus.io/docs/practices/naming.
+// All metrics, built anew at each scrape from one published state: a scrape is consistent, and guests that
+// are gone leave nothing behind. Names follow prometheus.io/docs/practices/naming.
 #pragma once
 
 #include <prometheus/collectable.h>

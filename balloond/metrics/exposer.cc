@@ -13,8 +13,10 @@ Result<MetricsServer> MetricsServer::start(const std::string& listen,
     auto exposer = std::make_unique<prometheus::Exposer>(listen);
     exposer->RegisterCollectable(metrics);
     return MetricsServer(std::move(exposer));
-  } catch (const std::exception&) {  // "null context when constructing CivetServer" would tell nobody anything
-    return fail(fmt::format("cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's", listen));
+  } catch (
+      const std::exception&) {  // "null context when constructing CivetServer" would tell nobody anything
+    return fail(fmt::format(
+        "cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's", listen));
   }
 }
 

@@ -16,7 +16,8 @@ namespace balloon::daemon {
 
 class MetricsServer {
  public:
-  static Result<MetricsServer> start(const std::string& listen, const std::shared_ptr<prometheus::Collectable>& metrics);
+  static Result<MetricsServer> start(const std::string& listen,
+                                     const std::shared_ptr<prometheus::Collectable>& metrics);
   MetricsServer(MetricsServer&&) noexcept;
   ~MetricsServer();
 

@@ -18,7 +18,8 @@ prometheus::ClientMetric with_labels(const Labels& labels) {
 
 }  // namespace
 
-prometheus::MetricFamily& Families::family(const std::string& name, const std::string& help, prometheus::MetricType type) {
+prometheus::MetricFamily& Families::family(const std::string& name, const std::string& help,
+                                           prometheus::MetricType type) {
   const auto known = std::ranges::find(families_, name, &prometheus::MetricFamily::name);
   if (known != families_.end()) return *known;
   prometheus::MetricFamily& made = families_.emplace_back();

@@ -23,7 +23,8 @@ struct SelfStat {
 double now_less_uptime() {
   timespec boot{};
   ::clock_gettime(CLOCK_BOOTTIME, &boot);
-  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const double now =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   return now - static_cast<double>(boot.tv_sec) - static_cast<double>(boot.tv_nsec) / 1e9;
 }
 
@@ -68,9 +69,11 @@ void add_process_metrics(Families& families) {
   families.counter("process_cpu_seconds_total", "User and system CPU time of balloond.", self.cpu_seconds);
   families.gauge("process_resident_memory_bytes", "Resident memory of balloond.", self.resident_bytes);
   families.gauge("process_virtual_memory_bytes", "Virtual memory of balloond.", self.virtual_bytes);
-  families.gauge("process_start_time_seconds", "When balloond started, in seconds since the epoch.", self.start_seconds);
+  families.gauge("process_start_time_seconds", "When balloond started, in seconds since the epoch.",
+                 self.start_seconds);
   families.gauge("process_open_fds", "Open file descriptors of balloond.", count_open_fds());
-  families.gauge("process_max_fds", "Most file descriptors that balloond may open.", static_cast<double>(files.rlim_cur));
+  families.gauge("process_max_fds", "Most file descriptors that balloond may open.",
+                 static_cast<double>(files.rlim_cur));
 }
 
 }  // namespace balloon::daemon

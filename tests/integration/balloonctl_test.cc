@@ -17,7 +17,8 @@ class BalloonctlTest : public DaemonTest {
 TEST_F(BalloonctlTest, ListsGuestsAsAnAlignedTable) {
   const Outcome outcome = ctl({"list"});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_TRUE(outcome.out.starts_with("GUEST  STATE  MEMORY  USED  AVAILABLE  TARGET  ACTUAL  RESIDENT  REASON\nweb-1  stale   2 GiB"))
+  EXPECT_TRUE(outcome.out.starts_with(
+      "GUEST  STATE  MEMORY  USED  AVAILABLE  TARGET  ACTUAL  RESIDENT  REASON\nweb-1  stale   2 GiB"))
       << outcome.out;
   EXPECT_EQ(outcome.out.find('\033'), std::string::npos) << "colour though it is no terminal";
 }
@@ -28,8 +29,8 @@ TEST_F(BalloonctlTest, ListsGuestsAsJsonWithBytesAsNumbers) {
   const auto& guest = json.at("guests").at(0);
   EXPECT_EQ(guest.at("name"), "web-1");
   EXPECT_EQ(guest.at("state"), "stale");
-  for (const char* key : {"actual_bytes", "target_bytes", "resident_bytes", "swapped_bytes", "weight", "min_bytes",
-                          "max_bytes", "memory_bytes"}) {
+  for (const char* key : {"actual_bytes", "target_bytes", "resident_bytes", "swapped_bytes", "weight",
+                          "min_bytes", "max_bytes", "memory_bytes"}) {
     EXPECT_TRUE(guest.at(key).is_number_unsigned()) << key;
   }
   EXPECT_EQ(guest.at("memory_bytes"), 2 * kGiB);
@@ -59,7 +60,8 @@ TEST_F(BalloonctlTest, SetPinsAGuestForATimeAndAutoEndsIt) {
   ASSERT_TRUE(eventually([&] { return vmm_->actual() == 1536 * kMiB; })) << ctl({"explain", "web-1"}).out;
   EXPECT_FALSE(ctl_json({"show", "web-1"}).at("pinned_until").is_null());
   EXPECT_EQ(state_of("web-1"), "pinned");
-  EXPECT_NE(daemon_->log().find("pinned at 1.50 GiB for 300 s by uid " + std::to_string(::getuid())), std::string::npos);
+  EXPECT_NE(daemon_->log().find("pinned at 1.50 GiB for 300 s by uid " + std::to_string(::getuid())),
+            std::string::npos);
 
   EXPECT_EQ(ctl({"set", "web-1", "auto"}).exit_code, 0);
   ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("pinned_until").is_null(); }));
@@ -103,8 +105,12 @@ TEST_F(BalloonctlTest, AGuestThatDoesNotExistExitsWith3) {
 }
 
 TEST_F(BalloonctlTest, WrongUseExitsWith2) {
-  for (const auto& command : std::vector<std::vector<std::string>>{
-           {}, {"lst"}, {"show"}, {"set", "web-1", "12"}, {"set", "web-1", "1GiB", "--for", "10"}, {"list", "-o", "xml"}}) {
+  for (const auto& command : std::vector<std::vector<std::string>>{{},
+                                                                   {"lst"},
+                                                                   {"show"},
+                                                                   {"set", "web-1", "12"},
+                                                                   {"set", "web-1", "1GiB", "--for", "10"},
+                                                                   {"list", "-o", "xml"}}) {
     EXPECT_EQ(ctl(command).exit_code, 2);
   }
   EXPECT_EQ(ctl({"--help"}).exit_code, 0);
@@ -115,7 +121,8 @@ TEST_F(BalloonctlTest, WrongUseExitsWith2) {
 TEST_F(BalloonctlTest, ADaemonThatIsNotThereExitsWith5) {
   const Outcome outcome = run({BALLOONCTL, "list"}, {"BALLOOND_SOCKET=" + directory_.file("nothing")});
   EXPECT_EQ(outcome.exit_code, 5);
-  EXPECT_NE(outcome.err.find("no daemon can be reached at " + directory_.file("nothing")), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("no daemon can be reached at " + directory_.file("nothing")), std::string::npos)
+      << outcome.err;
 }
 
 TEST_F(BalloonctlTest, WatchPrintsOneJsonObjectALine) {

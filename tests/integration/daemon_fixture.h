@@ -19,21 +19,25 @@ class DaemonTest : public ::testing::Test {
   }
 
   std::string config(const std::string& more = "") const {
-    return "socket: {path: " + socket() + "}\ncontrol: {period: 100ms, stats_interval: 200ms}\npolicy: policy.yaml\n" + more;
+    return "socket: {path: " + socket() +
+           "}\ncontrol: {period: 100ms, stats_interval: 200ms}\npolicy: policy.yaml\n" + more;
   }
 
   /// Everything at once: no hold, no step by step.
   void write_policy(const std::string& more) const {
-    directory_.write("policy.yaml",
-                     "engine: {hold: 0s, shrink_ratio_per_second: 1, need_half_life: 100ms, stale_after: 3s}\n" + more);
+    directory_.write(
+        "policy.yaml",
+        "engine: {hold: 0s, shrink_ratio_per_second: 1, need_half_life: 100ms, stale_after: 3s}\n" + more);
   }
 
   void start(const std::string& more = "") {
     directory_.write("balloond.yaml", config(more));
     daemon_ = std::make_unique<Background>(
-        std::vector<std::string>{BALLOOND, "--config", directory_.file("balloond.yaml"), "--log-level", "debug"},
+        std::vector<std::string>{BALLOOND, "--config", directory_.file("balloond.yaml"), "--log-level",
+                                 "debug"},
         directory_.file("log"));
-    ASSERT_TRUE(eventually([&] { return ctl({"host"}).exit_code == 0; })) << "balloond does not answer:\n" << daemon_->log();
+    ASSERT_TRUE(eventually([&] { return ctl({"host"}).exit_code == 0; })) << "balloond does not answer:\n"
+                                                                          << daemon_->log();
   }
 
   std::string socket() const { return directory_.file("socket"); }

@@ -51,14 +51,15 @@ class OwnDaemonTest : public DaemonTest {
 TEST_F(DaemonTest, ASocketThatIsServedIsRefusedAndTheFirstDaemonGoesOn) {
   const Outcome second = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(second.exit_code, 1);
-  EXPECT_NE(second.err.find("socket " + socket() + " is already served by process " + std::to_string(daemon_->pid())),
+  EXPECT_NE(second.err.find("socket " + socket() + " is already served by process " +
+                            std::to_string(daemon_->pid())),
             std::string::npos)
       << second.err;
   EXPECT_EQ(ctl({"host"}).exit_code, 0);
 }
 
 TEST_F(DaemonTest, TheSocketHasItsModeFromTheConfiguration) {
-  struct stat found {};
+  struct stat found{};
   ASSERT_EQ(::stat(socket().c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 0777U, 0660U);
 }
@@ -67,8 +68,10 @@ TEST_F(OwnDaemonTest, ASocketPathThatIsTooLongIsRefused) {
   directory_.write("balloond.yaml", "socket:\n  path: /tmp/" + std::string(120, 'x') + "\n");
   const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_NE(outcome.err.find("balloond.yaml:2:9: socket.path: 125 characters are too long for a Unix socket: the most is 107"),
-            std::string::npos)
+  EXPECT_NE(
+      outcome.err.find(
+          "balloond.yaml:2:9: socket.path: 125 characters are too long for a Unix socket: the most is 107"),
+      std::string::npos)
       << outcome.err;
 }
 
@@ -77,7 +80,8 @@ TEST_F(OwnDaemonTest, AFileThatIsNoSocketIsNotReplaced) {
   directory_.write("balloond.yaml", config());
   const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_NE(outcome.err.find("exists and is not a socket: it is not replaced"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("exists and is not a socket: it is not replaced"), std::string::npos)
+      << outcome.err;
   EXPECT_EQ(read_text(socket()), "precious");
 }
 
@@ -85,7 +89,8 @@ TEST_F(OwnDaemonTest, AGroupThatDoesNotExistIsNamed) {
   directory_.write("balloond.yaml", "socket: {path: " + socket() + ", group: no-such-group}\n");
   const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(outcome.exit_code, 1);
-  EXPECT_NE(outcome.err.find("group 'no-such-group' (socket.group) does not exist"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("group 'no-such-group' (socket.group) does not exist"), std::string::npos)
+      << outcome.err;
 }
 
 TEST_F(OwnDaemonTest, CheckConfigSaysOkOrEveryComplaint) {
@@ -93,14 +98,15 @@ TEST_F(OwnDaemonTest, CheckConfigSaysOkOrEveryComplaint) {
   const Outcome good = run({BALLOOND, "--check-config", "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(good.exit_code, 0);
   EXPECT_EQ(good.out, "ok\n");
-  directory_.write("balloond.yaml", "socket: {path: relative}\ncontrol: {period: 1ms}\npolicy: policy.yaml\n");
+  directory_.write("balloond.yaml",
+                   "socket: {path: relative}\ncontrol: {period: 1ms}\npolicy: policy.yaml\n");
   directory_.write("policy.yaml", "defaults: {weight: 0}\n");
   const Outcome bad = run({BALLOOND, "--check-config", "--config", directory_.file("balloond.yaml")});
   EXPECT_EQ(bad.exit_code, 1);
   const std::string in = directory_.file("");
-  EXPECT_EQ(bad.err, in + "balloond.yaml:1:16: socket.path: 'relative' is not an absolute path\n" +
-                         in + "balloond.yaml:2:19: control.period: it must be from 100ms to 60s\n" +
-                         in + "policy.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000\n");
+  EXPECT_EQ(bad.err, in + "balloond.yaml:1:16: socket.path: 'relative' is not an absolute path\n" + in +
+                         "balloond.yaml:2:19: control.period: it must be from 100ms to 60s\n" + in +
+                         "policy.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000\n");
 }
 
 TEST_F(OwnDaemonTest, WrongUseExitsWith2AndHelpAndVersionWith0) {
@@ -114,7 +120,8 @@ TEST_F(OwnDaemonTest, AMetricsAddressInUseIsNamed) {
   const std::string address = free_address();
   start("metrics: {listen: \"" + address + "\"}\n");
   const TemporaryDirectory other;
-  other.write("balloond.yaml", "socket: {path: " + other.file("socket") + "}\nmetrics: {listen: \"" + address + "\"}\n");
+  other.write("balloond.yaml",
+              "socket: {path: " + other.file("socket") + "}\nmetrics: {listen: \"" + address + "\"}\n");
   const Outcome outcome = run({BALLOOND, "--config", other.file("balloond.yaml")});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_NE(outcome.err.find("cannot serve metrics on " + address), std::string::npos) << outcome.err;
@@ -131,13 +138,15 @@ TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
   std::string metrics;
   ASSERT_TRUE(eventually([&] {
     metrics = http_get(address);
-    return metrics.find("balloon_guest_actual_bytes{guest=\"a\"} " + std::to_string(vmm.actual())) != std::string::npos;
+    return metrics.find("balloon_guest_actual_bytes{guest=\"a\"} " + std::to_string(vmm.actual())) !=
+           std::string::npos;
   })) << metrics;
-  for (const char* part : {"balloon_guest_available_bytes{guest=\"a\"} ", "balloon_guest_state{guest=\"a\",state=\"controlled\"} 1",
-                           "balloon_host_memory_total_bytes ", "balloon_decisions_total{reason=\"need\"} ",
-                           "balloon_moves_total{direction=\"shrink\"} ", "balloon_control_loop_duration_seconds_bucket",
-                           "balloon_config_last_reload_successful 1", "process_resident_memory_bytes ",
-                           "balloond_build_info{version="}) {
+  for (const char* part :
+       {"balloon_guest_available_bytes{guest=\"a\"} ",
+        "balloon_guest_state{guest=\"a\",state=\"controlled\"} 1", "balloon_host_memory_total_bytes ",
+        "balloon_decisions_total{reason=\"need\"} ", "balloon_moves_total{direction=\"shrink\"} ",
+        "balloon_control_loop_duration_seconds_bucket", "balloon_config_last_reload_successful 1",
+        "process_resident_memory_bytes ", "balloond_build_info{version="}) {
     EXPECT_NE(metrics.find(part), std::string::npos) << part << " is missing in\n" << metrics;
   }
   // promtool reads standard input; it is in Debian's prometheus package (scripts/install-deps.sh).
@@ -147,7 +156,9 @@ TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
 
   directory_.write("policy.yaml", "nonsense: 1\n");
   daemon_->signal(SIGHUP);
-  EXPECT_TRUE(eventually([&] { return http_get(address).find("balloon_config_last_reload_successful 0") != std::string::npos; }));
+  EXPECT_TRUE(eventually([&] {
+    return http_get(address).find("balloon_config_last_reload_successful 0") != std::string::npos;
+  }));
 }
 
 TEST_F(DaemonTest, HealthIsServingAndUnknownServicesAreNotFound) {

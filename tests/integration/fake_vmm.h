@@ -1,4 +1,5 @@
-// A VMM that is only a guest link: it registers, says what the test wants said, and moves its balloon at once.
+// A VMM that is only a guest link: it registers, says what the test wants said, and moves its balloon at
+// once.
 #pragma once
 
 #include <grpcpp/create_channel.h>
@@ -123,12 +124,13 @@ class FakeVmm {
     v1::ConnectResponse response;
     while (stream_->Read(&response)) {
       if (response.has_set_target()) move(response.set_target());
-      const auto* interval = response.has_registered()            ? &response.registered().stats_interval()
+      const auto* interval = response.has_registered()           ? &response.registered().stats_interval()
                              : response.has_set_stats_interval() ? &response.set_stats_interval().interval()
                                                                  : nullptr;
       if (interval == nullptr) continue;
       const std::lock_guard lock(mutex_);
-      stats_interval_ = std::chrono::seconds(interval->seconds()) + std::chrono::nanoseconds(interval->nanos());
+      stats_interval_ =
+          std::chrono::seconds(interval->seconds()) + std::chrono::nanoseconds(interval->nanos());
     }
     const grpc::Status status = stream_->Finish();
     const std::lock_guard lock(mutex_);

@@ -8,7 +8,8 @@ TEST_F(DaemonTest, AGuestWithIdleMemoryIsShrunkToWhatItNeeds) {
   ASSERT_TRUE(eventually([&] {
     vmm.send_stats(400 * kMiB);
     return vmm.actual() < 700 * kMiB;
-  })) << "actual stays at " << vmm.actual() / kMiB << " MiB; explain: " << ctl({"explain", "a"}).out;
+  })) << "actual stays at "
+      << vmm.actual() / kMiB << " MiB; explain: " << ctl({"explain", "a"}).out;
   EXPECT_GE(vmm.actual(), 400 * kMiB);
 }
 
@@ -70,8 +71,9 @@ TEST_F(DaemonTest, ARefusedTargetIsLoggedAndNotAskedForAgainAtOnce) {
   FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
   vmm.refuse("no balloon today");
   ASSERT_TRUE(eventually([&] { return ctl({"set", "a", "1GiB"}).exit_code == 0; }));
-  ASSERT_TRUE(eventually([&] { return daemon_->log().find("refused target 1 GiB: no balloon today") != std::string::npos; }))
-      << daemon_->log();
+  ASSERT_TRUE(eventually([&] {
+    return daemon_->log().find("refused target 1 GiB: no balloon today") != std::string::npos;
+  })) << daemon_->log();
   std::this_thread::sleep_for(std::chrono::milliseconds(500));  // five periods
   EXPECT_EQ(vmm.targets().size(), 1U);
 }

@@ -15,8 +15,8 @@
 namespace balloon::test {
 namespace {
 
-pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment, const std::string& out,
-            const std::string& err) {
+pid_t spawn(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+            const std::string& out, const std::string& err) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -44,7 +44,9 @@ Outcome run(const std::vector<std::string>& command, const std::vector<std::stri
   const pid_t pid = spawn(command, environment, directory.file("out"), directory.file("err"));
   int status = 0;
   ::waitpid(pid, &status, 0);
-  return {.exit_code = exit_code(status), .out = read_text(directory.file("out")), .err = read_text(directory.file("err"))};
+  return {.exit_code = exit_code(status),
+          .out = read_text(directory.file("out")),
+          .err = read_text(directory.file("err"))};
 }
 
 Background::Background(const std::vector<std::string>& command, std::string log_path)

@@ -40,8 +40,10 @@ class Background {
   std::string log_path_;
 };
 
-/// Polls until `condition` holds; false when it does not within `limit`, which is generous because machines are slow.
-bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = std::chrono::seconds(20));
+/// Polls until `condition` holds; false when it does not within `limit`, which is generous because machines
+/// are slow.
+bool eventually(const std::function<bool()>& condition,
+                std::chrono::milliseconds limit = std::chrono::seconds(20));
 
 /// A directory that goes with the test.
 class TemporaryDirectory {

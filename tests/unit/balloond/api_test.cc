@@ -34,7 +34,8 @@ class ApiTest : public ::testing::Test {
     health_ = grpc::health::v1::Health::NewStub(channel);
   }
   void join(const std::string& name = "a", policy::Bytes memory = 2 * kGiB) {
-    ASSERT_TRUE(guests_.joined(test::registration(name, memory, kGiB), {.pid = 42, .uid = 0}, std::make_shared<test::FakeChannel>()));
+    ASSERT_TRUE(guests_.joined(test::registration(name, memory, kGiB), {.pid = 42, .uid = 0},
+                               std::make_shared<test::FakeChannel>()));
     ticker_->tick();
   }
   grpc::Status set(const std::string& name, policy::Bytes target, std::optional<std::int64_t> seconds = {}) {
@@ -161,7 +162,8 @@ TEST(UnixSocketTest, ASocketThatIsServedIsRefusedAndAStaleOneReplaced) {
     ASSERT_TRUE(first) << first.error().message;
     const auto second = UnixSocket::listen(path, 0600, "");
     ASSERT_FALSE(second);
-    EXPECT_NE(second.error().message.find("is already served by process " + std::to_string(::getpid())), std::string::npos)
+    EXPECT_NE(second.error().message.find("is already served by process " + std::to_string(::getpid())),
+              std::string::npos)
         << second.error().message;
   }
   EXPECT_FALSE(std::filesystem::exists(path)) << "the socket file goes with the socket";

@@ -1,6 +1,7 @@
+#include "balloond/config/config.h"
+
 #include <gtest/gtest.h>
 
-#include "balloond/config/config.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -62,15 +63,19 @@ struct Refusal {
 TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
   const Refusal refusals[] = {
       {"sockt: {}\n", "d.yaml:1:1: sockt: unknown key; did you mean 'socket'?"},
-      {"log_level: info\nlog_level: debug\n", "d.yaml:2:1: log_level: duplicate key; it stands in line 1 already"},
+      {"log_level: info\nlog_level: debug\n",
+       "d.yaml:2:1: log_level: duplicate key; it stands in line 1 already"},
       {"log_level: loud\n", "d.yaml:1:12: log_level: 'loud' is not one of debug, info, warning, error"},
       {"socket: {path: x}\n", "d.yaml:1:16: socket.path: 'x' is not an absolute path"},
-      {"socket:\n  mode: 0999\n", "d.yaml:2:9: socket.mode: '0999' is not a file mode: write for example \"0660\""},
+      {"socket:\n  mode: 0999\n",
+       "d.yaml:2:9: socket.mode: '0999' is not a file mode: write for example \"0660\""},
       {"metrics: {}\n", "d.yaml:1:10: metrics: key 'listen' is missing"},
       {"metrics: {listen: localhost}\n",
-       "d.yaml:1:19: metrics.listen: 'localhost' is not an IPv4 address and port: write for example 127.0.0.1:9477"},
+       "d.yaml:1:19: metrics.listen: 'localhost' is not an IPv4 address and port: write for example "
+       "127.0.0.1:9477"},
       {"metrics: {listen: 127.0.0.1:99999}\n",
-       "d.yaml:1:19: metrics.listen: '127.0.0.1:99999' is not an IPv4 address and port: write for example 127.0.0.1:9477"},
+       "d.yaml:1:19: metrics.listen: '127.0.0.1:99999' is not an IPv4 address and port: write for example "
+       "127.0.0.1:9477"},
       {"control: {period: 99ms}\n", "d.yaml:1:19: control.period: it must be from 100ms to 60s"},
       {"control: {period: 61s}\n", "d.yaml:1:19: control.period: it must be from 100ms to 60s"},
       {"control:\n  stats_interval: 5\n",
@@ -78,7 +83,8 @@ TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"policy: ''\n", "d.yaml:1:9: policy: the path is empty"},
       {"- 1\n", "d.yaml:1:1: expected a mapping, found a list"},
   };
-  for (const Refusal& refusal : refusals) EXPECT_EQ(complaints(refusal.text), refusal.complaint) << refusal.text;
+  for (const Refusal& refusal : refusals)
+    EXPECT_EQ(complaints(refusal.text), refusal.complaint) << refusal.text;
 }
 
 TEST(DaemonConfigTest, ASocketPathOf107CharactersIsTakenAndOneOf108IsNot) {
@@ -101,8 +107,15 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"engine: {hold: 2h}\n", "p.yaml:1:16: engine.hold: it must be from 0s to 1h"},
       {"engine: {surplus: nobody}\n", "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests"},
       {"engine: {host_reserve: 1GiB}\n",
-       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of deadband_min, deadband_ratio, growth_horizon, hold, "
-       "margin_min, margin_ratio, need_half_life, shrink_ratio_per_second, stale_after, stuck_after, surplus"},
+       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of budget_rise_ratio_per_second, "
+       "critical_growth, "
+       "critical_ratio, deadband_min, deadband_ratio, growth_horizon, hold, margin_min, margin_ratio, "
+       "need_half_life, "
+       "pressure_ratio, pressure_swap_in, retry_after, shrink_ratio_per_second, stale_after, stuck_after, "
+       "surplus, "
+       "swapped_half_life"},
+      {"engine: {critical_growth: 0.5}\n",
+       "p.yaml:1:27: engine.critical_growth: 0.5 is not a factor from 1 to 4"},
       {"defaults: {weight: 0}\n", "p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"},
       {"defaults: {weight: 10001}\n", "p.yaml:1:20: defaults.weight: 10001 is not a weight from 1 to 10000"},
       {"defaults: {weight: -1}\n",
@@ -110,18 +123,23 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"defaults: {min: 2GiB, max: 1GiB}\n", "p.yaml:1:17: defaults.min: min 2 GiB is above max 1 GiB"},
       {"defaults: {min: 60%, max: 50%}\n", "p.yaml:1:17: defaults.min: min 60% is above max 50%"},
       {"defaults: {max: 101%}\n",
-       "p.yaml:1:17: defaults.max: '101%' is not a share of boot memory: it must be above 0% and at most 100%"},
+       "p.yaml:1:17: defaults.max: '101%' is not a share of boot memory: it must be above 0% and at most "
+       "100%"},
       {"defaults: {min: 0}\n", "p.yaml:1:17: defaults.min: it must be at least one page (4 KiB)"},
       {"defaults: {min: 512}\n",
-       "p.yaml:1:17: defaults.min: '512' is not a size: it has no unit (write for example 512MiB or 2GiB), or a share of "
+       "p.yaml:1:17: defaults.min: '512' is not a size: it has no unit (write for example 512MiB or 2GiB), "
+       "or a share of "
        "boot memory such as 50%"},
       {"guests:\n  - weight: 5\n",
-       "p.yaml:2:5: guests[0]: it selects no guests: give it a name or labels (or put the values under defaults)"},
-      {"guests:\n  - name: a\n    max: 128MiB\n", "p.yaml:3:10: guests[0].max: min 256 MiB is above max 128 MiB"},
+       "p.yaml:2:5: guests[0]: it selects no guests: give it a name or labels (or put the values under "
+       "defaults)"},
+      {"guests:\n  - name: a\n    max: 128MiB\n",
+       "p.yaml:3:10: guests[0].max: min 256 MiB is above max 128 MiB"},
       {"guests:\n  - {labels: {}}\n", "p.yaml:2:14: guests[0].labels: no label is named"},
       {"guests: {name: a}\n", "p.yaml:1:9: guests: expected a list, found a mapping"},
   };
-  for (const Refusal& refusal : refusals) EXPECT_EQ(policy_complaints(refusal.text), refusal.complaint) << refusal.text;
+  for (const Refusal& refusal : refusals)
+    EXPECT_EQ(policy_complaints(refusal.text), refusal.complaint) << refusal.text;
 }
 
 TEST(PolicyFileTest, EveryComplaintIsListed) {
@@ -132,8 +150,10 @@ TEST(PolicyFileTest, EveryComplaintIsListed) {
 
 TEST(PolicyFileTest, TunablesAreReadByName) {
   const auto policy = policy_of(
-      "host: {reserve: 1GiB}\nengine: {margin_ratio: 0.3, margin_min: 64MiB, growth_horizon: 5s, need_half_life: 1m, "
-      "deadband_ratio: 0.1, deadband_min: 8MiB, shrink_ratio_per_second: 0.5, hold: 0s, stale_after: 3s, stuck_after: 4s, "
+      "host: {reserve: 1GiB}\nengine: {margin_ratio: 0.3, margin_min: 64MiB, growth_horizon: 5s, "
+      "need_half_life: 1m, "
+      "deadband_ratio: 0.1, deadband_min: 8MiB, shrink_ratio_per_second: 0.5, hold: 0s, stale_after: 3s, "
+      "stuck_after: 4s, "
       "surplus: guests}\n");
   ASSERT_TRUE(policy) << policy.error().message;
   EXPECT_EQ(policy->tunables.host_reserve, kGiB);
@@ -175,8 +195,9 @@ TEST(LoadConfigTest, ComplaintsAboutBothFilesAreListed) {
   tree.write("/p.yaml", "hots: {}\n");
   const auto config = load_config(tree.root() + "/d.yaml", 8 * kGiB);
   ASSERT_FALSE(config);
-  EXPECT_EQ(config.error().message, tree.root() + "/d.yaml:1:12: log_level: 'loud' is not one of debug, info, warning, error\n" +
-                                        tree.root() + "/p.yaml:1:1: hots: unknown key; did you mean 'host'?");
+  EXPECT_EQ(config.error().message,
+            tree.root() + "/d.yaml:1:12: log_level: 'loud' is not one of debug, info, warning, error\n" +
+                tree.root() + "/p.yaml:1:1: hots: unknown key; did you mean 'host'?");
 }
 
 TEST(LoadConfigTest, TheShippedFilesAreGood) {
@@ -187,6 +208,9 @@ TEST(LoadConfigTest, TheShippedFilesAreGood) {
   EXPECT_EQ(shipped.host_reserve, defaults.host_reserve);
   EXPECT_EQ(shipped.margin_ratio, defaults.margin_ratio);
   EXPECT_EQ(shipped.shrink_ratio_per_second, defaults.shrink_ratio_per_second);
+  EXPECT_EQ(shipped.pressure_swap_in, defaults.pressure_swap_in);
+  EXPECT_EQ(shipped.swapped_half_life, defaults.swapped_half_life);
+  EXPECT_EQ(shipped.retry_after, defaults.retry_after);
 }
 
 }  // namespace

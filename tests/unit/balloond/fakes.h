@@ -19,7 +19,9 @@ inline constexpr policy::Bytes kGiB = 1 << 30;
 class FakeClock final : public Clock {
  public:
   Time now() const override { return now_; }
-  WallTime wall() const override { return WallTime(std::chrono::duration_cast<WallTime::duration>(now_ + kBoot)); }
+  WallTime wall() const override {
+    return WallTime(std::chrono::duration_cast<WallTime::duration>(now_ + kBoot));
+  }
   void advance(std::chrono::nanoseconds by) { now_ += by; }
 
  private:
@@ -45,17 +47,19 @@ class FakeTree {
     std::ofstream(file) << text;  // in place: who holds the file open sees the new text
   }
   void host(const std::string& total_kib, const std::string& available_kib) const {
-    write("/proc/meminfo", "MemTotal:       " + total_kib + " kB\nMemFree:        " + available_kib +
-                               " kB\nMemAvailable:   " + available_kib +
-                               " kB\nSwapCached:            0 kB\nSwapTotal:       1048576 kB\nSwapFree:        1048000 kB\n");
+    write("/proc/meminfo",
+          "MemTotal:       " + total_kib + " kB\nMemFree:        " + available_kib +
+              " kB\nMemAvailable:   " + available_kib +
+              " kB\nSwapCached:            0 kB\nSwapTotal:       1048576 kB\nSwapFree:        1048000 kB\n");
     write("/proc/vmstat", "nr_free_pages 1\npswpin 3\npswpout 5\n");
     write("/proc/pressure/memory",
-          "some avg10=12.50 avg60=1.00 avg300=0.10 total=7000000\nfull avg10=2.00 avg60=0.50 avg300=0.01 total=3000000\n");
+          "some avg10=12.50 avg60=1.00 avg300=0.10 total=7000000\nfull avg10=2.00 avg60=0.50 avg300=0.01 "
+          "total=3000000\n");
     write("/sys/kernel/mm/ksm/pages_sharing", "10\n");
   }
   void process(int pid, const std::string& resident_kib) const {
-    write("/proc/" + std::to_string(pid) + "/status",
-          "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmRSS:\t  " + resident_kib + " kB\nVmSwap:\t      16 kB\n");
+    write("/proc/" + std::to_string(pid) + "/status", "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmRSS:\t  " +
+                                                          resident_kib + " kB\nVmSwap:\t      16 kB\n");
   }
   void end_process(int pid) const {
     write("/proc/" + std::to_string(pid) + "/status", "Name:\tballoon-vmm\nState:\tZ (zombie)\n");
@@ -71,7 +75,9 @@ class FakeChannel final : public GuestChannel {
     std::uint64_t sequence;
     policy::Bytes target;
   };
-  void set_target(std::uint64_t sequence, policy::Bytes target) override { asked.push_back({sequence, target}); }
+  void set_target(std::uint64_t sequence, policy::Bytes target) override {
+    asked.push_back({sequence, target});
+  }
   void set_stats_interval(std::chrono::nanoseconds interval) override { stats_interval = interval; }
 
   std::vector<Asked> asked;

@@ -1,8 +1,9 @@
+#include "balloond/control/loop.h"
+
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "balloond/control/loop.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -34,7 +35,9 @@ class LoopTest : public ::testing::Test {
   }
   Session join() {
     tree_.process(42, "1024");
-    return guests_.joined(test::registration("a", 2 * kGiB, kGiB), {.pid = 42, .uid = 0}, std::make_shared<test::FakeChannel>())
+    return guests_
+        .joined(test::registration("a", 2 * kGiB, kGiB), {.pid = 42, .uid = 0},
+                std::make_shared<test::FakeChannel>())
         .value_or(0);
   }
 

@@ -1,6 +1,7 @@
+#include "balloond/guests/registry.h"
+
 #include <gtest/gtest.h>
 
-#include "balloond/guests/registry.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {

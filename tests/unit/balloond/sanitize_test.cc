@@ -1,8 +1,9 @@
+#include "balloond/guests/sanitize.h"
+
 #include <gtest/gtest.h>
 
 #include <limits>
 
-#include "balloond/guests/sanitize.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -21,7 +22,8 @@ class SanitizeTest : public ::testing::Test {
     return usable ? "" : usable.error().message;
   }
   static void set_time(v1::GuestStats& stats, WallTime time) {
-    stats.mutable_sampled_at()->set_seconds(std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count());
+    stats.mutable_sampled_at()->set_seconds(
+        std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count());
   }
 
   test::FakeClock clock_;
@@ -116,6 +118,11 @@ TEST_F(SanitizeTest, ATimeThatIsNoneIsNonsense) {
   EXPECT_EQ(complaint(good_), "its time is not a time");
 }
 
+TEST_F(SanitizeTest, TextOfAVmmIsMadeFitForLogs) {
+  EXPECT_EQ(printable("no\nroot logged in\x1b[2J"), "no?root logged in?[2J");
+  EXPECT_EQ(printable(std::string(1000, 'x')).size(), 200U);
+}
+
 TEST_F(SanitizeTest, BalloonSizesAreBoundByBootMemory) {
   v1::BalloonUpdate balloon;
   balloon.set_actual_bytes(3 * kGiB);
@@ -128,10 +135,12 @@ TEST_F(SanitizeTest, BalloonSizesAreBoundByBootMemory) {
 
 TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
   EXPECT_TRUE(check_registration(test::registration("a.b_c-D9", kGiB, kGiB)));
-  for (const std::string& name : {std::string(), std::string(65, 'a'), std::string("a b"), std::string("../x"), std::string("a\n")}) {
+  for (const std::string& name :
+       {std::string(), std::string(65, 'a'), std::string("a b"), std::string("../x"), std::string("a\n")}) {
     EXPECT_FALSE(check_registration(test::registration(name, kGiB, kGiB))) << "'" << name << "'";
   }
-  for (const policy::Bytes memory : {policy::Bytes{0}, policy::Bytes{4097}, (policy::Bytes{1} << 46) + 4096}) {
+  for (const policy::Bytes memory :
+       {policy::Bytes{0}, policy::Bytes{4097}, (policy::Bytes{1} << 46) + 4096}) {
     EXPECT_FALSE(check_registration(test::registration("a", memory, 0))) << memory;
   }
   auto without_balloon = test::registration("a", kGiB, kGiB);
