@@ -59,7 +59,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
 
   const auto entry = load_kernel(machine->memory_, config.boot);
   if (!entry) return std::unexpected(entry.error());
-  if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus}))) {
+  if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus})) ||
+      !machine->memory_.write(kResetVector, kResetCode)) {
     return fail("the guest's memory has no room for the ACPI tables");
   }
   BALLOON_TRY(machine->add_vcpus(*entry));

@@ -1,12 +1,14 @@
 // The ports by which a guest ends its machine: ACPI sleep control and reset, and the keyboard controller's reset line.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "vmm/bus.h"
 #include "vmm/machine/outcome.h"
+#include "vmm/memory/guest_memory.h"
 
 namespace balloon::vmm {
 
@@ -32,6 +34,17 @@ class KeyboardReset final : public BusDevice {
 
  private:
   OutcomeLatch& outcome_;
+};
+
+/// Where a CPU in real mode looks for the firmware's first instruction, and what it finds: a reset by the keyboard controller. Linux 6.1
+/// jumps there to reboot: on a hardware-reduced ACPI machine it wants EFI's reset, and without EFI falls back to the BIOS's
+/// (linux/arch/x86/kernel/reboot.c, reboot_init() and native_machine_emergency_restart()).
+inline constexpr GuestAddress kResetVector = 0xffff0;
+inline constexpr std::array<std::uint8_t, 7> kResetCode{
+    0xb0, 0xfe,  // mov al, 0xfe
+    0xe6, 0x64,  // out 0x64, al
+    0xf4,        // hlt
+    0xeb, 0xfd,  // jmp to the hlt
 };
 
 }  // namespace balloon::vmm

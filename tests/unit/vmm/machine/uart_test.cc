@@ -1,0 +1,130 @@
+#include "vmm/devices/serial/uart.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace balloon::vmm::test {
+namespace {
+
+class UartTest : public testing::Test {
+ protected:
+  std::uint8_t in(std::uint64_t reg) {
+    std::byte value{};
+    uart.bus_read(reg, std::span(&value, 1));
+    return static_cast<std::uint8_t>(value);
+  }
+  void out(std::uint64_t reg, std::uint8_t value) {
+    const std::byte byte{value};
+    uart.bus_write(reg, std::span(&byte, 1));
+  }
+  void receive(std::string_view text) { uart.receive(std::as_bytes(std::span(text))); }
+
+  std::string sent;
+  int interrupts = 0;
+  int ready = 0;
+  Uart uart{{.transmit = [this](std::byte byte) { sent += static_cast<char>(byte); },
+             .interrupt = [this] { ++interrupts; },
+             .receive_ready = [this] { ++ready; }}};
+};
+
+TEST_F(UartTest, WhatTheGuestWritesIsSent) {
+  for (const char c : std::string("hello")) out(0, static_cast<std::uint8_t>(c));
+  EXPECT_EQ(sent, "hello");
+  EXPECT_EQ(in(5) & 0x60, 0x60) << "the transmitter is always ready";
+  EXPECT_EQ(interrupts, 0);
+}
+
+TEST_F(UartTest, WhatIsReceivedIsReadInOrder) {
+  receive("ab");
+  EXPECT_EQ(in(5) & 1, 1);
+  EXPECT_EQ(in(0), 'a');
+  EXPECT_EQ(in(0), 'b');
+  EXPECT_EQ(in(5) & 1, 0);
+  EXPECT_EQ(in(0), 0) << "an empty receiver";
+}
+
+TEST_F(UartTest, ReceivedDataInterruptsWhenEnabled) {
+  out(1, 0x01);
+  receive("a");
+  EXPECT_EQ(interrupts, 1);
+  EXPECT_EQ(in(2) & 0x0f, 0x04);
+  in(0);
+  EXPECT_EQ(in(2) & 0x0f, 0x01) << "nothing pending";
+}
+
+TEST_F(UartTest, EnablingTheTransmitterInterruptRaisesItAndReadingAcknowledges) {
+  out(1, 0x02);
+  EXPECT_EQ(interrupts, 1);
+  EXPECT_EQ(in(2) & 0x0f, 0x02);
+  EXPECT_EQ(in(2) & 0x0f, 0x01);
+  out(0, 'x');
+  EXPECT_EQ(interrupts, 2);
+}
+
+TEST_F(UartTest, AFullFifoTakesNoMoreAndAsksForMoreOnceEmpty) {
+  receive("0123456789abcdef");
+  EXPECT_EQ(uart.receive_room(), 0U);
+  receive("lost");
+  for (int i = 0; i < 15; ++i) in(0);
+  EXPECT_EQ(ready, 0);
+  EXPECT_EQ(in(0), 'f');
+  EXPECT_EQ(ready, 1);
+  EXPECT_EQ(uart.receive_room(), Uart::kFifoSize);
+}
+
+TEST_F(UartTest, ClearingTheFifoAsksForMoreToo) {
+  receive("0123456789abcdef");
+  out(2, 0x07);
+  EXPECT_EQ(ready, 1);
+  EXPECT_EQ(in(5) & 1, 0);
+  EXPECT_EQ(in(2) & 0xc0, 0xc0) << "a 16550A with its FIFOs on";
+}
+
+TEST_F(UartTest, LoopbackPassesTheTestOfLinuxsAutoconfig) {
+  // drivers/tty/serial/8250/8250_port.c, autoconfig(): MCR = LOOP|OUT2|RTS must show in MSR as DCD|CTS.
+  out(4, 0x1a);
+  EXPECT_EQ(in(6) & 0xf0, 0x90);
+  out(0, 'x');
+  EXPECT_EQ(sent, "");
+  EXPECT_EQ(in(0), 'x');
+  EXPECT_EQ(uart.receive_room(), 0U) << "the outside waits while the port talks to itself";
+  out(4, 0x08);
+  EXPECT_EQ(ready, 1);
+  EXPECT_EQ(in(6) & 0xb0, 0xb0);
+}
+
+TEST_F(UartTest, InterruptEnableKeepsFourBitsAndScratchAll) {
+  out(1, 0xff);
+  EXPECT_EQ(in(1), 0x0f);
+  out(7, 0xa5);
+  EXPECT_EQ(in(7), 0xa5);
+}
+
+TEST_F(UartTest, TheDivisorLatchHidesDataAndInterruptEnable) {
+  out(3, 0x83);
+  out(0, 0x01);
+  out(1, 0x02);
+  EXPECT_EQ(in(0), 0x01);
+  EXPECT_EQ(in(1), 0x02);
+  out(3, 0x03);
+  EXPECT_EQ(sent, "");
+  EXPECT_EQ(in(1), 0x00);
+}
+
+TEST_F(UartTest, ReceivingNothingInterruptsNobody) {
+  out(1, 0x01);
+  receive("");
+  EXPECT_EQ(interrupts, 0);
+}
+
+TEST_F(UartTest, WideAccessesAreTakenByteByByte) {
+  std::array<std::byte, 4> wide{};
+  uart.bus_read(4, wide);
+  const std::array<std::byte, 2> word{std::byte{'h'}, std::byte{0}};
+  uart.bus_write(0, word);
+  EXPECT_EQ(sent, "h");
+}
+
+}  // namespace
+}  // namespace balloon::vmm::test
