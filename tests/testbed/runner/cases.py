@@ -18,6 +18,8 @@ from .session import Session, default_images
 from .tap import make_tap
 
 GIB, MIB = 1 << 30, 1 << 20
+# One guest alone is up in 10 s on a quiet machine.
+BOOT_TIMEOUT = 240
 RECONNECT_TIMEOUT = 120
 # What a balloon that nobody moves may seem to move: rounding, and the guest's own allocations seen from outside.
 STILL = 32 * MIB
@@ -39,7 +41,7 @@ class Bed:
 
     def boot(self, name: str = "A", memory: int = 512 * MIB, extras: vmm.Extras | None = None, cpus: int = 1) -> Guest:
         guest = self.session.add_guest(GuestSpec(name, memory, cpus=cpus), extras)
-        guest.wait_ready()
+        guest.wait_ready(BOOT_TIMEOUT)
         return guest
 
 
@@ -86,7 +88,7 @@ def case_reboot_starts_the_guest_anew(bed: Bed):
     first = guest.ready_events[-1]["boot"]
     guest.expect_reboot()
     guest.ask("reboot")
-    guest.wait_ready()
+    guest.wait_ready(BOOT_TIMEOUT)
     expect(guest.ready_events[-1]["boot"] != first, "the boot id is the same after the reboot")
     expect_clean_power_off(guest)
 
@@ -170,7 +172,7 @@ def case_guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot(bed: Bed
 
 
 def _controlled(guests: dict, names: list[str]) -> bool:
-    return set(guests) == set(names) and all(guests[name]["state"] == "GUEST_STATE_CONTROLLED" for name in names)
+    return set(guests) == set(names) and all(guests[name]["state"] == "controlled" for name in names)
 
 
 def _wait_settled(daemon: Daemon, names: list[str]) -> dict:

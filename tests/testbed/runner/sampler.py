@@ -60,13 +60,12 @@ def guest_sample(guest: Guest, seen: dict | None) -> dict:
     if process:
         found |= {"rss": process["rss"], "swap": process["swap"], "cpu": process["cpu"]}
     if seen:
-        actual, stats = seen.get("actual_bytes"), seen.get("stats", {})
-        available, decision = stats.get("available_bytes"), seen.get("decision", {})
-        found |= {"actual": actual, "target": seen.get("target_bytes"), "available": available,
-                  "need": decision.get("need_bytes"), "min": seen.get("min_bytes"), "max": seen.get("max_bytes"),
-                  "weight": seen.get("weight"), "state": _short(seen.get("state", "")),
-                  "reason": _short(decision.get("reason", ""))}
-        if actual is not None and available is not None:
+        actual, stats, decision = seen["actual_bytes"], seen["stats"] or {}, seen["decision"] or {}
+        available = stats.get("available_bytes")
+        found |= {"actual": actual, "target": seen["target_bytes"], "available": available,
+                  "need": decision.get("need_bytes"), "min": seen["min_bytes"], "max": seen["max_bytes"],
+                  "weight": seen["weight"], "state": seen["state"], "reason": decision.get("reason", seen["state"])}
+        if available is not None:
             found["used"] = max(0, actual - available)
     elif guest.last_status and not seen:
         available = guest.last_status["meminfo"]["MemAvailable"]
@@ -75,7 +74,3 @@ def guest_sample(guest: Guest, seen: dict | None) -> dict:
         load = guest.last_status["load"]
         found["load"] = {key: load[key] for key in ("requested", "touched", "resident", "swapped")}
     return found
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("REASON_").removeprefix("GUEST_STATE_").lower()

@@ -63,7 +63,7 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
 def _qemu(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
     reporting = "on" if spec.free_page_reporting else "off"
     line = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "pc", "-nodefaults", "-display", "none",
-            "-no-reboot", "-name", spec.name, "-m", str(spec.memory >> 20), "-smp", str(spec.cpus),
+            "-name", spec.name, "-m", str(spec.memory >> 20), "-smp", str(spec.cpus),
             "-kernel", str(extras.kernel or images.kernel), "-initrd", str(images.initramfs),
             "-append", f"{CMDLINE} {extras.cmdline}".strip(), "-serial", "stdio",
             "-device", f"virtio-balloon-pci,deflate-on-oom=on,free-page-reporting={reporting}"]
