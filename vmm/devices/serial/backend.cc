@@ -20,7 +20,8 @@
 namespace balloon::vmm {
 namespace {
 
-/// How long the guest waits for a reader of its output that has fallen asleep, before output is dropped until it wakes.
+/// How long the guest waits for a reader of its output that has fallen asleep, before output is dropped until
+/// it wakes.
 constexpr int kStalledReaderMilliseconds = 200;
 
 /// Writes a byte to a pipe, terminal or file that may be slow.
@@ -32,7 +33,8 @@ class SlowWriter {
     const bool ready = ::poll(&poll, 1, timeout) > 0 && (poll.revents & POLLOUT) != 0;
     stalled_ = !ready;
     // A failed write loses the byte: a console must not stop the machine.
-    if (ready) [[maybe_unused]] const auto written = ::write(fd, &byte, 1);
+    if (ready) [[maybe_unused]]
+      const auto written = ::write(fd, &byte, 1);
   }
 
  private:
@@ -99,8 +101,9 @@ Result<sockaddr_un> socket_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail(fmt::format("the socket path '{}' has {} bytes; it must have 1 to {}: use a shorter directory", path,
-                            path.size(), sizeof(address.sun_path) - 1));
+    return fail(
+        fmt::format("the socket path '{}' has {} bytes; it must have 1 to {}: use a shorter directory", path,
+                    path.size(), sizeof(address.sun_path) - 1));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -108,15 +111,23 @@ Result<sockaddr_un> socket_address(const std::string& path) {
 
 /// Removes what a former process left at `path`; fails when it is alive, or no socket.
 Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& address) {
-  struct stat status {};
+  struct stat status{};
   if (::lstat(path.c_str(), &status) != 0) return {};
-  if (!S_ISSOCK(status.st_mode)) return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
+  if (!S_ISSOCK(status.st_mode))
+    return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const bool refused = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
-                       errno == ECONNREFUSED;
+  const bool refused =
+      ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno == ECONNREFUSED;
   if (!refused) return fail(fmt::format("'{}' is already served by another process: use another path", path));
-  if (::unlink(path.c_str()) != 0) return fail_errno(fmt::format("removing the stale socket '{}'", path), errno);
+  if (::unlink(path.c_str()) != 0)
+    return fail_errno(fmt::format("removing the stale socket '{}'", path), errno);
   return {};
+}
+
+bool hung_up(int socket) {
+  pollfd poll{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&poll, 1, 0) > 0 && (poll.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 class SocketBackend final : public SerialBackend {
@@ -124,7 +135,8 @@ class SocketBackend final : public SerialBackend {
   static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
     const auto address = socket_address(path);
     if (!address) return fail("serial port", address.error());
-    if (const auto clear = clear_stale_socket(path, *address); !clear) return fail("serial port", clear.error());
+    if (const auto clear = clear_stale_socket(path, *address); !clear)
+      return fail("serial port", clear.error());
     UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!listener) return fail_errno("making the serial port's socket", errno);
     if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
@@ -157,6 +169,11 @@ class SocketBackend final : public SerialBackend {
     UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!client) return;
     const std::lock_guard lock(mutex_);
+    // While the guest takes no input nobody reads the old client's end; look for it here.
+    if (client_ && hung_up(client_.get())) {
+      input_->unfollow();
+      client_.reset();
+    }
     if (client_) {
       static constexpr std::string_view kBusy = "balloon-vmm: another client has this serial port\r\n";
       ::send(client.get(), kBusy.data(), kBusy.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -181,10 +198,14 @@ class SocketBackend final : public SerialBackend {
 
 Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig& config, EventLoop& loop) {
   switch (config.kind) {
-    case SerialConfig::Kind::none: return std::make_unique<NoBackend>();
-    case SerialConfig::Kind::stdio: return StdioBackend::create(loop);
-    case SerialConfig::Kind::file: return FileBackend::create(config.path);
-    case SerialConfig::Kind::unix_socket: return SocketBackend::create(config.path, loop);
+    case SerialConfig::Kind::none:
+      return std::make_unique<NoBackend>();
+    case SerialConfig::Kind::stdio:
+      return StdioBackend::create(loop);
+    case SerialConfig::Kind::file:
+      return FileBackend::create(config.path);
+    case SerialConfig::Kind::unix_socket:
+      return SocketBackend::create(config.path, loop);
   }
   return fail("unknown kind of serial port");
 }

@@ -70,7 +70,8 @@ void SerialInput::set_watched(bool watched) {
   if (!watched) {
     loop_.unwatch(fd_);
   } else if (const auto done = loop_.watch(fd_, [this] { on_readable(); }); !done) {
-    log::debug("serial port: no input: {}", done.error().message);  // a plain file or /dev/null has no readiness
+    log::debug("serial port: no input: {}",
+               done.error().message);  // a plain file or /dev/null has no readiness
     return;
   }
   watched_ = watched;

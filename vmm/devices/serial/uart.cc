@@ -7,8 +7,16 @@ namespace balloon::vmm {
 namespace {
 
 // Registers (PC16550D, table II).
-enum Register : std::uint64_t { kData, kInterruptEnable, kIdentification, kLineControl, kModemControl, kLineStatus,
-                                kModemStatus, kScratch };
+enum Register : std::uint64_t {
+  kData,
+  kInterruptEnable,
+  kIdentification,
+  kLineControl,
+  kModemControl,
+  kLineStatus,
+  kModemStatus,
+  kScratch
+};
 // Interrupt enable.
 constexpr std::uint8_t kEnableReceived = 0x01;
 constexpr std::uint8_t kEnableTransmitterEmpty = 0x02;
@@ -79,15 +87,24 @@ bool Uart::divisor_latch() const { return (line_control_ & kDivisorLatch) != 0; 
 
 std::uint8_t Uart::read_register(std::uint64_t offset, Effects& effects) {
   switch (offset) {
-    case kData: return divisor_latch() ? static_cast<std::uint8_t>(divisor_) : pop_received(effects);
-    case kInterruptEnable: return divisor_latch() ? static_cast<std::uint8_t>(divisor_ >> 8) : interrupt_enable_;
-    case kIdentification: return interrupt_identification();
-    case kLineControl: return line_control_;
-    case kModemControl: return modem_control_;
-    case kLineStatus: return line_status();
-    case kModemStatus: return modem_status();
-    case kScratch: return scratch_;
-    default: return 0xff;
+    case kData:
+      return divisor_latch() ? static_cast<std::uint8_t>(divisor_) : pop_received(effects);
+    case kInterruptEnable:
+      return divisor_latch() ? static_cast<std::uint8_t>(divisor_ >> 8) : interrupt_enable_;
+    case kIdentification:
+      return interrupt_identification();
+    case kLineControl:
+      return line_control_;
+    case kModemControl:
+      return modem_control_;
+    case kLineStatus:
+      return line_status();
+    case kModemStatus:
+      return modem_status();
+    case kScratch:
+      return scratch_;
+    default:
+      return 0xff;
   }
 }
 
@@ -118,14 +135,19 @@ void Uart::write_register(std::uint64_t offset, std::uint8_t value, Effects& eff
         effects.receive_ready = std::exchange(receive_was_full_, false);
       }
       return;
-    case kLineControl: line_control_ = value; return;
+    case kLineControl:
+      line_control_ = value;
+      return;
     case kModemControl:
       // Leaving loopback makes room for the outside again.
       effects.receive_ready = (modem_control_ & ~value & kLoopback) != 0;
       modem_control_ = value & 0x1f;
       return;
-    case kScratch: scratch_ = value; return;
-    default: return;  // the status registers are read-only
+    case kScratch:
+      scratch_ = value;
+      return;
+    default:
+      return;  // the status registers are read-only
   }
 }
 
@@ -154,7 +176,8 @@ std::uint8_t Uart::interrupt_identification() {
   const std::uint8_t fifos = (fifo_control_ & kFifoEnable) != 0 ? kFifosEnabled : 0;
   if ((interrupt_enable_ & kEnableReceived) != 0 && !received_.empty()) return fifos | kPendingReceived;
   // Reading this register acknowledges the transmitter's interrupt when it is the one reported.
-  if ((interrupt_enable_ & kEnableTransmitterEmpty) != 0 && std::exchange(transmitter_empty_pending_, false)) {
+  if ((interrupt_enable_ & kEnableTransmitterEmpty) != 0 &&
+      std::exchange(transmitter_empty_pending_, false)) {
     return fifos | kPendingTransmitterEmpty;
   }
   return fifos | kNothingPending;
@@ -166,7 +189,8 @@ std::uint8_t Uart::line_status() const {
 
 std::uint8_t Uart::modem_status() const {
   if ((modem_control_ & kLoopback) == 0) return kModemConnected;
-  // Loopback wires DTR to DSR, RTS to CTS, OUT1 to RI and OUT2 to DCD: autodetection writes one and reads the other.
+  // Loopback wires DTR to DSR, RTS to CTS, OUT1 to RI and OUT2 to DCD: autodetection writes one and reads the
+  // other.
   std::uint8_t status = 0;
   if ((modem_control_ & 0x01) != 0) status |= 0x20;
   if ((modem_control_ & 0x02) != 0) status |= 0x10;

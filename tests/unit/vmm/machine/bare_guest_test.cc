@@ -6,94 +6,17 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <vector>
 
+#include "tests/unit/vmm/machine/bare_kernel.h"
 #include "vmm/machine/machine.h"
 
 namespace balloon::vmm::test {
 namespace {
 
 using testing::HasSubstr;
-
-/// An ELF file with a PVH entry note (Xen's XEN_ELFNOTE_PHYS32_ENTRY, 18) whose only segment is `code` at 1 MiB: what load_kernel() takes.
-std::vector<std::uint8_t> make_kernel(const std::vector<std::uint8_t>& code) {
-  constexpr std::uint32_t kEntry = 0x100000;
-  constexpr std::size_t kHeader = 64, kProgramHeader = 56, kNoteAt = kHeader + 2 * kProgramHeader, kCodeAt = 0x200;
-  std::vector<std::uint8_t> file(kCodeAt + code.size());
-  const auto put = [&](std::size_t offset, auto value) { std::memcpy(file.data() + offset, &value, sizeof value); };
-  const std::uint8_t identity[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
-  std::memcpy(file.data(), identity, sizeof identity);
-  put(16, std::uint16_t{2});    // executable
-  put(18, std::uint16_t{62});   // x86-64
-  put(20, std::uint32_t{1});
-  put(24, std::uint64_t{kEntry});
-  put(32, std::uint64_t{kHeader});
-  put(52, std::uint16_t{kHeader});
-  put(54, std::uint16_t{kProgramHeader});
-  put(56, std::uint16_t{2});
-  const auto segment = [&](std::size_t at, std::uint32_t type, std::uint64_t offset, std::uint64_t address,
-                           std::uint64_t size, std::uint64_t align) {
-    put(at, type);
-    put(at + 4, std::uint32_t{7});
-    put(at + 8, offset);
-    put(at + 16, address);
-    put(at + 24, address);
-    put(at + 32, size);
-    put(at + 40, size);
-    put(at + 48, align);
-  };
-  segment(kHeader, 1, kCodeAt, kEntry, code.size(), 0x200);
-  segment(kHeader + kProgramHeader, 4, kNoteAt, 0, 20, 4);
-  put(kNoteAt, std::uint32_t{4});
-  put(kNoteAt + 4, std::uint32_t{4});
-  put(kNoteAt + 8, std::uint32_t{18});
-  std::memcpy(file.data() + kNoteAt + 12, "Xen", 4);
-  put(kNoteAt + 16, kEntry);
-  std::memcpy(file.data() + kCodeAt, code.data(), code.size());
-  return file;
-}
-
-/// 32-bit instructions, put together.
-class Code {
- public:
-  Code& raw(std::initializer_list<std::uint8_t> bytes) {
-    bytes_.insert(bytes_.end(), bytes);
-    return *this;
-  }
-  Code& set_dx(std::uint16_t port) {  // mov dx, port
-    return raw({0x66, 0xba, static_cast<std::uint8_t>(port), static_cast<std::uint8_t>(port >> 8)});
-  }
-  Code& out8(std::uint16_t port, std::uint8_t value) { return set_dx(port).raw({0xb0, value, 0xee}); }
-  Code& out32(std::uint16_t port, std::uint32_t value) { return set_dx(port).load_eax(value).raw({0xef}); }
-  Code& in32(std::uint16_t port) { return set_dx(port).raw({0xed}); }
-  Code& load_eax(std::uint32_t value) { return raw({0xb8}).word(value); }
-  Code& store_eax(std::uint32_t address) { return raw({0xa3}).word(address); }
-  Code& fetch_eax(std::uint32_t address) { return raw({0xa1}).word(address); }
-  /// Sends AL, AH and so on as they are.
-  Code& print_eax() {
-    for (int i = 0; i < 4; ++i) set_dx(layout_serial).raw({0xee, 0xc1, 0xe8, 0x08});  // out dx, al; shr eax, 8
-    return *this;
-  }
-  Code& print(std::string_view text) {
-    for (const char c : text) out8(layout_serial, static_cast<std::uint8_t>(c));
-    return *this;
-  }
-  Code& power_off() { return out8(0x600, 1U << 5 | 5U << 2).halt(); }
-  Code& halt() { return raw({0xf4, 0xeb, 0xfd}); }
-  const std::vector<std::uint8_t>& bytes() const { return bytes_; }
-
- private:
-  static constexpr std::uint16_t layout_serial = 0x3f8;
-  Code& word(std::uint32_t value) {
-    for (int i = 0; i < 4; ++i) bytes_.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
-    return *this;
-  }
-  std::vector<std::uint8_t> bytes_;
-};
 
 class BareGuestTest : public testing::Test {
  protected:
@@ -112,9 +35,7 @@ class BareGuestTest : public testing::Test {
 
   /// Boots `code` and waits for the machine's end.
   Outcome run(const Code& code) {
-    const auto kernel = make_kernel(code.bytes());
-    std::ofstream(config.boot.kernel, std::ios::binary)
-        .write(reinterpret_cast<const char*>(kernel.data()), static_cast<std::streamsize>(kernel.size()));
+    write_kernel(config.boot.kernel, code);
     auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
     if (!machine) return {Ending::failed, machine.error().message};
     (*machine)->start();
@@ -184,9 +105,7 @@ TEST_F(BareGuestTest, MachineAfterMachineRunsInOneProcess) {
 }
 
 TEST_F(BareGuestTest, AGuestThatSpinsIsStopped) {
-  const auto kernel = make_kernel(Code().raw({0xeb, 0xfe}).bytes());
-  std::ofstream(config.boot.kernel, std::ios::binary)
-      .write(reinterpret_cast<const char*>(kernel.data()), static_cast<std::streamsize>(kernel.size()));
+  write_kernel(config.boot.kernel, Code().raw({0xeb, 0xfe}));
   config.cpus = 2;
   auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
   ASSERT_TRUE(machine) << machine.error().message;
@@ -198,9 +117,7 @@ TEST_F(BareGuestTest, AGuestThatSpinsIsStopped) {
 
 TEST_F(BareGuestTest, TheBalloonsFirstTargetIsTheConfigurations) {
   config.balloon.initial_target = 32 * kMiB;
-  const auto kernel = make_kernel(Code().halt().bytes());
-  std::ofstream(config.boot.kernel, std::ios::binary)
-      .write(reinterpret_cast<const char*>(kernel.data()), static_cast<std::streamsize>(kernel.size()));
+  write_kernel(config.boot.kernel, Code().halt());
   auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
   ASSERT_TRUE(machine) << machine.error().message;
   EXPECT_EQ((*machine)->balloon().state().target, 32 * kMiB);
@@ -214,9 +131,7 @@ TEST_F(BareGuestTest, AKernelThatIsNoneIsNamedInTheError) {
 }
 
 TEST_F(BareGuestTest, ADiskThatIsAbsentIsNamedInTheError) {
-  const auto kernel = make_kernel(Code().halt().bytes());
-  std::ofstream(config.boot.kernel, std::ios::binary)
-      .write(reinterpret_cast<const char*>(kernel.data()), static_cast<std::streamsize>(kernel.size()));
+  write_kernel(config.boot.kernel, Code().halt());
   config.disks.push_back({.path = directory / "absent.img", .read_only = false, .serial = ""});
   const auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
   ASSERT_FALSE(machine);

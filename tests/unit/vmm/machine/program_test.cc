@@ -1,0 +1,220 @@
+// balloon-vmm as a person or a service manager meets it: exit statuses, one clear line, signals. On this host's KVM.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "tests/unit/vmm/machine/bare_kernel.h"
+
+namespace balloon::vmm::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+/// One run of the program.
+class Program {
+ public:
+  explicit Program(std::vector<std::string> arguments) {
+    std::array<int, 2> pipe{};
+    if (::pipe2(pipe.data(), O_CLOEXEC) != 0) std::abort();
+    errors_ = UniqueFd(pipe[0]);
+    const UniqueFd write_end(pipe[1]);
+    arguments.insert(arguments.begin(), BALLOON_VMM);
+    std::vector<char*> raw;
+    for (std::string& argument : arguments) raw.push_back(argument.data());
+    raw.push_back(nullptr);
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    const int null = ::open("/dev/null", O_RDWR);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(null, STDOUT_FILENO);
+    ::dup2(write_end.get(), STDERR_FILENO);
+    ::execv(raw[0], raw.data());
+    ::_exit(127);
+  }
+  ~Program() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  void signal(int number) const { ::kill(pid_, number); }
+  /// Its exit status; -1: a signal killed it, or it did not end within half a minute.
+  int wait() {
+    read_errors(std::chrono::seconds(30), "");
+    int status = 0;
+    for (int i = 0; i < 3000 && ::waitpid(pid_, &status, WNOHANG) == 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      if (i == 2999) return -1;
+    }
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  /// Waits until it has written `text` to standard error.
+  bool says(std::string_view text) { return read_errors(std::chrono::seconds(30), text); }
+  const std::string& errors() const { return said_; }
+
+ private:
+  bool read_errors(std::chrono::seconds patience, std::string_view until) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    std::array<char, 4096> buffer{};
+    while (std::chrono::steady_clock::now() < end) {
+      if (!until.empty() && said_.find(until) != std::string::npos) return true;
+      pollfd poll{.fd = errors_.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&poll, 1, 100) <= 0) continue;
+      const ssize_t count = ::read(errors_.get(), buffer.data(), buffer.size());
+      if (count <= 0) return false;
+      said_.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+    return false;
+  }
+
+  pid_t pid_ = 0;
+  UniqueFd errors_;
+  std::string said_;
+};
+
+class ProgramTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directories(directory);
+    write_kernel(kernel, Code().print("up").power_off());
+  }
+  void TearDown() override { std::filesystem::remove_all(directory); }
+
+  std::vector<std::string> good(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments{"--name", "test", "--memory", "64M", "--kernel", kernel, "--serial", "none"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  /// It must end with `status` and one line on standard error that has `text`.
+  static void expect_refusal(const std::vector<std::string>& arguments, int status, const std::string& text) {
+    Program program(arguments);
+    EXPECT_EQ(program.wait(), status) << program.errors();
+    EXPECT_THAT(program.errors(), StartsWith("balloon-vmm: "));
+    EXPECT_THAT(program.errors(), HasSubstr(text));
+    EXPECT_EQ(std::ranges::count(program.errors(), '\n'), 1) << program.errors();
+  }
+
+  std::filesystem::path directory = std::filesystem::temp_directory_path() / ("vmm-test-" + std::to_string(::getpid()));
+  std::string kernel = directory / "kernel";
+};
+
+TEST_F(ProgramTest, AGuestThatPowersOffEndsItWithStatusZero) {
+  const std::string serial = directory / "serial";
+  auto arguments = good();
+  arguments.back() = "file:" + serial;
+  Program program(arguments);
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+  EXPECT_THAT(program.errors(), HasSubstr("powered off"));
+  std::ifstream file(serial);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "up");
+}
+
+TEST_F(ProgramTest, ARebootingGuestStartsAgainInTheSameProcessUntilItIsTold) {
+  write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
+  Program program(good());
+  ASSERT_TRUE(program.says("reboots")) << program.errors();
+  ASSERT_TRUE(program.says("runs: 64 MiB")) << program.errors();
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+TEST_F(ProgramTest, NoRebootEndsItWithTheGuestsReboot) {
+  write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
+  Program program(good({"--no-reboot"}));
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+}
+
+TEST_F(ProgramTest, SigtermAndSigintEndARunningGuestCleanly) {
+  write_kernel(kernel, Code().raw({0xeb, 0xfe}));
+  for (const int number : {SIGTERM, SIGINT}) {
+    Program program(good({"--cpus", "2"}));
+    ASSERT_TRUE(program.says("runs")) << program.errors();
+    program.signal(number);
+    EXPECT_EQ(program.wait(), 0) << program.errors();
+  }
+}
+
+TEST_F(ProgramTest, HelpAndVersionSucceed) {
+  EXPECT_EQ(Program({"--help"}).wait(), 0);
+  EXPECT_EQ(Program({"--version"}).wait(), 0);
+}
+
+TEST_F(ProgramTest, BadFlagsAreUsageErrors) {
+  expect_refusal({"--nonsense"}, 2, "--nonsense");
+  expect_refusal({"extra"}, 2, "extra");
+  expect_refusal({"--memory"}, 2, "--memory");
+  expect_refusal({}, 2, "name is missing");
+  expect_refusal({"--name", "x", "--memory", "lots", "--kernel", "k"}, 2, "'lots' is not a size");
+  expect_refusal(good({"--disk", "readonly"}), 2, "no path=");
+  expect_refusal(good({"--log-level", "loud"}), 2, "'loud'");
+  expect_refusal(good({"--config", "/no/such/file.yaml"}), 2, "/no/such/file.yaml");
+  expect_refusal(good({"--link", "/" + std::string(200, 'x')}), 2, "107 are allowed");
+}
+
+TEST_F(ProgramTest, AKernelThatIsNoneIsAStartFailure) {
+  std::ofstream(kernel) << "no kernel, but a text that is long enough to be looked at";
+  expect_refusal(good(), 1, kernel);
+  std::ofstream(kernel, std::ios::trunc).close();
+  expect_refusal(good(), 1, kernel);
+  std::filesystem::remove(kernel);
+  expect_refusal(good(), 1, kernel);
+}
+
+TEST_F(ProgramTest, ABadDiskIsAStartFailure) {
+  const std::string disk = directory / "disk.img";
+  expect_refusal(good({"--disk", "path=" + disk}), 1, disk);
+  std::ofstream(disk).close();
+  expect_refusal(good({"--disk", "path=" + disk}), 1, disk);
+  std::ofstream(disk) << "not a multiple of 512";
+  expect_refusal(good({"--disk", "path=" + disk}), 1, disk);
+}
+
+TEST_F(ProgramTest, ATapThatIsNotThereIsAStartFailure) {
+  expect_refusal(good({"--net", "tap=no-such-tap"}), 1, "no-such-tap");
+}
+
+TEST_F(ProgramTest, ASerialSocketThatIsServedIsAStartFailure) {
+  const std::string path = directory / "console";
+  const UniqueFd server(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(server.get(), 4), 0);
+  auto arguments = good();
+  arguments.back() = "unix:" + path;
+  expect_refusal(arguments, 1, "already served");
+}
+
+TEST_F(ProgramTest, TheShippedExampleIsAcceptedButForItsFiles) {
+  // Its kernel's place does not exist here: that this is all it complains about shows that everything else was taken.
+  const std::string example = BALLOON_SOURCE "/config/guest.yaml";
+  expect_refusal({"--config", example, "--kernel", kernel, "--serial", "none", "--disk", "path=/no/such/disk.img"}, 1,
+                 "/no/such/disk.img");
+}
+
+}  // namespace
+}  // namespace balloon::vmm::test
