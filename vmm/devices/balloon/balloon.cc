@@ -77,14 +77,17 @@ void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
 }
 
 void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from) {
-  const auto may_write = [this](std::size_t at, std::size_t start) {
-    return at >= start && at < start + sizeof(std::uint32_t) &&
-           (start != offsetof(ConfigSpace, poison_val) || (features_ & kFeaturePagePoison) != 0);
+  // Linux writes poison_val before DRIVER_OK, when it is not yet known here whether the driver may.
+  const bool may_poison =
+      config_.free_page_reporting && (features_ == 0 || (features_ & kFeaturePagePoison) != 0);
+  const auto within = [](std::size_t at, std::size_t field) {
+    return at >= field && at < field + sizeof(std::uint32_t);
   };
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&space_, 1));
   for (std::size_t i = 0; i < from.size(); ++i) {
     const std::size_t at = offset + i;
-    if (may_write(at, offsetof(ConfigSpace, actual)) || may_write(at, offsetof(ConfigSpace, poison_val))) {
+    if (within(at, offsetof(ConfigSpace, actual)) ||
+        (may_poison && within(at, offsetof(ConfigSpace, poison_val)))) {
       bytes[at] = from[i];
     }
   }
@@ -93,6 +96,7 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
 
 void Balloon::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) {
   features_ = features;
+  if ((features_ & kFeaturePagePoison) == 0) space_.poison_val = 0;
   queues_->start(host(), std::move(queues));
   tell_state();
 }

@@ -60,7 +60,7 @@ Block::Block(const BlockConfig& config, Image image)
 Block::~Block() {
   {
     const std::lock_guard lock(mutex);
-    queues_->stop();
+    if (queues_) queues_->stop();
   }
   queues_.reset();
 }

@@ -109,7 +109,7 @@ void Net::reset() { drop_queues(); }
 void Net::drop_queues() {
   if (buffer_) VirtQueue::forget(std::move(*buffer_));
   buffer_.reset();
-  queues_->stop();
+  if (queues_) queues_->stop();
 }
 
 void Net::watch_tap() {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -21,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/queue.h"
@@ -45,6 +48,25 @@ inline GuestMemory make_memory(Bytes size = 64 * kMiB) {
   if (!memory) throw std::runtime_error(memory.error().message);
   return std::move(*memory);
 }
+
+/// While it lives, the process can open no more than `left` further file descriptors.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(int left) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit now = before_;
+    UniqueFd lowest_free(::dup(STDERR_FILENO));
+    now.rlim_cur = static_cast<rlim_t>(lowest_free.get() + left);
+    lowest_free.reset();
+    ::setrlimit(RLIMIT_NOFILE, &now);
+  }
+  ~FewDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_;
+};
 
 /// How many of `count` pages from page `pfn` on the host holds in memory.
 inline std::size_t resident_pages(const GuestMemory& memory, std::uint64_t pfn, std::size_t count) {

@@ -297,6 +297,15 @@ TEST_F(QueueTest, RefusesABufferOfFourGigabytesFromTheLastByteOfRam) {
   EXPECT_THAT(refusal(queue), HasSubstr("not in guest RAM"));
 }
 
+TEST_F(QueueTest, RefusesAChainOfMoreThanFourGigabytes) {  // vm-virtio #236
+  const GuestMemory large = make_memory(3 * kGiB);
+  FakeQueue driver(large, kBase, kSize);
+  auto queue = VirtQueue::create(large, driver.layout());
+  ASSERT_TRUE(queue);
+  ChainBuilder(driver).writable_at(0, 0x80000000).writable_at(0, 0x80000000).writable_at(0, 1).submit();
+  EXPECT_THAT(refusal(*queue), HasSubstr("more than 4294967296 bytes"));
+}
+
 TEST_F(QueueTest, RefusesABufferThatSpansThePciHole) {
   const GuestMemory large = make_memory(4 * kGiB);
   FakeQueue driver(large, kBase, kSize);

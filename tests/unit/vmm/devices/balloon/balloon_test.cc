@@ -585,6 +585,27 @@ TEST_F(BalloonTest, ReportedPagesOfAGuestThatPoisonsThemAreKept) {
   EXPECT_TRUE(is_zero(kVictim));
 }
 
+TEST_F(BalloonTest, APoisonValueWrittenBeforeDriverOkCounts) {  // as Linux does in virtballoon_probe
+  make();
+  driver_->write_config<std::uint32_t>(kPoison, 0xaaaaaaaa);
+  driver_->start();
+  touch(kVictim, 1);
+  ChainBuilder(queue(kReporting)).writable_at(kVictims, kPageSize).submit();
+  ASSERT_TRUE(driver_->kick_and_wait(kReporting));
+  EXPECT_TRUE(is_patterned(kVictim));
+}
+
+TEST_F(BalloonTest, APoisonValueOfADriverThatDidNotNegotiateItDoesNotCount) {
+  make();
+  driver_->write_config<std::uint32_t>(kPoison, 0xaaaaaaaa);
+  driver_->start(~Balloon::kFeaturePagePoison);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kPoison), 0U);
+  touch(kVictim, 1);
+  ChainBuilder(queue(kReporting)).writable_at(kVictims, kPageSize).submit();
+  ASSERT_TRUE(driver_->kick_and_wait(kReporting));
+  EXPECT_TRUE(is_zero(kVictim));
+}
+
 TEST_F(BalloonTest, ADeviceReadableReportReleasesNothing) {
   start();
   touch(kVictim, 2);
@@ -653,6 +674,15 @@ TEST_F(BalloonTest, ABrokenGuestThatHoldsAStatisticsBufferGetsNothingWrittenAtRe
   EXPECT_NE(driver_->host().reset_reason(), "");
   driver_->reset();
   EXPECT_EQ(queue(kStats).used_index(), 0);
+}
+
+TEST_F(BalloonTest, RunningOutOfFileDescriptorsIsAnError) {
+  for (int left = 0; left < 2; ++left) {
+    const test::FewDescriptors few(left);
+    const auto made = make_balloon({}, memory_, *loop_);
+    ASSERT_FALSE(made) << left;
+    EXPECT_THAT(made.error().message, HasSubstr("Too many open files"));
+  }
 }
 
 TEST_F(BalloonTest, AQueueThatTheDriverDidNotEnableIsNotServed) {

@@ -468,6 +468,14 @@ TEST_F(BlockTest, ASerialNumberThatIsTooLongIsRefused) {
   EXPECT_THAT(refusal({.path = path_, .serial = "123456789012345678901"}), HasSubstr("at most 20"));
 }
 
+TEST_F(BlockTest, RunningOutOfFileDescriptorsIsAnError) {
+  for (int left = 0; left < 2; ++left) {
+    const test::FewDescriptors few(left);
+    EXPECT_THAT(refusal({.path = path_}), HasSubstr("Too many open files")) << left;
+  }
+  EXPECT_EQ(refusal({.path = path_}), "") << "and the lock did not stay behind";
+}
+
 TEST_F(BlockTest, TwoWritersOfOneImageAreRefused) {
   start();
   EXPECT_THAT(refusal({.path = path_}), HasSubstr("another VMM has it open"));

@@ -516,6 +516,13 @@ TEST_F(NetTest, ATapOfAnotherUserIsRefused) {
               ::testing::AnyOf(HasSubstr("no permission; let its owner"), HasSubstr("Permission denied")));
 }
 
+TEST_F(NetTest, RunningOutOfFileDescriptorsIsAnError) {
+  for (int left = 0; left < 2; ++left) {
+    const test::FewDescriptors few(left);
+    EXPECT_THAT(refusal(kTap), HasSubstr("Too many open files")) << left;
+  }
+}
+
 TEST_F(NetTest, AMulticastAddressIsRefused) {
   const auto net = make_net({.tap = kTap, .mac = MacAddress{1, 0, 0x5e, 0, 0, 1}}, memory_, *loop_);
   ASSERT_FALSE(net);
