@@ -132,7 +132,7 @@ bool clamp_balloon(v1::BalloonUpdate& balloon, Bytes memory) {
 std::string printable(std::string_view text) {
   std::string out(text.substr(0, kTextMax));
   for (char& c : out) {
-    if (std::iscntrl(static_cast<unsigned char>(c)) != 0) c = '?';
+    if (c < ' ' || c > '~') c = '?';  // plain ASCII: cutting can split nothing
   }
   return out;
 }

@@ -18,7 +18,7 @@ Result<void> check_registration(const v1::Register& registration);
 /// Bounds sizes by boot memory; says whether it had to.
 bool clamp_balloon(v1::BalloonUpdate& balloon, policy::Bytes memory);
 
-/// `text` fit for logs and screens: control characters become '?', and what is too long is cut.
+/// `text` fit for logs and screens: what is not printable ASCII becomes '?', and what is too long is cut.
 std::string printable(std::string_view text);
 
 /// Unsets each value that is 2^64-1: what a driver that does not know a value sends.

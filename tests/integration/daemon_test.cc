@@ -4,7 +4,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "tests/integration/daemon_fixture.h"
 
 namespace balloon::test {
@@ -177,6 +180,26 @@ TEST_F(DaemonTest, HealthIsServingAndUnknownServicesAreNotFound) {
   request.set_service("no.such.Service");
   grpc::health::v1::HealthCheckResponse response;
   EXPECT_EQ(stub->Check(&context, request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(DaemonTest, ReflectionListsEveryService) {
+  using namespace grpc::reflection::v1alpha;
+  const auto stub =
+      ServerReflection::NewStub(grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  const auto stream = stub->ServerReflectionInfo(&context);
+  ServerReflectionRequest request;
+  request.set_list_services("*");
+  ASSERT_TRUE(stream->Write(request));
+  ServerReflectionResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  std::vector<std::string> names;
+  for (const auto& service : response.list_services_response().service()) names.push_back(service.name());
+  for (const char* name :
+       {"balloon.v1.GuestLinkService", "balloon.v1.SchedulerService", "grpc.health.v1.Health"}) {
+    EXPECT_EQ(std::ranges::count(names, name), 1) << name;
+  }
+  stream->WritesDone();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "balloond/host/pressure_trigger.h"
 #include "balloond/host/process.h"
 #include "balloond/host/sampler.h"
 #include "tests/unit/balloond/fakes.h"
@@ -67,6 +68,24 @@ TEST(ProcessTest, AProcessThatNeverWasIsNotAlive) {
   const test::FakeTree tree;
   EXPECT_FALSE(Process(tree.root(), 4711).sample());
   EXPECT_FALSE(Process("", 0).sample());
+}
+
+TEST(PressureTriggerTest, WithoutPsiThereIsNoneAndTheFileIsNamed) {
+  const test::FakeTree tree;
+  const auto trigger = open_pressure_trigger(tree.root());
+  ASSERT_FALSE(trigger);
+  EXPECT_EQ(trigger.error().message,
+            "cannot open " + tree.root() + "/proc/pressure/memory: No such file or directory");
+}
+
+TEST(PressureTriggerTest, TheKernelIsAskedForStallsOfSomeTask) {
+  const test::FakeTree tree;
+  tree.write("/proc/pressure/memory", "");
+  ASSERT_TRUE(open_pressure_trigger(tree.root()));
+  std::ifstream file(tree.root() + "/proc/pressure/memory");
+  std::string written;
+  std::getline(file, written, '\0');
+  EXPECT_EQ(written, "some 150000 1000000");
 }
 
 TEST(NumberAfterTest, TakesOnlyWholeKeysAtTheStartOfALine) {
