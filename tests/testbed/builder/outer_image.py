@@ -16,7 +16,7 @@ from .tree import Tree, make_ext4
 HERE = Path(__file__).resolve().parent.parent
 BOOT_MODULES = ["virtio_pci", "virtio_blk", "overlay"]
 HOST_MODULES = ["irqbypass", "kvm", "kvm-amd", "virtio_net", "virtio_console", "virtio_rng", "tun", "bridge", "vhost",
-                "vhost_iotlb", "vhost_net", "lzo", "lzo-rle", "zram", "dummy", "veth"]
+                "vhost_iotlb", "vhost_net", "lzo", "lzo-rle", "zram", "loop"]
 PYTHON_SKIP = ("test/", "idlelib/", "lib2to3/", "tkinter/", "turtledemo/", "ensurepip/", "pydoc_data/", "config-")
 QEMU_ROMS = ["bios-256k.bin", "bios.bin", "bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "linuxboot.bin",
              "multiboot_dma.bin", "multiboot.bin", "pvh.bin", "efi-virtio.rom", "vgabios-stdvga.bin", "qboot.rom"]
