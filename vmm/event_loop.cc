@@ -96,7 +96,7 @@ void EventLoop::Impl::dispatch(Id id) {
   idle.notify_all();
 }
 
-Result<std::unique_ptr<EventLoop>> EventLoop::create(std::string thread_name) {
+Result<std::unique_ptr<EventLoop>> EventLoop::create(const std::string& thread_name) {
   auto impl = std::make_unique<Impl>();
   impl->epoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!impl->epoll) return fail_errno("creating an epoll", errno);

@@ -16,14 +16,16 @@ class EventLoop {
  public:
   using Callback = std::function<void()>;
 
-  static Result<std::unique_ptr<EventLoop>> create(std::string thread_name);
+  static Result<std::unique_ptr<EventLoop>> create(const std::string& thread_name);
   ~EventLoop();  ///< stops and joins
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  /// Calls `callback` on the loop's thread while `fd` is readable (level-triggered). The fd must outlive the watch.
+  /// Calls `callback` on the loop's thread while `fd` is readable (level-triggered). The fd must outlive the
+  /// watch.
   Result<void> watch(int fd, Callback callback);
-  /// After it returns, the callback does not run and will not run (unless called from within it: then not again).
+  /// After it returns, the callback does not run and will not run (unless called from within it: then not
+  /// again).
   void unwatch(int fd);
   /// An eventfd that the loop drains before it calls back. Owned by the caller; unwatch() before closing it.
   Result<UniqueFd> watch_event(Callback callback);

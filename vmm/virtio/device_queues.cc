@@ -26,7 +26,7 @@ void DeviceQueues::start(DeviceHost& host, std::vector<std::unique_ptr<VirtQueue
   broken_ = false;
   queues_ = std::move(queues);
   pending_.assign(queues_.size(), false);
-  for (std::uint16_t index = 0; index < queues_.size(); ++index) come_back(index);
+  for (std::size_t index = 0; index < queues_.size(); ++index) come_back(static_cast<std::uint16_t>(index));
 }
 
 void DeviceQueues::stop() {
@@ -83,10 +83,10 @@ void DeviceQueues::broken(std::uint16_t index, const Error& why) {
 
 void DeviceQueues::resume() {
   const std::lock_guard lock(device_.mutex);
-  for (std::uint16_t index = 0; index < pending_.size(); ++index) {
+  for (std::size_t index = 0; index < pending_.size(); ++index) {
     if (pending_[index]) {
       pending_[index] = false;
-      device_.process_queue(index);
+      device_.process_queue(static_cast<std::uint16_t>(index));
     }
   }
 }
