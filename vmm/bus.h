@@ -21,10 +21,12 @@ class BusDevice {
   virtual void bus_write(std::uint64_t offset, std::span<const std::byte> from) = 0;
 };
 
-/// One address space. Thread-safe. What nobody claims reads as all ones, and writes to it vanish, as on real hardware.
+/// One address space. Thread-safe. What nobody claims reads as all ones, and writes to it vanish, as on real
+/// hardware.
 class Bus {
  public:
-  /// Fails when the range is empty, wraps, or overlaps one that is there. `device` must outlive all vCPU threads.
+  /// Fails when the range is empty, wraps, or overlaps one that is there. `device` must outlive all vCPU
+  /// threads.
   Result<void> add(std::string_view name, std::uint64_t start, std::uint64_t size, BusDevice& device);
   void remove(std::uint64_t start);
 

@@ -40,13 +40,15 @@ Result<UniqueFd> open_device(const std::string& path) {
   if (fd) return fd;
   const int error = errno;
   if (error == ENOENT) {
-    return fail(fmt::format(
-        "{} does not exist: load the kernel's kvm-intel or kvm-amd module (and switch virtualisation on in the "
-        "firmware, or nested virtualisation in the outer host)",
-        path));
+    return fail(
+        fmt::format("{} does not exist: load the kernel's kvm-intel or kvm-amd module (and switch "
+                    "virtualisation on in the "
+                    "firmware, or nested virtualisation in the outer host)",
+                    path));
   }
   if (error == EACCES || error == EPERM) {
-    return fail(fmt::format("no permission to open {}: run as root or as a member of its group (usually 'kvm')", path));
+    return fail(fmt::format(
+        "no permission to open {}: run as root or as a member of its group (usually 'kvm')", path));
   }
   return fail_errno(fmt::format("opening {}", path), error);
 }
@@ -65,14 +67,15 @@ Result<Kvm> Kvm::open(const std::string& path) {
   const auto check = [&](int capability) { return ::ioctl(kvm.fd(), KVM_CHECK_EXTENSION, capability); };
   for (const Need& need : kNeeds) {
     if (check(need.capability) <= 0) {
-      return fail(fmt::format("this host's KVM lacks KVM_CAP_{}, needed for {}: use a newer kernel", need.name,
-                              need.purpose));
+      return fail(fmt::format("this host's KVM lacks KVM_CAP_{}, needed for {}: use a newer kernel",
+                              need.name, need.purpose));
     }
   }
   kvm.tsc_deadline_timer_ = check(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   kvm.max_vcpus_ = static_cast<std::uint32_t>(std::max(1, check(KVM_CAP_MAX_VCPUS)));
   const int run_size = ::ioctl(kvm.fd(), KVM_GET_VCPU_MMAP_SIZE, 0);
-  if (run_size < static_cast<int>(sizeof(kvm_run))) return fail_errno("asking KVM for its vCPU area's size", errno);
+  if (run_size < static_cast<int>(sizeof(kvm_run)))
+    return fail_errno("asking KVM for its vCPU area's size", errno);
   kvm.run_size_ = static_cast<std::size_t>(run_size);
   return kvm;
 }

@@ -1,7 +1,8 @@
 // KVM's structures that end in an array: a count, another word, then the entries.
 //
-// <linux/kvm.h> of Linux 6.1.y declares such arrays behind an empty struct, which has size 0 in C and 1 in C++. So both their offset and
-// the structure's size, which is part of the ioctl's number, come out wrong in C++. This is their true layout.
+// <linux/kvm.h> of Linux 6.1.y declares such arrays behind an empty struct, which has size 0 in C and 1 in
+// C++. So both their offset and the structure's size, which is part of the ioctl's number, come out wrong in
+// C++. This is their true layout.
 #pragma once
 
 #include <linux/kvm.h>

@@ -26,7 +26,7 @@ int kick_signal() { return SIGRTMIN; }
 void install_kick_handler() {
   static std::once_flag once;
   std::call_once(once, [] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     sigemptyset(&action.sa_mask);
     ::sigaction(kick_signal(), &action, nullptr);
@@ -78,11 +78,14 @@ Result<void> Vcpu::set_state(const VcpuState& state) {
   if (::ioctl(fd_.get(), KVM_SET_FPU, &state.fpu) != 0) return fail_errno("setting its FPU", errno);
   BALLOON_TRY(set_local_apic());
   if (!state.registers) return {};
-  if (::ioctl(fd_.get(), KVM_SET_REGS, &*state.registers) != 0) return fail_errno("setting its registers", errno);
+  if (::ioctl(fd_.get(), KVM_SET_REGS, &*state.registers) != 0)
+    return fail_errno("setting its registers", errno);
   kvm_sregs system{};
-  if (::ioctl(fd_.get(), KVM_GET_SREGS, &system) != 0) return fail_errno("reading its system registers", errno);
+  if (::ioctl(fd_.get(), KVM_GET_SREGS, &system) != 0)
+    return fail_errno("reading its system registers", errno);
   system = state.system_registers(system);
-  if (::ioctl(fd_.get(), KVM_SET_SREGS, &system) != 0) return fail_errno("setting its system registers", errno);
+  if (::ioctl(fd_.get(), KVM_SET_SREGS, &system) != 0)
+    return fail_errno("setting its system registers", errno);
   return {};
 }
 
@@ -145,7 +148,8 @@ void Vcpu::run() {
       // EINTR: a kick. EAGAIN: a waiting vCPU got its INIT or SIPI; run it again.
       if (errno == EINTR || errno == EAGAIN) continue;
       const int error = errno;
-      return on_stop_({VcpuStop::Why::failed, fmt::format("vCPU {}: running it: {}", index_, std::strerror(error))});
+      return on_stop_(
+          {VcpuStop::Why::failed, fmt::format("vCPU {}: running it: {}", index_, std::strerror(error))});
     }
     if (auto stopped = handle_exit()) return on_stop_(*stopped);
   }
@@ -163,13 +167,21 @@ std::optional<VcpuStop> Vcpu::handle_exit() {
     return VcpuStop{VcpuStop::Why::failed, fmt::format("vCPU {}: {}", index_, what)};
   };
   switch (run_->exit_reason) {
-    case KVM_EXIT_IO: handle_port_access(); return std::nullopt;
-    case KVM_EXIT_MMIO: handle_mmio(); return std::nullopt;
-    case KVM_EXIT_INTR: return std::nullopt;
-    case KVM_EXIT_IRQ_WINDOW_OPEN: return std::nullopt;
-    case KVM_EXIT_SHUTDOWN: return VcpuStop{VcpuStop::Why::shutdown, fmt::format("vCPU {}: triple fault", index_)};
+    case KVM_EXIT_IO:
+      handle_port_access();
+      return std::nullopt;
+    case KVM_EXIT_MMIO:
+      handle_mmio();
+      return std::nullopt;
+    case KVM_EXIT_INTR:
+      return std::nullopt;
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return std::nullopt;
+    case KVM_EXIT_SHUTDOWN:
+      return VcpuStop{VcpuStop::Why::shutdown, fmt::format("vCPU {}: triple fault", index_)};
     case KVM_EXIT_SYSTEM_EVENT:
-      if (run_->system_event.type == KVM_SYSTEM_EVENT_RESET || run_->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN) {
+      if (run_->system_event.type == KVM_SYSTEM_EVENT_RESET ||
+          run_->system_event.type == KVM_SYSTEM_EVENT_SHUTDOWN) {
         return VcpuStop{VcpuStop::Why::shutdown, fmt::format("vCPU {}: system event", index_)};
       }
       return std::nullopt;
@@ -177,9 +189,11 @@ std::optional<VcpuStop> Vcpu::handle_exit() {
       return failed(fmt::format("the CPU refused to enter the guest, hardware reason {:#x}",
                                 run_->fail_entry.hardware_entry_failure_reason));
     case KVM_EXIT_INTERNAL_ERROR:
-      return failed(fmt::format("KVM internal error, suberror {} (1: an instruction that it cannot emulate), at {:#x}",
-                                run_->internal.suberror, instruction()));
-    default: return failed(fmt::format("unknown KVM exit reason {}", run_->exit_reason));
+      return failed(
+          fmt::format("KVM internal error, suberror {} (1: an instruction that it cannot emulate), at {:#x}",
+                      run_->internal.suberror, instruction()));
+    default:
+      return failed(fmt::format("unknown KVM exit reason {}", run_->exit_reason));
   }
 }
 

@@ -44,13 +44,14 @@ class Vcpu {
   using OnStop = std::function<void(const VcpuStop&)>;
 
   /// `vm` and the buses must outlive it.
-  static Result<std::unique_ptr<Vcpu>> create(const Vm& vm, std::uint32_t index, const VcpuState& state, const Bus& ports,
-                                              const Bus& mmio);
+  static Result<std::unique_ptr<Vcpu>> create(const Vm& vm, std::uint32_t index, const VcpuState& state,
+                                              const Bus& ports, const Bus& mmio);
   ~Vcpu();  ///< stops and joins
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;
 
-  /// Runs the guest on a thread of its own. `on_stop` comes from there, at most once, and must not destroy the vCPU.
+  /// Runs the guest on a thread of its own. `on_stop` comes from there, at most once, and must not destroy
+  /// the vCPU.
   void start(OnStop on_stop);
   /// Asks the thread to end; returns at once.
   void request_stop();

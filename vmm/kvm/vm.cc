@@ -36,7 +36,8 @@ Result<void> irqfd(int vm, std::uint32_t gsi, int event, std::uint32_t flags) {
   request.fd = static_cast<std::uint32_t>(event);
   request.gsi = gsi;
   request.flags = flags;
-  if (::ioctl(vm, KVM_IRQFD, &request) != 0) return fail_errno(fmt::format("connecting interrupt {}", gsi), errno);
+  if (::ioctl(vm, KVM_IRQFD, &request) != 0)
+    return fail_errno(fmt::format("connecting interrupt {}", gsi), errno);
   return {};
 }
 
@@ -59,7 +60,8 @@ class Vm::IrqfdLine final : public MsiLine {
  public:
   IrqfdLine(Vm& vm, std::uint32_t gsi, UniqueFd event) : vm_(vm), gsi_(gsi), event_(std::move(event)) {}
   ~IrqfdLine() override {
-    // The irqfd goes before its number is free for another line (the order that QEMU's CVE-2024-4693 got wrong).
+    // The irqfd goes before its number is free for another line (the order that QEMU's CVE-2024-4693 got
+    // wrong).
     [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
     vm_.give_back_gsi(gsi_);
   }
@@ -96,7 +98,8 @@ Result<void> Vm::set_up(const GuestMemory& memory) {
     return fail_errno("placing KVM's identity map", errno);
   }
   if (::ioctl(fd(), KVM_SET_TSS_ADDR, layout::kKvmTss) != 0) return fail_errno("placing KVM's TSS", errno);
-  if (::ioctl(fd(), KVM_CREATE_IRQCHIP, 0) != 0) return fail_errno("creating the interrupt controllers", errno);
+  if (::ioctl(fd(), KVM_CREATE_IRQCHIP, 0) != 0)
+    return fail_errno("creating the interrupt controllers", errno);
   kvm_pit_config pit{};
   pit.flags = KVM_PIT_SPEAKER_DUMMY;  // answers port 0x61, which kernels poll when they calibrate
   if (::ioctl(fd(), KVM_CREATE_PIT2, &pit) != 0) return fail_errno("creating the timer", errno);
@@ -109,8 +112,8 @@ Result<void> Vm::set_up(const GuestMemory& memory) {
     request.memory_size = region.host.size();
     request.userspace_addr = reinterpret_cast<std::uintptr_t>(region.host.data());
     if (::ioctl(fd(), KVM_SET_USER_MEMORY_REGION, &request) != 0) {
-      return fail_errno(fmt::format("giving the guest {} of memory at {:#x}", format_bytes(region.host.size()),
-                                    region.start),
+      return fail_errno(fmt::format("giving the guest {} of memory at {:#x}",
+                                    format_bytes(region.host.size()), region.start),
                         errno);
     }
   }
@@ -123,7 +126,9 @@ void Vm::disconnect_irq(std::uint32_t gsi, int event) {
   [[maybe_unused]] const auto done = irqfd(fd(), gsi, event, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-Result<void> Vm::connect_doorbell(GuestAddress address, int event) { return ioeventfd(fd(), address, event, 0); }
+Result<void> Vm::connect_doorbell(GuestAddress address, int event) {
+  return ioeventfd(fd(), address, event, 0);
+}
 
 void Vm::disconnect_doorbell(GuestAddress address, int event) {
   [[maybe_unused]] const auto done = ioeventfd(fd(), address, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
@@ -169,7 +174,8 @@ Result<void> Vm::write_routes() {
   for (std::uint32_t pin = 0; pin < kPicPins; ++pin) {
     entries.push_back(chip_route(pin, pin < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, pin % 8));
   }
-  for (std::uint32_t pin = 0; pin < kIoApicPins; ++pin) entries.push_back(chip_route(pin, KVM_IRQCHIP_IOAPIC, pin));
+  for (std::uint32_t pin = 0; pin < kIoApicPins; ++pin)
+    entries.push_back(chip_route(pin, KVM_IRQCHIP_IOAPIC, pin));
   for (const auto& [gsi, message] : routes_) {
     kvm_irq_routing_entry entry{};
     entry.gsi = gsi;
@@ -180,7 +186,8 @@ Result<void> Vm::write_routes() {
     entries.push_back(entry);
   }
   KvmList<kvm_irq_routing_entry> table(entries);
-  if (::ioctl(fd(), kKvmSetGsiRouting, table.data()) != 0) return fail_errno("setting the interrupt routes", errno);
+  if (::ioctl(fd(), kKvmSetGsiRouting, table.data()) != 0)
+    return fail_errno("setting the interrupt routes", errno);
   return {};
 }
 

@@ -1,4 +1,5 @@
-// One virtual machine of KVM: memory slots, the in-kernel interrupt controllers and PIT, ioeventfds, irqfds, MSI routes.
+// One virtual machine of KVM: memory slots, the in-kernel interrupt controllers and PIT, ioeventfds, irqfds,
+// MSI routes.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ class Vm final : public PciHost {
   const Kvm& kvm() const { return kvm_; }
   int fd() const { return fd_.get(); }
 
-  /// Signalling `event` (an eventfd) raises the edge-triggered interrupt line `gsi` (0 to 23) of the I/O APIC.
+  /// Signalling `event` (an eventfd) raises the edge-triggered interrupt line `gsi` (0 to 23) of the I/O
+  /// APIC.
   Result<void> connect_irq(std::uint32_t gsi, int event);
   void disconnect_irq(std::uint32_t gsi, int event);
 

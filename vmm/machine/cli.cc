@@ -1,7 +1,6 @@
 #include "vmm/machine/cli.h"
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 
 namespace balloon::vmm {
@@ -24,7 +23,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   repeated("--disk", flags.disks, "path=FILE[,readonly][,serial=TEXT]: a raw image; repeatable");
   repeated("--net", flags.nets, "tap=NAME[,mac=AA:BB:CC:DD:EE:FF]; repeatable");
   app.add_option("--serial", flags.serial, "stdio (default), none, file:PATH or unix:PATH");
-  app.add_option("--balloon", flags.balloon, "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off]");
+  app.add_option("--balloon", flags.balloon,
+                 "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off]");
   app.add_option("--link", flags.link, "Unix socket of balloond");
   repeated("--label", flags.labels, "KEY=VALUE, which policies select by; repeatable");
   app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error");

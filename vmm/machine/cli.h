@@ -7,7 +7,8 @@
 
 namespace balloon::vmm {
 
-/// The flags, or the exit status with which the program is to end at once (help, version: 0; bad usage: 2). Says why.
+/// The flags, or the exit status with which the program is to end at once (help, version: 0; bad usage: 2).
+/// Says why.
 struct CommandLine {
   Flags flags;
   std::optional<int> exit_status;

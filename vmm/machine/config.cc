@@ -23,7 +23,7 @@ constexpr std::uint32_t kMaxCpus = 64;
 constexpr std::size_t kMaxName = 64;
 constexpr std::size_t kMaxLabels = 64;
 constexpr std::size_t kMaxLabelValue = 256;
-constexpr std::size_t kMaxSerialNumber = 20;  // VIRTIO_BLK_ID_BYTES
+constexpr std::size_t kMaxSerialNumber = 20;   // VIRTIO_BLK_ID_BYTES
 constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ - 1
 constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 /// Slots without the host bridge and the balloon.
@@ -32,15 +32,16 @@ constexpr Bytes kMinTarget = 16 * kMiB;  ///< below it a target is a slip of the
 
 bool plain(std::string_view text) {
   return !text.empty() && text.size() <= kMaxName && std::ranges::all_of(text, [](unsigned char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
   });
 }
 
 Result<void> check_socket(std::string_view what, const std::string& path) {
   if (path.empty()) return fail(fmt::format("{}: the socket path is empty", what));
   if (path.size() > kMaxSocketPath) {
-    return fail(fmt::format("{}: the socket path '{}' has {} bytes, {} are allowed: use a shorter directory", what, path,
-                            path.size(), kMaxSocketPath));
+    return fail(fmt::format("{}: the socket path '{}' has {} bytes, {} are allowed: use a shorter directory",
+                            what, path, path.size(), kMaxSocketPath));
   }
   return {};
 }
@@ -48,15 +49,17 @@ Result<void> check_socket(std::string_view what, const std::string& path) {
 Result<void> check_memory(const VmmConfig& config) {
   if (config.memory == 0) return fail("memory is missing: say how much the guest has, for example 2GiB");
   if (config.memory < kMinMemory || config.memory > kMaxMemory) {
-    return fail(fmt::format("memory: {} is not within {} to {}", format_bytes(config.memory), format_bytes(kMinMemory),
-                            format_bytes(kMaxMemory)));
+    return fail(fmt::format("memory: {} is not within {} to {}", format_bytes(config.memory),
+                            format_bytes(kMinMemory), format_bytes(kMaxMemory)));
   }
   if (config.memory % kMemoryStep != 0) {
-    return fail(fmt::format("memory: {} bytes is not a multiple of {}", config.memory, format_bytes(kMemoryStep)));
+    return fail(
+        fmt::format("memory: {} bytes is not a multiple of {}", config.memory, format_bytes(kMemoryStep)));
   }
   const Bytes target = config.balloon.initial_target;
   if (target != 0 && target < kMinTarget) {
-    return fail(fmt::format("balloon target: {} is less than {}", format_bytes(target), format_bytes(kMinTarget)));
+    return fail(
+        fmt::format("balloon target: {} is less than {}", format_bytes(target), format_bytes(kMinTarget)));
   }
   if (target > config.memory) {
     return fail(fmt::format("balloon target: {} is more than the guest's memory, {}", format_bytes(target),
@@ -67,21 +70,24 @@ Result<void> check_memory(const VmmConfig& config) {
 
 Result<void> check_devices(const VmmConfig& config) {
   if (config.disks.size() + config.nets.size() > kMaxDisksAndNets) {
-    return fail(fmt::format("{} disks and {} nets are more than the {} that fit on the PCI bus", config.disks.size(),
-                            config.nets.size(), kMaxDisksAndNets));
+    return fail(fmt::format("{} disks and {} nets are more than the {} that fit on the PCI bus",
+                            config.disks.size(), config.nets.size(), kMaxDisksAndNets));
   }
   for (const BlockConfig& disk : config.disks) {
     if (disk.path.empty()) return fail("disk: its path is missing");
     if (disk.serial.size() > kMaxSerialNumber) {
-      return fail(fmt::format("disk '{}': serial '{}' is longer than {} bytes", disk.path, disk.serial, kMaxSerialNumber));
+      return fail(fmt::format("disk '{}': serial '{}' is longer than {} bytes", disk.path, disk.serial,
+                              kMaxSerialNumber));
     }
   }
   for (const NetConfig& net : config.nets) {
     if (net.tap.empty() || net.tap.size() > kMaxInterfaceName) {
-      return fail(fmt::format("net: '{}' is not a tap's name: 1 to {} characters", net.tap, kMaxInterfaceName));
+      return fail(
+          fmt::format("net: '{}' is not a tap's name: 1 to {} characters", net.tap, kMaxInterfaceName));
     }
   }
-  if (config.serial.kind == SerialConfig::Kind::unix_socket) BALLOON_TRY(check_socket("serial", config.serial.path));
+  if (config.serial.kind == SerialConfig::Kind::unix_socket)
+    BALLOON_TRY(check_socket("serial", config.serial.path));
   if (config.serial.kind == SerialConfig::Kind::file && config.serial.path.empty()) {
     return fail("serial: the file's path is empty");
   }
@@ -94,11 +100,13 @@ Result<void> check_labels(const VmmConfig& config) {
   }
   for (const auto& [key, value] : config.labels) {
     if (!plain(key)) {
-      return fail(fmt::format("label '{}': a key has 1 to {} characters of A-Z a-z 0-9 . _ -", key, kMaxName));
+      return fail(
+          fmt::format("label '{}': a key has 1 to {} characters of A-Z a-z 0-9 . _ -", key, kMaxName));
     }
     const bool printable = std::ranges::none_of(value, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
     if (value.size() > kMaxLabelValue || !printable) {
-      return fail(fmt::format("label '{}': a value has at most {} bytes and no control characters", key, kMaxLabelValue));
+      return fail(fmt::format("label '{}': a value has at most {} bytes and no control characters", key,
+                              kMaxLabelValue));
     }
   }
   return {};
@@ -109,7 +117,8 @@ Result<void> check_labels(const VmmConfig& config) {
 Result<void> check_config(const VmmConfig& config) {
   if (config.name.empty()) return fail("name is missing: give the guest one");
   if (!plain(config.name)) {
-    return fail(fmt::format("name: '{}' is not 1 to {} characters of A-Z a-z 0-9 . _ -", config.name, kMaxName));
+    return fail(
+        fmt::format("name: '{}' is not 1 to {} characters of A-Z a-z 0-9 . _ -", config.name, kMaxName));
   }
   BALLOON_TRY(check_memory(config));
   if (config.cpus < 1 || config.cpus > kMaxCpus) {
@@ -155,7 +164,8 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
 
 /// A list from flags takes the place of the file's.
 template <typename T, typename Parse>
-Result<void> apply_list(std::string_view flag, const std::vector<std::string>& texts, std::vector<T>& into, Parse parse) {
+Result<void> apply_list(std::string_view flag, const std::vector<std::string>& texts, std::vector<T>& into,
+                        Parse parse) {
   if (!texts.empty()) into.clear();
   for (const std::string& text : texts) {
     auto value = parse(text);
@@ -174,7 +184,8 @@ Result<void> apply_devices(const Flags& flags, VmmConfig& config) {
     config.serial = std::move(*serial);
   }
   if (flags.balloon) {
-    if (const auto done = parse_balloon(*flags.balloon, config.balloon); !done) return fail("--balloon", done.error());
+    if (const auto done = parse_balloon(*flags.balloon, config.balloon); !done)
+      return fail("--balloon", done.error());
   }
   for (const std::string& text : flags.labels) {
     const std::size_t equals = text.find('=');

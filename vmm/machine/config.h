@@ -33,19 +33,20 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, log_level, config;
+  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, log_level,
+      config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
 };
 
-/// Reads the file (if the flags name one), lays the flags over it, and checks everything that can be checked without
-/// opening anything else. The error lists each complaint on a line of its own.
+/// Reads the file (if the flags name one), lays the flags over it, and checks everything that can be checked
+/// without opening anything else. The error lists each complaint on a line of its own.
 Result<VmmConfig> make_config(const Flags& flags);
 
 // The values of single flags.
-Result<BlockConfig> parse_disk(std::string_view text);        ///< path=FILE[,readonly][,serial=TEXT]
-Result<NetConfig> parse_net(std::string_view text);           ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
-Result<SerialConfig> parse_serial(std::string_view text);     ///< stdio, none, file:PATH, unix:PATH
+Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,readonly][,serial=TEXT]
+Result<NetConfig> parse_net(std::string_view text);        ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
+Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, file:PATH, unix:PATH
 Result<MacAddress> parse_mac(std::string_view text);
 /// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config);

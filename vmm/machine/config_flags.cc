@@ -22,7 +22,8 @@ Result<void> parse_pairs(std::string_view text, const std::map<std::string_view,
     start = comma + 1;
     const std::size_t equals = part.find('=');
     const std::string_view key = part.substr(0, equals);
-    const std::string_view value = equals == std::string_view::npos ? std::string_view{} : part.substr(equals + 1);
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view{} : part.substr(equals + 1);
     const auto setter = setters.find(key);
     if (setter == setters.end()) {
       std::string known;
@@ -67,12 +68,13 @@ Result<BlockConfig> parse_disk(std::string_view text) {
 
 Result<NetConfig> parse_net(std::string_view text) {
   NetConfig net;
-  BALLOON_TRY(parse_pairs(text, {{"tap", to_string(net.tap, "tap")}, {"mac", [&](std::string_view value) -> Result<void> {
-                                                                      auto mac = parse_mac(value);
-                                                                      if (!mac) return std::unexpected(mac.error());
-                                                                      net.mac = *mac;
-                                                                      return {};
-                                                                    }}}));
+  BALLOON_TRY(parse_pairs(
+      text, {{"tap", to_string(net.tap, "tap")}, {"mac", [&](std::string_view value) -> Result<void> {
+                                                    auto mac = parse_mac(value);
+                                                    if (!mac) return std::unexpected(mac.error());
+                                                    net.mac = *mac;
+                                                    return {};
+                                                  }}}));
   if (net.tap.empty()) return fail(fmt::format("'{}' has no tap=", text));
   return net;
 }
@@ -88,7 +90,8 @@ Result<SerialConfig> parse_serial(std::string_view text) {
 
 Result<MacAddress> parse_mac(std::string_view text) {
   const auto refuse = [&](std::string_view why) {
-    return fail(fmt::format("'{}' is not a MAC address: {} (write for example 52:54:00:12:34:56)", text, why));
+    return fail(
+        fmt::format("'{}' is not a MAC address: {} (write for example 52:54:00:12:34:56)", text, why));
   };
   constexpr std::size_t kLength = 6 * 2 + 5;
   if (text.size() != kLength) return refuse("it needs six bytes with colons between");
@@ -107,16 +110,17 @@ Result<MacAddress> parse_mac(std::string_view text) {
 }
 
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config) {
-  return parse_pairs(text, {{"target",
-                             [&](std::string_view value) -> Result<void> {
-                               const auto target = parse_bytes(value);
-                               if (!target) return std::unexpected(target.error());
-                               if (*target == 0) return fail("target=0 would leave the guest nothing");
-                               config.initial_target = *target;
-                               return {};
-                             }},
-                            {"deflate-on-oom", to_switch(config.deflate_on_oom, "deflate-on-oom")},
-                            {"free-page-reporting", to_switch(config.free_page_reporting, "free-page-reporting")}});
+  return parse_pairs(text,
+                     {{"target",
+                       [&](std::string_view value) -> Result<void> {
+                         const auto target = parse_bytes(value);
+                         if (!target) return std::unexpected(target.error());
+                         if (*target == 0) return fail("target=0 would leave the guest nothing");
+                         config.initial_target = *target;
+                         return {};
+                       }},
+                      {"deflate-on-oom", to_switch(config.deflate_on_oom, "deflate-on-oom")},
+                      {"free-page-reporting", to_switch(config.free_page_reporting, "free-page-reporting")}});
 }
 
 }  // namespace balloon::vmm

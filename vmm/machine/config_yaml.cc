@@ -38,7 +38,9 @@ void read_balloon(yaml::Map& map, BalloonConfig& balloon) {
 
 template <typename T>
 void read_list(yaml::Map& map, std::string_view key, std::vector<T>& into, void (*read)(yaml::Map&, T&)) {
-  map.list(key, [&](const yaml::Value& item) { item.map([&](yaml::Map& fields) { read(fields, into.emplace_back()); }); });
+  map.list(key, [&](const yaml::Value& item) {
+    item.map([&](yaml::Map& fields) { read(fields, into.emplace_back()); });
+  });
 }
 
 }  // namespace

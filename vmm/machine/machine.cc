@@ -120,16 +120,19 @@ Result<void> Machine::add_vcpus(const BootEntry& entry) {
   const auto supported = host_.kvm.supported_cpuid();
   if (!supported) return std::unexpected(supported.error());
   for (std::uint32_t index = 0; index < config_.cpus; ++index) {
-    VcpuState state{.cpuid = guest_cpuid(*supported, {.vcpu = index,
-                                                      .vcpus = config_.cpus,
-                                                      .tsc_deadline_timer = host_.kvm.has_tsc_deadline_timer()}),
-                    .msrs = boot_msrs(),
-                    .fpu = boot_fpu(),
-                    .registers = {},
-                    .system_registers = {}};
+    VcpuState state{
+        .cpuid = guest_cpuid(
+            *supported,
+            {.vcpu = index, .vcpus = config_.cpus, .tsc_deadline_timer = host_.kvm.has_tsc_deadline_timer()}),
+        .msrs = boot_msrs(),
+        .fpu = boot_fpu(),
+        .registers = {},
+        .system_registers = {}};
     if (index == 0) {
       state.registers = boot_registers(entry);
-      state.system_registers = [&](const kvm_sregs& from_kvm) { return boot_system_registers(entry, from_kvm); };
+      state.system_registers = [&](const kvm_sregs& from_kvm) {
+        return boot_system_registers(entry, from_kvm);
+      };
     }
     auto vcpu = Vcpu::create(*vm_, index, state, ports_, mmio_);
     if (!vcpu) return std::unexpected(vcpu.error());

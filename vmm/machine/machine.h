@@ -1,5 +1,5 @@
-// One life of the virtual machine, from its first instruction to its power-off or reboot. It is built, started, ends, and is destroyed;
-// a reboot builds the next one.
+// One life of the virtual machine, from its first instruction to its power-off or reboot. It is built,
+// started, ends, and is destroyed; a reboot builds the next one.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,8 @@ struct MachineHost {
 
 class Machine {
  public:
-  /// Opens every disk and tap, loads the kernel, sets up the vCPUs. Nothing of the guest has run when it returns.
+  /// Opens every disk and tap, loads the kernel, sets up the vCPUs. Nothing of the guest has run when it
+  /// returns.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
   ~Machine();  ///< stops the vCPUs, drains the devices
   Machine(const Machine&) = delete;
@@ -47,7 +48,8 @@ class Machine {
   const OutcomeLatch& outcome() const { return *outcome_; }
 
  private:
-  Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory, std::unique_ptr<OutcomeLatch> outcome);
+  Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
+          std::unique_ptr<OutcomeLatch> outcome);
   Result<void> add_devices();
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();

@@ -10,7 +10,8 @@
 
 int main(int argc, char** argv) {
   using namespace balloon;
-  // One heap for all threads: a heap of its own for each would cost more memory than their waiting for each other costs time.
+  // One heap for all threads: a heap of its own for each would cost more memory than their waiting for each
+  // other costs time.
   ::mallopt(M_ARENA_MAX, 1);
   const auto line = vmm::parse_command_line(argc, argv);
   if (line.exit_status) return *line.exit_status;

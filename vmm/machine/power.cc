@@ -11,7 +11,8 @@ namespace {
 constexpr std::uint8_t kSleepEnable = 1U << 5;
 constexpr unsigned kSleepTypeShift = 2;
 constexpr std::uint8_t kSleepTypeMask = 0x7;
-/// Keyboard controller command "pulse output line 0", which is wired to the CPU's reset (linux/arch/x86/kernel/reboot.c).
+/// Keyboard controller command "pulse output line 0", which is wired to the CPU's reset
+/// (linux/arch/x86/kernel/reboot.c).
 constexpr std::uint8_t kPulseReset = 0xfe;
 
 }  // namespace
@@ -35,7 +36,8 @@ void KeyboardReset::bus_read(std::uint64_t /*offset*/, std::span<std::byte> into
 }
 
 void KeyboardReset::bus_write(std::uint64_t /*offset*/, std::span<const std::byte> from) {
-  if (static_cast<std::uint8_t>(from[0]) == kPulseReset) outcome_.set(Ending::reboot, "keyboard controller reset");
+  if (static_cast<std::uint8_t>(from[0]) == kPulseReset)
+    outcome_.set(Ending::reboot, "keyboard controller reset");
 }
 
 }  // namespace balloon::vmm

@@ -1,4 +1,5 @@
-// The ports by which a guest ends its machine: ACPI sleep control and reset, and the keyboard controller's reset line.
+// The ports by which a guest ends its machine: ACPI sleep control and reset, and the keyboard controller's
+// reset line.
 #pragma once
 
 #include <array>
@@ -36,9 +37,10 @@ class KeyboardReset final : public BusDevice {
   OutcomeLatch& outcome_;
 };
 
-/// Where a CPU in real mode looks for the firmware's first instruction, and what it finds: a reset by the keyboard controller. Linux 6.1
-/// jumps there to reboot: on a hardware-reduced ACPI machine it wants EFI's reset, and without EFI falls back to the BIOS's
-/// (linux/arch/x86/kernel/reboot.c, reboot_init() and native_machine_emergency_restart()).
+/// Where a CPU in real mode looks for the firmware's first instruction, and what it finds: a reset by the
+/// keyboard controller. Linux 6.1 jumps there to reboot: on a hardware-reduced ACPI machine it wants EFI's
+/// reset, and without EFI falls back to the BIOS's (linux/arch/x86/kernel/reboot.c, reboot_init() and
+/// native_machine_emergency_restart()).
 inline constexpr GuestAddress kResetVector = 0xffff0;
 inline constexpr std::array<std::uint8_t, 7> kResetCode{
     0xb0, 0xfe,  // mov al, 0xfe

@@ -33,7 +33,8 @@ Result<std::optional<Outcome>> wait_for_end(const Machine& machine, int signals)
   std::array<pollfd, 2> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
                                {.fd = signals, .events = POLLIN, .revents = 0}}};
   while (true) {
-    if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR) return fail_errno("waiting for the guest", errno);
+    if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR)
+      return fail_errno("waiting for the guest", errno);
     if (auto outcome = machine.outcome().get()) return outcome;
     if ((polls[1].revents & POLLIN) != 0) {
       signalfd_siginfo signal{};
@@ -56,10 +57,11 @@ Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& lin
   return {};
 }
 
-/// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's target. The link starts with
-/// the first machine that could be built: a guest that cannot start does not register.
-Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, std::unique_ptr<GuestLink>& link,
-                                         int signals) {
+/// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's
+/// target. The link starts with the first machine that could be built: a guest that cannot start does not
+/// register.
+Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
+                                         std::unique_ptr<GuestLink>& link, int signals) {
   auto machine = Machine::create(config, host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
   if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
@@ -95,12 +97,16 @@ Result<void> run_vmm(const VmmConfig& config) {
   std::unique_ptr<GuestLink> link;
   VmmConfig next = config;
   while (true) {
-    const auto outcome = live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, signals.get());
+    const auto outcome =
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
-      case Ending::power_off: log::info("guest '{}' powered off", config.name); return {};
-      case Ending::failed: return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});
+      case Ending::power_off:
+        log::info("guest '{}' powered off", config.name);
+        return {};
+      case Ending::failed:
+        return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});
       case Ending::reboot:
         log::info("guest '{}' reboots ({})", config.name, (*outcome)->why);
         if (!config.reboot) return {};

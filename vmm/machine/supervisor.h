@@ -1,4 +1,5 @@
-// The process's life: machine after machine until the guest powers off, the process is told to end, or nothing works any more.
+// The process's life: machine after machine until the guest powers off, the process is told to end, or
+// nothing works any more.
 #pragma once
 
 #include "base/error.h"
@@ -9,8 +10,8 @@ namespace balloon::vmm {
 /// Blocks the signals that end the process, so that only run_vmm() sees them. Call before any thread starts.
 void block_ending_signals();
 
-/// Returns when the guest powered off (or rebooted, where the configuration says that this ends it) or on SIGTERM or SIGINT. Fails when
-/// the machine cannot be built or run.
+/// Returns when the guest powered off (or rebooted, where the configuration says that this ends it) or on
+/// SIGTERM or SIGINT. Fails when the machine cannot be built or run.
 Result<void> run_vmm(const VmmConfig& config);
 
 }  // namespace balloon::vmm

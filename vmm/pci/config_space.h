@@ -1,4 +1,5 @@
-// A type 0 PCI configuration space (PCI Local Bus 3.0, 6.1): its bytes, and which bits of them the guest may write.
+// A type 0 PCI configuration space (PCI Local Bus 3.0, 6.1): its bytes, and which bits of them the guest may
+// write.
 #pragma once
 
 #include <array>
@@ -28,8 +29,8 @@ class PciConfigSpace {
 
   /// A 32-bit, non-prefetchable memory BAR of `size` bytes (a power of two, at least 16).
   void add_memory_bar(unsigned bar, std::uint32_t size);
-  /// Appends a capability: id, next pointer, then `body`; `writable` marks the bits of `body` that the guest may write.
-  /// Returns the capability's offset.
+  /// Appends a capability: id, next pointer, then `body`; `writable` marks the bits of `body` that the guest
+  /// may write. Returns the capability's offset.
   std::uint8_t add_capability(std::uint8_t id, std::span<const std::byte> body,
                               std::span<const std::byte> writable);
 

@@ -75,7 +75,8 @@ bool Msix::route(Entry& entry) {
                            .data = entry.words[2]};
   if (entry.routed == message) return true;  // a change of route is dear in KVM
   if (const auto routed = entry.line->route(message); !routed) {
-    log::debug("MSI-X message {:#x}/{:#x} refused: {}", message.address, message.data, routed.error().message);
+    log::debug("MSI-X message {:#x}/{:#x} refused: {}", message.address, message.data,
+               routed.error().message);
     return false;
   }
   entry.routed = message;

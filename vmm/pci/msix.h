@@ -25,14 +25,16 @@ class Msix {
 
   std::uint16_t vectors() const { return static_cast<std::uint16_t>(entries_.size()); }
 
-  /// Guest accesses. Only aligned 4- and 8-byte accesses within the table do anything; other reads give zeros.
+  /// Guest accesses. Only aligned 4- and 8-byte accesses within the table do anything; other reads give
+  /// zeros.
   void read_table(std::uint64_t offset, std::span<std::byte> into) const;
   void write_table(std::uint64_t offset, std::span<const std::byte> from);
   void read_pending(std::uint64_t offset, std::span<std::byte> into) const;
   /// The capability's message control word.
   void set_control(std::uint16_t control);
 
-  /// Sends the vector's message, or marks it pending while it is masked. Nothing while MSI-X is off or for an unknown vector.
+  /// Sends the vector's message, or marks it pending while it is masked. Nothing while MSI-X is off or for an
+  /// unknown vector.
   void trigger(std::uint16_t vector);
 
  private:

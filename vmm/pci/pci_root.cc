@@ -74,7 +74,8 @@ void PciRoot::bus_read(std::uint64_t offset, std::span<std::byte> into) {
 void PciRoot::bus_write(std::uint64_t offset, std::span<const std::byte> from) {
   const std::lock_guard lock(mutex_);
   if (offset < kDataOffset) {
-    // Only a whole double word reaches the address register; smaller writes belong to other devices (0xcf9, 0xcfb).
+    // Only a whole double word reaches the address register; smaller writes belong to other devices (0xcf9,
+    // 0xcfb).
     if (offset == 0 && from.size() == sizeof(address_)) std::memcpy(&address_, from.data(), sizeof(address_));
     return;
   }

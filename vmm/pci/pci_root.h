@@ -1,4 +1,5 @@
-// The PCI root bus: configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2) and the placing of devices and their BARs.
+// The PCI root bus: configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2) and the placing of devices and
+// their BARs.
 #pragma once
 
 #include <array>

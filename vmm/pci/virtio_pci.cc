@@ -74,7 +74,11 @@ constexpr std::size_t kAccessSize = 12;
 constexpr std::size_t kAccessData = 16;
 
 CapabilityBody capability(CapabilityType type, std::uint32_t offset, std::uint32_t size, std::size_t body) {
-  return {.length = static_cast<std::uint8_t>(body + 2), .type = type, .bar = kBar, .padding = {}, .offset = offset,
+  return {.length = static_cast<std::uint8_t>(body + 2),
+          .type = type,
+          .bar = kBar,
+          .padding = {},
+          .offset = offset,
           .size = size};
 }
 
@@ -83,14 +87,20 @@ std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
-/// Class codes: what QEMU gives its devices, so that guests' tools show the familiar picture (PCI Code and ID Assignment).
+/// Class codes: what QEMU gives its devices, so that guests' tools show the familiar picture (PCI Code and ID
+/// Assignment).
 std::uint32_t class_code(DeviceId id) {
   switch (id) {
-    case DeviceId::net: return 0x020000;
-    case DeviceId::block: return 0x010000;
-    case DeviceId::console: return 0x078000;
-    case DeviceId::entropy: return 0x00ff00;
-    case DeviceId::balloon: return 0x00ff00;
+    case DeviceId::net:
+      return 0x020000;
+    case DeviceId::block:
+      return 0x010000;
+    case DeviceId::console:
+      return 0x078000;
+    case DeviceId::entropy:
+      return 0x00ff00;
+    case DeviceId::balloon:
+      return 0x00ff00;
   }
   return 0x00ff00;
 }
@@ -113,23 +123,25 @@ std::uint64_t little_endian(std::span<const std::byte> from) {
 
 }  // namespace
 
-Result<std::unique_ptr<VirtioPci>> VirtioPci::create(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory,
-                                                     EventLoop& loop, PciHost& host, Bus& mmio) {
+Result<std::unique_ptr<VirtioPci>> VirtioPci::create(std::unique_ptr<VirtioDevice> device,
+                                                     const GuestMemory& memory, EventLoop& loop,
+                                                     PciHost& host, Bus& mmio) {
   std::vector<std::unique_ptr<MsiLine>> lines;
-  const std::size_t vectors = device->queue_sizes().size() + 1;  // each queue its own, and one for the config space
+  const std::size_t vectors =
+      device->queue_sizes().size() + 1;  // each queue its own, and one for the config space
   for (std::size_t i = 0; i < vectors; ++i) {
     auto line = host.new_msi_line();
     if (!line) return fail(fmt::format("making the interrupts of {}", device->name()), line.error());
     lines.push_back(std::move(*line));
   }
-  auto transport =
-      std::unique_ptr<VirtioPci>(new VirtioPci(std::move(device), memory, loop, host, mmio, std::move(lines)));
+  auto transport = std::unique_ptr<VirtioPci>(
+      new VirtioPci(std::move(device), memory, loop, host, mmio, std::move(lines)));
   BALLOON_TRY(transport->watch_doorbells());
   return transport;
 }
 
-VirtioPci::VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop, PciHost& host,
-                     Bus& mmio, std::vector<std::unique_ptr<MsiLine>> lines)
+VirtioPci::VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop,
+                     PciHost& host, Bus& mmio, std::vector<std::unique_ptr<MsiLine>> lines)
     : PciDevice(std::string(device->name()), identity(device->id()), mmio),
       device_(std::move(device)),
       memory_(memory),
@@ -165,7 +177,8 @@ Result<void> VirtioPci::watch_doorbells() {
 
 void VirtioPci::add_capabilities() {
   const auto add = [&](CapabilityType type, std::uint32_t offset, std::uint32_t size) {
-    config_.add_capability(kVendorCapability, bytes_of(capability(type, offset, size, sizeof(CapabilityBody))), {});
+    config_.add_capability(kVendorCapability,
+                           bytes_of(capability(type, offset, size, sizeof(CapabilityBody))), {});
   };
   add(kTypeCommon, kCommon, sizeof(CommonConfig));
   add(kTypeIsr, kIsr, 1);
@@ -189,7 +202,8 @@ void VirtioPci::add_capabilities() {
     std::uint32_t table;
     std::uint32_t pending;
   } const msix{static_cast<std::uint16_t>(msix_.vectors() - 1), kMsixTable | kBar, kMsixPending | kBar};
-  const std::array writable_control{std::byte{0}, std::byte{(Msix::kControlEnable | Msix::kControlFunctionMask) >> 8}};
+  const std::array writable_control{std::byte{0},
+                                    std::byte{(Msix::kControlEnable | Msix::kControlFunctionMask) >> 8}};
   msix_capability_ = config_.add_capability(Msix::kCapabilityId, bytes_of(msix), writable_control);
 }
 
@@ -198,32 +212,42 @@ void VirtioPci::add_capabilities() {
 void VirtioPci::read_bar(unsigned /*bar*/, std::uint64_t offset, std::span<std::byte> into) {
   const std::uint64_t within = offset % kPart;
   switch (offset - within) {
-    case kCommon: return read_common(within, into);
+    case kCommon:
+      return read_common(within, into);
     case kIsr:
       std::ranges::fill(into, std::byte{0});
       // Reading acknowledges (4.1.4.5).
       if (within == 0) into[0] = std::byte{isr_.exchange(0)};
       return;
-    case kDevice: return read_device_config(within, into);
-    case kMsixTable: return msix_.read_table(within, into);
-    case kMsixPending: return msix_.read_pending(within, into);
-    default: std::ranges::fill(into, std::byte{0});
+    case kDevice:
+      return read_device_config(within, into);
+    case kMsixTable:
+      return msix_.read_table(within, into);
+    case kMsixPending:
+      return msix_.read_pending(within, into);
+    default:
+      std::ranges::fill(into, std::byte{0});
   }
 }
 
 void VirtioPci::write_bar(unsigned /*bar*/, std::uint64_t offset, std::span<const std::byte> from) {
   const std::uint64_t within = offset % kPart;
   switch (offset - within) {
-    case kCommon: return write_common(within, from);
-    case kDevice: return write_device_config(within, from);
+    case kCommon:
+      return write_common(within, from);
+    case kDevice:
+      return write_device_config(within, from);
     case kNotify:
-      // Only kicks of an odd width come here, or those through the access capability; the others are ioeventfds.
+      // Only kicks of an odd width come here, or those through the access capability; the others are
+      // ioeventfds.
       if (within % kNotifyMultiplier == 0 && within / kNotifyMultiplier < queues_.size()) {
         ring(static_cast<std::uint16_t>(within / kNotifyMultiplier));
       }
       return;
-    case kMsixTable: return msix_.write_table(within, from);
-    default: return;
+    case kMsixTable:
+      return msix_.write_table(within, from);
+    default:
+      return;
   }
 }
 
@@ -354,7 +378,8 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
     queue->vector = checked_vector(value);
     return;
   }
-  // From here on the queue's shape, frozen once it is enabled or the device runs (the class of CVE-2026-5747).
+  // From here on the queue's shape, frozen once it is enabled or the device runs (the class of
+  // CVE-2026-5747).
   if (queue->enabled || (status_ & kDriverOk) != 0) return;
   if (offset == offsetof(CommonConfig, queue_size) && size == 2) {
     const bool power_of_two = value != 0 && (value & (value - 1)) == 0;

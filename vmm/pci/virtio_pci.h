@@ -43,12 +43,13 @@ inline constexpr std::uint8_t kNeedsReset = 64;
 inline constexpr std::uint8_t kFailed = 128;
 }  // namespace virtio_pci
 
-/// Lock order: VirtioDevice::mutex, then Msix's. The transport's own state is under VirtioDevice::mutex, apart from the atomics, which
-/// the device's interrupts read with or without it.
+/// Lock order: VirtioDevice::mutex, then Msix's. The transport's own state is under VirtioDevice::mutex,
+/// apart from the atomics, which the device's interrupts read with or without it.
 class VirtioPci final : public PciDevice, private DeviceHost {
  public:
-  static Result<std::unique_ptr<VirtioPci>> create(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory,
-                                                   EventLoop& loop, PciHost& host, Bus& mmio);
+  static Result<std::unique_ptr<VirtioPci>> create(std::unique_ptr<VirtioDevice> device,
+                                                   const GuestMemory& memory, EventLoop& loop, PciHost& host,
+                                                   Bus& mmio);
   ~VirtioPci() override;
 
  private:
@@ -63,8 +64,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
     UniqueFd doorbell;
   };
 
-  VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop, PciHost& host, Bus& mmio,
-            std::vector<std::unique_ptr<MsiLine>> lines);
+  VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop, PciHost& host,
+            Bus& mmio, std::vector<std::unique_ptr<MsiLine>> lines);
   Result<void> watch_doorbells();
   void add_capabilities();
 

@@ -1,5 +1,6 @@
-// Where the serial port's bytes go to and come from: the terminal, a file, a Unix socket, or nowhere. A backend lives as long as the
-// process; each machine (there is a new one after a reboot) attaches its UART to it.
+// Where the serial port's bytes go to and come from: the terminal, a file, a Unix socket, or nowhere. A
+// backend lives as long as the process; each machine (there is a new one after a reboot) attaches its UART to
+// it.
 #pragma once
 
 #include <atomic>
@@ -37,13 +38,15 @@ class SerialBackend {
   virtual void resume_input() {}
 };
 
-/// Reads a file descriptor as fast as the guest takes it, and no faster: while the UART's FIFO is full, the source waits.
+/// Reads a file descriptor as fast as the guest takes it, and no faster: while the UART's FIFO is full, the
+/// source waits.
 class SerialInput {
  public:
   static Result<std::unique_ptr<SerialInput>> create(EventLoop& loop);
   ~SerialInput();
 
-  /// Reads from `fd` until its end; then calls `on_end`, on the loop's thread. From the loop's thread, or before it matters.
+  /// Reads from `fd` until its end; then calls `on_end`, on the loop's thread. From the loop's thread, or
+  /// before it matters.
   void follow(int fd, std::function<void()> on_end);
   void unfollow();
   void attach(Uart* uart);

@@ -1,5 +1,5 @@
-// A 16550A UART (National Semiconductor PC16550D data sheet), as far as an operating system's driver looks. Pure: bytes and
-// interrupts go through the functions it is made with. Thread-safe.
+// A 16550A UART (National Semiconductor PC16550D data sheet), as far as an operating system's driver looks.
+// Pure: bytes and interrupts go through the functions it is made with. Thread-safe.
 #pragma once
 
 #include <cstddef>

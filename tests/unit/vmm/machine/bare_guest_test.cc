@@ -1,5 +1,5 @@
-// Small guests of a few instructions on this host's own KVM: the whole machine, from the first instruction to its end. They need /dev/kvm
-// and fail without it.
+// Small guests of a few instructions on this host's own KVM: the whole machine, from the first instruction to
+// its end. They need /dev/kvm and fail without it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -48,7 +48,8 @@ class BareGuestTest : public testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  std::filesystem::path directory = std::filesystem::temp_directory_path() / ("bare-guest-" + std::to_string(::getpid()));
+  std::filesystem::path directory =
+      std::filesystem::temp_directory_path() / ("bare-guest-" + std::to_string(::getpid()));
   VmmConfig config;
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
   std::unique_ptr<Kvm> kvm;
@@ -73,8 +74,15 @@ TEST_F(BareGuestTest, TheResetPortsReboot) {
 }
 
 TEST_F(BareGuestTest, UnknownPortsAndAddressesReadAsAllOnes) {
-  const Outcome outcome =
-      run(Code().in32(0x1234).print_eax().fetch_eax(0xd0000000).print_eax().out32(0x1234, 7).load_eax(7).store_eax(0xd0000000).power_off());
+  const Outcome outcome = run(Code()
+                                  .in32(0x1234)
+                                  .print_eax()
+                                  .fetch_eax(0xd0000000)
+                                  .print_eax()
+                                  .out32(0x1234, 7)
+                                  .load_eax(7)
+                                  .store_eax(0xd0000000)
+                                  .power_off());
   EXPECT_EQ(outcome.ending, Ending::power_off) << outcome.why;
   EXPECT_EQ(printed(), std::string(8, '\xff'));
 }
@@ -86,21 +94,24 @@ TEST_F(BareGuestTest, ItFindsTheBalloonOnThePciBus) {
 }
 
 TEST_F(BareGuestTest, ItReachesTheBalloonThroughItsBar) {
-  // Command: memory on. Then the device's status (acknowledge) written and read back through BAR 0, the first in the window.
-  const Outcome outcome = run(Code()
-                                  .out32(0xcf8, 0x80000804)
-                                  .out32(0xcfc, 0x6)
-                                  .raw({0xb0, 0x01, 0xa2, 0x14, 0x00, 0x00, 0xc0})  // mov al, 1; mov [0xc0000014], al
-                                  .fetch_eax(0xc0000014)
-                                  .print_eax()
-                                  .power_off());
+  // Command: memory on. Then the device's status (acknowledge) written and read back through BAR 0, the first
+  // in the window.
+  const Outcome outcome =
+      run(Code()
+              .out32(0xcf8, 0x80000804)
+              .out32(0xcfc, 0x6)
+              .raw({0xb0, 0x01, 0xa2, 0x14, 0x00, 0x00, 0xc0})  // mov al, 1; mov [0xc0000014], al
+              .fetch_eax(0xc0000014)
+              .print_eax()
+              .power_off());
   EXPECT_EQ(outcome.ending, Ending::power_off) << outcome.why;
   ASSERT_EQ(printed().size(), 4U);
   EXPECT_EQ(printed()[0], 1);
 }
 
 TEST_F(BareGuestTest, MachineAfterMachineRunsInOneProcess) {
-  for (int life = 0; life < 5; ++life) ASSERT_EQ(run(Code().print("x").power_off()).ending, Ending::power_off);
+  for (int life = 0; life < 5; ++life)
+    ASSERT_EQ(run(Code().print("x").power_off()).ending, Ending::power_off);
   EXPECT_EQ(printed(), "xxxxx");
 }
 

@@ -11,16 +11,20 @@
 
 namespace balloon::vmm::test {
 
-/// An ELF file with a PVH entry note (Xen's XEN_ELFNOTE_PHYS32_ENTRY, 18) whose only segment is `code` at 1 MiB: what load_kernel() takes.
+/// An ELF file with a PVH entry note (Xen's XEN_ELFNOTE_PHYS32_ENTRY, 18) whose only segment is `code` at 1
+/// MiB: what load_kernel() takes.
 inline std::vector<std::uint8_t> make_kernel(const std::vector<std::uint8_t>& code) {
   constexpr std::uint32_t kEntry = 0x100000;
-  constexpr std::size_t kHeader = 64, kProgramHeader = 56, kNoteAt = kHeader + 2 * kProgramHeader, kCodeAt = 0x200;
+  constexpr std::size_t kHeader = 64, kProgramHeader = 56, kNoteAt = kHeader + 2 * kProgramHeader,
+                        kCodeAt = 0x200;
   std::vector<std::uint8_t> file(kCodeAt + code.size());
-  const auto put = [&](std::size_t offset, auto value) { std::memcpy(file.data() + offset, &value, sizeof value); };
+  const auto put = [&](std::size_t offset, auto value) {
+    std::memcpy(file.data() + offset, &value, sizeof value);
+  };
   const std::uint8_t identity[] = {0x7f, 'E', 'L', 'F', 2, 1, 1};
   std::memcpy(file.data(), identity, sizeof identity);
-  put(16, std::uint16_t{2});    // executable
-  put(18, std::uint16_t{62});   // x86-64
+  put(16, std::uint16_t{2});   // executable
+  put(18, std::uint16_t{62});  // x86-64
   put(20, std::uint32_t{1});
   put(24, std::uint64_t{kEntry});
   put(32, std::uint64_t{kHeader});

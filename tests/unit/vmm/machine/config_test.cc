@@ -105,7 +105,8 @@ TEST(VmmConfig, CpusOutsideTheirLimitsAreRefused) {
 }
 
 TEST(VmmConfig, ABalloonTargetAboveTheMemoryIsRefused) {
-  EXPECT_THAT(error_with([](Flags& f) { f.balloon = "target=3G"; }), HasSubstr("more than the guest's memory"));
+  EXPECT_THAT(error_with([](Flags& f) { f.balloon = "target=3G"; }),
+              HasSubstr("more than the guest's memory"));
   EXPECT_THAT(error_with([](Flags& f) { f.balloon = "target=0"; }), HasSubstr("nothing"));
   EXPECT_THAT(error_with([](Flags& f) { f.balloon = "target=1M"; }), HasSubstr("less than"));
   EXPECT_THAT(error_with([](Flags& f) { f.balloon = "deflate-on-oom=yes"; }), HasSubstr("on or off"));
@@ -117,7 +118,8 @@ TEST(VmmConfig, UnknownAndRepeatedKeysOfAFlagAreRefused) {
   EXPECT_THAT(error_with([](Flags& f) { f.disks = {"readonly"}; }), HasSubstr("no path="));
   EXPECT_THAT(error_with([](Flags& f) { f.disks = {""}; }), HasSubstr("--disk"));
   EXPECT_THAT(error_with([](Flags& f) { f.nets = {"mac=52:54:00:12:34:56"}; }), HasSubstr("no tap="));
-  EXPECT_THAT(error_with([](Flags& f) { f.disks = {"path=/x,serial=123456789012345678901"}; }), HasSubstr("20 bytes"));
+  EXPECT_THAT(error_with([](Flags& f) { f.disks = {"path=/x,serial=123456789012345678901"}; }),
+              HasSubstr("20 bytes"));
   EXPECT_THAT(error_with([](Flags& f) { f.nets = {"tap=a-name-of-17-char"}; }), HasSubstr("1 to 15"));
 }
 
@@ -131,11 +133,13 @@ TEST(VmmConfig, BadMacAddressesAreRefused) {
 TEST(VmmConfig, BadSerialPortsAreRefused) {
   EXPECT_THAT(error_with([](Flags& f) { f.serial = "tty"; }), HasSubstr("--serial: 'tty' is not one of"));
   EXPECT_THAT(error_with([](Flags& f) { f.serial = "file:"; }), HasSubstr("empty"));
-  EXPECT_THAT(error_with([](Flags& f) { f.serial = "unix:/" + std::string(120, 'x'); }), HasSubstr("107 are allowed"));
+  EXPECT_THAT(error_with([](Flags& f) { f.serial = "unix:/" + std::string(120, 'x'); }),
+              HasSubstr("107 are allowed"));
 }
 
 TEST(VmmConfig, ALinkSocketThatIsTooLongIsRefused) {
-  EXPECT_THAT(error_with([](Flags& f) { f.link = "/" + std::string(120, 'x'); }), HasSubstr("107 are allowed"));
+  EXPECT_THAT(error_with([](Flags& f) { f.link = "/" + std::string(120, 'x'); }),
+              HasSubstr("107 are allowed"));
   EXPECT_THAT(error_with([](Flags& f) { f.link = ""; }), HasSubstr("empty"));
 }
 
@@ -196,7 +200,8 @@ TEST(VmmConfigFile, ComplaintsNameLineAndKey) {
 
 TEST(VmmConfigFile, BadValuesAreComplainedAboutAtTheirPlace) {
   VmmConfig config;
-  const auto done = read_config("serial: modem\nnets:\n  - {tap: t, mac: xx}\ndisks:\n  - {readonly: true}\n", "g.yaml", config);
+  const auto done = read_config("serial: modem\nnets:\n  - {tap: t, mac: xx}\ndisks:\n  - {readonly: true}\n",
+                                "g.yaml", config);
   ASSERT_FALSE(done);
   EXPECT_THAT(done.error().message, HasSubstr("g.yaml:1"));
   EXPECT_THAT(done.error().message, HasSubstr("MAC address"));
@@ -204,7 +209,8 @@ TEST(VmmConfigFile, BadValuesAreComplainedAboutAtTheirPlace) {
 }
 
 TEST(VmmConfigFile, FlagsWinOverTheFile) {
-  const auto path = std::filesystem::temp_directory_path() / ("guest-" + std::to_string(::getpid()) + ".yaml");
+  const auto path =
+      std::filesystem::temp_directory_path() / ("guest-" + std::to_string(::getpid()) + ".yaml");
   std::ofstream(path) << kFile;
   Flags flags;
   flags.config = path;

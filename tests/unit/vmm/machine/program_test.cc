@@ -1,4 +1,5 @@
-// balloon-vmm as a person or a service manager meets it: exit statuses, one clear line, signals. On this host's KVM.
+// balloon-vmm as a person or a service manager meets it: exit statuses, one clear line, signals. On this
+// host's KVM.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -104,7 +105,8 @@ class ProgramTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(directory); }
 
   std::vector<std::string> good(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments{"--name", "test", "--memory", "64M", "--kernel", kernel, "--serial", "none"};
+    std::vector<std::string> arguments{"--name",   "test", "--memory", "64M",
+                                       "--kernel", kernel, "--serial", "none"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -117,7 +119,8 @@ class ProgramTest : public testing::Test {
     EXPECT_EQ(std::ranges::count(program.errors(), '\n'), 1) << program.errors();
   }
 
-  std::filesystem::path directory = std::filesystem::temp_directory_path() / ("vmm-test-" + std::to_string(::getpid()));
+  std::filesystem::path directory =
+      std::filesystem::temp_directory_path() / ("vmm-test-" + std::to_string(::getpid()));
   std::string kernel = directory / "kernel";
 };
 
@@ -210,10 +213,12 @@ TEST_F(ProgramTest, ASerialSocketThatIsServedIsAStartFailure) {
 }
 
 TEST_F(ProgramTest, TheShippedExampleIsAcceptedButForItsFiles) {
-  // Its kernel's place does not exist here: that this is all it complains about shows that everything else was taken.
+  // Its kernel's place does not exist here: that this is all it complains about shows that everything else
+  // was taken.
   const std::string example = BALLOON_SOURCE "/config/guest.yaml";
-  expect_refusal({"--config", example, "--kernel", kernel, "--serial", "none", "--disk", "path=/no/such/disk.img"}, 1,
-                 "/no/such/disk.img");
+  expect_refusal(
+      {"--config", example, "--kernel", kernel, "--serial", "none", "--disk", "path=/no/such/disk.img"}, 1,
+      "/no/such/disk.img");
 }
 
 }  // namespace

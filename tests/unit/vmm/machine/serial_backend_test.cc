@@ -31,7 +31,8 @@ class SerialBackendTest : public testing::Test {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0)
+        << std::strerror(errno);
     return fd;
   }
   static bool eventually(const std::function<bool()>& condition) {
@@ -54,7 +55,9 @@ class SerialBackendTest : public testing::Test {
 /// A UART whose receive FIFO the test reads, on a backend.
 struct Port {
   explicit Port(SerialBackend& backend)
-      : uart({.transmit = [](std::byte) {}, .interrupt = [] {}, .receive_ready = [&backend] { backend.resume_input(); }}) {}
+      : uart({.transmit = [](std::byte) {},
+              .interrupt = [] {},
+              .receive_ready = [&backend] { backend.resume_input(); }}) {}
   std::string take() {
     std::string text;
     std::byte status{};
@@ -109,7 +112,8 @@ TEST_F(SerialBackendTest, AFloodOfInputWaitsForTheGuestAndIsNotLost) {
   for (int i = 0; i < 4000; ++i) flood += static_cast<char>('a' + i % 26);
   ASSERT_EQ(::write(client.get(), flood.data(), flood.size()), static_cast<ssize_t>(flood.size()));
   std::string received;
-  EXPECT_TRUE(eventually([&] { return (received += port.take()).size() >= flood.size(); })) << received.size();
+  EXPECT_TRUE(eventually([&] { return (received += port.take()).size() >= flood.size(); }))
+      << received.size();
   EXPECT_EQ(received, flood);
   (*backend)->attach(nullptr);
 }

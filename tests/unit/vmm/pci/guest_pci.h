@@ -1,5 +1,6 @@
-// The guest's side of the PCI bus, for tests: finds devices through configuration mechanism 1 and drives virtio-pci as
-// a driver does. And the hypervisor's side: interrupts and doorbells that remember what happened.
+// The guest's side of the PCI bus, for tests: finds devices through configuration mechanism 1 and drives
+// virtio-pci as a driver does. And the hypervisor's side: interrupts and doorbells that remember what
+// happened.
 #pragma once
 
 #include <unistd.h>
@@ -121,7 +122,9 @@ class ConfigPorts {
   void enable_memory() const { write<std::uint16_t>(0x04, 0x0006); }
 
  private:
-  void select(unsigned offset) const { bus_write<std::uint32_t>(ports_, 0xcf8, 0x80000000U | slot_ << 11 | (offset & 0xfc)); }
+  void select(unsigned offset) const {
+    bus_write<std::uint32_t>(ports_, 0xcf8, 0x80000000U | slot_ << 11 | (offset & 0xfc));
+  }
   Bus& ports_;
   unsigned slot_;
 };

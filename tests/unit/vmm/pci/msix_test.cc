@@ -15,7 +15,9 @@ class MsixTest : public testing::Test {
     for (int i = 0; i < 3; ++i) lines.push_back(*host.new_msi_line());
     return lines;
   }
-  void write(std::uint64_t offset, std::uint32_t value) { msix.write_table(offset, std::as_bytes(std::span(&value, 1))); }
+  void write(std::uint64_t offset, std::uint32_t value) {
+    msix.write_table(offset, std::as_bytes(std::span(&value, 1)));
+  }
   std::uint32_t read(std::uint64_t offset) const {
     std::uint32_t value = 0;
     msix.read_table(offset, std::as_writable_bytes(std::span(&value, 1)));

@@ -1,4 +1,5 @@
-// The transport, driven as a guest's driver drives it: configuration ports, capabilities, BAR accesses, kicks.
+// The transport, driven as a guest's driver drives it: configuration ports, capabilities, BAR accesses,
+// kicks.
 #include "vmm/pci/virtio_pci.h"
 
 #include <gtest/gtest.h>
@@ -14,10 +15,10 @@ namespace {
 using namespace virtio_pci;
 
 // Fields of the common configuration (virtio 1.2, 4.1.4.3), by the specification's offsets.
-constexpr unsigned kDeviceFeatureSelect = 0, kDeviceFeature = 4, kDriverFeatureSelect = 8, kDriverFeature = 12,
-                   kConfigVector = 16, kNumQueues = 18, kStatus = 20, kGeneration = 21, kQueueSelect = 22, kQueueSize = 24,
-                   kQueueVector = 26, kQueueEnable = 28, kQueueNotifyOff = 30, kQueueDesc = 32, kQueueDriver = 40,
-                   kQueueDevice = 48;
+constexpr unsigned kDeviceFeatureSelect = 0, kDeviceFeature = 4, kDriverFeatureSelect = 8,
+                   kDriverFeature = 12, kConfigVector = 16, kNumQueues = 18, kStatus = 20, kGeneration = 21,
+                   kQueueSelect = 22, kQueueSize = 24, kQueueVector = 26, kQueueEnable = 28,
+                   kQueueNotifyOff = 30, kQueueDesc = 32, kQueueDriver = 40, kQueueDevice = 48;
 constexpr std::uint8_t kReadyToRun = kAcknowledge | kDriver | kFeaturesOk;
 
 class VirtioPciTest : public testing::Test {
@@ -125,7 +126,8 @@ TEST_F(VirtioPciTest, ItsCapabilitiesNameEveryStructureInTheBar) {
     });
     ASSERT_TRUE(at) << "type " << type;
     EXPECT_GE(config.read<std::uint8_t>(*at + 2), 16) << "type " << type;
-    const auto end = std::uint64_t{config.read<std::uint32_t>(*at + 8)} + config.read<std::uint32_t>(*at + 12);
+    const auto end =
+        std::uint64_t{config.read<std::uint32_t>(*at + 8)} + config.read<std::uint32_t>(*at + 12);
     EXPECT_LE(end, kBarSize) << "type " << type;
   }
 }
@@ -224,7 +226,8 @@ TEST_F(VirtioPciTest, AnUnknownQueueReadsAsSizeZeroAndTakesNoWrites) {
 
 TEST_F(VirtioPciTest, ABadQueueSizeIsIgnored) {
   set_common<std::uint16_t>(kQueueSelect, 0);
-  for (const std::uint16_t size : {std::uint16_t{0}, std::uint16_t{3}, std::uint16_t{128}, std::uint16_t{0xffff}}) {
+  for (const std::uint16_t size :
+       {std::uint16_t{0}, std::uint16_t{3}, std::uint16_t{128}, std::uint16_t{0xffff}}) {
     set_common<std::uint16_t>(kQueueSize, size);
     EXPECT_EQ(common<std::uint16_t>(kQueueSize), 64) << size;
   }
@@ -431,14 +434,30 @@ TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
   for (int i = 0; i < 200'000; ++i) {
     const std::uint64_t at = bar + random() % kBarSize;
     switch (random() % 8) {
-      case 0: bus_write<std::uint8_t>(mmio, at, static_cast<std::uint8_t>(random())); break;
-      case 1: bus_write<std::uint16_t>(mmio, at, static_cast<std::uint16_t>(random() % 70)); break;
-      case 2: bus_write<std::uint32_t>(mmio, at, static_cast<std::uint32_t>(random())); break;
-      case 3: bus_write<std::uint64_t>(mmio, at, random()); break;
-      case 4: bus_read<std::uint64_t>(mmio, at); break;
-      case 5: set_common<std::uint16_t>(static_cast<unsigned>(random() % 56), static_cast<std::uint16_t>(random())); break;
-      case 6: set_status(static_cast<std::uint8_t>(random())); break;
-      default: config.write<std::uint8_t>(static_cast<unsigned>(0x40 + random() % 0xc0), static_cast<std::uint8_t>(random()));
+      case 0:
+        bus_write<std::uint8_t>(mmio, at, static_cast<std::uint8_t>(random()));
+        break;
+      case 1:
+        bus_write<std::uint16_t>(mmio, at, static_cast<std::uint16_t>(random() % 70));
+        break;
+      case 2:
+        bus_write<std::uint32_t>(mmio, at, static_cast<std::uint32_t>(random()));
+        break;
+      case 3:
+        bus_write<std::uint64_t>(mmio, at, random());
+        break;
+      case 4:
+        bus_read<std::uint64_t>(mmio, at);
+        break;
+      case 5:
+        set_common<std::uint16_t>(static_cast<unsigned>(random() % 56), static_cast<std::uint16_t>(random()));
+        break;
+      case 6:
+        set_status(static_cast<std::uint8_t>(random()));
+        break;
+      default:
+        config.write<std::uint8_t>(static_cast<unsigned>(0x40 + random() % 0xc0),
+                                   static_cast<std::uint8_t>(random()));
     }
   }
   bring_up();
