@@ -23,6 +23,7 @@ class GuestMemory;
 namespace virtio_pci {
 inline constexpr unsigned kBar = 0;
 inline constexpr std::uint32_t kCommon = 0x0000;
+inline constexpr std::uint32_t kCommonSize = 56;  ///< struct virtio_pci_common_cfg of virtio 1.1
 inline constexpr std::uint32_t kIsr = 0x1000;
 inline constexpr std::uint32_t kDevice = 0x2000;
 inline constexpr std::uint32_t kNotify = 0x3000;
@@ -79,7 +80,7 @@ class VirtioPci final : public PciDevice, private DeviceHost {
   void interrupt_config() override;
   void needs_reset(std::string_view why) override;
 
-  // The common configuration structure (4.1.4.3).
+  // The common configuration structure (4.1.4.3), in virtio_pci_common.cc.
   void read_common(std::uint64_t offset, std::span<std::byte> into);
   void write_common(std::uint64_t offset, std::span<const std::byte> from);
   void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value);
