@@ -21,22 +21,21 @@ Result<void> advise(std::span<std::byte> host, int advice, const char* what) {
   return fail_errno(fmt::format("madvise({}) of {} of guest memory", what, format_bytes(host.size())), errno);
 }
 
-/// Maps `size` bytes at a multiple of the huge page size, so that guest and host agree where huge pages start.
-/// Host and guest addresses must be equal modulo a huge page: only then can KVM map huge pages into the guest, and each
-/// of them saves 512 nested faults. Regions start at multiples of it in the guest; mmap promises only 4 KiB (Linux
-/// before 6.7).
-constexpr Bytes kHugePage = 2 * kMiB;
+/// Maps `size` bytes at a multiple of the huge page size, so that guest and host agree where huge pages
+/// start. Host and guest addresses must be equal modulo a huge page: only then can KVM map huge pages into
+/// the guest, and each of them saves 512 nested faults. Regions start at multiples of it in the guest; mmap
+/// promises only 4 KiB (Linux before 6.7).
 
 Result<std::span<std::byte>> map_anonymous(Bytes size) {
   // NORESERVE: what the host can spare is the daemon's decision, not the kernel's commit heuristic.
-  const Bytes padded = size + kHugePage;
+  const Bytes padded = size + kHugePageSize;
   void* address =
       ::mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     return fail_errno(fmt::format("mapping {} of guest memory", format_bytes(size)), errno);
   }
   auto* start = static_cast<std::byte*>(address);
-  const Bytes skip = (kHugePage - reinterpret_cast<std::uintptr_t>(start) % kHugePage) % kHugePage;
+  const Bytes skip = (kHugePageSize - reinterpret_cast<std::uintptr_t>(start) % kHugePageSize) % kHugePageSize;
   if (skip > 0) ::munmap(start, skip);
   ::munmap(start + skip + size, padded - skip - size);
   return std::span(start + skip, size);
@@ -57,7 +56,8 @@ Result<GuestMemory> GuestMemory::create(Bytes size) {
     auto host = map_anonymous(range.size);
     if (!host) return std::unexpected(std::move(host.error()));
     memory.regions_.push_back({range.start, *host});
-    // One fault for 2 MiB instead of 512. The balloon releases whole huge pages where it can (devices/balloon).
+    // One fault for 2 MiB instead of 512. The balloon releases whole huge pages where it can
+    // (devices/balloon).
     BALLOON_TRY(advise(*host, MADV_HUGEPAGE, "HUGEPAGE"));
     // A core dump of the VMM must not hold the guest's secrets, nor gigabytes.
     BALLOON_TRY(advise(*host, MADV_DONTDUMP, "DONTDUMP"));

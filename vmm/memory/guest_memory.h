@@ -25,6 +25,7 @@ struct GuestRange {
 };
 
 inline constexpr std::uint64_t kPageSize = 4096;
+inline constexpr std::uint64_t kHugePageSize = 2 << 20;
 
 class GuestMemory {
  public:
@@ -34,8 +35,9 @@ class GuestMemory {
     std::span<std::byte> host;
   };
 
-  /// Maps `size` bytes (a multiple of 4 KiB, at least 1 MiB) of anonymous private memory, unreserved and untouched: up to
-  /// 3 GiB below the PCI hole, the rest from 4 GiB up.
+  /// Maps `size` bytes (a multiple of 4 KiB, at least 1 MiB) of anonymous private memory, unreserved and
+  /// untouched, in huge pages where the host has them: up to 3 GiB below the PCI hole, the rest from 4 GiB
+  /// up.
   static Result<GuestMemory> create(Bytes size);
 
   GuestMemory(GuestMemory&& other) noexcept;
@@ -67,8 +69,8 @@ class GuestMemory {
     return write(address, std::as_bytes(std::span(&value, 1)));
   }
 
-  /// Gives the host back the pages of `range` (page-aligned): they read as zeros afterwards. Returns how many bytes of it
-  /// are RAM and were released; a range outside RAM releases nothing.
+  /// Gives the host back the pages of `range` (page-aligned): they read as zeros afterwards. Returns how many
+  /// bytes of it are RAM and were released; a range outside RAM releases nothing.
   Result<Bytes> release(GuestRange range) const;
 
  private:

@@ -40,16 +40,27 @@ Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, co
   });
   if (!timer) return fail("preparing the balloon", timer.error());
   balloon->stats_timer_ = std::move(*timer);
+  auto hold_back_timer = loop.timer([self = balloon.get()] {
+    const std::lock_guard lock(self->mutex);
+    self->held_back_.flush();
+    self->hold_back_timer_->set({});
+  });
+  if (!hold_back_timer) return fail("preparing the balloon", hold_back_timer.error());
+  balloon->hold_back_timer_ = std::move(*hold_back_timer);
   return balloon;
 }
 
 Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
-    : config_(config), memory_(memory), pfns_(kPfnBatch) {
+    : config_(config),
+      memory_(memory),
+      pfns_(kPfnBatch),
+      held_back_([this](GuestRange range) { counters_.inflated += release(range); }) {
   told_ = current();
 }
 
 Balloon::~Balloon() {
   stats_timer_.reset();
+  hold_back_timer_.reset();
   {
     const std::lock_guard lock(mutex);
     drop_queues();
@@ -58,7 +69,7 @@ Balloon::~Balloon() {
 }
 
 std::uint64_t Balloon::offered_features() const {
-  std::uint64_t features = kFeatureIndirectDesc | kFeatureEventIdx | kFeatureStats;
+  std::uint64_t features = kFeatureIndirectDesc | kFeatureEventIdx | kFeatureMustTellHost | kFeatureStats;
   if (config_.deflate_on_oom) features |= kFeatureDeflateOnOom;
   // Without PAGE_POISON, Linux silently drops REPORTING when it poisons or initialises pages on free
   // (drivers/virtio/virtio_balloon.c, virtballoon_validate).
@@ -137,10 +148,23 @@ void Balloon::drop_queues() {
   if (held_stats_) VirtQueue::forget(std::move(*held_stats_));
   held_stats_.reset();
   stats_requested_ = false;
+  held_back_.drop();  // the next driver starts with all pages
   if (queues_) queues_->stop();
 }
 
 void Balloon::inflate(const Chain& chain) {
+  for_ranges(chain, [this](GuestRange range) { held_back_.add(range); });
+  if ((features_ & kFeatureMustTellHost) == 0) held_back_.flush();
+  if (held_back_.holding()) hold_back_timer_->set(kHoldBack);
+}
+
+void Balloon::deflate(const Chain& chain) {
+  // Released pages need nothing: when the guest uses them again, they are allocated on demand.
+  counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
+  if (held_back_.holding()) for_ranges(chain, [this](GuestRange range) { held_back_.cancel(range); });
+}
+
+void Balloon::for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each) {
   const std::uint64_t sent = chain.readable_size() / sizeof(std::uint32_t);
   // A chain can hold gigabytes of PFNs, but no more of them than the guest has pages are not repeats.
   const std::uint64_t count = std::min<std::uint64_t>(sent, to_pages(memory_.size()));
@@ -148,19 +172,10 @@ void Balloon::inflate(const Chain& chain) {
   for (std::uint64_t done = 0; done < count;) {
     const auto batch = std::span(pfns_).first(std::min<std::uint64_t>(kPfnBatch, count - done));
     chain.read(done * sizeof(std::uint32_t), std::as_writable_bytes(batch));
-    inflate_batch(batch);
+    to_ranges(batch, ranges_);
+    for (const GuestRange& range : ranges_) each(range);
     done += batch.size();
   }
-}
-
-void Balloon::inflate_batch(std::span<std::uint32_t> pfns) {
-  to_ranges(pfns, ranges_);
-  for (const GuestRange& range : ranges_) counters_.inflated += release(range);
-}
-
-void Balloon::deflate(const Chain& chain) {
-  // Nothing to do: when the guest uses these pages again, they are allocated on demand.
-  counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
 }
 
 void Balloon::accept_stats(VirtQueue& queue, Chain chain) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/balloon/huge_release.h"
 #include "vmm/devices/devices.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
@@ -37,8 +38,9 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// Statistics are always offered and reporting comes last, so that these hold whenever the queue exists.
   enum class Queue : std::uint16_t { inflate, deflate, stats, reporting };
 
-  // Feature bits (5.5.3). MUST_TELL_HOST (0) is not offered: a deflated page is demand-allocated at its first
-  // touch.
+  // Feature bits (5.5.3). With MUST_TELL_HOST a page that is still being gathered for release can be taken
+  // back in time; from a driver that refuses it pages are released at once.
+  static constexpr std::uint64_t kFeatureMustTellHost = 1ULL << 0;
   static constexpr std::uint64_t kFeatureStats = 1ULL << 1;
   static constexpr std::uint64_t kFeatureDeflateOnOom = 1ULL << 2;
   static constexpr std::uint64_t kFeaturePagePoison = 1ULL << 4;
@@ -49,6 +51,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   static constexpr std::uint16_t kQueueSize = 128;
   /// PFNs handled at once: 16 of the 256-PFN arrays that Linux sends, 16 KiB of host memory.
   static constexpr std::size_t kPfnBatch = 4096;
+  /// Pages are gathered into huge pages for no longer than this after the last ones came.
+  static constexpr std::chrono::milliseconds kHoldBack{100};
   /// Faster sampling would tell nothing new: it is more often than Linux' own counters settle.
   static constexpr std::chrono::milliseconds kStatsIntervalMin{10};
 
@@ -89,8 +93,9 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Balloon(const BalloonConfig& config, const GuestMemory& memory);
   // All with the mutex held.
   void inflate(const Chain& chain);
-  void inflate_batch(std::span<std::uint32_t> pfns);
   void deflate(const Chain& chain);
+  /// Hands the pages in `chain`, as ranges, to `each`.
+  void for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each);
   void accept_stats(VirtQueue& queue, Chain chain);
   void sample(const Chain& chain);
   void report(const Chain& chain);
@@ -108,6 +113,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   BalloonCounters counters_;
   std::vector<std::uint32_t> pfns_;
   std::vector<GuestRange> ranges_;
+  HugeRelease held_back_;
+  std::unique_ptr<EventLoop::Timer> hold_back_timer_;
   RateLimit refusals_;
   RateLimit failures_;
   std::function<void(const BalloonStats&)> on_stats_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <thread>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
@@ -120,7 +121,7 @@ TEST_F(BalloonTest, OffersWhatItDoesAndNothingElse) {
   make();
   EXPECT_EQ(balloon_->id(), DeviceId::balloon);
   EXPECT_EQ(balloon_->offered_features(),
-            kFeatureIndirectDesc | kFeatureEventIdx | 1U << 1 | 1U << 2 | 1U << 4 | 1U << 5);
+            kFeatureIndirectDesc | kFeatureEventIdx | 1U << 0 | 1U << 1 | 1U << 2 | 1U << 4 | 1U << 5);
   EXPECT_EQ(balloon_->queue_sizes().size(), 4U);
   EXPECT_GE(balloon_->queue_sizes()[kReporting], 32U) << "Linux refuses to report on a shorter queue";
   EXPECT_EQ(balloon_->config_size(), 16U);
@@ -128,7 +129,7 @@ TEST_F(BalloonTest, OffersWhatItDoesAndNothingElse) {
 
 TEST_F(BalloonTest, WhatIsSwitchedOffIsNotOffered) {
   make({.deflate_on_oom = false, .free_page_reporting = false});
-  EXPECT_EQ(balloon_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 1);
+  EXPECT_EQ(balloon_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 0 | 1U << 1);
   EXPECT_EQ(balloon_->queue_sizes().size(), 3U);
 }
 
@@ -180,8 +181,65 @@ TEST_F(BalloonTest,
   std::vector<std::uint32_t> pfns(kPages);
   for (std::uint32_t i = 0; i < kPages; ++i) pfns[i] = kVictim + kPages - 1 - i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
-  EXPECT_EQ(resident(kVictim, kPages), 0U);
+  EXPECT_TRUE(eventually([&] { return resident(kVictim, kPages) == 0; }));
   EXPECT_EQ(balloon_->counters().inflated, kPages * kPageSize);
+}
+
+TEST_F(BalloonTest, TwoHalvesOfAHugePageAreReleasedInOneGo) {
+  start();
+  constexpr std::uint32_t kHalf = 256;
+  touch(kVictim, 2 * kHalf);
+  std::vector<std::uint32_t> pfns(kHalf);
+  for (std::uint32_t i = 0; i < kHalf; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(balloon_->counters().inflated, 0U) << "its other half may follow";
+  for (std::uint32_t& pfn : pfns) pfn += kHalf;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(balloon_->counters().inflated, kHugePageSize);
+  EXPECT_EQ(resident(kVictim, 2 * kHalf), 0U);
+}
+
+TEST_F(BalloonTest, HalfAHugePageIsReleasedSoonWhenNothingFollows) {
+  start();
+  touch(kVictim, 256);
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_TRUE(eventually([&] { return balloon_->counters().inflated == kMiB; }));
+}
+
+TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
+  start();
+  touch(kVictim, 256);
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(send(kDeflate, pfns), 0U);
+  touch(kVictim, 256);
+  std::this_thread::sleep_for(3 * Balloon::kHoldBack);
+  EXPECT_TRUE(is_patterned(kVictim));
+  EXPECT_TRUE(is_patterned(kVictim + 255));
+  EXPECT_EQ(balloon_->counters().inflated, 0U);
+}
+
+TEST_F(BalloonTest, ADriverThatTellsNobodyWhatItTakesBackHasItsPagesReleasedAtOnce) {
+  start({}, ~Balloon::kFeatureMustTellHost);
+  touch(kVictim, 256);
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(balloon_->counters().inflated, kMiB);
+}
+
+TEST_F(BalloonTest, AResetReleasesNothingOfWhatWasHeldBack) {
+  start();
+  touch(kVictim, 256);
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  driver_->reset();
+  std::this_thread::sleep_for(3 * Balloon::kHoldBack);
+  EXPECT_TRUE(is_patterned(kVictim)) << "the next driver has all pages";
 }
 
 TEST_F(BalloonTest, PfnsOutsideRamAreIgnoredAndTheOthersOfTheChainReleased) {

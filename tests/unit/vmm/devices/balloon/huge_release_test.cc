@@ -1,0 +1,106 @@
+#include "vmm/devices/balloon/huge_release.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+namespace balloon::vmm {
+
+void PrintTo(const GuestRange& range, std::ostream* out) {
+  *out << std::hex << range.start << "+" << range.size;
+}
+
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class HugeReleaseTest : public testing::Test {
+ protected:
+  std::vector<GuestRange> released_;
+  HugeRelease held_{[this](GuestRange range) { released_.push_back(range); }};
+};
+
+TEST_F(HugeReleaseTest, ReleasesTwoHalvesInOneCall) {
+  held_.add({5 * kHugePageSize + kMiB, kMiB});
+  EXPECT_THAT(released_, IsEmpty());
+  held_.add({5 * kHugePageSize, kMiB});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{5 * kHugePageSize, kHugePageSize}));
+  EXPECT_FALSE(held_.holding());
+}
+
+TEST_F(HugeReleaseTest, ReleasesScatteredPagesAtOnce) {
+  held_.add({3 * kPageSize, kPageSize});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{3 * kPageSize, kPageSize}));
+}
+
+TEST_F(HugeReleaseTest, ReleasesWholeHugePagesOfALongRangeAtOnceAndHoldsItsEnds) {
+  held_.add({kMiB, 4 * kMiB});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}));
+  held_.flush();
+  EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}, GuestRange{kMiB, kMiB},
+                                     GuestRange{4 * kMiB, kMiB}));
+  EXPECT_FALSE(held_.holding());
+}
+
+TEST_F(HugeReleaseTest, DoesNotReleaseWhatTheGuestTookBack) {
+  held_.add({0, kMiB});
+  held_.cancel({4 * kPageSize, 2 * kPageSize});
+  held_.flush();
+  EXPECT_THAT(released_,
+              ElementsAre(GuestRange{0, 4 * kPageSize}, GuestRange{6 * kPageSize, kMiB - 6 * kPageSize}));
+}
+
+TEST_F(HugeReleaseTest, HoldsABoundedNumberOfHugePages) {
+  for (std::uint64_t i = 0; i <= HugeRelease::kMostHeld; ++i) held_.add({i * kHugePageSize, kMiB});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{0, kMiB})) << "the oldest gives way";
+}
+
+TEST_F(HugeReleaseTest, ForgetsWhatIsDropped) {
+  held_.add({0, kMiB});
+  held_.drop();
+  held_.flush();
+  EXPECT_THAT(released_, IsEmpty());
+}
+
+TEST_F(HugeReleaseTest, ReleasesJustThePagesThatWereGivenAndNotTakenBackInAnyOrder) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 300; ++round) {
+    released_.clear();
+    std::set<std::uint64_t> given;
+    std::set<std::uint64_t> freed_before_cancel;
+    for (int step = 0; step < 40; ++step) {
+      const GuestRange range{random() % 4096 * kPageSize, (random() % 700 + 1) * kPageSize};
+      const std::size_t before = released_.size();
+      if (random() % 4 != 0) {
+        held_.add(range);
+        for (std::uint64_t page = range.start; page < range.start + range.size; page += kPageSize)
+          given.insert(page);
+      } else {
+        // Pages that are released already stay released; the others must not be.
+        std::set<std::uint64_t> done;
+        for (const auto& one : released_)
+          for (std::uint64_t page = one.start; page < one.start + one.size; page += kPageSize)
+            done.insert(page);
+        held_.cancel(range);
+        for (std::uint64_t page = range.start; page < range.start + range.size; page += kPageSize)
+          if (!done.contains(page)) given.erase(page);
+      }
+      for (std::size_t i = before; i < released_.size(); ++i)
+        for (std::uint64_t page = released_[i].start; page < released_[i].start + released_[i].size;
+             page += kPageSize)
+          ASSERT_TRUE(given.contains(page)) << "released a page that the guest has";
+    }
+    held_.flush();
+    std::set<std::uint64_t> done;
+    for (const auto& one : released_)
+      for (std::uint64_t page = one.start; page < one.start + one.size; page += kPageSize) done.insert(page);
+    ASSERT_TRUE(std::ranges::includes(done, given)) << "a page that was given is not released";
+  }
+}
+
+}  // namespace
+}  // namespace balloon::vmm
