@@ -15,6 +15,7 @@ from .scenario import GuestSpec
 
 # All processes that run vCPUs share one CPU: with more, the SVM emulation of the testbed's outer host breaks.
 VCPU_CPU = 1
+HELPER_CPU = 0
 # Generous, as the emulation is slow and slower on a busy machine: six guests started together are up in 45 s at best.
 BOOT_TIMEOUT = 600
 ANSWER_TIMEOUT = 90
@@ -67,6 +68,7 @@ class Guest:
             if time.monotonic() > deadline:
                 raise GuestError(f"guest {self.name}: not up after {timeout:.0f} s (waited for 'ready' on its console);"
                                  f" console: {self.console[-5:]}; VMM said: {self.stderr_tail()}")
+        self._place_helpers(HELPER_CPU)
         return time.monotonic() - self.started
 
     def ask(self, command: str, timeout: float = ANSWER_TIMEOUT) -> dict:
@@ -103,6 +105,23 @@ class Guest:
     def expect_reboot(self):
         """The next wait_ready waits for a new 'ready'."""
         self._ready.clear()
+        # New vCPU threads inherit where the thread that makes them runs.
+        self._place_helpers(VCPU_CPU)
+
+    def _place_helpers(self, cpu: int):
+        """Puts the VMM's threads other than vCPUs on that CPU: beside six busy vCPUs, each disk request and each step of
+        the balloon would wait for its turn. (balloon-vmm names its vCPU threads; peers that do not stay as they are.)"""
+        if not self._pin:
+            return
+        tasks = Path(f"/proc/{self.pid}/task")
+        try:
+            names = {int(task.name): (task / "comm").read_text() for task in tasks.iterdir()}
+            if any(name.startswith("vcpu") for name in names.values()):
+                for thread, name in names.items():
+                    if not name.startswith("vcpu"):
+                        os.sched_setaffinity(thread, {cpu})
+        except OSError:
+            pass  # a thread ended while we looked
 
     def stderr_tail(self) -> str:
         try:
