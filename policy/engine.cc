@@ -234,7 +234,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& p
     if (change == 0) continue;
     if (!worth_it && !(urgency > 0 && mine.share < guest.target)) {
       mine.target = guest.target;
-      mine.reason = Reason::deadband;
+      if (mine.share > guest.target) mine.reason = Reason::deadband;
     } else if (settling_at(guest) > mine.share && !outside_limits) {
       mine.target = shrink(guest, seats[i], elapsed, snapshot.now, urgency, others_idle, mine);
     } else if (mine.target > guest.target && mine.target > guest.actual) {
