@@ -35,11 +35,18 @@ Result<std::span<std::byte>> map_anonymous(Bytes size) {
     return fail_errno(fmt::format("mapping {} of guest memory", format_bytes(size)), errno);
   }
   auto* start = static_cast<std::byte*>(address);
-  const Bytes skip = (kHugePageSize - reinterpret_cast<std::uintptr_t>(start) % kHugePageSize) % kHugePageSize;
+  const Bytes skip =
+      (kHugePageSize - reinterpret_cast<std::uintptr_t>(start) % kHugePageSize) % kHugePageSize;
   if (skip > 0) ::munmap(start, skip);
   ::munmap(start + skip + size, padded - skip - size);
   return std::span(start + skip, size);
 }
+
+/// MADV_DONTNEED of a part of a transparent huge page only unmaps it: the host gets nothing back until all of
+/// it is unmapped, or memory is so short that deferred_split_scan() (mm/huge_memory.c) comes by. MADV_FREE of
+/// a part splits the page itself, there and then (madvise_free_huge_pmd(), madvise_free_pte_range()). `page`
+/// is released next; so nothing is lost, and a failure only costs time.
+void split_huge_page(std::byte* page) { ::madvise(page, kPageSize, MADV_FREE); }
 
 }  // namespace
 
@@ -108,6 +115,8 @@ Result<Bytes> GuestMemory::release(GuestRange range) const {
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
     if (start >= end) continue;
     const std::span<std::byte> host = region.host.subspan(start - region.start, end - start);
+    if (start % kHugePageSize != 0) split_huge_page(host.data());
+    if (end % kHugePageSize != 0) split_huge_page(host.data() + host.size() - kPageSize);
     if (::madvise(host.data(), host.size(), MADV_DONTNEED) != 0) {
       return fail_errno(fmt::format("releasing guest memory at {:#x}, {:#x} bytes", start, host.size()),
                         errno);

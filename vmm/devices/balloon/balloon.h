@@ -52,7 +52,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// PFNs handled at once: 16 of the 256-PFN arrays that Linux sends, 16 KiB of host memory.
   static constexpr std::size_t kPfnBatch = 4096;
   /// Pages are gathered into huge pages for no longer than this after the last ones came.
-  static constexpr std::chrono::milliseconds kHoldBack{100};
+  static constexpr std::chrono::milliseconds kHoldBack{200};
   /// Faster sampling would tell nothing new: it is more often than Linux' own counters settle.
   static constexpr std::chrono::milliseconds kStatsIntervalMin{10};
 

@@ -25,7 +25,7 @@ void HugeRelease::add(GuestRange range) {
 void HugeRelease::add_within(GuestAddress huge_page, GuestRange piece) {
   auto held = find(huge_page);
   if (held == held_.end()) {
-    if (piece.size == kHugePageSize || piece.size < kWorthHolding) return release_(piece);
+    if (piece.size == kHugePageSize) return release_(piece);
     if (held_.size() == kMostHeld) {
       release_pages(held_.front());
       held_.erase(held_.begin());

@@ -17,11 +17,8 @@ namespace balloon::vmm {
 
 class HugeRelease {
  public:
-  /// Shorter ranges are scattered pages: they are released at once, unless the huge page around them is being
-  /// gathered.
-  static constexpr std::uint64_t kWorthHolding = 256 * kKiB;
-  /// Huge pages gathered at the same time; the oldest gives way. Bounds what is held back to 64 MiB.
-  static constexpr std::size_t kMostHeld = 32;
+  /// Huge pages gathered at the same time; the oldest gives way. Bounds what is held back to 128 MiB.
+  static constexpr std::size_t kMostHeld = 64;
 
   explicit HugeRelease(std::function<void(GuestRange)> release) : release_(std::move(release)) {}
 

@@ -5,8 +5,10 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <sstream>
+#include <string>
 #include <utility>
 
 namespace balloon::vmm {
@@ -142,6 +144,31 @@ TEST(GuestMemory, ReleasedPagesLeaveTheHostAndReadAsZeros) {
   EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize), 0);
   EXPECT_EQ(memory.read<std::uint8_t>(12 * kPageSize - 1), 0);
   EXPECT_EQ(memory.read<std::uint8_t>(12 * kPageSize), 0x5a);
+}
+
+/// A counter of /proc/vmstat.
+std::uint64_t vmstat(const std::string& name) {
+  std::ifstream file("/proc/vmstat");
+  std::string key;
+  std::uint64_t value = 0;
+  while (file >> key >> value) {
+    if (key == name) return value;
+  }
+  throw std::runtime_error("/proc/vmstat has no " + name);
+}
+
+TEST(GuestMemory, ReleasingAPartOfAHugePageSplitsItSoThatTheHostHasThePartAtOnce) {
+  auto memory = GuestMemory::create(8 * kMiB);
+  ASSERT_TRUE(memory);
+  const std::uint64_t huge_before = vmstat("thp_fault_alloc");
+  std::memset(memory->at(2 * kMiB, 2 * kMiB)->data(), 0xa5, 2 * kMiB);
+  ASSERT_GT(vmstat("thp_fault_alloc"), huge_before)
+      << "this host gives no huge pages to madvise(MADV_HUGEPAGE)";
+  const std::uint64_t split_before = vmstat("thp_split_page");
+  ASSERT_TRUE(memory->release({3 * kMiB, kMiB}));
+  EXPECT_GT(vmstat("thp_split_page"), split_before);
+  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB - 1), 0xa5);
+  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB), 0);
 }
 
 TEST(GuestMemory, AReleaseIsClippedToRam) {

@@ -33,6 +33,11 @@ constexpr std::uint32_t kPoison = 12;
 constexpr GuestAddress kVictims = 16 * kMiB;
 constexpr std::uint32_t kVictim = kVictims / kPageSize;
 
+/// Features of a driver whose pages are gathered into huge pages, and of one whose pages are released at
+/// once.
+constexpr std::uint64_t kGather = ~0ULL;
+constexpr std::uint64_t kAtOnce = ~Balloon::kFeatureMustTellHost;
+
 class BalloonTest : public ::testing::Test {
  protected:
   void make(const BalloonConfig& config = {}) {
@@ -50,7 +55,7 @@ class BalloonTest : public ::testing::Test {
         });
     driver_.emplace(*balloon_, memory_);
   }
-  void start(const BalloonConfig& config = {}, std::uint64_t features = ~0ULL) {
+  void start(const BalloonConfig& config = {}, std::uint64_t features = kAtOnce) {
     make(config);
     driver_->start(features);
   }
@@ -186,7 +191,7 @@ TEST_F(BalloonTest,
 }
 
 TEST_F(BalloonTest, TwoHalvesOfAHugePageAreReleasedInOneGo) {
-  start();
+  start({}, kGather);
   constexpr std::uint32_t kHalf = 256;
   touch(kVictim, 2 * kHalf);
   std::vector<std::uint32_t> pfns(kHalf);
@@ -200,7 +205,7 @@ TEST_F(BalloonTest, TwoHalvesOfAHugePageAreReleasedInOneGo) {
 }
 
 TEST_F(BalloonTest, HalfAHugePageIsReleasedSoonWhenNothingFollows) {
-  start();
+  start({}, kGather);
   touch(kVictim, 256);
   std::vector<std::uint32_t> pfns(256);
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
@@ -209,7 +214,7 @@ TEST_F(BalloonTest, HalfAHugePageIsReleasedSoonWhenNothingFollows) {
 }
 
 TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
-  start();
+  start({}, kGather);
   touch(kVictim, 256);
   std::vector<std::uint32_t> pfns(256);
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
@@ -223,7 +228,7 @@ TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
 }
 
 TEST_F(BalloonTest, ADriverThatTellsNobodyWhatItTakesBackHasItsPagesReleasedAtOnce) {
-  start({}, ~Balloon::kFeatureMustTellHost);
+  start();
   touch(kVictim, 256);
   std::vector<std::uint32_t> pfns(256);
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
@@ -232,7 +237,7 @@ TEST_F(BalloonTest, ADriverThatTellsNobodyWhatItTakesBackHasItsPagesReleasedAtOn
 }
 
 TEST_F(BalloonTest, AResetReleasesNothingOfWhatWasHeldBack) {
-  start();
+  start({}, kGather);
   touch(kVictim, 256);
   std::vector<std::uint32_t> pfns(256);
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
@@ -310,7 +315,7 @@ TEST_F(BalloonTest, InflatingTheRingsOwnPageHarmsOnlyTheGuestAndAResetMendsIt) {
   driver_->kick(kInflate);
   driver_->kick(kInflate);
   driver_->reset();
-  driver_->start();
+  driver_->start(kAtOnce);
   touch(kVictim, 1);
   EXPECT_EQ(send(kInflate, {kVictim}), 0U);
   EXPECT_TRUE(is_zero(kVictim));
@@ -331,7 +336,7 @@ TEST_F(BalloonTest,
        ChainsThatWereThereBeforeDriverOkAreServedWithoutAKick) {  // Linux kicks statistics before it
   make();
   balloon_->set_stats_interval(20ms);
-  driver_->start();
+  driver_->start(kAtOnce);
   const std::uint64_t none = 0;
   ChainBuilder(queue(kStats)).readable(std::as_bytes(std::span(&none, 1))).submit();
   driver_->reset();
@@ -401,7 +406,7 @@ TEST_F(BalloonTest, ATargetBeforeTheDriverIsThereWaitsInTheConfigSpace) {
   make();
   ASSERT_TRUE(balloon_->set_target(32 * kMiB));
   EXPECT_EQ(driver_->host().config_interrupts(), 0);
-  driver_->start();
+  driver_->start(kAtOnce);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 32 * kMiB / kPageSize);
 }
 
@@ -532,7 +537,7 @@ TEST_F(BalloonTest, TheIntervalCanBeSetBeforeTheDriverIsUpAndChangedAndStoppedLa
   make();
   balloon_->set_stats_interval(20ms);
   std::this_thread::sleep_for(60ms);  // ticks without a driver
-  driver_->start();
+  driver_->start(kAtOnce);
   send_stats(1);
   ASSERT_TRUE(wait_stats_request());
   balloon_->set_stats_interval(0s);
@@ -554,7 +559,7 @@ TEST_F(BalloonTest, AResetDropsTheHeldBufferAndWritesNothingToTheOldRing) {
   EXPECT_EQ(driver_->host().queue_interrupts(kStats), 0);
   // The next driver's statistics work (Firecracker #2590: dead for ever), and its first buffer is stale
   // again.
-  driver_->start();
+  driver_->start(kAtOnce);
   send_stats(2);
   ASSERT_TRUE(wait_stats_request());
   EXPECT_TRUE(samples().empty());
@@ -636,7 +641,7 @@ TEST_F(BalloonTest, ReportedPagesOfAGuestThatPoisonsThemAreKept) {
   EXPECT_EQ(balloon_->counters().reports_kept, 1U);
 
   driver_->reset();
-  driver_->start();
+  driver_->start(kAtOnce);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(kPoison), 0U) << "the next driver may not poison";
   ChainBuilder(queue(kReporting)).writable_at(kVictims, 2 * kPageSize).submit();
   ASSERT_TRUE(driver_->kick_and_wait(kReporting));
@@ -646,7 +651,7 @@ TEST_F(BalloonTest, ReportedPagesOfAGuestThatPoisonsThemAreKept) {
 TEST_F(BalloonTest, APoisonValueWrittenBeforeDriverOkCounts) {  // as Linux does in virtballoon_probe
   make();
   driver_->write_config<std::uint32_t>(kPoison, 0xaaaaaaaa);
-  driver_->start();
+  driver_->start(kAtOnce);
   touch(kVictim, 1);
   ChainBuilder(queue(kReporting)).writable_at(kVictims, kPageSize).submit();
   ASSERT_TRUE(driver_->kick_and_wait(kReporting));
@@ -703,7 +708,7 @@ TEST_P(BrokenGuest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
   for (const auto& break_it : breaks) {
     SCOPED_TRACE(round++);
     driver_.emplace(*balloon_, memory_);
-    driver_->start();
+    driver_->start(kAtOnce);
     break_it();
     driver_->kick(index);
     EXPECT_THAT(driver_->host().reset_reason(), HasSubstr("queue " + std::to_string(index)));
@@ -715,7 +720,7 @@ TEST_P(BrokenGuest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
     EXPECT_TRUE(is_patterned(kVictim));
 
     driver_->reset();
-    driver_->start();
+    driver_->start(kAtOnce);
     EXPECT_EQ(send(kInflate, {kVictim}), 0U);
     EXPECT_TRUE(is_zero(kVictim));
     EXPECT_TRUE(balloon_->state().driver_ready);
