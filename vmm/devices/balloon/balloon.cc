@@ -44,6 +44,7 @@ Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, co
     const std::lock_guard lock(self->mutex);
     self->held_back_.flush();
     self->hold_back_timer_->set({});
+    self->tell_state();
   });
   if (!hold_back_timer) return fail("preparing the balloon", hold_back_timer.error());
   balloon->hold_back_timer_ = std::move(*hold_back_timer);
@@ -155,13 +156,13 @@ void Balloon::drop_queues() {
 void Balloon::inflate(const Chain& chain) {
   for_ranges(chain, [this](GuestRange range) { held_back_.add(range); });
   if ((features_ & kFeatureMustTellHost) == 0) held_back_.flush();
-  if (held_back_.holding()) hold_back_timer_->set(kHoldBack);
+  if (held_back_.held() > 0) hold_back_timer_->set(kHoldBack);
 }
 
 void Balloon::deflate(const Chain& chain) {
   // Released pages need nothing: when the guest uses them again, they are allocated on demand.
   counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
-  if (held_back_.holding()) for_ranges(chain, [this](GuestRange range) { held_back_.cancel(range); });
+  if (held_back_.held() > 0) for_ranges(chain, [this](GuestRange range) { held_back_.cancel(range); });
 }
 
 void Balloon::for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each) {
@@ -196,7 +197,7 @@ void Balloon::sample(const Chain& chain) {
   ++counters_.stats_samples;
   if (!on_stats_) return;
   on_stats_({.sampled_at = std::chrono::system_clock::now(),
-             .actual = current().actual,
+             .actual = claimed_size(),
              .values = parse_stats(std::span(buffer).first(size))});
 }
 
@@ -244,12 +245,18 @@ void Balloon::refuse(std::uint64_t pages, const char* what) {
   }
 }
 
+Bytes Balloon::claimed_size() const {
+  const Bytes size = memory_.size();
+  return size - std::min(size, Bytes{space_.actual} * kPageSize);  // the guest may claim any number
+}
+
 BalloonState Balloon::current() const {
   const Bytes size = memory_.size();
   const bool ready = queues_ && queues_->at(static_cast<std::uint16_t>(Queue::inflate)) != nullptr;
   const auto negotiated = [&](std::uint64_t feature) { return ready && (features_ & feature) != 0; };
   return {
-      .actual = size - std::min(size, Bytes{space_.actual} * kPageSize),  // the guest may claim any number
+      // What is held back is not the host's yet.
+      .actual = std::min(size, claimed_size() + held_back_.held()),
       .target = size - Bytes{space_.num_pages} * kPageSize,
       .driver_ready = ready,
       .has_stats =

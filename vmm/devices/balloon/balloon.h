@@ -51,8 +51,9 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   static constexpr std::uint16_t kQueueSize = 128;
   /// PFNs handled at once: 16 of the 256-PFN arrays that Linux sends, 16 KiB of host memory.
   static constexpr std::size_t kPfnBatch = 4096;
-  /// Pages are gathered into huge pages for no longer than this after the last ones came.
-  static constexpr std::chrono::milliseconds kHoldBack{200};
+  /// Pages are gathered into huge pages for no longer than this after the last ones came: the driver of a
+  /// busy guest takes its time, and a target that moves down step by step (once a second) gives it pauses.
+  static constexpr std::chrono::seconds kHoldBack{2};
   /// Faster sampling would tell nothing new: it is more often than Linux' own counters settle.
   static constexpr std::chrono::milliseconds kStatsIntervalMin{10};
 
@@ -104,6 +105,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   void request_stats();
   void drop_queues();
   BalloonState current() const;
+  /// What the driver says that the guest has.
+  Bytes claimed_size() const;
   void tell_state();
 
   const BalloonConfig config_;

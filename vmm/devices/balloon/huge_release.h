@@ -17,8 +17,10 @@ namespace balloon::vmm {
 
 class HugeRelease {
  public:
-  /// Huge pages gathered at the same time; the oldest gives way. Bounds what is held back to 128 MiB.
-  static constexpr std::size_t kMostHeld = 64;
+  /// Huge pages gathered at the same time, and bytes held back in them; beyond these the oldest gives way. A
+  /// guest whose free memory is scattered needs many at once to complete any.
+  static constexpr std::size_t kMostHugePages = 256;
+  static constexpr Bytes kMostHeld = 64 * kMiB;
 
   explicit HugeRelease(std::function<void(GuestRange)> release) : release_(std::move(release)) {}
 
@@ -30,8 +32,9 @@ class HugeRelease {
   /// Releases all that is held.
   void flush();
   /// Forgets all that is held: the guest has it back.
-  void drop() { held_.clear(); }
-  bool holding() const { return !held_.empty(); }
+  void drop();
+  /// Bytes held back.
+  Bytes held() const { return bytes_; }
 
  private:
   static constexpr std::size_t kPages = kHugePageSize / kPageSize;
@@ -43,9 +46,11 @@ class HugeRelease {
   std::vector<Held>::iterator find(GuestAddress huge_page);
   void add_within(GuestAddress huge_page, GuestRange piece);
   void release_pages(const Held& held);
+  void release_oldest();
 
   std::function<void(GuestRange)> release_;
   std::vector<Held> held_;  ///< oldest first
+  Bytes bytes_ = 0;
 };
 
 }  // namespace balloon::vmm

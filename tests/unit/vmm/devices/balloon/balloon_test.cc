@@ -210,7 +210,23 @@ TEST_F(BalloonTest, HalfAHugePageIsReleasedSoonWhenNothingFollows) {
   std::vector<std::uint32_t> pfns(256);
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(balloon_->state().actual, memory_.size()) << "not the host's yet";
   EXPECT_TRUE(eventually([&] { return balloon_->counters().inflated == kMiB; }));
+}
+
+TEST_F(BalloonTest, WhatIsHeldBackIsTheGuestsUntilItIsReleased) {
+  start({}, kGather);
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  const std::uint32_t actual = 256;
+  {
+    const std::lock_guard lock(balloon_->mutex);
+    balloon_->write_config(kActual, std::as_bytes(std::span(&actual, 1)));
+  }
+  EXPECT_EQ(balloon_->state().actual, memory_.size());
+  EXPECT_TRUE(eventually([&] { return balloon_->state().actual == memory_.size() - kMiB; }));
+  EXPECT_EQ(states().back().actual, memory_.size() - kMiB) << "the observer is told";
 }
 
 TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
@@ -221,7 +237,7 @@ TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
   EXPECT_EQ(send(kInflate, pfns), 0U);
   EXPECT_EQ(send(kDeflate, pfns), 0U);
   touch(kVictim, 256);
-  std::this_thread::sleep_for(3 * Balloon::kHoldBack);
+  std::this_thread::sleep_for(Balloon::kHoldBack + 200ms);
   EXPECT_TRUE(is_patterned(kVictim));
   EXPECT_TRUE(is_patterned(kVictim + 255));
   EXPECT_EQ(balloon_->counters().inflated, 0U);
@@ -243,7 +259,7 @@ TEST_F(BalloonTest, AResetReleasesNothingOfWhatWasHeldBack) {
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
   driver_->reset();
-  std::this_thread::sleep_for(3 * Balloon::kHoldBack);
+  std::this_thread::sleep_for(Balloon::kHoldBack + 200ms);
   EXPECT_TRUE(is_patterned(kVictim)) << "the next driver has all pages";
 }
 

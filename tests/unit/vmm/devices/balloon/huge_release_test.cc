@@ -29,7 +29,7 @@ TEST_F(HugeReleaseTest, ReleasesTwoHalvesInOneCall) {
   EXPECT_THAT(released_, IsEmpty());
   held_.add({5 * kHugePageSize, kMiB});
   EXPECT_THAT(released_, ElementsAre(GuestRange{5 * kHugePageSize, kHugePageSize}));
-  EXPECT_FALSE(held_.holding());
+  EXPECT_EQ(held_.held(), 0U);
 }
 
 TEST_F(HugeReleaseTest, GathersScatteredPages) {
@@ -45,7 +45,7 @@ TEST_F(HugeReleaseTest, ReleasesWholeHugePagesOfALongRangeAtOnceAndHoldsItsEnds)
   held_.flush();
   EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}, GuestRange{kMiB, kMiB},
                                      GuestRange{4 * kMiB, kMiB}));
-  EXPECT_FALSE(held_.holding());
+  EXPECT_EQ(held_.held(), 0U);
 }
 
 TEST_F(HugeReleaseTest, DoesNotReleaseWhatTheGuestTookBack) {
@@ -57,8 +57,14 @@ TEST_F(HugeReleaseTest, DoesNotReleaseWhatTheGuestTookBack) {
 }
 
 TEST_F(HugeReleaseTest, HoldsABoundedNumberOfHugePages) {
-  for (std::uint64_t i = 0; i <= HugeRelease::kMostHeld; ++i) held_.add({i * kHugePageSize, kMiB});
-  EXPECT_THAT(released_, ElementsAre(GuestRange{0, kMiB})) << "the oldest gives way";
+  for (std::uint64_t i = 0; i <= HugeRelease::kMostHugePages; ++i) held_.add({i * kHugePageSize, kPageSize});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{0, kPageSize})) << "the oldest gives way";
+}
+
+TEST_F(HugeReleaseTest, HoldsABoundedNumberOfBytes) {
+  for (std::uint64_t i = 0; i <= HugeRelease::kMostHeld / kMiB; ++i) held_.add({i * kHugePageSize, kMiB});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{0, kMiB}));
+  EXPECT_EQ(held_.held(), HugeRelease::kMostHeld);
 }
 
 TEST_F(HugeReleaseTest, ForgetsWhatIsDropped) {
@@ -97,6 +103,7 @@ TEST_F(HugeReleaseTest, ReleasesJustThePagesThatWereGivenAndNotTakenBackInAnyOrd
           ASSERT_TRUE(given.contains(page)) << "released a page that the guest has";
     }
     held_.flush();
+    ASSERT_EQ(held_.held(), 0U);
     std::set<std::uint64_t> done;
     for (const auto& one : released_)
       for (std::uint64_t page = one.start; page < one.start + one.size; page += kPageSize) done.insert(page);
