@@ -1,9 +1,11 @@
 """Boots the outer host, streams what its command says, and tells a crash of the outer host from a failure of ours."""
 
+import ctypes
 import os
 import re
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,7 +51,13 @@ def _to_stdout(data: bytes):
     sys.stdout.buffer.flush()
 
 
+def _end_with_parent():
+    """In the child: the kernel ends it when we die, however we die (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def run(cache: Cache, host: OuterHost, request: Request) -> RunResult:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is left behind is removed
     result = RunResult(status=OUTER_LOST)
     while True:
         status, crash = _run_once(cache, host, request)
@@ -76,7 +84,8 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
         console = request.console_log or runs / f"console-{os.getpid()}.log"
         pipes = {port: os.pipe() for port in PORTS}
         qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes), stdin=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()])
+                                stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()],
+                                preexec_fn=_end_with_parent)
         for _, write in pipes.values():
             os.close(write)
         try:

@@ -204,7 +204,8 @@ class Load {
     }
     std::uint64_t cursor = 0;
     while (!stop.stop_requested()) {
-      const bool swapped = own_residency().swapped > 0;
+      // The process may have pages in swap that are not the load's: the page map knows, but is slow to read.
+      const bool swapped = own_residency().swapped > 0 && check().swapped > 0;
       if (!swapped && satisfied_after_ < 0) {
         satisfied_after_ = seconds_since(started_);
         say("{\"event\":\"loaded\",\"load\":" + status() + "}");
