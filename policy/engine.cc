@@ -216,7 +216,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& p
     }
     wanted += static_cast<double>(std::max(settling_at(guest), share));
     if (settling_at(guest) > share) excess += static_cast<double>(settling_at(guest) - share);
-    others_idle |= !seats[i].pressure && guest.actual > share + deadband(guest);
+    others_idle |= guest.actual > std::max(share, plan.guests[i].need) + deadband(guest);
   }
   const double missing = wanted - static_cast<double>(plan.budget);
   const double urgency = missing <= 0 || excess <= 0 ? 0 : std::min(1.0, missing / excess);

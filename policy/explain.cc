@@ -19,7 +19,8 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
           "guests need more than the {} that the host has for them: this is its share by weight {}",
           format_bytes(plan.budget), seen.limits.weight);
     case Reason::deadband:
-      return fmt::format("its share of {} is too little more to be worth a change", format_bytes(guest.share));
+      return fmt::format("its share of {} is too little more to be worth a change",
+                         format_bytes(guest.share));
     case Reason::rate_limit:
       return fmt::format("nobody waits for its memory, so it shrinks to {} step by step",
                          format_bytes(guest.share));

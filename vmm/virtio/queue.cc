@@ -177,8 +177,9 @@ Result<void> VirtQueue::walk(Chain& chain) const {
   bool in_indirect = false;
   std::uint64_t index = chain.head_;
   std::uint64_t bytes = 0;
-  // 2.7.5.3.1: no chain is longer than the queue, an indirect table included. This also ends every loop.
-  for (std::uint32_t seen = 0; seen < layout_.size; ++seen) {
+  // 2.7.5.3.1: no chain is longer than the queue, in an indirect table or not. The descriptor that points to
+  // the table does not count: Linux fills tables to the last of the queue's size. This also ends every loop.
+  for (std::uint32_t left = layout_.size; left > 0;) {
     const auto descriptor = copy_once<Descriptor>(table.data() + index * kDescriptorSize);
     if ((descriptor.flags & kDescriptorIndirect) != 0) {
       if (!layout_.indirect) return fail("indirect descriptor, though the feature was not negotiated");
@@ -195,8 +196,9 @@ Result<void> VirtQueue::walk(Chain& chain) const {
       table = *host;
       in_indirect = true;
       index = 0;
-      continue;
+      continue;  // once: the table has no other
     }
+    --left;
     bytes += descriptor.length;
     if (bytes > kMaxChainBytes) return fail(fmt::format("more than {} bytes", kMaxChainBytes));
     BALLOON_TRY(add(chain, descriptor));

@@ -1,13 +1,14 @@
-// The worker in a testbed guest. Reads one command a line from the serial console and answers each with one JSON line:
+// The worker in a testbed guest. Reads one command a line from the serial console and answers each with one
+// JSON line:
 //   load SIZE         map SIZE (e.g. 1536M), fill it as fast as the guest lets us, and keep using it
 //   free              give the load back
-//   read PATH [SIZE]  read the file, or the files in a directory, in turn (SIZE bytes at most) through the page cache
-//   status            how far load and read are, and the guest's own memory figures
-//   check             count the load's present and swapped pages exactly (reads the page map)
-//   cpus              how many are online
+//   read PATH [SIZE]  read the file, or the files in a directory, in turn (SIZE bytes at most) through the
+//   page cache status            how far load and read are, and the guest's own memory figures check count
+//   the load's present and swapped pages exactly (reads the page map) cpus              how many are online
 //   ping ADDRESS      whether it answers
 //   poweroff, reboot
-// Events come unasked, once each: "ready" at start, "loaded" when all of a load is resident, "read" when a read ends.
+// Events come unasked, once each: "ready" at start, "loaded" when all of a load is resident, "read" when a
+// read ends.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -41,8 +42,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::size_t kPage = 4096;
 
-/// While it holds a load, the worker touches this much every kHoldTick, round and round: memory in use, not forgotten.
-/// More when part of it is swapped, so that it comes back soon after the guest has room (a full pass in 5 s for 1.5 GiB).
+/// While it holds a load, the worker touches this much every kHoldTick, round and round: memory in use, not
+/// forgotten. More when part of it is swapped, so that it comes back soon after the guest has room (a full
+/// pass in 5 s for 1.5 GiB).
 constexpr std::uint64_t kHoldStep = 8 * kMiB;
 constexpr std::uint64_t kRecoverStep = 32 * kMiB;
 constexpr auto kHoldTick = std::chrono::milliseconds(100);
@@ -115,7 +117,8 @@ Residency own_residency() {
   return {.resident = kib["RssAnon"] * 1024, .swapped = kib["VmSwap"] * 1024};
 }
 
-/// Pages that neither KSM nor compression can collapse: each a window at its own place in random bytes, with its number.
+/// Pages that neither KSM nor compression can collapse: each a window at its own place in random bytes, with
+/// its number.
 class PagePattern {
  public:
   PagePattern() : noise_(kWindows * sizeof(std::uint64_t) + kPage) {
@@ -145,7 +148,8 @@ class PagePattern {
 class Load {
  public:
   static std::unique_ptr<Load> start(std::uint64_t size) {
-    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
     return std::unique_ptr<Load>(new Load(static_cast<std::byte*>(memory), size));
   }
@@ -167,7 +171,8 @@ class Load {
     return out.str();
   }
 
-  /// Present and swapped bytes by the page map (Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 62 swapped).
+  /// Present and swapped bytes by the page map (Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 62
+  /// swapped).
   Residency check() const {
     Residency found;
     const int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -308,9 +313,10 @@ class Agent {
 
   std::string read_files(const std::string& path, const std::string& size) {
     const auto limit = size.empty() ? std::optional<std::uint64_t>(UINT64_MAX) : parse_size(size);
-    struct stat found {};
+    struct stat found{};
     if (!limit || stat(path.c_str(), &found) != 0) {
-      return "{\"error\":" + quoted("read takes a path that exists and a size, got " + path + " " + size) + "}";
+      return "{\"error\":" + quoted("read takes a path that exists and a size, got " + path + " " + size) +
+             "}";
     }
     reader_ = std::make_unique<Reader>(path, *limit);
     return R"({"ok":"read"})";
@@ -318,11 +324,11 @@ class Agent {
 
   std::string status() const {
     std::ostringstream out;
-    out << "{\"load\":" << (load_ ? load_->status() : "null") << ",\"read_bytes\":" << (reader_ ? reader_->bytes() : 0)
-        << ",\"meminfo\":{";
+    out << "{\"load\":" << (load_ ? load_->status() : "null")
+        << ",\"read_bytes\":" << (reader_ ? reader_->bytes() : 0) << ",\"meminfo\":{";
     const char* separator = "";
-    for (const auto& [name, kib] : numbers_in("/proc/meminfo", {"MemTotal", "MemFree", "MemAvailable", "Cached",
-                                                                 "SwapTotal", "SwapFree"})) {
+    for (const auto& [name, kib] : numbers_in(
+             "/proc/meminfo", {"MemTotal", "MemFree", "MemAvailable", "Cached", "SwapTotal", "SwapFree"})) {
       out << separator << quoted(name) << ':' << kib * 1024;
       separator = ",";
     }
@@ -337,7 +343,8 @@ class Agent {
 
   std::string check() const {
     const Residency found = load_ ? load_->check() : Residency{};
-    return "{\"present\":" + std::to_string(found.resident) + ",\"swapped\":" + std::to_string(found.swapped) + "}";
+    return "{\"present\":" + std::to_string(found.resident) +
+           ",\"swapped\":" + std::to_string(found.swapped) + "}";
   }
 
   static std::string ping(const std::string& address) {

@@ -73,6 +73,17 @@ TEST(Engine, NeverShrinksAPressedGuestWhileAnotherHasIdleMemoryToGive) {
   }
 }
 
+TEST(Engine, TakesFromPressedGuestsAboveTheirShareWhenNobodyIsIdle) {
+  FakeHost host = six_on_eight(1900 * kMiB);
+  for (std::size_t i = 3; i < 6; ++i) host.guests[i].seen.actual = host.guests[i].seen.target = 300 * kMiB;
+  Engine engine({});
+  for (int i = 0; i < 40; ++i) host.step(engine);
+  for (const auto& guest : host.guests) {
+    EXPECT_NEAR(static_cast<double>(guest.seen.actual), static_cast<double>(host.guests[0].seen.actual),
+                64.0 * kMiB);
+  }
+}
+
 TEST(Engine, HoldsAGuestWhoseStatisticsAreOldAndSharesOutTheRest) {
   FakeHost host = six_on_eight();
   Engine engine({});
