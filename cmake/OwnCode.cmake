@@ -26,6 +26,22 @@ function(balloon_program name)
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK})
 endfunction()
 
+# grpc_proto_library(NAME STEM): a library of one of the .proto files that come with gRPC (package grpc-proto), STEM without the
+# suffix. By protoc itself: protobuf_generate() misplaces what it makes of files outside the current directory.
+function(grpc_proto_library name stem)
+  set(root /usr/share/grpc-proto)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${stem})
+  add_custom_command(
+    OUTPUT ${out}.pb.cc ${out}.pb.h ${out}.grpc.pb.cc ${out}.grpc.pb.h
+    COMMAND protobuf::protoc -I ${root} --cpp_out ${CMAKE_CURRENT_BINARY_DIR} --grpc_out ${CMAKE_CURRENT_BINARY_DIR}
+            --plugin protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin> ${stem}.proto
+    DEPENDS ${root}/${stem}.proto
+    VERBATIM)
+  add_library(${name} STATIC ${out}.pb.cc ${out}.grpc.pb.cc)
+  target_include_directories(${name} SYSTEM PUBLIC ${CMAKE_CURRENT_BINARY_DIR})
+  target_link_libraries(${name} PUBLIC protobuf::libprotobuf gRPC::grpc++)
+endfunction()
+
 # unit_tests: builds all tests labelled unit.
 add_custom_target(unit_tests)
 
