@@ -43,10 +43,8 @@ constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::size_t kPage = 4096;
 
 /// While it holds a load, the worker touches this much every kHoldTick, round and round: memory in use, not
-/// forgotten. More when part of it is swapped, so that it comes back soon after the guest has room (a full
-/// pass in 5 s for 1.5 GiB).
-constexpr std::uint64_t kHoldStep = 8 * kMiB;
-constexpr std::uint64_t kRecoverStep = 32 * kMiB;
+/// forgotten. Pages that were swapped come first, so that they are back soon after the guest has room.
+constexpr std::uint64_t kHoldStep = 2 * kMiB;
 constexpr auto kHoldTick = std::chrono::milliseconds(100);
 
 /// Writes whole lines, from any thread.
@@ -216,13 +214,44 @@ class Load {
         say("{\"event\":\"loaded\",\"load\":" + status() + "}");
       }
       std::this_thread::sleep_for(kHoldTick);
-      for (std::uint64_t step = 0; step < (swapped ? kRecoverStep : kHoldStep) && !stop.stop_requested();
-           step += kPage) {
-        volatile std::byte* byte = memory_ + cursor;
-        *byte = *byte;
+      cursor = swapped ? touch_swapped(cursor, stop) : touch(cursor, kHoldStep);
+    }
+  }
+
+  /// Touches `size` bytes from `cursor` on, round and round; returns where it stopped.
+  std::uint64_t touch(std::uint64_t cursor, std::uint64_t size) {
+    for (std::uint64_t step = 0; step < size; step += kPage) {
+      volatile std::byte* byte = memory_ + cursor;
+      *byte = *byte;
+      cursor = (cursor + kPage) % size_;
+    }
+    return cursor;
+  }
+
+  /// Touches the next kHoldStep bytes that are in swap, from `cursor` on; returns where it stopped.
+  std::uint64_t touch_swapped(std::uint64_t cursor, const std::stop_token& stop) {
+    const int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (map < 0) return cursor;
+    std::vector<std::uint64_t> entries(4096);
+    const std::uint64_t first = reinterpret_cast<std::uintptr_t>(memory_) / kPage;
+    std::uint64_t touched = 0;
+    for (std::uint64_t seen = 0; seen < size_ && touched < kHoldStep && !stop.stop_requested();) {
+      const std::uint64_t wanted = std::min<std::uint64_t>(entries.size(), (size_ - cursor) / kPage);
+      const ssize_t got = pread(map, entries.data(), wanted * sizeof(std::uint64_t),
+                                static_cast<off_t>((first + cursor / kPage) * sizeof(std::uint64_t)));
+      if (got <= 0) break;
+      const std::uint64_t count = static_cast<std::uint64_t>(got) / sizeof(std::uint64_t);
+      for (std::uint64_t i = 0; i < count && touched < kHoldStep; ++i) {
+        if (((entries[i] >> 62) & 1) != 0) {
+          touch(cursor, kPage);
+          touched += kPage;
+        }
         cursor = (cursor + kPage) % size_;
+        seen += kPage;
       }
     }
+    close(map);
+    return cursor;
   }
 
   std::byte* memory_;
