@@ -216,7 +216,8 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& p
     }
     wanted += static_cast<double>(std::max(settling_at(guest), share));
     if (settling_at(guest) > share) excess += static_cast<double>(settling_at(guest) - share);
-    others_idle |= guest.actual > std::max(share, plan.guests[i].need) + deadband(guest);
+    // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
+    others_idle |= settling_at(guest) > std::max(share, plan.guests[i].need) + deadband(guest);
   }
   const double missing = wanted - static_cast<double>(plan.budget);
   const double urgency = missing <= 0 || excess <= 0 ? 0 : std::min(1.0, missing / excess);
@@ -248,7 +249,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& p
 Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, double elapsed, Time now,
                            double urgency, bool others_idle, GuestPlan& plan) const {
   const Bytes from = settling_at(guest);
-  if (seat.pressure && others_idle) {
+  if (seat.pressure && (others_idle || urgency <= 0)) {
     plan.reason = Reason::hold;
     return from;
   }
