@@ -43,9 +43,11 @@ constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::size_t kPage = 4096;
 
 /// While it holds a load, the worker touches this much every kHoldTick, round and round: memory in use, not
-/// forgotten. Pages that were swapped come first, so that they are back soon after the guest has room. On an
-/// emulated host one touch costs some 25 us: more would leave the other guests no CPU.
+/// forgotten. On an emulated host one touch costs some 25 us: more would leave the other guests no CPU.
 constexpr std::uint64_t kHoldStep = 256 << 10;
+/// Pages that were swapped come first, this much at a time, so that they are back soon after the guest has
+/// room.
+constexpr std::uint64_t kSwapStep = 512 << 10;
 constexpr auto kHoldTick = std::chrono::milliseconds(100);
 /// A load without a swapped page is looked through again after this, if the process has any page in swap at
 /// all.
@@ -239,7 +241,7 @@ class Load {
     return cursor;
   }
 
-  /// Touches the next kHoldStep bytes that are in swap, from `cursor` on, and moves it there. Whether there
+  /// Touches the next kSwapStep bytes that are in swap, from `cursor` on, and moves it there. Whether there
   /// were any.
   bool touch_swapped(std::uint64_t& cursor, const std::stop_token& stop) {
     const int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -247,13 +249,13 @@ class Load {
     std::vector<std::uint64_t> entries(4096);
     const std::uint64_t first = reinterpret_cast<std::uintptr_t>(memory_) / kPage;
     std::uint64_t touched = 0;
-    for (std::uint64_t seen = 0; seen < size_ && touched < kHoldStep && !stop.stop_requested();) {
+    for (std::uint64_t seen = 0; seen < size_ && touched < kSwapStep && !stop.stop_requested();) {
       const std::uint64_t wanted = std::min<std::uint64_t>(entries.size(), (size_ - cursor) / kPage);
       const ssize_t got = pread(map, entries.data(), wanted * sizeof(std::uint64_t),
                                 static_cast<off_t>((first + cursor / kPage) * sizeof(std::uint64_t)));
       if (got <= 0) break;
       const std::uint64_t count = static_cast<std::uint64_t>(got) / sizeof(std::uint64_t);
-      for (std::uint64_t i = 0; i < count && touched < kHoldStep; ++i) {
+      for (std::uint64_t i = 0; i < count && touched < kSwapStep; ++i) {
         if (((entries[i] >> 62) & 1) != 0) {
           touch(cursor, kPage);
           touched += kPage;
