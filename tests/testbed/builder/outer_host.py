@@ -19,11 +19,14 @@ from .outer_image import OuterHost, make_run_disks
 from .shell import find_tool
 
 TIMED_OUT, OUTER_LOST = 124, 125
+BOOT_HUNG = -1  # no exit status
 # QEMU's emulation of SVM can crash the outer kernel now and then; such a run says nothing about us and is repeated.
 MAX_RESTARTS = 2
 # What its console says then. A panic for lack of memory is not among them: that would be ours.
 OUTER_CRASH = re.compile(r"BUG: |Oops|general protection fault|stack guard page|double fault|rcu: INFO: .*stall|"
                          r"Kernel panic - not syncing: (?!.*(Out of memory|deadlocked on memory))")
+# The outer host boots in 3 to 15 s. One that is not there after this long hangs: its emulation does that now and then, too.
+BOOT_SECONDS = 90
 MIN_HOST_FREE_MIB = 1024  # beyond the outer host's memory, for QEMU's own and the page cache
 PORTS = ("output", "events", "control", "files")
 
@@ -122,11 +125,12 @@ def _follow(qemu, reads: dict[str, int], request: Request) -> int | None:
     for port, fd in reads.items():
         selector.register(fd, selectors.EVENT_READ, port)
     pending, archive, control = b"", b"", b""
-    deadline = time.monotonic() + request.timeout
+    started = time.monotonic()
     status = None
     while selector.get_map():
-        if time.monotonic() > deadline:
-            status = TIMED_OUT
+        running = time.monotonic() - started
+        if running > request.timeout or (running > BOOT_SECONDS and not control):
+            status = TIMED_OUT if control else BOOT_HUNG
             break
         for key, _ in selector.select(timeout=1):
             data = os.read(key.fd, 1 << 16)
@@ -152,6 +156,8 @@ def _follow(qemu, reads: dict[str, int], request: Request) -> int | None:
 
 
 def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple[int, str | None]:
+    if status == BOOT_HUNG:
+        return OUTER_LOST, f"nothing: it did not come up within {BOOT_SECONDS} s"
     if status is not None and status != TIMED_OUT:
         return status, None
     text = console.read_text(errors="replace") if console.exists() else ""
