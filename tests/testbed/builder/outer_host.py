@@ -106,7 +106,7 @@ def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, 
     command = [find_tool("qemu-system-x86_64"), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt",
                "-smp", "2", "-m", str(request.memory_mib), "-M", "pc", "-display", "none", "-no-reboot", "-monitor", "none",
                "-nodefaults", "-kernel", str(host.kernel), "-initrd", str(host.initramfs),
-               "-append", "console=ttyS0 panic=-1 quiet tsc=reliable clocksource=tsc rdinit=/init",
+               "-append", "console=ttyS0 panic=-1 quiet rdinit=/init",
                "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for number, port in enumerate(PORTS, 1):
