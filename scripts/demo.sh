@@ -75,9 +75,16 @@ done
 say "installing what is missing (Debian 12 packages)"
 scripts/install-deps.sh
 
+images=
+if [ "$where" = testbed ]; then
+  say "making the testbed's images meanwhile (the first time downloads a Debian kernel)"
+  tests/testbed/testbed build &
+  images=$!
+fi
 say "building balloond, balloon-vmm and balloonctl"
 cmake --preset release >/dev/null || die "cmake --preset release failed"
 cmake --build --preset release --target balloond balloon-vmm balloonctl
+[ -z "$images" ] || wait "$images" || die "the testbed's images could not be made"
 
-say "making images and running $scenario (the first time downloads a Debian kernel)"
+say "running $scenario"
 exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" "${compare[@]}" "${flags[@]}"
