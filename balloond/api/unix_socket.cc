@@ -31,6 +31,7 @@ sockaddr_un address_of(const std::string& path) {
 /// Who serves the socket at `path`: its process, or nothing when nobody does.
 std::optional<pid_t> server_of(const std::string& path) {
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (probe.get() < 0) return std::nullopt;
   const sockaddr_un address = address_of(path);
   // EAGAIN: it is served, by someone whose queue is full.
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&

@@ -174,7 +174,6 @@ std::optional<VcpuStop> Vcpu::handle_exit() {
       handle_mmio();
       return std::nullopt;
     case KVM_EXIT_INTR:
-      return std::nullopt;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
       return std::nullopt;
     case KVM_EXIT_SHUTDOWN:

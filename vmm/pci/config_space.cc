@@ -47,7 +47,7 @@ PciConfigSpace::PciConfigSpace(const PciIdentity& identity)
 void PciConfigSpace::add_memory_bar(unsigned bar, std::uint32_t size) {
   bar_sizes_.at(bar) = size;
   // Only the address bits above the size stick: so a guest that writes all ones reads the size back.
-  put<std::uint32_t>(kBar0 + bar * 4, 0, ~(size - 1));
+  put<std::uint32_t>(kBar0 + std::size_t{bar} * 4, 0, ~(size - 1));
 }
 
 std::uint8_t PciConfigSpace::add_capability(std::uint8_t id, std::span<const std::byte> body,
@@ -84,11 +84,11 @@ void PciConfigSpace::set(std::size_t offset, std::span<const std::byte> from) {
 }
 
 std::uint32_t PciConfigSpace::bar_address(unsigned bar) const {
-  return get<std::uint32_t>(kBar0 + bar * 4) & ~std::uint32_t{0xf};
+  return get<std::uint32_t>(kBar0 + std::size_t{bar} * 4) & ~std::uint32_t{0xf};
 }
 
 void PciConfigSpace::set_bar_address(unsigned bar, std::uint32_t address) {
-  write(kBar0 + bar * 4, std::as_bytes(std::span(&address, 1)));
+  write(kBar0 + std::size_t{bar} * 4, std::as_bytes(std::span(&address, 1)));
 }
 
 bool PciConfigSpace::memory_enabled() const { return (get<std::uint16_t>(kCommand) & kCommandMemory) != 0; }

@@ -77,9 +77,8 @@ std::uint32_t class_code(DeviceId id) {
     case DeviceId::console:
       return 0x078000;
     case DeviceId::entropy:
-      return 0x00ff00;
     case DeviceId::balloon:
-      return 0x00ff00;
+      break;
   }
   return 0x00ff00;
 }

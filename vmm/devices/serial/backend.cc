@@ -116,6 +116,7 @@ Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& addr
   if (!S_ISSOCK(status.st_mode))
     return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (probe.get() < 0) return fail_errno(fmt::format("looking whether '{}' is served", path), errno);
   const bool refused =
       ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
       errno == ECONNREFUSED;
