@@ -95,7 +95,7 @@ Bytes Engine::Impl::update_budget(const Snapshot& snapshot, double elapsed) {
   const HostSnapshot& host = snapshot.host;
   double raw = static_cast<double>(std::min(host.available, host.total));
   for (const GuestSnapshot& guest : snapshot.guests)
-    raw += static_cast<double>(std::min(guest.resident, guest.actual));
+    raw += static_cast<double>(std::min(guest.on_host.resident, guest.actual));
   raw = std::min(raw, static_cast<double>(host.total)) - static_cast<double>(tunables.host_reserve);
   raw = std::max(raw, 0.0);
   const double rise = tunables.budget_rise_ratio_per_second * static_cast<double>(host.total) * elapsed;
@@ -142,7 +142,7 @@ void Engine::Impl::assess(const GuestSnapshot& guest, Time now, Seat& seat, Gues
     // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
     // rest in the meantime would hurt them for nothing.
     plan.need = plan.share =
-        std::min(held(guest), std::max(guest.limits.min, guest.resident + tunables.margin_min));
+        std::min(held(guest), std::max(guest.limits.min, guest.on_host.resident + tunables.margin_min));
     seat.claim = plan.share;
   } else {
     seat.claim = std::max(plan.share, guest.actual);

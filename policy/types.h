@@ -26,6 +26,21 @@ struct GuestStats {
   std::optional<Bytes> swap_in;               ///< since boot
   std::optional<Bytes> swap_out;              ///< since boot
   std::optional<std::uint64_t> major_faults;  ///< since boot
+  // Linux 6.12 and later (include/uapi/linux/virtio_balloon.h), all since boot:
+  std::optional<std::uint64_t> oom_kills;
+  std::optional<std::uint64_t> alloc_stalls;     ///< allocations that had to reclaim directly
+  std::optional<std::uint64_t> direct_scans;     ///< pages looked at by direct reclaim
+  std::optional<std::uint64_t> direct_reclaims;  ///< pages freed by it
+};
+
+/// What the host itself sees of one guest, whatever the guest says: of its VMM's process and cgroup.
+struct GuestOnHost {
+  Bytes resident = 0;                   ///< 0 when unknown
+  Bytes swapped = 0;                    ///< in host swap
+  std::optional<Bytes> swap_in;         ///< from host swap, since the VMM started (cgroup memory.stat pswpin)
+  std::optional<double> pressure_some;  ///< PSI memory some avg10 of its cgroup, 0 to 1
+  std::optional<std::uint64_t> refaults;  ///< pages, since its cgroup was made (workingset_refault_*)
+  bool pinned = false;  ///< its memory cannot be released (VFIO, mlock): a balloon frees nothing
 };
 
 /// What policy grants a guest, resolved for it.
@@ -33,6 +48,25 @@ struct GuestLimits {
   Bytes min = 0;  ///< guaranteed
   Bytes max = 0;  ///< at most boot memory
   std::uint32_t weight = 100;
+  /// Guests of one group share its weight and stay within its limits; empty: a group of its own.
+  std::string group;
+};
+
+/// A group's own part of the host, resolved by policy. Guests name it in their limits.
+struct GroupLimits {
+  std::string name;  ///< unique
+  Bytes min = 0;     ///< guaranteed to its guests together, where they need it
+  Bytes max = ~Bytes{0};
+  std::uint32_t weight = 100;
+};
+
+/// A guest to be: memory that a scheduler asks for before it starts one. Its grant counts as given away.
+struct Reservation {
+  std::string id;                ///< unique
+  Bytes min = 0;                 ///< less is no use
+  Bytes max = 0;                 ///< more is not wanted
+  std::uint32_t priority = 100;  ///< as a weight among guests
+  Time deadline{};               ///< the grant must be there by then, else it is refused
 };
 
 /// A target set by a person or scheduler.
@@ -45,13 +79,22 @@ struct GuestSnapshot {
   std::string name;  ///< unique
   Bytes memory = 0;  ///< boot memory
   GuestLimits limits;
-  Bytes actual = 0;           ///< size it has, by the VMM's account
-  Bytes target = 0;           ///< size last asked for
-  Bytes resident = 0;         ///< of its VMM process on the host; 0 when unknown
-  Bytes swapped = 0;          ///< of its VMM process, in host swap
+  Bytes actual = 0;  ///< size it has, by the VMM's account
+  Bytes target = 0;  ///< size last asked for
+  GuestOnHost on_host;
   bool controllable = false;  ///< connected and its balloon driver is up
   std::optional<GuestStats> stats;
   std::optional<Pin> pin;
+};
+
+/// Kernel samepage merging (Documentation/admin-guide/mm/ksm.rst), as sampled.
+struct KsmSnapshot {
+  bool running = false;
+  Bytes shared = 0;    ///< pages that stand for several (pages_shared)
+  Bytes sharing = 0;   ///< what they save (pages_sharing)
+  Bytes unshared = 0;  ///< looked at in vain (pages_unshared)
+  std::uint64_t pages_to_scan = 0;
+  std::chrono::nanoseconds sleep{};
 };
 
 /// The host at one tick. Rates are the caller's to compute: here are counters and gauges as sampled.
@@ -65,12 +108,15 @@ struct HostSnapshot {
   Bytes swap_out = 0;        ///< since boot
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
+  std::optional<KsmSnapshot> ksm;
 };
 
 struct Snapshot {
   Time now{};
   HostSnapshot host;
-  std::vector<GuestSnapshot> guests;  ///< sorted by name
+  std::vector<GuestSnapshot> guests;      ///< sorted by name
+  std::vector<GroupLimits> groups;        ///< sorted by name
+  std::vector<Reservation> reservations;  ///< in the order in which they came
 };
 
 /// Which constraint bound a target. Mirrors balloon.v1.Reason, value for value.
@@ -103,10 +149,31 @@ struct GuestPlan {
   Reason reason = Reason::unspecified;
 };
 
+enum class GrantState : std::uint8_t {
+  pending,  ///< memory is being freed for it
+  granted,  ///< `granted` bytes are free and kept for it
+  denied,   ///< cannot be had by its deadline, or at all
+};
+
+struct ReservationPlan {
+  std::string id;
+  GrantState state = GrantState::pending;
+  Bytes granted = 0;  ///< freed and kept for it so far; counts only when state is granted
+};
+
+/// How KSM should run from now on.
+struct KsmPlan {
+  bool run = false;
+  std::uint64_t pages_to_scan = 0;  ///< each time it wakes
+  std::chrono::nanoseconds sleep{};
+};
+
 struct Plan {
   HostState state = HostState::unspecified;
-  Bytes budget = 0;               ///< what guests may have altogether
-  std::vector<GuestPlan> guests;  ///< same guests, same order as the snapshot
+  Bytes budget = 0;                           ///< what guests may have altogether
+  std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
+  std::vector<ReservationPlan> reservations;  ///< same reservations, same order
+  std::optional<KsmPlan> ksm;                 ///< unset: leave it alone
 };
 
 /// A plan's guest in a sentence, with the figures.

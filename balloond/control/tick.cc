@@ -38,8 +38,8 @@ policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Ti
   seen.limits = resolve(policy, guest.name, guest.labels, guest.memory);
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
-  seen.resident = guest.resident;
-  seen.swapped = guest.swapped;
+  seen.on_host.resident = guest.resident;
+  seen.on_host.swapped = guest.swapped;
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
   if (!seen.stats && is_past_booting(guest, policy.tunables, now)) {

@@ -39,14 +39,14 @@ class FakeHost {
     snapshot.now = now;
     Bytes resident = 0;
     for (FakeGuest& guest : guests) {
-      guest.seen.resident = std::min(guest.used, guest.seen.actual);
-      resident += guest.seen.resident;
+      guest.seen.on_host.resident = std::min(guest.used, guest.seen.actual);
+      resident += guest.seen.on_host.resident;
       if (guest.answers) {
         GuestStats stats;
         stats.sampled_at = now;
         stats.actual = guest.seen.actual;
         stats.total = guest.seen.memory;
-        stats.available = guest.seen.actual - guest.seen.resident;
+        stats.available = guest.seen.actual - guest.seen.on_host.resident;
         guest.seen.stats = stats;
       }
       snapshot.guests.push_back(guest.seen);

@@ -41,7 +41,7 @@ class RandomHost {
     if (one_in(2)) guest.stats->swap_in = pick();
     if (one_in(2)) guest.stats->swap_out = pick();
     if (one_in(4)) guest.stats->sampled_at = Time(static_cast<std::int64_t>(random_() % (1ULL << 50)));
-    if (one_in(4)) guest.resident = pick();
+    if (one_in(4)) guest.on_host.resident = pick();
   }
 
  private:
