@@ -49,7 +49,7 @@ struct GuestLimits {
   Bytes max = 0;  ///< at most boot memory
   std::uint32_t weight = 100;
   /// Guests of one group share its weight and stay within its limits; empty: a group of its own.
-  std::string group;
+  std::string group{};
 };
 
 /// A group's own part of the host, resolved by policy. Guests name it in their limits.
