@@ -12,6 +12,36 @@ enum class Surplus : std::uint8_t {
   guests,    ///< given to guests by weight: page cache
 };
 
+/// When the host's memory state changes, by its free memory. A state is entered below its own threshold and
+/// left only above the next milder one, so that it does not flap. The ratios are of the minimum that should
+/// be free.
+struct HostStateRules {
+  /// The minimum that should be free; 0: sliding_minimum_free of the host's memory.
+  Bytes minimum_free = 0;
+  /// As ESX's memory states are entered: 100 % clear, 64 % soft, 32 % hard, 16 % low (of Mem.MinFreePct).
+  double normal = 1.00;     ///< above this every other state is left
+  double tight = 0.64;      ///< below this
+  double critical = 0.32;   ///< below this
+  double emergency = 0.16;  ///< below this
+};
+
+/// ESX's sliding scale of Mem.MinFreePct: 6 % of the first 4 GiB, 4 % of the next 8, 2 % of the next 16 and 1
+/// % of the rest; 410 MiB of 8 GiB.
+constexpr Bytes sliding_minimum_free(Bytes host_memory) {
+  struct Step {
+    Bytes size;
+    Bytes percent;
+  };
+  constexpr Step steps[] = {{4ULL << 30, 6}, {8ULL << 30, 4}, {16ULL << 30, 2}, {~Bytes{0}, 1}};
+  Bytes minimum = 0;
+  for (const Step& step : steps) {
+    const Bytes part = host_memory < step.size ? host_memory : step.size;
+    minimum += part / 100 * step.percent;
+    host_memory -= part;
+  }
+  return minimum;
+}
+
 struct Tunables {
   /// Host memory that guests never get, beyond what the host's own processes use now. Covers VMM overhead,
   /// page tables, sockets and a burst of the host's own. 5 % of an 8 GiB host.
@@ -63,6 +93,8 @@ struct Tunables {
   std::chrono::nanoseconds retry_after = std::chrono::seconds(30);
 
   Surplus surplus = Surplus::headroom;
+
+  HostStateRules states;
 };
 
 }  // namespace balloon::policy

@@ -50,6 +50,9 @@ struct GuestLimits {
   std::uint32_t weight = 100;
   /// Guests of one group share its weight and stay within its limits; empty: a group of its own.
   std::string group{};
+  /// Its margin is this multiple of the engine's (margin_ratio, margin_min): its SLO class, or its own rule.
+  double margin_factor = 1;
+  bool ksm = true;  ///< its memory may be merged with others'
 };
 
 /// A group's own part of the host, resolved by policy. Guests name it in their limits.
