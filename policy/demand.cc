@@ -1,72 +1,92 @@
 #include "policy/demand.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "policy/rate.h"
 
 namespace balloon::policy {
 namespace {
 
-double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+/// Cache that proved to be in use is given back in steps of half as much again, and at least this much.
+constexpr double kCacheStep = 32 << 20;
+constexpr double kCacheGrowth = 1.5;
 
-/// Counters run forwards; one that went back was reset (the guest rebooted) or is a lie: no progress is read
-/// from it.
-double progress(const std::optional<Bytes>& from, const std::optional<Bytes>& to) {
-  return from && to && *to > *from ? static_cast<double>(*to - *from) : 0.0;
-}
-
-double decay(double half_life_s, double elapsed_s) {
-  return half_life_s > 0 ? std::exp2(-elapsed_s / half_life_s) : 0.0;
-}
+Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
 }  // namespace
 
-bool Demand::usable(const GuestSnapshot& guest) {
-  if (!guest.stats || !guest.stats->available) return false;
-  const GuestStats& stats = *guest.stats;
-  if (stats.actual == 0 || stats.actual > guest.memory) return false;
-  return *stats.available <= (stats.total ? std::min(*stats.total, guest.memory) : guest.memory);
+/// Takes in one new sample.
+void Demand::follow(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
+  if (used_ && reading.elapsed > 0) {
+    const double rise = judged.used > *used_ ? static_cast<double>(judged.used - *used_) : 0.0;
+    growth_ = (rise + reading.swapped_out + reading.swapped_in) / reading.elapsed;
+    swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
+                                 reading.swapped_out - reading.swapped_in);
+    cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
+    // It reads back cache that it had: what it has is too little.
+    if (reading.lacks_cache) learn_cache(static_cast<double>(judged.available) * kCacheGrowth + kCacheStep);
+  }
+  if (!used_ || reading.elapsed > 0) used_ = judged.used;
 }
 
-void Demand::take(const GuestStats& stats, Bytes used, const Tunables& tunables) {
-  if (last_ && stats.sampled_at > last_->at) {
-    const double elapsed = seconds(stats.sampled_at - last_->at);
-    const double out = progress(last_->swap_out, stats.swap_out);
-    const double in = progress(last_->swap_in, stats.swap_in);
-    const double rise = used > last_->used ? static_cast<double>(used - last_->used) : 0.0;
-    growth_ = (rise + out + in) / elapsed;
-    swap_in_rate_ = in / elapsed;
-    swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), elapsed) + out - in);
-  }
-  if (!last_ || stats.sampled_at > last_->at)
-    last_ = Sample{stats.sampled_at, used, stats.swap_in, stats.swap_out};
-}
+void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 
-Demand::Estimate Demand::update(const GuestSnapshot& guest, Time now, const Tunables& tunables) {
-  const GuestStats& stats = *guest.stats;
-  const Bytes available = std::min(*stats.available, stats.actual);
-  const Bytes used_bytes = stats.actual - available;
-  take(stats, used_bytes, tunables);
+Demand::Estimate Demand::update(const GuestSnapshot& guest, const Judgement& judged, Source source, Time now,
+                                double margin_factor, const Tunables& tunables) {
+  const Reading& reading = gauge_.read(guest, judged, source, now, tunables);
+  follow(judged, reading, tunables);
 
-  const auto used = static_cast<double>(used_bytes);
-  const auto actual = static_cast<double>(stats.actual);
-  double need = used + swapped_ +
-                std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min)) +
-                growth_ * seconds(tunables.growth_horizon);
-  const double free_share = static_cast<double>(available) / actual;
-  if (free_share < tunables.critical_ratio) need = std::max(need, actual * tunables.critical_growth);
-
-  if (smoothed_at_ && need < smooth_need_) {
-    const double elapsed = seconds(std::max(now - *smoothed_at_, Time{}));
-    need += (smooth_need_ - need) * decay(seconds(tunables.need_half_life), elapsed);
-  }
-  const auto low = static_cast<double>(guest.limits.min);
+  const auto low = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
   const auto high = static_cast<double>(guest.limits.max);
-  need = std::clamp(need, std::min(low, high), high);
+  const auto used = static_cast<double>(judged.used);
+  const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
+  const double margin =
+      factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+  const double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
+  const double swapped = std::min(swapped_, high);
+  // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
+  const double cache = std::min(std::max(0.0, cache_ - margin), high);
+  const double base = used + swapped + growth;
+  // With no more than its firm part a guest must not count as under pressure, or it would claim more than
+  // firm as soon as it is put there, and so on for ever.
+  double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
+                static_cast<double>(tunables.deadband_min);
+  double need = std::max(firm, base + margin + cache);
+  double rescue = 0;
+  if (reading.level == Pressure::critical) {
+    const double out = reading.signal == Signal::oom_kill
+                           ? high
+                           : static_cast<double>(judged.size) * tunables.critical_growth;
+    rescue = std::max(0.0, std::min(out, high) - need);
+    need += rescue;
+    firm = need;
+  }
+  double recent = 0;
+  if (smoothed_at_ && need < smooth_need_) {
+    const double elapsed = std::max(0.0, seconds(since(*smoothed_at_, now)));
+    recent = (smooth_need_ - need) * decay(seconds(tunables.need_half_life), elapsed);
+    need += recent;
+  }
+  need = std::clamp(need, low, high);
   smooth_need_ = need;
   smoothed_at_ = now;
 
-  const bool pressure = free_share < tunables.pressure_ratio || swap_in_rate_ > tunables.pressure_swap_in;
-  return {used_bytes, static_cast<Bytes>(need), pressure};
+  Estimate estimate;
+  estimate.used = judged.used;
+  estimate.need = bytes(need);
+  estimate.firm = bytes(std::clamp(firm, low, need));
+  estimate.low = bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, need));
+  estimate.cache = bytes(cache);
+  estimate.pressure = reading.level;
+  estimate.signal = reading.signal;
+  estimate.terms = {.used = judged.used,
+                    .margin = bytes(margin),
+                    .growth = bytes(growth),
+                    .swapped = bytes(swapped),
+                    .cache = bytes(cache),
+                    .rescue = bytes(rescue),
+                    .recent = bytes(recent)};
+  return estimate;
 }
 
 }  // namespace balloon::policy

@@ -3,40 +3,44 @@
 
 #include <optional>
 
+#include "policy/pressure.h"
+#include "policy/trust.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
 namespace balloon::policy {
 
-/// What one guest needs, judged from one statistics sample after another.
+/// What one guest needs, judged from one sample after another.
 class Demand {
  public:
   struct Estimate {
-    Bytes used = 0;  ///< actual less available
-    Bytes need = 0;  ///< between the guest's limits
-    bool pressure = false;
+    Bytes used = 0;
+    Bytes need = 0;   ///< between the guest's limits
+    Bytes low = 0;    ///< what it should not come below: need with only part of the margin
+    Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
+    Bytes cache = 0;  ///< of need: page cache that proved to be in use
+    Pressure pressure = Pressure::none;
+    Signal signal = Signal::none;
+    NeedTerms terms;
   };
 
-  /// Whether the statistics can be believed at all: the parts that the estimate needs are there and possible.
-  static bool usable(const GuestSnapshot& guest);
+  /// The estimate at `now`. Up at once, down by half in need_half_life. `margin_factor` is what the state of
+  /// the host makes of margins. Requires judged.usable().
+  Estimate update(const GuestSnapshot& guest, const Judgement& judged, Source source, Time now,
+                  double margin_factor, const Tunables& tunables);
 
-  /// The estimate at `now`. Requires usable(guest). Up at once, down by half in need_half_life.
-  Estimate update(const GuestSnapshot& guest, Time now, const Tunables& tunables);
+  /// The bytes beyond `judged.used` that the guest had when it was last taken from turned out to be cache in
+  /// use.
+  void learn_cache(double bytes);
 
  private:
-  struct Sample {
-    Time at{};
-    Bytes used = 0;
-    std::optional<Bytes> swap_in;
-    std::optional<Bytes> swap_out;
-  };
+  void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
 
-  void take(const GuestStats& stats, Bytes used, const Tunables& tunables);
-
-  std::optional<Sample> last_;
-  double growth_ = 0;        ///< of use and by swap traffic, bytes a second, not negative
-  double swap_in_rate_ = 0;  ///< bytes a second
-  double swapped_ = 0;       ///< swapped out and not in again, as far as known; bytes
+  PressureGauge gauge_;
+  std::optional<Bytes> used_;  ///< in the sample before
+  double growth_ = 0;          ///< of use and by swap traffic, bytes a second, not negative
+  double swapped_ = 0;         ///< swapped out and not in again, as far as known; bytes
+  double cache_ = 0;           ///< page cache in use; bytes
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;
 };

@@ -15,6 +15,8 @@ std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests) {
   std::vector<Move> moves;
   double committed = 0;  // Σ max(actual, target) once the shrinks are asked for
   double wanted = 0;     // what the grows would add to it
+  for (const ReservationPlan& reservation : plan.reservations)
+    committed += static_cast<double>(reservation.granted);
   for (std::size_t i = 0; i < guests.size(); ++i) {
     const GuestSnapshot& guest = guests[i];
     const Bytes target = plan.guests[i].target;

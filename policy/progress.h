@@ -1,4 +1,4 @@
-// Whether a balloon that was asked to shrink its guest does so.
+// Whether a balloon that was asked to shrink its guest does so, and how fast.
 #pragma once
 
 #include <optional>
@@ -10,13 +10,25 @@ namespace balloon::policy {
 
 class Progress {
  public:
-  /// Looks at where the balloon is at `now`; true while the guest counts as stuck.
+  /// Looks at where the balloon is at `now`; true while the guest counts as stuck. It is tried again after
+  /// retry_after, and after twice as long each time that fails.
   bool stuck(const GuestSnapshot& guest, Time now, const Tunables& tunables);
 
+  /// How fast it frees memory, bytes a second, as far as it has shown.
+  double speed(const Tunables& tunables) const;
+
  private:
-  Bytes best_ = 0;  ///< size at the last progress
-  Time best_at_{};
+  void measure(const GuestSnapshot& guest, Time now);
+
+  Bytes from_ = 0;  ///< size when the present attempt, or its last stretch of good progress, began
+  Time from_at_{};
   std::optional<Time> stuck_since_;
+  int failures_ = 0;  ///< in a row
+
+  std::optional<double> speed_;
+  Bytes seen_ = 0;  ///< size at the last look
+  Time seen_at_{};
+  bool asked_ = false;  ///< whether it was on its way then
 };
 
 }  // namespace balloon::policy

@@ -138,9 +138,95 @@ enum class Reason : std::uint8_t {
   surplus,
 };
 
-enum class HostState : std::uint8_t { unspecified, normal, tight, infeasible };
+/// Mirrors balloon.v1.HostState, value for value.
+enum class HostState : std::uint8_t {
+  unspecified,
+  normal,
+  tight,       ///< needs exceed the budget, or the host's free memory is getting low
+  infeasible,  ///< even the guaranteed minimums exceed the budget
+  critical,    ///< the host is short of memory: margins shrink, and guests under pressure give too
+  emergency,   ///< next to nothing is free
+};
 
 enum class GuestState : std::uint8_t { unspecified, booting, controlled, stale, stuck, pinned, disconnected };
+
+/// What a guest's need was estimated from.
+enum class Source : std::uint8_t {
+  none,        ///< nothing to go by: it is held
+  statistics,  ///< its own
+  host,        ///< what the host sees of it, for want of statistics
+};
+
+/// How far a guest's statistics are believed.
+enum class Trust : std::uint8_t {
+  absent,
+  believed,
+  limited,     ///< it claims more than it can have touched: taken for what the host sees
+  impossible,  ///< contradicts itself
+  stale,
+};
+
+/// How much a guest hurts.
+enum class Pressure : std::uint8_t { none, pressed, critical };
+
+/// What shows that it does.
+enum class Signal : std::uint8_t {
+  none,
+  low_available,
+  swap_in,
+  major_faults,
+  alloc_stalls,  ///< with pages scanned by direct reclaim
+  oom_kill,
+  host_swap_in,
+  host_refaults,
+  host_pressure,
+};
+
+/// What a need is made of; the terms add up to it, apart from the guest's limits.
+struct NeedTerms {
+  Bytes used = 0;
+  Bytes margin = 0;
+  Bytes growth = 0;   ///< expected within the horizon
+  Bytes swapped = 0;  ///< to its own swap and not back
+  Bytes cache = 0;    ///< page cache that proved to be in use
+  Bytes rescue = 0;   ///< more, since what it lacks is unknown
+  Bytes recent = 0;   ///< of a higher need a moment ago
+};
+
+/// What would have changed a target: the nearest thing that would.
+enum class Lever : std::uint8_t {
+  none,           ///< nothing: it has what it needs
+  budget,         ///< more memory for guests: `amount` more
+  maximum,        ///< a higher maximum
+  minimum,        ///< a lower minimum
+  group,          ///< a higher maximum of its group
+  larger_change,  ///< a change above the deadband of `amount`
+  time,           ///< `wait` more
+  others,         ///< `amount` that others have yet to free
+  pressure,       ///< no pressure on it
+  statistics,     ///< statistics that can be believed
+  balloon,        ///< a balloon that moves
+  pin,            ///< no pin
+};
+
+struct Alternative {
+  Lever lever = Lever::none;
+  Bytes target = 0;  ///< what it would have been given then
+  Bytes amount = 0;
+  std::chrono::nanoseconds wait{};
+};
+
+/// Why a guest's target is what it is, as data; explain() makes a sentence of it.
+struct Explanation {
+  Source source = Source::none;
+  Trust trust = Trust::absent;
+  Pressure pressure = Pressure::none;
+  Signal signal = Signal::none;
+  std::chrono::nanoseconds age{};  ///< of its statistics
+  Bytes available = 0;             ///< believed
+  NeedTerms need;
+  Alternative otherwise;
+};
 
 struct GuestPlan {
   std::string name;
@@ -150,6 +236,7 @@ struct GuestPlan {
   Bytes share = 0;   ///< what water-filling gave it
   Bytes target = 0;  ///< what to ask for now
   Reason reason = Reason::unspecified;
+  Explanation why;
 };
 
 enum class GrantState : std::uint8_t {
@@ -161,7 +248,7 @@ enum class GrantState : std::uint8_t {
 struct ReservationPlan {
   std::string id;
   GrantState state = GrantState::pending;
-  Bytes granted = 0;  ///< freed and kept for it so far; counts only when state is granted
+  Bytes granted = 0;  ///< freed and kept for it so far; its to use when state is granted
 };
 
 /// How KSM should run from now on.
@@ -173,13 +260,15 @@ struct KsmPlan {
 
 struct Plan {
   HostState state = HostState::unspecified;
+  /// The host's own memory: normal, tight, critical or emergency, whatever the guests need.
+  HostState level = HostState::unspecified;
   Bytes budget = 0;                           ///< what guests may have altogether
   std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
   std::vector<ReservationPlan> reservations;  ///< same reservations, same order
   std::optional<KsmPlan> ksm;                 ///< unset: leave it alone
 };
 
-/// A plan's guest in a sentence, with the figures.
+/// A plan's guest in a sentence, with the figures (policy/explain.h).
 std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);
 
 }  // namespace balloon::policy

@@ -19,6 +19,14 @@ std::string_view name_of(policy::HostState state) {
       return "tight: guests have shares by weight";
     case policy::HostState::infeasible:
       return "infeasible: the guaranteed minimums alone exceed the budget";
+    case policy::HostState::critical:
+      return "critical: guests give all above their shares at once";
+    case policy::HostState::emergency:
+      return "emergency: next to nothing is free";
+    case policy::HostState::critical:
+      return "critical: the host itself is short of it";
+    case policy::HostState::emergency:
+      return "emergency: the host has next to none left";
   }
   return "unknown";
 }
@@ -31,20 +39,21 @@ bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables,
   return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
 }
 
-policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Time now) {
+policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
-  seen.limits = resolve(policy, guest.name, guest.labels, guest.memory);
+  seen.limits = resolver.limits(guest.name, guest.labels, guest.memory);
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
   seen.on_host.resident = guest.resident;
   seen.on_host.swapped = guest.swapped;
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
-  if (!seen.stats && is_past_booting(guest, policy.tunables, now)) {
+  const policy::Tunables& tunables = resolver.policy().tunables;
+  if (!seen.stats && is_past_booting(guest, tunables, now)) {
     seen.stats.emplace();
-    seen.stats->sampled_at = now - 2 * policy.tunables.stale_after;
+    seen.stats->sampled_at = now - 2 * tunables.stale_after;
     seen.stats->actual = seen.actual;
   }
   if (guest.pin) seen.pin = policy::Pin{.target = guest.pin->target};
@@ -59,11 +68,11 @@ Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateSto
       guests_(guests),
       host_(host),
       states_(states),
-      policy_(policy),
+      resolver_(policy),
       engine_(policy.tunables) {}
 
 void Ticker::set_policy(const PolicyFile& policy) {
-  policy_ = policy;
+  resolver_ = Resolver(policy);
   engine_.set_tunables(policy.tunables);
 }
 
@@ -85,10 +94,12 @@ void Ticker::tick() {
 }
 
 policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host,
-                                  const std::vector<GuestRecord>& guests) const {
-  policy::Snapshot snapshot{.now = clock_.now(), .host = host, .guests = {}};
+                                  const std::vector<GuestRecord>& guests) {
+  resolver_.at(clock_.wall());
+  policy::Snapshot snapshot{
+      .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
-  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_, snapshot.now));
+  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
   return snapshot;
 }
 
@@ -116,7 +127,7 @@ void Ticker::note_change(const policy::Plan& plan) {
     ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
   }
   if (std::exchange(host_state_, plan.state) == plan.state) return;
-  if (plan.state == policy::HostState::infeasible) {
+  if (plan.state >= policy::HostState::infeasible) {
     log::warning("host memory is {}", name_of(plan.state));
   } else {
     log::info("host memory is {}", name_of(plan.state));
@@ -130,7 +141,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->at = seen.now;
   state->wall = clock_.wall();
   state->host = host;
-  state->reserve = policy_.tunables.host_reserve;
+  state->reserve = resolver_.policy().tunables.host_reserve;
   state->budget = plan.budget;
   state->host_state = plan.state;
   state->guests.reserve(guests.size());

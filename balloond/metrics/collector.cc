@@ -16,7 +16,8 @@ constexpr std::array<const char*, kReasons> kReasonNames{"unspecified", "need", 
                                                          "pin",         "stale",    "waiting",    "surplus"};
 constexpr std::array<const char*, 7> kGuestStates{"unspecified", "booting", "controlled",  "stale",
                                                   "stuck",       "pinned",  "disconnected"};
-constexpr std::array<const char*, 4> kHostStates{"unspecified", "normal", "tight", "infeasible"};
+constexpr std::array<const char*, 6> kHostStates{"unspecified", "normal",   "tight",
+                                                 "infeasible",  "critical", "emergency"};
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 

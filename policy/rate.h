@@ -1,0 +1,50 @@
+// Time and counters as rates. Everything here stands any input: time that jumps, counters that run backwards.
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+#include "policy/types.h"
+
+namespace balloon::policy {
+
+inline double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+/// Time from `then` to `now`; the longest time there is when it does not fit.
+inline std::chrono::nanoseconds since(Time then, Time now) {
+  std::int64_t difference = 0;
+  if (__builtin_sub_overflow(now.count(), then.count(), &difference))
+    difference = now > then ? std::numeric_limits<std::int64_t>::max() : 0;
+  return std::chrono::nanoseconds(difference);
+}
+
+/// Whether `now` lies within `span` after `then`. A `then` that is yet to come does not count.
+inline bool within(Time then, Time now, std::chrono::nanoseconds span) {
+  return now >= then && since(then, now) < span;
+}
+
+/// What is left of a quantity after `elapsed_s` seconds.
+inline double decay(double half_life_s, double elapsed_s) {
+  return half_life_s > 0 ? std::exp2(-elapsed_s / half_life_s) : 0.0;
+}
+
+/// A cumulative counter that someone else keeps.
+class Counter {
+ public:
+  /// How much it rose since the sample before. 0 for the first one, when it is absent (2^64-1 is QEMU's way
+  /// to say so), and when it ran backwards: then it was reset (the guest rebooted) or is a lie.
+  double rise(std::optional<std::uint64_t> value) {
+    if (!value || *value == std::numeric_limits<std::uint64_t>::max()) return 0;
+    const double risen = last_ && *value > *last_ ? static_cast<double>(*value - *last_) : 0.0;
+    last_ = value;
+    return risen;
+  }
+
+ private:
+  std::optional<std::uint64_t> last_;
+};
+
+}  // namespace balloon::policy
