@@ -4,7 +4,6 @@
 
 #include "policy/peers/plans.h"
 #include "policy/tunables.h"
-#include "policy/water_filling.h"
 
 namespace balloon::policy::peers {
 namespace {
@@ -18,6 +17,37 @@ Bytes divisible(const Snapshot& snapshot) {
   const Bytes reserve = Tunables{}.host_reserve;
   const Bytes all = std::min(host.total, std::min(host.available, host.total) + held);
   return all > reserve ? all - reserve : 0;
+}
+
+struct Part {
+  double low = 0;
+  double high = 0;
+  double weight = 1;
+  double size = 0;
+  bool fixed = false;
+};
+
+/// Divides `budget` by weight between the bounds: as long as shares are out of bounds, fixes those that are
+/// so on the side that is further out, and divides the rest anew.
+void divide_by_weight(double budget, std::vector<Part>& parts) {
+  for (bool done = false; !done;) {
+    double left = budget;
+    double weights = 0;
+    for (const Part& part : parts) (part.fixed ? left : weights) += part.fixed ? -part.size : part.weight;
+    double out = 0;
+    for (Part& part : parts) {
+      if (part.fixed) continue;
+      const double share = std::max(left, 0.0) / weights * part.weight;
+      part.size = std::clamp(share, part.low, part.high);
+      out += part.size - share;
+    }
+    done = true;
+    for (Part& part : parts) {
+      if (part.fixed || out == 0) continue;
+      part.fixed = out > 0 ? part.size == part.low : part.size == part.high;
+      done &= !part.fixed;
+    }
+  }
 }
 
 }  // namespace
@@ -47,13 +77,16 @@ Plan StaticPartition::decide(const Snapshot& snapshot) {
 
 void StaticPartition::divide(const Snapshot& snapshot) {
   names_.clear();
-  std::vector<Claim> claims;
+  std::vector<Part> parts;
   for (const GuestSnapshot& guest : snapshot.guests) {
     names_.push_back(guest.name);
     const Bytes high = std::min(guest.limits.max, guest.memory);
-    claims.push_back({std::min(guest.limits.min, high), high, guest.limits.weight});
+    parts.push_back({static_cast<double>(std::min(guest.limits.min, high)), static_cast<double>(high),
+                     static_cast<double>(std::max<std::uint32_t>(guest.limits.weight, 1))});
   }
-  water_fill(claims, *budget_, sizes_);
+  divide_by_weight(static_cast<double>(*budget_), parts);
+  sizes_.clear();
+  for (const Part& part : parts) sizes_.push_back(static_cast<Bytes>(part.size));
 }
 
 }  // namespace balloon::policy::peers
