@@ -93,8 +93,7 @@ void Ticker::tick() {
   publish(*host, std::move(records), seen, plan);
 }
 
-policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host,
-                                  const std::vector<GuestRecord>& guests) {
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) {
   resolver_.at(clock_.wall());
   policy::Snapshot snapshot{
       .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "balloond/config/policy_file.h"
+#include "balloond/config/resolver.h"
 #include "balloond/control/counters.h"
 #include "balloond/control/state.h"
 #include "policy/engine.h"
@@ -22,10 +22,10 @@ class Ticker {
   /// Some guest would grow once memory is freed: the next freed memory is worth a tick.
   bool grows_wait() const { return grows_wait_; }
   const Counters& counters() const { return counters_; }
-  const PolicyFile& policy() const { return policy_; }
+  const PolicyFile& policy() const { return resolver_.policy(); }
 
  private:
-  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const;
+  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests);
   void move(const std::vector<policy::Move>& moves,
             std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
   void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
@@ -36,7 +36,7 @@ class Ticker {
   Registry& guests_;
   HostSampler& host_;
   StateStore& states_;
-  PolicyFile policy_;
+  Resolver resolver_;
   policy::Engine engine_;
   Counters counters_;
   std::uint64_t revision_ = 0;

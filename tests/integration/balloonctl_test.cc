@@ -77,7 +77,7 @@ TEST_F(BalloonctlTest, APinRunsOut) {
 TEST_F(BalloonctlTest, RefusalsSayWhyAndExitWith4) {
   const Outcome below = ctl({"set", "web-1", "100MiB"});
   EXPECT_EQ(below.exit_code, 4);
-  EXPECT_EQ(below.err, "balloonctl: 100 MiB is below web-1's guaranteed minimum, 256 MiB\n");
+  EXPECT_EQ(below.err, "balloonctl: 100 MiB is below web-1's guaranteed minimum, 360 MiB\n");
   const Outcome above = ctl({"set", "web-1", "3GiB"});
   EXPECT_EQ(above.exit_code, 4);
   EXPECT_EQ(above.err, "balloonctl: 3 GiB is above web-1's boot memory, 2 GiB\n");

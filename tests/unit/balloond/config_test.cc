@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "balloond/config/resolve.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -28,6 +29,11 @@ Result<PolicyFile> policy_of(const std::string& text) {
 std::string policy_complaints(const std::string& text) {
   const auto policy = policy_of(text);
   return policy ? "" : policy.error().message;
+}
+
+/// A time at which no schedule plays a part.
+WallFace noon() {
+  return WallFace(std::chrono::sys_days(std::chrono::January / 5 / 2026) + std::chrono::hours(12));
 }
 
 TEST(DaemonConfigTest, AnEmptyFileIsTheDefaults) {
@@ -128,13 +134,12 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"defaults: {min: 0}\n", "p.yaml:1:17: defaults.min: it must be at least one page (4 KiB)"},
       {"defaults: {min: 512}\n",
        "p.yaml:1:17: defaults.min: '512' is not a size: it has no unit (write for example 512MiB or 2GiB), "
-       "or a share of "
-       "boot memory such as 50%"},
+       "a share of boot memory such as 50%, or linux-floor"},
       {"guests:\n  - weight: 5\n",
        "p.yaml:2:5: guests[0]: it selects no guests: give it a name or labels (or put the values under "
        "defaults)"},
-      {"guests:\n  - name: a\n    max: 128MiB\n",
-       "p.yaml:3:10: guests[0].max: min 256 MiB is above max 128 MiB"},
+      {"defaults: {min: 256MiB}\nguests:\n  - name: a\n    max: 128MiB\n",
+       "p.yaml:4:10: guests[0].max: min 256 MiB is above max 128 MiB"},
       {"guests:\n  - {labels: {}}\n", "p.yaml:2:14: guests[0].labels: no label is named"},
       {"guests: {name: a}\n", "p.yaml:1:9: guests: expected a list, found a mapping"},
   };
@@ -169,21 +174,21 @@ TEST(ResolveTest, TheFirstRuleThatFitsCountsAndDefaultsFillIt) {
       "guests:\n  - {name: \"web-*\", labels: {tier: db}, weight: 7}\n  - {name: \"web-*\", max: 1GiB}\n"
       "  - {labels: {tier: db}, min: 50%}\ndefaults: {min: 512MiB, weight: 200}\n");
   ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits both = resolve(*policy, "web-1", {{"tier", "db"}}, 2 * kGiB);
+  const policy::GuestLimits both = resolve(*policy, "web-1", {{"tier", "db"}}, 2 * kGiB, noon());
   EXPECT_EQ(both.weight, 7U);
   EXPECT_EQ(both.min, 512 * kMiB);
   EXPECT_EQ(both.max, 2 * kGiB);
-  const policy::GuestLimits web = resolve(*policy, "web-1", {{"tier", "front"}}, 2 * kGiB);
+  const policy::GuestLimits web = resolve(*policy, "web-1", {{"tier", "front"}}, 2 * kGiB, noon());
   EXPECT_EQ(web.max, kGiB);
   EXPECT_EQ(web.weight, 200U);
-  EXPECT_EQ(resolve(*policy, "x", {{"tier", "db"}, {"more", "1"}}, 2 * kGiB).min, kGiB);
-  EXPECT_EQ(resolve(*policy, "x", {}, 2 * kGiB).min, 512 * kMiB);
+  EXPECT_EQ(resolve(*policy, "x", {{"tier", "db"}, {"more", "1"}}, 2 * kGiB, noon()).min, kGiB);
+  EXPECT_EQ(resolve(*policy, "x", {}, 2 * kGiB, noon()).min, 512 * kMiB);
 }
 
 TEST(ResolveTest, LimitsStayWithinBootMemoryInWholePages) {
   const auto policy = policy_of("defaults: {min: 1GiB, max: 33.3%}\n");
   ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB);
+  const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB, noon());
   EXPECT_LE(limits.max, 128 * kMiB);
   EXPECT_EQ(limits.min, limits.max) << "a minimum above the guest's maximum is the maximum";
   EXPECT_EQ(limits.max % 4096, 0U);

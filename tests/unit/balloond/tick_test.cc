@@ -241,9 +241,9 @@ TEST_F(TickTest, NewPolicyCountsFromTheNextTickOn) {
   FakeGuest guest{.name = "a", .actual = kGiB, .used = 100 * kMiB};
   add(guest);
   tick();
-  EXPECT_EQ(states_.newest()->find("a")->limits.min, 256 * kMiB);
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 360 * kMiB) << "Hyper-V's floor for 2 GiB";
   PolicyFile policy = quick_policy();
-  policy.defaults.min = {.bytes = 512 * kMiB};
+  policy.defaults.values.min = SizeRule{.bytes = 512 * kMiB};
   ticker_->set_policy(policy);
   tick();
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
