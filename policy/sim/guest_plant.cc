@@ -1,0 +1,419 @@
+#include "policy/sim/guest_plant.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace balloon::policy::sim {
+namespace {
+
+double seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+
+/// The kernel's low watermark: min_free_kbytes = sqrt(16 · lowmem_kbytes) (mm/page_alloc.c) and 0.1 % of
+/// memory above it (vm.watermark_scale_factor 10).
+double low_watermark(double memory) {
+  return std::sqrt(memory / 1024 * 16) * 1024 + memory / 1000;
+}
+
+}  // namespace
+
+GuestPlant::GuestPlant(const GuestSpec& spec)
+    : spec_(&spec), floor_(low_watermark(static_cast<double>(spec.memory))) {}
+
+void GuestPlant::boot(Time now) {
+  memory_ = {};
+  const auto all = static_cast<double>(spec_->memory);
+  (spec_->pinned ? memory_.free_backed : memory_.free_unbacked) = all;
+  counters_ = {};
+  target_ = all;
+  command_at_.reset();
+  hot_evicted_ = idle_anon_ = 0;
+  killed_until_ = Time{};
+  booted_at_ = now + spec_->boot;
+  running_ = true;
+}
+
+void GuestPlant::start(const Wants& wants) {
+  boot(-spec_->boot);
+  double& free = spec_->pinned ? memory_.free_backed : memory_.free_unbacked;
+  const auto fill = [&](double& part, double wanted) {
+    part = std::clamp(wanted, 0.0, free - floor_);
+    free -= part;
+  };
+  fill(memory_.kernel, wants.kernel);
+  fill(memory_.anon, wants.anon);
+  fill(memory_.hot, wants.hot);
+  idle_anon_ = spec_->anon_idle * wants.anon;
+}
+
+void GuestPlant::stop() {
+  running_ = false;
+  memory_ = {};
+  stalled_ = host_stalled_ = last_host_swap_in_ = 0;
+}
+
+bool GuestPlant::driver_up(Time now) const {
+  return running_ && spec_->driver != Driver::absent && now >= booted_at_;
+}
+
+void GuestPlant::command(Bytes size, Time at) {
+  commanded_ = static_cast<double>(std::min(size, spec_->memory));
+  command_at_ = at;
+}
+
+void GuestPlant::step(Time now, const Wants& wants, const HostGrant& grant) {
+  if (!running_) return;
+  install_left_ = std::min(kInstall * kStepSeconds, grant.install);
+  install_is_hosts_ = grant.install < kInstall * kStepSeconds;
+  host_short_ = false;
+  touch_left_ = kTouch * kStepSeconds;
+  swap_left_ = spec_->swap.bandwidth * kStepSeconds;
+  background_left_ = kBackgroundReclaim * kStepSeconds;
+  stall_seconds_ = host_stall_seconds_ = allocated_ = last_host_swap_in_ = 0;
+  idle_anon_ = spec_->anon_idle * wants.anon;
+
+  release(wants);
+  move_balloon(now);
+  grow(now, wants);
+  if (memory_.swapped > 0) swap_back(wants);
+  read_files(wants);
+  if (memory_.host_swapped > 0) read_from_host_swap(grant);
+  if (spec_->free_page_reporting) report_free();
+  if (host_short_) host_stall_seconds_ = kStepSeconds;
+  stalled_ = std::min(1.0, stall_seconds_ / kStepSeconds);
+  host_stalled_ = std::min(1.0, host_stall_seconds_ / kStepSeconds);
+}
+
+double GuestPlant::anon_wanted(Time now, const Wants& wants) const {
+  return now < killed_until_ ? std::min(killed_cap_, wants.anon) : wants.anon;
+}
+
+/// Programs that want less give it back: of what is swapped and what is not alike. Hot files that are not used
+/// any more are cold ones.
+void GuestPlant::release(const Wants& wants) {
+  const double held = memory_.anon + memory_.swapped;
+  if (held > wants.anon && held > 0) {
+    const double part = (held - wants.anon) / held;
+    const double freed = memory_.anon * part;
+    memory_.swapped -= memory_.swapped * part;
+    memory_.anon -= freed;
+    memory_.free_backed += freed;
+    memory_.merged = std::min(memory_.merged, memory_.anon);
+  }
+  if (memory_.kernel > wants.kernel) {
+    memory_.free_backed += memory_.kernel - wants.kernel;
+    memory_.kernel = wants.kernel;
+  }
+  if (memory_.hot > wants.hot) {
+    memory_.cold += memory_.hot - wants.hot;
+    memory_.hot = wants.hot;
+  }
+  hot_evicted_ = std::min(hot_evicted_, wants.hot - memory_.hot);
+}
+
+double GuestPlant::take_free(double bytes) {
+  const double there = std::max(0.0, memory_.free() - floor_);
+  const double wanted = std::min({bytes, there, touch_left_});
+  const double backed = std::min(wanted, memory_.free_backed);
+  double fresh = wanted - backed;
+  if (fresh > install_left_) {
+    fresh = install_left_;
+    host_short_ |= install_is_hosts_;
+  }
+  memory_.free_backed -= backed;
+  memory_.free_unbacked -= fresh;
+  install_left_ -= fresh;
+  touch_left_ -= backed + fresh;
+  allocated_ += backed;
+  return backed + fresh;
+}
+
+double GuestPlant::evict_cold(double bytes) {
+  const double evicted = std::min(bytes, memory_.cold);
+  memory_.cold -= evicted;
+  memory_.free_backed += evicted;
+  const double direct = std::max(0.0, evicted - background_left_);
+  background_left_ -= evicted - direct;
+  if (direct > 0) {
+    counters_.alloc_stalls += direct / kReclaimBatch;
+    counters_.direct_reclaims += direct / kPageBytes;
+    counters_.direct_scans += direct / kPageBytes / kScanYieldCold;
+  }
+  return evicted;
+}
+
+double GuestPlant::evict_hot(double bytes) {
+  const double evicted = std::min(bytes, memory_.hot);
+  memory_.hot -= evicted;
+  hot_evicted_ += evicted;
+  memory_.free_backed += evicted;
+  counters_.alloc_stalls += evicted / kReclaimBatch;
+  counters_.direct_reclaims += evicted / kPageBytes;
+  counters_.direct_scans += evicted / kPageBytes / kScanYieldHot;
+  return evicted;
+}
+
+double GuestPlant::evict_anon(double bytes) {
+  const double room = std::max(0.0, static_cast<double>(spec_->swap.size) - memory_.swapped);
+  const double evicted = std::min({bytes, memory_.anon, room, swap_left_});
+  memory_.anon -= evicted;
+  memory_.swapped += evicted;
+  memory_.free_backed += evicted;
+  memory_.merged = std::min(memory_.merged, memory_.anon);
+  swap_left_ -= evicted;
+  counters_.swap_out += evicted;
+  counters_.alloc_stalls += evicted / kReclaimBatch;
+  counters_.direct_reclaims += evicted / kPageBytes;
+  counters_.direct_scans += evicted / kPageBytes / kScanYieldAnon;
+  return evicted;
+}
+
+/// Up to `bytes` of memory for the caller to put to use, evicting as deep as it may.
+double GuestPlant::obtain(double bytes, Depth depth) {
+  if (bytes <= 0) return 0;
+  const double spare = std::max(0.0, memory_.free() - floor_);
+  double missing = std::min(bytes, touch_left_) - spare;
+  if (missing > 0 && depth >= Depth::cold) missing -= evict_cold(missing);
+  if (missing > 0 && depth >= Depth::hot) missing -= evict_hot(missing);
+  if (missing > 0 && depth >= Depth::anon) missing -= evict_anon(missing);
+  return take_free(bytes);
+}
+
+void GuestPlant::move_balloon(Time now) {
+  if (!driver_up(now)) return;
+  double time = kStepSeconds;
+  if (command_at_ && *command_at_ < now + kStep) {
+    target_ = commanded_;
+    if (*command_at_ > now) time -= seconds(*command_at_ - now);
+    command_at_.reset();
+    out_of_puff_until_ = Time{};
+  }
+  const double size = memory_.size();
+  if (size < target_) {
+    const double given = std::min(target_ - size, kDeflate * time);
+    memory_.balloon -= given;
+    const double backed = std::min(given, memory_.balloon_backed);
+    memory_.balloon_backed -= backed;
+    memory_.free_backed += backed;
+    memory_.free_unbacked += given - backed;
+    counters_.moved += given;
+  } else if (size > target_ && now >= out_of_puff_until_) {
+    double wanted = size - target_;
+    if (spec_->driver == Driver::slow) wanted = std::min(wanted, kPageBytes / 5 * time);
+    if (spec_->driver == Driver::stuck)
+      wanted = std::min(wanted, std::max(0.0, size - static_cast<double>(spec_->stuck_at)));
+    const double taken = inflate(wanted, time);
+    if (taken < wanted && taken < 1) out_of_puff_until_ = now + kOutOfPuff;
+  }
+}
+
+/// Takes free memory first, then what eviction can free, each at its speed, within `time` seconds.
+double GuestPlant::inflate(double bytes, double time) {
+  double taken = 0;
+  const auto take = [&](double backed, double fresh) {
+    memory_.free_backed -= backed;
+    memory_.free_unbacked -= fresh;
+    memory_.balloon += backed + fresh;
+    if (spec_->pinned) memory_.balloon_backed += backed + fresh;
+    taken += backed + fresh;
+  };
+  const double idle_before = idle_pool();
+  const double free = std::clamp(memory_.free() - floor_, 0.0, std::min(bytes, kInflateFree * time));
+  const double backed = std::min(free, memory_.free_backed);
+  take(backed, free - backed);
+  time -= free / kInflateFree;
+  const auto over = [&](double speed, double available, auto evict) {
+    const double wanted = std::min({bytes - taken, available, std::max(0.0, speed * time)});
+    if (wanted <= 0) return;
+    const double evicted = evict(wanted);
+    take(evicted, 0);
+    time -= evicted / speed;
+  };
+  double idle_gone = backed;
+  over(kInflateCache, memory_.cold, [&](double part) {
+    const double evicted = evict_cold(part);
+    idle_gone += evicted;
+    return evicted;
+  });
+  over(kInflateCache, memory_.hot, [&](double part) { return evict_hot(part); });
+  over(spec_->swap.bandwidth, memory_.anon, [&](double part) { return evict_anon(part); });
+  counters_.moved += taken;
+  if (memory_.host_swapped > 0 && !spec_->pinned) forget_host_swap(idle_gone, idle_before);
+  return taken;
+}
+
+/// Pages that went into the balloon need no place in the host's swap any more.
+void GuestPlant::forget_host_swap(double idle_pages_gone, double idle_before) {
+  if (idle_before <= 0) return;
+  const double idle_swapped = std::min(memory_.host_swapped, idle_before);
+  memory_.host_swapped -= idle_swapped * std::min(1.0, idle_pages_gone / idle_before);
+  memory_.host_swapped = std::clamp(memory_.host_swapped, 0.0, memory_.backed());
+}
+
+/// Kernel and programs take what they want, down to swapping others out. What cannot be had at all is an OOM.
+void GuestPlant::grow(Time now, const Wants& wants) {
+  const double kernel = std::max(0.0, wants.kernel - memory_.kernel);
+  const double anon = std::max(0.0, anon_wanted(now, wants) - memory_.anon - memory_.swapped);
+  if (kernel + anon <= 0) return;
+  const double wanted = std::min(kernel + anon, touch_left_);
+  const double got_kernel = obtain(std::min(kernel, wanted), Depth::anon);
+  memory_.kernel += got_kernel;
+  const double got_anon = obtain(std::min(anon, wanted - got_kernel), Depth::anon);
+  memory_.anon += got_anon;
+  const double missing = wanted - got_kernel - got_anon;
+  if (missing < kPageBytes || memory_.free() - floor_ > kPageBytes) return;  // the rest is a matter of speed
+  add_stall(kStepSeconds * missing / wanted);
+  const double swap_room = static_cast<double>(spec_->swap.size) - memory_.swapped;
+  const bool can_swap = swap_room >= kPageBytes && memory_.anon >= kPageBytes;
+  if (!can_swap && memory_.cold + memory_.hot < kPageBytes) out_of_memory(now, missing);
+}
+
+/// The balloon gives a little, if it may; else the biggest process dies.
+void GuestPlant::out_of_memory(Time now, double missing) {
+  if (spec_->deflate_on_oom && driver_up(now) && memory_.balloon >= kPageBytes) {
+    const double given =
+        std::min({missing, memory_.balloon, kOomReturn * kOomEventsPerSecond * kStepSeconds});
+    memory_.balloon -= given;
+    const double backed = std::min(given, memory_.balloon_backed);
+    memory_.balloon_backed -= backed;
+    memory_.free_backed += backed;
+    memory_.free_unbacked += given - backed;
+    counters_.moved += given;
+    return;
+  }
+  const double held = memory_.anon + memory_.swapped;
+  killed_cap_ = held * (1 - kOomKillPart);
+  killed_until_ = now + kRestartAfterKill;
+  memory_.free_backed += memory_.anon * kOomKillPart;
+  memory_.anon *= 1 - kOomKillPart;
+  memory_.swapped *= 1 - kOomKillPart;
+  memory_.merged = std::min(memory_.merged, memory_.anon);
+  counters_.oom_kills += 1;
+}
+
+/// Programs touch what they use, and so bring it back from swap, pushing other pages out when nothing is free.
+void GuestPlant::swap_back(const Wants& wants) {
+  const double working = std::max(0.0, memory_.swapped - std::min(idle_anon_, wants.anon));
+  if (working <= 0) return;
+  const double touched = working * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
+  double in = std::min(touched, swap_left_);
+  swap_left_ -= in;
+  const double got = obtain(in, Depth::hot);
+  memory_.swapped -= got;
+  memory_.anon += got;
+  // The rest comes in for others of its kind to go out: as many reads, and nothing won.
+  const double exchanged = std::min(in - got, swap_left_);
+  in = got + exchanged;
+  swap_left_ -= exchanged;
+  counters_.swap_in += in;
+  counters_.swap_out += exchanged;
+  counters_.major_faults += in / kSwapCluster;
+  add_stall(in / kSwapCluster * seconds(spec_->swap.latency) / kFaultsAtOnce +
+            (in + exchanged) / spec_->swap.bandwidth);
+  if (in < touched) add_stall(kStepSeconds * (touched - in) / touched);
+}
+
+/// The hot file set is read in, again where it was evicted; cold files fill what is free.
+void GuestPlant::read_files(const Wants& wants) {
+  const double missing = wants.hot - memory_.hot;
+  if (missing > 0) {
+    const double first = missing - hot_evicted_;  // never read so far
+    const double again = hot_evicted_ * std::min(1.0, kStepSeconds / kHotTouchSeconds);
+    const double reads = std::min(first + again, kDiskBandwidth * kStepSeconds);
+    const double got = obtain(reads, Depth::cold);
+    memory_.hot += got;
+    // Where no room could be had, a hot page is evicted for each that is read.
+    const double refaulted = std::min(reads, again);
+    hot_evicted_ = std::max(0.0, hot_evicted_ - std::max(0.0, got - first));
+    counters_.refaulted += refaulted;
+    counters_.major_faults += reads / kFileCluster;
+    add_stall(refaulted / kFileCluster * kDiskLatency / kFaultsAtOnce + refaulted / kDiskBandwidth);
+  }
+  const double cold = std::min(wants.cold - memory_.cold, spec_->cold_rate * kStepSeconds);
+  if (cold > 0) memory_.cold += obtain(cold, Depth::free);
+}
+
+double GuestPlant::idle_pool() const {
+  return memory_.cold + memory_.free_backed + std::clamp(idle_anon_ - memory_.swapped, 0.0, memory_.anon);
+}
+
+double GuestPlant::working_host_swapped() const {
+  return std::max(0.0, memory_.host_swapped - idle_pool());
+}
+
+/// What is used comes back from the host's swap: working pages, and free or idle ones that were put to use.
+void GuestPlant::read_from_host_swap(const HostGrant& grant) {
+  const double idle = idle_pool() + allocated_;
+  const double idle_swapped = std::min(memory_.host_swapped, idle);
+  const double reused = idle > 0 ? allocated_ * idle_swapped / idle : 0;
+  const double touched = working_host_swapped() * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
+  const double wanted = std::min(memory_.host_swapped, reused + touched);
+  const double in = std::min({wanted, grant.swap_in, install_left_});
+  memory_.host_swapped -= in;
+  install_left_ -= in;
+  last_host_swap_in_ = in;
+  counters_.host_swap_in += in;
+  if (wanted <= 0) return;
+  host_stall_seconds_ += in / kSwapCluster * grant.swap_latency / kFaultsAtOnce +
+                         kStepSeconds * (wanted - in) / wanted;
+}
+
+void GuestPlant::report_free() {
+  if (spec_->pinned) return;
+  const double reportable = memory_.free_backed * kReportable;
+  const double reported = reportable * (kStepSeconds / kReportSeconds);
+  if (reported < 1) return;
+  const double before = idle_pool();
+  memory_.free_backed -= reported;
+  memory_.free_unbacked += reported;
+  if (memory_.host_swapped > 0) forget_host_swap(reported, before);
+}
+
+double GuestPlant::swap_out(double bytes) {
+  if (spec_->pinned) return 0;
+  const double out = std::min(bytes, memory_.resident());
+  memory_.host_swapped += out;
+  counters_.host_swap_out += out;
+  return out;
+}
+
+double GuestPlant::merge(double bytes) {
+  const double change = memory_.merged - bytes;
+  memory_.merged = bytes;
+  return change;
+}
+
+double GuestPlant::idle_resident() const {
+  return spec_->pinned ? 0 : std::max(0.0, idle_pool() - memory_.host_swapped);
+}
+
+double GuestPlant::wants_installed(const Wants& wants) const {
+  const double growth = std::max(0.0, wants.anon - memory_.anon - memory_.swapped) +
+                        std::max(0.0, wants.kernel - memory_.kernel) +
+                        std::max(0.0, wants.hot - memory_.hot) +
+                        std::clamp(wants.cold - memory_.cold, 0.0, spec_->cold_rate * kStepSeconds) +
+                        memory_.swapped;
+  const double fresh = std::min(std::max(0.0, growth - memory_.free_backed), memory_.free_unbacked);
+  return std::min(fresh + working_host_swapped(), kInstall * kStepSeconds);
+}
+
+double GuestPlant::available() const {
+  const double cache = memory_.cold + memory_.hot;
+  return std::max(0.0, memory_.free() - floor_ + cache - std::min(cache / 2, floor_));
+}
+
+double GuestPlant::deficit(const Wants& wants) const {
+  if (!running_) return demand(wants);
+  const double idle = spec_->anon_idle * wants.anon;
+  const double anon = std::max(0.0, wants.anon - memory_.anon - memory_.swapped) +
+                      std::max(0.0, memory_.swapped - idle);
+  const double cold = spec_->cold_counts ? std::max(0.0, wants.cold - memory_.cold) : 0;
+  return anon + std::max(0.0, wants.hot - memory_.hot) + std::max(0.0, wants.kernel - memory_.kernel) + cold +
+         working_host_swapped();
+}
+
+double GuestPlant::demand(const Wants& wants) const {
+  return wants.anon * (1 - spec_->anon_idle) + wants.hot + wants.kernel +
+         (spec_->cold_counts ? wants.cold : 0);
+}
+
+}  // namespace balloon::policy::sim
