@@ -23,10 +23,6 @@ std::string_view name_of(policy::HostState state) {
       return "critical: guests give all above their shares at once";
     case policy::HostState::emergency:
       return "emergency: next to nothing is free";
-    case policy::HostState::critical:
-      return "critical: the host itself is short of it";
-    case policy::HostState::emergency:
-      return "emergency: the host has next to none left";
   }
   return "unknown";
 }
