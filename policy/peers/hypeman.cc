@@ -7,6 +7,9 @@
 namespace balloon::policy::peers {
 namespace {
 
+/// /proc/pressure/memory has two decimals of a percent: less reads as zero.
+constexpr double kLeastPressure = 0.0001;
+
 Bytes room(Bytes assigned, Bytes floor) { return assigned - floor; }
 
 }  // namespace
@@ -20,7 +23,7 @@ Plan Hypeman::decide(const Snapshot& snapshot) {
   const HostSnapshot& host = snapshot.host;
   const double available =
       host.total == 0 ? 0 : 100.0 * static_cast<double>(host.available) / static_cast<double>(host.total);
-  const bool stressed = host.pressure_some > 0;
+  const bool stressed = host.pressure_some >= kLeastPressure;
   pressure_ = pressure_ ? available < settings_.pressure_low_watermark_available_percent || stressed
                         : available <= settings_.pressure_high_watermark_available_percent || stressed;
   plan.state = pressure_ ? HostState::tight : HostState::normal;
@@ -54,7 +57,7 @@ Bytes Hypeman::wanted(const HostSnapshot& host) const {
   const auto watermark = static_cast<Bytes>(static_cast<double>(host.total) *
                                             settings_.pressure_low_watermark_available_percent / 100);
   if (watermark > host.available) return watermark - host.available;
-  if (host.pressure_some <= 0) return 0;
+  if (host.pressure_some < kLeastPressure) return 0;
   Bytes given = 0;
   for (const Candidate& candidate : candidates_) given += candidate.assigned - candidate.current;
   return given;

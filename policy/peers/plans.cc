@@ -15,18 +15,15 @@ Plan hold(const Snapshot& snapshot) {
   plan.budget = snapshot.host.total;
   plan.guests.reserve(snapshot.guests.size());
   for (const GuestSnapshot& guest : snapshot.guests) {
-    const Bytes target = std::min(guest.target, guest.memory);
-    plan.guests.push_back({.name = guest.name,
-                           .state = guest.controllable ? GuestState::controlled : GuestState::booting,
-                           .used = 0,
-                           .need = target,
-                           .share = target,
-                           .target = target,
-                           .reason = guest.controllable ? Reason::hold : Reason::stale});
+    GuestPlan& mine = plan.guests.emplace_back();
+    mine.name = guest.name;
+    mine.state = guest.controllable ? GuestState::controlled : GuestState::booting;
+    mine.need = mine.share = mine.target = std::min(guest.target, guest.memory);
+    mine.reason = guest.controllable ? Reason::hold : Reason::stale;
   }
   plan.reservations.reserve(snapshot.reservations.size());
   for (const Reservation& reservation : snapshot.reservations) {
-    plan.reservations.push_back({reservation.id, GrantState::pending, 0});
+    plan.reservations.emplace_back().id = reservation.id;
   }
   return plan;
 }
