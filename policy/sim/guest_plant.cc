@@ -10,9 +10,7 @@ double seconds(Time time) { return std::chrono::duration<double>(time).count(); 
 
 /// The kernel's low watermark: min_free_kbytes = sqrt(16 · lowmem_kbytes) (mm/page_alloc.c) and 0.1 % of
 /// memory above it (vm.watermark_scale_factor 10).
-double low_watermark(double memory) {
-  return std::sqrt(memory / 1024 * 16) * 1024 + memory / 1000;
-}
+double low_watermark(double memory) { return std::sqrt(memory / 1024 * 16) * 1024 + memory / 1000; }
 
 }  // namespace
 
@@ -76,7 +74,7 @@ void GuestPlant::step(Time now, const Wants& wants, const HostGrant& grant) {
   grow(now, wants);
   if (memory_.swapped > 0) swap_back(wants);
   read_files(wants);
-  if (memory_.host_swapped > 0) read_from_host_swap(grant);
+  if (memory_.host_swapped() > 0) read_from_host_swap(grant);
   if (spec_->free_page_reporting) report_free();
   if (host_short_) host_stall_seconds_ = kStepSeconds;
   stalled_ = std::min(1.0, stall_seconds_ / kStepSeconds);
@@ -87,8 +85,8 @@ double GuestPlant::anon_wanted(Time now, const Wants& wants) const {
   return now < killed_until_ ? std::min(killed_cap_, wants.anon) : wants.anon;
 }
 
-/// Programs that want less give it back: of what is swapped and what is not alike. Hot files that are not used
-/// any more are cold ones.
+/// Programs that want less give it back: of what is swapped and what is not alike. Hot files that are not
+/// used any more are cold ones.
 void GuestPlant::release(const Wants& wants) {
   const double held = memory_.anon + memory_.swapped;
   if (held > wants.anon && held > 0) {
@@ -237,16 +235,14 @@ double GuestPlant::inflate(double bytes, double time) {
   over(kInflateCache, memory_.hot, [&](double part) { return evict_hot(part); });
   over(spec_->swap.bandwidth, memory_.anon, [&](double part) { return evict_anon(part); });
   counters_.moved += taken;
-  if (memory_.host_swapped > 0 && !spec_->pinned) forget_host_swap(idle_gone, idle_before);
+  if (memory_.host_swapped_idle > 0) forget_host_swap(idle_gone, idle_before);
   return taken;
 }
 
 /// Pages that went into the balloon need no place in the host's swap any more.
 void GuestPlant::forget_host_swap(double idle_pages_gone, double idle_before) {
   if (idle_before <= 0) return;
-  const double idle_swapped = std::min(memory_.host_swapped, idle_before);
-  memory_.host_swapped -= idle_swapped * std::min(1.0, idle_pages_gone / idle_before);
-  memory_.host_swapped = std::clamp(memory_.host_swapped, 0.0, memory_.backed());
+  memory_.host_swapped_idle *= 1 - std::min(1.0, idle_pages_gone / idle_before);
 }
 
 /// Kernel and programs take what they want, down to swapping others out. What cannot be had at all is an OOM.
@@ -290,7 +286,8 @@ void GuestPlant::out_of_memory(Time now, double missing) {
   counters_.oom_kills += 1;
 }
 
-/// Programs touch what they use, and so bring it back from swap, pushing other pages out when nothing is free.
+/// Programs touch what they use, and so bring it back from swap, pushing other pages out when nothing is
+/// free.
 void GuestPlant::swap_back(const Wants& wants) {
   const double working = std::max(0.0, memory_.swapped - std::min(idle_anon_, wants.anon));
   if (working <= 0) return;
@@ -336,25 +333,29 @@ double GuestPlant::idle_pool() const {
   return memory_.cold + memory_.free_backed + std::clamp(idle_anon_ - memory_.swapped, 0.0, memory_.anon);
 }
 
-double GuestPlant::working_host_swapped() const {
-  return std::max(0.0, memory_.host_swapped - idle_pool());
-}
-
-/// What is used comes back from the host's swap: working pages, and free or idle ones that were put to use.
+/// What is used comes back from the host's swap: working pages, and idle ones that were put to use.
 void GuestPlant::read_from_host_swap(const HostGrant& grant) {
-  const double idle = idle_pool() + allocated_;
-  const double idle_swapped = std::min(memory_.host_swapped, idle);
-  const double reused = idle > 0 ? allocated_ * idle_swapped / idle : 0;
-  const double touched = working_host_swapped() * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
-  const double wanted = std::min(memory_.host_swapped, reused + touched);
-  const double in = std::min({wanted, grant.swap_in, install_left_});
-  memory_.host_swapped -= in;
+  const double idle = idle_pool();
+  const double reused = std::min(memory_.host_swapped_idle,
+                                 std::max(memory_.host_swapped_idle * allocated_ / (idle + allocated_ + 1),
+                                          memory_.host_swapped_idle - idle));
+  const double working = memory_.anon + memory_.hot + memory_.kernel;
+  memory_.host_swapped_working = std::min(memory_.host_swapped_working, working);
+  const double touched = memory_.host_swapped_working * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
+  const double wanted = reused + touched;
+  if (wanted <= 0) return;
+  const double part = std::min({wanted, grant.swap_in, install_left_}) / wanted;
+  const double in = wanted * part;
+  memory_.host_swapped_idle -= reused * part;
+  memory_.host_swapped_working -= touched * part;
+  // Pages that could not be read yet are in use all the same.
+  const double late = reused * (1 - part);
+  memory_.host_swapped_idle -= late;
+  memory_.host_swapped_working += late;
   install_left_ -= in;
   last_host_swap_in_ = in;
   counters_.host_swap_in += in;
-  if (wanted <= 0) return;
-  host_stall_seconds_ += in / kSwapCluster * grant.swap_latency / kFaultsAtOnce +
-                         kStepSeconds * (wanted - in) / wanted;
+  host_stall_seconds_ += in / kSwapCluster * grant.swap_latency / kFaultsAtOnce + kStepSeconds * (1 - part);
 }
 
 void GuestPlant::report_free() {
@@ -365,13 +366,16 @@ void GuestPlant::report_free() {
   const double before = idle_pool();
   memory_.free_backed -= reported;
   memory_.free_unbacked += reported;
-  if (memory_.host_swapped > 0) forget_host_swap(reported, before);
+  if (memory_.host_swapped_idle > 0) forget_host_swap(reported, before);
 }
 
-double GuestPlant::swap_out(double bytes) {
+double GuestPlant::swap_out(double idle, double working) {
   if (spec_->pinned) return 0;
-  const double out = std::min(bytes, memory_.resident());
-  memory_.host_swapped += out;
+  const double idle_out = std::min(idle, idle_resident());
+  const double working_out = std::min(working, memory_.resident() - idle_out - idle_resident());
+  memory_.host_swapped_idle += idle_out;
+  memory_.host_swapped_working += std::max(0.0, working_out);
+  const double out = idle_out + std::max(0.0, working_out);
   counters_.host_swap_out += out;
   return out;
 }
@@ -383,17 +387,16 @@ double GuestPlant::merge(double bytes) {
 }
 
 double GuestPlant::idle_resident() const {
-  return spec_->pinned ? 0 : std::max(0.0, idle_pool() - memory_.host_swapped);
+  return spec_->pinned ? 0 : std::max(0.0, idle_pool() - memory_.host_swapped_idle);
 }
 
 double GuestPlant::wants_installed(const Wants& wants) const {
-  const double growth = std::max(0.0, wants.anon - memory_.anon - memory_.swapped) +
-                        std::max(0.0, wants.kernel - memory_.kernel) +
-                        std::max(0.0, wants.hot - memory_.hot) +
-                        std::clamp(wants.cold - memory_.cold, 0.0, spec_->cold_rate * kStepSeconds) +
-                        memory_.swapped;
+  const double growth =
+      std::max(0.0, wants.anon - memory_.anon - memory_.swapped) +
+      std::max(0.0, wants.kernel - memory_.kernel) + std::max(0.0, wants.hot - memory_.hot) +
+      std::clamp(wants.cold - memory_.cold, 0.0, spec_->cold_rate * kStepSeconds) + memory_.swapped;
   const double fresh = std::min(std::max(0.0, growth - memory_.free_backed), memory_.free_unbacked);
-  return std::min(fresh + working_host_swapped(), kInstall * kStepSeconds);
+  return std::min(fresh + memory_.host_swapped_working, kInstall * kStepSeconds);
 }
 
 double GuestPlant::available() const {
@@ -404,11 +407,11 @@ double GuestPlant::available() const {
 double GuestPlant::deficit(const Wants& wants) const {
   if (!running_) return demand(wants);
   const double idle = spec_->anon_idle * wants.anon;
-  const double anon = std::max(0.0, wants.anon - memory_.anon - memory_.swapped) +
-                      std::max(0.0, memory_.swapped - idle);
+  const double anon =
+      std::max(0.0, wants.anon - memory_.anon - memory_.swapped) + std::max(0.0, memory_.swapped - idle);
   const double cold = spec_->cold_counts ? std::max(0.0, wants.cold - memory_.cold) : 0;
   return anon + std::max(0.0, wants.hot - memory_.hot) + std::max(0.0, wants.kernel - memory_.kernel) + cold +
-         working_host_swapped();
+         memory_.host_swapped_working;
 }
 
 double GuestPlant::demand(const Wants& wants) const {

@@ -31,34 +31,36 @@ struct GuestMemory {
   double hot = 0;
   double cold = 0;
   double kernel = 0;
-  double free_backed = 0;     ///< free in the guest, but the host's memory is still there
-  double free_unbacked = 0;   ///< free in the guest and in the host
+  double free_backed = 0;    ///< free in the guest, but the host's memory is still there
+  double free_unbacked = 0;  ///< free in the guest and in the host
   double balloon = 0;
-  double balloon_backed = 0;  ///< of that, what the host could not take (pinned memory)
-  double swapped = 0;         ///< anonymous, in the guest's own swap
-  double host_swapped = 0;    ///< of all that is backed, in the host's swap
-  double merged = 0;          ///< of anon, saved by KSM
+  double balloon_backed = 0;        ///< of that, what the host could not take (pinned memory)
+  double swapped = 0;               ///< anonymous, in the guest's own swap
+  double host_swapped_idle = 0;     ///< of the backed pages that nobody uses, in the host's swap
+  double host_swapped_working = 0;  ///< of those in use
+  double merged = 0;                ///< of anon, saved by KSM
 
   double free() const { return free_backed + free_unbacked; }
   double size() const { return anon + hot + cold + kernel + free(); }
   double backed() const { return anon + hot + cold + kernel + free_backed + balloon_backed; }
+  double host_swapped() const { return host_swapped_idle + host_swapped_working; }
   /// The VMM's resident set, without its own memory. Merged pages count, as they do in Linux.
-  double resident() const { return backed() - host_swapped; }
+  double resident() const { return backed() - host_swapped(); }
 };
 
 /// Counters since the guest started.
 struct GuestCounters {
   double swap_in = 0;
   double swap_out = 0;
-  double refaulted = 0;       ///< bytes of hot file pages read again
+  double refaulted = 0;  ///< bytes of hot file pages read again
   double major_faults = 0;
   double oom_kills = 0;
   double alloc_stalls = 0;
-  double direct_scans = 0;    ///< pages
-  double direct_reclaims = 0; ///< pages
-  double host_swap_in = 0;    ///< bytes
+  double direct_scans = 0;     ///< pages
+  double direct_reclaims = 0;  ///< pages
+  double host_swap_in = 0;     ///< bytes
   double host_swap_out = 0;
-  double moved = 0;           ///< bytes, by the balloon
+  double moved = 0;  ///< bytes, by the balloon
 };
 
 class GuestPlant {
@@ -77,10 +79,11 @@ class GuestPlant {
   /// Takes the balloon's new target, which the driver sees at `at`.
   void command(Bytes size, Time at);
 
-  /// Host side: takes up to `bytes` of what is resident into host swap. Returns how much.
-  double swap_out(double bytes);
-  /// KSM: so much of its anonymous memory is now shared. Returns by how much more memory the host must provide
-  /// (pages that were written to), negative when it got some back.
+  /// Host side: takes so much of what is resident, idle and in use, into host swap, as far as it is there.
+  /// Returns how much.
+  double swap_out(double idle, double working);
+  /// KSM: so much of its anonymous memory is now shared. Returns by how much more memory the host must
+  /// provide (pages that were written to), negative when it got some back.
   double merge(double bytes);
 
   bool running() const { return running_; }
@@ -123,7 +126,6 @@ class GuestPlant {
   double evict_anon(double bytes);
   void forget_host_swap(double idle_pages_gone, double idle_before);
   double idle_pool() const;
-  double working_host_swapped() const;
   double anon_wanted(Time now, const Wants& wants) const;
   void add_stall(double seconds) { stall_seconds_ += seconds; }
 
@@ -137,8 +139,8 @@ class GuestPlant {
   std::optional<Time> command_at_;
   double commanded_ = 0;
   Time out_of_puff_until_{};
-  double hot_evicted_ = 0;      ///< hot pages that were there and are not
-  double idle_anon_ = 0;        ///< anonymous memory that nobody touches
+  double hot_evicted_ = 0;  ///< hot pages that were there and are not
+  double idle_anon_ = 0;    ///< anonymous memory that nobody touches
   double killed_cap_ = 0;
   Time killed_until_{};
   // Budgets and findings of the step that runs.

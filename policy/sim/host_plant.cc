@@ -28,7 +28,7 @@ void HostPlant::take_account(std::span<const GuestPlant> guests) {
     if (!guest.running()) continue;
     const GuestMemory& memory = guest.memory();
     held += memory.resident() - memory.merged + kVmmOwn;
-    swapped += memory.host_swapped;
+    swapped += memory.host_swapped();
   }
   memory_.guests = held;
   memory_.swapped = swapped;
@@ -52,8 +52,8 @@ void HostPlant::begin_step(const HostWants& wants) {
   own_missing_ = growth - got;
   const auto fill = [&](double& cache, double wanted) {
     const double spare = memory_.free - kHostHigh * total_;
-    const double more = std::clamp(std::min(spare, kHostCacheFill * kStepSeconds), 0.0,
-                                   std::max(0.0, wanted - cache));
+    const double more =
+        std::clamp(std::min(spare, kHostCacheFill * kStepSeconds), 0.0, std::max(0.0, wanted - cache));
     cache += more;
     memory_.free -= more;
   };
@@ -93,7 +93,7 @@ void HostPlant::reclaim(std::span<GuestPlant> guests) {
   take_account(guests);
 }
 
-/// Least recently used first: pages that nobody uses, then of all alike, as the guests hold them.
+/// Pages that nobody uses first, as well as the host can tell; then what is in use, of all guests alike.
 void HostPlant::swap_guests_out(std::span<GuestPlant> guests, double bytes) {
   double idle = 0;
   double resident = 0;
@@ -102,16 +102,16 @@ void HostPlant::swap_guests_out(std::span<GuestPlant> guests, double bytes) {
     idle += guest.idle_resident();
     resident += guest.memory().resident();
   }
-  const double of_idle = std::min(bytes, idle);
-  const double of_rest = std::min(bytes, resident) - of_idle;
+  const double working = std::max(0.0, resident - idle);
+  const double of_idle = std::min(bytes * kHostLruSkill, idle);
+  const double of_working = std::min(bytes - of_idle, working);
   double out = 0;
   for (GuestPlant& guest : guests) {
     if (!guest.running() || guest.spec().pinned) continue;
     const double mine = guest.idle_resident();
     const double rest = guest.memory().resident() - mine;
-    double part = idle > 0 ? of_idle * mine / idle : 0;
-    if (of_rest > 0 && resident > idle) part += of_rest * rest / (resident - idle);
-    out += guest.swap_out(part);
+    out +=
+        guest.swap_out(idle > 0 ? of_idle * mine / idle : 0, working > 0 ? of_working * rest / working : 0);
   }
   counters_.swap_out += out;
   swap_left_ -= out;

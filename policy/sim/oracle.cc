@@ -38,8 +38,8 @@ Bytes Oracle::spare(Seer& seer, Time now) {
 Plan Oracle::decide(const Snapshot& snapshot) {
   Plan plan;
   plan.state = HostState::normal;
-  const double own = host_.own.most(snapshot.now, kLookAhead, kGlance) +
-                     host_.arc.most(snapshot.now, kLookAhead, kGlance);
+  const double own =
+      host_.own.most(snapshot.now, kLookAhead, kGlance) + host_.arc.most(snapshot.now, kLookAhead, kGlance);
   const double total = static_cast<double>(snapshot.host.total);
   plan.budget = whole(total * (1 - kHostHigh) - own - kHostCacheLeast -
                       kVmmOwn * static_cast<double>(snapshot.guests.size()));

@@ -1,5 +1,5 @@
-// The clairvoyant: it knows what every guest will want in the next two seconds, and what the host will. No law
-// can know that; how far one is from it is its regret.
+// The clairvoyant: it knows what every guest will want in the next two seconds, and what the host will. No
+// law can know that; how far one is from it is its regret.
 #pragma once
 
 #include <map>

@@ -15,7 +15,8 @@ inline constexpr double kGiBd = 1 << 30;
 inline constexpr Time kStep = std::chrono::milliseconds(100);
 inline constexpr double kStepSeconds = 0.1;
 
-// Speeds of virtio-balloon with 4 KiB pages, bytes a second (HyperAlloc, EuroSys '25, artifact: inflate.dref).
+// Speeds of virtio-balloon with 4 KiB pages, bytes a second (HyperAlloc, EuroSys '25, artifact:
+// inflate.dref).
 inline constexpr double kInflateFree = 1.67 * kGiBd;   ///< over free memory
 inline constexpr double kInflateCache = 0.95 * kGiBd;  ///< over page cache, which must be evicted first
 inline constexpr double kDeflate = 2.3 * kGiBd;
@@ -26,7 +27,8 @@ inline constexpr double kTouch = 4 * kGiBd;
 
 /// After a failed allocation the driver sleeps so long ("Out of puff", drivers/virtio/virtio_balloon.c).
 inline constexpr Time kOutOfPuff = std::chrono::milliseconds(200);
-/// What the balloon gives back to a guest that is out of memory, at each such event (VIRTIO_BALLOON_OOM_NR_PAGES).
+/// What the balloon gives back to a guest that is out of memory, at each such event
+/// (VIRTIO_BALLOON_OOM_NR_PAGES).
 inline constexpr double kOomReturn = 256 * kPageBytes;
 /// Such events a second: each follows a round of direct reclaim that found nothing, some ms.
 inline constexpr double kOomEventsPerSecond = 100;
@@ -68,6 +70,9 @@ inline constexpr double kHostLow = 0.010;
 inline constexpr double kHostHigh = 0.015;
 /// Page cache that a host's own processes cannot do without: their programs' text.
 inline constexpr double kHostCacheLeast = 64 * kMiBd;
+/// Of what the host's kernel swaps, so much is what no guest uses, while there is such: its LRU sees accesses
+/// through the secondary page tables only now and then, and free guest pages look like used ones (VSwapper).
+inline constexpr double kHostLruSkill = 0.8;
 /// How fast the host's page cache fills, and a ZFS ARC shrinks, bytes a second.
 inline constexpr double kHostCacheFill = 200 * kMiBd;
 inline constexpr double kArcShrink = 100 * kMiBd;

@@ -35,7 +35,8 @@ std::vector<Contender> all_contenders() {
 class Recorder {
  public:
   Recorder(const World& world, std::size_t samples, Series& series)
-      : series_(series), every_(world.scenario().duration / static_cast<std::int64_t>(std::max<std::size_t>(1, samples))) {
+      : series_(series),
+        every_(world.scenario().duration / static_cast<std::int64_t>(std::max<std::size_t>(1, samples))) {
     on_ = samples > 0;
     if (!on_) return;
     for (const GuestSpec& guest : world.scenario().guests) series.guests.push_back(guest.name);
@@ -68,7 +69,10 @@ class Recorder {
 class Loop {
  public:
   Loop(const Scenario& scenario, const Contender& contender, std::uint64_t seed)
-      : scenario_(scenario), contender_(contender), seed_(seed), controller_(contender.make(scenario, seed)) {}
+      : scenario_(scenario),
+        contender_(contender),
+        seed_(seed),
+        controller_(contender.make(scenario, seed)) {}
 
   void tick(World& world, ScoreKeeper& keeper, RunResult& result) {
     if (!world.daemon_up()) {
@@ -87,7 +91,8 @@ class Loop {
     Plan plan = controller_->decide(snapshot_);
     std::vector<Move> moves;
     if (contender_.two_phase) moves = admit(plan, snapshot_.guests);
-    result.decide_us += std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count();
+    result.decide_us +=
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count();
     result.decisions += 1;
     if (!contender_.two_phase) {
       for (std::size_t i = 0; i < plan.guests.size(); ++i) {

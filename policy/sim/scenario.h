@@ -1,5 +1,5 @@
-// A scenario: one host, its guests, what happens when, and which time is judged. Plain values; scenario_file.h
-// reads them from YAML, generator.h makes random ones.
+// A scenario: one host, its guests, what happens when, and which time is judged. Plain values;
+// scenario_file.h reads them from YAML, generator.h makes random ones.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ struct SwapDevice {
 struct KsmSpec {
   bool present = false;
   bool run = false;
-  std::uint64_t pages_to_scan = 100;                       ///< the kernel's default
+  std::uint64_t pages_to_scan = 100;                               ///< the kernel's default
   std::chrono::nanoseconds sleep = std::chrono::milliseconds(20);  ///< the kernel's default
 };
 
@@ -45,17 +45,17 @@ struct HostSpec {
 enum class Lie : std::uint8_t {
   none,
   available_zero,
-  available_unknown,      ///< 2^64-1: what QEMU gives for "not known"
+  available_unknown,  ///< 2^64-1: what QEMU gives for "not known"
   available_above_total,
-  counters_back,          ///< each sample's counters are below the last's
-  frozen,                 ///< the first sample's values for ever
+  counters_back,  ///< each sample's counters are below the last's
+  frozen,         ///< the first sample's values for ever
 };
 
 struct StatsSpec {
   bool present = true;
-  bool caches = true;     ///< free and disk caches
-  bool swap = true;       ///< swap in and out, major faults
-  bool pressure = true;   ///< the tags of Linux 6.12
+  bool caches = true;    ///< free and disk caches
+  bool swap = true;      ///< swap in and out, major faults
+  bool pressure = true;  ///< the tags of Linux 6.12
   Time period = std::chrono::seconds(1);
   Time age = std::chrono::milliseconds(20);  ///< how old a sample is when it arrives
   Time jitter{};                             ///< at most this much older still
@@ -84,15 +84,15 @@ struct GuestSpec {
   Bytes memory = 2ULL << 30;
   GuestLimits limits{256ULL << 20, 2ULL << 30, 100, {}};
 
-  SignalSpec anon;       ///< bytes its programs hold
-  SignalSpec hot;        ///< file pages that they use again and again
-  SignalSpec cold;       ///< file pages that lie about when there is room
-  SignalSpec kernel;     ///< empty: 6 % of its memory, at least 64 MiB
-  SignalSpec mergeable;  ///< ratio of its anonymous memory that is the same elsewhere
-  Time shift{};          ///< its signals happen so much later
-  double anon_idle = 0;      ///< ratio of its anonymous memory that nobody touches
+  SignalSpec anon;                         ///< bytes its programs hold
+  SignalSpec hot;                          ///< file pages that they use again and again
+  SignalSpec cold;                         ///< file pages that lie about when there is room
+  SignalSpec kernel;                       ///< empty: 6 % of its memory, at least 64 MiB
+  SignalSpec mergeable;                    ///< ratio of its anonymous memory that is the same elsewhere
+  Time shift{};                            ///< its signals happen so much later
+  double anon_idle = 0;                    ///< ratio of its anonymous memory that nobody touches
   double cold_rate = 50.0 * (1ULL << 20);  ///< bytes a second at which cold pages are read in
-  bool cold_counts = false;  ///< missing cold pages are a deficit too
+  bool cold_counts = false;                ///< missing cold pages are a deficit too
 
   SwapDevice swap = {1ULL << 30, std::chrono::microseconds(100), 200.0 * (1ULL << 20)};
   Driver driver = Driver::normal;
@@ -112,11 +112,11 @@ struct GuestSpec {
 /// Something that goes wrong, from `at` to `until`.
 struct Event {
   enum class Kind : std::uint8_t {
-    daemon_down,     ///< nobody decides; a new controller comes back
-    backend_hangs,   ///< no statistics of one guest, and its commands wait
-    stats_silent,    ///< no statistics of one guest
-    stats_lie,       ///< one guest's statistics are lies
-    limits_change,   ///< a guest's limits are others from `at` on
+    daemon_down,    ///< nobody decides; a new controller comes back
+    backend_hangs,  ///< no statistics of one guest, and its commands wait
+    stats_silent,   ///< no statistics of one guest
+    stats_lie,      ///< one guest's statistics are lies
+    limits_change,  ///< a guest's limits are others from `at` on
   };
   Kind kind = Kind::daemon_down;
   Time at{};

@@ -62,8 +62,10 @@ constexpr std::array kDrivers = {
 };
 using EventName = std::pair<std::string_view, Event::Kind>;
 constexpr std::array kEvents = {
-    EventName{"daemon_down", Event::Kind::daemon_down},   EventName{"backend_hangs", Event::Kind::backend_hangs},
-    EventName{"stats_silent", Event::Kind::stats_silent}, EventName{"stats_lie", Event::Kind::stats_lie},
+    EventName{"daemon_down", Event::Kind::daemon_down},
+    EventName{"backend_hangs", Event::Kind::backend_hangs},
+    EventName{"stats_silent", Event::Kind::stats_silent},
+    EventName{"stats_lie", Event::Kind::stats_lie},
     EventName{"limits_change", Event::Kind::limits_change},
 };
 using SurplusName = std::pair<std::string_view, Surplus>;
@@ -200,9 +202,8 @@ void read_guest(Map& map, std::vector<GuestSpec>& out) {
   map.field("joins", guest.joins);
   map.with("leaves", [&](const Value& value) { value.read(guest.leaves.emplace()); });
   map.field("boot", guest.boot);
-  map.map("reservation", [&](Map& reservation) {
-    read_reservation(reservation, guest, guest.reservation.emplace());
-  });
+  map.map("reservation",
+          [&](Map& reservation) { read_reservation(reservation, guest, guest.reservation.emplace()); });
   if (guest.reservation && guest.joins > Time{})
     map.complain("a guest with a reservation starts when it is granted: leave joins out");
   count = std::min(count, kMostGuests);
@@ -284,7 +285,8 @@ void check_names(Map& root, const Scenario& scenario) {
   for (const GuestSpec& guest : scenario.guests) {
     if (!guest.limits.group.empty() &&
         std::ranges::find(scenario.groups, guest.limits.group, &GroupLimits::name) == scenario.groups.end())
-      root.complain(fmt::format("guest '{}' is in group '{}', which is not there", guest.name, guest.limits.group));
+      root.complain(
+          fmt::format("guest '{}' is in group '{}', which is not there", guest.name, guest.limits.group));
   }
 }
 
@@ -295,13 +297,11 @@ void read_scenario(Map& root, Scenario& scenario) {
   positive(root, "duration", scenario.duration);
   if (!root.map("host", [&](Map& host) { read_host(host, scenario.host); }))
     scenario.host.own = constant(600 * kMiB);
-  root.list("groups", [&](const Value& value) {
-    value.map([&](Map& group) { read_group(group, scenario.groups); });
-  });
+  root.list("groups",
+            [&](const Value& value) { value.map([&](Map& group) { read_group(group, scenario.groups); }); });
   root.require("guests");
-  root.list("guests", [&](const Value& value) {
-    value.map([&](Map& guest) { read_guest(guest, scenario.guests); });
-  });
+  root.list("guests",
+            [&](const Value& value) { value.map([&](Map& guest) { read_guest(guest, scenario.guests); }); });
   std::ranges::stable_sort(scenario.guests, {}, &GuestSpec::name);
   std::ranges::stable_sort(scenario.groups, {}, &GroupLimits::name);
   check_names(root, scenario);

@@ -156,8 +156,7 @@ void ScoreKeeper::second(const World& world, bool count) {
 /// What each guest is entitled to: its demand where the host has enough for all, else its weighted share.
 void ScoreKeeper::satisfy(const World& world) {
   const HostPlant& host = world.host();
-  const double capacity =
-      host.total() - host.memory().own - host.memory().arc - host.low_watermark();
+  const double capacity = host.total() - host.memory().own - host.memory().arc - host.low_watermark();
   double demand = 0;
   for (const double mine : demands_) demand += mine;
   const bool short_of_memory = demand > capacity;

@@ -1,5 +1,5 @@
-// What a run is judged by. Every score is a number of one run over the scenario's judged time; kScores says for
-// each what it means and which way is better.
+// What a run is judged by. Every score is a number of one run over the scenario's judged time; kScores says
+// for each what it means and which way is better.
 #pragma once
 
 #include <array>
@@ -51,16 +51,18 @@ struct ScoreInfo {
   std::string_view name;
   std::string_view unit;
   Better better = Better::lower;
-  double Scores::*value = nullptr;
+  double Scores::* value = nullptr;
   std::string_view definition;
 };
 
 inline constexpr std::array kScores = {
-    ScoreInfo{"deficit", "GiB·s", Better::lower, &Scores::deficit,
-              "integral over time of what guests' programs use and do not have resident: working anonymous, hot "
-              "file and kernel memory (and cold files where the scenario says so), in guest or host swap included"},
+    ScoreInfo{
+        "deficit", "GiB·s", Better::lower, &Scores::deficit,
+        "integral over time of what guests' programs use and do not have resident: working anonymous, hot "
+        "file and kernel memory (and cold files where the scenario says so), in guest or host swap included"},
     ScoreInfo{"t95_p50", "s", Better::lower, &Scores::t95_p50,
-              "of a rise in demand (by 64 MiB and 5 % of the guest's memory within 10 s): time short of it by 5 % or "
+              "of a rise in demand (by 64 MiB and 5 % of the guest's memory within 10 s): time short of it "
+              "by 5 % or "
               "more, until satisfied or given up; median over rises"},
     ScoreInfo{"t95_p99", "s", Better::lower, &Scores::t95_p99, "the same, 99th percentile"},
     ScoreInfo{"t95_max", "s", Better::lower, &Scores::t95_max, "the same, longest"},
@@ -69,8 +71,10 @@ inline constexpr std::array kScores = {
               "rises that were never satisfied: demand fell again, or the judged time ended, before"},
     ScoreInfo{"major_faults", "", Better::lower, &Scores::major_faults,
               "guests' page faults that had to read from swap or disk"},
-    ScoreInfo{"refaults", "GiB", Better::lower, &Scores::refaults, "hot file pages that were evicted and read again"},
-    ScoreInfo{"guest_swap_in", "GiB", Better::lower, &Scores::guest_swap_in, "read back from guests' own swap"},
+    ScoreInfo{"refaults", "GiB", Better::lower, &Scores::refaults,
+              "hot file pages that were evicted and read again"},
+    ScoreInfo{"guest_swap_in", "GiB", Better::lower, &Scores::guest_swap_in,
+              "read back from guests' own swap"},
     ScoreInfo{"guest_swap_out", "GiB", Better::lower, &Scores::guest_swap_out, "written to guests' own swap"},
     ScoreInfo{"guest_stall", "s", Better::lower, &Scores::guest_stall,
               "Σ over guests of time stood still for their own swap and disk, or without any memory"},
@@ -81,14 +85,17 @@ inline constexpr std::array kScores = {
     ScoreInfo{"psi_full", "s", Better::lower, &Scores::psi_full, "time in which everything on the host did"},
     ScoreInfo{"oom_guest", "", Better::lower, &Scores::oom_guest, "programs killed by guests' kernels"},
     ScoreInfo{"oom_host", "", Better::lower, &Scores::oom_host, "guests killed by the host's kernel"},
-    ScoreInfo{"jain", "", Better::higher, &Scores::jain,
-              "Jain's index of guests' mean satisfaction; satisfaction is what a guest has of its demand, over the "
-              "weighted water-filling share of the host that it is entitled to, at most 1"},
-    ScoreInfo{"satisfaction_min", "", Better::higher, &Scores::satisfaction_min, "mean satisfaction of the worst-off guest"},
+    ScoreInfo{
+        "jain", "", Better::higher, &Scores::jain,
+        "Jain's index of guests' mean satisfaction; satisfaction is what a guest has of its demand, over the "
+        "weighted water-filling share of the host that it is entitled to, at most 1"},
+    ScoreInfo{"satisfaction_min", "", Better::higher, &Scores::satisfaction_min,
+              "mean satisfaction of the worst-off guest"},
     ScoreInfo{"min_violations", "s", Better::lower, &Scores::min_violations,
               "Σ over guests of time with a target below their guaranteed minimum"},
     ScoreInfo{"resizes", "", Better::lower, &Scores::resizes, "targets set"},
-    ScoreInfo{"reversals", "", Better::lower, &Scores::reversals, "targets set in the other direction than the guest's last"},
+    ScoreInfo{"reversals", "", Better::lower, &Scores::reversals,
+              "targets set in the other direction than the guest's last"},
     ScoreInfo{"moved", "GiB", Better::lower, &Scores::moved, "moved by balloons, either way"},
     ScoreInfo{"reclaimed", "GiB", Better::higher, &Scores::reclaimed, "mean of what balloons hold"},
     ScoreInfo{"reservations", "", Better::neither, &Scores::reservations, "reservations asked for"},
@@ -98,13 +105,16 @@ inline constexpr std::array kScores = {
     ScoreInfo{"grant_p50", "s", Better::lower, &Scores::grant_p50, "from request to grant, median"},
     ScoreInfo{"grant_p99", "s", Better::lower, &Scores::grant_p99, "from request to grant, 99th percentile"},
     ScoreInfo{"grant_excess", "s", Better::lower, &Scores::grant_excess,
-              "the most by which a true grant took longer than 1.5 times what one balloon over page cache (0.95 GiB/s) "
+              "the most by which a true grant took longer than 1.5 times what one balloon over page cache "
+              "(0.95 GiB/s) "
               "and one statistics period of 1 s need for what was missing"},
     ScoreInfo{"cost", "s", Better::lower, &Scores::cost,
-              "one figure: deficit (1 s a GiB·s) + guest_stall + psi_some + 30 s a guest's OOM kill + 300 s a host's"},
+              "one figure: deficit (1 s a GiB·s) + guest_stall + psi_some + 30 s a guest's OOM kill + 300 s "
+              "a host's"},
 };
 
-/// Seconds that an OOM kill costs, in Scores::cost: a program started again; a guest booted and its work lost.
+/// Seconds that an OOM kill costs, in Scores::cost: a program started again; a guest booted and its work
+/// lost.
 inline constexpr double kCostOfGuestOom = 30;
 inline constexpr double kCostOfHostOom = 300;
 

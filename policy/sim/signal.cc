@@ -12,9 +12,9 @@ namespace {
 double seconds(Time time) { return std::chrono::duration<double>(time).count(); }
 
 // The memory of a clang build, as published with HyperAlloc (EuroSys '25): log-normal with a standard
-// deviation of 0.4 of its mean; autocorrelation 0.95 after 1.7 s, 0.82 after 10 s, 0.68 after 30 s, 0.63 after
-// 60 s, 0.36 after 120 s. Two processes with exponential autocorrelation come near that: slow phases of the
-// build, and the bursts of single compilers and linkers.
+// deviation of 0.4 of its mean; autocorrelation 0.95 after 1.7 s, 0.82 after 10 s, 0.68 after 30 s, 0.63
+// after 60 s, 0.36 after 120 s. Two processes with exponential autocorrelation come near that: slow phases of
+// the build, and the bursts of single compilers and linkers.
 constexpr double kBuildSpread = 0.38;  // standard deviation of the logarithm
 constexpr double kSlowPart = 0.78;     // of the variance
 constexpr double kSlowSeconds = 180;
@@ -62,10 +62,11 @@ Time within_period(Time now, Time period) {
 
 double at_square(const Term& term, Time now) {
   const Time at = within_period(now - term.phase, term.period);
-  const Time high = std::chrono::nanoseconds(std::llround(static_cast<double>(term.period.count()) * term.duty));
+  const Time high =
+      std::chrono::nanoseconds(std::llround(static_cast<double>(term.period.count()) * term.duty));
   const double rise = std::max(seconds(term.rise), 1e-9);
-  const double part = at < high ? std::min(1.0, seconds(at) / rise)
-                                : std::max(0.0, 1.0 - seconds(at - high) / rise);
+  const double part =
+      at < high ? std::min(1.0, seconds(at) / rise) : std::max(0.0, 1.0 - seconds(at - high) / rise);
   return term.value + (term.high - term.value) * part;
 }
 

@@ -124,8 +124,8 @@ void World::come_and_go() {
   for (ReservationOutcome& outcome : reservations_) {
     if (outcome.asked_at <= now_ && now_ < outcome.asked_at + kStep) {
       const double spare = host_.memory().free - host_.low_watermark();
-      outcome.missing_at_request = std::max(
-          0.0, static_cast<double>(scenario_->guests[outcome.guest].reservation->min) - spare);
+      outcome.missing_at_request =
+          std::max(0.0, static_cast<double>(scenario_->guests[outcome.guest].reservation->min) - spare);
     }
     if (outcome.state != GrantState::granted || outcome.started || now_ < outcome.starts_at) continue;
     outcome.started = true;
@@ -210,13 +210,13 @@ void World::step_guests() {
   }
   double swap_total = 0;
   if (swapping) {
-    for (const GuestPlant& guest : guests_) swap_total += guest.memory().host_swapped;
+    for (const GuestPlant& guest : guests_) swap_total += guest.memory().host_swapped();
   }
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     HostGrant grant;
     if (part < 1) grant.install = part * guests_[i].wants_installed(wants_[i]);
     if (swapping && swap_total > 0) {
-      grant.swap_in = host_.swap_budget() * guests_[i].memory().host_swapped / swap_total;
+      grant.swap_in = host_.swap_budget() * guests_[i].memory().host_swapped() / swap_total;
       grant.swap_latency = std::chrono::duration<double>(host_.swap().latency).count();
     }
     guests_[i].step(now_, wants_[i], grant);
@@ -238,7 +238,7 @@ void World::snapshot(Snapshot& snapshot) const {
   host.pressure_full = host_.pressure_full();
   if (scenario_->host.ksm.present) {
     const KsmSpec& ksm = host_.ksm();
-    host.ksm = KsmSnapshot{ksm.run,          host_.ksm_shared(), host_.ksm_sharing(), host_.ksm_unshared(),
+    host.ksm = KsmSnapshot{ksm.run,           host_.ksm_shared(), host_.ksm_sharing(), host_.ksm_unshared(),
                            ksm.pages_to_scan, ksm.sleep};
   }
   seen_.clear();
@@ -256,7 +256,7 @@ void World::snapshot(Snapshot& snapshot) const {
     seen.actual = guests_[i].actual() / 4096 * 4096;
     seen.target = targets_[i];
     seen.on_host.resident = whole(mine.resident() + kVmmOwn);
-    seen.on_host.swapped = whole(mine.host_swapped);
+    seen.on_host.swapped = whole(mine.host_swapped());
     seen.on_host.swap_in = whole(guests_[i].counters().host_swap_in);
     seen.on_host.pressure_some = guests_[i].host_stalled();
     seen.on_host.refaults = static_cast<std::uint64_t>(guests_[i].counters().host_swap_in / kPageBytes);
@@ -274,7 +274,8 @@ void World::snapshot(Snapshot& snapshot) const {
     if (outcome.asked_at > now_ || outcome.started || outcome.state == GrantState::denied) continue;
     const GuestSpec& spec = scenario_->guests[outcome.guest];
     snapshot.reservations.push_back({spec.name, spec.reservation->min, spec.reservation->max,
-                                     spec.reservation->priority, spec.reservation->at + spec.reservation->deadline});
+                                     spec.reservation->priority,
+                                     spec.reservation->at + spec.reservation->deadline});
     seen_reservations_.push_back(i);
   }
 }

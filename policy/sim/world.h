@@ -47,7 +47,7 @@ struct ReservationOutcome {
   Time decided_at{};
   Time starts_at{};
   bool started = false;
-  bool false_accept = false;  ///< granted, but not there
+  bool false_accept = false;      ///< granted, but not there
   double missing_at_request = 0;  ///< bytes that had to be freed for it
 };
 
@@ -63,7 +63,8 @@ class World {
 
   /// What a daemon would see now. Reuses what `snapshot` holds.
   void snapshot(Snapshot& snapshot) const;
-  /// Sets a balloon's target; `guest` is an index into the last snapshot's guests. Returns whether it changed.
+  /// Sets a balloon's target; `guest` is an index into the last snapshot's guests. Returns whether it
+  /// changed.
   bool command(std::size_t guest, Bytes target);
   /// Takes note of what a plan says of reservations, and sets KSM.
   void apply(const Plan& plan);
@@ -107,9 +108,9 @@ class World {
   std::vector<char> hang_;
   std::vector<char> silent_;
   std::vector<Lie> lie_;
-  std::vector<char> held_back_;   ///< a command waits for the backend
+  std::vector<char> held_back_;  ///< a command waits for the backend
   std::vector<ReservationOutcome> reservations_;
-  bool misbehaving_ = false;      ///< the scenario has events at all
+  bool misbehaving_ = false;  ///< the scenario has events at all
   mutable std::vector<std::size_t> seen_;
   mutable std::vector<std::size_t> seen_reservations_;
 };
