@@ -186,7 +186,7 @@ void GuestPlant::move_balloon(Time now) {
     out_of_puff_until_ = Time{};
   }
   const double size = memory_.size();
-  if (size < target_) {
+  if (size + kPageBytes <= target_) {
     const double given = std::min(target_ - size, kDeflate * time);
     memory_.balloon -= given;
     const double backed = std::min(given, memory_.balloon_backed);
@@ -194,7 +194,7 @@ void GuestPlant::move_balloon(Time now) {
     memory_.free_backed += backed;
     memory_.free_unbacked += given - backed;
     counters_.moved += given;
-  } else if (size > target_ && now >= out_of_puff_until_) {
+  } else if (size >= target_ + kPageBytes && now >= out_of_puff_until_) {
     double wanted = size - target_;
     if (spec_->driver == Driver::slow) wanted = std::min(wanted, kPageBytes / 5 * time);
     if (spec_->driver == Driver::stuck)
@@ -277,6 +277,7 @@ void GuestPlant::out_of_memory(Time now, double missing) {
     return;
   }
   const double held = memory_.anon + memory_.swapped;
+  if (held < kNothingToKill) return;
   killed_cap_ = held * (1 - kOomKillPart);
   killed_until_ = now + kRestartAfterKill;
   memory_.free_backed += memory_.anon * kOomKillPart;
@@ -344,7 +345,11 @@ void GuestPlant::read_from_host_swap(const HostGrant& grant) {
   const double touched = memory_.host_swapped_working * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
   const double wanted = reused + touched;
   if (wanted <= 0) return;
-  const double part = std::min({wanted, grant.swap_in, install_left_}) / wanted;
+  // Guests' pages lie scattered in the swap device, so that reading ahead is of no use (VSwapper, ASPLOS
+  // '14).
+  const double by_latency =
+      grant.swap_latency > 0 ? kFaultsAtOnce * kPageBytes / grant.swap_latency * kStepSeconds : wanted;
+  const double part = std::min({wanted, by_latency, grant.swap_in, install_left_}) / wanted;
   const double in = wanted * part;
   memory_.host_swapped_idle -= reused * part;
   memory_.host_swapped_working -= touched * part;
@@ -355,7 +360,7 @@ void GuestPlant::read_from_host_swap(const HostGrant& grant) {
   install_left_ -= in;
   last_host_swap_in_ = in;
   counters_.host_swap_in += in;
-  host_stall_seconds_ += in / kSwapCluster * grant.swap_latency / kFaultsAtOnce + kStepSeconds * (1 - part);
+  host_stall_seconds_ += in / kPageBytes * grant.swap_latency / kFaultsAtOnce + kStepSeconds * (1 - part);
 }
 
 void GuestPlant::report_free() {

@@ -23,16 +23,21 @@ Oracle::Oracle(const Scenario& scenario, std::uint64_t seed)
   }
 }
 
-/// All that it will want but cold files.
+/// All that it will use.
 Bytes Oracle::need(Seer& seer, Time now) {
   const auto most = [&](Signal& signal) { return signal.most(now, kLookAhead, kGlance); };
-  double need = most(seer.signals.anon) + most(seer.signals.hot) + most(seer.signals.kernel);
+  const double anon = most(seer.signals.anon);
+  const double idle = std::min(anon * seer.spec->anon_idle, static_cast<double>(seer.spec->swap.size));
+  double need = anon - idle + most(seer.signals.hot) + most(seer.signals.kernel);
   if (seer.spec->cold_counts) need += most(seer.signals.cold);
   return whole(need + kWatermarks + kWatermarkPart * static_cast<double>(seer.spec->memory));
 }
 
+/// What it could hold beyond that, but does not use: idle anonymous memory and cold files.
 Bytes Oracle::spare(Seer& seer, Time now) {
-  return seer.spec->cold_counts ? 0 : whole(seer.signals.cold.most(now, kLookAhead, kGlance));
+  const double idle = seer.spec->anon_idle * seer.signals.anon.most(now, kLookAhead, kGlance);
+  const double cold = seer.spec->cold_counts ? 0 : seer.signals.cold.most(now, kLookAhead, kGlance);
+  return whole(idle + cold);
 }
 
 Plan Oracle::decide(const Snapshot& snapshot) {

@@ -34,6 +34,8 @@ inline constexpr double kOomReturn = 256 * kPageBytes;
 inline constexpr double kOomEventsPerSecond = 100;
 /// Part of its programs' memory that an OOM kill takes: the biggest process.
 inline constexpr double kOomKillPart = 0.6;
+/// With less than this in programs' hands there is none left that could be killed.
+inline constexpr double kNothingToKill = 16 * kMiBd;
 /// A killed program is started again after this.
 inline constexpr Time kRestartAfterKill = std::chrono::seconds(10);
 
