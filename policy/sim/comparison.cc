@@ -151,6 +151,12 @@ std::string to_json(const std::vector<Comparison>& comparisons, const CompareOpt
                   {"regret",
                    {{"deficit", result.scores.deficit - comparison.oracle.scores.deficit},
                     {"cost", result.scores.cost - comparison.oracle.scores.cost}}}};
+      Json guests = Json::array();
+      for (std::size_t guest = 0; guest < result.guests.size(); ++guest)
+        guests.push_back({{"name", comparison.scenario->guests[guest].name},
+                          {"deficit", result.guests[guest].deficit},
+                          {"satisfaction", result.guests[guest].satisfaction}});
+      law["guests"] = std::move(guests);
       if (options.timing) law["decision_us"] = result.decide_us;
       laws.push_back(std::move(law));
     }

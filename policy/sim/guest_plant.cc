@@ -8,11 +8,11 @@ namespace {
 
 double seconds(Time time) { return std::chrono::duration<double>(time).count(); }
 
+}  // namespace
+
 /// The kernel's low watermark: min_free_kbytes = sqrt(16 · lowmem_kbytes) (mm/page_alloc.c) and 0.1 % of
 /// memory above it (vm.watermark_scale_factor 10).
 double low_watermark(double memory) { return std::sqrt(memory / 1024 * 16) * 1024 + memory / 1000; }
-
-}  // namespace
 
 GuestPlant::GuestPlant(const GuestSpec& spec)
     : spec_(&spec), floor_(low_watermark(static_cast<double>(spec.memory))) {}
@@ -287,21 +287,19 @@ void GuestPlant::out_of_memory(Time now, double missing) {
   counters_.oom_kills += 1;
 }
 
-/// Programs touch what they use, and so bring it back from swap, pushing other pages out when nothing is
-/// free.
+/// Programs touch what they use, and so bring it back from swap. When nothing is free for it, another page of
+/// its kind goes out for each: as many reads, twice the traffic, and nothing won.
 void GuestPlant::swap_back(const Wants& wants) {
   const double working = std::max(0.0, memory_.swapped - std::min(idle_anon_, wants.anon));
   if (working <= 0) return;
-  const double touched = working * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
-  double in = std::min(touched, swap_left_);
-  swap_left_ -= in;
-  const double got = obtain(in, Depth::hot);
+  const double touched = working < kPageBytes ? working : working * (kStepSeconds / kAnonTouchSeconds);
+  const double got = obtain(std::min(touched, swap_left_), Depth::hot);
   memory_.swapped -= got;
   memory_.anon += got;
-  // The rest comes in for others of its kind to go out: as many reads, and nothing won.
-  const double exchanged = std::min(in - got, swap_left_);
-  in = got + exchanged;
-  swap_left_ -= exchanged;
+  swap_left_ -= got;
+  const double exchanged = std::min(touched - got, swap_left_ / 2);
+  swap_left_ -= 2 * exchanged;
+  const double in = got + exchanged;
   counters_.swap_in += in;
   counters_.swap_out += exchanged;
   counters_.major_faults += in / kSwapCluster;
@@ -415,8 +413,9 @@ double GuestPlant::deficit(const Wants& wants) const {
   const double anon =
       std::max(0.0, wants.anon - memory_.anon - memory_.swapped) + std::max(0.0, memory_.swapped - idle);
   const double cold = spec_->cold_counts ? std::max(0.0, wants.cold - memory_.cold) : 0;
-  return anon + std::max(0.0, wants.hot - memory_.hot) + std::max(0.0, wants.kernel - memory_.kernel) + cold +
-         memory_.host_swapped_working;
+  const double missing = anon + std::max(0.0, wants.hot - memory_.hot) +
+                         std::max(0.0, wants.kernel - memory_.kernel) + cold + memory_.host_swapped_working;
+  return missing < kPageBytes ? 0 : missing;
 }
 
 double GuestPlant::demand(const Wants& wants) const {

@@ -63,6 +63,9 @@ struct GuestCounters {
   double moved = 0;  ///< bytes, by the balloon
 };
 
+/// Free memory, in bytes, that a guest of `memory` bytes leaves alone: its kernel's low watermark.
+double low_watermark(double memory);
+
 class GuestPlant {
  public:
   explicit GuestPlant(const GuestSpec& spec);

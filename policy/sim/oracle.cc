@@ -6,10 +6,9 @@ namespace balloon::policy::sim {
 namespace {
 
 /// The signals are looked at so often within the look-ahead.
-constexpr Time kGlance = std::chrono::milliseconds(400);
-/// Beyond its need a guest gets so much, which its kernel keeps free (watermarks and their boosts).
-constexpr double kWatermarks = 24 * kMiBd;
-constexpr double kWatermarkPart = 0.01;
+constexpr Time kGlance = kStep;
+/// Beyond its need and its watermark a guest gets so much: what rounding and a step's changes may take.
+constexpr double kSlack = 4 * kMiBd;
 
 Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
 
@@ -30,7 +29,7 @@ Bytes Oracle::need(Seer& seer, Time now) {
   const double idle = std::min(anon * seer.spec->anon_idle, static_cast<double>(seer.spec->swap.size));
   double need = anon - idle + most(seer.signals.hot) + most(seer.signals.kernel);
   if (seer.spec->cold_counts) need += most(seer.signals.cold);
-  return whole(need + kWatermarks + kWatermarkPart * static_cast<double>(seer.spec->memory));
+  return whole(need + low_watermark(static_cast<double>(seer.spec->memory)) + kSlack);
 }
 
 /// What it could hold beyond that, but does not use: idle anonymous memory and cold files.
@@ -49,6 +48,7 @@ Plan Oracle::decide(const Snapshot& snapshot) {
   plan.budget = whole(total * (1 - kHostHigh) - own - kHostCacheLeast -
                       kVmmOwn * static_cast<double>(snapshot.guests.size()));
   Bytes fixed = 0;
+  Bytes unused = 0;  // by guests that cannot be moved, of the size they have
   claims_.clear();
   movable_.clear();
   plan.guests.resize(snapshot.guests.size());
@@ -61,24 +61,31 @@ Plan Oracle::decide(const Snapshot& snapshot) {
     mine.need = mine.used = std::min(need(seer, snapshot.now), guest.memory);
     if (seer.spec->pinned) {
       fixed += guest.memory;
-    } else if (!guest.controllable) {
-      fixed += std::min(guest.memory, std::max(mine.need, guest.on_host.resident));
-    } else if (seer.spec->driver == Driver::slow) {
-      fixed += guest.actual;
+    } else if (!guest.controllable || seer.spec->driver == Driver::slow ||
+               seer.spec->driver == Driver::stuck) {
+      // It cannot be made smaller, but does not use all that it could.
+      const Bytes used =
+          std::min(std::max(guest.actual, guest.target), mine.need + spare(seer, snapshot.now));
+      fixed += used;
+      unused += std::max(guest.actual, guest.target) - std::min(used, std::max(guest.actual, guest.target));
     } else {
-      Bytes low = guest.limits.min;
-      if (seer.spec->driver == Driver::stuck) low = std::max(low, seer.spec->stuck_at);
-      low = std::min(low, guest.memory);
+      const Bytes low = std::min(guest.limits.min, guest.memory);
       const Bytes high = std::clamp(mine.need, low, std::max(low, guest.limits.max));
       claims_.push_back({low, high, guest.limits.weight});
       movable_.push_back(i);
     }
   }
-  for (const Reservation& reservation : snapshot.reservations)
-    claims_.push_back({reservation.min, std::max(reservation.min, reservation.max), reservation.priority});
   const Bytes shared = plan.budget > fixed ? plan.budget - fixed : 0;
   Bytes needs = 0;
   for (const Claim& claim : claims_) needs += claim.high;
+  for (const Reservation& reservation : snapshot.reservations) {  // only what hurts nobody
+    const bool fits = granted_.contains(reservation.id) || needs + reservation.min <= shared;
+    const Bytes most = fits ? std::clamp(shared - std::min(shared, needs), reservation.min,
+                                         std::max(reservation.min, reservation.max))
+                            : 0;
+    claims_.push_back({fits ? reservation.min : 0, most, reservation.priority});
+    needs += most;
+  }
   if (needs < shared) {  // room for cold files too
     for (std::size_t k = 0; k < movable_.size(); ++k) {
       const GuestSnapshot& guest = snapshot.guests[movable_[k]];
@@ -92,6 +99,7 @@ Plan Oracle::decide(const Snapshot& snapshot) {
   for (std::size_t k = 0; k < movable_.size(); ++k)
     plan.guests[movable_[k]].target = plan.guests[movable_[k]].share = shares_[k];
   reserve(snapshot, plan);
+  plan.budget += unused;  // admit() counts such guests by their size
   return plan;
 }
 
@@ -114,7 +122,8 @@ void Oracle::reserve(const Snapshot& snapshot, Plan& plan) {
     if (granted != granted_.end()) {
       mine.state = GrantState::granted;
       mine.granted = granted->second;
-    } else if (free >= static_cast<double>(reservation.min)) {
+    } else if (shares_[movable_.size() + i] >= reservation.min &&
+               free >= static_cast<double>(reservation.min)) {
       mine.state = GrantState::granted;
       mine.granted = std::clamp(std::min(shares_[movable_.size() + i], whole(free)), reservation.min,
                                 std::max(reservation.min, reservation.max));

@@ -141,6 +141,7 @@ RunResult run(const Scenario& scenario, const Contender& contender, const RunOpt
     recorder.step(world);
   }
   result.scores = keeper.finish(world);
+  result.guests = keeper.guests();
   if (result.decisions > 0) result.decide_us /= result.decisions;
   return result;
 }

@@ -43,6 +43,7 @@ struct RunOptions {
 
 struct RunResult {
   Scores scores;
+  std::vector<GuestScores> guests;  ///< as in the scenario
   Series series;
   double decisions = 0;
   double decide_us = 0;  ///< mean, of real time: the one figure that is not the same each time

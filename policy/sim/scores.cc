@@ -54,7 +54,7 @@ void RiseWatch::second(double demand, bool judged) {
     peak_ = std::max(peak_, demand);
     const bool rising = demand > last_ * (1 + kStillRising);
     if (demand < (base_ + peak_) / 2) {
-      close(!short_now_);
+      close(!was_short_);  // as it was before the demand fell
     } else if (!short_now_ && !rising) {
       close(true);
     }
@@ -67,6 +67,7 @@ void RiseWatch::second(double demand, bool judged) {
   trail_[seconds_ % kTrail] = demand;
   ++seconds_;
   last_ = demand;
+  was_short_ = short_now_;
 }
 
 void RiseWatch::close(bool satisfied) {
@@ -82,7 +83,7 @@ void RiseWatch::end() {
 
 ScoreKeeper::ScoreKeeper(const World& world) {
   for (const GuestSpec& spec : world.scenario().guests)
-    guests_.push_back({RiseWatch(static_cast<double>(spec.memory)), {}, 0, 0, 0});
+    guests_.push_back({RiseWatch(static_cast<double>(spec.memory)), {}, 0, 0, 0, 0});
   demands_.resize(guests_.size());
   deficits_.resize(guests_.size());
 }
@@ -112,8 +113,8 @@ void ScoreKeeper::step(const World& world) {
     deficits_[i] = guests[i].deficit(wants[i]);
     guests_[i].rises.step(demands_[i], deficits_[i]);
     if (!count) continue;
-    scores_.deficit += deficits_[i] / kGiBd * kStepSeconds;
-    scores_.guest_stall += guests[i].stalled() * kStepSeconds;
+    guests_[i].deficit += deficits_[i] / kGiBd * kStepSeconds;
+    scores_.stall += std::min(1.0, guests[i].stalled() + guests[i].host_stalled()) * kStepSeconds;
     if (world.targets()[i] + static_cast<Bytes>(kPageBytes) <= world.limits()[i].min)
       scores_.min_violations += kStepSeconds;
   }
@@ -217,6 +218,7 @@ Scores ScoreKeeper::finish(const World& world) {
     guest.rises.end();
     times.insert(times.end(), guest.rises.times().begin(), guest.rises.times().end());
     scores_.unsatisfied += guest.rises.unsatisfied();
+    scores_.deficit += guest.deficit;
     if (guest.seconds > 0) satisfaction.push_back(guest.satisfaction / guest.seconds);
   }
   scores_.rises = static_cast<double>(times.size());
@@ -227,9 +229,16 @@ Scores ScoreKeeper::finish(const World& world) {
   scores_.satisfaction_min = satisfaction.empty() ? 1 : std::ranges::min(satisfaction);
   if (judged_seconds_ > 0) scores_.reclaimed /= judged_seconds_;
   reservations(world);
-  scores_.cost = scores_.deficit + scores_.guest_stall + scores_.psi_some +
-                 kCostOfGuestOom * scores_.oom_guest + kCostOfHostOom * scores_.oom_host;
+  scores_.cost = scores_.deficit + scores_.stall + kCostOfGuestOom * scores_.oom_guest +
+                 kCostOfHostOom * scores_.oom_host;
   return scores_;
+}
+
+std::vector<GuestScores> ScoreKeeper::guests() const {
+  std::vector<GuestScores> all;
+  for (const Guest& guest : guests_)
+    all.push_back({guest.deficit, guest.seconds > 0 ? guest.satisfaction / guest.seconds : 1});
+  return all;
 }
 
 }  // namespace balloon::policy::sim

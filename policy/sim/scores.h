@@ -22,7 +22,7 @@ struct Scores {
   double refaults = 0;
   double guest_swap_in = 0;
   double guest_swap_out = 0;
-  double guest_stall = 0;
+  double stall = 0;
   double host_swap_in = 0;
   double host_swap_out = 0;
   double psi_some = 0;
@@ -43,6 +43,12 @@ struct Scores {
   double grant_p99 = 0;
   double grant_excess = 0;
   double cost = 0;
+};
+
+/// How one guest fared.
+struct GuestScores {
+  double deficit = 0;       ///< GiB·s
+  double satisfaction = 1;  ///< mean over the time that it should have run
 };
 
 enum class Better : std::uint8_t { lower, higher, neither };
@@ -76,8 +82,10 @@ inline constexpr std::array kScores = {
     ScoreInfo{"guest_swap_in", "GiB", Better::lower, &Scores::guest_swap_in,
               "read back from guests' own swap"},
     ScoreInfo{"guest_swap_out", "GiB", Better::lower, &Scores::guest_swap_out, "written to guests' own swap"},
-    ScoreInfo{"guest_stall", "s", Better::lower, &Scores::guest_stall,
-              "Σ over guests of time stood still for their own swap and disk, or without any memory"},
+    ScoreInfo{
+        "stall", "s", Better::lower, &Scores::stall,
+        "Σ over guests of time that programs stood still for memory: for the guest's own swap and disk, or "
+        "for the host and its swap"},
     ScoreInfo{"host_swap_in", "GiB", Better::lower, &Scores::host_swap_in, "read back from the host's swap"},
     ScoreInfo{"host_swap_out", "GiB", Better::lower, &Scores::host_swap_out, "written to the host's swap"},
     ScoreInfo{"psi_some", "s", Better::lower, &Scores::psi_some,
@@ -101,7 +109,8 @@ inline constexpr std::array kScores = {
     ScoreInfo{"reservations", "", Better::neither, &Scores::reservations, "reservations asked for"},
     ScoreInfo{"granted", "", Better::higher, &Scores::granted, "of these, granted by their deadline"},
     ScoreInfo{"false_accepts", "", Better::lower, &Scores::false_accepts,
-              "granted when the host had less available than this and earlier grants not yet used come to"},
+              "granted when the host had less available than this and earlier grants come to whose guests "
+              "were not up yet"},
     ScoreInfo{"grant_p50", "s", Better::lower, &Scores::grant_p50, "from request to grant, median"},
     ScoreInfo{"grant_p99", "s", Better::lower, &Scores::grant_p99, "from request to grant, 99th percentile"},
     ScoreInfo{"grant_excess", "s", Better::lower, &Scores::grant_excess,
@@ -109,8 +118,9 @@ inline constexpr std::array kScores = {
               "(0.95 GiB/s) "
               "and one statistics period of 1 s need for what was missing"},
     ScoreInfo{"cost", "s", Better::lower, &Scores::cost,
-              "one figure: deficit (1 s a GiB·s) + guest_stall + psi_some + 30 s a guest's OOM kill + 300 s "
-              "a host's"},
+              "one figure: deficit (1 s a GiB·s) + stall + 30 s for each program that a guest killed + 300 s "
+              "for each guest that "
+              "the host killed"},
 };
 
 /// Seconds that an OOM kill costs, in Scores::cost: a program started again; a guest booted and its work
@@ -146,6 +156,7 @@ class RiseWatch {
   double last_ = 0;
   double short_run_ = 0;
   bool short_now_ = false;
+  bool was_short_ = false;  ///< at the last second
   bool open_ = false;
   double base_ = 0;
   double peak_ = 0;
@@ -162,12 +173,15 @@ class ScoreKeeper {
   /// A guest's target was changed.
   void resized(const World& world, std::size_t guest, Bytes from, Bytes to);
   Scores finish(const World& world);
+  /// After finish(): by guest of the scenario.
+  std::vector<GuestScores> guests() const;
 
  private:
   struct Guest {
     RiseWatch rises;
     GuestCounters counted;
     int direction = 0;
+    double deficit = 0;
     double satisfaction = 0;
     double seconds = 0;
   };

@@ -293,14 +293,16 @@ bool World::command(std::size_t guest, Bytes target) {
   return true;
 }
 
-/// Whether the host could really give what was granted, beside what it granted before and nobody uses yet.
+/// Whether the host could really give what was granted, beside what it granted before and whose guest has not
+/// had the time to use yet.
 bool World::really_free(const ReservationOutcome& outcome) const {
   double promised = static_cast<double>(outcome.granted);
   for (const ReservationOutcome& other : reservations_) {
     if (&other == &outcome || other.state != GrantState::granted) continue;
-    const double used = other.started ? guests_[other.guest].memory().resident() : 0;
-    const bool there = !other.started || guests_[other.guest].running();
-    if (there) promised += std::max(0.0, static_cast<double>(other.granted) - used);
+    const GuestPlant& guest = guests_[other.guest];
+    if (other.started && (!guest.running() || guest.driver_up(now_))) continue;
+    const double used = other.started ? guest.memory().resident() : 0;
+    promised += std::max(0.0, static_cast<double>(other.granted) - used);
   }
   return promised <= host_.available() + kPageBytes;
 }
