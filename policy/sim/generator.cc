@@ -160,7 +160,8 @@ Scenario generate(std::uint64_t seed, const GeneratorOptions& options) {
     if (random.chance(0.02)) memory.back() = kMemoryMost;
     all += memory.back();
   }
-  const double overcommit = random.uniform(kOvercommitLeast, kOvercommitMost);
+  const double drawn = random.uniform(kOvercommitLeast, kOvercommitMost);
+  const double overcommit = options.overcommit > 0 ? options.overcommit : drawn;
   const double host = std::max(all / overcommit, 2 * kGiBd);
   scenario.host.memory = to_mib(host);
   const double own = host * random.uniform(0.04, 0.09);

@@ -169,6 +169,11 @@ int main_program(int argc, char** argv) {
   sweep->add_option("--guests", arguments.sweep.generator.guests, "of each scenario; 0: 2 to 40 at random")
       ->check(CLI::Range(0, 10'000))
       ->capture_default_str();
+  sweep
+      ->add_option("--overcommit", arguments.sweep.generator.overcommit,
+                   "guests' memory over the host's; 0: 1.1 to 3.0 at random")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
   sweep->add_option("--laws", arguments.laws, "names with commas between them, or all")
       ->capture_default_str();
   add_output(*sweep, arguments);

@@ -45,10 +45,11 @@ Plan Oracle::decide(const Snapshot& snapshot) {
   const double own =
       host_.own.most(snapshot.now, kLookAhead, kGlance) + host_.arc.most(snapshot.now, kLookAhead, kGlance);
   const double total = static_cast<double>(snapshot.host.total);
-  plan.budget = whole(total * (1 - kHostHigh) - own - kHostCacheLeast -
+  const double cache = std::min(kHostCacheLeast, host_.cache.most(snapshot.now, kLookAhead, kGlance));
+  plan.budget = whole(total * (1 - kHostLow) - own - cache - kSlack -
                       kVmmOwn * static_cast<double>(snapshot.guests.size()));
   Bytes fixed = 0;
-  Bytes unused = 0;  // by guests that cannot be moved, of the size they have
+  Bytes unused = 0;  // of guests' sizes: what they have or must have, and will not touch
   claims_.clear();
   movable_.clear();
   plan.guests.resize(snapshot.guests.size());
@@ -69,7 +70,7 @@ Plan Oracle::decide(const Snapshot& snapshot) {
       fixed += used;
       unused += std::max(guest.actual, guest.target) - std::min(used, std::max(guest.actual, guest.target));
     } else {
-      const Bytes low = std::min(guest.limits.min, guest.memory);
+      const Bytes low = std::min({guest.limits.min, guest.memory, mine.need});
       const Bytes high = std::clamp(mine.need, low, std::max(low, guest.limits.max));
       claims_.push_back({low, high, guest.limits.weight});
       movable_.push_back(i);
@@ -96,8 +97,13 @@ Plan Oracle::decide(const Snapshot& snapshot) {
     for (std::size_t k = movable_.size(); k < claims_.size(); ++k) claims_[k].low = claims_[k].high;
   }
   water_fill(claims_, shared, shares_, space_);
-  for (std::size_t k = 0; k < movable_.size(); ++k)
-    plan.guests[movable_[k]].target = plan.guests[movable_[k]].share = shares_[k];
+  for (std::size_t k = 0; k < movable_.size(); ++k) {
+    const GuestLimits& limits = snapshot.guests[movable_[k]].limits;
+    GuestPlan& mine = plan.guests[movable_[k]];
+    mine.share = shares_[k];
+    mine.target = std::max(shares_[k], std::min(limits.min, snapshot.guests[movable_[k]].memory));
+    unused += mine.target - shares_[k];
+  }
   reserve(snapshot, plan);
   plan.budget += unused;  // admit() counts such guests by their size
   return plan;

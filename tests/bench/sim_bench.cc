@@ -9,7 +9,7 @@ namespace {
 
 /// A scenario without anything that would make it easier or harder than a usual host.
 Scenario usual(std::uint32_t guests, Time duration) {
-  return generate(1, {.guests = guests, .duration = duration});
+  return generate(1, {.guests = guests, .overcommit = 1.5, .duration = duration});
 }
 
 /// Simulated seconds a second of real time, for one law and number of guests.
