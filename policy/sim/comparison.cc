@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace balloon::policy::sim {
@@ -13,6 +14,7 @@ using Json = nlohmann::ordered_json;
 
 /// A cell: three significant digits or so, whole numbers as they are.
 std::string cell(double value) {
+  if (std::isnan(value)) return "-";
   if (value == 0) return "0";
   if (value == std::round(value) && std::abs(value) < 1e7) return fmt::format("{:.0f}", value);
   if (std::abs(value) >= 1e7) return fmt::format("{:.2e}", value);
@@ -69,7 +71,7 @@ std::string padded(const std::string& text, std::size_t width) {
 double part_of_static(const Comparison& comparison, const RunResult& result) {
   const double fixed = comparison.fixed.scores.deficit;
   if (fixed > 0) return result.scores.deficit / fixed;
-  return result.scores.deficit > 0 ? -1 : 0;
+  return result.scores.deficit > 0 ? std::numeric_limits<double>::quiet_NaN() : 0;
 }
 
 std::vector<Comparison> compare(const std::vector<Scenario>& scenarios,
@@ -178,7 +180,8 @@ std::string to_csv(const std::vector<Comparison>& comparisons, const CompareOpti
       const RunResult& result = comparison.results[i];
       text += fmt::format("{},{},{}", comparison.scenario->name, comparison.seed, comparison.laws[i]->name);
       for (const ScoreInfo& score : kScores) text += fmt::format(",{}", result.scores.*score.value);
-      text += fmt::format(",{},{},{}", part_of_static(comparison, result),
+      const double part = part_of_static(comparison, result);
+      text += fmt::format(",{},{},{}", std::isnan(part) ? "" : fmt::format("{}", part),
                           result.scores.deficit - comparison.oracle.scores.deficit,
                           result.scores.cost - comparison.oracle.scores.cost);
       text += options.timing ? fmt::format(",{}\n", result.decide_us) : "\n";

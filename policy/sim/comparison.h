@@ -28,7 +28,8 @@ std::vector<Comparison> compare(const std::vector<Scenario>& scenarios,
                                 const std::vector<const Contender*>& laws, const CompareOptions& options,
                                 const OnProgress& on_progress);
 
-/// Deficit as a part of the static partition's; 0 when both have none, -1 when only the partition has none.
+/// Deficit as a part of the static partition's; 0 when both have none, not a number when only the partition
+/// has none.
 double part_of_static(const Comparison& comparison, const RunResult& result);
 
 std::string to_table(const std::vector<Comparison>& comparisons, const CompareOptions& options);

@@ -91,20 +91,23 @@ SignalSpec demand_over_time(Random& random, double mean, double most, Time durat
 }
 
 void misbehave(Random& random, GuestSpec& guest) {
-  const double what = random.uniform();
-  double bound = kAbsentDriver;
-  if (what < bound) {
-    guest.driver = Driver::absent;
-  } else if (what < (bound += kStuckDriver)) {
+  const double drawn = random.uniform();
+  double bound = 0;
+  // At most one of them is true, each with its probability.
+  const auto happens = [&](double probability) {
+    const bool before = drawn < bound;
+    bound += probability;
+    return !before && drawn < bound;
+  };
+  if (happens(kAbsentDriver)) guest.driver = Driver::absent;
+  if (happens(kStuckDriver)) {
     guest.driver = Driver::stuck;
     guest.stuck_at = to_mib(static_cast<double>(guest.memory) * random.uniform(0.5, 0.9));
-  } else if (what < (bound += kSlowDriver)) {
-    guest.driver = Driver::slow;
-  } else if (what < (bound += kPinned)) {
-    guest.pinned = true;
-  } else if (what < (bound += kNoStats)) {
-    guest.stats.present = false;
-  } else if (what < bound + kLies) {
+  }
+  if (happens(kSlowDriver)) guest.driver = Driver::slow;
+  if (happens(kPinned)) guest.pinned = true;
+  if (happens(kNoStats)) guest.stats.present = false;
+  if (happens(kLies)) {
     constexpr std::array kLieKinds = {Lie::available_zero, Lie::available_unknown, Lie::available_above_total,
                                       Lie::counters_back, Lie::frozen};
     guest.stats.lie = kLieKinds[random.below(kLieKinds.size())];

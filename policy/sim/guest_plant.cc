@@ -172,7 +172,7 @@ double GuestPlant::obtain(double bytes, Depth depth) {
   double missing = std::min(bytes, touch_left_) - spare;
   if (missing > 0 && depth >= Depth::cold) missing -= evict_cold(missing);
   if (missing > 0 && depth >= Depth::hot) missing -= evict_hot(missing);
-  if (missing > 0 && depth >= Depth::anon) missing -= evict_anon(missing);
+  if (missing > 0 && depth >= Depth::anon) evict_anon(missing);
   return take_free(bytes);
 }
 

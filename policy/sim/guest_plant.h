@@ -1,6 +1,7 @@
 // The memory of one simulated guest: its programs, its kernel's reclaim, its swap and its balloon.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <optional>
 
@@ -94,7 +95,7 @@ class GuestPlant {
   const GuestMemory& memory() const { return memory_; }
   const GuestCounters& counters() const { return counters_; }
   const GuestSpec& spec() const { return *spec_; }
-  Bytes actual() const { return static_cast<Bytes>(memory_.size() + 0.5); }
+  Bytes actual() const { return static_cast<Bytes>(std::llround(memory_.size())); }
   /// New host memory that this step could use, at most; an estimate from what is missing.
   double wants_installed(const Wants& wants) const;
   /// Resident memory that nobody uses: what the host's kernel would swap first.

@@ -236,6 +236,7 @@ Scores ScoreKeeper::finish(const World& world) {
 
 std::vector<GuestScores> ScoreKeeper::guests() const {
   std::vector<GuestScores> all;
+  all.reserve(guests_.size());
   for (const Guest& guest : guests_)
     all.push_back({guest.deficit, guest.seconds > 0 ? guest.satisfaction / guest.seconds : 1});
   return all;

@@ -62,6 +62,7 @@ Sweep sweep(const std::vector<const Contender*>& laws, const SweepOptions& optio
   for (std::uint64_t from = 0; from < options.seeds; from += kBatch) {
     const std::uint64_t count = std::min(kBatch, options.seeds - from);
     std::vector<Scenario> scenarios;
+    scenarios.reserve(count);
     for (std::uint64_t i = 0; i < count; ++i)
       scenarios.push_back(generate(options.first_seed + from + i, options.generator));
     std::vector<Job> jobs;

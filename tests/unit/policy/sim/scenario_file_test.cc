@@ -179,5 +179,19 @@ TEST(ScenarioFile, EveryShippedScenarioIsGoodAndSaysWhatItShows) {
   EXPECT_GE(count, 16U);
 }
 
+TEST(ScenarioFile, TheDocumentationsExampleIsGood) {
+  std::ifstream file(SIMULATOR_DOC);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string fence = "```yaml\n";
+  const std::size_t from = text.find(fence);
+  ASSERT_NE(from, std::string::npos);
+  const std::size_t to = text.find("```", from + fence.size());
+  const auto scenario =
+      parse_scenario(text.substr(from + fence.size(), to - from - fence.size()), "example.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  EXPECT_EQ(scenario->guests.size(), 2U);
+  EXPECT_EQ(scenario->events.size(), 5U);
+}
+
 }  // namespace
 }  // namespace balloon::policy::sim
