@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "policy/sim/generator.h"
+#include "policy/sim/random.h"
 #include "policy/sim/scenario_file.h"
 
 namespace balloon::policy::sim {
@@ -11,6 +13,8 @@ namespace {
 
 using std::chrono::seconds;
 using testing::DoubleNear;
+
+constexpr std::uint64_t kRandomWorlds = 40;
 
 class WorldTest : public testing::Test {
  protected:
@@ -179,6 +183,32 @@ TEST_F(WorldTest, GuestsShareWhatTheHostCanInstall) {
   const double first = world->guests()[0].memory().anon;
   const double last = world->guests()[2].memory().anon;
   EXPECT_NEAR(first, last, 0.02 * first) << "nobody is served first for its place in the list";
+}
+
+/// Balloons thrown about at random on random hosts with everything that can go wrong there.
+TEST_F(WorldTest, MemoryIsNeitherMadeNorLostWhateverHappens) {
+  for (std::uint64_t seed = 1; seed <= kRandomWorlds; ++seed) {
+    SCOPED_TRACE(seed);
+    scenario = generate(seed, {.guests = 8, .overcommit = 2.5, .duration = std::chrono::minutes(4)});
+    world.emplace(scenario, seed);
+    Random random(seed);
+    while (!world->done()) {
+      play(2);
+      for (std::size_t i = 0; i < seen.guests.size(); ++i) {
+        if (random.chance(0.3)) world->command(i, random.below(seen.guests[i].memory));
+      }
+      for (const GuestPlant& guest : world->guests()) {
+        const GuestMemory& memory = guest.memory();
+        for (const double part : {memory.anon, memory.hot, memory.cold, memory.kernel, memory.free_backed,
+                                  memory.free_unbacked, memory.balloon, memory.swapped, memory.merged,
+                                  memory.host_swapped_idle, memory.host_swapped_working})
+          ASSERT_GE(part, -1.0) << guest.spec().name;
+        ASSERT_LE(memory.host_swapped(), memory.backed() + 1) << guest.spec().name;
+        ASSERT_LE(memory.swapped, static_cast<double>(guest.spec().swap.size) + 1) << guest.spec().name;
+      }
+      ASSERT_GE(world->host().memory().free, -1.0);
+    }
+  }
 }
 
 }  // namespace
