@@ -10,6 +10,9 @@ namespace {
 /// Cache that proved to be in use is given back in steps of half as much again, and at least this much.
 constexpr double kCacheStep = 32 << 20;
 constexpr double kCacheGrowth = 1.5;
+/// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
+/// it is not enough either.
+constexpr double kSmallPart = 4;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
@@ -54,9 +57,8 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, const Judgement& jud
   double need = std::max(firm, base + margin + cache);
   double rescue = 0;
   if (reading.level == Pressure::critical) {
-    const double out = reading.signal == Signal::oom_kill
-                           ? high
-                           : static_cast<double>(judged.size) * tunables.critical_growth;
+    const double from = std::max(static_cast<double>(judged.size), high / kSmallPart);
+    const double out = reading.signal == Signal::oom_kill ? high : from * tunables.critical_growth;
     rescue = std::max(0.0, std::min(out, high) - need);
     need += rescue;
     firm = need;

@@ -51,6 +51,7 @@ struct Seat {
   Tracks::value_type* entry = nullptr;
   bool movable = false;  ///< takes part in the sharing
   bool stuck = false;    ///< its balloon frees nothing
+  bool over = false;     ///< its group has more than it may, and it more than its share of that
   Bytes low = 0;         ///< of its need: grown when it has less
   Bytes hot = 0;         ///< page cache in use
   Bytes free = 0;
@@ -79,6 +80,7 @@ struct Engine::Impl {
   // Working space of one decision, kept to be reused.
   std::vector<Seat> seats;
   std::vector<Party> parties;  ///< guests, then reservations
+  std::vector<Bytes> group_held;
   Reclaim reclaim;
 
   Plan decide(const Snapshot& snapshot);
@@ -282,8 +284,15 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;
   }
+  group_held.assign(snapshot.groups.size(), 0);
   for (std::size_t i = 0; i < seats.size(); ++i) {
     if (seats[i].movable) plan.guests[i].share = allocation.shares()[i];
+    if (parties[i].group != kNoGroup) group_held[parties[i].group] += settling_at(snapshot.guests[i]);
+  }
+  for (std::size_t i = 0; i < seats.size(); ++i) {
+    const std::uint32_t group = parties[i].group;
+    seats[i].over = group != kNoGroup && group_held[group] > snapshot.groups[group].max &&
+                    settling_at(snapshot.guests[i]) > plan.guests[i].share;
   }
 }
 
@@ -359,7 +368,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
   mine.target = mine.share;
   mine.reason = reason_for(plan, mine, guest.limits);
   if (mine.share == guest.target) return;
-  const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max;
+  const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
   if (mine.share > guest.target) {
     const bool pressed = seat.pressure != Pressure::none;
     const bool worth_it =

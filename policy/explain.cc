@@ -30,7 +30,7 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
       return fmt::format("its share of {} is too little more to be worth a change",
                          format_bytes(guest.share));
     case Reason::rate_limit:
-      return fmt::format("others wait for less than it has to spare, so it shrinks to {} step by step",
+      return fmt::format("no more of its memory is needed at once, so it shrinks to {} step by step",
                          format_bytes(guest.share));
     case Reason::hold:
       return guest.why.pressure == Pressure::none

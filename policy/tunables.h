@@ -102,9 +102,9 @@ struct Tunables {
   /// Or one whose cgroup reads back more pages a second than this: 4 MiB/s.
   double pressure_host_refaults = 1024;
   /// Below this it is critical: its need is unknown, since it cannot use what it does not have, and is taken
-  /// as a multiple of what it has, in one step: a guest that is let out bit by bit may die before it is out.
-  /// With 4 every guest of ordinary limits is let out to its maximum. 2 % is near the kernel's own watermarks
-  /// (vm.min_free_kbytes and its boosts) for guests of 1 to 4 GiB.
+  /// as a multiple of what it has (or of a quarter of its maximum), in one step: a guest that is let out bit
+  /// by bit may die before it is out. With 4 every guest is let out to its maximum. 2 % is near the kernel's
+  /// own watermarks (vm.min_free_kbytes and its boosts) for guests of 1 to 4 GiB.
   double critical_ratio = 0.02;
   double critical_growth = 4;
   /// A guest whose kernel killed for want of memory counts as critical for this long.
