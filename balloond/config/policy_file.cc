@@ -50,10 +50,10 @@ class PolicyReader {
   /// What links and checks need once all groups are known.
   struct GroupSpots {
     yaml::Value self;
-    std::optional<yaml::Value> inherits;
-    std::string parent;  ///< empty: none
-    LayerSpots own;
-    LayerSpots each;
+    std::optional<yaml::Value> inherits{};
+    std::string parent{};  ///< empty: none
+    LayerSpots own{};
+    LayerSpots each{};
   };
 
   std::optional<std::size_t> find_group(const std::string& name) const {
@@ -74,7 +74,7 @@ class PolicyReader {
 
   void read_group(const yaml::Value& self, yaml::Map& map) {
     GroupRule group;
-    GroupSpots spots{.self = self, .inherits = {}, .parent = {}, .own = {}, .each = {}};
+    GroupSpots spots{.self = self};
     map.require("name");
     map.with("name", [&](const yaml::Value& value) { read_group_name(value, group.name); });
     map.with("inherits", [&](const yaml::Value& value) {

@@ -41,7 +41,7 @@ struct ShadowFile {
 
 struct PolicyFile {
   policy::Tunables tunables;
-  Layer defaults{.place = {.path = "defaults"}, .values = {}, .schedules = {}};
+  Layer defaults{.place = {.path = "defaults"}};
   std::vector<GroupRule> groups;
   std::vector<GuestRule> guests;  ///< the first that fits counts
   std::optional<ShadowFile> shadow_file;

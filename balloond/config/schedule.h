@@ -25,7 +25,7 @@ struct Window {
 
 /// Active in any of its windows.
 struct When {
-  std::vector<Window> windows;
+  std::vector<Window> windows{};
   Zone zone = Zone::local;
   bool operator==(const When&) const = default;
 };

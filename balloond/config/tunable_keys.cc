@@ -4,16 +4,20 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <variant>
 
 #include "balloond/config/size_rule.h"
+#include "balloond/config/values.h"
 #include "base/bytes.h"
 
 namespace balloon::daemon {
 namespace {
 
+using policy::HostStateActions;
 using policy::HostStateRules;
+using policy::StateActions;
 using policy::Surplus;
 using policy::Tunables;
 using std::chrono::nanoseconds;
@@ -24,56 +28,127 @@ constexpr nanoseconds kLongest = std::chrono::hours(1);
 /// A guest in need that is given more than four times what it uses is given somebody else's memory for
 /// nothing.
 constexpr double kGrowthMax = 4;
+/// A guest is not held for longer than this many times what it takes to know that it comes back.
+constexpr double kHoldGrowthMax = 10;
 /// A threshold above ten times the minimum that should be free would hold the host's memory back for nothing.
 constexpr double kThresholdMaxPercent = 1000;
 
+/// What a key's value is, and the member of T that it sets.
+template <typename T>
 struct Ratio {
-  double Tunables::* member;
+  double T::* member;
 };
+template <typename T>
 struct Factor {
-  double Tunables::* member;
+  double T::* member;
   double least;
   double most;
 };
+template <typename T>
+struct Rate {
+  double T::* member;  ///< events a second
+};
+template <typename T>
 struct Size {
-  Bytes Tunables::* member;
+  Bytes T::* member;
 };
+template <typename T>
 struct BytesASecond {
-  double Tunables::* member;
+  double T::* member;
 };
+template <typename T>
 struct Duration {
-  nanoseconds Tunables::* member;
+  nanoseconds T::* member;
   nanoseconds least;
 };
+template <typename T>
+struct Flag {
+  bool T::* member;
+};
+template <typename T>
 struct SurplusName {
-  Surplus Tunables::* member;
+  Surplus T::* member;
 };
 
-struct Tunable {
+template <typename T>
+struct Key {
   std::string_view name;
-  std::variant<Ratio, Factor, Size, BytesASecond, Duration, SurplusName> key;
+  std::variant<Ratio<T>, Factor<T>, Rate<T>, Size<T>, BytesASecond<T>, Duration<T>, Flag<T>, SurplusName<T>>
+      what;
 };
+
+using All = Tunables;
+using Act = StateActions;
 
 /// In the order in which they are documented.
-constexpr Tunable kEngine[] = {
-    {"budget_rise_ratio_per_second", Ratio{&Tunables::budget_rise_ratio_per_second}},
-    {"margin_ratio", Ratio{&Tunables::margin_ratio}},
-    {"margin_min", Size{&Tunables::margin_min}},
-    {"growth_horizon", Duration{&Tunables::growth_horizon, nanoseconds(0)}},
-    {"pressure_ratio", Ratio{&Tunables::pressure_ratio}},
-    {"pressure_swap_in", BytesASecond{&Tunables::pressure_swap_in}},
-    {"critical_ratio", Ratio{&Tunables::critical_ratio}},
-    {"critical_growth", Factor{&Tunables::critical_growth, 1, kGrowthMax}},
-    {"need_half_life", Duration{&Tunables::need_half_life, kShortest}},
-    {"swapped_half_life", Duration{&Tunables::swapped_half_life, kShortest}},
-    {"deadband_ratio", Ratio{&Tunables::deadband_ratio}},
-    {"deadband_min", Size{&Tunables::deadband_min}},
-    {"shrink_ratio_per_second", Ratio{&Tunables::shrink_ratio_per_second}},
-    {"hold", Duration{&Tunables::hold, nanoseconds(0)}},
-    {"stale_after", Duration{&Tunables::stale_after, kShortest}},
-    {"stuck_after", Duration{&Tunables::stuck_after, kShortest}},
-    {"retry_after", Duration{&Tunables::retry_after, kShortest}},
-    {"surplus", SurplusName{&Tunables::surplus}},
+constexpr Key<All> kEngine[] = {
+    {"budget_rise_ratio_per_second", Ratio<All>{&All::budget_rise_ratio_per_second}},
+    {"margin_ratio", Ratio<All>{&All::margin_ratio}},
+    {"margin_min", Size<All>{&All::margin_min}},
+    {"margin_low", Ratio<All>{&All::margin_low}},
+    {"growth_horizon", Duration<All>{&All::growth_horizon, nanoseconds(0)}},
+    {"pressure_ratio", Ratio<All>{&All::pressure_ratio}},
+    {"pressure_swap_in", BytesASecond<All>{&All::pressure_swap_in}},
+    {"pressure_major_faults", Rate<All>{&All::pressure_major_faults}},
+    {"pressure_alloc_stalls", Rate<All>{&All::pressure_alloc_stalls}},
+    {"pressure_direct_scans", Rate<All>{&All::pressure_direct_scans}},
+    {"pressure_host_some", Ratio<All>{&All::pressure_host_some}},
+    {"pressure_host_refaults", Rate<All>{&All::pressure_host_refaults}},
+    {"critical_ratio", Ratio<All>{&All::critical_ratio}},
+    {"critical_growth", Factor<All>{&All::critical_growth, 1, kGrowthMax}},
+    {"oom_memory", Duration<All>{&All::oom_memory, kShortest}},
+    {"need_half_life", Duration<All>{&All::need_half_life, kShortest}},
+    {"swapped_half_life", Duration<All>{&All::swapped_half_life, kShortest}},
+    {"cache_half_life", Duration<All>{&All::cache_half_life, kShortest}},
+    {"untouched_ratio", Ratio<All>{&All::untouched_ratio}},
+    {"untouched_min", Size<All>{&All::untouched_min}},
+    {"deadband_ratio", Ratio<All>{&All::deadband_ratio}},
+    {"deadband_min", Size<All>{&All::deadband_min}},
+    {"shrink_ratio_per_second", Ratio<All>{&All::shrink_ratio_per_second}},
+    {"hold", Duration<All>{&All::hold, nanoseconds(0)}},
+    {"hold_growth", Factor<All>{&All::hold_growth, 0, kHoldGrowthMax}},
+    {"hold_max", Duration<All>{&All::hold_max, nanoseconds(0)}},
+    {"headroom_ratio", Ratio<All>{&All::headroom_ratio}},
+    {"stale_after", Duration<All>{&All::stale_after, kShortest}},
+    {"blind_after", Duration<All>{&All::blind_after, kShortest}},
+    {"stuck_after", Duration<All>{&All::stuck_after, kShortest}},
+    {"progress_per_second", Size<All>{&All::progress_per_second}},
+    {"retry_after", Duration<All>{&All::retry_after, kShortest}},
+    {"retry_max", Duration<All>{&All::retry_max, kShortest}},
+    {"balloon_speed", BytesASecond<All>{&All::balloon_speed}},
+    {"surplus", SurplusName<All>{&All::surplus}},
+    {"ksm_credit", Ratio<All>{&All::ksm_credit}},
+    {"ksm_ratio", Ratio<All>{&All::ksm_ratio}},
+    {"ksm_scan", Duration<All>{&All::ksm_scan, kShortest}},
+    {"ksm_scan_critical", Duration<All>{&All::ksm_scan_critical, kShortest}},
+};
+
+/// Beside the thresholds of free memory.
+constexpr Key<All> kStates[] = {
+    {"swap_tight", BytesASecond<All>{&All::swap_tight}},
+    {"swap_critical", BytesASecond<All>{&All::swap_critical}},
+    {"pressure_tight", Ratio<All>{&All::pressure_tight}},
+    {"pressure_critical", Ratio<All>{&All::pressure_critical}},
+};
+
+constexpr Key<Act> kActions[] = {
+    {"shrink_ratio_per_second", Ratio<Act>{&Act::shrink_ratio_per_second}},
+    {"margin_factor", Factor<Act>{&Act::margin_factor, 0, kMarginFactorMax}},
+    {"pressed_give", Flag<Act>{&Act::pressed_give}},
+    {"ksm", Flag<Act>{&Act::ksm}},
+    {"full_speed", Flag<Act>{&Act::full_speed}},
+};
+
+struct State {
+  std::string_view name;
+  StateActions HostStateActions::* member;
+};
+
+constexpr State kActionStates[] = {
+    {"normal", &HostStateActions::normal},
+    {"tight", &HostStateActions::tight},
+    {"critical", &HostStateActions::critical},
+    {"emergency", &HostStateActions::emergency},
 };
 
 struct Threshold {
@@ -99,19 +174,20 @@ bool bound_by_host(const yaml::Value& value, Bytes size, Bytes host_memory, Byte
   return true;
 }
 
-/// Reads one tunable of each kind.
+/// Reads a value of each kind into a member of `out`.
+template <typename T>
 struct Reader {
   const yaml::Value& value;
   Bytes host_memory;
-  Tunables& out;
+  T& out;
 
-  void operator()(const Ratio& key) const {
+  void operator()(const Ratio<T>& key) const {
     double ratio = 0;
     if (!value.read(ratio)) return;
     if (ratio < 0 || ratio > 1) return value.complain(fmt::format("{:g} is not a ratio from 0 to 1", ratio));
     out.*key.member = ratio;
   }
-  void operator()(const Factor& key) const {
+  void operator()(const Factor<T>& key) const {
     double factor = 0;
     if (!value.read(factor)) return;
     if (factor < key.least || factor > key.most)
@@ -119,15 +195,21 @@ struct Reader {
           fmt::format("{:g} is not a factor from {:g} to {:g}", factor, key.least, key.most));
     out.*key.member = factor;
   }
-  void operator()(const Size& key) const {
+  void operator()(const Rate<T>& key) const {
+    double rate = 0;
+    if (!value.read(rate)) return;
+    if (rate < 0) return value.complain(fmt::format("{:g} is not a number a second from 0 on", rate));
+    out.*key.member = rate;
+  }
+  void operator()(const Size<T>& key) const {
     Bytes size = 0;
     if (value.read_bytes(size)) bound_by_host(value, size, host_memory, out.*key.member);
   }
-  void operator()(const BytesASecond& key) const {
+  void operator()(const BytesASecond<T>& key) const {
     Bytes per_second = 0;
     if (value.read_bytes(per_second)) out.*key.member = static_cast<double>(per_second);
   }
-  void operator()(const Duration& key) const {
+  void operator()(const Duration<T>& key) const {
     nanoseconds duration{};
     if (!value.read(duration)) return;
     if (duration < key.least || duration > kLongest)
@@ -135,7 +217,8 @@ struct Reader {
                                                    : "it must be from 100ms to 1h");
     out.*key.member = duration;
   }
-  void operator()(const SurplusName& key) const {
+  void operator()(const Flag<T>& key) const { value.read(out.*key.member); }
+  void operator()(const SurplusName<T>& key) const {
     std::string surplus;
     if (!value.read(surplus)) return;
     if (surplus != "headroom" && surplus != "guests")
@@ -149,24 +232,43 @@ std::string duration_text(nanoseconds duration) {
   if (count % 3'600'000'000'000 == 0 && count != 0) return fmt::format("{}h", count / 3'600'000'000'000);
   if (count % 60'000'000'000 == 0 && count != 0) return fmt::format("{}m", count / 60'000'000'000);
   if (count % 1'000'000'000 == 0) return fmt::format("{}s", count / 1'000'000'000);
-  return fmt::format("{:g}ms", static_cast<double>(count) / 1e6);
+  return fmt::format("{}ms", static_cast<double>(count) / 1e6);
 }
 
-/// Writes one tunable of each kind.
+/// Writes a member of `from` as a value of its kind.
+template <typename T>
 struct Writer {
-  const Tunables& tunables;
+  const T& from;
 
-  std::string operator()(const Ratio& key) const { return fmt::format("{}", tunables.*key.member); }
-  std::string operator()(const Factor& key) const { return fmt::format("{}", tunables.*key.member); }
-  std::string operator()(const Size& key) const { return exact_bytes(tunables.*key.member); }
-  std::string operator()(const BytesASecond& key) const {
-    return exact_bytes(static_cast<Bytes>(tunables.*key.member));
+  std::string operator()(const Ratio<T>& key) const { return fmt::format("{}", from.*key.member); }
+  std::string operator()(const Factor<T>& key) const { return fmt::format("{}", from.*key.member); }
+  std::string operator()(const Rate<T>& key) const { return fmt::format("{}", from.*key.member); }
+  std::string operator()(const Size<T>& key) const { return exact_bytes(from.*key.member); }
+  std::string operator()(const BytesASecond<T>& key) const {
+    return exact_bytes(static_cast<Bytes>(from.*key.member));
   }
-  std::string operator()(const Duration& key) const { return duration_text(tunables.*key.member); }
-  std::string operator()(const SurplusName& key) const {
-    return tunables.*key.member == Surplus::guests ? "guests" : "headroom";
+  std::string operator()(const Duration<T>& key) const { return duration_text(from.*key.member); }
+  std::string operator()(const Flag<T>& key) const { return from.*key.member ? "true" : "false"; }
+  std::string operator()(const SurplusName<T>& key) const {
+    return from.*key.member == Surplus::guests ? "guests" : "headroom";
   }
 };
+
+template <typename T>
+void read_keys(yaml::Map& map, std::span<const Key<T>> keys, Bytes host_memory, T& out) {
+  for (const Key<T>& key : keys) {
+    map.with(key.name, [&](const yaml::Value& value) {
+      std::visit(Reader<T>{.value = value, .host_memory = host_memory, .out = out}, key.what);
+    });
+  }
+}
+
+template <typename T>
+void write_keys(const std::string& section, std::span<const Key<T>> keys, const T& from,
+                std::vector<std::pair<std::string, std::string>>& out) {
+  for (const Key<T>& key : keys)
+    out.emplace_back(fmt::format("{}.{}", section, key.name), std::visit(Writer<T>{from}, key.what));
+}
 
 /// A size or a share of the host's memory, below all of it. Unlike a guest's limits it may be nothing.
 bool read_host_size(const yaml::Value& value, Bytes host_memory, Bytes& out) {
@@ -183,7 +285,7 @@ bool read_host_size(const yaml::Value& value, Bytes host_memory, Bytes& out) {
   return bound_by_host(value, size, host_memory, out);
 }
 
-void read_states(yaml::Map& states, Bytes host_memory, HostStateRules& out) {
+void read_thresholds(yaml::Map& states, Bytes host_memory, HostStateRules& out) {
   states.with("minimum_free", [&](const yaml::Value& value) {
     std::string text;
     if (!value.read(text)) return;
@@ -222,26 +324,39 @@ void read_tunables(yaml::Map& root, Bytes host_memory, Tunables& out) {
     host.with("reserve",
               [&](const yaml::Value& value) { read_host_size(value, host_memory, out.host_reserve); });
   });
-  root.map("engine", [&](yaml::Map& engine) {
-    for (const Tunable& tunable : kEngine) {
-      engine.with(tunable.name, [&](const yaml::Value& value) {
-        std::visit(Reader{.value = value, .host_memory = host_memory, .out = out}, tunable.key);
-      });
+  root.map("engine", [&](yaml::Map& engine) { read_keys<All>(engine, kEngine, host_memory, out); });
+  root.map("states", [&](yaml::Map& states) {
+    read_thresholds(states, host_memory, out.states);
+    read_keys<All>(states, kStates, host_memory, out);
+    if (out.swap_tight > out.swap_critical) {
+      states.complain(fmt::format("swap_tight {} is above swap_critical {}",
+                                  exact_bytes(static_cast<Bytes>(out.swap_tight)),
+                                  exact_bytes(static_cast<Bytes>(out.swap_critical))));
     }
+    states.map("actions", [&](yaml::Map& actions) {
+      for (const State& state : kActionStates) {
+        actions.map(state.name, [&](yaml::Map& map) {
+          read_keys<Act>(map, kActions, host_memory, out.actions.*state.member);
+        });
+      }
+    });
   });
-  root.map("states", [&](yaml::Map& states) { read_states(states, host_memory, out.states); });
 }
 
 std::vector<std::pair<std::string, std::string>> describe(const Tunables& tunables) {
   std::vector<std::pair<std::string, std::string>> out{{"host.reserve", exact_bytes(tunables.host_reserve)}};
-  for (const Tunable& tunable : kEngine)
-    out.emplace_back(fmt::format("engine.{}", tunable.name), std::visit(Writer{tunables}, tunable.key));
+  write_keys<All>("engine", kEngine, tunables, out);
   const HostStateRules& states = tunables.states;
   out.emplace_back("states.minimum_free",
                    states.minimum_free == 0 ? "sliding" : exact_bytes(states.minimum_free));
   for (const Threshold& threshold : kThresholds) {
     out.emplace_back(fmt::format("states.{}", threshold.name),
                      fmt::format("{:.10g}%", states.*threshold.member * 100));
+  }
+  write_keys<All>("states", kStates, tunables, out);
+  for (const State& state : kActionStates) {
+    write_keys<Act>(fmt::format("states.actions.{}", state.name), kActions, tunables.actions.*state.member,
+                    out);
   }
   return out;
 }

@@ -69,7 +69,7 @@ std::optional<yaml::Value> read_values(yaml::Map& map, const LayerWords& words, 
 void read_schedule(const yaml::Value& value, const LayerWords& words, std::vector<Schedule>& out,
                    LayerSpots& spots) {
   value.map([&](yaml::Map& map) {
-    Schedule schedule{.place = {.path = value.path(), .line = value.line()}, .when = {}, .values = {}};
+    Schedule schedule{.place = {.path = value.path(), .line = value.line()}};
     read_when(map, schedule.when);
     read_values(map, words, schedule.values);
     if (schedule.values.empty()) {
@@ -88,14 +88,8 @@ std::string_view name_of(SloClass slo_class) { return kClasses.at(static_cast<st
 
 const Values& values_of(SloClass slo_class) {
   static const std::array<Values, 3> values{
-      Values{.min = SizeRule{.ratio = 1},
-             .max = SizeRule{.ratio = 1},
-             .weight = 400,
-             .slo_class = {},
-             .ksm = {},
-             .margin_factor = 1.5},
-      Values{.min = {}, .max = {}, .weight = 100, .slo_class = {}, .ksm = {}, .margin_factor = 1},
-      Values{.min = {}, .max = {}, .weight = 25, .slo_class = {}, .ksm = {}, .margin_factor = 0.5}};
+      Values{.min = SizeRule{.ratio = 1}, .max = SizeRule{.ratio = 1}, .weight = 400, .margin_factor = 1.5},
+      Values{.weight = 100, .margin_factor = 1}, Values{.weight = 25, .margin_factor = 0.5}};
   return values.at(static_cast<std::size_t>(slo_class));
 }
 

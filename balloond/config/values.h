@@ -24,12 +24,12 @@ std::string_view name_of(SloClass slo_class);
 
 /// What is unset is left to the places further out.
 struct Values {
-  std::optional<SizeRule> min;
-  std::optional<SizeRule> max;
-  std::optional<std::uint32_t> weight;
-  std::optional<SloClass> slo_class;
-  std::optional<bool> ksm;
-  std::optional<double> margin_factor;
+  std::optional<SizeRule> min{};
+  std::optional<SizeRule> max{};
+  std::optional<std::uint32_t> weight{};
+  std::optional<SloClass> slo_class{};
+  std::optional<bool> ksm{};
+  std::optional<double> margin_factor{};
   bool operator==(const Values&) const = default;
   bool empty() const { return *this == Values{}; }
 };
@@ -42,21 +42,21 @@ const Values& built_in_values();
 
 /// Where in a file something stands.
 struct Place {
-  std::string path;      ///< of keys, e.g. "guests[0].schedules[1]"
+  std::string path{};    ///< of keys, e.g. "guests[0].schedules[1]"
   std::size_t line = 0;  ///< from 1; 0 for what is no file
 };
 
 struct Schedule {
-  Place place;
-  When when;
-  Values values;
+  Place place{};
+  When when{};
+  Values values{};
 };
 
 /// Values, and others in their stead at times: the first schedule that is active counts.
 struct Layer {
-  Place place;
-  Values values;
-  std::vector<Schedule> schedules;
+  Place place{};
+  Values values{};
+  std::vector<Schedule> schedules{};
 
   const Schedule* active(const WallFace& face) const;
 };
@@ -73,8 +73,8 @@ inline constexpr LayerWords kGroupWords{
 
 /// Where a layer's parts stand, for complaints about how they go with those of others.
 struct LayerSpots {
-  std::optional<yaml::Value> limit;    ///< its min, else its max
-  std::vector<yaml::Value> schedules;  ///< one each
+  std::optional<yaml::Value> limit{};    ///< its min, else its max
+  std::vector<yaml::Value> schedules{};  ///< one each
 };
 
 /// Reads a layer's keys, and complains about a minimum above its maximum in the same place.

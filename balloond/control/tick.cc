@@ -65,11 +65,15 @@ Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateSto
       host_(host),
       states_(states),
       resolver_(policy),
-      engine_(policy.tunables) {}
+      engine_(policy.tunables) {
+  if (policy.shadow) shadow_.emplace(*policy.shadow);
+}
 
 void Ticker::set_policy(const PolicyFile& policy) {
   resolver_ = Resolver(policy);
   engine_.set_tunables(policy.tunables);
+  shadow_.reset();
+  if (policy.shadow) shadow_.emplace(*policy.shadow);
 }
 
 void Ticker::tick() {
@@ -83,6 +87,7 @@ void Ticker::tick() {
   std::vector<GuestRecord> records = guests_.list();
   const policy::Snapshot seen = snapshot(host->memory, records);
   policy::Plan plan = engine_.decide(seen);
+  if (shadow_) observe_shadow(seen, records, plan);
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
   note_change(plan);
@@ -96,6 +101,14 @@ policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::v
   snapshot.guests.reserve(guests.size());
   for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
   return snapshot;
+}
+
+void Ticker::observe_shadow(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests,
+                            const policy::Plan& plan) {
+  std::vector<const std::map<std::string, std::string>*> labels;
+  labels.reserve(guests.size());
+  for (const GuestRecord& guest : guests) labels.push_back(&guest.labels);
+  shadow_->observe(seen, labels, clock_.wall(), plan, counters_);
 }
 
 void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests) {

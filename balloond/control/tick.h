@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "balloond/config/resolver.h"
 #include "balloond/control/counters.h"
+#include "balloond/control/shadow_policy.h"
 #include "balloond/control/state.h"
 #include "policy/engine.h"
 #include "policy/executor.h"
@@ -30,6 +32,8 @@ class Ticker {
             std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
   void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
                const policy::Plan& plan);
+  void observe_shadow(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests,
+                      const policy::Plan& plan);
   void note_change(const policy::Plan& plan);
 
   const Clock& clock_;
@@ -38,6 +42,7 @@ class Ticker {
   StateStore& states_;
   Resolver resolver_;
   policy::Engine engine_;
+  std::optional<ShadowPolicy> shadow_;
   Counters counters_;
   std::uint64_t revision_ = 0;
   policy::HostState host_state_ = policy::HostState::unspecified;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "balloond/config/resolve.h"
+#include "balloond/config/tunable_keys.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -208,14 +209,16 @@ TEST(LoadConfigTest, ComplaintsAboutBothFilesAreListed) {
 TEST(LoadConfigTest, TheShippedFilesAreGood) {
   const auto config = load_config(SHIPPED_CONFIG "/balloond.yaml", 8 * kGiB);
   ASSERT_TRUE(config) << config.error().message;
-  const policy::Tunables defaults;
-  const policy::Tunables& shipped = config->policy.tunables;
-  EXPECT_EQ(shipped.host_reserve, defaults.host_reserve);
-  EXPECT_EQ(shipped.margin_ratio, defaults.margin_ratio);
-  EXPECT_EQ(shipped.shrink_ratio_per_second, defaults.shrink_ratio_per_second);
-  EXPECT_EQ(shipped.pressure_swap_in, defaults.pressure_swap_in);
-  EXPECT_EQ(shipped.swapped_half_life, defaults.swapped_half_life);
-  EXPECT_EQ(shipped.retry_after, defaults.retry_after);
+  // It shows every key with its default, so that whoever changes one sees what it was.
+  EXPECT_EQ(describe(config->policy.tunables), describe(policy::Tunables()));
+  const WallFace face = noon();
+  const policy::GuestLimits shipped = resolve(config->policy, "a", {}, 2 * kGiB, face);
+  const policy::GuestLimits built_in = resolve(PolicyFile(), "a", {}, 2 * kGiB, face);
+  EXPECT_EQ(shipped.min, built_in.min);
+  EXPECT_EQ(shipped.max, built_in.max);
+  EXPECT_EQ(shipped.weight, built_in.weight);
+  EXPECT_EQ(shipped.margin_factor, built_in.margin_factor);
+  EXPECT_EQ(shipped.ksm, built_in.ksm);
 }
 
 }  // namespace
