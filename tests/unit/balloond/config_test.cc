@@ -114,13 +114,15 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"engine: {hold: 2h}\n", "p.yaml:1:16: engine.hold: it must be from 0s to 1h"},
       {"engine: {surplus: nobody}\n", "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests"},
       {"engine: {host_reserve: 1GiB}\n",
-       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of budget_rise_ratio_per_second, "
-       "critical_growth, "
-       "critical_ratio, deadband_min, deadband_ratio, growth_horizon, hold, margin_min, margin_ratio, "
-       "need_half_life, "
-       "pressure_ratio, pressure_swap_in, retry_after, shrink_ratio_per_second, stale_after, stuck_after, "
-       "surplus, "
-       "swapped_half_life"},
+       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of balloon_speed, blind_after, "
+       "budget_rise_ratio_per_second, cache_half_life, critical_growth, critical_ratio, deadband_min, "
+       "deadband_ratio, growth_horizon, headroom_ratio, hold, hold_growth, hold_max, ksm_credit, ksm_ratio, "
+       "ksm_scan, ksm_scan_critical, margin_low, margin_min, margin_ratio, need_half_life, oom_memory, "
+       "pressure_alloc_stalls, pressure_direct_scans, pressure_host_refaults, pressure_host_some, "
+       "pressure_major_faults, pressure_ratio, pressure_swap_in, progress_per_second, retry_after, "
+       "retry_max, "
+       "shrink_ratio_per_second, stale_after, stuck_after, surplus, swapped_half_life, untouched_min, "
+       "untouched_ratio"},
       {"engine: {critical_growth: 0.5}\n",
        "p.yaml:1:27: engine.critical_growth: 0.5 is not a factor from 1 to 4"},
       {"defaults: {weight: 0}\n", "p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"},
