@@ -20,7 +20,8 @@ constexpr double kSlowPart = 0.78;     // of the variance
 constexpr double kSlowSeconds = 180;
 constexpr double kBurstSeconds = 6;
 constexpr Time kBuildStep = std::chrono::milliseconds(1700);
-constexpr double kBuildLeast = 0.15;  // of the mean: what stays between two phases
+constexpr std::uint64_t kSharedTraces = 606;  // seed of the traces that several guests play
+constexpr double kBuildLeast = 0.15;          // of the mean: what stays between two phases
 
 /// Points of a build trace of the given mean, no value above `most` (0: no bound).
 std::vector<Term::Point> build_trace(double mean, double most, std::uint64_t seed, Time duration) {
@@ -99,7 +100,8 @@ Signal::Signal(const SignalSpec& spec, Time shift, std::uint64_t seed, Time dura
     Playing playing{term, 0};
     if (term.kind == Term::Kind::build) {
       playing.term.kind = Term::Kind::points;
-      playing.term.points = build_trace(term.value, term.high, mix_seed(seed, stream), duration);
+      const std::uint64_t own = term.trace > 0 ? mix_seed(kSharedTraces, term.trace) : mix_seed(seed, stream);
+      playing.term.points = build_trace(term.value, term.high, own, duration);
     }
     terms_.push_back(std::move(playing));
   }

@@ -18,14 +18,15 @@ struct Term {
   };
 
   Kind kind = Kind::constant;
-  double value = 0;           ///< constant; low of a square; mean of a sine or build; start of a leak
-  double high = 0;            ///< of a square; amplitude of a sine; the most of a build or leak (0: none)
-  double rate = 0;            ///< of a leak, a second
-  Time period{};              ///< of a square or sine
-  Time phase{};               ///< a square rises, and a sine passes its mean upwards, at this time
-  double duty = 0.5;          ///< part of its period that a square is high
-  Time rise{};                ///< how long a square's edges take
-  bool steps = false;         ///< points hold their value until the next, instead of a line to it
+  double value = 0;         ///< constant; low of a square; mean of a sine or build; start of a leak
+  double high = 0;          ///< of a square; amplitude of a sine; the most of a build or leak (0: none)
+  double rate = 0;          ///< of a leak, a second
+  Time period{};            ///< of a square or sine
+  Time phase{};             ///< a square rises, and a sine passes its mean upwards, at this time
+  double duty = 0.5;        ///< part of its period that a square is high
+  Time rise{};              ///< how long a square's edges take
+  std::uint32_t trace = 0;  ///< of a build: guests with the same number build the same thing; 0: each its own
+  bool steps = false;       ///< points hold their value until the next, instead of a line to it
   std::vector<Point> points;  ///< in the order of time
 };
 

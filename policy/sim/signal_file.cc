@@ -99,6 +99,7 @@ void read_build(Map& map, Unit unit, SignalSpec& out) {
   term.kind = Term::Kind::build;
   quantity(map, "mean", unit, term.value);
   quantity(map, "max", unit, term.high, false);
+  map.field("trace", term.trace);
   if (term.high > 0 && term.high < term.value) map.complain("max is below mean");
   if (term.value <= 0) map.complain("expected a mean above 0");
   if (term.value > 0) out.push_back(term);

@@ -177,5 +177,14 @@ TEST_F(BuildTrace, IsTheSameForTheSameSeedOnly) {
   EXPECT_NE(trace(9, milliseconds(1000)), trace(10, milliseconds(1000)));
 }
 
+TEST_F(BuildTrace, IsTheSameForAllThatBuildTheSameThing) {
+  Term build;
+  build.kind = Term::Kind::build;
+  build.value = 1;
+  build.trace = 7;
+  EXPECT_EQ(play(build, Time{}, 1).at(seconds(100)), play(build, Time{}, 2).at(seconds(100)));
+  EXPECT_EQ(play(build, seconds(50), 1).at(seconds(150)), play(build, Time{}, 2).at(seconds(100)));
+}
+
 }  // namespace
 }  // namespace balloon::policy::sim
