@@ -15,6 +15,7 @@ void add(Party& group, const Party& member) {
   group.low += member.low;
   group.firm += member.firm;
   group.need += member.need;
+  group.keep += member.keep;
   group.most += member.most;
 }
 
@@ -23,7 +24,8 @@ void add(Party& group, const Party& member) {
 void limit(Party& group, const GroupLimits& limits) {
   const Bytes most = std::max(limits.max, group.low);
   group.most = std::min(group.most, most);
-  group.need = std::min(group.need, group.most);
+  group.keep = std::min(group.keep, group.most);
+  group.need = std::min(group.need, group.keep);
   group.firm = std::min(group.firm, group.need);
   group.low = std::max(group.low, std::min(limits.min, group.need));
   group.firm = std::max(group.firm, group.low);
@@ -32,16 +34,19 @@ void limit(Party& group, const GroupLimits& limits) {
 
 }  // namespace
 
-HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Surplus surplus,
+HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Bytes headroom, Surplus surplus,
                            std::vector<Bytes>& shares) {
   const auto whole = static_cast<double>(budget);
   Bytes Party::* low = &Party::low;
   Bytes Party::* high = &Party::firm;
   HostState state = HostState::tight;
-  if (sum(parties, &Party::need) <= whole) {
+  if (const double needs = sum(parties, &Party::need); needs <= whole) {
     state = HostState::normal;
-    low = &Party::need;
-    high = surplus == Surplus::guests ? &Party::most : &Party::need;
+    const double spare = std::min(static_cast<double>(headroom), whole - needs);
+    budget -= static_cast<Bytes>(spare);
+    const bool all = sum(parties, &Party::keep) <= whole - spare;
+    low = all ? &Party::keep : &Party::need;
+    high = all && surplus == Surplus::guests ? &Party::most : &Party::keep;
   } else if (sum(parties, &Party::low) > whole) {
     state = HostState::infeasible;
   } else if (sum(parties, &Party::firm) <= whole) {
@@ -88,18 +93,18 @@ void Allocation::hand_down(std::span<const Party> parties, std::size_t groups, S
     const std::span<const std::size_t> mine(order_.data() + starts_[g], starts_[g + 1] - starts_[g]);
     members_.clear();
     for (const std::size_t i : mine) members_.push_back(parties[i]);
-    fill(members_, top_shares_[g], surplus, member_shares_);
+    fill(members_, top_shares_[g], 0, surplus, member_shares_);
     for (std::size_t m = 0; m < mine.size(); ++m) shares_[mine[m]] = member_shares_[m];
   }
 }
 
 HostState Allocation::share(std::span<const Party> parties, std::span<const GroupLimits> groups, Bytes budget,
-                            Surplus surplus) {
+                            Bytes headroom, Surplus surplus) {
   top_shares_.clear();
   if (std::ranges::none_of(parties, [](const Party& party) { return party.group != kNoGroup; }))
-    return fill(parties, budget, surplus, shares_);
+    return fill(parties, budget, headroom, surplus, shares_);
   gather(parties, groups);
-  const HostState state = fill(top_, budget, surplus, top_shares_);
+  const HostState state = fill(top_, budget, headroom, surplus, top_shares_);
   hand_down(parties, groups.size(), surplus);
   return state;
 }

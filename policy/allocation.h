@@ -14,11 +14,12 @@ namespace balloon::policy {
 
 inline constexpr std::uint32_t kNoGroup = ~std::uint32_t{0};
 
-/// One party to the sharing: a guest, or a guest to be. low <= firm <= need <= most.
+/// One party to the sharing: a guest, or a guest to be. low <= firm <= need <= keep <= most.
 struct Party {
   Bytes low = 0;   ///< guaranteed
   Bytes firm = 0;  ///< in use by programs: less means swapping
   Bytes need = 0;  ///< with margin and cache in use
+  Bytes keep = 0;  ///< with all the page cache that it has
   Bytes most = 0;  ///< what it may have at all
   std::uint32_t weight = 1;
   std::uint32_t group = kNoGroup;  ///< index of its group
@@ -26,19 +27,21 @@ struct Party {
 
 class Allocation {
  public:
-  /// Fills in shares(), one a party. All needs when the budget covers them (and all of the budget, by weight,
-  /// when surplus goes to guests); else everybody's firm part and the rest by weight; else by weight below
-  /// that, down to the guaranteed lows and no further. O(n log n).
-  /// Says normal, tight (needs exceed the budget) or infeasible (the lows do).
+  /// Fills in shares(), one a party. All needs when the budget covers them, and then, as far as `headroom` of
+  /// it stays free, the page cache that guests have, by weight (when surplus goes to guests: all of the
+  /// budget); else everybody's firm part and the rest by weight; else by weight below that, down to the
+  /// guaranteed lows and no further. O(n log n). Says normal, tight (needs exceed the budget) or infeasible
+  /// (the lows do).
   HostState share(std::span<const Party> parties, std::span<const GroupLimits> groups, Bytes budget,
-                  Surplus surplus);
+                  Bytes headroom, Surplus surplus);
 
   std::span<const Bytes> shares() const { return shares_; }
   /// What the party's group has together, or no bound.
   Bytes group_share(const Party& party) const;
 
  private:
-  HostState fill(std::span<const Party> parties, Bytes budget, Surplus surplus, std::vector<Bytes>& shares);
+  HostState fill(std::span<const Party> parties, Bytes budget, Bytes headroom, Surplus surplus,
+                 std::vector<Bytes>& shares);
   void gather(std::span<const Party> parties, std::span<const GroupLimits> groups);
   void hand_down(std::span<const Party> parties, std::size_t groups, Surplus surplus);
 

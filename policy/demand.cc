@@ -16,6 +16,14 @@ constexpr double kSmallPart = 4;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
+/// Page cache that the guest could drop: of what is available, what is not free; tmpfs is not available.
+Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
+  const GuestStats& stats = *guest.stats;
+  if (!stats.free && !stats.disk_caches) return 0;
+  const Bytes unused = std::min(stats.free.value_or(0), judged.available);
+  return std::min(stats.disk_caches.value_or(judged.available), judged.available - unused);
+}
+
 }  // namespace
 
 /// Takes in one new sample.
@@ -34,9 +42,30 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
 
 void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 
-Demand::Estimate Demand::update(const GuestSnapshot& guest, const Judgement& judged, Source source, Time now,
+/// Whether the guest's claim to have nothing left does not fit with how quiet it is.
+bool Demand::doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
+                      const Tunables& tunables) const {
+  const GuestStats& stats = *guest.stats;
+  if (!stats.swap_in || !stats.major_faults || !stats.disk_caches) return false;
+  const auto size = static_cast<double>(judged.size);
+  return static_cast<double>(
+             judged.available)<tunables.pressure_ratio * size&& static_cast<double>(*stats.disk_caches)>
+                 tunables.doubt_cache_ratio *
+             size &&
+         gauge_.quiet_for(now) >= tunables.doubt_after;
+}
+
+Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
                                 double margin_factor, const Tunables& tunables) {
-  const Reading& reading = gauge_.read(guest, judged, source, now, tunables);
+  Reading reading = gauge_.read(guest, judged, source, now, tunables);
+  const bool doubted = source == Source::statistics && reading.signal == Signal::low_available &&
+                       doubtful(guest, judged, now, tunables);
+  if (doubted) {
+    judged.available = std::min(*guest.stats->disk_caches, judged.size) / 2;
+    judged.used = judged.size - judged.available;
+    reading.level = Pressure::none;
+    reading.signal = Signal::none;
+  }
   follow(judged, reading, tunables);
 
   const auto low = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
@@ -79,6 +108,12 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, const Judgement& jud
   estimate.firm = bytes(std::clamp(firm, low, need));
   estimate.low = bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, need));
   estimate.cache = bytes(cache);
+  estimate.keep = estimate.need;
+  if (source == Source::statistics) {
+    const Bytes held = judged.used + cached(guest, judged);
+    estimate.keep = std::max(estimate.need, std::min(held, guest.limits.max));
+  }
+  estimate.doubted = doubted;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,

@@ -19,6 +19,9 @@ class Demand {
     Bytes low = 0;    ///< what it should not come below: need with only part of the margin
     Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
+    /// With all the page cache that it has: what it may keep while nobody else wants it.
+    Bytes keep = 0;
+    bool doubted = false;  ///< it claims to want what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;
     NeedTerms terms;
@@ -26,8 +29,8 @@ class Demand {
 
   /// The estimate at `now`. Up at once, down by half in need_half_life. `margin_factor` is what the state of
   /// the host makes of margins. Requires judged.usable().
-  Estimate update(const GuestSnapshot& guest, const Judgement& judged, Source source, Time now,
-                  double margin_factor, const Tunables& tunables);
+  Estimate update(const GuestSnapshot& guest, Judgement judged, Source source, Time now, double margin_factor,
+                  const Tunables& tunables);
 
   /// The bytes beyond `judged.used` that the guest had when it was last taken from turned out to be cache in
   /// use.
@@ -35,6 +38,8 @@ class Demand {
 
  private:
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
+  bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
+                const Tunables& tunables) const;
 
   PressureGauge gauge_;
   std::optional<Bytes> used_;  ///< in the sample before

@@ -92,6 +92,11 @@ struct Engine::Impl {
   Party party_of(const Snapshot& snapshot, const GuestSnapshot& guest, const Seat& seat,
                  const Demand::Estimate& estimate, const GuestPlan& plan) const;
   Means means(const Snapshot& snapshot, Bytes budget) const;
+  Bytes headroom(Bytes budget_bytes) const;
+  /// Of a guest's boot memory, what is taken a second though nobody waits for it.
+  double shrink_ratio(const StateActions& actions) const {
+    return std::max(tunables.shrink_ratio_per_second, actions.shrink_ratio_per_second);
+  }
   void share_out(const Snapshot& snapshot, Plan& plan);
   void ask_donors(const Snapshot& snapshot, const Plan& plan);
   void set_targets(const Snapshot& snapshot, Plan& plan);
@@ -206,7 +211,8 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
     if (estimate.pressure != Pressure::none) track.probing.grown(snapshot.now, tunables);
     seat.low = estimate.low;
     seat.hot = estimate.cache;
-    seat.available = judged.available;
+    seat.available = above(judged.size, estimate.used);
+    if (estimate.doubted) mine.why.trust = Trust::limited;
     if (mine.why.source == Source::statistics) seat.free = guest.stats->free.value_or(0);
     seat.movable = guest.controllable;
   }
@@ -237,8 +243,10 @@ void Engine::Impl::classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& p
   if (plan.state == GuestState::booting) {
     // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
     // rest in the meantime would hurt them for nothing.
-    plan.need = plan.share =
-        std::min(held(guest), std::max(guest.limits.min, add(guest.on_host.resident, tunables.margin_min)));
+    // One whose balloon was asked for something at its start has at least that: it was reserved for it.
+    const Bytes reserved = guest.target < guest.memory ? guest.target : 0;
+    const Bytes touched = add(guest.on_host.resident, tunables.margin_min);
+    plan.need = plan.share = std::min(held(guest), std::max({guest.limits.min, reserved, touched}));
   }
 }
 
@@ -254,14 +262,15 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
   }
   if (!seat.movable) {
     const Bytes claim = plan.state == GuestState::booting ? plan.share : std::max(plan.share, guest.actual);
-    party.low = party.firm = party.need = party.most = claim;
+    party.low = party.firm = party.need = party.keep = party.most = claim;
     return party;
   }
   const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
   party.need = std::max(party.firm, estimate.need);
-  party.most = std::max(party.need, guest.limits.max);
+  party.keep = std::max(party.need, estimate.keep);
+  party.most = std::max(party.keep, guest.limits.max);
   return party;
 }
 
@@ -278,8 +287,16 @@ Means Engine::Impl::means(const Snapshot& snapshot, Bytes budget_bytes) const {
   return means;
 }
 
+/// What of the budget should stay free, for whoever needs it next.
+Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
+  if (tunables.surplus != Surplus::headroom) return 0;
+  return static_cast<Bytes>(std::clamp(tunables.headroom_ratio, 0.0, 1.0) *
+                            static_cast<double>(budget_bytes));
+}
+
 void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
-  plan.state = allocation.share(parties, snapshot.groups, plan.budget, tunables.surplus);
+  plan.state =
+      allocation.share(parties, snapshot.groups, plan.budget, headroom(plan.budget), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;
@@ -324,7 +341,7 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
 
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
-  const double pool = tunables.surplus == Surplus::headroom ? tunables.headroom_ratio * whole : 0;
+  const auto pool = static_cast<double>(headroom(plan.budget));
   if (wanted + pool / 2 > whole) refilling = true;
   if (wanted + pool <= whole) refilling = false;
   if (refilling) reclaim.ask(wanted + pool - whole, Cost::cold);
@@ -352,7 +369,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, Plan& plan) {
         .group_full = group != kNoGroup && allocation.group_share(parties[i]) >= snapshot.groups[group].max,
         .deadband = seat.deadband,
         .held_for = seat.track().probing.held_for(snapshot.now),
-        .shrink_per_second = actions.shrink_ratio_per_second * static_cast<double>(guest.memory)};
+        .shrink_per_second = shrink_ratio(actions) * static_cast<double>(guest.memory)};
     mine.why.otherwise = what_else(mine, guest, outlook);
   }
 }
@@ -404,8 +421,7 @@ Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, Time no
     return std::min(guest.actual, std::max(guest.limits.max, guest.target));  // it stops where it is
   }
   double step = asked > 0 ? std::max(asked, static_cast<double>(seat.deadband)) : 0;
-  if (!held_back)
-    step = std::max(step, actions.shrink_ratio_per_second * static_cast<double>(guest.memory) * elapsed);
+  if (!held_back) step = std::max(step, shrink_ratio(actions) * static_cast<double>(guest.memory) * elapsed);
   if (step >= static_cast<double>(excess)) return mine.share;
   mine.reason = Reason::rate_limit;
   return from - static_cast<Bytes>(step) / kPage * kPage;

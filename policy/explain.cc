@@ -95,7 +95,8 @@ std::string terms(const GuestPlan& guest) {
   add(need.recent, "of a moment ago");
   text += ")";
   if (guest.why.source == Source::host) text += ", by what the host sees of it";
-  if (guest.why.trust == Trust::limited) text += ", as it says it uses more than it has touched";
+  if (guest.why.trust == Trust::limited)
+    text += ", as it says it uses more than it can have touched, or than it shows";
   return text;
 }
 

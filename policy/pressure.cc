@@ -19,6 +19,8 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   guest_signal_ = Signal::none;
   lacks_cache_ = false;
   if (kills > 0) oom_at_ = stats.sampled_at;
+  if (!hurt_at_ || kills + reading_.swapped_in + reading_.swapped_out + stalls > 0)
+    hurt_at_ = stats.sampled_at;
   if (reading_.elapsed <= 0) return;
 
   const double second = reading_.elapsed;
@@ -34,6 +36,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   } else if (faults / second > tunables.pressure_major_faults && little_free) {
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
+    hurt_at_ = stats.sampled_at;
   } else if (!inflating && stalls / second > tunables.pressure_alloc_stalls &&
              scans / second > tunables.pressure_direct_scans) {
     guest_signal_ = Signal::alloc_stalls;
@@ -58,6 +61,10 @@ void PressureGauge::read_host(const GuestOnHost& host, Time now, const Tunables&
     return;
   }
   reading_.level = Pressure::pressed;
+}
+
+std::chrono::nanoseconds PressureGauge::quiet_for(Time now) const {
+  return hurt_at_ && *hurt_at_ <= now ? since(*hurt_at_, now) : std::chrono::nanoseconds(0);
 }
 
 const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& judged, Source source,

@@ -27,6 +27,9 @@ class PressureGauge {
   const Reading& read(const GuestSnapshot& guest, const Judgement& judged, Source source, Time now,
                       const Tunables& tunables);
 
+  /// For how long its own counters have shown no sign of want, as far as they would.
+  std::chrono::nanoseconds quiet_for(Time now) const;
+
  private:
   void read_guest(const GuestSnapshot& guest, const Tunables& tunables);
   void read_host(const GuestOnHost& host, Time now, const Tunables& tunables);
@@ -37,6 +40,7 @@ class PressureGauge {
   Signal guest_signal_ = Signal::none;  ///< by the counters of its newest sample
   bool lacks_cache_ = false;
   std::optional<Time> oom_at_;
+  std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample
 
   std::optional<Time> host_at_;
   Counter host_swap_in_, host_refaults_;

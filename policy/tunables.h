@@ -8,8 +8,8 @@
 namespace balloon::policy {
 
 enum class Surplus : std::uint8_t {
-  headroom,  ///< kept free on the host: ready at once for whoever asks next
-  guests,    ///< given to guests by weight: page cache
+  headroom,  ///< free memory goes to the host; guests keep the page cache they have while nobody wants it
+  guests,    ///< given to guests by weight, for more page cache
 };
 
 /// When the host's memory state changes, by its free memory. A state is entered below its own threshold and
@@ -44,8 +44,8 @@ constexpr Bytes sliding_minimum_free(Bytes host_memory) {
 
 /// What the engine does while the host's memory is in one state.
 struct StateActions {
-  /// Of memory that nobody waits for, as a share of a guest's boot memory.
-  double shrink_ratio_per_second = 0.05;
+  /// Of memory that nobody waits for, as a share of a guest's boot memory; at least the engine's own.
+  double shrink_ratio_per_second = 0;
   double margin_factor = 1;   ///< of every guest's margin: Hyper-V gives up its buffer first, too
   bool pressed_give = false;  ///< guests under pressure give at once, not after all idle memory is asked for
   bool ksm = false;           ///< samepage merging runs, whatever the guests need
@@ -91,8 +91,8 @@ struct Tunables {
   /// holds swap traffic of a healthy workload to 1 MiB/s).
   double pressure_swap_in = 1 << 20;
   /// Or one that takes more major faults a second than this while little of it is free: it reads back page
-  /// cache that it had. 100 of them, at 128 KiB of read-ahead each, are a tenth of what a disk gives.
-  double pressure_major_faults = 100;
+  /// cache that it had. 20 of them, at 128 KiB of read-ahead each, are 2.5 MiB a second.
+  double pressure_major_faults = 20;
   /// Or one whose allocations stall more often a second than this and look at 1 MiB of pages a second doing
   /// so (stalls without scans are a cgroup's own limit, not the guest's: Linux 6.12's counters).
   double pressure_alloc_stalls = 10;
@@ -123,6 +123,13 @@ struct Tunables {
   /// sample.
   double untouched_ratio = 0.06;
   Bytes untouched_min = 64ULL << 20;
+
+  /// A guest that says it has next to nothing available while a good part of it is page cache, and that shows
+  /// no sign of want (no swapping, faults or stalls) for this long, is doubted: half of the cache is taken to
+  /// be available. If it was true after all, the first sign of want ends the doubt.
+  std::chrono::nanoseconds doubt_after = std::chrono::seconds(30);
+  /// The good part: less cache than this could be a tmpfs.
+  double doubt_cache_ratio = 0.25;
 
   /// A guest is grown once less than this part of its margin is left, and then gets all of it: so that small
   /// changes of a load do not each move its balloon.

@@ -13,6 +13,7 @@ Party party(Bytes low, Bytes firm, Bytes need, std::uint32_t weight = 100, std::
   return {.low = low * kMiB,
           .firm = firm * kMiB,
           .need = need * kMiB,
+          .keep = need * kMiB,
           .most = 2 * kGiB,
           .weight = weight,
           .group = group};
@@ -24,8 +25,8 @@ GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) 
 
 class AllocationTest : public testing::Test {
  protected:
-  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom) {
-    return allocation_.share(parties_, groups_, budget_mib * kMiB, surplus);
+  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
+    return allocation_.share(parties_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
   }
   Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
 
@@ -39,6 +40,21 @@ TEST_F(AllocationTest, GivesEverybodyTheirNeedAndKeepsTheRest) {
   EXPECT_EQ(share(1000), HostState::normal);
   EXPECT_EQ(mib(0), 300U);
   EXPECT_EQ(mib(1), 500U);
+}
+
+TEST_F(AllocationTest, LeavesGuestsTheirPageCacheOnceTheHeadroomIsFree) {
+  parties_ = {party(100, 200, 300), party(100, 200, 300)};
+  parties_[0].keep = 500 * kMiB;
+  parties_[1].keep = 900 * kMiB;
+  EXPECT_EQ(share(2000, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 500U);
+  EXPECT_EQ(mib(1), 900U);
+  EXPECT_EQ(share(1400, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 500U);
+  EXPECT_EQ(mib(1), 700U) << "the larger cache is the first to give";
+  EXPECT_EQ(share(700, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 300U) << "needs come before the headroom";
+  EXPECT_EQ(mib(1), 300U);
 }
 
 TEST_F(AllocationTest, GivesTheRestByWeightWhenItIsForGuests) {

@@ -88,6 +88,38 @@ TEST(Demand, IsNotMovedByCountersThatRunBackwards) {
   EXPECT_EQ(take(demand, second, seconds(101)).need, (400 + 128) * kMiB);
 }
 
+TEST(Demand, DoubtsAGuestThatClaimsToHaveNothingLeftAndShowsNoSignOfWant) {
+  Demand demand;
+  Demand::Estimate estimate;
+  auto sample = guest(2 * kGiB, 0);
+  sample.stats->disk_caches = 1400 * kMiB;
+  sample.stats->swap_in = sample.stats->major_faults = 0;
+  for (int second = 100; second < 140; ++second) {
+    sample.stats->sampled_at = seconds(second);
+    estimate = take(demand, sample, seconds(second));
+    if (second < 125) {
+      ASSERT_EQ(estimate.pressure, Pressure::critical) << "at first it is believed";
+    }
+  }
+  EXPECT_TRUE(estimate.doubted);
+  EXPECT_EQ(estimate.pressure, Pressure::none);
+  EXPECT_EQ(estimate.used, 2 * kGiB - 700 * kMiB);
+
+  sample.stats->sampled_at = seconds(140);
+  *sample.stats->swap_in += 5 * kMiB;
+  EXPECT_EQ(take(demand, sample, seconds(140)).pressure, Pressure::critical) << "it was true after all";
+}
+
+TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
+  auto sample = guest(2 * kGiB, 1700 * kMiB);
+  sample.stats->free = 600 * kMiB;
+  EXPECT_EQ(first(sample).keep, (348 + 1100) * kMiB);
+  sample.stats->disk_caches = 800 * kMiB;
+  EXPECT_EQ(first(sample).keep, (348 + 800) * kMiB);
+  sample.stats->disk_caches = ~Bytes{0} - 1;
+  EXPECT_LE(first(sample).keep, 2 * kGiB);
+}
+
 TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
   Demand demand;
   for (Bytes available : {Bytes{0}, kMiB, kGiB, 2 * kGiB}) {
