@@ -102,6 +102,8 @@ constexpr Key<All> kEngine[] = {
     {"cache_half_life", Duration<All>{&All::cache_half_life, kShortest}},
     {"untouched_ratio", Ratio<All>{&All::untouched_ratio}},
     {"untouched_min", Size<All>{&All::untouched_min}},
+    {"doubt_after", Duration<All>{&All::doubt_after, kShortest}},
+    {"doubt_cache_ratio", Ratio<All>{&All::doubt_cache_ratio}},
     {"deadband_ratio", Ratio<All>{&All::deadband_ratio}},
     {"deadband_min", Size<All>{&All::deadband_min}},
     {"shrink_ratio_per_second", Ratio<All>{&All::shrink_ratio_per_second}},

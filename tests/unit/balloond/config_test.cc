@@ -116,7 +116,8 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"engine: {host_reserve: 1GiB}\n",
        "p.yaml:1:10: engine.host_reserve: unknown key; expected one of balloon_speed, blind_after, "
        "budget_rise_ratio_per_second, cache_half_life, critical_growth, critical_ratio, deadband_min, "
-       "deadband_ratio, growth_horizon, headroom_ratio, hold, hold_growth, hold_max, ksm_credit, ksm_ratio, "
+       "deadband_ratio, doubt_after, doubt_cache_ratio, growth_horizon, headroom_ratio, hold, hold_growth, "
+       "hold_max, ksm_credit, ksm_ratio, "
        "ksm_scan, ksm_scan_critical, margin_low, margin_min, margin_ratio, need_half_life, oom_memory, "
        "pressure_alloc_stalls, pressure_direct_scans, pressure_host_refaults, pressure_host_some, "
        "pressure_major_faults, pressure_ratio, pressure_swap_in, progress_per_second, retry_after, "
