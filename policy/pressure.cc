@@ -3,6 +3,13 @@
 #include <algorithm>
 
 namespace balloon::policy {
+namespace {
+
+constexpr double kPage = 4096;
+/// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
+constexpr double kSwapTrickle = 64 << 10;
+
+}  // namespace
 
 /// The guest's own counters, at a rate since its sample before.
 void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunables) {
@@ -33,7 +40,9 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   const bool inflating = guest.actual > guest.target;
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
-  } else if (faults / second > tunables.pressure_major_faults && little_free) {
+  } else if (const double of_files = faults - reading_.swapped_in / kPage;
+             of_files / second > tunables.pressure_major_faults && little_free &&
+             reading_.swapped_in / second < kSwapTrickle) {
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
     hurt_at_ = stats.sampled_at;
