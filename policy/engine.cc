@@ -77,7 +77,7 @@ struct Engine::Impl {
   Reservations reservations;
   KsmGovernor ksm;
   bool refilling = false;  ///< the headroom
-  bool needed = false;     ///< memory that guests hold is needed elsewhere
+  bool awaited = false;    ///< memory that guests hold is needed elsewhere
   // Working space of one decision, kept to be reused.
   std::vector<Seat> seats;
   std::vector<Party> parties;  ///< guests, then reservations
@@ -345,7 +345,7 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
   const auto pool = static_cast<double>(headroom(plan.budget));
   if (wanted + pool / 2 > whole) refilling = true;
   if (wanted + pool <= whole) refilling = false;
-  needed = wanted > whole;
+  awaited = wanted > whole;
   if (refilling) reclaim.ask(wanted + pool - whole, Cost::cold);
   reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
   if (actions.full_speed) reclaim.ask_everything();
@@ -402,7 +402,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
     return;
   }
   if (settling_at(guest) <= mine.share || outside_limits) return;
-  if (guest.target - mine.share < seat.deadband && !needed) {
+  if (guest.target - mine.share < seat.deadband && !awaited) {
     mine.target = guest.target;
     return;
   }
