@@ -149,7 +149,8 @@ void add_control(Families& out, const Counters& counters) {
               {{"direction", "shrink"}});
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_grown), {{"direction", "grow"}});
   if (counters.shadow_decisions != 0) {
-    out.counter("balloon_shadow_decisions_total", "Decisions that the shadow policy made beside the live one.",
+    out.counter("balloon_shadow_decisions_total",
+                "Decisions that the shadow policy made beside the live one.",
                 number(counters.shadow_decisions));
     out.counter("balloon_shadow_different_decisions_total",
                 "Those of them in which some guest would have had another target.",
