@@ -44,9 +44,8 @@ HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Bytes h
     state = HostState::normal;
     const double spare = std::min(static_cast<double>(headroom), whole - needs);
     budget -= static_cast<Bytes>(spare);
-    const bool all = sum(parties, &Party::keep) <= whole - spare;
-    low = all ? &Party::keep : &Party::need;
-    high = all && surplus == Surplus::guests ? &Party::most : &Party::keep;
+    low = &Party::need;
+    high = surplus == Surplus::guests ? &Party::most : &Party::keep;
   } else if (sum(parties, &Party::low) > whole) {
     state = HostState::infeasible;
   } else if (sum(parties, &Party::firm) <= whole) {

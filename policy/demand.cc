@@ -92,6 +92,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     need += rescue;
     firm = need;
   }
+  const double now_needed = std::clamp(need, low, high);
   double recent = 0;
   if (smoothed_at_ && need < smooth_need_) {
     const double elapsed = std::max(0.0, seconds(since(*smoothed_at_, now)));
@@ -105,8 +106,9 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   Estimate estimate;
   estimate.used = judged.used;
   estimate.need = bytes(need);
-  estimate.firm = bytes(std::clamp(firm, low, need));
-  estimate.low = bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, need));
+  estimate.now = bytes(now_needed);
+  estimate.firm = bytes(std::clamp(firm, low, now_needed));
+  estimate.low = bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
   estimate.cache = bytes(cache);
   estimate.keep = estimate.need;
   if (source == Source::statistics) {

@@ -25,6 +25,8 @@ constexpr Bytes kPage = 4096;
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
 constexpr Bytes kPressedFiner = 4;
+/// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
+constexpr Bytes kCacheStep = 8;
 
 /// What a guest holds or was promised.
 Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
@@ -269,8 +271,8 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
   const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
-  party.need = std::max(party.firm, estimate.need);
-  party.keep = std::max(party.need, estimate.keep);
+  party.need = std::max(party.firm, estimate.now);
+  party.keep = std::max({party.need, estimate.need, estimate.keep});
   party.most = std::max(party.keep, guest.limits.max);
   return party;
 }
@@ -290,7 +292,6 @@ Means Engine::Impl::means(const Snapshot& snapshot, Bytes budget_bytes) const {
 
 /// What of the budget should stay free, for whoever needs it next.
 Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
-  if (tunables.surplus != Surplus::headroom) return 0;
   return static_cast<Bytes>(std::clamp(tunables.headroom_ratio, 0.0, 1.0) *
                             static_cast<double>(budget_bytes));
 }
