@@ -15,6 +15,7 @@ void add(Party& group, const Party& member) {
   group.low += member.low;
   group.firm += member.firm;
   group.need += member.need;
+  group.calm += member.calm;
   group.keep += member.keep;
   group.most += member.most;
 }
@@ -25,7 +26,8 @@ void limit(Party& group, const GroupLimits& limits) {
   const Bytes most = std::max(limits.max, group.low);
   group.most = std::min(group.most, most);
   group.keep = std::min(group.keep, group.most);
-  group.need = std::min(group.need, group.keep);
+  group.calm = std::min(group.calm, group.keep);
+  group.need = std::min(group.need, group.calm);
   group.firm = std::min(group.firm, group.need);
   group.low = std::max(group.low, std::min(limits.min, group.need));
   group.firm = std::max(group.firm, group.low);
@@ -42,10 +44,14 @@ HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Bytes h
   HostState state = HostState::tight;
   if (const double needs = sum(parties, &Party::need); needs <= whole) {
     state = HostState::normal;
-    const double spare = std::min(static_cast<double>(headroom), whole - needs);
-    budget -= static_cast<Bytes>(spare);
+    const double calm = sum(parties, &Party::calm);
     low = &Party::need;
-    high = surplus == Surplus::guests ? &Party::most : &Party::keep;
+    high = &Party::calm;
+    if (calm <= whole) {
+      budget -= static_cast<Bytes>(std::min(static_cast<double>(headroom), whole - calm));
+      low = &Party::calm;
+      high = surplus == Surplus::guests ? &Party::most : &Party::keep;
+    }
   } else if (sum(parties, &Party::low) > whole) {
     state = HostState::infeasible;
   } else if (sum(parties, &Party::firm) <= whole) {

@@ -30,10 +30,13 @@ Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
 void Demand::follow(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
   if (used_ && reading.elapsed > 0) {
     const double rise = judged.used > *used_ ? static_cast<double>(judged.used - *used_) : 0.0;
-    growth_ = (rise + reading.swapped_out + reading.swapped_in) / reading.elapsed;
+    // What comes back from swap is counted as swapped already: it is no growth beyond that.
+    growth_ = (std::max(0.0, rise - reading.swapped_in) + reading.swapped_out) / reading.elapsed;
     swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
                                  reading.swapped_out - reading.swapped_in);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
+    burst_ = std::max(burst_ * decay(seconds(tunables.cache_half_life), reading.elapsed),
+                      growth_ * seconds(tunables.growth_horizon));
     // It reads back cache that it had: what it has is too little.
     if (reading.lacks_cache) learn_cache(static_cast<double>(judged.available) * kCacheGrowth + kCacheStep);
   }
@@ -83,7 +86,12 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // firm as soon as it is put there, and so on for ever.
   double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
                 static_cast<double>(tunables.deadband_min);
-  double need = std::max(firm, base + margin + cache);
+  // One that grows is taken to be at the beginning of what it did before: by the time that the whole of a
+  // burst shows in a sample, it is over.
+  const double expected = growth_ > static_cast<double>(tunables.deadband_min)
+                              ? std::max(growth, std::min(burst_, high))
+                              : growth;
+  double need = std::max(firm, base - growth + expected + margin + cache);
   double rescue = 0;
   if (reading.level == Pressure::critical) {
     const double from = std::max(static_cast<double>(judged.size), high / kSmallPart);
@@ -93,34 +101,37 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     firm = need;
   }
   const double now_needed = std::clamp(need, low, high);
-  double recent = 0;
-  if (smoothed_at_ && need < smooth_need_) {
+  // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
+  // soon as they turn out not to be wanted.
+  double steady = std::clamp(used + swapped + margin + cache, low, high);
+  if (smoothed_at_ && steady < smooth_need_) {
     const double elapsed = std::max(0.0, seconds(since(*smoothed_at_, now)));
-    recent = (smooth_need_ - need) * decay(seconds(tunables.need_half_life), elapsed);
-    need += recent;
+    steady += (smooth_need_ - steady) * decay(seconds(tunables.need_half_life), elapsed);
   }
-  need = std::clamp(need, low, high);
-  smooth_need_ = need;
+  smooth_need_ = steady;
   smoothed_at_ = now;
+  need = std::clamp(std::max(need, steady), low, high);
+  const double recent = need - now_needed;
 
   Estimate estimate;
   estimate.used = judged.used;
   estimate.need = bytes(need);
   estimate.now = bytes(now_needed);
   estimate.firm = bytes(std::clamp(firm, low, now_needed));
-  estimate.low = bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
+  estimate.low =
+      bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
   estimate.cache = bytes(cache);
-  estimate.keep = estimate.need;
+  estimate.keep = bytes(std::clamp(now_needed + burst_, need, high));
   if (source == Source::statistics) {
     const Bytes held = judged.used + cached(guest, judged);
-    estimate.keep = std::max(estimate.need, std::min(held, guest.limits.max));
+    estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
   }
   estimate.doubted = doubted;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,
                     .margin = bytes(margin),
-                    .growth = bytes(growth),
+                    .growth = bytes(expected),
                     .swapped = bytes(swapped),
                     .cache = bytes(cache),
                     .rescue = bytes(rescue),

@@ -16,7 +16,7 @@ class Demand {
   struct Estimate {
     Bytes used = 0;
     Bytes need = 0;   ///< between the guest's limits
-    Bytes now = 0;   ///< need less what it only needed a moment ago: the first to go when others need it
+    Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
     Bytes low = 0;    ///< what it should not come below: need with only part of the margin
     Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
@@ -47,6 +47,7 @@ class Demand {
   double growth_ = 0;          ///< of use and by swap traffic, bytes a second, not negative
   double swapped_ = 0;         ///< swapped out and not in again, as far as known; bytes
   double cache_ = 0;           ///< page cache in use; bytes
+  double burst_ = 0;           ///< the largest growth within the horizon of late; bytes
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;
 };

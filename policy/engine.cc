@@ -25,6 +25,10 @@ constexpr Bytes kPage = 4096;
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
 constexpr Bytes kPressedFiner = 4;
+/// The headroom is refilled from what idles once less than this part of it is free, and up to this part: the
+/// rest comes by itself, when nobody is in a hurry.
+constexpr double kRefillBelow = 0.5;
+constexpr double kRefillTo = 1.0;
 /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
 constexpr Bytes kCacheStep = 8;
 
@@ -265,14 +269,15 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
   }
   if (!seat.movable) {
     const Bytes claim = plan.state == GuestState::booting ? plan.share : std::max(plan.share, guest.actual);
-    party.low = party.firm = party.need = party.keep = party.most = claim;
+    party.low = party.firm = party.need = party.calm = party.keep = party.most = claim;
     return party;
   }
   const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
   party.need = std::max(party.firm, estimate.now);
-  party.keep = std::max({party.need, estimate.need, estimate.keep});
+  party.calm = std::max(party.need, estimate.need);
+  party.keep = std::max(party.calm, estimate.keep);
   party.most = std::max(party.keep, guest.limits.max);
   return party;
 }
@@ -297,6 +302,17 @@ Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
 }
 
 void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
+  // While somebody's need has to be met by others, what those only needed a moment ago is theirs no more than
+  // their page cache.
+  double wanted = 0;
+  for (std::size_t i = 0; i < parties.size(); ++i) {
+    const bool held_back = i < seats.size() && seats[i].movable;
+    const Bytes settling = held_back ? settling_at(snapshot.guests[i]) : 0;
+    wanted += static_cast<double>(std::max(settling, parties[i].need));
+  }
+  if (wanted > static_cast<double>(plan.budget)) {
+    for (Party& party : parties) party.calm = party.need;
+  }
   plan.state =
       allocation.share(parties, snapshot.groups, plan.budget, headroom(plan.budget), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
@@ -344,10 +360,10 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
   const auto pool = static_cast<double>(headroom(plan.budget));
-  if (wanted + pool / 2 > whole) refilling = true;
-  if (wanted + pool <= whole) refilling = false;
+  if (wanted + kRefillBelow * pool > whole) refilling = true;
+  if (wanted + kRefillTo * pool <= whole) refilling = false;
   awaited = wanted > whole;
-  if (refilling) reclaim.ask(wanted + pool - whole, Cost::cold);
+  if (refilling) reclaim.ask(wanted + kRefillTo * pool - whole, Cost::cold);
   reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
   if (actions.full_speed) reclaim.ask_everything();
 }

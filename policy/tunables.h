@@ -149,7 +149,7 @@ struct Tunables {
   std::chrono::nanoseconds hold_max = std::chrono::minutes(10);
   /// Of the memory that guests may have, this part is kept free for whoever needs it next, by taking idle
   /// memory even from guests that are held. A burst of a 2 GiB guest is met from it without waiting.
-  double headroom_ratio = 0.10;
+  double headroom_ratio = 0.05;
 
   /// Statistics older than this are not acted on: the guest's size is held.
   std::chrono::nanoseconds stale_after = std::chrono::seconds(10);

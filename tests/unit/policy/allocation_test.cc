@@ -13,6 +13,7 @@ Party party(Bytes low, Bytes firm, Bytes need, std::uint32_t weight = 100, std::
   return {.low = low * kMiB,
           .firm = firm * kMiB,
           .need = need * kMiB,
+          .calm = need * kMiB,
           .keep = need * kMiB,
           .most = 2 * kGiB,
           .weight = weight,
