@@ -454,7 +454,7 @@ void Engine::Impl::keep_reservations(const Snapshot& snapshot, Plan& plan) {
     const GuestSnapshot& guest = snapshot.guests[i];
     const Bytes target = plan.guests[i].target;
     const Bytes most = seats[i].pressure != Pressure::none ? target : std::min(target, held(guest));
-    free -= static_cast<double>(std::max(guest.actual, most));
+    free -= static_cast<double>(seats[i].movable ? std::max(guest.actual, most) : parties[i].low);
   }
   reservations.keep(snapshot, allocation.shares().subspan(seats.size()),
                     static_cast<Bytes>(std::max(0.0, free)), plan);

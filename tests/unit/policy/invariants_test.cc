@@ -48,9 +48,15 @@ void expect_budget(const Outcome& outcome) {
   double kept = 0;
   for (std::size_t i = 0; i < outcome.target.size(); ++i) {
     const auto& guest = outcome.seen.guests[i];
-    before += static_cast<double>(std::max(guest.actual, guest.target));
-    shrunk += static_cast<double>(std::max(guest.actual, std::min(guest.target, outcome.target[i])));
-    after += static_cast<double>(std::max(guest.actual, outcome.target[i]));
+    // One that boots counts as what it has touched, with a margin.
+    const GuestPlan& mine = outcome.plan.guests[i];
+    const auto counted = [&](Bytes target) {
+      const Bytes most = std::max(guest.actual, target);
+      return static_cast<double>(mine.state == GuestState::booting ? std::min(most, mine.share) : most);
+    };
+    before += counted(guest.target);
+    shrunk += counted(std::min(guest.target, outcome.target[i]));
+    after += counted(outcome.target[i]);
   }
   for (const auto& reservation : outcome.plan.reservations) kept += static_cast<double>(reservation.granted);
   const auto budget = static_cast<double>(outcome.plan.budget);
