@@ -13,6 +13,8 @@ constexpr double kCacheGrowth = 1.5;
 /// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
 /// it is not enough either.
 constexpr double kSmallPart = 4;
+/// A guest whose use grows by this part a second grows fast.
+constexpr double kFastGrowth = 0.1;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
@@ -86,12 +88,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // firm as soon as it is put there, and so on for ever.
   double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
                 static_cast<double>(tunables.deadband_min);
-  // One that grows is taken to be at the beginning of what it did before: by the time that the whole of a
-  // burst shows in a sample, it is over.
-  const double expected = growth_ > static_cast<double>(tunables.deadband_min)
-                              ? std::max(growth, std::min(burst_, high))
-                              : growth;
-  double need = std::max(firm, base - growth + expected + margin + cache);
+  double need = std::max(firm, base + margin + cache);
   double rescue = 0;
   if (reading.level == Pressure::critical) {
     const double from = std::max(static_cast<double>(judged.size), high / kSmallPart);
@@ -121,7 +118,15 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.low =
       bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
   estimate.cache = bytes(cache);
-  estimate.keep = bytes(std::clamp(now_needed + burst_, need, high));
+  // One that grows is taken to be at the beginning of what it did before, or if it grows fast, of doubling:
+  // by the time that the whole of a burst shows in a sample, it is over. But only as far as nobody else needs
+  // the memory now.
+  const double burst = now_needed + std::max(0.0, burst_ - growth);
+  double calm = need;
+  if (growth_ > static_cast<double>(tunables.deadband_min)) calm = std::max(calm, burst);
+  if (growth_ > kFastGrowth * used) calm = std::max(calm, now_needed + used);
+  estimate.calm = bytes(std::min(calm, high));
+  estimate.keep = bytes(std::clamp(burst, std::min(calm, high), high));
   if (source == Source::statistics) {
     const Bytes held = judged.used + cached(guest, judged);
     estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
@@ -131,7 +136,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,
                     .margin = bytes(margin),
-                    .growth = bytes(expected),
+                    .growth = bytes(growth),
                     .swapped = bytes(swapped),
                     .cache = bytes(cache),
                     .rescue = bytes(rescue),

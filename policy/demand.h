@@ -17,6 +17,7 @@ class Demand {
     Bytes used = 0;
     Bytes need = 0;   ///< between the guest's limits
     Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
+    Bytes calm = 0;   ///< need, and room for a burst as it has shown before when it grows
     Bytes low = 0;    ///< what it should not come below: need with only part of the margin
     Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
     Bytes cache = 0;  ///< of need: page cache that proved to be in use

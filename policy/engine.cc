@@ -276,7 +276,7 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
   party.need = std::max(party.firm, estimate.now);
-  party.calm = std::max(party.need, estimate.need);
+  party.calm = std::max(party.need, estimate.calm);
   party.keep = std::max(party.calm, estimate.keep);
   party.most = std::max(party.keep, guest.limits.max);
   return party;
