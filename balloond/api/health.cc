@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <optional>
 #include <string_view>
+
+#include "balloond/api/newest_stream.h"
 
 namespace balloon::daemon {
 
@@ -20,63 +23,28 @@ bool is_known(const std::string& service) { return std::ranges::find(kServices, 
 
 }  // namespace
 
-/// One stream of Watch. It owns itself until OnDone.
-class HealthWatch final : public grpc::ServerWriteReactor<HealthCheckResponse> {
+/// One stream of Watch.
+class HealthWatch final : public NewestStream<HealthCheckResponse> {
  public:
-  void start(std::shared_ptr<HealthWatch> self, HealthCheckResponse::ServingStatus status) {
-    self_ = std::move(self);
-    update(status);
-  }
+  explicit HealthWatch(HealthCheckResponse::ServingStatus status) : wanted_(status) {}
 
   void update(HealthCheckResponse::ServingStatus status) {
-    const std::lock_guard lock(mutex_);
     wanted_ = status;
-    send_next();
+    changed();
   }
 
-  void OnWriteDone(bool ok) override {
-    const std::lock_guard lock(mutex_);
-    writing_ = false;
-    cancelled_ |= !ok;
-    send_next();
-  }
-
-  void OnCancel() override {
-    const std::lock_guard lock(mutex_);
-    cancelled_ = true;
-    send_next();
-  }
-
-  void OnDone() override {
-    // Whoever called Finish has let go of the lock before this object may go.
-    {
-      const std::lock_guard lock(mutex_);
-    }
-    self_.reset();
+ protected:
+  bool next(HealthCheckResponse& response) override {
+    const HealthCheckResponse::ServingStatus status = wanted_;
+    if (sent_ == status) return false;
+    sent_ = status;
+    response.set_status(status);
+    return true;
   }
 
  private:
-  void send_next() {
-    if (writing_ || finished_) return;
-    if (cancelled_) {
-      finished_ = true;
-      return Finish(grpc::Status::CANCELLED);
-    }
-    if (sent_ == wanted_) return;
-    sent_ = wanted_;
-    response_.set_status(wanted_);
-    writing_ = true;
-    StartWrite(&response_);
-  }
-
-  std::shared_ptr<HealthWatch> self_;
-  std::mutex mutex_;  ///< guards all below
-  bool writing_ = false;
-  bool cancelled_ = false;
-  bool finished_ = false;
-  HealthCheckResponse::ServingStatus wanted_ = HealthCheckResponse::UNKNOWN;
+  std::atomic<HealthCheckResponse::ServingStatus> wanted_;
   std::optional<HealthCheckResponse::ServingStatus> sent_;
-  HealthCheckResponse response_;
 };
 
 HealthService::HealthService(std::function<bool()> serving) : serving_(std::move(serving)) {}
@@ -107,16 +75,13 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 
 grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::CallbackServerContext*,
                                                                     const HealthCheckRequest* request) {
-  const auto watch = std::make_shared<HealthWatch>();
-  if (!is_known(request->service())) {
-    watch->start(watch, HealthCheckResponse::SERVICE_UNKNOWN);
-    return watch.get();
-  }
-  {
+  const bool known = is_known(request->service());
+  const auto watch = std::make_shared<HealthWatch>(known ? status() : HealthCheckResponse::SERVICE_UNKNOWN);
+  if (known) {
     const std::lock_guard lock(mutex_);
     watches_.push_back(watch);
   }
-  watch->start(watch, status());
+  watch->start(watch);
   return watch.get();
 }
 

@@ -19,11 +19,16 @@ from .outer_image import OuterHost, make_run_disks
 from .shell import find_tool
 
 TIMED_OUT, OUTER_LOST = 124, 125
+BOOT_HUNG = -1  # no exit status
 # QEMU's emulation of SVM can crash the outer kernel now and then; such a run says nothing about us and is repeated.
 MAX_RESTARTS = 2
 # What its console says then. A panic for lack of memory is not among them: that would be ours.
 OUTER_CRASH = re.compile(r"BUG: |Oops|general protection fault|stack guard page|double fault|rcu: INFO: .*stall|"
                          r"Kernel panic - not syncing: (?!.*(Out of memory|deadlocked on memory))")
+# The outer host boots in 3 to 15 s. One that is not there after this long hangs: its emulation does that now and then, too.
+BOOT_SECONDS = 90
+# Nor does one come back whose console says this.
+HANGS = re.compile(r"soft lockup - CPU#\d+ stuck for (?:[6-9]\d|\d{3,})s")
 MIN_HOST_FREE_MIB = 1024  # beyond the outer host's memory, for QEMU's own and the page cache
 PORTS = ("output", "events", "control", "files")
 
@@ -39,6 +44,8 @@ class RunResult:
 class Request:
     memory_mib: int = 8192
     timeout: float = 600
+    # Time from the TSC, not from an emulated HPET: a quarter faster when busy, but such a host hangs now and then.
+    fast_clock: bool = False
     console_log: Path | None = None
     files_to: Path | None = None  # where the files that were asked for are unpacked
     on_output: Callable[[bytes], None] = lambda data: _to_stdout(data)
@@ -82,6 +89,7 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
     try:
         scratch, swap = make_run_disks(directory)
         console = request.console_log or runs / f"console-{os.getpid()}.log"
+        console.unlink(missing_ok=True)
         pipes = {port: os.pipe() for port in PORTS}
         qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes), stdin=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()],
@@ -89,7 +97,7 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
         for _, write in pipes.values():
             os.close(write)
         try:
-            status = _follow(qemu, {port: read for port, (read, _) in pipes.items()}, request)
+            status = _follow(console, {port: read for port, (read, _) in pipes.items()}, request)
         finally:
             if qemu.poll() is None:
                 qemu.kill()
@@ -103,7 +111,7 @@ def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, 
     command = [find_tool("qemu-system-x86_64"), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt",
                "-smp", "2", "-m", str(request.memory_mib), "-M", "pc", "-display", "none", "-no-reboot", "-monitor", "none",
                "-nodefaults", "-kernel", str(host.kernel), "-initrd", str(host.initramfs),
-               "-append", "console=ttyS0 panic=-1 quiet rdinit=/init",
+               "-append", f"console=ttyS0 panic=-1 quiet{' tsc=reliable clocksource=tsc' if request.fast_clock else ''} rdinit=/init",
                "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for number, port in enumerate(PORTS, 1):
@@ -116,16 +124,20 @@ def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, 
     return command
 
 
-def _follow(qemu, reads: dict[str, int], request: Request) -> int | None:
+def _follow(console: Path, reads: dict[str, int], request: Request) -> int | None:
     """Passes on what the ports carry until QEMU ends or time is up; the command's exit status if it told one."""
     selector = selectors.DefaultSelector()
     for port, fd in reads.items():
         selector.register(fd, selectors.EVENT_READ, port)
     pending, archive, control = b"", b"", b""
-    deadline = time.monotonic() + request.timeout
+    started = time.monotonic()
     status = None
     while selector.get_map():
-        if time.monotonic() > deadline:
+        running = time.monotonic() - started
+        if running > request.timeout or (running > BOOT_SECONDS and not control):
+            status = TIMED_OUT if control else BOOT_HUNG
+            break
+        if HANGS.search(_said(console)):
             status = TIMED_OUT
             break
         for key, _ in selector.select(timeout=1):
@@ -151,10 +163,16 @@ def _follow(qemu, reads: dict[str, int], request: Request) -> int | None:
     return int(match.group(1)) if match else status
 
 
+def _said(console: Path) -> str:
+    return console.read_text(errors="replace") if console.exists() else ""
+
+
 def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple[int, str | None]:
+    if status == BOOT_HUNG:
+        return OUTER_LOST, f"nothing: it did not come up within {BOOT_SECONDS} s"
     if status is not None and status != TIMED_OUT:
         return status, None
-    text = console.read_text(errors="replace") if console.exists() else ""
+    text = _said(console)
     crash = OUTER_CRASH.search(text)
     if crash:
         line = text[text.rfind("\n", 0, crash.start()) + 1:]

@@ -22,8 +22,8 @@ SAME_SIZE_TOLERANCE = 0.15
 
 
 class Runner:
-    def __init__(self, cache: Cache, build_dir: Path | None, direct: bool):
-        self._cache, self._build_dir, self._direct = cache, build_dir, direct
+    def __init__(self, cache: Cache, build_dir: Path | None, direct: bool, fast_clock: bool):
+        self._cache, self._build_dir, self._direct, self._fast_clock = cache, build_dir, direct, fast_clock
 
     def run(self, scenario, document: dict, mode: str) -> tuple[Timeline, int]:
         """The timeline, and how often the emulated outer host was lost on the way."""
@@ -40,7 +40,7 @@ class Runner:
         self._require_programs(mode, scenario.vmm)
         collector = _Collector()
         logs = self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
-        request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, files_to=logs,
+        request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, files_to=logs, fast_clock=self._fast_clock,
                                      console_log=self._cache.root / "runs" / f"console-{scenario.name}-{mode}.log",
                                      on_event=collector.take, on_output=_to_stderr, on_restart=lambda reason: collector.reset())
         result = outer_host.run(self._cache, host, request)

@@ -43,9 +43,15 @@ constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::size_t kPage = 4096;
 
 /// While it holds a load, the worker touches this much every kHoldTick, round and round: memory in use, not
-/// forgotten. Pages that were swapped come first, so that they are back soon after the guest has room.
-constexpr std::uint64_t kHoldStep = 2 * kMiB;
+/// forgotten. On an emulated host one touch costs some 25 us: more would leave the other guests no CPU.
+constexpr std::uint64_t kHoldStep = 256 << 10;
+/// Pages that were swapped come first, this much at a time, so that they are back soon after the guest has
+/// room.
+constexpr std::uint64_t kSwapStep = 512 << 10;
 constexpr auto kHoldTick = std::chrono::milliseconds(100);
+/// A load without a swapped page is looked through again after this, if the process has any page in swap at
+/// all.
+constexpr auto kScanTick = std::chrono::seconds(1);
 
 /// Writes whole lines, from any thread.
 void say(const std::string& line) {
@@ -206,15 +212,22 @@ class Load {
       }
     }
     std::uint64_t cursor = 0;
+    auto next_scan = Clock::now();
     while (!stop.stop_requested()) {
+      bool swapped = false;
       // The process may have pages in swap that are not the load's: the page map knows, but is slow to read.
-      const bool swapped = own_residency().swapped > 0 && check().swapped > 0;
-      if (!swapped && satisfied_after_ < 0) {
-        satisfied_after_ = seconds_since(started_);
-        say("{\"event\":\"loaded\",\"load\":" + status() + "}");
+      if (own_residency().swapped > 0 && Clock::now() >= next_scan) {
+        swapped = touch_swapped(cursor, stop);
+        if (!swapped) next_scan = Clock::now() + kScanTick;
+      }
+      if (!swapped) {
+        if (satisfied_after_ < 0) {
+          satisfied_after_ = seconds_since(started_);
+          say("{\"event\":\"loaded\",\"load\":" + status() + "}");
+        }
+        cursor = touch(cursor, kHoldStep);
       }
       std::this_thread::sleep_for(kHoldTick);
-      cursor = swapped ? touch_swapped(cursor, stop) : touch(cursor, kHoldStep);
     }
   }
 
@@ -228,20 +241,21 @@ class Load {
     return cursor;
   }
 
-  /// Touches the next kHoldStep bytes that are in swap, from `cursor` on; returns where it stopped.
-  std::uint64_t touch_swapped(std::uint64_t cursor, const std::stop_token& stop) {
+  /// Touches the next kSwapStep bytes that are in swap, from `cursor` on, and moves it there. Whether there
+  /// were any.
+  bool touch_swapped(std::uint64_t& cursor, const std::stop_token& stop) {
     const int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (map < 0) return cursor;
+    if (map < 0) return false;
     std::vector<std::uint64_t> entries(4096);
     const std::uint64_t first = reinterpret_cast<std::uintptr_t>(memory_) / kPage;
     std::uint64_t touched = 0;
-    for (std::uint64_t seen = 0; seen < size_ && touched < kHoldStep && !stop.stop_requested();) {
+    for (std::uint64_t seen = 0; seen < size_ && touched < kSwapStep && !stop.stop_requested();) {
       const std::uint64_t wanted = std::min<std::uint64_t>(entries.size(), (size_ - cursor) / kPage);
       const ssize_t got = pread(map, entries.data(), wanted * sizeof(std::uint64_t),
                                 static_cast<off_t>((first + cursor / kPage) * sizeof(std::uint64_t)));
       if (got <= 0) break;
       const std::uint64_t count = static_cast<std::uint64_t>(got) / sizeof(std::uint64_t);
-      for (std::uint64_t i = 0; i < count && touched < kHoldStep; ++i) {
+      for (std::uint64_t i = 0; i < count && touched < kSwapStep; ++i) {
         if (((entries[i] >> 62) & 1) != 0) {
           touch(cursor, kPage);
           touched += kPage;
@@ -251,7 +265,7 @@ class Load {
       }
     }
     close(map);
-    return cursor;
+    return touched > 0;
   }
 
   std::byte* memory_;

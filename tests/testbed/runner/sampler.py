@@ -10,7 +10,7 @@ from .guest import Guest, GuestError
 
 PERIOD = 1.0
 # Each character on a guest's serial console is an exit to its VMM: workers are asked seldom.
-STATUS_PERIOD = 5.0
+STATUS_PERIOD = 10.0
 
 
 class Sampler:
