@@ -7,12 +7,13 @@
 namespace balloon::policy {
 namespace {
 
-/// Cache that proved to be in use is given back in steps of half as much again, and at least this much.
-constexpr double kCacheStep = 32 << 20;
-constexpr double kCacheGrowth = 1.5;
+/// Cache that proved to be in use is given back in steps of what was read again, and at least this much.
+constexpr double kCacheStep = 16 << 20;
 /// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
 /// it is not enough either.
 constexpr double kSmallPart = 4;
+/// Of the growth within the horizon, what is needed now.
+constexpr double kNear = 0.5;
 /// A guest whose use grows by this part a second grows fast.
 constexpr double kFastGrowth = 0.1;
 
@@ -40,7 +41,8 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     burst_ = std::max(burst_ * decay(seconds(tunables.cache_half_life), reading.elapsed),
                       growth_ * seconds(tunables.growth_horizon));
     // It reads back cache that it had: what it has is too little.
-    if (reading.lacks_cache) learn_cache(static_cast<double>(judged.available) * kCacheGrowth + kCacheStep);
+    if (reading.lacks_cache)
+      learn_cache(static_cast<double>(judged.available) + std::max(kCacheStep, reading.cache_missed));
   }
   if (!used_ || reading.elapsed > 0) used_ = judged.used;
 }
@@ -83,7 +85,10 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   const double swapped = std::min(swapped_, high);
   // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
   const double cache = std::min(std::max(0.0, cache_ - margin), high);
-  const double base = used + swapped + growth;
+  // Only the first part of the growth is taken from others: what was expected for later and does not come has
+  // hurt nobody.
+  const double later = growth * (1 - kNear);
+  const double base = used + swapped + growth - later;
   // With no more than its firm part a guest must not count as under pressure, or it would claim more than
   // firm as soon as it is put there, and so on for ever.
   double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
@@ -98,6 +103,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     firm = need;
   }
   const double now_needed = std::clamp(need, low, high);
+  need += later;
   // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
   // soon as they turn out not to be wanted.
   double steady = std::clamp(used + swapped + margin + cache, low, high);
@@ -121,7 +127,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // One that grows is taken to be at the beginning of what it did before, or if it grows fast, of doubling:
   // by the time that the whole of a burst shows in a sample, it is over. But only as far as nobody else needs
   // the memory now.
-  const double burst = now_needed + std::max(0.0, burst_ - growth);
+  const double burst = now_needed + later + std::max(0.0, burst_ - growth);
   double calm = need;
   if (growth_ > static_cast<double>(tunables.deadband_min)) calm = std::max(calm, burst);
   if (growth_ > kFastGrowth * used) calm = std::max(calm, now_needed + used);

@@ -407,9 +407,13 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
   const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
   if (mine.share > guest.target) {
     const bool pressed = seat.pressure != Pressure::none;
+    // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
+    const Bytes change = mine.share - guest.target;
     const bool worth_it =
-        mine.share - guest.target >= (pressed ? seat.deadband / kPressedFiner : seat.deadband) &&
-        (pressed || guest.target < seat.low || mine.share > mine.need);
+        pressed ? change >= seat.deadband / kPressedFiner
+        : guest.target < seat.low
+            ? change >= seat.deadband
+            : mine.share > mine.need && change >= std::max(seat.deadband, guest.target / kCacheStep);
     if (!worth_it && !outside_limits) {
       mine.target = guest.target;
       mine.reason = Reason::deadband;

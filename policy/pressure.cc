@@ -6,6 +6,8 @@ namespace balloon::policy {
 namespace {
 
 constexpr double kPage = 4096;
+/// What one major fault on a file reads (read_ahead_kb, 128 by default).
+constexpr double kReadAhead = 128 << 10;
 /// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
 constexpr double kSwapTrickle = 64 << 10;
 
@@ -45,6 +47,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
              reading_.swapped_in / second < kSwapTrickle) {
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
+    cache_missed_ = of_files * kReadAhead;
     hurt_at_ = stats.sampled_at;
   } else if (!inflating && stalls / second > tunables.pressure_alloc_stalls &&
              scans / second > tunables.pressure_direct_scans) {
@@ -93,6 +96,7 @@ const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& 
     reading_.level = Pressure::pressed;
     reading_.signal = guest_signal_;
     reading_.lacks_cache = lacks_cache_;
+    reading_.cache_missed = cache_missed_;
   } else if (source == Source::statistics && free_share < tunables.pressure_ratio) {
     reading_.level = Pressure::pressed;
     reading_.signal = Signal::low_available;

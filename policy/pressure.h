@@ -18,6 +18,7 @@ struct Reading {
   double swapped_in = 0;  ///< bytes since then, of its own swap
   double swapped_out = 0;
   bool lacks_cache = false;  ///< reads back page cache that it had
+  double cache_missed = 0;   ///< how much of it since then, about; bytes
 };
 
 class PressureGauge {
@@ -39,6 +40,7 @@ class PressureGauge {
   Counter swap_in_, swap_out_, major_faults_, oom_kills_, alloc_stalls_, direct_scans_;
   Signal guest_signal_ = Signal::none;  ///< by the counters of its newest sample
   bool lacks_cache_ = false;
+  double cache_missed_ = 0;
   std::optional<Time> oom_at_;
   std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample
 
