@@ -14,8 +14,8 @@ double seconds(Time time) { return std::chrono::duration<double>(time).count(); 
 /// memory above it (vm.watermark_scale_factor 10).
 double low_watermark(double memory) { return std::sqrt(memory / 1024 * 16) * 1024 + memory / 1000; }
 
-GuestPlant::GuestPlant(const GuestSpec& spec)
-    : spec_(&spec), floor_(low_watermark(static_cast<double>(spec.memory))) {}
+GuestPlant::GuestPlant(const GuestSpec& spec, const Speeds& speeds)
+    : spec_(&spec), speeds_(speeds), floor_(low_watermark(static_cast<double>(spec.memory))) {}
 
 void GuestPlant::boot(Time now) {
   memory_ = {};
@@ -24,7 +24,7 @@ void GuestPlant::boot(Time now) {
   counters_ = {};
   target_ = all;
   command_at_.reset();
-  hot_evicted_ = idle_anon_ = 0;
+  hot_evicted_ = idle_anon_ = unreported_ = 0;
   killed_until_ = Time{};
   booted_at_ = now + spec_->boot;
   running_ = true;
@@ -60,12 +60,8 @@ void GuestPlant::command(Bytes size, Time at) {
 
 void GuestPlant::step(Time now, const Wants& wants, const HostGrant& grant) {
   if (!running_) return;
-  install_left_ = std::min(kInstall * kStepSeconds, grant.install);
-  install_is_hosts_ = grant.install < kInstall * kStepSeconds;
+  share_time(now, wants, grant);
   host_short_ = false;
-  touch_left_ = kTouch * kStepSeconds;
-  swap_left_ = spec_->swap.bandwidth * kStepSeconds;
-  background_left_ = kBackgroundReclaim * kStepSeconds;
   stall_seconds_ = host_stall_seconds_ = allocated_ = last_host_swap_in_ = 0;
   idle_anon_ = spec_->anon_idle * wants.anon;
 
@@ -79,6 +75,58 @@ void GuestPlant::step(Time now, const Wants& wants, const HostGrant& grant) {
   if (host_short_) host_stall_seconds_ = kStepSeconds;
   stalled_ = std::min(1.0, stall_seconds_ / kStepSeconds);
   host_stalled_ = std::min(1.0, host_stall_seconds_ / kStepSeconds);
+}
+
+/// What its CPU can do in this step, and what the host lets it.
+void GuestPlant::share_time(Time now, const Wants& wants, const HostGrant& grant) {
+  slice_ = kStepSeconds;
+  double using_memory = 1;
+  if (speeds_.cpus > 0) {
+    slice_ = kStepSeconds * grant.cpu / std::max(1.0, tasks(now, wants));
+    using_memory = std::max(1, (grows(now, wants) ? 1 : 0) + (reads(wants) ? 1 : 0));
+  }
+  const double install = speeds_.install * slice_ * using_memory;
+  install_left_ = std::min(install, grant.install);
+  install_is_hosts_ = grant.install < install;
+  touch_left_ = speeds_.touch * slice_ * using_memory;
+  swap_left_ = spec_->swap.bandwidth * slice_;
+  background_left_ = speeds_.background_reclaim * slice_;
+}
+
+double GuestPlant::tasks(Time now, const Wants& wants) const {
+  if (!running_) return 0;
+  return (balloon_moves(now) || reports() ? 1 : 0) + (grows(now, wants) ? 1 : 0) + (reads(wants) ? 1 : 0) +
+         (missed_swap(wants) >= kPageBytes ? 1 : 0) + wants.busy;
+}
+
+bool GuestPlant::balloon_moves(Time now) const {
+  if (!driver_up(now)) return false;
+  const double size = memory_.size();
+  return size + kPageBytes <= target_ || (size >= target_ + kPageBytes && now >= out_of_puff_until_);
+}
+
+bool GuestPlant::grows(Time now, const Wants& wants) const {
+  return wants.kernel - memory_.kernel >= kPageBytes ||
+         anon_wanted(now, wants) - memory_.anon - memory_.swapped >= kPageBytes;
+}
+
+bool GuestPlant::reads(const Wants& wants) const {
+  return wants.hot - memory_.hot >= kPageBytes ||
+         (wants.cold - memory_.cold >= kPageBytes && memory_.free() - floor_ >= kPageBytes);
+}
+
+bool GuestPlant::reports() const {
+  return speeds_.report > 0 && spec_->free_page_reporting && !spec_->pinned && unreported_ >= kReportBatch;
+}
+
+/// What programs use and have in the guest's swap.
+double GuestPlant::missed_swap(const Wants& wants) const {
+  return std::max(0.0, memory_.swapped - std::min(idle_anon_, wants.anon));
+}
+
+/// Of memory in use, what is touched in a step.
+double GuestPlant::reuse(double bytes) const {
+  return bytes * std::min(1.0, kStepSeconds / seconds(speeds_.anon_reuse));
 }
 
 double GuestPlant::anon_wanted(Time now, const Wants& wants) const {
@@ -95,6 +143,7 @@ void GuestPlant::release(const Wants& wants) {
     memory_.swapped -= memory_.swapped * part;
     memory_.anon -= freed;
     memory_.free_backed += freed;
+    unreported_ += freed;
     memory_.merged = std::min(memory_.merged, memory_.anon);
   }
   if (memory_.kernel > wants.kernel) {
@@ -185,9 +234,11 @@ void GuestPlant::move_balloon(Time now) {
     command_at_.reset();
     out_of_puff_until_ = Time{};
   }
+  time *= slice_ / kStepSeconds;
+  if (reports()) time *= kBalloonTurn;
   const double size = memory_.size();
   if (size + kPageBytes <= target_) {
-    const double given = std::min(target_ - size, kDeflate * time);
+    const double given = std::min(target_ - size, speeds_.deflate * time);
     memory_.balloon -= given;
     const double backed = std::min(given, memory_.balloon_backed);
     memory_.balloon_backed -= backed;
@@ -200,7 +251,7 @@ void GuestPlant::move_balloon(Time now) {
     if (spec_->driver == Driver::stuck)
       wanted = std::min(wanted, std::max(0.0, size - static_cast<double>(spec_->stuck_at)));
     const double taken = inflate(wanted, time);
-    if (taken < wanted && taken < 1) out_of_puff_until_ = now + kOutOfPuff;
+    if (taken < wanted && taken < 1) out_of_puff_until_ = now + speeds_.retry;
   }
 }
 
@@ -215,10 +266,10 @@ double GuestPlant::inflate(double bytes, double time) {
     taken += backed + fresh;
   };
   const double idle_before = idle_pool();
-  const double free = std::clamp(memory_.free() - floor_, 0.0, std::min(bytes, kInflateFree * time));
+  const double free = std::clamp(memory_.free() - floor_, 0.0, std::min(bytes, speeds_.inflate_free * time));
   const double backed = std::min(free, memory_.free_backed);
   take(backed, free - backed);
-  time -= free / kInflateFree;
+  time -= free / speeds_.inflate_free;
   const auto over = [&](double speed, double available, auto evict) {
     const double wanted = std::min({bytes - taken, available, std::max(0.0, speed * time)});
     if (wanted <= 0) return;
@@ -227,12 +278,12 @@ double GuestPlant::inflate(double bytes, double time) {
     time -= evicted / speed;
   };
   double idle_gone = backed;
-  over(kInflateCache, memory_.cold, [&](double part) {
+  over(speeds_.inflate_cache, memory_.cold, [&](double part) {
     const double evicted = evict_cold(part);
     idle_gone += evicted;
     return evicted;
   });
-  over(kInflateCache, memory_.hot, [&](double part) { return evict_hot(part); });
+  over(speeds_.inflate_cache, memory_.hot, [&](double part) { return evict_hot(part); });
   over(spec_->swap.bandwidth, memory_.anon, [&](double part) { return evict_anon(part); });
   counters_.moved += taken;
   if (memory_.host_swapped_idle > 0) forget_host_swap(idle_gone, idle_before);
@@ -290,9 +341,9 @@ void GuestPlant::out_of_memory(Time now, double missing) {
 /// Programs touch what they use, and so bring it back from swap. When nothing is free for it, another page of
 /// its kind goes out for each: as many reads, twice the traffic, and nothing won.
 void GuestPlant::swap_back(const Wants& wants) {
-  const double working = std::max(0.0, memory_.swapped - std::min(idle_anon_, wants.anon));
+  const double working = missed_swap(wants);
   if (working <= 0) return;
-  const double touched = working < kPageBytes ? working : working * (kStepSeconds / kAnonTouchSeconds);
+  const double touched = working < kPageBytes ? working : reuse(working);
   const double got = obtain(std::min(touched, swap_left_), Depth::hot);
   memory_.swapped -= got;
   memory_.anon += got;
@@ -314,7 +365,7 @@ void GuestPlant::read_files(const Wants& wants) {
   if (missing > 0) {
     const double first = missing - hot_evicted_;  // never read so far
     const double again = hot_evicted_ * std::min(1.0, kStepSeconds / kHotTouchSeconds);
-    const double reads = std::min(first + again, kDiskBandwidth * kStepSeconds);
+    const double reads = std::min(first + again, speeds_.file_read * slice_);
     const double got = obtain(reads, Depth::cold);
     memory_.hot += got;
     // Where no room could be had, a hot page is evicted for each that is read.
@@ -322,9 +373,9 @@ void GuestPlant::read_files(const Wants& wants) {
     hot_evicted_ = std::max(0.0, hot_evicted_ - std::max(0.0, got - first));
     counters_.refaulted += refaulted;
     counters_.major_faults += reads / kFileCluster;
-    add_stall(refaulted / kFileCluster * kDiskLatency / kFaultsAtOnce + refaulted / kDiskBandwidth);
+    add_stall(refaulted / kFileCluster * kDiskLatency / kFaultsAtOnce + refaulted / speeds_.file_read);
   }
-  const double cold = std::min(wants.cold - memory_.cold, spec_->cold_rate * kStepSeconds);
+  const double cold = std::min(wants.cold - memory_.cold, spec_->cold_rate * slice_);
   if (cold > 0) memory_.cold += obtain(cold, Depth::free);
 }
 
@@ -340,7 +391,7 @@ void GuestPlant::read_from_host_swap(const HostGrant& grant) {
                                           memory_.host_swapped_idle - idle));
   const double working = memory_.anon + memory_.hot + memory_.kernel;
   memory_.host_swapped_working = std::min(memory_.host_swapped_working, working);
-  const double touched = memory_.host_swapped_working * std::min(1.0, kStepSeconds / kAnonTouchSeconds);
+  const double touched = reuse(memory_.host_swapped_working);
   const double wanted = reused + touched;
   if (wanted <= 0) return;
   // Guests' pages lie scattered in the swap device, so that reading ahead is of no use (VSwapper, ASPLOS
@@ -364,7 +415,13 @@ void GuestPlant::read_from_host_swap(const HostGrant& grant) {
 void GuestPlant::report_free() {
   if (spec_->pinned) return;
   const double reportable = memory_.free_backed * kReportable;
-  const double reported = reportable * (kStepSeconds / kReportSeconds);
+  double reported = reportable * (kStepSeconds / kReportSeconds);
+  if (speeds_.report > 0) {
+    unreported_ = std::min(unreported_, memory_.free());
+    if (!reports()) return;
+    reported = std::min({reportable, unreported_, speeds_.report * slice_});
+    unreported_ = std::max(0.0, unreported_ - speeds_.report * slice_);
+  }
   if (reported < 1) return;
   const double before = idle_pool();
   memory_.free_backed -= reported;
@@ -399,7 +456,7 @@ double GuestPlant::wants_installed(const Wants& wants) const {
       std::max(0.0, wants.kernel - memory_.kernel) + std::max(0.0, wants.hot - memory_.hot) +
       std::clamp(wants.cold - memory_.cold, 0.0, spec_->cold_rate * kStepSeconds) + memory_.swapped;
   const double fresh = std::min(std::max(0.0, growth - memory_.free_backed), memory_.free_unbacked);
-  return std::min(fresh + memory_.host_swapped_working, kInstall * kStepSeconds);
+  return std::min(fresh + memory_.host_swapped_working, speeds_.install * kStepSeconds);
 }
 
 double GuestPlant::available() const {

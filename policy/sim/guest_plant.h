@@ -10,13 +10,14 @@
 
 namespace balloon::policy::sim {
 
-/// What a guest's programs want now, in bytes (mergeable: a ratio).
+/// What a guest's programs want now, in bytes (mergeable: a ratio; busy: a part of a CPU, for other things).
 struct Wants {
   double anon = 0;
   double hot = 0;
   double cold = 0;
   double kernel = 0;
   double mergeable = 0;
+  double busy = 0;
 };
 
 /// What the host lets a guest have in one step, in bytes.
@@ -24,6 +25,7 @@ struct HostGrant {
   double install = 1e18;  ///< new memory
   double swap_in = 1e18;  ///< reads from its swap device
   double swap_latency = 0;
+  double cpu = 1;  ///< part of a CPU, of the one that it has
 };
 
 /// Where a guest's pages are, in bytes. anon + hot + cold + kernel + free = boot memory − balloon.
@@ -69,7 +71,7 @@ double low_watermark(double memory);
 
 class GuestPlant {
  public:
-  explicit GuestPlant(const GuestSpec& spec);
+  explicit GuestPlant(const GuestSpec& spec, const Speeds& speeds = {});
 
   /// It runs and has run for a while: what its programs want is there.
   void start(const Wants& wants);
@@ -98,6 +100,9 @@ class GuestPlant {
   Bytes actual() const { return static_cast<Bytes>(std::llround(memory_.size())); }
   /// New host memory that this step could use, at most; an estimate from what is missing.
   double wants_installed(const Wants& wants) const;
+  /// Things that keep its CPU busy: its balloon or reporting, which take turns; programs that grow, that
+  /// read, that miss what is in swap, and that do something else. 0 when it is idle.
+  double tasks(Time now, const Wants& wants) const;
   /// Resident memory that nobody uses: what the host's kernel would swap first.
   double idle_resident() const;
   /// MemAvailable, as mm/show_mem.c computes it.
@@ -115,6 +120,13 @@ class GuestPlant {
   enum class Depth : std::uint8_t { free, cold, hot, anon };
 
   void release(const Wants& wants);
+  void share_time(Time now, const Wants& wants, const HostGrant& grant);
+  bool balloon_moves(Time now) const;
+  bool grows(Time now, const Wants& wants) const;
+  bool reads(const Wants& wants) const;
+  bool reports() const;
+  double missed_swap(const Wants& wants) const;
+  double reuse(double bytes) const;
   void move_balloon(Time now);
   double inflate(double bytes, double time);
   void grow(Time now, const Wants& wants);
@@ -134,6 +146,7 @@ class GuestPlant {
   void add_stall(double seconds) { stall_seconds_ += seconds; }
 
   const GuestSpec* spec_;
+  Speeds speeds_;
   GuestMemory memory_;
   GuestCounters counters_;
   bool running_ = false;
@@ -143,11 +156,13 @@ class GuestPlant {
   std::optional<Time> command_at_;
   double commanded_ = 0;
   Time out_of_puff_until_{};
+  double unreported_ = 0;   ///< freed by programs, and not yet reported; where reporting takes its time
   double hot_evicted_ = 0;  ///< hot pages that were there and are not
   double idle_anon_ = 0;    ///< anonymous memory that nobody touches
   double killed_cap_ = 0;
   Time killed_until_{};
   // Budgets and findings of the step that runs.
+  double slice_ = kStepSeconds;  ///< CPU time of each of its tasks
   double install_left_ = 0;
   bool install_is_hosts_ = false;  ///< the host's grant is the tighter bound
   bool host_short_ = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 #include "policy/types.h"
 
@@ -40,7 +41,7 @@ inline constexpr double kNothingToKill = 16 * kMiBd;
 inline constexpr Time kRestartAfterKill = std::chrono::seconds(10);
 
 /// Pages in use are touched within this time, evicted pages of the hot file set asked for again within that.
-inline constexpr double kAnonTouchSeconds = 2;
+inline constexpr Time kAnonReuse = std::chrono::seconds(2);
 inline constexpr double kHotTouchSeconds = 5;
 /// Reads of a guest's disk, bytes a second and a request.
 inline constexpr double kDiskBandwidth = 500 * kMiBd;
@@ -84,5 +85,32 @@ inline constexpr Time kHostOomAfter = std::chrono::seconds(1);
 inline constexpr Time kGuestRestart = std::chrono::seconds(10);
 /// The VMM's own memory and its page tables (measured: docs/figures.md).
 inline constexpr double kVmmOwn = 6 * kMiBd;
+
+/// While a guest with one CPU reports freed memory, its balloon gets this part of the time: both are work of
+/// one CPU's worker pool (kernel/workqueue.c), where the balloon's turn is 256 pages
+/// (VIRTIO_BALLOON_ARRAY_PFNS_MAX) and that of reporting 32 of 2 MiB each (PAGE_REPORTING_CAPACITY).
+inline constexpr double kBalloonTurn = 1.0 / 64;
+/// Less than one such batch waits for the next round of reporting, and keeps nothing busy.
+inline constexpr double kReportBatch = 64 * kMiBd;
+
+/// Speeds of the machine that a scenario is about, where they are not those above: of a guest that has a CPU
+/// for itself. Bytes a second.
+struct Speeds {
+  /// Guests that the host's CPUs run at full speed at the same time; more share them. A guest then has one
+  /// CPU, which its balloon, its programs' growth, their reading, and its reporting share. 0: enough for all,
+  /// and for each.
+  std::uint32_t cpus = 0;
+  double install = kInstall;
+  double touch = kTouch;
+  double inflate_free = kInflateFree;
+  double inflate_cache = kInflateCache;
+  double deflate = kDeflate;
+  double file_read = kDiskBandwidth;
+  double background_reclaim = kBackgroundReclaim;
+  /// Free page reporting of memory that programs freed; 0: each byte about kReportSeconds after it was freed.
+  double report = 0;
+  Time retry = kOutOfPuff;
+  Time anon_reuse = kAnonReuse;
+};
 
 }  // namespace balloon::policy::sim

@@ -42,6 +42,7 @@ class Recorder {
     for (const GuestSpec& guest : world.scenario().guests) series.guests.push_back(guest.name);
     series.size.resize(series.guests.size());
     series.demand.resize(series.guests.size());
+    series.missing.resize(series.guests.size());
   }
 
   void step(const World& world) {
@@ -53,6 +54,8 @@ class Recorder {
       const bool there = world.expected(i);
       series_.size[i].push_back(static_cast<float>(guest.memory().size() / kMiBd));
       series_.demand[i].push_back(there ? static_cast<float>(guest.demand(world.wants()[i]) / kMiBd) : 0.0F);
+      series_.missing[i].push_back(there ? static_cast<float>(guest.deficit(world.wants()[i]) / kMiBd)
+                                         : 0.0F);
     }
     series_.host_free.push_back(static_cast<float>(world.host().memory().free / kMiBd));
     series_.host_swapped.push_back(static_cast<float>(world.host().memory().swapped / kMiBd));

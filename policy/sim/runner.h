@@ -30,8 +30,9 @@ const Contender* find_contender(std::string_view name);
 struct Series {
   std::vector<double> time;  ///< seconds
   std::vector<std::string> guests;
-  std::vector<std::vector<float>> size;    ///< by guest
-  std::vector<std::vector<float>> demand;  ///< by guest
+  std::vector<std::vector<float>> size;     ///< by guest
+  std::vector<std::vector<float>> demand;   ///< by guest
+  std::vector<std::vector<float>> missing;  ///< of the demand, by guest
   std::vector<float> host_free;
   std::vector<float> host_swapped;
 };

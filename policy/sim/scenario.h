@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/sim/physics.h"
 #include "policy/sim/signal.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
@@ -89,6 +90,7 @@ struct GuestSpec {
   SignalSpec cold;                         ///< file pages that lie about when there is room
   SignalSpec kernel;                       ///< empty: 6 % of its memory, at least 64 MiB
   SignalSpec mergeable;                    ///< ratio of its anonymous memory that is the same elsewhere
+  SignalSpec busy;                         ///< part of a CPU that its programs use for other things
   Time shift{};                            ///< its signals happen so much later
   double anon_idle = 0;                    ///< ratio of its anonymous memory that nobody touches
   double cold_rate = 50.0 * (1ULL << 20);  ///< bytes a second at which cold pages are read in
@@ -141,6 +143,7 @@ struct Scenario {
   std::vector<Event> events;   ///< sorted by time
   std::vector<Window> judged;  ///< sorted, apart from each other; scores count these
   Tunables tunables;           ///< of our engine
+  Speeds speeds;               ///< of its machine
 };
 
 }  // namespace balloon::policy::sim

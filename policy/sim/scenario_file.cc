@@ -88,6 +88,15 @@ void speed(Map& map, std::string_view key, double& out) {
   if (map.bytes(key, bytes)) out = static_cast<double>(bytes);
 }
 
+void speed_above_0(Map& map, std::string_view key, double& out) {
+  map.with(key, [&](const Value& value) {
+    Bytes bytes = 0;
+    if (!value.read_bytes(bytes)) return;
+    out = static_cast<double>(bytes);
+    if (bytes == 0) value.complain("expected a speed above 0");
+  });
+}
+
 void positive(Map& map, std::string_view key, Time& out) {
   map.with(key, [&](const Value& value) {
     if (value.read(out) && out <= Time{}) value.complain("expected a time above 0");
@@ -191,6 +200,7 @@ void read_guest(Map& map, std::vector<GuestSpec>& out) {
   read_signal(map, "cold", Unit::bytes, guest.cold);
   read_signal(map, "kernel", Unit::bytes, guest.kernel);
   read_signal(map, "mergeable", Unit::ratio, guest.mergeable);
+  read_signal(map, "busy", Unit::ratio, guest.busy);
   ratio(map, "anon_idle", guest.anon_idle);
   speed(map, "cold_rate", guest.cold_rate);
   map.field("cold_counts", guest.cold_counts);
@@ -273,7 +283,23 @@ void read_tunables(Map& map, Tunables& tunables) {
   map.bytes("host_reserve", tunables.host_reserve);
   map.field("margin_ratio", tunables.margin_ratio);
   map.bytes("margin_min", tunables.margin_min);
+  positive(map, "stale_after", tunables.stale_after);
+  positive(map, "stuck_after", tunables.stuck_after);
   choice<Surplus>(map, "surplus", kSurpluses, tunables.surplus);
+}
+
+void read_speeds(Map& map, Speeds& speeds) {
+  map.field("cpus", speeds.cpus);
+  speed_above_0(map, "install", speeds.install);
+  speed_above_0(map, "touch", speeds.touch);
+  speed_above_0(map, "inflate_free", speeds.inflate_free);
+  speed_above_0(map, "inflate_cache", speeds.inflate_cache);
+  speed_above_0(map, "deflate", speeds.deflate);
+  speed_above_0(map, "file_read", speeds.file_read);
+  speed_above_0(map, "background_reclaim", speeds.background_reclaim);
+  speed_above_0(map, "report", speeds.report);
+  positive(map, "retry", speeds.retry);
+  positive(map, "anon_reuse", speeds.anon_reuse);
 }
 
 void check_names(Map& root, const Scenario& scenario) {
@@ -312,6 +338,7 @@ void read_scenario(Map& root, Scenario& scenario) {
   root.list("judge", [&](const Value& value) {
     value.map([&](Map& window) { read_window(window, scenario.duration, scenario.judged); });
   });
+  root.map("speeds", [&](Map& map) { read_speeds(map, scenario.speeds); });
   root.map("tunables", [&](Map& map) { read_tunables(map, scenario.tunables); });
 }
 

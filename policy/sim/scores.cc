@@ -204,7 +204,8 @@ void ScoreKeeper::reservations(const World& world) {
       scores_.false_accepts += 1;
       continue;
     }
-    const double needed = outcome.missing_at_request / kInflateCache + kStatsPeriodSeconds;
+    const double needed =
+        outcome.missing_at_request / world.scenario().speeds.inflate_cache + kStatsPeriodSeconds;
     scores_.grant_excess = std::max(scores_.grant_excess, took - kActuatorAllowance * needed);
   }
   scores_.grant_p50 = percentile(times, 0.50);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr double kKernelPart = 0.06;
 constexpr double kKernelLeast = 64 * kMiBd;
-// Streams of random numbers beside a guest's signals (1 to 5).
+// Streams of random numbers beside a guest's signals (1 to 6).
 constexpr std::uint64_t kOffsetStream = 11;
 constexpr std::uint64_t kChannelStream = 12;
 constexpr std::uint64_t kHostStream = 1'000'003;
@@ -33,10 +33,11 @@ GuestSignals::GuestSignals(const GuestSpec& spec, std::uint64_t seed, Time durat
       cold(spec.cold, spec.shift, mix_seed(seed, 3), duration),
       kernel(spec.kernel.empty() ? constant(default_kernel(spec.memory)) : spec.kernel, spec.shift,
              mix_seed(seed, 4), duration),
-      mergeable(spec.mergeable, spec.shift, mix_seed(seed, 5), duration) {}
+      mergeable(spec.mergeable, spec.shift, mix_seed(seed, 5), duration),
+      busy(spec.busy, spec.shift, mix_seed(seed, 6), duration) {}
 
 Wants GuestSignals::at(Time now) {
-  return {anon.at(now), hot.at(now), cold.at(now), kernel.at(now), mergeable.at(now)};
+  return {anon.at(now), hot.at(now), cold.at(now), kernel.at(now), mergeable.at(now), busy.at(now)};
 }
 
 HostSignals::HostSignals(const HostSpec& spec, std::uint64_t seed, Time duration)
@@ -54,7 +55,7 @@ World::World(const Scenario& scenario, std::uint64_t seed)
   guests_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const GuestSpec& spec = scenario.guests[i];
-    guests_.emplace_back(spec);
+    guests_.emplace_back(spec, scenario.speeds);
     signals_.emplace_back(spec, guest_seed(seed, i), scenario.duration);
     Random random(mix_seed(guest_seed(seed, i), kOffsetStream));
     const Time offset = kStep * static_cast<std::int64_t>(
@@ -196,24 +197,35 @@ void World::step() {
   handle_events();
 }
 
+/// What part of a CPU each guest that is busy gets.
+double World::cpu_for_each() const {
+  const std::uint32_t cpus = scenario_->speeds.cpus;
+  if (cpus == 0) return 1;
+  std::uint32_t busy = 0;
+  for (std::size_t i = 0; i < guests_.size(); ++i) busy += guests_[i].tasks(now_, wants_[i]) > 0 ? 1 : 0;
+  return busy <= cpus ? 1 : static_cast<double>(cpus) / busy;
+}
+
 /// When the host has less than the guests could use in a step, each gets the same part of what it could use.
 void World::step_guests() {
   const double room = host_.room();
   const bool swapping = host_.memory().swapped > 0;
   double part = 1;
-  if (room < static_cast<double>(guests_.size()) * kInstall * kStepSeconds) {
+  if (room < static_cast<double>(guests_.size()) * scenario_->speeds.install * kStepSeconds) {
     double wanted = 0;
     for (std::size_t i = 0; i < guests_.size(); ++i) {
       if (guests_[i].running()) wanted += guests_[i].wants_installed(wants_[i]);
     }
     if (wanted > room) part = room / wanted;
   }
+  const double cpu = cpu_for_each();
   double swap_total = 0;
   if (swapping) {
     for (const GuestPlant& guest : guests_) swap_total += guest.memory().host_swapped();
   }
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     HostGrant grant;
+    grant.cpu = cpu;
     if (part < 1) grant.install = part * guests_[i].wants_installed(wants_[i]);
     if (swapping && swap_total > 0) {
       grant.swap_in = host_.swap_budget() * guests_[i].memory().host_swapped() / swap_total;

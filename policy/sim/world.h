@@ -20,6 +20,7 @@ struct GuestSignals {
   Signal cold;
   Signal kernel;
   Signal mergeable;
+  Signal busy;
 
   GuestSignals(const GuestSpec& spec, std::uint64_t seed, Time duration);
   Wants at(Time now);
@@ -89,6 +90,7 @@ class World {
   void start_guest(std::size_t guest, std::optional<Bytes> size);
   void handle_events();
   void step_guests();
+  double cpu_for_each() const;
   bool hangs(std::size_t guest) const;
   bool really_free(const ReservationOutcome& outcome) const;
 
