@@ -1,6 +1,7 @@
 #include "policy/allocation.h"
 
 #include <algorithm>
+#include <array>
 
 namespace balloon::policy {
 namespace {
@@ -15,6 +16,7 @@ void add(Party& group, const Party& member) {
   group.low += member.low;
   group.firm += member.firm;
   group.need += member.need;
+  group.claim += member.claim;
   group.calm += member.calm;
   group.keep += member.keep;
   group.most += member.most;
@@ -27,7 +29,8 @@ void limit(Party& group, const GroupLimits& limits) {
   group.most = std::min(group.most, most);
   group.keep = std::min(group.keep, group.most);
   group.calm = std::min(group.calm, group.keep);
-  group.need = std::min(group.need, group.calm);
+  group.claim = std::min(group.claim, group.calm);
+  group.need = std::min(group.need, group.claim);
   group.firm = std::min(group.firm, group.need);
   group.low = std::max(group.low, std::min(limits.min, group.need));
   group.firm = std::max(group.firm, group.low);
@@ -38,26 +41,26 @@ void limit(Party& group, const GroupLimits& limits) {
 
 HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Bytes headroom, Surplus surplus,
                            std::vector<Bytes>& shares) {
+  // Dearest first. The first tier that does not fit is filled by weight, on top of the one before it.
+  const auto last = surplus == Surplus::guests ? &Party::most : &Party::keep;
+  constexpr std::size_t kNeeds = 3;  // tiers from here on are wishes, which leave the headroom free
+  const std::array<Bytes Party::*, 6> tiers = {&Party::low,   &Party::firm, &Party::need,
+                                               &Party::claim, &Party::calm, last};
   const auto whole = static_cast<double>(budget);
-  Bytes Party::* low = &Party::low;
-  Bytes Party::* high = &Party::firm;
-  HostState state = HostState::tight;
-  if (const double needs = sum(parties, &Party::need); needs <= whole) {
-    state = HostState::normal;
-    const double calm = sum(parties, &Party::calm);
-    low = &Party::need;
-    high = &Party::calm;
-    if (calm <= whole) {
-      budget -= static_cast<Bytes>(std::min(static_cast<double>(headroom), whole - calm));
-      low = &Party::calm;
-      high = surplus == Surplus::guests ? &Party::most : &Party::keep;
-    }
-  } else if (sum(parties, &Party::low) > whole) {
-    state = HostState::infeasible;
-  } else if (sum(parties, &Party::firm) <= whole) {
-    low = &Party::firm;
-    high = &Party::need;
+  std::size_t tier = 0;
+  double below = 0;
+  for (; tier < tiers.size(); ++tier) {
+    const double tier_sum = sum(parties, tiers[tier]);
+    const double free = std::min(static_cast<double>(headroom), whole - below);
+    if (tier > kNeeds) budget = static_cast<Bytes>(whole - free);
+    if (tier_sum > static_cast<double>(budget)) break;
+    below = tier_sum;
   }
+  const HostState state = tier == 0       ? HostState::infeasible
+                          : tier < kNeeds ? HostState::tight
+                                          : HostState::normal;
+  Bytes Party::* const low = tiers[tier == 0 ? 0 : tier - 1];
+  Bytes Party::* const high = tiers[std::min(tier, tiers.size() - 1)];
   claims_.clear();
   for (const Party& party : parties) claims_.push_back({party.*low, party.*high, party.weight});
   water_fill(claims_, budget, shares, space_);

@@ -12,10 +12,10 @@ constexpr double kCacheStep = 16 << 20;
 /// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
 /// it is not enough either.
 constexpr double kSmallPart = 4;
+/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
+constexpr double kFastGrowth = 0.1;
 /// Of the growth within the horizon, what is needed now.
 constexpr double kNear = 0.5;
-/// A guest whose use grows by this part a second grows fast.
-constexpr double kFastGrowth = 0.1;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
@@ -34,12 +34,11 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
   if (used_ && reading.elapsed > 0) {
     const double rise = judged.used > *used_ ? static_cast<double>(judged.used - *used_) : 0.0;
     // What comes back from swap is counted as swapped already: it is no growth beyond that.
-    growth_ = (std::max(0.0, rise - reading.swapped_in) + reading.swapped_out) / reading.elapsed;
+    rise_ = std::max(0.0, rise - reading.swapped_in) + reading.swapped_out;
+    growth_ = rise_ / reading.elapsed;
     swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
                                  reading.swapped_out - reading.swapped_in);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
-    burst_ = std::max(burst_ * decay(seconds(tunables.cache_half_life), reading.elapsed),
-                      growth_ * seconds(tunables.growth_horizon));
     // It reads back cache that it had: what it has is too little.
     if (reading.lacks_cache)
       learn_cache(static_cast<double>(judged.available) + std::max(kCacheStep, reading.cache_missed));
@@ -49,25 +48,36 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
 
 void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 
+/// The most it needed in this window of time and the one before.
+void Demand::note_peak(double need, Time now, const Tunables& tunables) {
+  if (!window_from_ || !within(*window_from_, now, tunables.peak_window)) {
+    const bool next = window_from_ && within(*window_from_, now, 2 * tunables.peak_window);
+    peaks_[0] = next ? peaks_[1] : 0;
+    peaks_[1] = 0;
+    window_from_ = now;
+  }
+  peaks_[1] = std::max(peaks_[1], need);
+  peak_ = std::max(peaks_[0], peaks_[1]);
+}
+
 /// Whether the guest's claim to have nothing left does not fit with how quiet it is.
 bool Demand::doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
                       const Tunables& tunables) const {
   const GuestStats& stats = *guest.stats;
   if (!stats.swap_in || !stats.major_faults || !stats.disk_caches) return false;
   const auto size = static_cast<double>(judged.size);
-  return static_cast<double>(
-             judged.available)<tunables.pressure_ratio * size&& static_cast<double>(*stats.disk_caches)>
-                 tunables.doubt_cache_ratio *
-             size &&
-         gauge_.quiet_for(now) >= tunables.doubt_after;
+  if (static_cast<double>(judged.available) >= tunables.pressure_ratio * size) return false;
+  const bool much = static_cast<double>(*stats.disk_caches) > tunables.doubt_cache_ratio * size;
+  return (much || doubted_) && gauge_.quiet_for(now) >= tunables.doubt_after;
 }
 
 Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
                                 double margin_factor, const Tunables& tunables) {
   Reading reading = gauge_.read(guest, judged, source, now, tunables);
-  const bool doubted = source == Source::statistics && reading.signal == Signal::low_available &&
-                       doubtful(guest, judged, now, tunables);
-  if (doubted) {
+  // Once in doubt it stays so, however little cache is left to it, until it shows want.
+  doubted_ = source == Source::statistics && reading.signal == Signal::low_available &&
+             doubtful(guest, judged, now, tunables);
+  if (doubted_) {
     judged.available = std::min(*guest.stats->disk_caches, judged.size) / 2;
     judged.used = judged.size - judged.available;
     reading.level = Pressure::none;
@@ -81,8 +91,10 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
   const double margin =
       factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
-  const double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
   const double swapped = std::min(swapped_, high);
+  double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
+  // One that grows as it did before is expected to stop where it stopped before.
+  if (const double known = peak_ - (used + swapped + margin); known > 0) growth = std::min(growth, known);
   // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
   const double cache = std::min(std::max(0.0, cache_ - margin), high);
   // Only the first part of the growth is taken from others: what was expected for later and does not come has
@@ -106,11 +118,12 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   need += later;
   // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
   // soon as they turn out not to be wanted.
+  const double elapsed = smoothed_at_ ? std::max(0.0, seconds(since(*smoothed_at_, now))) : 0.0;
   double steady = std::clamp(used + swapped + margin + cache, low, high);
   if (smoothed_at_ && steady < smooth_need_) {
-    const double elapsed = std::max(0.0, seconds(since(*smoothed_at_, now)));
     steady += (smooth_need_ - steady) * decay(seconds(tunables.need_half_life), elapsed);
   }
+  note_peak(steady, now, tunables);
   smooth_need_ = steady;
   smoothed_at_ = now;
   need = std::clamp(std::max(need, steady), low, high);
@@ -124,20 +137,24 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.low =
       bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
   estimate.cache = bytes(cache);
-  // One that grows is taken to be at the beginning of what it did before, or if it grows fast, of doubling:
-  // by the time that the whole of a burst shows in a sample, it is over. But only as far as nobody else needs
-  // the memory now.
-  const double burst = now_needed + later + std::max(0.0, burst_ - growth);
-  double calm = need;
-  if (growth_ > static_cast<double>(tunables.deadband_min)) calm = std::max(calm, burst);
-  if (growth_ > kFastGrowth * used) calm = std::max(calm, now_needed + used);
-  estimate.calm = bytes(std::min(calm, high));
-  estimate.keep = bytes(std::clamp(burst, std::min(calm, high), high));
+  const double calm = std::min(std::max(need, peak_), high);
+  estimate.calm = bytes(calm);
+  estimate.keep = bytes(calm);
+  // One that grows is taken to be on its way to where it was before.
+  double claim = now_needed + later;
+  if (rise_ > std::max(kFastGrowth * used, static_cast<double>(tunables.deadband_min))) {
+    // It is taken to be on its way to where it was before; or, when it never was higher, to double.
+    claim = std::max(claim, calm);
+    if (peak_ <= steady) claim = std::max(claim, now_needed + used);
+  }
+  estimate.claim = bytes(std::min(claim, high));
+  estimate.calm = std::max(estimate.calm, estimate.claim);
+  estimate.keep = estimate.calm;
   if (source == Source::statistics) {
     const Bytes held = judged.used + cached(guest, judged);
     estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
   }
-  estimate.doubted = doubted;
+  estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,

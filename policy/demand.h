@@ -1,6 +1,7 @@
 // How much memory a guest needs: from what it uses, how fast that grows, and how much it is hurting.
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "policy/pressure.h"
@@ -17,7 +18,8 @@ class Demand {
     Bytes used = 0;
     Bytes need = 0;   ///< between the guest's limits
     Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
-    Bytes calm = 0;   ///< need, and room for a burst as it has shown before when it grows
+    Bytes calm = 0;   ///< what it needed at its peaks of late, and may need again
+    Bytes claim = 0;  ///< of that, what others free for it
     Bytes low = 0;    ///< what it should not come below: need with only part of the margin
     Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
@@ -40,15 +42,20 @@ class Demand {
 
  private:
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
+  void note_peak(double need, Time now, const Tunables& tunables);
   bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
                 const Tunables& tunables) const;
 
   PressureGauge gauge_;
   std::optional<Bytes> used_;  ///< in the sample before
-  double growth_ = 0;          ///< of use and by swap traffic, bytes a second, not negative
-  double swapped_ = 0;         ///< swapped out and not in again, as far as known; bytes
-  double cache_ = 0;           ///< page cache in use; bytes
-  double burst_ = 0;           ///< the largest growth within the horizon of late; bytes
+  double rise_ = 0;     ///< of use and by swap traffic from one sample to the next, not negative; bytes
+  double growth_ = 0;   ///< the same a second
+  double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
+  double cache_ = 0;    ///< page cache in use; bytes
+  double peak_ = 0;     ///< the largest need of late; bytes
+  std::array<double, 2> peaks_{};  ///< in the window of time before, and in this one
+  std::optional<Time> window_from_;
+  bool doubted_ = false;
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;
 };

@@ -58,6 +58,7 @@ struct Seat {
   bool movable = false;  ///< takes part in the sharing
   bool stuck = false;    ///< its balloon frees nothing
   bool over = false;     ///< its group has more than it may, and it more than its share of that
+  Bytes claim = 0;       ///< what others free for it
   Bytes low = 0;         ///< of its need: grown when it has less
   Bytes hot = 0;         ///< page cache in use
   Bytes free = 0;
@@ -83,6 +84,7 @@ struct Engine::Impl {
   Reservations reservations;
   KsmGovernor ksm;
   bool refilling = false;  ///< the headroom
+  double liking = 1;       ///< of what guests would like beyond their needs, what is free
   bool awaited = false;    ///< memory that guests hold is needed elsewhere
   // Working space of one decision, kept to be reused.
   std::vector<Seat> seats;
@@ -226,6 +228,7 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
   seat.stuck = guest.controllable && track.progress.stuck(guest, snapshot.now, tunables);
   classify(guest, seat, mine);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
+  seat.claim = parties.back().claim;
 }
 
 /// The guest's state, and what holds for one that takes no part in the sharing.
@@ -269,14 +272,15 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
   }
   if (!seat.movable) {
     const Bytes claim = plan.state == GuestState::booting ? plan.share : std::max(plan.share, guest.actual);
-    party.low = party.firm = party.need = party.calm = party.keep = party.most = claim;
+    party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = claim;
     return party;
   }
   const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
   party.need = std::max(party.firm, estimate.now);
-  party.calm = std::max(party.need, estimate.calm);
+  party.claim = std::max(party.need, estimate.claim);
+  party.calm = std::max(party.claim, estimate.calm);
   party.keep = std::max(party.calm, estimate.keep);
   party.most = std::max(party.keep, guest.limits.max);
   return party;
@@ -302,17 +306,6 @@ Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
 }
 
 void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
-  // While somebody's need has to be met by others, what those only needed a moment ago is theirs no more than
-  // their page cache.
-  double wanted = 0;
-  for (std::size_t i = 0; i < parties.size(); ++i) {
-    const bool held_back = i < seats.size() && seats[i].movable;
-    const Bytes settling = held_back ? settling_at(snapshot.guests[i]) : 0;
-    wanted += static_cast<double>(std::max(settling, parties[i].need));
-  }
-  if (wanted > static_cast<double>(plan.budget)) {
-    for (Party& party : parties) party.calm = party.need;
-  }
   plan.state =
       allocation.share(parties, snapshot.groups, plan.budget, headroom(plan.budget), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
@@ -335,6 +328,8 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
 /// whom to ask it.
 void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
   double wanted = 0;
+  double free = static_cast<double>(plan.budget);
+  double liked = 0;
   bool others_idle = false;
   reclaim.clear();
   for (std::size_t i = 0; i < seats.size(); ++i) {
@@ -343,10 +338,16 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
     Seat& seat = seats[i];
     if (!seat.movable) {
       wanted += static_cast<double>(parties[i].low);
+      free -= static_cast<double>(parties[i].low);
       continue;
     }
     const Bytes settling = settling_at(guest);
-    wanted += static_cast<double>(std::max(settling, share));
+    // More than is needed comes only out of what is free.
+    const Bytes claim = std::min(share, seat.claim);
+    wanted += static_cast<double>(std::max(settling, claim));
+    free -= static_cast<double>(std::max(held(guest), claim));
+    if (share > std::max(held(guest), claim))
+      liked += static_cast<double>(share - std::max(held(guest), claim));
     if (settling <= share) continue;
     seat.excess = split(settling - share, above(seat.available, above(guest.actual, settling)), seat.free,
                         seat.hot, seat.pressure);
@@ -355,7 +356,8 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
     others_idle |= settling > add(std::max(share, plan.guests[i].need), seat.deadband);
   }
   const auto shares = allocation.shares().subspan(seats.size());
-  for (const Bytes share : shares) wanted += static_cast<double>(share);
+  for (const Bytes share : shares) wanted += static_cast<double>(share), free -= static_cast<double>(share);
+  liking = liked <= 0 ? 1 : std::clamp(free / liked, 0.0, 1.0);
 
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
@@ -407,13 +409,17 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
   const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
   if (mine.share > guest.target) {
     const bool pressed = seat.pressure != Pressure::none;
+    const Bytes sure = std::max(held(guest), std::min(mine.share, seat.claim));
+    if (mine.share > sure)
+      mine.target =
+          sure + static_cast<Bytes>(liking * static_cast<double>(mine.share - sure)) / kPage * kPage;
     // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
-    const Bytes change = mine.share - guest.target;
+    const Bytes change = above(mine.target, guest.target);
     const bool worth_it =
         pressed ? change >= seat.deadband / kPressedFiner
         : guest.target < seat.low
             ? change >= seat.deadband
-            : mine.share > mine.need && change >= std::max(seat.deadband, guest.target / kCacheStep);
+            : mine.target > mine.need && change >= std::max(seat.deadband, guest.target / kCacheStep);
     if (!worth_it && !outside_limits) {
       mine.target = guest.target;
       mine.reason = Reason::deadband;

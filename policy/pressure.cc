@@ -28,7 +28,10 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   guest_signal_ = Signal::none;
   lacks_cache_ = false;
   if (kills > 0) oom_at_ = stats.sampled_at;
-  if (!hurt_at_ || kills + reading_.swapped_in + reading_.swapped_out + stalls > 0)
+  // The balloon's own inflation makes the guest reclaim; that is no sign of want.
+  const bool inflating = guest.actual > guest.target || stats.actual < sampled_size_;
+  sampled_size_ = stats.actual;
+  if (!hurt_at_ || kills + reading_.swapped_in + reading_.swapped_out + (inflating ? 0 : stalls) > 0)
     hurt_at_ = stats.sampled_at;
   if (reading_.elapsed <= 0) return;
 
@@ -38,8 +41,6 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
       !stats.free ||
       static_cast<double>(*stats.free) < 2 * tunables.pressure_ratio * static_cast<double>(stats.actual) +
                                              static_cast<double>(tunables.deadband_min);
-  // The balloon's own inflation makes the guest reclaim; that is no sign of want.
-  const bool inflating = guest.actual > guest.target;
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
   } else if (const double of_files = faults - reading_.swapped_in / kPage;

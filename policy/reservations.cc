@@ -56,12 +56,16 @@ void Reservations::review(const Snapshot& snapshot, const Means& means, std::vec
       entry = {.state = GrantState::denied, .kept = 0, .round = round_};
     }
     if (entry.state == GrantState::granted) {
-      party.low = party.firm = party.need = party.calm = party.keep = party.most = entry.kept;
+      party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = entry.kept;
     } else if (entry.state == GrantState::pending) {
-      party.need = party.calm = party.keep = party.most = most(reservation);
+      party.calm = party.keep = party.most = most(reservation);
       const double reach = static_cast<double>(means.budget) - promised -
                            out_of_reach(std::span(parties).first(guests), reservation);
-      if (static_cast<double>(reservation.min) <= reach) party.low = party.firm = reservation.min;
+      // Out of reach it waits for what comes free: to take others' page cache for it would hurt them in vain.
+      if (static_cast<double>(reservation.min) <= reach) {
+        party.low = party.firm = reservation.min;
+        party.need = party.claim = party.most;
+      }
     }
     promised += static_cast<double>(party.low);
     parties.push_back(party);
