@@ -59,19 +59,22 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
 }  // namespace
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-               const PolicyFile& policy)
+               const PolicyFile& policy, Journal* journal)
     : clock_(clock),
       guests_(guests),
       host_(host),
       states_(states),
+      journal_(journal),
       resolver_(policy),
       engine_(policy.tunables) {
   if (policy.shadow) shadow_.emplace(*policy.shadow);
+  if (journal_ != nullptr) journal_->tunables(policy.tunables);
 }
 
 void Ticker::set_policy(const PolicyFile& policy) {
   resolver_ = Resolver(policy);
   engine_.set_tunables(policy.tunables);
+  if (journal_ != nullptr) journal_->tunables(policy.tunables);
   shadow_.reset();
   if (policy.shadow) shadow_.emplace(*policy.shadow);
 }
@@ -85,17 +88,19 @@ void Ticker::tick() {
   }
   guests_.refresh();
   std::vector<GuestRecord> records = guests_.list();
-  const policy::Snapshot seen = snapshot(host->memory, records);
+  const WallTime wall = clock_.wall();
+  const policy::Snapshot seen = snapshot(host->memory, records, wall);
   policy::Plan plan = engine_.decide(seen);
-  if (shadow_) observe_shadow(seen, records, plan);
+  if (shadow_ || journal_ != nullptr) show(seen, records, wall, plan);
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
   note_change(plan);
   publish(*host, std::move(records), seen, plan);
 }
 
-policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) {
-  resolver_.at(clock_.wall());
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
+                                  WallTime wall) {
+  resolver_.at(wall);
   policy::Snapshot snapshot{
       .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
@@ -103,12 +108,13 @@ policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::v
   return snapshot;
 }
 
-void Ticker::observe_shadow(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests,
-                            const policy::Plan& plan) {
+void Ticker::show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
+                  const policy::Plan& plan) {
   std::vector<const std::map<std::string, std::string>*> labels;
   labels.reserve(guests.size());
   for (const GuestRecord& guest : guests) labels.push_back(&guest.labels);
-  shadow_->observe(seen, labels, clock_.wall(), plan, counters_);
+  if (journal_ != nullptr) journal_->record(wall, seen, labels, plan);
+  if (shadow_) shadow_->observe(seen, labels, wall, plan, counters_);
 }
 
 void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests) {

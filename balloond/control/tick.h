@@ -9,6 +9,7 @@
 #include "balloond/control/counters.h"
 #include "balloond/control/shadow_policy.h"
 #include "balloond/control/state.h"
+#include "balloond/journal/journal.h"
 #include "policy/engine.h"
 #include "policy/executor.h"
 
@@ -16,8 +17,9 @@ namespace balloon::daemon {
 
 class Ticker {
  public:
+  /// `journal`: where decisions are recorded; may be null.
   Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-         const PolicyFile& policy);
+         const PolicyFile& policy, Journal* journal = nullptr);
 
   void tick();
   void set_policy(const PolicyFile& policy);
@@ -27,19 +29,22 @@ class Ticker {
   const PolicyFile& policy() const { return resolver_.policy(); }
 
  private:
-  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests);
+  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
+                            WallTime wall);
   void move(const std::vector<policy::Move>& moves,
             std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
   void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
                const policy::Plan& plan);
-  void observe_shadow(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests,
-                      const policy::Plan& plan);
+  /// Shows a decision to whoever follows: the shadow policy and the journal.
+  void show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
+            const policy::Plan& plan);
   void note_change(const policy::Plan& plan);
 
   const Clock& clock_;
   Registry& guests_;
   HostSampler& host_;
   StateStore& states_;
+  Journal* const journal_;
   Resolver resolver_;
   policy::Engine engine_;
   std::optional<ShadowPolicy> shadow_;

@@ -14,6 +14,7 @@
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
+#include "balloond/replay/command.h"
 #include "base/bytes.h"
 
 namespace balloon::ctl {
@@ -26,6 +27,7 @@ constexpr auto kFooter =
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not "
     "reachable.\n"
     "policy check and show: 0 good, 1 bad; policy diff: 0 the same, 1 different or bad.\n"
+    "replay: 0 ok, 1 unreadable, 3 the plans are not those that were recorded.\n"
     "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
 
 struct Arguments {
@@ -36,6 +38,7 @@ struct Arguments {
   std::string size;
   std::string duration;
   PolicyArguments policy;
+  daemon::ReplayArguments replay;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
 };
 
@@ -143,6 +146,12 @@ class Commands {
       return arguments_.count == 0 || shown < arguments_.count;
     });
     return ended ? 0 : fail_with(ended.error());
+  }
+
+  int replay() {
+    daemon::ReplayArguments replay = arguments_.replay;
+    replay.output = arguments_.output;
+    return daemon::run_replay(replay, "balloonctl");
   }
 
   int check_policy() { return finish(policy_check(policy())); }
@@ -264,6 +273,15 @@ int run(int argc, char** argv) {
   CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
   watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
   add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));
+
+  CLI::App* const replay =
+      add("replay", "Decides the daemon's recordings again, as they were or by another policy",
+          &Commands::replay);
+  replay->add_option("RECORDING", arguments.replay.path, "A file of the daemon's journal, or the directory")
+      ->required();
+  replay->add_option("--policy", arguments.replay.policy, "Policy file that decides instead");
+  replay->add_option("--law", arguments.replay.law, "Control law that decides instead");
+  replay->add_option("--guest", arguments.replay.guest, "Only this guest counts");
 
   add_policy_commands(app, arguments.policy, [&command](int (Commands::*run_it)()) { command = run_it; });
 

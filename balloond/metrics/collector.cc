@@ -161,12 +161,23 @@ void add_control(Families& out, const Counters& counters) {
               number(counters.failed_ticks));
 }
 
+void add_journal(Families& out, const JournalCounters& journal) {
+  out.counter("balloon_journal_decisions_total", "Decisions that were recorded.", number(journal.decisions));
+  out.counter("balloon_journal_lost_decisions_total",
+              "Decisions that were not recorded: a file could not be written, or not in time.",
+              number(journal.lost));
+  out.counter("balloon_journal_written_bytes_total", "Written to recordings.", number(journal.bytes));
+  out.gauge("balloon_journal_failing", "1 while decisions are not recorded.", journal.failing ? 1 : 0);
+}
+
 }  // namespace
 
-Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters)
+Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters,
+                     const JournalCounters* journal)
     : clock_(clock),
       states_(states),
       counters_(counters),
+      journal_(journal),
       tick_seconds_(kTickBuckets),
       reload_time_(seconds_of(clock.wall())) {}
 
@@ -177,6 +188,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   if (state->revision != 0) add_host(out, *state);
   for (const GuestStatus& guest : state->guests) add_guest(out, guest);
   add_control(out, counters_);
+  if (journal_ != nullptr) add_journal(out, *journal_);
   out.family("balloon_control_loop_duration_seconds",
              "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "balloond/replay/command.h"
 #include "policy/sim/comparison.h"
 #include "policy/sim/scenario_file.h"
 #include "policy/sim/sweep.h"
@@ -17,12 +18,14 @@ constexpr int kFailure = 1;
 constexpr int kUsage = 2;
 
 constexpr auto kFooter =
-    "Exit codes: 0 ok, 1 a scenario is bad or a file could not be read or written, 2 usage.\n"
+    "Exit codes: 0 ok, 1 a scenario is bad or a file could not be read or written, 2 usage, 3 a replay "
+    "has other plans than were recorded.\n"
     "The same scenario, law and seed give the same figures, byte for byte (but for --timing).\n"
     "Examples:\n"
     "  balloon-sim run tests/scenarios/sim/s02-single-step.yaml\n"
     "  balloon-sim compare tests/scenarios/sim/*.yaml --laws balloond,qmemman,oracle --plot out.html\n"
-    "  balloon-sim sweep --seeds 1000 -o json";
+    "  balloon-sim sweep --seeds 1000 -o json\n"
+    "  balloon-sim replay /var/lib/balloond/journal --policy policy.yaml";
 
 /// Samples of each series in a plot: two a pixel at most.
 constexpr std::size_t kPlotSamples = 600;
@@ -35,6 +38,7 @@ struct Arguments {
   std::string plot;
   CompareOptions compare;
   SweepOptions sweep;
+  daemon::ReplayArguments replay;
 };
 
 int complain(const std::string& message, int code) {
@@ -177,6 +181,14 @@ int main_program(int argc, char** argv) {
   sweep->add_option("--laws", arguments.laws, "names with commas between them, or all")
       ->capture_default_str();
   add_output(*sweep, arguments);
+  CLI::App* replay = app.add_subcommand(
+      "replay", "balloond's recordings: are the plans the same; what would another policy have done");
+  replay->add_option("RECORDING", arguments.replay.path, "a file of balloond's journal, or the directory")
+      ->required();
+  replay->add_option("--policy", arguments.replay.policy, "policy file that decides instead");
+  replay->add_option("--law", arguments.replay.law, "control law that decides instead");
+  replay->add_option("--guest", arguments.replay.guest, "only this guest counts");
+  add_output(*replay, arguments);
   CLI::App* listing = app.add_subcommand("list", "the laws, and the scores with their definitions");
   try {
     app.parse(argc, argv);
@@ -184,6 +196,10 @@ int main_program(int argc, char** argv) {
     return app.exit(error) == 0 ? kOk : kUsage;
   }
   if (listing->parsed()) return list();
+  if (replay->parsed()) {
+    arguments.replay.output = arguments.output;
+    return daemon::run_replay(arguments.replay, "balloon-sim");
+  }
   if (sweep->parsed()) return run_sweep(arguments);
   if (run->parsed()) arguments.laws = arguments.law;
   return run_comparison(arguments);

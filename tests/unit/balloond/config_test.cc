@@ -42,12 +42,14 @@ TEST(DaemonConfigTest, AnEmptyFileIsTheDefaults) {
   const DaemonConfig config;
   EXPECT_EQ(config.period, std::chrono::seconds(1));
   EXPECT_TRUE(config.metrics_listen.empty());
+  EXPECT_TRUE(config.journal.directory.empty()) << "nothing is recorded unless somebody asks for it";
 }
 
 TEST(DaemonConfigTest, EveryFieldIsRead) {
   const auto document = yaml::Document::parse(
       "socket: {path: /run/x.sock, mode: \"0600\", group: kvm}\nmetrics: {listen: 127.0.0.1:9477}\n"
-      "control: {period: 500ms, stats_interval: 2s}\npolicy: sub/p.yaml\nlog_level: debug\n",
+      "control: {period: 500ms, stats_interval: 2s}\npolicy: sub/p.yaml\nlog_level: debug\n"
+      "journal: {directory: /var/j, file_size: 2MiB, total_size: 5MiB}\n",
       "d.yaml");
   ASSERT_TRUE(document);
   DaemonConfig config;
@@ -60,6 +62,9 @@ TEST(DaemonConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(config.stats_interval, std::chrono::seconds(2));
   EXPECT_EQ(config.policy_path, "/etc/balloond/sub/p.yaml");
   EXPECT_EQ(config.log_level, "debug");
+  EXPECT_EQ(config.journal.directory, "/var/j");
+  EXPECT_EQ(config.journal.file_size, 2 * kMiB);
+  EXPECT_EQ(config.journal.total_size, 5 * kMiB);
 }
 
 struct Refusal {
@@ -88,6 +93,12 @@ TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"control:\n  stats_interval: 5\n",
        "d.yaml:2:19: control.stats_interval: expected a duration such as 500ms, 1s, 10m or 1h, found '5'"},
       {"policy: ''\n", "d.yaml:1:9: policy: the path is empty"},
+      {"journal: {}\n", "d.yaml:1:10: journal: key 'directory' is missing"},
+      {"journal: {directory: j}\n", "d.yaml:1:22: journal.directory: 'j' is not an absolute path"},
+      {"journal: {directory: /j, file_size: 2GiB}\n",
+       "d.yaml:1:37: journal.file_size: it must be from 1MiB to 1GiB"},
+      {"journal: {directory: /j, file_size: 8MiB, total_size: 15MiB}\n",
+       "d.yaml:1:10: journal: total_size 15 MiB is below two files of 8 MiB"},
       {"- 1\n", "d.yaml:1:1: expected a mapping, found a list"},
   };
   for (const Refusal& refusal : refusals)
