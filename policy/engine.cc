@@ -225,7 +225,7 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
     if (mine.why.source == Source::statistics) seat.free = guest.stats->free.value_or(0);
     seat.movable = guest.controllable;
   }
-  seat.stuck = guest.controllable && track.progress.stuck(guest, snapshot.now, tunables);
+  seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
   classify(guest, seat, mine);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
   seat.claim = parties.back().claim;
@@ -244,7 +244,7 @@ void Engine::Impl::classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& p
     seat.movable = false;
   } else if (seat.stuck) {
     plan.state = GuestState::stuck;
-    plan.target = plan.share = guest.actual;
+    plan.target = plan.share = std::min(guest.actual, seat.track().progress.resting_at());
   } else if (seat.movable) {
     plan.state = GuestState::controlled;
   } else {
@@ -399,7 +399,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
                               const Plan& plan, Seat& seat, GuestPlan& mine) {
   if (seat.stuck && mine.share < add(guest.actual, seat.deadband)) {
     // A driver that cannot reach its target burns guest CPU retrying.
-    mine.target = guest.actual;
+    mine.target = std::min(guest.actual, seat.track().progress.resting_at());
     mine.reason = Reason::stale;
     return;
   }
