@@ -98,6 +98,7 @@ constexpr Key<All> kEngine[] = {
     {"critical_growth", Factor<All>{&All::critical_growth, 1, kGrowthMax}},
     {"oom_memory", Duration<All>{&All::oom_memory, kShortest}},
     {"need_half_life", Duration<All>{&All::need_half_life, kShortest}},
+    {"peak_window", Duration<All>{&All::peak_window, kShortest}},
     {"swapped_half_life", Duration<All>{&All::swapped_half_life, kShortest}},
     {"cache_half_life", Duration<All>{&All::cache_half_life, kShortest}},
     {"untouched_ratio", Ratio<All>{&All::untouched_ratio}},

@@ -130,6 +130,7 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
        "deadband_ratio, doubt_after, doubt_cache_ratio, growth_horizon, headroom_ratio, hold, hold_growth, "
        "hold_max, ksm_credit, ksm_ratio, "
        "ksm_scan, ksm_scan_critical, margin_low, margin_min, margin_ratio, need_half_life, oom_memory, "
+       "peak_window, "
        "pressure_alloc_stalls, pressure_direct_scans, pressure_host_refaults, pressure_host_some, "
        "pressure_major_faults, pressure_ratio, pressure_swap_in, progress_per_second, retry_after, "
        "retry_max, "

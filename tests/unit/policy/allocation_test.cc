@@ -13,6 +13,7 @@ Party party(Bytes low, Bytes firm, Bytes need, std::uint32_t weight = 100, std::
   return {.low = low * kMiB,
           .firm = firm * kMiB,
           .need = need * kMiB,
+          .claim = need * kMiB,
           .calm = need * kMiB,
           .keep = need * kMiB,
           .most = 2 * kGiB,
@@ -55,6 +56,18 @@ TEST_F(AllocationTest, LeavesGuestsTheirPageCacheOnceTheHeadroomIsFree) {
   EXPECT_EQ(mib(1), 700U) << "the larger cache is the first to give";
   EXPECT_EQ(share(700, Surplus::headroom, 200), HostState::normal);
   EXPECT_EQ(mib(0), 300U) << "needs come before the headroom";
+  EXPECT_EQ(mib(1), 300U);
+}
+
+TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMomentAgo) {
+  parties_ = {party(100, 200, 300), party(100, 200, 300)};
+  parties_[0].claim = parties_[0].calm = parties_[0].keep = 800 * kMiB;
+  parties_[1].calm = parties_[1].keep = 800 * kMiB;
+  EXPECT_EQ(share(1300, Surplus::headroom, 100), HostState::normal);
+  EXPECT_EQ(mib(0), 800U);
+  EXPECT_EQ(mib(1), 400U);
+  EXPECT_EQ(share(1100, Surplus::headroom, 100), HostState::normal);
+  EXPECT_EQ(mib(0), 800U) << "the headroom is for bursts";
   EXPECT_EQ(mib(1), 300U);
 }
 

@@ -58,6 +58,31 @@ TEST(Demand, FallsByHalfInItsHalfLife) {
   EXPECT_NEAR(static_cast<double>(later), static_cast<double>((high + (400 + 128) * kMiB) / 2), kMiB);
 }
 
+TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
+  Demand demand;
+  const auto at = [&](int second, Bytes used) {
+    return take(demand, guest(2 * kGiB, 2 * kGiB - used, seconds(second)), seconds(second));
+  };
+  at(100, 1000 * kMiB);
+  const Bytes peak = at(101, 1000 * kMiB).calm;
+  for (int second = 102; second < 600; ++second) at(second, 300 * kMiB);
+  const auto idle = at(600, 300 * kMiB);
+  EXPECT_EQ(idle.calm, peak);
+  EXPECT_LT(idle.claim, 450 * kMiB) << "nobody frees anything for a memory";
+  const auto growing = at(601, 360 * kMiB);
+  EXPECT_EQ(growing.claim, peak) << "it is on its way to where it was";
+  for (int second = 602; second < 2400; ++second) at(second, 300 * kMiB);
+  EXPECT_LT(at(2400, 300 * kMiB).calm, 450 * kMiB) << "it does not come back";
+}
+
+TEST(Demand, ExpectsOneThatGrewFromNothingKnownToDouble) {
+  Demand demand;
+  take(demand, guest(2 * kGiB, 1648 * kMiB, seconds(100)), seconds(100));
+  const auto growing = take(demand, guest(2 * kGiB, 1448 * kMiB, seconds(101)), seconds(101));
+  EXPECT_GE(growing.claim, 2 * 600 * kMiB);
+  EXPECT_LT(growing.now, growing.claim) << "others' needs come first";
+}
+
 TEST(Demand, TakesMoreThanTheGuestHasWhenItHasNothingLeft) {
   const auto estimate = first(guest(kGiB, 4 * kMiB));
   EXPECT_EQ(estimate.pressure, Pressure::critical);
