@@ -20,8 +20,12 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
     : config_path_(std::move(config_path)),
       config_(std::move(config)),
       guests_(clock_),
-      ticker_(clock_, guests_, host_, states_, config_.policy),
-      collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters())),
+      journal_(config_.daemon.journal.directory.empty()
+                   ? nullptr
+                   : std::make_unique<Journal>(clock_, config_.daemon.journal)),
+      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get()),
+      collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
+                                             journal_ ? &journal_->counters() : nullptr)),
       loop_(clock_, ticker_, config_.daemon.period,
             [this](std::chrono::nanoseconds duration) { collector_->observe_tick(duration); }),
       server_(std::move(socket), guests_, states_, [this] { return !loop_.stalled(); }) {
@@ -60,8 +64,9 @@ void Daemon::reload() {
   const DaemonConfig& fresh = config->daemon;
   if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode ||
       old.socket_group != fresh.socket_group || old.metrics_listen != fresh.metrics_listen ||
-      old.log_level != fresh.log_level) {
-    log::warning("socket, metrics and log_level are as at the start: a change of these needs a restart");
+      old.log_level != fresh.log_level || old.journal != fresh.journal) {
+    log::warning(
+        "socket, metrics, journal and log_level are as at the start: a change of these needs a restart");
   }
   config_ = std::move(*config);
   guests_.set_stats_interval(config_.daemon.stats_interval);

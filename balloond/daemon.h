@@ -8,6 +8,7 @@
 #include "balloond/api/server.h"
 #include "balloond/config/config.h"
 #include "balloond/control/loop.h"
+#include "balloond/journal/journal.h"
 #include "balloond/metrics/collector.h"
 #include "balloond/metrics/exposer.h"
 
@@ -36,6 +37,7 @@ class Daemon {
   Registry guests_;
   HostSampler host_;
   StateStore states_;
+  std::unique_ptr<Journal> journal_;
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;

@@ -122,6 +122,11 @@ Value::Value(std::shared_ptr<YAML::Node> node, std::string path, std::shared_ptr
 
 void Value::complain(std::string_view message) const { complaints_->add(node_->Mark(), path_, message); }
 
+std::size_t Value::line() const {
+  const YAML::Mark mark = node_->Mark();
+  return mark.is_null() ? 0 : static_cast<std::size_t>(mark.line) + 1;
+}
+
 bool Value::read(std::string& out) const {
   if (!node_->IsScalar()) {
     complain(fmt::format("expected a text, found {}", kind(*node_)));
@@ -306,6 +311,8 @@ void Map::require(std::string_view key) {
 }
 
 void Map::complain(std::string_view message) { state_->self.complain(message); }
+
+const Value& Map::self() const { return state_->self; }
 
 Document::Document(Value root) : root_(std::move(root)) {}
 

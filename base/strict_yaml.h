@@ -53,6 +53,8 @@ class Value {
   bool read_strings(std::map<std::string, std::string>& out) const;  ///< a mapping of names to strings
   /// Complains at this value's place, e.g. value.complain("min 2 GiB is above max 1 GiB").
   void complain(std::string_view message) const;
+  std::size_t line() const;                          ///< from 1; 0 where it has none
+  const std::string& path() const { return path_; }  ///< of keys, e.g. "guests[0].min"
 
  private:
   friend class Map;
@@ -86,6 +88,7 @@ class Map {
   void require(std::string_view key);
   /// Complains at the mapping's own place, for constraints between fields.
   void complain(std::string_view message);
+  const Value& self() const;
 
  private:
   friend class Value;

@@ -1,72 +1,170 @@
 #include "policy/demand.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "policy/rate.h"
 
 namespace balloon::policy {
 namespace {
 
-double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+/// Cache that proved to be in use is given back in steps of what was read again, and at least this much.
+constexpr double kCacheStep = 16 << 20;
+/// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
+/// it is not enough either.
+constexpr double kSmallPart = 4;
+/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
+constexpr double kFastGrowth = 0.1;
+/// Of the growth within the horizon, what is needed now.
+constexpr double kNear = 0.5;
 
-/// Counters run forwards; one that went back was reset (the guest rebooted) or is a lie: no progress is read
-/// from it.
-double progress(const std::optional<Bytes>& from, const std::optional<Bytes>& to) {
-  return from && to && *to > *from ? static_cast<double>(*to - *from) : 0.0;
-}
+Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
-double decay(double half_life_s, double elapsed_s) {
-  return half_life_s > 0 ? std::exp2(-elapsed_s / half_life_s) : 0.0;
+/// Page cache that the guest could drop: of what is available, what is not free; tmpfs is not available.
+Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
+  const GuestStats& stats = *guest.stats;
+  if (!stats.free && !stats.disk_caches) return 0;
+  const Bytes unused = std::min(stats.free.value_or(0), judged.available);
+  return std::min(stats.disk_caches.value_or(judged.available), judged.available - unused);
 }
 
 }  // namespace
 
-bool Demand::usable(const GuestSnapshot& guest) {
-  if (!guest.stats || !guest.stats->available) return false;
-  const GuestStats& stats = *guest.stats;
-  if (stats.actual == 0 || stats.actual > guest.memory) return false;
-  return *stats.available <= (stats.total ? std::min(*stats.total, guest.memory) : guest.memory);
+/// Takes in one new sample.
+void Demand::follow(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
+  if (used_ && reading.elapsed > 0) {
+    const double rise = judged.used > *used_ ? static_cast<double>(judged.used - *used_) : 0.0;
+    // What comes back from swap is counted as swapped already: it is no growth beyond that.
+    rise_ = std::max(0.0, rise - reading.swapped_in) + reading.swapped_out;
+    growth_ = rise_ / reading.elapsed;
+    swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
+                                 reading.swapped_out - reading.swapped_in);
+    cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
+    // It reads back cache that it had: what it has is too little.
+    if (reading.lacks_cache)
+      learn_cache(static_cast<double>(judged.available) + std::max(kCacheStep, reading.cache_missed));
+  }
+  if (!used_ || reading.elapsed > 0) used_ = judged.used;
 }
 
-void Demand::take(const GuestStats& stats, Bytes used, const Tunables& tunables) {
-  if (last_ && stats.sampled_at > last_->at) {
-    const double elapsed = seconds(stats.sampled_at - last_->at);
-    const double out = progress(last_->swap_out, stats.swap_out);
-    const double in = progress(last_->swap_in, stats.swap_in);
-    const double rise = used > last_->used ? static_cast<double>(used - last_->used) : 0.0;
-    growth_ = (rise + out + in) / elapsed;
-    swap_in_rate_ = in / elapsed;
-    swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), elapsed) + out - in);
+void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
+
+/// The most it needed in this window of time and the one before.
+void Demand::note_peak(double need, Time now, const Tunables& tunables) {
+  if (!window_from_ || !within(*window_from_, now, tunables.peak_window)) {
+    const bool next = window_from_ && within(*window_from_, now, 2 * tunables.peak_window);
+    peaks_[0] = next ? peaks_[1] : 0;
+    peaks_[1] = 0;
+    window_from_ = now;
   }
-  if (!last_ || stats.sampled_at > last_->at)
-    last_ = Sample{stats.sampled_at, used, stats.swap_in, stats.swap_out};
+  peaks_[1] = std::max(peaks_[1], need);
+  peak_ = std::max(peaks_[0], peaks_[1]);
 }
 
-Demand::Estimate Demand::update(const GuestSnapshot& guest, Time now, const Tunables& tunables) {
+/// Whether the guest's claim to have nothing left does not fit with how quiet it is.
+bool Demand::doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
+                      const Tunables& tunables) const {
   const GuestStats& stats = *guest.stats;
-  const Bytes available = std::min(*stats.available, stats.actual);
-  const Bytes used_bytes = stats.actual - available;
-  take(stats, used_bytes, tunables);
+  if (!stats.swap_in || !stats.major_faults || !stats.disk_caches) return false;
+  const auto size = static_cast<double>(judged.size);
+  if (static_cast<double>(judged.available) >= tunables.pressure_ratio * size) return false;
+  const bool much = static_cast<double>(*stats.disk_caches) > tunables.doubt_cache_ratio * size;
+  return (much || doubted_) && gauge_.quiet_for(now) >= tunables.doubt_after;
+}
 
-  const auto used = static_cast<double>(used_bytes);
-  const auto actual = static_cast<double>(stats.actual);
-  double need = used + swapped_ +
-                std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min)) +
-                growth_ * seconds(tunables.growth_horizon);
-  const double free_share = static_cast<double>(available) / actual;
-  if (free_share < tunables.critical_ratio) need = std::max(need, actual * tunables.critical_growth);
-
-  if (smoothed_at_ && need < smooth_need_) {
-    const double elapsed = seconds(std::max(now - *smoothed_at_, Time{}));
-    need += (smooth_need_ - need) * decay(seconds(tunables.need_half_life), elapsed);
+Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
+                                double margin_factor, const Tunables& tunables) {
+  Reading reading = gauge_.read(guest, judged, source, now, tunables);
+  // Once in doubt it stays so, however little cache is left to it, until it shows want.
+  doubted_ = source == Source::statistics && reading.signal == Signal::low_available &&
+             doubtful(guest, judged, now, tunables);
+  if (doubted_) {
+    judged.available = std::min(*guest.stats->disk_caches, judged.size) / 2;
+    judged.used = judged.size - judged.available;
+    reading.level = Pressure::none;
+    reading.signal = Signal::none;
   }
-  const auto low = static_cast<double>(guest.limits.min);
+  follow(judged, reading, tunables);
+
+  const auto low = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
   const auto high = static_cast<double>(guest.limits.max);
-  need = std::clamp(need, std::min(low, high), high);
-  smooth_need_ = need;
+  const auto used = static_cast<double>(judged.used);
+  const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
+  const double margin =
+      factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+  const double swapped = std::min(swapped_, high);
+  double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
+  // One that grows as it did before is expected to stop where it stopped before.
+  if (const double known = peak_ - (used + swapped + margin); known > 0) growth = std::min(growth, known);
+  // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
+  const double cache = std::min(std::max(0.0, cache_ - margin), high);
+  // Only the first part of the growth is taken from others: what was expected for later and does not come has
+  // hurt nobody.
+  const double later = growth * (1 - kNear);
+  const double base = used + swapped + growth - later;
+  // With no more than its firm part a guest must not count as under pressure, or it would claim more than
+  // firm as soon as it is put there, and so on for ever.
+  double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
+                static_cast<double>(tunables.deadband_min);
+  double need = std::max(firm, base + margin + cache);
+  double rescue = 0;
+  if (reading.level == Pressure::critical) {
+    const double from = std::max(static_cast<double>(judged.size), high / kSmallPart);
+    const double out = reading.signal == Signal::oom_kill ? high : from * tunables.critical_growth;
+    rescue = std::max(0.0, std::min(out, high) - need);
+    need += rescue;
+    firm = need;
+  }
+  const double now_needed = std::clamp(need, low, high);
+  need += later;
+  // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
+  // soon as they turn out not to be wanted.
+  const double elapsed = smoothed_at_ ? std::max(0.0, seconds(since(*smoothed_at_, now))) : 0.0;
+  double steady = std::clamp(used + swapped + margin + cache, low, high);
+  if (smoothed_at_ && steady < smooth_need_) {
+    steady += (smooth_need_ - steady) * decay(seconds(tunables.need_half_life), elapsed);
+  }
+  note_peak(steady, now, tunables);
+  smooth_need_ = steady;
   smoothed_at_ = now;
+  need = std::clamp(std::max(need, steady), low, high);
+  const double recent = need - now_needed;
 
-  const bool pressure = free_share < tunables.pressure_ratio || swap_in_rate_ > tunables.pressure_swap_in;
-  return {used_bytes, static_cast<Bytes>(need), pressure};
+  Estimate estimate;
+  estimate.used = judged.used;
+  estimate.need = bytes(need);
+  estimate.now = bytes(now_needed);
+  estimate.firm = bytes(std::clamp(firm, low, now_needed));
+  estimate.low =
+      bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
+  estimate.cache = bytes(cache);
+  const double calm = std::min(std::max(need, peak_), high);
+  estimate.calm = bytes(calm);
+  estimate.keep = bytes(calm);
+  // One that grows is taken to be on its way to where it was before.
+  double claim = now_needed + later;
+  if (rise_ > std::max(kFastGrowth * used, static_cast<double>(tunables.deadband_min))) {
+    // It is taken to be on its way to where it was before; or, when it never was higher, to double.
+    claim = std::max(claim, calm);
+    if (peak_ <= steady) claim = std::max(claim, now_needed + used);
+  }
+  estimate.claim = bytes(std::min(claim, high));
+  estimate.calm = std::max(estimate.calm, estimate.claim);
+  estimate.keep = estimate.calm;
+  if (source == Source::statistics) {
+    const Bytes held = judged.used + cached(guest, judged);
+    estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
+  }
+  estimate.doubted = doubted_;
+  estimate.pressure = reading.level;
+  estimate.signal = reading.signal;
+  estimate.terms = {.used = judged.used,
+                    .margin = bytes(margin),
+                    .growth = bytes(growth),
+                    .swapped = bytes(swapped),
+                    .cache = bytes(cache),
+                    .rescue = bytes(rescue),
+                    .recent = bytes(recent)};
+  return estimate;
 }
 
 }  // namespace balloon::policy

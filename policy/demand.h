@@ -1,42 +1,61 @@
 // How much memory a guest needs: from what it uses, how fast that grows, and how much it is hurting.
 #pragma once
 
+#include <array>
 #include <optional>
 
+#include "policy/pressure.h"
+#include "policy/trust.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
 namespace balloon::policy {
 
-/// What one guest needs, judged from one statistics sample after another.
+/// What one guest needs, judged from one sample after another.
 class Demand {
  public:
   struct Estimate {
-    Bytes used = 0;  ///< actual less available
-    Bytes need = 0;  ///< between the guest's limits
-    bool pressure = false;
+    Bytes used = 0;
+    Bytes need = 0;   ///< between the guest's limits
+    Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
+    Bytes calm = 0;   ///< what it needed at its peaks of late, and may need again
+    Bytes claim = 0;  ///< of that, what others free for it
+    Bytes low = 0;    ///< what it should not come below: need with only part of the margin
+    Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
+    Bytes cache = 0;  ///< of need: page cache that proved to be in use
+    /// With all the page cache that it has: what it may keep while nobody else wants it.
+    Bytes keep = 0;
+    bool doubted = false;  ///< it claims to want what nothing shows it to want
+    Pressure pressure = Pressure::none;
+    Signal signal = Signal::none;
+    NeedTerms terms;
   };
 
-  /// Whether the statistics can be believed at all: the parts that the estimate needs are there and possible.
-  static bool usable(const GuestSnapshot& guest);
+  /// The estimate at `now`. Up at once, down by half in need_half_life. `margin_factor` is what the state of
+  /// the host makes of margins. Requires judged.usable().
+  Estimate update(const GuestSnapshot& guest, Judgement judged, Source source, Time now, double margin_factor,
+                  const Tunables& tunables);
 
-  /// The estimate at `now`. Requires usable(guest). Up at once, down by half in need_half_life.
-  Estimate update(const GuestSnapshot& guest, Time now, const Tunables& tunables);
+  /// The bytes beyond `judged.used` that the guest had when it was last taken from turned out to be cache in
+  /// use.
+  void learn_cache(double bytes);
 
  private:
-  struct Sample {
-    Time at{};
-    Bytes used = 0;
-    std::optional<Bytes> swap_in;
-    std::optional<Bytes> swap_out;
-  };
+  void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
+  void note_peak(double need, Time now, const Tunables& tunables);
+  bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
+                const Tunables& tunables) const;
 
-  void take(const GuestStats& stats, Bytes used, const Tunables& tunables);
-
-  std::optional<Sample> last_;
-  double growth_ = 0;        ///< of use and by swap traffic, bytes a second, not negative
-  double swap_in_rate_ = 0;  ///< bytes a second
-  double swapped_ = 0;       ///< swapped out and not in again, as far as known; bytes
+  PressureGauge gauge_;
+  std::optional<Bytes> used_;  ///< in the sample before
+  double rise_ = 0;     ///< of use and by swap traffic from one sample to the next, not negative; bytes
+  double growth_ = 0;   ///< the same a second
+  double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
+  double cache_ = 0;    ///< page cache in use; bytes
+  double peak_ = 0;     ///< the largest need of late; bytes
+  std::array<double, 2> peaks_{};  ///< in the window of time before, and in this one
+  std::optional<Time> window_from_;
+  bool doubted_ = false;
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;
 };

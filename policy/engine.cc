@@ -2,10 +2,20 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
+#include "policy/allocation.h"
+#include "policy/budget.h"
 #include "policy/demand.h"
+#include "policy/explain.h"
+#include "policy/host_state.h"
+#include "policy/ksm.h"
+#include "policy/probing.h"
 #include "policy/progress.h"
-#include "policy/water_filling.h"
+#include "policy/rate.h"
+#include "policy/reclaim.h"
+#include "policy/reservations.h"
+#include "policy/trust.h"
 
 namespace balloon::policy {
 namespace {
@@ -13,8 +23,14 @@ namespace {
 constexpr Bytes kPage = 4096;
 /// After a longer silence than this, rate limits count only this much time.
 constexpr double kLongestTick = 5;
-
-double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+/// For a guest under pressure the deadband is finer by this.
+constexpr Bytes kPressedFiner = 4;
+/// The headroom is refilled from what idles once less than this part of it is free, and up to this part: the
+/// rest comes by itself, when nobody is in a hurry.
+constexpr double kRefillBelow = 0.5;
+constexpr double kRefillTo = 1.0;
+/// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
+constexpr Bytes kCacheStep = 8;
 
 /// What a guest holds or was promised.
 Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
@@ -22,43 +38,82 @@ Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.tar
 /// Where the guest will be, at most, once the shrink that was asked of it is done.
 Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
 
+Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
+
+Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
+
 /// What the engine remembers of one guest.
 struct Track {
   Demand demand;
   Progress progress;
-  std::optional<Time> grown_at;
-  std::uint64_t tick = 0;  ///< of the last decision that saw the guest
+  Probing probing;
+  std::optional<Time> blind_since;  ///< without statistics that can be believed
+  std::uint64_t tick = 0;           ///< of the last decision that saw the guest
 };
+using Tracks = std::unordered_map<std::string, Track>;
 
 /// One guest within one decision.
 struct Seat {
-  Track* track = nullptr;
+  Tracks::value_type* entry = nullptr;
   bool movable = false;  ///< takes part in the sharing
-  Bytes claim = 0;       ///< what a guest that does not is counted at
-  bool pressure = false;
+  bool stuck = false;    ///< its balloon frees nothing
+  bool over = false;     ///< its group has more than it may, and it more than its share of that
+  Bytes claim = 0;       ///< what others free for it
+  Bytes low = 0;         ///< of its need: grown when it has less
+  Bytes hot = 0;         ///< page cache in use
+  Bytes free = 0;
+  Bytes available = 0;
+  Bytes deadband = 0;
+  Pressure pressure = Pressure::none;
+  Excess excess{};
+
+  Track& track() const { return entry->second; }
 };
 
 }  // namespace
 
 struct Engine::Impl {
   Tunables tunables;
-  std::unordered_map<std::string, Track> tracks;
+  Tracks tracks;
   std::uint64_t tick = 0;
   std::optional<Time> last;
-  double budget = 0;
+  double elapsed = 0;  ///< seconds since the decision before
+  HostMonitor monitor;
+  Budget budget;
+  Allocation allocation;
+  Reservations reservations;
+  KsmGovernor ksm;
+  bool refilling = false;  ///< the headroom
+  double liking = 1;       ///< of what guests would like beyond their needs, what is free
+  bool awaited = false;    ///< memory that guests hold is needed elsewhere
   // Working space of one decision, kept to be reused.
   std::vector<Seat> seats;
-  std::vector<Claim> claims;
-  std::vector<Bytes> shares;
+  std::vector<Party> parties;  ///< guests, then reservations
+  std::vector<Bytes> group_held;
+  Reclaim reclaim;
 
   Plan decide(const Snapshot& snapshot);
-  Bytes update_budget(const Snapshot& snapshot, double elapsed);
-  void assess(const GuestSnapshot& guest, Time now, Seat& seat, GuestPlan& plan);
+  void begin(const Snapshot& snapshot);
+  Tracks::value_type& track_of(const GuestSnapshot& guest, std::size_t index, Time now);
+  void assess(const Snapshot& snapshot, std::size_t index, Plan& plan);
+  Judgement believe(const Snapshot& snapshot, const GuestSnapshot& guest, Track& track, Explanation& why);
+  void classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& plan);
+  Party party_of(const Snapshot& snapshot, const GuestSnapshot& guest, const Seat& seat,
+                 const Demand::Estimate& estimate, const GuestPlan& plan) const;
+  Means means(const Snapshot& snapshot, Bytes budget) const;
+  Bytes headroom(Bytes budget_bytes) const;
+  /// Of a guest's boot memory, what is taken a second though nobody waits for it.
+  double shrink_ratio(const StateActions& actions) const {
+    return std::max(tunables.shrink_ratio_per_second, actions.shrink_ratio_per_second);
+  }
   void share_out(const Snapshot& snapshot, Plan& plan);
-  void set_targets(const Snapshot& snapshot, double elapsed, Plan& plan);
-  Bytes shrink(const GuestSnapshot& guest, const Seat& seat, double elapsed, Time now, double urgency,
-               bool others_idle, GuestPlan& plan) const;
-  Bytes deadband(const GuestSnapshot& guest) const;
+  void ask_donors(const Snapshot& snapshot, const Plan& plan);
+  void set_targets(const Snapshot& snapshot, Plan& plan);
+  void set_target(const GuestSnapshot& guest, Time now, const StateActions& actions, const Plan& plan,
+                  Seat& seat, GuestPlan& mine);
+  Bytes shrink(const GuestSnapshot& guest, const Seat& seat, Time now, const StateActions& actions,
+               GuestPlan& mine) const;
+  void keep_reservations(const Snapshot& snapshot, Plan& plan);
 };
 
 Engine::Engine(const Tunables& tunables) : impl_(std::make_unique<Impl>()) { impl_->tunables = tunables; }
@@ -69,70 +124,127 @@ void Engine::set_tunables(const Tunables& tunables) { impl_->tunables = tunables
 Plan Engine::decide(const Snapshot& snapshot) { return impl_->decide(snapshot); }
 
 Plan Engine::Impl::decide(const Snapshot& snapshot) {
-  const double elapsed = last ? std::clamp(seconds(snapshot.now - *last), 0.0, kLongestTick) : 0.0;
-  last = snapshot.now;
-  ++tick;
-
+  begin(snapshot);
   Plan plan;
-  plan.budget = update_budget(snapshot, elapsed);
+  plan.level = monitor.update(snapshot.host, snapshot.now, tunables);
+  plan.budget = budget.update(snapshot, elapsed, tunables);
   plan.guests.resize(snapshot.guests.size());
-  seats.assign(snapshot.guests.size(), {});
-  for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
-    assess(snapshot.guests[i], snapshot.now, seats[i], plan.guests[i]);
-  }
-  if (tracks.size() > snapshot.guests.size()) {
-    std::erase_if(tracks, [&](const auto& entry) { return entry.second.tick != tick; });
-  }
+  for (std::size_t i = 0; i < snapshot.guests.size(); ++i) assess(snapshot, i, plan);
+  reservations.review(snapshot, means(snapshot, plan.budget), parties);
   share_out(snapshot, plan);
-  set_targets(snapshot, elapsed, plan);
+  ask_donors(snapshot, plan);
+  set_targets(snapshot, plan);
+  keep_reservations(snapshot, plan);
+  double needed = static_cast<double>(reservations.kept());
+  for (const GuestPlan& guest : plan.guests) needed += static_cast<double>(guest.need);
+  plan.ksm = ksm.update(snapshot, plan, needed, tunables);
   return plan;
 }
 
-/// What guests may have altogether: what they hold in RAM now and what the host could still give, less the
-/// reserve. Memory in host swap is not counted, and of a guest's process no more than the guest's size (the
-/// rest is the VMM's own).
-Bytes Engine::Impl::update_budget(const Snapshot& snapshot, double elapsed) {
-  const HostSnapshot& host = snapshot.host;
-  double raw = static_cast<double>(std::min(host.available, host.total));
-  for (const GuestSnapshot& guest : snapshot.guests)
-    raw += static_cast<double>(std::min(guest.resident, guest.actual));
-  raw = std::min(raw, static_cast<double>(host.total)) - static_cast<double>(tunables.host_reserve);
-  raw = std::max(raw, 0.0);
-  const double rise = tunables.budget_rise_ratio_per_second * static_cast<double>(host.total) * elapsed;
-  budget = tick == 1 ? raw : std::min(raw, budget + rise);
-  return static_cast<Bytes>(budget) / kPage * kPage;
+void Engine::Impl::begin(const Snapshot& snapshot) {
+  elapsed = last ? std::clamp(seconds(since(*last, snapshot.now)), 0.0, kLongestTick) : 0.0;
+  last = snapshot.now;
+  ++tick;
+  if (tracks.size() > 2 * snapshot.guests.size()) {
+    std::erase_if(tracks, [&](const auto& entry) { return entry.second.tick + 1 != tick; });
+    seats.clear();
+  }
+  seats.resize(snapshot.guests.size());
+  parties.clear();
 }
 
-void Engine::Impl::assess(const GuestSnapshot& guest, Time now, Seat& seat, GuestPlan& plan) {
-  Track& track = tracks[guest.name];
-  track.tick = tick;
-  seat.track = &track;
-  plan.name = guest.name;
-  plan.need = plan.share = held(guest);
-  plan.target = guest.target;
-  plan.reason = Reason::stale;
+/// Guests mostly stand where they stood in the decision before: that saves looking them up.
+Tracks::value_type& Engine::Impl::track_of(const GuestSnapshot& guest, std::size_t index, Time now) {
+  Tracks::value_type* entry = seats[index].entry;
+  if (entry == nullptr || entry->first != guest.name) {
+    const auto [found, is_new] = tracks.try_emplace(guest.name);
+    entry = &*found;
+    // One that was away for a while is a new one of the same name.
+    if (is_new || entry->second.tick + 1 != tick) {
+      entry->second = Track{};
+      entry->second.probing.adopt(now, tunables);
+    }
+  }
+  entry->second.tick = tick;
+  return *entry;
+}
 
-  const bool fresh = guest.stats && now - guest.stats->sampled_at <= tunables.stale_after;
-  if (fresh && Demand::usable(guest)) {
-    const auto estimate = track.demand.update(guest, now, tunables);
-    plan.used = estimate.used;
-    plan.need = estimate.need;
-    seat.pressure = estimate.pressure;
+/// What can be believed of the guest, and from where: its own statistics, or what the host sees when there
+/// have been none for long.
+Judgement Engine::Impl::believe(const Snapshot& snapshot, const GuestSnapshot& guest, Track& track,
+                                Explanation& why) {
+  const HostSnapshot& host = snapshot.host;
+  Judgement judged = judge(guest, snapshot.now, above(host.swap_total, host.swap_free), tunables);
+  why.trust = judged.trust;
+  if (guest.stats) why.age = std::max(Time{}, since(guest.stats->sampled_at, snapshot.now));
+  if (judged.usable()) {
+    track.blind_since.reset();
+    why.source = Source::statistics;
+  } else if (!guest.controllable) {
+    track.blind_since.reset();
+  } else if (!track.blind_since || *track.blind_since > snapshot.now) {
+    track.blind_since = snapshot.now;
+  } else if (!within(*track.blind_since, snapshot.now, tunables.blind_after)) {
+    judged = judge_by_host(guest);
+    if (judged.usable()) why.source = Source::host;
+  }
+  why.available = judged.available;
+  return judged;
+}
+
+void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& plan) {
+  const GuestSnapshot& guest = snapshot.guests[index];
+  GuestPlan& mine = plan.guests[index];
+  Tracks::value_type& entry = track_of(guest, index, snapshot.now);
+  Track& track = entry.second;
+  Seat& seat = seats[index];
+  seat = {};
+  seat.entry = &entry;
+  seat.deadband = std::max(tunables.deadband_min,
+                           static_cast<Bytes>(tunables.deadband_ratio * static_cast<double>(held(guest))));
+  mine.name = guest.name;
+  mine.need = mine.share = held(guest);
+  mine.target = guest.target;
+  mine.reason = Reason::stale;
+
+  const Judgement judged = believe(snapshot, guest, track, mine.why);
+  Demand::Estimate estimate;
+  if (judged.usable()) {
+    estimate = track.demand.update(guest, judged, mine.why.source, snapshot.now,
+                                   actions_in(plan.level, tunables.actions).margin_factor, tunables);
+    mine.used = estimate.used;
+    mine.need = estimate.need;
+    mine.why.need = estimate.terms;
+    mine.why.pressure = seat.pressure = estimate.pressure;
+    mine.why.signal = estimate.signal;
+    if (estimate.pressure != Pressure::none) track.probing.grown(snapshot.now, tunables);
+    seat.low = estimate.low;
+    seat.hot = estimate.cache;
+    seat.available = above(judged.size, estimate.used);
+    if (estimate.doubted) mine.why.trust = Trust::limited;
+    if (mine.why.source == Source::statistics) seat.free = guest.stats->free.value_or(0);
     seat.movable = guest.controllable;
   }
-  const bool stuck = guest.controllable && track.progress.stuck(guest, now, tunables);
+  seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
+  classify(guest, seat, mine);
+  parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
+  seat.claim = parties.back().claim;
+}
+
+/// The guest's state, and what holds for one that takes no part in the sharing.
+void Engine::Impl::classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& plan) {
   if (!guest.controllable) {
     plan.state = guest.stats ? GuestState::disconnected : GuestState::booting;
+    seat.movable = false;
   } else if (guest.pin) {
     plan.state = GuestState::pinned;
     plan.reason = Reason::pin;
     plan.target = plan.share =
         std::clamp(guest.pin->target, std::min(guest.limits.min, guest.memory), guest.memory);
     seat.movable = false;
-  } else if (stuck) {
+  } else if (seat.stuck) {
     plan.state = GuestState::stuck;
-    plan.target = plan.share = guest.actual;
-    seat.movable = false;
+    plan.target = plan.share = std::min(guest.actual, seat.track().progress.resting_at());
   } else if (seat.movable) {
     plan.state = GuestState::controlled;
   } else {
@@ -141,129 +253,221 @@ void Engine::Impl::assess(const GuestSnapshot& guest, Time now, Seat& seat, Gues
   if (plan.state == GuestState::booting) {
     // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
     // rest in the meantime would hurt them for nothing.
-    plan.need = plan.share =
-        std::min(held(guest), std::max(guest.limits.min, guest.resident + tunables.margin_min));
-    seat.claim = plan.share;
-  } else {
-    seat.claim = std::max(plan.share, guest.actual);
+    // One whose balloon was asked for something at its start has at least that: it was reserved for it.
+    const Bytes reserved = guest.target < guest.memory ? guest.target : 0;
+    const Bytes touched = add(guest.on_host.resident, tunables.margin_min);
+    plan.need = plan.share = std::min(held(guest), std::max({guest.limits.min, reserved, touched}));
   }
 }
 
-/// Weighted water-filling of need between minimum and maximum, under what guests that cannot be moved leave
-/// of the budget.
-void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
-  Bytes fixed = 0;
-  Bytes minimums = 0;
-  Bytes needs = 0;
-  claims.clear();
+/// The guest as a party to the sharing: one that cannot be moved claims just what it is counted at; one whose
+/// balloon frees nothing, at least what it has.
+Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& guest, const Seat& seat,
+                             const Demand::Estimate& estimate, const GuestPlan& plan) const {
+  Party party{.weight = guest.limits.weight};
+  if (!guest.limits.group.empty()) {
+    const auto group = std::ranges::lower_bound(snapshot.groups, guest.limits.group, {}, &GroupLimits::name);
+    if (group != snapshot.groups.end() && group->name == guest.limits.group)
+      party.group = static_cast<std::uint32_t>(group - snapshot.groups.begin());
+  }
+  if (!seat.movable) {
+    const Bytes claim = plan.state == GuestState::booting ? plan.share : std::max(plan.share, guest.actual);
+    party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = claim;
+    return party;
+  }
+  const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
+  party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
+  party.firm = std::max(party.low, estimate.firm);
+  party.need = std::max(party.firm, estimate.now);
+  party.claim = std::max(party.need, estimate.claim);
+  party.calm = std::max(party.claim, estimate.calm);
+  party.keep = std::max(party.calm, estimate.keep);
+  party.most = std::max(party.keep, guest.limits.max);
+  return party;
+}
+
+Means Engine::Impl::means(const Snapshot& snapshot, Bytes budget_bytes) const {
+  Means means{.budget = budget_bytes};
+  if (snapshot.reservations.empty()) return means;
+  double free = static_cast<double>(budget_bytes) - static_cast<double>(reservations.kept());
   for (std::size_t i = 0; i < seats.size(); ++i) {
     const GuestSnapshot& guest = snapshot.guests[i];
-    if (!seats[i].movable) {
-      fixed += seats[i].claim;
-      continue;
-    }
-    const Bytes low = std::min(guest.limits.min, guest.limits.max);
-    const Bytes high = std::max(low, plan.guests[i].need);
-    claims.push_back({low, high, guest.limits.weight});
-    minimums += low;
-    needs += high;
+    free -= static_cast<double>(seats[i].movable ? held(guest) : parties[i].low);
+    if (seats[i].movable && !guest.on_host.pinned) means.speed += seats[i].track().progress.speed(tunables);
   }
-  const Bytes shared = plan.budget > fixed ? plan.budget - fixed : 0;
-  plan.state = minimums > shared ? HostState::infeasible
-               : needs > shared  ? HostState::tight
-                                 : HostState::normal;
-  if (plan.state == HostState::normal && tunables.surplus == Surplus::guests) {
-    std::size_t claim = 0;
-    for (std::size_t i = 0; i < seats.size(); ++i) {
-      if (!seats[i].movable) continue;
-      claims[claim].low = claims[claim].high;
-      claims[claim].high = std::max(claims[claim].low, snapshot.guests[i].limits.max);
-      ++claim;
-    }
+  means.free = static_cast<Bytes>(std::max(0.0, free));
+  return means;
+}
+
+/// What of the budget should stay free, for whoever needs it next.
+Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
+  return static_cast<Bytes>(std::clamp(tunables.headroom_ratio, 0.0, 1.0) *
+                            static_cast<double>(budget_bytes));
+}
+
+void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
+  plan.state =
+      allocation.share(parties, snapshot.groups, plan.budget, headroom(plan.budget), tunables.surplus);
+  if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
+      (plan.level != HostState::tight || plan.state == HostState::normal)) {
+    plan.state = plan.level;
   }
-  water_fill(claims, shared, shares);
-  std::size_t claim = 0;
+  group_held.assign(snapshot.groups.size(), 0);
   for (std::size_t i = 0; i < seats.size(); ++i) {
-    if (seats[i].movable) plan.guests[i].share = shares[claim++];
+    if (seats[i].movable) plan.guests[i].share = allocation.shares()[i];
+    if (parties[i].group != kNoGroup) group_held[parties[i].group] += settling_at(snapshot.guests[i]);
+  }
+  for (std::size_t i = 0; i < seats.size(); ++i) {
+    const std::uint32_t group = parties[i].group;
+    seats[i].over = group != kNoGroup && group_held[group] > snapshot.groups[group].max &&
+                    settling_at(snapshot.guests[i]) > plan.guests[i].share;
   }
 }
 
-Bytes Engine::Impl::deadband(const GuestSnapshot& guest) const {
-  return std::max(tunables.deadband_min,
-                  static_cast<Bytes>(tunables.deadband_ratio * static_cast<double>(held(guest))));
+/// How much must be freed, beyond what is being freed already, for everybody to have their share; and from
+/// whom to ask it.
+void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
+  double wanted = 0;
+  double free = static_cast<double>(plan.budget);
+  double liked = 0;
+  bool others_idle = false;
+  reclaim.clear();
+  for (std::size_t i = 0; i < seats.size(); ++i) {
+    const GuestSnapshot& guest = snapshot.guests[i];
+    const Bytes share = plan.guests[i].share;
+    Seat& seat = seats[i];
+    if (!seat.movable) {
+      wanted += static_cast<double>(parties[i].low);
+      free -= static_cast<double>(parties[i].low);
+      continue;
+    }
+    const Bytes settling = settling_at(guest);
+    // More than is needed comes only out of what is free.
+    const Bytes claim = std::min(share, seat.claim);
+    wanted += static_cast<double>(std::max(settling, claim));
+    free -= static_cast<double>(std::max(held(guest), claim));
+    if (share > std::max(held(guest), claim))
+      liked += static_cast<double>(share - std::max(held(guest), claim));
+    if (settling <= share) continue;
+    seat.excess = split(settling - share, above(seat.available, above(guest.actual, settling)), seat.free,
+                        seat.hot, seat.pressure);
+    reclaim.add(seat.excess);
+    // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
+    others_idle |= settling > add(std::max(share, plan.guests[i].need), seat.deadband);
+  }
+  const auto shares = allocation.shares().subspan(seats.size());
+  for (const Bytes share : shares) wanted += static_cast<double>(share), free -= static_cast<double>(share);
+  liking = liked <= 0 ? 1 : std::clamp(free / liked, 0.0, 1.0);
+
+  const StateActions& actions = actions_in(plan.level, tunables.actions);
+  const auto whole = static_cast<double>(plan.budget);
+  const auto pool = static_cast<double>(headroom(plan.budget));
+  if (wanted + kRefillBelow * pool > whole) refilling = true;
+  if (wanted + kRefillTo * pool <= whole) refilling = false;
+  awaited = wanted > whole;
+  if (refilling) reclaim.ask(wanted + kRefillTo * pool - whole, Cost::cold);
+  reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
+  if (actions.full_speed) reclaim.ask_everything();
 }
 
 /// Why a guest that gets its whole share gets just that.
 Reason reason_for(const Plan& plan, const GuestPlan& mine, const GuestLimits& limits) {
   if (mine.share == limits.max) return Reason::maximum;
-  if (plan.state != HostState::normal && mine.share < mine.need) return Reason::share;
-  if (mine.share > mine.need) return Reason::surplus;
+  if (mine.share < mine.need) return Reason::share;
+  if (mine.share > mine.need && plan.state == HostState::normal) return Reason::surplus;
   return mine.share == limits.min ? Reason::minimum : Reason::need;
 }
 
-void Engine::Impl::set_targets(const Snapshot& snapshot, double elapsed, Plan& plan) {
-  // How much must be freed, beyond what is being freed already, for everybody to have their share; and what
-  // part that is of what guests have beyond theirs.
-  double wanted = 0;
-  double excess = 0;
-  bool others_idle = false;
+void Engine::Impl::set_targets(const Snapshot& snapshot, Plan& plan) {
+  const StateActions& actions = actions_in(plan.level, tunables.actions);
   for (std::size_t i = 0; i < seats.size(); ++i) {
     const GuestSnapshot& guest = snapshot.guests[i];
-    const Bytes share = plan.guests[i].share;
-    if (!seats[i].movable) {
-      wanted += static_cast<double>(seats[i].claim);
-      continue;
-    }
-    wanted += static_cast<double>(std::max(settling_at(guest), share));
-    if (settling_at(guest) > share) excess += static_cast<double>(settling_at(guest) - share);
-    // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
-    others_idle |= settling_at(guest) > std::max(share, plan.guests[i].need) + deadband(guest);
-  }
-  const double missing = wanted - static_cast<double>(plan.budget);
-  const double urgency = missing <= 0 || excess <= 0 ? 0 : std::min(1.0, missing / excess);
-
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    if (!seats[i].movable) continue;
-    const GuestSnapshot& guest = snapshot.guests[i];
+    Seat& seat = seats[i];
     GuestPlan& mine = plan.guests[i];
-    mine.target = mine.share;
-    mine.reason = reason_for(plan, mine, guest.limits);
-    const Bytes change = mine.share > guest.target ? mine.share - guest.target : guest.target - mine.share;
-    const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max;
-    const bool worth_it =
-        change >= deadband(guest) || outside_limits || (seats[i].pressure && mine.share > guest.target);
-    if (change == 0) continue;
-    if (!worth_it && !(urgency > 0 && mine.share < guest.target)) {
-      mine.target = guest.target;
-      if (mine.share > guest.target) mine.reason = Reason::deadband;
-    } else if (settling_at(guest) > mine.share && !outside_limits) {
-      mine.target = shrink(guest, seats[i], elapsed, snapshot.now, urgency, others_idle, mine);
-    } else if (mine.target > guest.target && mine.target > guest.actual) {
-      seats[i].track->grown_at = snapshot.now;
-    }
+    if (seat.movable) set_target(guest, snapshot.now, actions, plan, seat, mine);
+    const std::uint32_t group = parties[i].group;
+    const Outlook outlook{
+        .group_full = group != kNoGroup && allocation.group_share(parties[i]) >= snapshot.groups[group].max,
+        .deadband = seat.deadband,
+        .held_for = seat.track().probing.held_for(snapshot.now),
+        .shrink_per_second = shrink_ratio(actions) * static_cast<double>(guest.memory)};
+    mine.why.otherwise = what_else(mine, guest, outlook);
   }
 }
 
-/// The next step down to the share. `urgency`: the part of what guests hold beyond their shares that others
-/// wait for.
-Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, double elapsed, Time now,
-                           double urgency, bool others_idle, GuestPlan& plan) const {
+void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateActions& actions,
+                              const Plan& plan, Seat& seat, GuestPlan& mine) {
+  if (seat.stuck && mine.share < add(guest.actual, seat.deadband)) {
+    // A driver that cannot reach its target burns guest CPU retrying.
+    mine.target = std::min(guest.actual, seat.track().progress.resting_at());
+    mine.reason = Reason::stale;
+    return;
+  }
+  mine.target = mine.share;
+  mine.reason = reason_for(plan, mine, guest.limits);
+  if (mine.share == guest.target) return;
+  const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
+  if (mine.share > guest.target) {
+    const bool pressed = seat.pressure != Pressure::none;
+    const Bytes sure = std::max(held(guest), std::min(mine.share, seat.claim));
+    if (mine.share > sure)
+      mine.target =
+          sure + static_cast<Bytes>(liking * static_cast<double>(mine.share - sure)) / kPage * kPage;
+    // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
+    const Bytes change = above(mine.target, guest.target);
+    const bool worth_it =
+        pressed ? change >= seat.deadband / kPressedFiner
+        : guest.target < seat.low
+            ? change >= seat.deadband
+            : mine.target > mine.need && change >= std::max(seat.deadband, guest.target / kCacheStep);
+    if (!worth_it && !outside_limits) {
+      mine.target = guest.target;
+      mine.reason = Reason::deadband;
+    } else if (mine.target > guest.actual) {
+      seat.track().probing.grown(now, tunables);
+    }
+    return;
+  }
+  if (settling_at(guest) <= mine.share || outside_limits) return;
+  if (guest.target - mine.share < seat.deadband && !awaited) {
+    mine.target = guest.target;
+    return;
+  }
+  mine.target = shrink(guest, seat, now, actions, mine);
+  if (mine.target < guest.target) seat.track().probing.shrunk();
+}
+
+/// The next step down to the share.
+Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, Time now,
+                           const StateActions& actions, GuestPlan& mine) const {
   const Bytes from = settling_at(guest);
-  if (seat.pressure && (others_idle || urgency <= 0)) {
-    plan.reason = Reason::hold;
-    return from;
+  const Bytes excess = from - mine.share;
+  const double asked = reclaim.asked(seat.excess);
+  const bool held_back = seat.pressure != Pressure::none || seat.track().probing.held_for(now) > Time{};
+  if (asked <= 0 && held_back) {
+    mine.reason = Reason::hold;
+    if (seat.pressure == Pressure::none) return guest.target;
+    return std::min(guest.actual, std::max(guest.limits.max, guest.target));  // it stops where it is
   }
-  const auto& grown_at = seat.track->grown_at;
-  if (urgency <= 0 && grown_at && now >= *grown_at && now - *grown_at < tunables.hold) {
-    plan.reason = Reason::hold;
-    return guest.target;
+  double step = asked > 0 ? std::max(asked, static_cast<double>(seat.deadband)) : 0;
+  if (!held_back) step = std::max(step, shrink_ratio(actions) * static_cast<double>(guest.memory) * elapsed);
+  if (step >= static_cast<double>(excess)) return mine.share;
+  mine.reason = Reason::rate_limit;
+  return from - static_cast<Bytes>(step) / kPage * kPage;
+}
+
+/// Reservations keep what is free, once guests under pressure have what they are given.
+void Engine::Impl::keep_reservations(const Snapshot& snapshot, Plan& plan) {
+  if (snapshot.reservations.empty()) return;
+  double free = static_cast<double>(plan.budget) - static_cast<double>(reservations.kept());
+  for (std::size_t i = 0; i < seats.size(); ++i) {
+    const GuestSnapshot& guest = snapshot.guests[i];
+    const Bytes target = plan.guests[i].target;
+    const Bytes most = seats[i].pressure != Pressure::none ? target : std::min(target, held(guest));
+    free -= static_cast<double>(seats[i].movable ? std::max(guest.actual, most) : parties[i].low);
   }
-  const Bytes excess = from - plan.share;
-  const double step = tunables.shrink_ratio_per_second * static_cast<double>(guest.memory) * elapsed;
-  const auto least = static_cast<Bytes>(std::max(step, urgency * static_cast<double>(excess)));
-  if (least >= excess) return plan.share;
-  plan.reason = Reason::rate_limit;
-  return from - least / kPage * kPage;
+  reservations.keep(snapshot, allocation.shares().subspan(seats.size()),
+                    static_cast<Bytes>(std::max(0.0, free)), plan);
 }
 
 }  // namespace balloon::policy

@@ -3,21 +3,22 @@
 
 #include <memory>
 
+#include "policy/controller.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
 namespace balloon::policy {
 
-class Engine {
+class Engine final : public Controller {
  public:
   explicit Engine(const Tunables& tunables);
-  ~Engine();
+  ~Engine() override;
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
 
   /// O(n log n) in guests. Remembers per guest what smoothing, holds and progress need; forgets guests that
   /// are gone.
-  Plan decide(const Snapshot& snapshot);
+  Plan decide(const Snapshot& snapshot) override;
 
   /// New tunables from the next decision on; what was learned stays.
   void set_tunables(const Tunables& tunables);

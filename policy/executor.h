@@ -14,9 +14,10 @@ struct Move {
   Bytes target = 0;
 };
 
-/// The moves of `plan` that may be made now: shrinks first, then grows, as far as Σ max(actual, target) stays
-/// within plan.budget. When not all grows fit, each gets the same part of what it misses, the rest when more
-/// has been freed; such guests get Reason::waiting and the granted target in `plan`. O(n).
+/// The moves of `plan` that may be made now: shrinks first, then grows, as far as Σ max(actual, target) and
+/// what is kept for reservations stay within plan.budget. When not all grows fit, each gets the same part of
+/// what it misses, the rest when more has been freed; such guests get Reason::waiting and the granted target
+/// in `plan`. O(n).
 std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests);
 
 }  // namespace balloon::policy

@@ -1,7 +1,11 @@
+#include "policy/explain.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
-#include "policy/types.h"
+#include "policy/rate.h"
 
 namespace balloon::policy {
 namespace {
@@ -15,6 +19,10 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
     case Reason::maximum:
       return fmt::format("it may have all of its maximum of {}", format_bytes(seen.limits.max));
     case Reason::share:
+      if (guest.why.otherwise.lever == Lever::group)
+        return fmt::format(
+            "the guests of its group {} need more than the group may have: this is its share by weight {}",
+            seen.limits.group, seen.limits.weight);
       return fmt::format(
           "guests need more than the {} that the host has for them: this is its share by weight {}",
           format_bytes(plan.budget), seen.limits.weight);
@@ -22,11 +30,12 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
       return fmt::format("its share of {} is too little more to be worth a change",
                          format_bytes(guest.share));
     case Reason::rate_limit:
-      return fmt::format("nobody waits for its memory, so it shrinks to {} step by step",
+      return fmt::format("no more of its memory is needed at once, so it shrinks to {} step by step",
                          format_bytes(guest.share));
     case Reason::hold:
-      return "it is held: it grew a moment ago, or is under pressure while others have idle memory to give "
-             "first";
+      return guest.why.pressure == Pressure::none
+                 ? "it is held: it grew a moment ago, or what was taken from it before had to be given back"
+                 : "it is held: it is under pressure, and others have idle memory to give first";
     case Reason::pin:
       return "a person or scheduler set it";
     case Reason::stale:
@@ -46,13 +55,136 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
   return "no decision yet";
 }
 
+std::string_view name_of(Signal signal) {
+  switch (signal) {
+    case Signal::none:
+      break;
+    case Signal::low_available:
+      return "it has next to nothing available";
+    case Signal::swap_in:
+      return "it reads back from its swap";
+    case Signal::major_faults:
+      return "it reads back page cache that it had";
+    case Signal::alloc_stalls:
+      return "its allocations stall";
+    case Signal::oom_kill:
+      return "its kernel killed a process for want of memory";
+    case Signal::host_swap_in:
+      return "the host reads it back from swap";
+    case Signal::host_refaults:
+      return "the host reads it back from disk";
+    case Signal::host_pressure:
+      return "its process waits for memory on the host";
+  }
+  return "";
+}
+
+/// What the need is made of, the terms that count.
+std::string terms(const GuestPlan& guest) {
+  const NeedTerms& need = guest.why.need;
+  if (guest.why.source == Source::none) return "";
+  std::string text = fmt::format(" ({} used", format_bytes(need.used));
+  const auto add = [&text](Bytes bytes, std::string_view what) {
+    if (bytes >= kMiB) text += fmt::format(" + {} {}", format_bytes(bytes), what);
+  };
+  add(need.margin, "margin");
+  add(need.growth, "growth");
+  add(need.swapped, "swapped out");
+  add(need.cache, "cache in use");
+  add(need.rescue, "to let it out at once");
+  add(need.recent, "of a moment ago");
+  text += ")";
+  if (guest.why.source == Source::host) text += ", by what the host sees of it";
+  if (guest.why.trust == Trust::limited)
+    text += ", as it says it uses more than it can have touched, or than it shows";
+  return text;
+}
+
+std::string otherwise(const GuestPlan& guest, const GuestSnapshot& seen) {
+  const Alternative& other = guest.why.otherwise;
+  const std::string target = format_bytes(other.target);
+  const std::string amount = format_bytes(other.amount);
+  if (guest.reason == Reason::waiting)
+    return fmt::format(" It gets {} once others have freed {}.", format_bytes(guest.share),
+                       format_bytes(guest.share - std::min(guest.share, guest.target)));
+  switch (other.lever) {
+    case Lever::none:
+    case Lever::others:
+      return "";
+    case Lever::budget:
+      return fmt::format(" With {} more on the host it would have {}.", amount, target);
+    case Lever::maximum:
+      return fmt::format(" A higher maximum than {} would let it have more.", format_bytes(seen.limits.max));
+    case Lever::minimum:
+      return fmt::format(" A lower minimum would leave it {}.", target);
+    case Lever::group:
+      return fmt::format(" With a higher maximum of its group it would have {}.", target);
+    case Lever::larger_change:
+      return fmt::format(" A change of {} or more would be made.", amount);
+    case Lever::time:
+      return fmt::format(" In {:.0f} s it would be at {}.", std::ceil(seconds(other.wait)), target);
+    case Lever::pressure:
+      return fmt::format(" Without the pressure it would shrink to {}.", target);
+    case Lever::statistics:
+      return " Statistics that can be believed would let it be moved.";
+    case Lever::balloon:
+      return " A balloon that moves would let it be moved.";
+    case Lever::pin:
+      return fmt::format(" Without the pin it would need {}.", target);
+  }
+  return "";
+}
+
 }  // namespace
 
+Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Outlook& outlook) {
+  switch (mine.reason) {
+    case Reason::share: {
+      const Bytes lacking = mine.need - std::min(mine.need, mine.share);
+      return {outlook.group_full ? Lever::group : Lever::budget, mine.need, lacking, {}};
+    }
+    case Reason::maximum:
+      return mine.need >= seen.limits.max && seen.limits.max < seen.memory
+                 ? Alternative{Lever::maximum, seen.memory, seen.memory - seen.limits.max, {}}
+                 : Alternative{};
+    case Reason::minimum:
+      // Its need is clamped to the minimum: what it would be without is in the terms.
+      return {Lever::minimum,
+              std::min(mine.need, mine.why.need.used + mine.why.need.margin + mine.why.need.growth),
+              0,
+              {}};
+    case Reason::deadband:
+      return {Lever::larger_change, mine.share, outlook.deadband, {}};
+    case Reason::rate_limit: {
+      const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
+      const double wait =
+          outlook.shrink_per_second > 0 ? std::min(left / outlook.shrink_per_second, 3600.0) : 0;
+      return {Lever::time, mine.share, static_cast<Bytes>(left),
+              std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
+    }
+    case Reason::hold:
+      if (mine.why.pressure != Pressure::none) return {Lever::pressure, mine.share, 0, {}};
+      return {Lever::time, mine.share, 0, outlook.held_for};
+    case Reason::pin:
+      return {Lever::pin, mine.need, 0, {}};
+    case Reason::stale:
+      return {mine.state == GuestState::stuck ? Lever::balloon : Lever::statistics, mine.need, 0, {}};
+    default:
+      return {};
+  }
+}
+
 std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen) {
-  return fmt::format("{} has {} and uses {}; it needs {}, between {} and {}. Target {}: {}.", guest.name,
-                     format_bytes(seen.actual), format_bytes(guest.used), format_bytes(guest.need),
-                     format_bytes(seen.limits.min), format_bytes(seen.limits.max), format_bytes(guest.target),
-                     because(plan, guest, seen));
+  std::string text =
+      fmt::format("{} has {} and uses {}; it needs {}{}, between {} and {}. Target {}: {}.", guest.name,
+                  format_bytes(seen.actual), format_bytes(guest.used), format_bytes(guest.need), terms(guest),
+                  format_bytes(seen.limits.min), format_bytes(seen.limits.max), format_bytes(guest.target),
+                  because(plan, guest, seen));
+  if (guest.why.pressure != Pressure::none)
+    text += fmt::format(" It is {}: {}.",
+                        guest.why.pressure == Pressure::critical ? "critical" : "under pressure",
+                        name_of(guest.why.signal));
+  return text + otherwise(guest, seen);
 }
 
 }  // namespace balloon::policy

@@ -26,6 +26,21 @@ struct GuestStats {
   std::optional<Bytes> swap_in;               ///< since boot
   std::optional<Bytes> swap_out;              ///< since boot
   std::optional<std::uint64_t> major_faults;  ///< since boot
+  // Linux 6.12 and later (include/uapi/linux/virtio_balloon.h), all since boot:
+  std::optional<std::uint64_t> oom_kills;
+  std::optional<std::uint64_t> alloc_stalls;     ///< allocations that had to reclaim directly
+  std::optional<std::uint64_t> direct_scans;     ///< pages looked at by direct reclaim
+  std::optional<std::uint64_t> direct_reclaims;  ///< pages freed by it
+};
+
+/// What the host itself sees of one guest, whatever the guest says: of its VMM's process and cgroup.
+struct GuestOnHost {
+  Bytes resident = 0;                   ///< 0 when unknown
+  Bytes swapped = 0;                    ///< in host swap
+  std::optional<Bytes> swap_in;         ///< from host swap, since the VMM started (cgroup memory.stat pswpin)
+  std::optional<double> pressure_some;  ///< PSI memory some avg10 of its cgroup, 0 to 1
+  std::optional<std::uint64_t> refaults;  ///< pages, since its cgroup was made (workingset_refault_*)
+  bool pinned = false;  ///< its memory cannot be released (VFIO, mlock): a balloon frees nothing
 };
 
 /// What policy grants a guest, resolved for it.
@@ -33,6 +48,28 @@ struct GuestLimits {
   Bytes min = 0;  ///< guaranteed
   Bytes max = 0;  ///< at most boot memory
   std::uint32_t weight = 100;
+  /// Guests of one group share its weight and stay within its limits; empty: a group of its own.
+  std::string group{};
+  /// Its margin is this multiple of the engine's (margin_ratio, margin_min): its SLO class, or its own rule.
+  double margin_factor = 1;
+  bool ksm = true;  ///< its memory may be merged with others'
+};
+
+/// A group's own part of the host, resolved by policy. Guests name it in their limits.
+struct GroupLimits {
+  std::string name;  ///< unique
+  Bytes min = 0;     ///< guaranteed to its guests together, where they need it
+  Bytes max = ~Bytes{0};
+  std::uint32_t weight = 100;
+};
+
+/// A guest to be: memory that a scheduler asks for before it starts one. Its grant counts as given away.
+struct Reservation {
+  std::string id;                ///< unique
+  Bytes min = 0;                 ///< less is no use
+  Bytes max = 0;                 ///< more is not wanted
+  std::uint32_t priority = 100;  ///< as a weight among guests
+  Time deadline{};               ///< the grant must be there by then, else it is refused
 };
 
 /// A target set by a person or scheduler.
@@ -45,13 +82,22 @@ struct GuestSnapshot {
   std::string name;  ///< unique
   Bytes memory = 0;  ///< boot memory
   GuestLimits limits;
-  Bytes actual = 0;           ///< size it has, by the VMM's account
-  Bytes target = 0;           ///< size last asked for
-  Bytes resident = 0;         ///< of its VMM process on the host; 0 when unknown
-  Bytes swapped = 0;          ///< of its VMM process, in host swap
+  Bytes actual = 0;  ///< size it has, by the VMM's account
+  Bytes target = 0;  ///< size last asked for
+  GuestOnHost on_host;
   bool controllable = false;  ///< connected and its balloon driver is up
   std::optional<GuestStats> stats;
   std::optional<Pin> pin;
+};
+
+/// Kernel samepage merging (Documentation/admin-guide/mm/ksm.rst), as sampled.
+struct KsmSnapshot {
+  bool running = false;
+  Bytes shared = 0;    ///< pages that stand for several (pages_shared)
+  Bytes sharing = 0;   ///< what they save (pages_sharing)
+  Bytes unshared = 0;  ///< looked at in vain (pages_unshared)
+  std::uint64_t pages_to_scan = 0;
+  std::chrono::nanoseconds sleep{};
 };
 
 /// The host at one tick. Rates are the caller's to compute: here are counters and gauges as sampled.
@@ -65,12 +111,15 @@ struct HostSnapshot {
   Bytes swap_out = 0;        ///< since boot
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
+  std::optional<KsmSnapshot> ksm;
 };
 
 struct Snapshot {
   Time now{};
   HostSnapshot host;
-  std::vector<GuestSnapshot> guests;  ///< sorted by name
+  std::vector<GuestSnapshot> guests;      ///< sorted by name
+  std::vector<GroupLimits> groups;        ///< sorted by name
+  std::vector<Reservation> reservations;  ///< in the order in which they came
 };
 
 /// Which constraint bound a target. Mirrors balloon.v1.Reason, value for value.
@@ -89,9 +138,95 @@ enum class Reason : std::uint8_t {
   surplus,
 };
 
-enum class HostState : std::uint8_t { unspecified, normal, tight, infeasible };
+/// Mirrors balloon.v1.HostState, value for value.
+enum class HostState : std::uint8_t {
+  unspecified,
+  normal,
+  tight,       ///< needs exceed the budget, or the host's free memory is getting low
+  infeasible,  ///< even the guaranteed minimums exceed the budget
+  critical,    ///< the host is short of memory: margins shrink, and guests under pressure give too
+  emergency,   ///< next to nothing is free
+};
 
 enum class GuestState : std::uint8_t { unspecified, booting, controlled, stale, stuck, pinned, disconnected };
+
+/// What a guest's need was estimated from.
+enum class Source : std::uint8_t {
+  none,        ///< nothing to go by: it is held
+  statistics,  ///< its own
+  host,        ///< what the host sees of it, for want of statistics
+};
+
+/// How far a guest's statistics are believed.
+enum class Trust : std::uint8_t {
+  absent,
+  believed,
+  limited,     ///< it claims more than it can have touched: taken for what the host sees
+  impossible,  ///< contradicts itself
+  stale,
+};
+
+/// How much a guest hurts.
+enum class Pressure : std::uint8_t { none, pressed, critical };
+
+/// What shows that it does.
+enum class Signal : std::uint8_t {
+  none,
+  low_available,
+  swap_in,
+  major_faults,
+  alloc_stalls,  ///< with pages scanned by direct reclaim
+  oom_kill,
+  host_swap_in,
+  host_refaults,
+  host_pressure,
+};
+
+/// What a need is made of; the terms add up to it, apart from the guest's limits.
+struct NeedTerms {
+  Bytes used = 0;
+  Bytes margin = 0;
+  Bytes growth = 0;   ///< expected within the horizon
+  Bytes swapped = 0;  ///< to its own swap and not back
+  Bytes cache = 0;    ///< page cache that proved to be in use
+  Bytes rescue = 0;   ///< more, since what it lacks is unknown
+  Bytes recent = 0;   ///< of a higher need a moment ago
+};
+
+/// What would have changed a target: the nearest thing that would.
+enum class Lever : std::uint8_t {
+  none,           ///< nothing: it has what it needs
+  budget,         ///< more memory for guests: `amount` more
+  maximum,        ///< a higher maximum
+  minimum,        ///< a lower minimum
+  group,          ///< a higher maximum of its group
+  larger_change,  ///< a change above the deadband of `amount`
+  time,           ///< `wait` more
+  others,         ///< `amount` that others have yet to free
+  pressure,       ///< no pressure on it
+  statistics,     ///< statistics that can be believed
+  balloon,        ///< a balloon that moves
+  pin,            ///< no pin
+};
+
+struct Alternative {
+  Lever lever = Lever::none;
+  Bytes target = 0;  ///< what it would have been given then
+  Bytes amount = 0;
+  std::chrono::nanoseconds wait{};
+};
+
+/// Why a guest's target is what it is, as data; explain() makes a sentence of it.
+struct Explanation {
+  Source source = Source::none;
+  Trust trust = Trust::absent;
+  Pressure pressure = Pressure::none;
+  Signal signal = Signal::none;
+  std::chrono::nanoseconds age{};  ///< of its statistics
+  Bytes available = 0;             ///< believed
+  NeedTerms need;
+  Alternative otherwise;
+};
 
 struct GuestPlan {
   std::string name;
@@ -101,15 +236,39 @@ struct GuestPlan {
   Bytes share = 0;   ///< what water-filling gave it
   Bytes target = 0;  ///< what to ask for now
   Reason reason = Reason::unspecified;
+  Explanation why;
+};
+
+enum class GrantState : std::uint8_t {
+  pending,  ///< memory is being freed for it
+  granted,  ///< `granted` bytes are free and kept for it
+  denied,   ///< cannot be had by its deadline, or at all
+};
+
+struct ReservationPlan {
+  std::string id;
+  GrantState state = GrantState::pending;
+  Bytes granted = 0;  ///< freed and kept for it so far; its to use when state is granted
+};
+
+/// How KSM should run from now on.
+struct KsmPlan {
+  bool run = false;
+  std::uint64_t pages_to_scan = 0;  ///< each time it wakes
+  std::chrono::nanoseconds sleep{};
 };
 
 struct Plan {
   HostState state = HostState::unspecified;
-  Bytes budget = 0;               ///< what guests may have altogether
-  std::vector<GuestPlan> guests;  ///< same guests, same order as the snapshot
+  /// The host's own memory: normal, tight, critical or emergency, whatever the guests need.
+  HostState level = HostState::unspecified;
+  Bytes budget = 0;                           ///< what guests may have altogether
+  std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
+  std::vector<ReservationPlan> reservations;  ///< same reservations, same order
+  std::optional<KsmPlan> ksm;                 ///< unset: leave it alone
 };
 
-/// A plan's guest in a sentence, with the figures.
+/// A plan's guest in a sentence, with the figures (policy/explain.h).
 std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);
 
 }  // namespace balloon::policy

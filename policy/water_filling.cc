@@ -7,20 +7,15 @@ namespace {
 
 constexpr Bytes kPage = 4096;
 
-/// A level at which one claim starts (or, with a negative slope, ceases) to rise with the water.
-struct Bend {
-  double level;
-  double slope;
-};
-
 }  // namespace
 
-void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares) {
+void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares, FillSpace& space) {
+  using Bend = FillSpace::Bend;
   shares.assign(claims.size(), 0);
   double filled = 0;
   double wanted = 0;
-  std::vector<Bend> bends;
-  bends.reserve(2 * claims.size());
+  std::vector<Bend>& bends = space.bends;
+  bends.clear();
   for (const Claim& claim : claims) {
     filled += static_cast<double>(claim.low);
     wanted += static_cast<double>(claim.high);

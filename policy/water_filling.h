@@ -15,10 +15,20 @@ struct Claim {
   std::uint32_t weight = 1;
 };
 
+/// Working space of water_fill, kept to be reused.
+struct FillSpace {
+  /// A level at which one claim starts (or, with a negative slope, ceases) to rise with the water.
+  struct Bend {
+    double level;
+    double slope;
+  };
+  std::vector<Bend> bends;
+};
+
 /// Fills shares[i] = clamp(level · weight, low, high) with the one level for which they add up to `budget`:
 /// all of them high when the budget allows, all of them low when it does not even allow that (then they
-/// exceed it). Rounded down to 4 KiB but not below low. O(n log n); `shares` is resized, and reused between
-/// calls.
-void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares);
+/// exceed it). Rounded down to 4 KiB but not below low. O(n log n); `shares` is resized, and it and `space`
+/// are reused between calls.
+void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares, FillSpace& space);
 
 }  // namespace balloon::policy

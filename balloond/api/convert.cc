@@ -16,6 +16,7 @@ static_assert(static_cast<int>(policy::GuestState::booting) == v1::GUEST_STATE_B
 static_assert(static_cast<int>(policy::GuestState::disconnected) == v1::GUEST_STATE_DISCONNECTED);
 static_assert(static_cast<int>(policy::HostState::normal) == v1::HOST_STATE_NORMAL);
 static_assert(static_cast<int>(policy::HostState::infeasible) == v1::HOST_STATE_INFEASIBLE);
+static_assert(static_cast<int>(policy::HostState::emergency) == v1::HOST_STATE_EMERGENCY);
 
 }  // namespace
 

@@ -13,9 +13,7 @@ Result<Config> load_config(const std::string& path, Bytes host_memory) {
   };
   if (const auto read = read_daemon_config(*document, path, config.daemon); !read) note(read.error());
   if (!config.daemon.policy_path.empty()) {
-    const auto policy_document = yaml::Document::load(config.daemon.policy_path);
-    auto policy = policy_document ? read_policy(*policy_document, host_memory)
-                                  : Result<PolicyFile>(std::unexpected(policy_document.error()));
+    auto policy = load_policy(config.daemon.policy_path, host_memory);
     if (policy) {
       config.policy = std::move(*policy);
     } else {

@@ -8,6 +8,8 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/bytes.h"
+
 namespace balloon::daemon {
 namespace {
 
@@ -60,6 +62,33 @@ void read_period(const yaml::Value& value, std::chrono::nanoseconds& out) {
   out = period;
 }
 
+/// Smaller files would mostly repeat how they begin; larger ones are lost too much at once.
+constexpr Bytes kJournalFileMin = kMiB;
+constexpr Bytes kJournalFileMax = kGiB;
+
+void read_journal(yaml::Map& journal, JournalConfig& out) {
+  journal.require("directory");
+  journal.with("directory", [&](const yaml::Value& value) {
+    std::string directory;
+    if (!value.read(directory)) return;
+    if (!directory.starts_with('/'))
+      return value.complain(fmt::format("'{}' is not an absolute path", directory));
+    out.directory = directory;
+  });
+  journal.with("file_size", [&](const yaml::Value& value) {
+    Bytes size = 0;
+    if (!value.read_bytes(size)) return;
+    if (size < kJournalFileMin || size > kJournalFileMax)
+      return value.complain("it must be from 1MiB to 1GiB");
+    out.file_size = size;
+  });
+  journal.bytes("total_size", out.total_size);
+  if (out.total_size < 2 * out.file_size) {
+    journal.complain(fmt::format("total_size {} is below two files of {}", format_bytes(out.total_size),
+                                 format_bytes(out.file_size)));
+  }
+}
+
 void read_log_level(const yaml::Value& value, std::string& out) {
   static constexpr std::array levels{"debug", "info", "warning", "error"};
   std::string level;
@@ -95,6 +124,7 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       if (policy.empty()) return value.complain("the path is empty");
       config.policy_path = (std::filesystem::path(path).parent_path() / policy).lexically_normal().string();
     });
+    root.map("journal", [&](yaml::Map& journal) { read_journal(journal, config.journal); });
     root.with("log_level", [&](const yaml::Value& value) { read_log_level(value, config.log_level); });
   });
   return document.finish();

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 
+#include "balloond/config/journal_config.h"
 #include "base/error.h"
 #include "base/strict_yaml.h"
 
@@ -27,6 +28,7 @@ struct DaemonConfig {
   std::chrono::nanoseconds stats_interval = std::chrono::seconds(1);
   std::string
       policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
+  JournalConfig journal;
   std::string log_level = "info";
 };
 

@@ -1,201 +1,210 @@
 #include "balloond/config/policy_file.h"
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 
 #include <algorithm>
-#include <charconv>
-#include <functional>
+#include <filesystem>
+
+#include "balloond/config/layers_check.h"
+#include "balloond/config/resolve.h"
+#include "balloond/config/tunable_keys.h"
 
 namespace balloon::daemon {
 namespace {
 
-using std::chrono::nanoseconds;
+/// As long as a guest's name may be.
+constexpr std::size_t kGroupNameMax = 64;
 
-constexpr Bytes kPage = 4096;
-/// A guest in need that is given more than four times what it uses is given somebody else's memory for
-/// nothing.
-constexpr double kGrowthMax = 4;
+bool is_name(const std::string& text) {
+  return !text.empty() && text.size() <= kGroupNameMax && std::ranges::all_of(text, [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+}
 
-void read_size_rule(const yaml::Value& value, SizeRule& out) {
-  std::string text;
-  if (!value.read(text)) return;
-  if (!text.ends_with('%')) {
-    const auto bytes = parse_bytes(text);
-    if (!bytes) return value.complain(bytes.error().message + ", or a share of boot memory such as 50%");
-    if (*bytes < kPage) return value.complain("it must be at least one page (4 KiB)");
-    out = SizeRule{.bytes = *bytes};
-    return;
+/// Reads one file. Groups come before the guests that name them, wherever they stand in the file.
+class PolicyReader {
+ public:
+  PolicyReader(Bytes host_memory, const std::string& path) : path_(path) {
+    policy_.host_memory = host_memory;
   }
-  double percent = 0;
-  const char* const last = text.data() + text.size() - 1;
-  const auto [end, error] = std::from_chars(text.data(), last, percent, std::chars_format::fixed);
-  if (error != std::errc{} || end != last || !(percent > 0 && percent <= 100)) {
-    return value.complain(
-        fmt::format("'{}' is not a share of boot memory: it must be above 0% and at most 100%", text));
+
+  void read(yaml::Map& root) {
+    read_tunables(root, policy_.host_memory, policy_.tunables);
+    root.map("defaults", [&](yaml::Map& map) {
+      const LayerSpots spots = read_layer(map, kGuestWords, policy_.defaults);
+      check_layers({&policy_.defaults}, spots, std::nullopt);
+    });
+    root.list("groups",
+              [&](const yaml::Value& group) { group.map([&](yaml::Map& map) { read_group(group, map); }); });
+    link_groups();
+    check_groups();
+    root.list("guests",
+              [&](const yaml::Value& guest) { guest.map([&](yaml::Map& map) { read_guest(map); }); });
+    root.with("shadow", [&](const yaml::Value& value) { read_shadow(value); });
   }
-  out = SizeRule{.ratio = percent / 100};
-}
 
-void read_weight(const yaml::Value& value, std::uint32_t& out) {
-  std::uint32_t weight = 0;
-  if (!value.read(weight)) return;
-  if (weight < 1 || weight > kWeightMax)
-    return value.complain(fmt::format("{} is not a weight from 1 to 10000", weight));
-  out = weight;
-}
+  PolicyFile take() { return std::move(policy_); }
 
-std::string describe(const SizeRule& rule) {
-  return rule.relative() ? fmt::format("{:g}%", rule.ratio * 100) : format_bytes(rule.bytes);
-}
-
-/// Reads min, max and weight into `out`, which holds what counts where they are not given.
-void read_limits(yaml::Map& map, LimitRule& out) {
-  std::function<void(std::string_view)> complain = [&map](std::string_view message) {
-    map.complain(message);
+ private:
+  /// What links and checks need once all groups are known.
+  struct GroupSpots {
+    yaml::Value self;
+    std::optional<yaml::Value> inherits{};
+    std::string parent{};  ///< empty: none
+    LayerSpots own{};
+    LayerSpots each{};
   };
-  const auto read = [&complain](SizeRule& rule) {
-    return [&complain, &rule](const yaml::Value& value) {
-      read_size_rule(value, rule);
-      complain = [value](std::string_view message) { value.complain(message); };
-    };
-  };
-  map.with("max", read(out.max));
-  map.with("min", read(out.min));
-  map.with("weight", [&](const yaml::Value& value) { read_weight(value, out.weight); });
-  // A size and a share are compared for each guest, when its memory is known: there max wins.
-  if (out.min.relative() != out.max.relative()) return;
-  if (out.min.bytes > out.max.bytes || out.min.ratio > out.max.ratio) {
-    complain(fmt::format("min {} is above max {}", describe(out.min), describe(out.max)));
+
+  std::optional<std::size_t> find_group(const std::string& name) const {
+    const auto found = std::ranges::find(policy_.groups, name, &GroupRule::name);
+    if (found == policy_.groups.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - policy_.groups.begin());
   }
-}
 
-void read_ratio(yaml::Map& map, std::string_view key, double& out) {
-  map.with(key, [&](const yaml::Value& value) {
-    double ratio = 0;
-    if (!value.read(ratio)) return;
-    if (ratio < 0 || ratio > 1) return value.complain(fmt::format("{:g} is not a ratio from 0 to 1", ratio));
-    out = ratio;
-  });
-}
-
-void read_duration(yaml::Map& map, std::string_view key, nanoseconds least, nanoseconds& out) {
-  map.with(key, [&](const yaml::Value& value) {
-    nanoseconds duration{};
-    if (!value.read(duration)) return;
-    if (duration < least || duration > std::chrono::hours(1)) {
-      return value.complain(least.count() == 0 ? "it must be from 0s to 1h" : "it must be from 100ms to 1h");
+  void complain_no_group(const yaml::Value& value, const std::string& name) const {
+    std::vector<std::string_view> names;
+    for (const GroupRule& group : policy_.groups) {
+      if (!group.name.empty()) names.push_back(group.name);
     }
-    out = duration;
-  });
-}
+    if (names.empty())
+      return value.complain(fmt::format("there is no group '{}': no group is defined", name));
+    value.complain(fmt::format("there is no group '{}'; expected one of {}", name, fmt::join(names, ", ")));
+  }
 
-void read_size(yaml::Map& map, std::string_view key, Bytes host_memory, Bytes& out) {
-  map.with(key, [&](const yaml::Value& value) {
-    Bytes size = 0;
-    if (!value.read_bytes(size)) return;
-    if (size >= host_memory) {
-      return value.complain(fmt::format("{} is not below the host's memory, {}", format_bytes(size),
-                                        format_bytes(host_memory)));
+  void read_group(const yaml::Value& self, yaml::Map& map) {
+    GroupRule group;
+    GroupSpots spots{.self = self};
+    map.require("name");
+    map.with("name", [&](const yaml::Value& value) { read_group_name(value, group.name); });
+    map.with("inherits", [&](const yaml::Value& value) {
+      spots.inherits = value;
+      if (value.read(spots.parent) && spots.parent.empty()) value.complain("the name is empty");
+    });
+    spots.own = read_layer(map, kGroupWords, group.own);
+    group.each.place = {.path = group.own.place.path + ".each", .line = group.own.place.line};
+    map.map("each", [&](yaml::Map& each) { spots.each = read_layer(each, kGuestWords, group.each); });
+    group.line_of_descent = {policy_.groups.size()};
+    policy_.groups.push_back(std::move(group));
+    groups_.push_back(std::move(spots));
+  }
+
+  void read_group_name(const yaml::Value& value, std::string& out) const {
+    std::string name;
+    if (!value.read(name)) return;
+    if (!is_name(name))
+      return value.complain(
+          fmt::format("'{}' is not a name of 1 to 64 characters of A-Z a-z 0-9 . _ -", name));
+    if (const auto other = find_group(name)) {
+      return value.complain(fmt::format("there is a group '{}' in line {} already", name,
+                                        policy_.groups.at(*other).own.place.line));
     }
-    out = size;
-  });
-}
+    out = name;
+  }
 
-void read_engine(yaml::Map& engine, Bytes host_memory, policy::Tunables& out) {
-  constexpr nanoseconds least = std::chrono::milliseconds(100);
-  read_ratio(engine, "budget_rise_ratio_per_second", out.budget_rise_ratio_per_second);
-  read_ratio(engine, "margin_ratio", out.margin_ratio);
-  read_size(engine, "margin_min", host_memory, out.margin_min);
-  read_duration(engine, "growth_horizon", nanoseconds(0), out.growth_horizon);
-  read_ratio(engine, "pressure_ratio", out.pressure_ratio);
-  engine.with("pressure_swap_in", [&](const yaml::Value& value) {
-    Bytes per_second = 0;
-    if (value.read_bytes(per_second)) out.pressure_swap_in = static_cast<double>(per_second);
-  });
-  read_ratio(engine, "critical_ratio", out.critical_ratio);
-  engine.with("critical_growth", [&](const yaml::Value& value) {
-    double growth = 0;
-    if (!value.read(growth)) return;
-    if (growth < 1 || growth > kGrowthMax)
-      return value.complain(fmt::format("{:g} is not a factor from 1 to 4", growth));
-    out.critical_growth = growth;
-  });
-  read_duration(engine, "need_half_life", least, out.need_half_life);
-  read_duration(engine, "swapped_half_life", least, out.swapped_half_life);
-  read_ratio(engine, "deadband_ratio", out.deadband_ratio);
-  read_size(engine, "deadband_min", host_memory, out.deadband_min);
-  read_ratio(engine, "shrink_ratio_per_second", out.shrink_ratio_per_second);
-  read_duration(engine, "hold", nanoseconds(0), out.hold);
-  read_duration(engine, "stale_after", least, out.stale_after);
-  read_duration(engine, "stuck_after", least, out.stuck_after);
-  read_duration(engine, "retry_after", least, out.retry_after);
-  engine.with("surplus", [&](const yaml::Value& value) {
-    std::string surplus;
-    if (!value.read(surplus)) return;
-    if (surplus == "headroom") {
-      out.surplus = policy::Surplus::headroom;
-    } else if (surplus == "guests") {
-      out.surplus = policy::Surplus::guests;
-    } else {
-      value.complain(fmt::format("'{}' is not one of headroom, guests", surplus));
+  void link_groups() {
+    std::vector<std::optional<std::size_t>> parents(groups_.size());
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      if (groups_[i].parent.empty()) continue;
+      parents[i] = find_group(groups_[i].parent);
+      if (!parents[i]) complain_no_group(*groups_[i].inherits, groups_[i].parent);
     }
-  });
-}
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      std::vector<std::size_t> line{i};
+      while (const auto parent = parents[line.back()]) {
+        if (*parent == i) complain_cycle(line);
+        if (std::ranges::find(line, *parent) != line.end())
+          break;  // it ends in a cycle, which is complained about
+        line.push_back(*parent);
+      }
+      std::ranges::reverse(line);
+      policy_.groups[i].line_of_descent = std::move(line);
+    }
+  }
 
-void read_guest(yaml::Map& map, const LimitRule& defaults, std::vector<GuestRule>& out) {
-  GuestRule rule;
-  rule.limits = defaults;
-  bool selects = false;
-  map.with("name", [&](const yaml::Value& value) {
-    selects = true;
-    if (value.read(rule.name) && rule.name.empty()) value.complain("the pattern is empty");
-  });
-  map.with("labels", [&](const yaml::Value& value) {
-    selects = true;
-    if (value.read_strings(rule.labels) && rule.labels.empty()) value.complain("no label is named");
-  });
-  read_limits(map, rule.limits);
-  if (!selects)
-    map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
-  out.push_back(std::move(rule));
-}
+  /// Once, at its group that stands first in the file.
+  void complain_cycle(const std::vector<std::size_t>& line) const {
+    if (std::ranges::min(line) != line.front()) return;
+    std::string names;
+    for (const std::size_t group : line) names += policy_.groups[group].name + " -> ";
+    groups_[line.front()].inherits->complain(
+        fmt::format("groups inherit in a cycle: {}{}", names, policy_.groups[line.front()].name));
+  }
+
+  void check_groups() const {
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      check_layers(layers_of(policy_, policy_.groups[i]), groups_[i].own, policy_.host_memory);
+      GuestRule member;
+      member.group = i;
+      std::vector<const Layer*> layers = layers_of(policy_, &member);
+      layers.pop_back();  // the member's own, which says nothing
+      check_layers(layers, groups_[i].each, std::nullopt);
+    }
+  }
+
+  void read_guest(yaml::Map& map) {
+    GuestRule rule;
+    bool selects = false;
+    map.with("name", [&](const yaml::Value& value) {
+      selects = true;
+      if (value.read(rule.name) && rule.name.empty()) value.complain("the pattern is empty");
+    });
+    map.with("labels", [&](const yaml::Value& value) {
+      selects = true;
+      if (value.read_strings(rule.labels) && rule.labels.empty()) value.complain("no label is named");
+    });
+    map.with("group", [&](const yaml::Value& value) {
+      std::string name;
+      if (!value.read(name)) return;
+      rule.group = find_group(name);
+      if (!rule.group) complain_no_group(value, name);
+    });
+    const LayerSpots spots = read_layer(map, kGuestWords, rule.layer);
+    check_layers(layers_of(policy_, &rule), spots, std::nullopt);
+    if (!selects)
+      map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
+    policy_.guests.push_back(std::move(rule));
+  }
+
+  void read_shadow(const yaml::Value& value) {
+    std::string file;
+    if (!value.read(file)) return;
+    if (file.empty()) return value.complain("the path is empty");
+    policy_.shadow_file = {
+        .path = (std::filesystem::path(path_).parent_path() / file).lexically_normal().string(),
+        .place = {.path = value.path(), .line = value.line()}};
+  }
+
+  std::string path_;
+  PolicyFile policy_;
+  std::vector<GroupSpots> groups_;  ///< one for each of the policy's
+};
 
 }  // namespace
 
-Bytes SizeRule::of(Bytes memory) const {
-  return relative() ? static_cast<Bytes>(ratio * static_cast<double>(memory)) : bytes;
-}
-
-Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory) {
-  PolicyFile policy;
-  document.root([&](yaml::Map& root) {
-    root.map("host",
-             [&](yaml::Map& host) { read_size(host, "reserve", host_memory, policy.tunables.host_reserve); });
-    root.map("engine", [&](yaml::Map& engine) { read_engine(engine, host_memory, policy.tunables); });
-    root.map("defaults", [&](yaml::Map& map) { read_limits(map, policy.defaults); });
-    root.list("guests", [&](const yaml::Value& guest) {
-      guest.map([&](yaml::Map& map) { read_guest(map, policy.defaults, policy.guests); });
-    });
-  });
+Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory, const std::string& path) {
+  PolicyReader reader(host_memory, path);
+  document.root([&](yaml::Map& root) { reader.read(root); });
   BALLOON_TRY(document.finish());
-  return policy;
+  return reader.take();
 }
 
-policy::GuestLimits resolve(const PolicyFile& policy, const std::string& name,
-                            const std::map<std::string, std::string>& labels, Bytes memory) {
-  const auto fits = [&](const GuestRule& rule) {
-    if (fnmatch(rule.name.c_str(), name.c_str(), 0) != 0) return false;
-    return std::ranges::all_of(rule.labels, [&](const auto& label) {
-      const auto found = labels.find(label.first);
-      return found != labels.end() && found->second == label.second;
-    });
+Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory) {
+  const auto load = [&](const std::string& file) -> Result<PolicyFile> {
+    const auto document = yaml::Document::load(file);
+    if (!document) return std::unexpected(document.error());
+    return read_policy(*document, host_memory, file);
   };
-  const auto rule = std::ranges::find_if(policy.guests, fits);
-  const LimitRule& limits = rule == policy.guests.end() ? policy.defaults : rule->limits;
-  const auto whole_pages = [](Bytes bytes) { return bytes / kPage * kPage; };
-  const Bytes max = whole_pages(std::min(limits.max.of(memory), memory));
-  return {.min = whole_pages(std::min(limits.min.of(memory), max)), .max = max, .weight = limits.weight};
+  auto policy = load(path);
+  if (!policy || !policy->shadow_file) return policy;
+  auto shadow = load(policy->shadow_file->path);
+  if (!shadow) return std::unexpected(shadow.error());
+  if (shadow->shadow_file) {
+    return fail(fmt::format("{}:{}: shadow: this file is the shadow of {}, and a shadow has none of its own",
+                            policy->shadow_file->path, shadow->shadow_file->place.line, path));
+  }
+  policy->shadow = std::make_shared<const PolicyFile>(std::move(*shadow));
+  return policy;
 }
 
 }  // namespace balloon::daemon

@@ -1,53 +1,60 @@
-// The policy file: what the host keeps, how the engine is tuned, and what each guest is granted.
+// The policy file: what the host keeps, how the engine is tuned, and what groups and guests are granted.
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "balloond/config/values.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/strict_yaml.h"
 #include "policy/tunables.h"
-#include "policy/types.h"
 
 namespace balloon::daemon {
 
-inline constexpr std::uint32_t kWeightMax = 10'000;
-
-/// A size, fixed or as a share of the guest's boot memory.
-struct SizeRule {
-  Bytes bytes = 0;
-  double ratio = 0;  ///< of boot memory; used when not 0
-  bool relative() const { return ratio != 0; }
-  Bytes of(Bytes memory) const;
+/// Guests that share one weight and stay within common limits. What it leaves out comes from the group it
+/// inherits from: values are copied, memory is not shared with that group.
+struct GroupRule {
+  std::string name;
+  std::vector<std::size_t>
+      line_of_descent;  ///< indices of groups, itself last, the group without inherits first
+  Layer own;            ///< min, max and weight of all its guests together
+  Layer each;           ///< for each of its guests
 };
 
-struct LimitRule {
-  SizeRule min{.bytes = 256 * kMiB};
-  SizeRule max{.ratio = 1};
-  std::uint32_t weight = 100;
-};
-
-/// Limits for the guests whose name fits the glob and that carry all the labels.
+/// For the guests whose name fits the glob and that carry all the labels.
 struct GuestRule {
   std::string name = "*";
   std::map<std::string, std::string> labels;
-  LimitRule limits;
+  std::optional<std::size_t> group;  ///< index
+  Layer layer;
+};
+
+/// A second policy that is evaluated beside and applied to nothing.
+struct ShadowFile {
+  std::string path;  ///< as written made relative to the policy file's own directory
+  Place place;
 };
 
 struct PolicyFile {
   policy::Tunables tunables;
-  LimitRule defaults;
+  Layer defaults{.place = {.path = "defaults"}};
+  std::vector<GroupRule> groups;
   std::vector<GuestRule> guests;  ///< the first that fits counts
+  std::optional<ShadowFile> shadow_file;
+  std::shared_ptr<const PolicyFile> shadow;  ///< loaded; null without one
+  Bytes host_memory = 0;                     ///< what the groups' shares are of
 };
 
-/// `host_memory` bounds what the host may keep for itself. The error lists every complaint, one a line.
-Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory);
+/// Reads `document`, which stands at `path`. `host_memory` bounds what the host may keep for itself. The
+/// error lists every complaint, one a line. The shadow's file is named and not read.
+Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory,
+                               const std::string& path = {});
 
-/// What `policy` grants a guest: whole pages, min <= max <= memory.
-policy::GuestLimits resolve(const PolicyFile& policy, const std::string& name,
-                            const std::map<std::string, std::string>& labels, Bytes memory);
+/// Loads the file at `path` and its shadow's; every complaint about either.
+Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory);
 
 }  // namespace balloon::daemon

@@ -17,7 +17,9 @@ struct Counters {
   std::atomic<std::uint64_t> grows{0};
   std::atomic<std::uint64_t> bytes_shrunk{0};  ///< asked for
   std::atomic<std::uint64_t> bytes_grown{0};
-  std::atomic<std::uint64_t> failed_ticks{0};  ///< the host could not be sampled
+  std::atomic<std::uint64_t> shadow_decisions{0};
+  std::atomic<std::uint64_t> shadow_different{0};  ///< of them: some guest would have had another target
+  std::atomic<std::uint64_t> failed_ticks{0};      ///< the host could not be sampled
 };
 
 }  // namespace balloon::daemon

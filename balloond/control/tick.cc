@@ -19,6 +19,10 @@ std::string_view name_of(policy::HostState state) {
       return "tight: guests have shares by weight";
     case policy::HostState::infeasible:
       return "infeasible: the guaranteed minimums alone exceed the budget";
+    case policy::HostState::critical:
+      return "critical: guests give all above their shares at once";
+    case policy::HostState::emergency:
+      return "emergency: next to nothing is free";
   }
   return "unknown";
 }
@@ -31,20 +35,21 @@ bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables,
   return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
 }
 
-policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Time now) {
+policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
-  seen.limits = resolve(policy, guest.name, guest.labels, guest.memory);
+  seen.limits = resolver.limits(guest.name, guest.labels, guest.memory);
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
-  seen.resident = guest.resident;
-  seen.swapped = guest.swapped;
+  seen.on_host.resident = guest.resident;
+  seen.on_host.swapped = guest.swapped;
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
-  if (!seen.stats && is_past_booting(guest, policy.tunables, now)) {
+  const policy::Tunables& tunables = resolver.policy().tunables;
+  if (!seen.stats && is_past_booting(guest, tunables, now)) {
     seen.stats.emplace();
-    seen.stats->sampled_at = now - 2 * policy.tunables.stale_after;
+    seen.stats->sampled_at = now - 2 * tunables.stale_after;
     seen.stats->actual = seen.actual;
   }
   if (guest.pin) seen.pin = policy::Pin{.target = guest.pin->target};
@@ -54,17 +59,24 @@ policy::GuestSnapshot see(const GuestRecord& guest, const PolicyFile& policy, Ti
 }  // namespace
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-               const PolicyFile& policy)
+               const PolicyFile& policy, Journal* journal)
     : clock_(clock),
       guests_(guests),
       host_(host),
       states_(states),
-      policy_(policy),
-      engine_(policy.tunables) {}
+      journal_(journal),
+      resolver_(policy),
+      engine_(policy.tunables) {
+  if (policy.shadow) shadow_.emplace(*policy.shadow);
+  if (journal_ != nullptr) journal_->tunables(policy.tunables);
+}
 
 void Ticker::set_policy(const PolicyFile& policy) {
-  policy_ = policy;
+  resolver_ = Resolver(policy);
   engine_.set_tunables(policy.tunables);
+  if (journal_ != nullptr) journal_->tunables(policy.tunables);
+  shadow_.reset();
+  if (policy.shadow) shadow_.emplace(*policy.shadow);
 }
 
 void Ticker::tick() {
@@ -76,20 +88,33 @@ void Ticker::tick() {
   }
   guests_.refresh();
   std::vector<GuestRecord> records = guests_.list();
-  const policy::Snapshot seen = snapshot(host->memory, records);
+  const WallTime wall = clock_.wall();
+  const policy::Snapshot seen = snapshot(host->memory, records, wall);
   policy::Plan plan = engine_.decide(seen);
+  if (shadow_ || journal_ != nullptr) show(seen, records, wall, plan);
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
   note_change(plan);
   publish(*host, std::move(records), seen, plan);
 }
 
-policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host,
-                                  const std::vector<GuestRecord>& guests) const {
-  policy::Snapshot snapshot{.now = clock_.now(), .host = host, .guests = {}};
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
+                                  WallTime wall) {
+  resolver_.at(wall);
+  policy::Snapshot snapshot{
+      .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
-  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, policy_, snapshot.now));
+  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
   return snapshot;
+}
+
+void Ticker::show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
+                  const policy::Plan& plan) {
+  std::vector<const std::map<std::string, std::string>*> labels;
+  labels.reserve(guests.size());
+  for (const GuestRecord& guest : guests) labels.push_back(&guest.labels);
+  if (journal_ != nullptr) journal_->record(wall, seen, labels, plan);
+  if (shadow_) shadow_->observe(seen, labels, wall, plan, counters_);
 }
 
 void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests) {
@@ -116,7 +141,7 @@ void Ticker::note_change(const policy::Plan& plan) {
     ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
   }
   if (std::exchange(host_state_, plan.state) == plan.state) return;
-  if (plan.state == policy::HostState::infeasible) {
+  if (plan.state >= policy::HostState::infeasible) {
     log::warning("host memory is {}", name_of(plan.state));
   } else {
     log::info("host memory is {}", name_of(plan.state));
@@ -130,7 +155,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->at = seen.now;
   state->wall = clock_.wall();
   state->host = host;
-  state->reserve = policy_.tunables.host_reserve;
+  state->reserve = resolver_.policy().tunables.host_reserve;
   state->budget = plan.budget;
   state->host_state = plan.state;
   state->guests.reserve(guests.size());

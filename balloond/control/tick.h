@@ -3,10 +3,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
-#include "balloond/config/policy_file.h"
+#include "balloond/config/resolver.h"
 #include "balloond/control/counters.h"
+#include "balloond/control/shadow_policy.h"
 #include "balloond/control/state.h"
+#include "balloond/journal/journal.h"
 #include "policy/engine.h"
 #include "policy/executor.h"
 
@@ -14,30 +17,37 @@ namespace balloon::daemon {
 
 class Ticker {
  public:
+  /// `journal`: where decisions are recorded; may be null.
   Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-         const PolicyFile& policy);
+         const PolicyFile& policy, Journal* journal = nullptr);
 
   void tick();
   void set_policy(const PolicyFile& policy);
   /// Some guest would grow once memory is freed: the next freed memory is worth a tick.
   bool grows_wait() const { return grows_wait_; }
   const Counters& counters() const { return counters_; }
-  const PolicyFile& policy() const { return policy_; }
+  const PolicyFile& policy() const { return resolver_.policy(); }
 
  private:
-  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests) const;
+  policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
+                            WallTime wall);
   void move(const std::vector<policy::Move>& moves,
             std::vector<GuestRecord>& guests);  ///< notes new targets in `guests`
   void publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
                const policy::Plan& plan);
+  /// Shows a decision to whoever follows: the shadow policy and the journal.
+  void show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
+            const policy::Plan& plan);
   void note_change(const policy::Plan& plan);
 
   const Clock& clock_;
   Registry& guests_;
   HostSampler& host_;
   StateStore& states_;
-  PolicyFile policy_;
+  Journal* const journal_;
+  Resolver resolver_;
   policy::Engine engine_;
+  std::optional<ShadowPolicy> shadow_;
   Counters counters_;
   std::uint64_t revision_ = 0;
   policy::HostState host_state_ = policy::HostState::unspecified;

@@ -7,11 +7,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 
 #include "balloond/ctl/client.h"
 #include "balloond/ctl/json.h"
+#include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
+#include "balloond/replay/command.h"
 #include "base/bytes.h"
 
 namespace balloon::ctl {
@@ -23,6 +26,8 @@ constexpr auto kFooter =
     "Sizes are written like 512MiB or 2GiB, durations like 30s, 10m or 1h. JSON has bytes as numbers.\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not "
     "reachable.\n"
+    "policy check and show: 0 good, 1 bad; policy diff: 0 the same, 1 different or bad.\n"
+    "replay: 0 ok, 1 unreadable, 3 the plans are not those that were recorded.\n"
     "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
 
 struct Arguments {
@@ -32,6 +37,8 @@ struct Arguments {
   std::string guest;
   std::string size;
   std::string duration;
+  PolicyArguments policy;
+  daemon::ReplayArguments replay;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
 };
 
@@ -52,6 +59,15 @@ CLI::Validator duration_validator() {
                                         : "'" + text + "' is not a duration such as 30s, 10m or 1h";
           },
           "DURATION"};
+}
+
+CLI::Validator memory_validator() {
+  return {[](std::string& text) {
+            const auto size = parse_bytes(text);
+            if (!size) return size.error().message;
+            return *size == 0 ? std::string("it must be more than 0") : std::string();
+          },
+          "SIZE"};
 }
 
 CLI::Validator size_validator() {
@@ -132,7 +148,29 @@ class Commands {
     return ended ? 0 : fail_with(ended.error());
   }
 
+  int replay() {
+    daemon::ReplayArguments replay = arguments_.replay;
+    replay.output = arguments_.output;
+    return daemon::run_replay(replay, "balloonctl");
+  }
+
+  int check_policy() { return finish(policy_check(policy())); }
+  int show_policy() { return finish(policy_show(policy())); }
+  int diff_policies() { return finish(policy_diff(policy(), client_)); }
+
  private:
+  PolicyArguments policy() const {
+    PolicyArguments policy = arguments_.policy;
+    policy.json = json_;
+    return policy;
+  }
+
+  static int finish(const Printed& printed) {
+    print(printed.out);
+    std::fputs(printed.err.c_str(), stderr);
+    return static_cast<int>(printed.code);
+  }
+
   template <typename Text>
   int print_guest(const Answer<v1::Guest>& guest, const Text& text) {
     if (!guest) return fail_with(guest.error());
@@ -145,6 +183,55 @@ class Commands {
   Client client_;
   Style style_;
 };
+
+CLI::Validator validator(const char* name, bool (*good)(const std::string&), const char* expected) {
+  return {[good, expected](std::string& text) {
+            return good(text) ? std::string() : "'" + text + "' is not " + expected;
+          },
+          name};
+}
+
+void add_policy_commands(CLI::App& app, PolicyArguments& arguments,
+                         const std::function<void(int (Commands::*)())>& choose) {
+  CLI::App* const policy = app.add_subcommand("policy", "Judges policy files");
+  policy->require_subcommand(1);
+  policy->fallthrough();
+  const auto memory = memory_validator();
+  const auto add = [&](const char* name, const char* help, int (Commands::*run_it)()) {
+    CLI::App* const sub = policy->add_subcommand(name, help);
+    sub->fallthrough();
+    sub->callback([choose, run_it] { choose(run_it); });
+    sub->add_option("--host-memory", arguments.host_memory, "Of the host it is for (default: this one's)")
+        ->check(memory);
+    return sub;
+  };
+  const auto add_at = [&](CLI::App* sub) {
+    sub->add_option("--at", arguments.at,
+                    "Time for schedules: 2026-11-22T23:30, with Z for UTC (default: now)")
+        ->check(validator(
+            "TIME", [](const std::string& text) { return parse_time(text).has_value(); },
+            "a time such as 2026-11-22T23:30 or 2026-11-22T23:30Z"));
+  };
+  CLI::App* const check =
+      add("check", "Whether the daemon would take a file: ok, or every complaint", &Commands::check_policy);
+  check->add_option("FILE", arguments.file, "Policy file")->required();
+  CLI::App* const show =
+      add("show", "What a guest would be granted, and which rule says so", &Commands::show_policy);
+  show->add_option("FILE", arguments.file, "Policy file")->required();
+  show->add_option("--guest", arguments.guest, "The guest's name")->required();
+  show->add_option("--labels", arguments.labels, "Its labels, name=value")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(validator("NAME=VALUE", is_label, "a label such as tier=db"));
+  show->add_option("--memory", arguments.memory, "Its boot memory")->check(memory)->capture_default_str();
+  add_at(show);
+  CLI::App* const diff =
+      add("diff", "What changes from one file to another, for the running guests too when a daemon answers",
+          &Commands::diff_policies);
+  diff->add_option("OLD", arguments.file, "Policy file")->required();
+  diff->add_option("NEW", arguments.new_file, "Policy file")->required();
+  add_at(diff);
+}
 
 int run(int argc, char** argv) {
   CLI::App app{"Shows and sets the memory of this host's guests."};
@@ -186,6 +273,17 @@ int run(int argc, char** argv) {
   CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
   watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
   add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));
+
+  CLI::App* const replay =
+      add("replay", "Decides the daemon's recordings again, as they were or by another policy",
+          &Commands::replay);
+  replay->add_option("RECORDING", arguments.replay.path, "A file of the daemon's journal, or the directory")
+      ->required();
+  replay->add_option("--policy", arguments.replay.policy, "Policy file that decides instead");
+  replay->add_option("--law", arguments.replay.law, "Control law that decides instead");
+  replay->add_option("--guest", arguments.replay.guest, "Only this guest counts");
+
+  add_policy_commands(app, arguments.policy, [&command](int (Commands::*run_it)()) { command = run_it; });
 
   try {
     app.parse(argc, argv);

@@ -84,6 +84,15 @@ std::string labels_of(const v1::Guest& guest) {
 
 }  // namespace
 
+std::string text_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::vector<Cell>> cells;
+  for (const auto& row : rows) {
+    cells.emplace_back();
+    for (const std::string& text : row) cells.back().push_back({.text = text});
+  }
+  return lay_out(cells, {});
+}
+
 std::string guest_table(const google::protobuf::RepeatedPtrField<v1::Guest>& guests, const Style& style) {
   std::vector<std::vector<Cell>> rows{{{.text = "GUEST"},
                                        {.text = "STATE"},

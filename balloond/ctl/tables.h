@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "balloon/v1/scheduler.pb.h"
 
@@ -17,5 +18,7 @@ std::string host_details(const v1::Host& host);
 /// One line: what a watch shows above its guests.
 std::string host_line(const v1::Host& host);
 std::string explanation(const v1::Guest& guest);
+/// Any rows, aligned to the left.
+std::string text_table(const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace balloon::ctl

@@ -15,7 +15,9 @@ std::optional<ProcessMemory> Process::sample() const {
       status->find("State:\tX") != std::string_view::npos) {
     return std::nullopt;
   }
-  return ProcessMemory{.resident = number_after(*status, "VmRSS:").value_or(0) * 1024,
+  // VmRSS has anonymous, file and shared memory, but no huge pages of hugetlbfs (proc_pid_status(5)).
+  const auto huge = number_after(*status, "HugetlbPages:").value_or(0);
+  return ProcessMemory{.resident = (number_after(*status, "VmRSS:").value_or(0) + huge) * 1024,
                        .swapped = number_after(*status, "VmSwap:").value_or(0) * 1024};
 }
 

@@ -12,7 +12,7 @@
 namespace balloon::daemon {
 
 struct ProcessMemory {
-  policy::Bytes resident = 0;  ///< VmRSS
+  policy::Bytes resident = 0;  ///< VmRSS, and HugetlbPages
   policy::Bytes swapped = 0;   ///< VmSwap
 };
 

@@ -16,7 +16,8 @@ constexpr std::array<const char*, kReasons> kReasonNames{"unspecified", "need", 
                                                          "pin",         "stale",    "waiting",    "surplus"};
 constexpr std::array<const char*, 7> kGuestStates{"unspecified", "booting", "controlled",  "stale",
                                                   "stuck",       "pinned",  "disconnected"};
-constexpr std::array<const char*, 4> kHostStates{"unspecified", "normal", "tight", "infeasible"};
+constexpr std::array<const char*, 6> kHostStates{"unspecified", "normal",   "tight",
+                                                 "infeasible",  "critical", "emergency"};
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 
@@ -147,17 +148,36 @@ void add_control(Families& out, const Counters& counters) {
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_shrunk),
               {{"direction", "shrink"}});
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_grown), {{"direction", "grow"}});
+  if (counters.shadow_decisions != 0) {
+    out.counter("balloon_shadow_decisions_total",
+                "Decisions that the shadow policy made beside the live one.",
+                number(counters.shadow_decisions));
+    out.counter("balloon_shadow_different_decisions_total",
+                "Those of them in which some guest would have had another target.",
+                number(counters.shadow_different));
+  }
   out.counter("balloon_failed_ticks_total",
               "Control periods without a decision, because the host could not be sampled.",
               number(counters.failed_ticks));
 }
 
+void add_journal(Families& out, const JournalCounters& journal) {
+  out.counter("balloon_journal_decisions_total", "Decisions that were recorded.", number(journal.decisions));
+  out.counter("balloon_journal_lost_decisions_total",
+              "Decisions that were not recorded: a file could not be written, or not in time.",
+              number(journal.lost));
+  out.counter("balloon_journal_written_bytes_total", "Written to recordings.", number(journal.bytes));
+  out.gauge("balloon_journal_failing", "1 while decisions are not recorded.", journal.failing ? 1 : 0);
+}
+
 }  // namespace
 
-Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters)
+Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters,
+                     const JournalCounters* journal)
     : clock_(clock),
       states_(states),
       counters_(counters),
+      journal_(journal),
       tick_seconds_(kTickBuckets),
       reload_time_(seconds_of(clock.wall())) {}
 
@@ -168,6 +188,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   if (state->revision != 0) add_host(out, *state);
   for (const GuestStatus& guest : state->guests) add_guest(out, guest);
   add_control(out, counters_);
+  if (journal_ != nullptr) add_journal(out, *journal_);
   out.family("balloon_control_loop_duration_seconds",
              "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());

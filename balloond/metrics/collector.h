@@ -10,12 +10,15 @@
 
 #include "balloond/control/counters.h"
 #include "balloond/control/state.h"
+#include "balloond/journal/journal.h"
 
 namespace balloon::daemon {
 
 class Collector final : public prometheus::Collectable {
  public:
-  Collector(const Clock& clock, const StateStore& states, const Counters& counters);
+  /// `journal`: null without one.
+  Collector(const Clock& clock, const StateStore& states, const Counters& counters,
+            const JournalCounters* journal);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -27,6 +30,7 @@ class Collector final : public prometheus::Collectable {
   const Clock& clock_;
   const StateStore& states_;
   const Counters& counters_;
+  const JournalCounters* const journal_;
   prometheus::Histogram tick_seconds_;
   std::atomic<bool> reload_good_{true};
   std::atomic<double> reload_time_;

@@ -77,7 +77,7 @@ TEST_F(BalloonctlTest, APinRunsOut) {
 TEST_F(BalloonctlTest, RefusalsSayWhyAndExitWith4) {
   const Outcome below = ctl({"set", "web-1", "100MiB"});
   EXPECT_EQ(below.exit_code, 4);
-  EXPECT_EQ(below.err, "balloonctl: 100 MiB is below web-1's guaranteed minimum, 256 MiB\n");
+  EXPECT_EQ(below.err, "balloonctl: 100 MiB is below web-1's guaranteed minimum, 360 MiB\n");
   const Outcome above = ctl({"set", "web-1", "3GiB"});
   EXPECT_EQ(above.exit_code, 4);
   EXPECT_EQ(above.err, "balloonctl: 3 GiB is above web-1's boot memory, 2 GiB\n");
@@ -116,6 +116,41 @@ TEST_F(BalloonctlTest, WrongUseExitsWith2) {
   EXPECT_EQ(ctl({"--help"}).exit_code, 0);
   EXPECT_NE(ctl({"--help"}).out.find("5 daemon not reachable"), std::string::npos);
   EXPECT_EQ(ctl({"--version"}).exit_code, 0);
+}
+
+TEST_F(BalloonctlTest, PolicyDiffSaysWhatChangesForTheRunningGuests) {
+  const std::string before = directory_.write("old.yaml", "guests: [{name: \"web-*\", min: 1GiB}]\n");
+  const std::string after =
+      directory_.write("new.yaml", "guests: [{name: \"web-*\", min: 1GiB, weight: 7}]\n");
+  const Outcome same = ctl({"policy", "diff", before, before});
+  EXPECT_EQ(same.exit_code, 0) << same.err;
+  EXPECT_EQ(same.out, "");
+  const Outcome text = ctl({"policy", "diff", before, after});
+  EXPECT_EQ(text.exit_code, 1);
+  EXPECT_EQ(text.out,
+            "GUEST  VALUE   OLD  NEW\nweb-1  weight  100  7\n\nRULE                  OLD  NEW\n"
+            "guests[web-*].weight  -    7\n");
+  const Outcome json = ctl({"policy", "diff", before, after, "-o", "json"});
+  EXPECT_EQ(nlohmann::json::parse(json.out).at("guests").at(0).at("guest"), "web-1");
+}
+
+TEST_F(BalloonctlTest, PolicyCommandsNeedNoDaemon) {
+  const std::string good = directory_.write("good.yaml", "defaults: {weight: 7}\n");
+  const std::string bad = directory_.write("bad.yaml", "defaults: {wieght: 7}\n");
+  const std::vector<std::string> nobody{"BALLOOND_SOCKET=" + directory_.file("nothing")};
+  EXPECT_EQ(run({BALLOONCTL, "policy", "check", good}, nobody).exit_code, 0);
+  const Outcome refused = run({BALLOONCTL, "policy", "check", bad}, nobody);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.err, bad + ":1:12: defaults.wieght: unknown key; did you mean 'weight'?\n");
+  const Outcome shown =
+      run({BALLOONCTL, "policy", "show", "--labels", "a=b,c=d", "--guest", "x", good}, nobody);
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  const Outcome diff = run({BALLOONCTL, "policy", "diff", good, good}, nobody);
+  EXPECT_EQ(diff.exit_code, 0);
+  EXPECT_EQ(diff.err, "no daemon answers: the policies are compared by their rules alone\n");
+  EXPECT_EQ(run({BALLOONCTL, "policy", "diff", good, bad}, nobody).exit_code, 1);
+  EXPECT_EQ(run({BALLOONCTL, "policy", "show", good}, nobody).exit_code, 2);
+  EXPECT_EQ(run({BALLOONCTL, "policy", "show", good, "--guest", "x", "--at", "noon"}, nobody).exit_code, 2);
 }
 
 TEST_F(BalloonctlTest, ADaemonThatIsNotThereExitsWith5) {

@@ -4,7 +4,10 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -20,9 +23,34 @@ namespace balloon::test {
 inline constexpr std::uint64_t kMiB = 1 << 20;
 inline constexpr std::uint64_t kGiB = 1 << 30;
 
+/// Address space that counts as resident memory of this process, as a guest's does of its VMM: a daemon does
+/// not believe that a guest uses what its VMM's process does not have. A few pages stand for all of it.
+class TouchedMemory {
+ public:
+  explicit TouchedMemory(std::uint64_t bytes) {
+    const int file = ::memfd_create("guest", MFD_CLOEXEC);
+    if (file < 0 || ::ftruncate(file, kPiece) != 0) return;
+    for (std::uint64_t at = 0; at < bytes; at += kPiece) {
+      void* piece = ::mmap(nullptr, kPiece, PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0);
+      if (piece != MAP_FAILED) pieces_.push_back(piece);
+    }
+    ::close(file);
+  }
+  ~TouchedMemory() {
+    for (void* piece : pieces_) ::munmap(piece, kPiece);
+  }
+  TouchedMemory(const TouchedMemory&) = delete;
+  TouchedMemory& operator=(const TouchedMemory&) = delete;
+
+ private:
+  static constexpr std::uint64_t kPiece = 16 * kMiB;
+  std::vector<void*> pieces_;
+};
+
 class FakeVmm {
  public:
-  FakeVmm(const std::string& socket, v1::Register registration) : registration_(std::move(registration)) {
+  FakeVmm(const std::string& socket, v1::Register registration)
+      : touched_(std::min(registration.memory_bytes(), kTouchedMax)), registration_(std::move(registration)) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own, as a process has
     stub_ = v1::GuestLinkService::NewStub(
@@ -156,6 +184,9 @@ class FakeVmm {
     if (update.has_balloon()) send(update);
   }
 
+  static constexpr std::uint64_t kTouchedMax = 4 * kGiB;
+
+  TouchedMemory touched_;
   mutable std::mutex mutex_;
   std::mutex write_mutex_;
   std::condition_variable changed_;

@@ -47,7 +47,7 @@ TEST_F(DaemonTest, ItStopsQuicklyOnSigtermThoughStreamsAreOpenAndLeavesBalloonsA
 TEST_F(DaemonTest, ReloadTakesANewPolicyAndKeepsTheOldOneWhenTheNewOneIsBad) {
   FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, kGiB));
   ASSERT_TRUE(eventually([&] { return !state_of("a").empty(); }));
-  EXPECT_EQ(ctl_json({"show", "a"}).at("min_bytes"), 256 * kMiB);
+  EXPECT_EQ(ctl_json({"show", "a"}).at("min_bytes"), 360 * kMiB);
 
   write_policy("defaults: {min: 512MiB}\n");
   daemon_->signal(SIGHUP);

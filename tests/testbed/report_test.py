@@ -1,12 +1,14 @@
 """The figures and checks of a run, on made-up timelines."""
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import checks, figures  # noqa: E402
+from report.recording import check_recording  # noqa: E402
 from report.timeline import Phase, Timeline  # noqa: E402
 
 MIB = 1 << 20
@@ -99,6 +101,27 @@ class Checks(unittest.TestCase):
     def test_a_failed_run_fails_its_checks(self):
         timeline = Timeline(memory={"A": 1}, first_host=sample(0, {})["host"], failure="guest A died")
         self.assertFalse(any(check.passed for check in checks.run_checks(timeline)))
+
+
+class Recording(unittest.TestCase):
+    def found(self, script: str):
+        with tempfile.TemporaryDirectory() as directory:
+            program = Path(directory) / "balloon-sim"
+            program.write_text("#!/bin/sh\n" + script)
+            program.chmod(0o755)
+            return check_recording(program, Path(directory))
+
+    def test_identical_plans_pass_and_the_result_is_shown(self):
+        check = self.found("echo 'Recording:   now'; echo 'Result:      all 7 plans are identical'")
+        self.assertTrue(check.passed)
+        self.assertEqual(check.found, "now; all 7 plans are identical")
+
+    def test_other_plans_and_a_recording_that_is_not_there_fail_and_say_so(self):
+        self.assertFalse(self.found("echo 'Result: 1 of 7 plans are different'; exit 3").passed)
+        check = self.found("echo 'balloon-sim: there are no recordings' >&2; exit 1")
+        self.assertFalse(check.passed)
+        self.assertEqual(check.found, "balloon-sim: there are no recordings")
+        self.assertFalse(check_recording(Path("/nonexistent/balloon-sim"), Path("/")).passed)
 
 
 if __name__ == "__main__":

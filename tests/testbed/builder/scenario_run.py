@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +26,14 @@ class Runner:
     def __init__(self, cache: Cache, build_dir: Path | None, direct: bool, fast_clock: bool):
         self._cache, self._build_dir, self._direct, self._fast_clock = cache, build_dir, direct, fast_clock
 
+    def recording(self, scenario, mode: str) -> Path:
+        """Where the daemon's recording of the newest run is."""
+        return self._logs(scenario, mode) / "scratch/run/journal"
+
     def run(self, scenario, document: dict, mode: str) -> tuple[Timeline, int]:
         """The timeline, and how often the emulated outer host was lost on the way."""
         timeout = sum(phase.timeout + phase.settle for phase in scenario.phases) + RUN_EXTRA_SECONDS
+        shutil.rmtree(self.recording(scenario, mode), ignore_errors=True)
         run = self._run_direct if self._direct else self._run_in_testbed
         return run(scenario, document, mode, timeout)
 
@@ -39,7 +45,7 @@ class Runner:
             host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json")], ["/scratch/run"])
         self._require_programs(mode, scenario.vmm)
         collector = _Collector()
-        logs = self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
+        logs = self._logs(scenario, mode)
         request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, files_to=logs, fast_clock=self._fast_clock,
                                      console_log=self._cache.root / "runs" / f"console-{scenario.name}-{mode}.log",
                                      on_event=collector.take, on_output=_to_stderr, on_restart=lambda reason: collector.reset())
@@ -75,12 +81,18 @@ class Runner:
             except subprocess.TimeoutExpired:
                 process.kill()
                 status = outer_host.TIMED_OUT
+            written = Path(directory) / "run/journal"
+            if written.is_dir():
+                shutil.copytree(written, self.recording(scenario, mode))
         if collector.timeline.failure is None and status != 0:
             collector.timeline.failure = f"the runner ended with status {status}"
         return collector.timeline, 0
 
+    def _logs(self, scenario, mode: str) -> Path:
+        return self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
+
     def _require_programs(self, mode: str, vmm: str):
-        wanted = (["balloon-vmm"] if vmm == "balloon-vmm" else []) + (["balloond", "balloonctl"] if mode == "balloond" else [])
+        wanted = (["balloon-vmm"] if vmm == "balloon-vmm" else []) + (["balloond", "balloonctl", "balloon-sim"] if mode == "balloond" else [])
         for program in wanted:
             if self._build_dir is None or not (self._build_dir / "bin" / program).is_file():
                 raise TestbedError(f"{program} is not built: give --build-dir a directory that has bin/{program}")

@@ -30,7 +30,8 @@ class Daemon:
         # JSON is YAML.
         (run_dir / "policy.yaml").write_text(json.dumps(policy, indent=2) + "\n")
         self.config.write_text(json.dumps({"socket": {"path": str(self.socket)}, "policy": "policy.yaml",
-                                           "metrics": {"listen": "127.0.0.1:9477"}}, indent=2) + "\n")
+                                           "metrics": {"listen": "127.0.0.1:9477"},
+                                           "journal": {"directory": str(run_dir / "journal")}}, indent=2) + "\n")
 
     def start(self) -> "Daemon":
         with open(self.log, "ab") as log:

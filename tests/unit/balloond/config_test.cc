@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "balloond/config/resolve.h"
+#include "balloond/config/tunable_keys.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -30,17 +32,24 @@ std::string policy_complaints(const std::string& text) {
   return policy ? "" : policy.error().message;
 }
 
+/// A time at which no schedule plays a part.
+WallFace noon() {
+  return WallFace(std::chrono::sys_days(std::chrono::January / 5 / 2026) + std::chrono::hours(12));
+}
+
 TEST(DaemonConfigTest, AnEmptyFileIsTheDefaults) {
   EXPECT_EQ(complaints(""), "");
   const DaemonConfig config;
   EXPECT_EQ(config.period, std::chrono::seconds(1));
   EXPECT_TRUE(config.metrics_listen.empty());
+  EXPECT_TRUE(config.journal.directory.empty()) << "nothing is recorded unless somebody asks for it";
 }
 
 TEST(DaemonConfigTest, EveryFieldIsRead) {
   const auto document = yaml::Document::parse(
       "socket: {path: /run/x.sock, mode: \"0600\", group: kvm}\nmetrics: {listen: 127.0.0.1:9477}\n"
-      "control: {period: 500ms, stats_interval: 2s}\npolicy: sub/p.yaml\nlog_level: debug\n",
+      "control: {period: 500ms, stats_interval: 2s}\npolicy: sub/p.yaml\nlog_level: debug\n"
+      "journal: {directory: /var/j, file_size: 2MiB, total_size: 5MiB}\n",
       "d.yaml");
   ASSERT_TRUE(document);
   DaemonConfig config;
@@ -53,6 +62,9 @@ TEST(DaemonConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(config.stats_interval, std::chrono::seconds(2));
   EXPECT_EQ(config.policy_path, "/etc/balloond/sub/p.yaml");
   EXPECT_EQ(config.log_level, "debug");
+  EXPECT_EQ(config.journal.directory, "/var/j");
+  EXPECT_EQ(config.journal.file_size, 2 * kMiB);
+  EXPECT_EQ(config.journal.total_size, 5 * kMiB);
 }
 
 struct Refusal {
@@ -81,6 +93,12 @@ TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"control:\n  stats_interval: 5\n",
        "d.yaml:2:19: control.stats_interval: expected a duration such as 500ms, 1s, 10m or 1h, found '5'"},
       {"policy: ''\n", "d.yaml:1:9: policy: the path is empty"},
+      {"journal: {}\n", "d.yaml:1:10: journal: key 'directory' is missing"},
+      {"journal: {directory: j}\n", "d.yaml:1:22: journal.directory: 'j' is not an absolute path"},
+      {"journal: {directory: /j, file_size: 2GiB}\n",
+       "d.yaml:1:37: journal.file_size: it must be from 1MiB to 1GiB"},
+      {"journal: {directory: /j, file_size: 8MiB, total_size: 15MiB}\n",
+       "d.yaml:1:10: journal: total_size 15 MiB is below two files of 8 MiB"},
       {"- 1\n", "d.yaml:1:1: expected a mapping, found a list"},
   };
   for (const Refusal& refusal : refusals)
@@ -107,13 +125,17 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"engine: {hold: 2h}\n", "p.yaml:1:16: engine.hold: it must be from 0s to 1h"},
       {"engine: {surplus: nobody}\n", "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests"},
       {"engine: {host_reserve: 1GiB}\n",
-       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of budget_rise_ratio_per_second, "
-       "critical_growth, "
-       "critical_ratio, deadband_min, deadband_ratio, growth_horizon, hold, margin_min, margin_ratio, "
-       "need_half_life, "
-       "pressure_ratio, pressure_swap_in, retry_after, shrink_ratio_per_second, stale_after, stuck_after, "
-       "surplus, "
-       "swapped_half_life"},
+       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of balloon_speed, blind_after, "
+       "budget_rise_ratio_per_second, cache_half_life, critical_growth, critical_ratio, deadband_min, "
+       "deadband_ratio, doubt_after, doubt_cache_ratio, growth_horizon, headroom_ratio, hold, hold_growth, "
+       "hold_max, ksm_credit, ksm_ratio, "
+       "ksm_scan, ksm_scan_critical, margin_low, margin_min, margin_ratio, need_half_life, oom_memory, "
+       "peak_window, "
+       "pressure_alloc_stalls, pressure_direct_scans, pressure_host_refaults, pressure_host_some, "
+       "pressure_major_faults, pressure_ratio, pressure_swap_in, progress_per_second, retry_after, "
+       "retry_max, "
+       "shrink_ratio_per_second, stale_after, stuck_after, surplus, swapped_half_life, untouched_min, "
+       "untouched_ratio"},
       {"engine: {critical_growth: 0.5}\n",
        "p.yaml:1:27: engine.critical_growth: 0.5 is not a factor from 1 to 4"},
       {"defaults: {weight: 0}\n", "p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"},
@@ -128,13 +150,12 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"defaults: {min: 0}\n", "p.yaml:1:17: defaults.min: it must be at least one page (4 KiB)"},
       {"defaults: {min: 512}\n",
        "p.yaml:1:17: defaults.min: '512' is not a size: it has no unit (write for example 512MiB or 2GiB), "
-       "or a share of "
-       "boot memory such as 50%"},
+       "a share of boot memory such as 50%, or linux-floor"},
       {"guests:\n  - weight: 5\n",
        "p.yaml:2:5: guests[0]: it selects no guests: give it a name or labels (or put the values under "
        "defaults)"},
-      {"guests:\n  - name: a\n    max: 128MiB\n",
-       "p.yaml:3:10: guests[0].max: min 256 MiB is above max 128 MiB"},
+      {"defaults: {min: 256MiB}\nguests:\n  - name: a\n    max: 128MiB\n",
+       "p.yaml:4:10: guests[0].max: min 256 MiB is above max 128 MiB"},
       {"guests:\n  - {labels: {}}\n", "p.yaml:2:14: guests[0].labels: no label is named"},
       {"guests: {name: a}\n", "p.yaml:1:9: guests: expected a list, found a mapping"},
   };
@@ -169,21 +190,21 @@ TEST(ResolveTest, TheFirstRuleThatFitsCountsAndDefaultsFillIt) {
       "guests:\n  - {name: \"web-*\", labels: {tier: db}, weight: 7}\n  - {name: \"web-*\", max: 1GiB}\n"
       "  - {labels: {tier: db}, min: 50%}\ndefaults: {min: 512MiB, weight: 200}\n");
   ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits both = resolve(*policy, "web-1", {{"tier", "db"}}, 2 * kGiB);
+  const policy::GuestLimits both = resolve(*policy, "web-1", {{"tier", "db"}}, 2 * kGiB, noon());
   EXPECT_EQ(both.weight, 7U);
   EXPECT_EQ(both.min, 512 * kMiB);
   EXPECT_EQ(both.max, 2 * kGiB);
-  const policy::GuestLimits web = resolve(*policy, "web-1", {{"tier", "front"}}, 2 * kGiB);
+  const policy::GuestLimits web = resolve(*policy, "web-1", {{"tier", "front"}}, 2 * kGiB, noon());
   EXPECT_EQ(web.max, kGiB);
   EXPECT_EQ(web.weight, 200U);
-  EXPECT_EQ(resolve(*policy, "x", {{"tier", "db"}, {"more", "1"}}, 2 * kGiB).min, kGiB);
-  EXPECT_EQ(resolve(*policy, "x", {}, 2 * kGiB).min, 512 * kMiB);
+  EXPECT_EQ(resolve(*policy, "x", {{"tier", "db"}, {"more", "1"}}, 2 * kGiB, noon()).min, kGiB);
+  EXPECT_EQ(resolve(*policy, "x", {}, 2 * kGiB, noon()).min, 512 * kMiB);
 }
 
 TEST(ResolveTest, LimitsStayWithinBootMemoryInWholePages) {
   const auto policy = policy_of("defaults: {min: 1GiB, max: 33.3%}\n");
   ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB);
+  const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB, noon());
   EXPECT_LE(limits.max, 128 * kMiB);
   EXPECT_EQ(limits.min, limits.max) << "a minimum above the guest's maximum is the maximum";
   EXPECT_EQ(limits.max % 4096, 0U);
@@ -203,14 +224,16 @@ TEST(LoadConfigTest, ComplaintsAboutBothFilesAreListed) {
 TEST(LoadConfigTest, TheShippedFilesAreGood) {
   const auto config = load_config(SHIPPED_CONFIG "/balloond.yaml", 8 * kGiB);
   ASSERT_TRUE(config) << config.error().message;
-  const policy::Tunables defaults;
-  const policy::Tunables& shipped = config->policy.tunables;
-  EXPECT_EQ(shipped.host_reserve, defaults.host_reserve);
-  EXPECT_EQ(shipped.margin_ratio, defaults.margin_ratio);
-  EXPECT_EQ(shipped.shrink_ratio_per_second, defaults.shrink_ratio_per_second);
-  EXPECT_EQ(shipped.pressure_swap_in, defaults.pressure_swap_in);
-  EXPECT_EQ(shipped.swapped_half_life, defaults.swapped_half_life);
-  EXPECT_EQ(shipped.retry_after, defaults.retry_after);
+  // It shows every key with its default, so that whoever changes one sees what it was.
+  EXPECT_EQ(describe(config->policy.tunables), describe(policy::Tunables()));
+  const WallFace face = noon();
+  const policy::GuestLimits shipped = resolve(config->policy, "a", {}, 2 * kGiB, face);
+  const policy::GuestLimits built_in = resolve(PolicyFile(), "a", {}, 2 * kGiB, face);
+  EXPECT_EQ(shipped.min, built_in.min);
+  EXPECT_EQ(shipped.max, built_in.max);
+  EXPECT_EQ(shipped.weight, built_in.weight);
+  EXPECT_EQ(shipped.margin_factor, built_in.margin_factor);
+  EXPECT_EQ(shipped.ksm, built_in.ksm);
 }
 
 }  // namespace

@@ -241,10 +241,47 @@ TEST_F(TickTest, NewPolicyCountsFromTheNextTickOn) {
   FakeGuest guest{.name = "a", .actual = kGiB, .used = 100 * kMiB};
   add(guest);
   tick();
-  EXPECT_EQ(states_.newest()->find("a")->limits.min, 256 * kMiB);
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 360 * kMiB) << "Hyper-V's floor for 2 GiB";
   PolicyFile policy = quick_policy();
-  policy.defaults.min = {.bytes = 512 * kMiB};
+  policy.defaults.values.min = SizeRule{.bytes = 512 * kMiB};
   ticker_->set_policy(policy);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
+}
+
+TEST_F(TickTest, AShadowPolicyIsEvaluatedByItsOwnLimitsAndMovesNothing) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(guest);
+  PolicyFile policy = quick_policy();
+  PolicyFile shadow = quick_policy();
+  shadow.defaults.values.min = SizeRule{.bytes = 1536 * kMiB};
+  policy.shadow = std::make_shared<const PolicyFile>(shadow);
+  ticker_->set_policy(policy);
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_LT(guest.actual, 700 * kMiB) << "the live policy alone moves it";
+  EXPECT_EQ(ticker_->counters().shadow_decisions, 20U);
+  EXPECT_GT(ticker_->counters().shadow_different, 10U) << "by the shadow's it keeps 1.5 GiB";
+  ticker_->set_policy(quick_policy());
+  tick();
+  EXPECT_EQ(ticker_->counters().shadow_decisions, 20U) << "the new policy has no shadow";
+}
+
+TEST_F(TickTest, AScheduleCountsFromTheTickAfterItBegins) {
+  FakeGuest guest{.name = "a", .actual = kGiB, .used = 100 * kMiB};
+  add(guest);
+  PolicyFile policy = quick_policy();
+  // The clock stands at 22:30 UTC on a Tuesday.
+  policy.defaults.schedules.push_back({.place = {},
+                                       .when = {.windows = {{.from = 22 * 60 + 31}}, .zone = Zone::utc},
+                                       .values = {.min = SizeRule{.bytes = 512 * kMiB}}});
+  ticker_->set_policy(policy);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a")->limits.min, 360 * kMiB);
+  clock_.advance(std::chrono::minutes(1));
   tick();
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
 }

@@ -22,73 +22,127 @@ GuestSnapshot guest(Bytes actual, Bytes available, Time at = seconds(100)) {
   return guest;
 }
 
-TEST(Demand, CountsAsUsedWhatIsNotAvailableWhateverTheBalloonHolds) {
+/// The estimate of one more sample.
+Demand::Estimate take(Demand& demand, const GuestSnapshot& sample, Time now) {
+  const Judgement judged = judge(sample, now, 0, {});
+  EXPECT_TRUE(judged.usable());
+  return demand.update(sample, judged, Source::statistics, now, 1.0, {});
+}
+
+Demand::Estimate first(const GuestSnapshot& sample) {
   Demand demand;
-  EXPECT_EQ(demand.update(guest(kGiB, 600 * kMiB), seconds(100), {}).used, 424 * kMiB);
+  return take(demand, sample, sample.stats->sampled_at);
+}
+
+TEST(Demand, CountsAsUsedWhatIsNotAvailableWhateverTheBalloonHolds) {
+  EXPECT_EQ(first(guest(kGiB, 600 * kMiB)).used, 424 * kMiB);
 }
 
 TEST(Demand, AddsTheLargerMargin) {
-  EXPECT_EQ(Demand().update(guest(kGiB, 624 * kMiB), seconds(100), {}).need, (400 + 128) * kMiB);
-  EXPECT_NEAR(static_cast<double>(Demand().update(guest(2 * kGiB, 1048 * kMiB), seconds(100), {}).need),
-              1150.0 * kMiB, kMiB);
+  EXPECT_EQ(first(guest(kGiB, 624 * kMiB)).need, (400 + 128) * kMiB);
+  EXPECT_NEAR(static_cast<double>(first(guest(2 * kGiB, 1048 * kMiB)).need), 1150.0 * kMiB, kMiB);
 }
 
 TEST(Demand, RisesAtOnceAheadOfAGrowingGuest) {
   Demand demand;
-  demand.update(guest(kGiB, 624 * kMiB, seconds(100)), seconds(100), {});
-  const auto after = demand.update(guest(kGiB, 524 * kMiB, seconds(101)), seconds(101), {});
+  take(demand, guest(kGiB, 624 * kMiB, seconds(100)), seconds(100));
+  const auto after = take(demand, guest(kGiB, 524 * kMiB, seconds(101)), seconds(101));
   EXPECT_EQ(after.need, (500 + 128 + 3 * 100) * kMiB);
 }
 
 TEST(Demand, FallsByHalfInItsHalfLife) {
   Demand demand;
-  demand.update(guest(2 * kGiB, 548 * kMiB, seconds(100)), seconds(100), {});
-  const auto high = demand.update(guest(2 * kGiB, 548 * kMiB, seconds(101)), seconds(101), {}).need;
-  const auto later = demand.update(guest(2 * kGiB, 1648 * kMiB, seconds(111)), seconds(111), {}).need;
+  take(demand, guest(2 * kGiB, 548 * kMiB, seconds(100)), seconds(100));
+  const auto high = take(demand, guest(2 * kGiB, 548 * kMiB, seconds(101)), seconds(101)).need;
+  const auto later = take(demand, guest(2 * kGiB, 1648 * kMiB, seconds(111)), seconds(111)).need;
   EXPECT_NEAR(static_cast<double>(later), static_cast<double>((high + (400 + 128) * kMiB) / 2), kMiB);
 }
 
+TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
+  Demand demand;
+  const auto at = [&](int second, Bytes used) {
+    return take(demand, guest(2 * kGiB, 2 * kGiB - used, seconds(second)), seconds(second));
+  };
+  at(100, 1000 * kMiB);
+  const Bytes peak = at(101, 1000 * kMiB).calm;
+  for (int second = 102; second < 600; ++second) at(second, 300 * kMiB);
+  const auto idle = at(600, 300 * kMiB);
+  EXPECT_EQ(idle.calm, peak);
+  EXPECT_LT(idle.claim, 450 * kMiB) << "nobody frees anything for a memory";
+  const auto growing = at(601, 360 * kMiB);
+  EXPECT_EQ(growing.claim, peak) << "it is on its way to where it was";
+  for (int second = 602; second < 2400; ++second) at(second, 300 * kMiB);
+  EXPECT_LT(at(2400, 300 * kMiB).calm, 450 * kMiB) << "it does not come back";
+}
+
+TEST(Demand, ExpectsOneThatGrewFromNothingKnownToDouble) {
+  Demand demand;
+  take(demand, guest(2 * kGiB, 1648 * kMiB, seconds(100)), seconds(100));
+  const auto growing = take(demand, guest(2 * kGiB, 1448 * kMiB, seconds(101)), seconds(101));
+  EXPECT_GE(growing.claim, 2 * 600 * kMiB);
+  EXPECT_LT(growing.now, growing.claim) << "others' needs come first";
+}
+
 TEST(Demand, TakesMoreThanTheGuestHasWhenItHasNothingLeft) {
-  const auto estimate = Demand().update(guest(kGiB, 4 * kMiB), seconds(100), {});
-  EXPECT_TRUE(estimate.pressure);
+  const auto estimate = first(guest(kGiB, 4 * kMiB));
+  EXPECT_EQ(estimate.pressure, Pressure::critical);
   EXPECT_GE(estimate.need, kGiB + 512 * kMiB);
 }
 
 TEST(Demand, CountsSwapTrafficAsNeed) {
   Demand demand;
-  auto first = guest(kGiB, 300 * kMiB, seconds(100));
-  first.stats->swap_out = 0;
-  first.stats->swap_in = 0;
-  const auto before = demand.update(first, seconds(100), {}).need;
+  auto before_sample = guest(kGiB, 300 * kMiB, seconds(100));
+  before_sample.stats->swap_out = 0;
+  before_sample.stats->swap_in = 0;
+  const auto before = take(demand, before_sample, seconds(100)).need;
   auto second = guest(kGiB, 300 * kMiB, seconds(101));
   second.stats->swap_out = 200 * kMiB;
   second.stats->swap_in = 10 * kMiB;
-  const auto after = demand.update(second, seconds(101), {});
+  const auto after = take(demand, second, seconds(101));
   EXPECT_GT(after.need, before + 190 * kMiB);
-  EXPECT_TRUE(after.pressure) << "it reads back from swap";
+  EXPECT_EQ(after.pressure, Pressure::pressed) << "it reads back from swap";
 }
 
 TEST(Demand, IsNotMovedByCountersThatRunBackwards) {
   Demand demand;
-  auto first = guest(kGiB, 624 * kMiB, seconds(100));
-  first.stats->swap_out = 5 * kGiB;
-  demand.update(first, seconds(100), {});
+  auto before_sample = guest(kGiB, 624 * kMiB, seconds(100));
+  before_sample.stats->swap_out = 5 * kGiB;
+  take(demand, before_sample, seconds(100));
   auto second = guest(kGiB, 624 * kMiB, seconds(101));
   second.stats->swap_out = 0;
-  EXPECT_EQ(demand.update(second, seconds(101), {}).need, (400 + 128) * kMiB);
+  EXPECT_EQ(take(demand, second, seconds(101)).need, (400 + 128) * kMiB);
 }
 
-TEST(Demand, DoesNotBelieveTheImpossible) {
-  EXPECT_TRUE(Demand::usable(guest(kGiB, 600 * kMiB)));
-  EXPECT_FALSE(Demand::usable(guest(kGiB, 3 * kGiB))) << "available above boot memory";
-  EXPECT_FALSE(Demand::usable(guest(kGiB, ~0ULL))) << "2^64-1";
-  EXPECT_FALSE(Demand::usable(guest(3 * kGiB, kGiB))) << "actual above boot memory";
-  auto available_above_total = guest(kGiB, 600 * kMiB);
-  available_above_total.stats->total = 500 * kMiB;
-  EXPECT_FALSE(Demand::usable(available_above_total));
-  auto nothing = guest(kGiB, 0);
-  nothing.stats->available.reset();
-  EXPECT_FALSE(Demand::usable(nothing));
+TEST(Demand, DoubtsAGuestThatClaimsToHaveNothingLeftAndShowsNoSignOfWant) {
+  Demand demand;
+  Demand::Estimate estimate;
+  auto sample = guest(2 * kGiB, 0);
+  sample.stats->disk_caches = 1400 * kMiB;
+  sample.stats->swap_in = sample.stats->major_faults = 0;
+  for (int second = 100; second < 140; ++second) {
+    sample.stats->sampled_at = seconds(second);
+    estimate = take(demand, sample, seconds(second));
+    if (second < 125) {
+      ASSERT_EQ(estimate.pressure, Pressure::critical) << "at first it is believed";
+    }
+  }
+  EXPECT_TRUE(estimate.doubted);
+  EXPECT_EQ(estimate.pressure, Pressure::none);
+  EXPECT_EQ(estimate.used, 2 * kGiB - 700 * kMiB);
+
+  sample.stats->sampled_at = seconds(140);
+  *sample.stats->swap_in += 5 * kMiB;
+  EXPECT_EQ(take(demand, sample, seconds(140)).pressure, Pressure::critical) << "it was true after all";
+}
+
+TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
+  auto sample = guest(2 * kGiB, 1700 * kMiB);
+  sample.stats->free = 600 * kMiB;
+  EXPECT_EQ(first(sample).keep, (348 + 1100) * kMiB);
+  sample.stats->disk_caches = 800 * kMiB;
+  EXPECT_EQ(first(sample).keep, (348 + 800) * kMiB);
+  sample.stats->disk_caches = ~Bytes{0} - 1;
+  EXPECT_LE(first(sample).keep, 2 * kGiB);
 }
 
 TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
@@ -98,7 +152,7 @@ TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
       auto sample = guest(2 * kGiB, available, seconds(second));
       sample.stats->swap_in = ~0ULL;
       sample.stats->swap_out = ~0ULL - 1;
-      const auto need = demand.update(sample, seconds(second), {}).need;
+      const auto need = take(demand, sample, seconds(second)).need;
       ASSERT_GE(need, sample.limits.min);
       ASSERT_LE(need, sample.limits.max);
     }

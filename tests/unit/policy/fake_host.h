@@ -17,6 +17,7 @@ struct FakeGuest {
   Bytes used = 0;            ///< what its programs and kernel hold, if it had room
   Bytes speed = 512 * kMiB;  ///< of its balloon, bytes a second
   bool answers = true;       ///< sends statistics
+  Bytes sticks_at = 0;       ///< its balloon shrinks it no further
 };
 
 class FakeHost {
@@ -39,18 +40,20 @@ class FakeHost {
     snapshot.now = now;
     Bytes resident = 0;
     for (FakeGuest& guest : guests) {
-      guest.seen.resident = std::min(guest.used, guest.seen.actual);
-      resident += guest.seen.resident;
+      guest.seen.on_host.resident = std::min(guest.used, guest.seen.actual);
+      resident += guest.seen.on_host.resident;
       if (guest.answers) {
         GuestStats stats;
         stats.sampled_at = now;
         stats.actual = guest.seen.actual;
         stats.total = guest.seen.memory;
-        stats.available = guest.seen.actual - guest.seen.resident;
+        stats.available = guest.seen.actual - guest.seen.on_host.resident;
         guest.seen.stats = stats;
       }
       snapshot.guests.push_back(guest.seen);
     }
+    snapshot.groups = groups;
+    snapshot.reservations = reservations;
     snapshot.host.total = total_;
     snapshot.host.available = total_ - std::min(total_, own_use_ + resident);
     return snapshot;
@@ -62,16 +65,22 @@ class FakeHost {
     Plan plan = engine.decide(seen);
     last_moves = admit(plan, seen.guests);
     for (const Move& move : last_moves) guests[move.guest].seen.target = move.target;
+    settle(tick);
+    return plan;
+  }
+
+  /// `tick` of balloon movement.
+  void settle(std::chrono::nanoseconds tick) {
     for (FakeGuest& guest : guests) {
       const auto most =
           static_cast<Bytes>(static_cast<double>(guest.speed) * std::chrono::duration<double>(tick).count());
       Bytes& actual = guest.seen.actual;
       const Bytes target = guest.seen.target;
-      actual = actual > target ? std::max(target, actual - std::min(actual, most))
-                               : std::min(target, actual + most);
+      actual = actual > target
+                   ? std::max({target, actual - std::min(actual, most), std::min(actual, guest.sticks_at)})
+                   : std::min(target, actual + most);
     }
     now += tick;
-    return plan;
   }
 
   Bytes committed() const {
@@ -81,6 +90,8 @@ class FakeHost {
   }
 
   std::vector<FakeGuest> guests;
+  std::vector<GroupLimits> groups;
+  std::vector<Reservation> reservations;
   std::vector<Move> last_moves;
   Time now = std::chrono::hours(1);
 

@@ -1,97 +1,130 @@
-// Invariants 1, 2, 4 and 5 on many random hosts: whatever the guests do and say, limits and budget hold, and
-// constant inputs come to rest.
+// The invariants on many random hosts: whatever guests do and say, limits and budget hold, those in need are
+// not taken from while others idle, and constant inputs come to rest.
 #include <gtest/gtest.h>
 
-#include <random>
+#include <map>
 
-#include "fake_host.h"
+#include "random_host.h"
 
 namespace balloon::policy {
 namespace {
 
-class RandomHost {
- public:
-  explicit RandomHost(std::uint64_t seed) : random_(seed) {}
+constexpr int kHostileTicks = 10;
 
-  Bytes between(Bytes low, Bytes high) { return low + random_() % (high - low + 1); }
-  bool one_in(int n) { return random_() % static_cast<std::uint64_t>(n) == 0; }
+/// What one decision did to a host.
+struct Outcome {
+  const Snapshot& seen;
+  const Plan& plan;
+  std::vector<Bytes> target;  ///< after the moves
 
-  FakeHost make(Bytes slowest_balloon) {
-    FakeHost host(between(kGiB, 64 * kGiB), between(0, 512 * kMiB));
-    const auto count = between(1, 24);
-    for (Bytes i = 0; i < count; ++i) {
-      const Bytes memory = between(64, 8192) * kMiB;
-      const Bytes min = between(0, memory / kMiB) * kMiB;
-      const Bytes max = min + between(0, (memory - min) / kMiB) * kMiB;
-      auto& guest = host.add(memory, between(32 * kMiB, memory),
-                             {min, std::max<Bytes>(max, kMiB), static_cast<std::uint32_t>(between(1, 1000))});
-      guest.speed = between(slowest_balloon, 4 * kGiB);
-    }
-    return host;
+  Outcome(const Snapshot& snapshot, const Plan& decided, const std::vector<Move>& moves)
+      : seen(snapshot), plan(decided) {
+    for (const auto& guest : seen.guests) target.push_back(guest.target);
+    for (const Move& move : moves) target[move.guest] = move.target;
   }
-
-  /// Says anything at all on a guest's behalf.
-  void lie(GuestSnapshot& guest) {
-    static constexpr Bytes kAnything[] = {0, 1, 4095, kMiB, kGiB, 1ULL << 62, ~0ULL, ~0ULL - 1};
-    const auto pick = [&] { return kAnything[random_() % std::size(kAnything)]; };
-    if (!guest.stats) guest.stats = GuestStats{};
-    if (one_in(2)) guest.stats->available = pick();
-    if (one_in(2)) guest.stats->total = pick();
-    if (one_in(2)) guest.stats->actual = pick();
-    if (one_in(2)) guest.stats->swap_in = pick();
-    if (one_in(2)) guest.stats->swap_out = pick();
-    if (one_in(4)) guest.stats->sampled_at = Time(static_cast<std::int64_t>(random_() % (1ULL << 50)));
-    if (one_in(4)) guest.resident = pick();
-  }
-
- private:
-  std::mt19937_64 random_;
 };
 
-TEST(Invariants, TargetsStayWithinLimitsAndBudgetOnAnyHostWithAnyGuests) {
-  for (std::uint64_t seed = 0; seed < 3000; ++seed) {
+/// Invariant 1. A stuck balloon's target is put where the balloon is, as is that of a guest whose shrink is
+/// called off; apart from that nothing leaves the limits, or goes further from them.
+void expect_limits(const Outcome& outcome) {
+  for (std::size_t i = 0; i < outcome.target.size(); ++i) {
+    const auto& guest = outcome.seen.guests[i];
+    const Bytes target = outcome.target[i];
+    if (target == guest.target) continue;
+    ASSERT_TRUE(target >= std::min(guest.limits.min, guest.target) || target == guest.actual) << guest.name;
+    ASSERT_LE(target, guest.memory) << guest.name;
+    if (target > std::max(guest.actual, guest.target) && !guest.pin) {
+      ASSERT_LE(target, guest.limits.max) << guest.name;
+    }
+  }
+}
+
+/// Invariant 2: what guests hold or were promised and what is kept for reservations does not grow beyond the
+/// budget.
+void expect_budget(const Outcome& outcome) {
+  double before = 0;
+  double after = 0;
+  double shrunk = 0;
+  double kept = 0;
+  for (std::size_t i = 0; i < outcome.target.size(); ++i) {
+    const auto& guest = outcome.seen.guests[i];
+    // One that boots counts as what it has touched, with a margin.
+    const GuestPlan& mine = outcome.plan.guests[i];
+    const auto counted = [&](Bytes target) {
+      const Bytes most = std::max(guest.actual, target);
+      return static_cast<double>(mine.state == GuestState::booting ? std::min(most, mine.share) : most);
+    };
+    before += counted(guest.target);
+    shrunk += counted(std::min(guest.target, outcome.target[i]));
+    after += counted(outcome.target[i]);
+  }
+  for (const auto& reservation : outcome.plan.reservations) kept += static_cast<double>(reservation.granted);
+  const auto budget = static_cast<double>(outcome.plan.budget);
+  ASSERT_LE(after + kept, std::max(budget, shrunk + kept)) << "a grow was not paid for";
+  ASSERT_LE(after + kept, std::max(budget, before + kept));
+}
+
+/// Invariant 3: while the host itself is not short, a guest under pressure is not asked for anything before
+/// all that idles has been asked for.
+void expect_rescue(const Outcome& outcome) {
+  if (outcome.plan.level != HostState::normal && outcome.plan.level != HostState::tight) return;
+  bool pressed_gives = false;
+  bool idle_left = false;
+  for (std::size_t i = 0; i < outcome.target.size(); ++i) {
+    const auto& guest = outcome.seen.guests[i];
+    const GuestPlan& mine = outcome.plan.guests[i];
+    if (mine.state != GuestState::controlled || guest.on_host.pinned || !guest.limits.group.empty()) continue;
+    const bool outside = guest.target < guest.limits.min || guest.target > guest.limits.max;
+    const Bytes settling = std::min(guest.actual, guest.target);
+    const Bytes next = std::min(guest.actual, outcome.target[i]);
+    if (outside || settling > guest.limits.max) continue;
+    if (mine.why.pressure != Pressure::none && next < settling) pressed_gives = true;
+    if (mine.why.pressure == Pressure::none && settling > std::max(mine.share, mine.need) + 512 * kMiB &&
+        next > std::max(mine.share, mine.need) + 512 * kMiB)
+      idle_left = true;
+  }
+  ASSERT_FALSE(pressed_gives && idle_left);
+}
+
+void expect_reservations(const Plan& plan, std::map<std::string, Bytes>& granted) {
+  for (const auto& reservation : plan.reservations) {
+    if (reservation.state == GrantState::denied) {
+      ASSERT_EQ(reservation.granted, 0U);
+    }
+    const auto before = granted.find(reservation.id);
+    if (before != granted.end()) {
+      ASSERT_EQ(reservation.state, GrantState::granted) << "a grant is not taken back";
+      ASSERT_EQ(reservation.granted, before->second);
+    } else if (reservation.state == GrantState::granted) {
+      granted[reservation.id] = reservation.granted;
+    }
+  }
+}
+
+TEST(Invariants, HoldOnAnyHostWithAnyGuestsWhateverTheySay) {
+  for (std::uint64_t seed = 0; seed < kHostileHosts; ++seed) {
+    SCOPED_TRACE(seed);
     RandomHost random(seed);
-    FakeHost host = random.make(0);
+    FakeHost host = random.make(0, 8);
     Engine engine({});
-    for (int tick = 0; tick < 25; ++tick) {
-      for (auto& guest : host.guests) {
-        if (random.one_in(5)) guest.used = random.between(0, guest.seen.memory);
-        guest.answers = !random.one_in(6);
-        guest.seen.controllable = !random.one_in(10);
-        if (random.one_in(30)) guest.seen.pin = Pin{random.between(0, 2 * guest.seen.memory)};
-        if (random.one_in(20)) guest.seen.pin.reset();
-      }
+    std::map<std::string, Bytes> granted;
+    for (int tick = 0; tick < kHostileTicks; ++tick) {
+      random.live(host);
       Snapshot seen = host.snapshot();
       for (auto& guest : seen.guests) {
         if (random.one_in(4)) random.lie(guest);
       }
+      if (random.one_in(4)) random.lie(seen.host);
       if (random.one_in(10)) seen.now -= std::chrono::hours(2);
+      if (random.one_in(50)) seen.now = random.any_time();
       Plan plan = engine.decide(seen);
       const auto moves = admit(plan, seen.guests);
-      Bytes before = 0;
-      Bytes after = 0;
-      Bytes shrunk = 0;
-      std::vector<Bytes> target;
-      for (const auto& guest : seen.guests) target.push_back(guest.target);
-      for (const Move& move : moves) target[move.guest] = move.target;
-      for (std::size_t i = 0; i < seen.guests.size(); ++i) {
-        const auto& guest = seen.guests[i];
-        before += std::max(guest.actual, guest.target);
-        shrunk += std::max(guest.actual, std::min(guest.target, target[i]));
-        after += std::max(guest.actual, target[i]);
-        if (target[i] == guest.target) continue;
-        const Bytes low = std::min(guest.limits.min, guest.target);
-        // A stuck balloon's target is put where the balloon is; apart from that nothing leaves the limits.
-        ASSERT_TRUE(target[i] >= low || target[i] == guest.actual)
-            << "seed " << seed << " tick " << tick << " " << guest.name;
-        ASSERT_LE(target[i], guest.memory) << "seed " << seed;
-        if (target[i] > std::max(guest.actual, guest.target) && !guest.pin) {
-          ASSERT_LE(target[i], guest.limits.max) << "seed " << seed;
-        }
-      }
-      ASSERT_LE(after, std::max(plan.budget, shrunk))
-          << "a grow was not paid for; seed " << seed << " tick " << tick;
-      ASSERT_LE(after, std::max(plan.budget, before)) << "seed " << seed << " tick " << tick;
+      const Outcome outcome(seen, plan, moves);
+      expect_limits(outcome);
+      expect_budget(outcome);
+      expect_rescue(outcome);
+      expect_reservations(plan, granted);
+      if (HasFatalFailure()) FAIL() << "seed " << seed << " tick " << tick;
       for (const Move& move : moves) host.guests[move.guest].seen.target = move.target;
       for (auto& guest : host.guests) {
         guest.seen.actual = random.between(std::min(guest.seen.actual, guest.seen.target),
@@ -103,13 +136,14 @@ TEST(Invariants, TargetsStayWithinLimitsAndBudgetOnAnyHostWithAnyGuests) {
 }
 
 TEST(Invariants, CommittedMemoryComesUnderTheBudgetUnlessMinimumsForbidIt) {
-  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+  for (std::uint64_t seed = 0; seed < kSettlingHosts; ++seed) {
     RandomHost random(seed);
-    FakeHost host = random.make(256 * kMiB);
+    FakeHost host = random.make(256 * kMiB, 24);
     Engine engine({});
     Plan plan;
     for (int tick = 0; tick < 90; ++tick) plan = host.step(engine);
     if (plan.state == HostState::infeasible) {
+      if (!host.groups.empty()) continue;  // a group's minimum may stand above its guests'
       for (const auto& guest : host.guests) {
         ASSERT_EQ(guest.seen.target, guest.seen.limits.min) << "seed " << seed << " " << guest.seen.name;
       }
@@ -120,9 +154,9 @@ TEST(Invariants, CommittedMemoryComesUnderTheBudgetUnlessMinimumsForbidIt) {
 }
 
 TEST(Invariants, ConstantInputsComeToRestWithoutOvershootOrReversal) {
-  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+  for (std::uint64_t seed = 0; seed < kSettlingHosts; ++seed) {
     RandomHost random(seed);
-    FakeHost host = random.make(256 * kMiB);
+    FakeHost host = random.make(256 * kMiB, 24);
     Engine engine({});
     for (int tick = 0; tick < 120; ++tick) host.step(engine);
     std::vector<Bytes> rest;
@@ -137,8 +171,52 @@ TEST(Invariants, ConstantInputsComeToRestWithoutOvershootOrReversal) {
   }
 }
 
+TEST(Invariants, ARestartTakesNothingFromAHostAtRest) {
+  for (std::uint64_t seed = 0; seed < kSettlingHosts; ++seed) {
+    RandomHost random(seed);
+    FakeHost host = random.make(256 * kMiB, 24);
+    {
+      Engine before({});
+      for (int tick = 0; tick < 120; ++tick) host.step(before);
+    }
+    Engine after({});
+    std::vector<Bytes> was;
+    for (const auto& guest : host.guests) was.push_back(guest.seen.target);
+    host.step(after);
+    for (std::size_t i = 0; i < host.guests.size(); ++i) {
+      ASSERT_EQ(host.guests[i].seen.target, was[i]) << "seed " << seed << " " << host.guests[i].seen.name;
+    }
+  }
+}
+
+TEST(Invariants, TheSameSnapshotsGiveTheSamePlans) {
+  for (std::uint64_t seed = 0; seed < kSettlingHosts; ++seed) {
+    RandomHost random(seed);
+    FakeHost host = random.make(0, 8);
+    Engine one({});
+    Engine two({});
+    for (int tick = 0; tick < 10; ++tick) {
+      random.live(host);
+      Snapshot seen = host.snapshot();
+      for (auto& guest : seen.guests) {
+        if (random.one_in(4)) random.lie(guest);
+      }
+      Plan a = one.decide(seen);
+      const Plan b = two.decide(seen);
+      ASSERT_EQ(a.state, b.state);
+      ASSERT_EQ(a.budget, b.budget);
+      for (std::size_t i = 0; i < a.guests.size(); ++i) {
+        ASSERT_EQ(a.guests[i].target, b.guests[i].target) << "seed " << seed;
+        ASSERT_EQ(a.guests[i].reason, b.guests[i].reason) << "seed " << seed;
+      }
+      for (const Move& move : admit(a, seen.guests)) host.guests[move.guest].seen.target = move.target;
+      host.settle(std::chrono::seconds(1));
+    }
+  }
+}
+
 TEST(Invariants, DirectionChangesAreBoundedUnderAnOscillatingLoad) {
-  for (const int period : {2, 3, 5, 8, 13, 21, 40, 120}) {
+  for (const int period : {2, 3, 5, 8, 13, 21, 40, 120, 240}) {
     FakeHost host(8 * kGiB);
     for (int i = 0; i < 6; ++i) host.add(2 * kGiB, 150 * kMiB, {256 * kMiB, 2 * kGiB, 100});
     Engine engine({});
@@ -160,9 +238,8 @@ TEST(Invariants, DirectionChangesAreBoundedUnderAnOscillatingLoad) {
         direction[i] = went;
       }
     }
-    // A hold of 10 s allows at most two reversals of each of the two guests in any 10 s, and the settling of
-    // the rest.
-    EXPECT_LE(reversals, 2 * 2 * kSeconds / 10 + 12) << "period " << period;
+    // What comes back is expected to come back again: each time it does it is left for half as long again.
+    EXPECT_LE(reversals, 30) << "period " << period;
   }
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 std::vector<Bytes> fill(const std::vector<Claim>& claims, Bytes budget) {
   std::vector<Bytes> shares;
-  water_fill(claims, budget, shares);
+  FillSpace space;
+  water_fill(claims, budget, shares, space);
   return shares;
 }
 

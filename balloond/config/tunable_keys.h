@@ -1,0 +1,20 @@
+// The keys under `engine`, `states` and `host`: each of the engine's tunables by name.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/strict_yaml.h"
+#include "policy/tunables.h"
+
+namespace balloon::daemon {
+
+/// Reads the sections host, engine and states. `host_memory` bounds what the host may keep for itself, and is
+/// what its shares are of.
+void read_tunables(yaml::Map& root, Bytes host_memory, policy::Tunables& out);
+
+/// Every tunable by its key, as it would be written: {"engine.hold", "10s"}.
+std::vector<std::pair<std::string, std::string>> describe(const policy::Tunables& tunables);
+
+}  // namespace balloon::daemon

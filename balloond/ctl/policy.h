@@ -1,0 +1,43 @@
+// `balloonctl policy`: judges policy files without the daemon that would follow them.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balloond/ctl/client.h"
+
+namespace balloon::ctl {
+
+struct PolicyArguments {
+  std::string file{};
+  std::string new_file{};
+  std::string guest{};
+  std::vector<std::string> labels{};  ///< "name=value"
+  std::string memory = "2GiB";
+  std::string host_memory{};  ///< empty: this machine's
+  std::string at{};           ///< empty: now
+  bool json = false;
+};
+
+/// What was printed and the exit code: complaints go to `err`.
+struct Printed {
+  Exit code = Exit::ok;
+  std::string out{};
+  std::string err{};
+};
+
+/// Good or every complaint.
+Printed policy_check(const PolicyArguments& arguments);
+/// What a guest would be granted, and which rule says so.
+Printed policy_show(const PolicyArguments& arguments);
+/// What would change, for the daemon's guests too when it answers.
+Printed policy_diff(const PolicyArguments& arguments, Client& client);
+
+/// "2026-11-22T23:30" here or "2026-11-22T23:30Z" in UTC, with or without seconds.
+std::optional<std::chrono::system_clock::time_point> parse_time(const std::string& text);
+/// "name=value"
+bool is_label(const std::string& text);
+
+}  // namespace balloon::ctl

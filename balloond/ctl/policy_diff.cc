@@ -1,0 +1,157 @@
+#include "balloond/ctl/policy_diff.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "balloond/config/tunable_keys.h"
+
+namespace balloon::ctl {
+namespace {
+
+using daemon::describe;
+using daemon::exact_bytes;
+using daemon::GroupRule;
+using daemon::GuestRule;
+using daemon::Layer;
+using daemon::PolicyFile;
+using daemon::Values;
+
+using Lines = std::vector<std::pair<std::string, std::string>>;
+
+Lines lines_of(const Values& values) {
+  Lines out;
+  if (values.min) out.emplace_back("min", describe(*values.min));
+  if (values.max) out.emplace_back("max", describe(*values.max));
+  if (values.weight) out.emplace_back("weight", fmt::format("{}", *values.weight));
+  if (values.slo_class) out.emplace_back("class", name_of(*values.slo_class));
+  if (values.ksm) out.emplace_back("ksm", *values.ksm ? "on" : "off");
+  if (values.margin_factor) out.emplace_back("margin_factor", fmt::format("{}", *values.margin_factor));
+  return out;
+}
+
+void add(const std::string& key, const Layer& layer, Lines& out) {
+  for (auto& [name, text] : lines_of(layer.values)) out.emplace_back(key + "." + name, std::move(text));
+  for (std::size_t i = 0; i < layer.schedules.size(); ++i) {
+    std::vector<std::string> values;
+    for (const auto& [name, text] : lines_of(layer.schedules[i].values)) values.push_back(name + " " + text);
+    out.emplace_back(fmt::format("{}.schedules[{}]", key, i),
+                     fmt::format("{}: {}", describe(layer.schedules[i].when), fmt::join(values, ", ")));
+  }
+}
+
+/// The defaults with what is built in, so that to write that down is no difference.
+Layer whole_defaults(const PolicyFile& policy) {
+  Layer layer = policy.defaults;
+  const daemon::Terms terms = daemon::settle({{.place = &layer.place, .values = &policy.defaults.values}});
+  layer.values = {.min = terms.min.value,
+                  .max = terms.max.value,
+                  .weight = terms.weight.value,
+                  .slo_class = terms.slo_class.value,
+                  .ksm = terms.ksm.value,
+                  .margin_factor = terms.margin_factor.value};
+  return layer;
+}
+
+std::string selector(const GuestRule& rule) {
+  std::vector<std::string> parts;
+  if (rule.name != "*" || rule.labels.empty()) parts.push_back(rule.name);
+  for (const auto& [name, value] : rule.labels) parts.push_back(name + "=" + value);
+  return fmt::format("{}", fmt::join(parts, " "));
+}
+
+/// Selectors in the order of the file; one that stands there again is numbered.
+std::vector<std::string> selectors(const PolicyFile& policy) {
+  std::vector<std::string> out;
+  std::map<std::string, int> seen;
+  for (const GuestRule& rule : policy.guests) {
+    const std::string text = selector(rule);
+    const int times = ++seen[text];
+    out.push_back(times == 1 ? text : fmt::format("{} #{}", text, times));
+  }
+  return out;
+}
+
+Lines lines_of(const PolicyFile& policy) {
+  Lines out = describe(policy.tunables);
+  add("defaults", whole_defaults(policy), out);
+  for (const GroupRule& group : policy.groups) {
+    const std::string key = fmt::format("groups[{}]", group.name);
+    out.emplace_back(key, "defined");
+    const auto& line = group.line_of_descent;
+    if (line.size() > 1) out.emplace_back(key + ".inherits", policy.groups.at(line[line.size() - 2]).name);
+    add(key, group.own, out);
+    add(key + ".each", group.each, out);
+  }
+  const std::vector<std::string> names = selectors(policy);
+  for (std::size_t i = 0; i < policy.guests.size(); ++i) {
+    const std::string key = fmt::format("guests[{}]", names[i]);
+    out.emplace_back(key, "defined");
+    if (policy.guests[i].group)
+      out.emplace_back(key + ".group", policy.groups.at(*policy.guests[i].group).name);
+    add(key, policy.guests[i].layer, out);
+  }
+  if (policy.shadow_file) out.emplace_back("shadow", policy.shadow_file->path);
+  return out;
+}
+
+/// The selectors that both have, in the order of `of`.
+std::vector<std::string> common(const std::vector<std::string>& of, const std::vector<std::string>& other) {
+  std::vector<std::string> out;
+  std::ranges::copy_if(of, std::back_inserter(out), [&](const std::string& name) {
+    return std::ranges::find(other, name) != other.end();
+  });
+  return out;
+}
+
+void compare(const std::string& key, const std::string& before, const std::string& after,
+             std::vector<Difference>& out) {
+  if (before != after) out.push_back({.key = key, .before = before, .after = after});
+}
+
+}  // namespace
+
+std::vector<Difference> rule_differences(const PolicyFile& before, const PolicyFile& after) {
+  const Lines old_lines = lines_of(before);
+  const Lines new_lines = lines_of(after);
+  std::map<std::string, std::string> old_by_key(old_lines.begin(), old_lines.end());
+  const std::map<std::string, std::string> new_by_key(new_lines.begin(), new_lines.end());
+  std::vector<Difference> out;
+  for (const auto& [key, text] : old_lines) {
+    const auto found = new_by_key.find(key);
+    compare(key, text, found == new_by_key.end() ? std::string() : found->second, out);
+  }
+  for (const auto& [key, text] : new_lines) {
+    if (!old_by_key.contains(key)) out.push_back({.key = key, .before = {}, .after = text});
+  }
+  const std::vector<std::string> old_order = selectors(before);
+  const std::vector<std::string> new_order = selectors(after);
+  compare("guests (order of the rules)", fmt::format("{}", fmt::join(common(old_order, new_order), ", ")),
+          fmt::format("{}", fmt::join(common(new_order, old_order), ", ")), out);
+  return out;
+}
+
+std::vector<GuestDifference> guest_differences(const PolicyFile& before, const PolicyFile& after,
+                                               const std::vector<Subject>& guests,
+                                               const daemon::WallFace& face) {
+  std::vector<GuestDifference> out;
+  for (const Subject& guest : guests) {
+    const policy::GuestLimits was = daemon::resolve(before, guest.name, guest.labels, guest.memory, face);
+    const policy::GuestLimits is = daemon::resolve(after, guest.name, guest.labels, guest.memory, face);
+    GuestDifference difference{.guest = guest.name, .values = {}};
+    compare("group", was.group, is.group, difference.values);
+    compare("min", exact_bytes(was.min), exact_bytes(is.min), difference.values);
+    compare("max", exact_bytes(was.max), exact_bytes(is.max), difference.values);
+    compare("weight", fmt::format("{}", was.weight), fmt::format("{}", is.weight), difference.values);
+    compare("margin_factor", fmt::format("{}", was.margin_factor), fmt::format("{}", is.margin_factor),
+            difference.values);
+    compare("ksm", was.ksm ? "on" : "off", is.ksm ? "on" : "off", difference.values);
+    if (!difference.values.empty()) out.push_back(std::move(difference));
+  }
+  return out;
+}
+
+}  // namespace balloon::ctl

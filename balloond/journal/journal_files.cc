@@ -1,0 +1,79 @@
+#include "balloond/journal/journal_files.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <vector>
+
+#include "policy/recording/wire.h"
+
+namespace balloon::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr mode_t kFileMode = 0640;
+constexpr fs::perms kDirectoryMode = fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec;
+
+Result<void> make_directory(const std::string& directory) {
+  std::error_code error;
+  if (!fs::create_directories(directory, error)) {
+    if (error) return fail(fmt::format("cannot make {}: {}", directory, error.message()));
+    return {};
+  }
+  fs::permissions(directory, kDirectoryMode, error);
+  return {};
+}
+
+}  // namespace
+
+std::string journal_file_name(const JournalRun& run, std::uint64_t sequence) {
+  const auto since_epoch = run.began.time_since_epoch();
+  const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count();
+  return fmt::format("{:%Y%m%dT%H%M%S}.{:03}Z-{:016x}-{:06}{}",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(run.began)), millis % 1000, run.id,
+                     sequence, policy::recording::kSuffix);
+}
+
+Result<UniqueFd> make_journal_file(const std::string& directory, const std::string& name) {
+  BALLOON_TRY(make_directory(directory));
+  const std::string path = directory + '/' + name;
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
+  if (!file) return fail_errno("cannot make " + path, errno);
+  return file;
+}
+
+Result<void> trim_journal(const std::string& directory, std::uint64_t size, const std::string& keep) {
+  struct Recorded {
+    fs::path path;
+    std::uint64_t size = 0;
+  };
+  std::vector<Recorded> files;
+  std::uint64_t all = 0;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().extension() != policy::recording::kSuffix || !entry->is_regular_file(ignored)) continue;
+    const std::uint64_t bytes = entry->file_size(ignored);
+    if (ignored) continue;
+    all += bytes;
+    files.push_back({entry->path(), bytes});
+  }
+  if (error) return fail(fmt::format("cannot list {}: {}", directory, error.message()));
+  std::ranges::sort(files, {}, &Recorded::path);
+  for (const Recorded& file : files) {
+    if (all <= size) break;
+    if (file.path.filename() == keep) continue;
+    if (!fs::remove(file.path, error))
+      return fail(fmt::format("cannot remove {}: {}", file.path.string(), error.message()));
+    all -= file.size;
+  }
+  return {};
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,24 @@
+// Why a target is what it is: the nearest thing that would have changed it, and the whole as a sentence.
+#pragma once
+
+#include <string>
+
+#include "policy/types.h"
+
+namespace balloon::policy {
+
+/// What the engine knows of a guest beside plan and snapshot.
+struct Outlook {
+  bool group_full = false;  ///< its group has all that it may have
+  Bytes deadband = 0;
+  std::chrono::nanoseconds held_for{};  ///< how much longer nothing is taken from it
+  double shrink_per_second = 0;         ///< bytes
+};
+
+/// The next-best alternative for a guest whose target and reason stand in `mine`.
+Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Outlook& outlook);
+
+/// A plan's guest in a sentence, with the figures.
+std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);
+
+}  // namespace balloon::policy

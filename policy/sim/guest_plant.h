@@ -1,0 +1,180 @@
+// The memory of one simulated guest: its programs, its kernel's reclaim, its swap and its balloon.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+#include "policy/sim/physics.h"
+#include "policy/sim/scenario.h"
+
+namespace balloon::policy::sim {
+
+/// What a guest's programs want now, in bytes (mergeable: a ratio; busy: a part of a CPU, for other things).
+struct Wants {
+  double anon = 0;
+  double hot = 0;
+  double cold = 0;
+  double kernel = 0;
+  double mergeable = 0;
+  double busy = 0;
+};
+
+/// What the host lets a guest have in one step, in bytes.
+struct HostGrant {
+  double install = 1e18;  ///< new memory
+  double swap_in = 1e18;  ///< reads from its swap device
+  double swap_latency = 0;
+  double cpu = 1;  ///< part of a CPU, of the one that it has
+};
+
+/// Where a guest's pages are, in bytes. anon + hot + cold + kernel + free = boot memory − balloon.
+struct GuestMemory {
+  double anon = 0;
+  double hot = 0;
+  double cold = 0;
+  double kernel = 0;
+  double free_backed = 0;    ///< free in the guest, but the host's memory is still there
+  double free_unbacked = 0;  ///< free in the guest and in the host
+  double balloon = 0;
+  double balloon_backed = 0;        ///< of that, what the host could not take (pinned memory)
+  double swapped = 0;               ///< anonymous, in the guest's own swap
+  double host_swapped_idle = 0;     ///< of the backed pages that nobody uses, in the host's swap
+  double host_swapped_working = 0;  ///< of those in use
+  double merged = 0;                ///< of anon, saved by KSM
+
+  double free() const { return free_backed + free_unbacked; }
+  double size() const { return anon + hot + cold + kernel + free(); }
+  double backed() const { return anon + hot + cold + kernel + free_backed + balloon_backed; }
+  double host_swapped() const { return host_swapped_idle + host_swapped_working; }
+  /// The VMM's resident set, without its own memory. Merged pages count, as they do in Linux.
+  double resident() const { return backed() - host_swapped(); }
+};
+
+/// Counters since the guest started.
+struct GuestCounters {
+  double swap_in = 0;
+  double swap_out = 0;
+  double refaulted = 0;  ///< bytes of hot file pages read again
+  double major_faults = 0;
+  double oom_kills = 0;
+  double alloc_stalls = 0;
+  double direct_scans = 0;     ///< pages
+  double direct_reclaims = 0;  ///< pages
+  double host_swap_in = 0;     ///< bytes
+  double host_swap_out = 0;
+  double moved = 0;  ///< bytes, by the balloon
+};
+
+/// Free memory, in bytes, that a guest of `memory` bytes leaves alone: its kernel's low watermark.
+double low_watermark(double memory);
+
+class GuestPlant {
+ public:
+  explicit GuestPlant(const GuestSpec& spec, const Speeds& speeds = {});
+
+  /// It runs and has run for a while: what its programs want is there.
+  void start(const Wants& wants);
+  /// It is switched on: everything is free; its driver comes up after spec.boot.
+  void boot(Time now);
+  void stop();
+
+  /// One step of kStep from `now` on.
+  void step(Time now, const Wants& wants, const HostGrant& grant);
+
+  /// Takes the balloon's new target, which the driver sees at `at`.
+  void command(Bytes size, Time at);
+
+  /// Host side: takes so much of what is resident, idle and in use, into host swap, as far as it is there.
+  /// Returns how much.
+  double swap_out(double idle, double working);
+  /// KSM: so much of its anonymous memory is now shared. Returns by how much more memory the host must
+  /// provide (pages that were written to), negative when it got some back.
+  double merge(double bytes);
+
+  bool running() const { return running_; }
+  bool driver_up(Time now) const;
+  const GuestMemory& memory() const { return memory_; }
+  const GuestCounters& counters() const { return counters_; }
+  const GuestSpec& spec() const { return *spec_; }
+  Bytes actual() const { return static_cast<Bytes>(std::llround(memory_.size())); }
+  /// New host memory that this step could use, at most; an estimate from what is missing.
+  double wants_installed(const Wants& wants) const;
+  /// Things that keep its CPU busy: its balloon or reporting, which take turns; programs that grow, that
+  /// read, that miss what is in swap, and that do something else. 0 when it is idle.
+  double tasks(Time now, const Wants& wants) const;
+  /// Resident memory that nobody uses: what the host's kernel would swap first.
+  double idle_resident() const;
+  /// MemAvailable, as mm/show_mem.c computes it.
+  double available() const;
+  /// Working memory that is wanted and not there, in bytes.
+  double deficit(const Wants& wants) const;
+  /// What `deficit` is a part of.
+  double demand(const Wants& wants) const;
+  /// Part of the last step that its programs stood still: for its own swap and disk, and for the host.
+  double stalled() const { return stalled_; }
+  double host_stalled() const { return host_stalled_; }
+  double last_host_swap_in() const { return last_host_swap_in_; }
+
+ private:
+  enum class Depth : std::uint8_t { free, cold, hot, anon };
+
+  void release(const Wants& wants);
+  void share_time(Time now, const Wants& wants, const HostGrant& grant);
+  bool balloon_moves(Time now) const;
+  bool grows(Time now, const Wants& wants) const;
+  bool reads(const Wants& wants) const;
+  bool reports() const;
+  double missed_swap(const Wants& wants) const;
+  double reuse(double bytes) const;
+  void move_balloon(Time now);
+  double inflate(double bytes, double time);
+  void grow(Time now, const Wants& wants);
+  void out_of_memory(Time now, double missing);
+  void swap_back(const Wants& wants);
+  void read_files(const Wants& wants);
+  void read_from_host_swap(const HostGrant& grant);
+  void report_free();
+  double obtain(double bytes, Depth depth);
+  double take_free(double bytes);
+  double evict_cold(double bytes);
+  double evict_hot(double bytes);
+  double evict_anon(double bytes);
+  void forget_host_swap(double idle_pages_gone, double idle_before);
+  double idle_pool() const;
+  double anon_wanted(Time now, const Wants& wants) const;
+  void add_stall(double seconds) { stall_seconds_ += seconds; }
+
+  const GuestSpec* spec_;
+  Speeds speeds_;
+  GuestMemory memory_;
+  GuestCounters counters_;
+  bool running_ = false;
+  Time booted_at_{};
+  double floor_ = 0;  ///< free memory that allocations leave: the kernel's low watermark
+  double target_ = 0;
+  std::optional<Time> command_at_;
+  double commanded_ = 0;
+  Time out_of_puff_until_{};
+  double unreported_ = 0;   ///< freed by programs, and not yet reported; where reporting takes its time
+  double hot_evicted_ = 0;  ///< hot pages that were there and are not
+  double idle_anon_ = 0;    ///< anonymous memory that nobody touches
+  double killed_cap_ = 0;
+  Time killed_until_{};
+  // Budgets and findings of the step that runs.
+  double slice_ = kStepSeconds;  ///< CPU time of each of its tasks
+  double install_left_ = 0;
+  bool install_is_hosts_ = false;  ///< the host's grant is the tighter bound
+  bool host_short_ = false;
+  double touch_left_ = 0;
+  double swap_left_ = 0;
+  double background_left_ = 0;
+  double stall_seconds_ = 0;
+  double host_stall_seconds_ = 0;
+  double stalled_ = 0;
+  double host_stalled_ = 0;
+  double allocated_ = 0;
+  double last_host_swap_in_ = 0;
+};
+
+}  // namespace balloon::policy::sim

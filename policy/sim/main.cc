@@ -1,0 +1,211 @@
+// balloon-sim: control laws against simulated hosts and guests.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "balloond/replay/command.h"
+#include "policy/sim/comparison.h"
+#include "policy/sim/scenario_file.h"
+#include "policy/sim/sweep.h"
+
+namespace balloon::policy::sim {
+namespace {
+
+constexpr int kOk = 0;
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+constexpr auto kFooter =
+    "Exit codes: 0 ok, 1 a scenario is bad or a file could not be read or written, 2 usage, 3 a replay "
+    "has other plans than were recorded.\n"
+    "The same scenario, law and seed give the same figures, byte for byte (but for --timing).\n"
+    "Examples:\n"
+    "  balloon-sim run tests/scenarios/sim/s02-single-step.yaml\n"
+    "  balloon-sim compare tests/scenarios/sim/*.yaml --laws balloond,qmemman,oracle --plot out.html\n"
+    "  balloon-sim sweep --seeds 1000 -o json\n"
+    "  balloon-sim replay /var/lib/balloond/journal --policy policy.yaml";
+
+/// Samples of each series in a plot: two a pixel at most.
+constexpr std::size_t kPlotSamples = 600;
+
+struct Arguments {
+  std::vector<std::string> files;
+  std::string law = "balloond";
+  std::string laws = "all";
+  std::string output = "table";
+  std::string plot;
+  CompareOptions compare;
+  SweepOptions sweep;
+  daemon::ReplayArguments replay;
+};
+
+int complain(const std::string& message, int code) {
+  fmt::print(stderr, "balloon-sim: {}\n", message);
+  return code;
+}
+
+/// "a,b,c" or "all"; ours is put first when it is among them.
+Result<std::vector<const Contender*>> choose_laws(const std::string& text) {
+  std::vector<const Contender*> laws;
+  if (text == "all") {
+    for (const Contender& contender : contenders()) laws.push_back(&contender);
+    return laws;
+  }
+  for (std::size_t from = 0; from <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', from), text.size());
+    const std::string name = text.substr(from, comma - from);
+    const Contender* contender = find_contender(name);
+    if (!contender) return fail(fmt::format("no law is called '{}'; 'balloon-sim list' names them", name));
+    if (std::ranges::find(laws, contender) == laws.end()) laws.push_back(contender);
+    from = comma + 1;
+  }
+  std::ranges::stable_partition(laws, [](const Contender* law) { return law == &contenders().front(); });
+  return laws;
+}
+
+Result<std::vector<Scenario>> load_all(const std::vector<std::string>& files) {
+  std::vector<Scenario> scenarios;
+  std::string complaints;
+  for (const std::string& file : files) {
+    auto scenario = load_scenario(file);
+    if (scenario) {
+      scenarios.push_back(std::move(*scenario));
+    } else {
+      complaints += (complaints.empty() ? "" : "\n") + scenario.error().message;
+    }
+  }
+  if (!complaints.empty()) return fail(complaints);
+  return scenarios;
+}
+
+Result<void> write_file(const std::string& path, const std::string& text) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wbe"), &std::fclose);
+  if (!file) return fail_errno("writing " + path, errno);
+  if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() || std::fflush(file.get()) != 0)
+    return fail_errno("writing " + path, errno);
+  return {};
+}
+
+int run_comparison(Arguments& arguments) {
+  const auto laws = choose_laws(arguments.laws);
+  if (!laws) return complain(laws.error().message, kUsage);
+  const auto scenarios = load_all(arguments.files);
+  if (!scenarios) return complain(scenarios.error().message, kFailure);
+  if (!arguments.plot.empty()) arguments.compare.samples = kPlotSamples;
+  std::vector<Comparison> comparisons;
+  {
+    ProgressBar bar;
+    comparisons = compare(*scenarios, *laws, arguments.compare,
+                          [&](std::size_t done, std::size_t all) { bar.show(done, all); });
+  }
+  if (!arguments.plot.empty()) {
+    const auto written = write_file(arguments.plot, to_html(comparisons));
+    if (!written) return complain(written.error().message, kFailure);
+  }
+  fmt::print("{}", arguments.output == "json"  ? to_json(comparisons, arguments.compare)
+                   : arguments.output == "csv" ? to_csv(comparisons, arguments.compare)
+                                               : to_table(comparisons, arguments.compare));
+  return kOk;
+}
+
+int run_sweep(const Arguments& arguments) {
+  const auto laws = choose_laws(arguments.laws);
+  if (!laws) return complain(laws.error().message, kUsage);
+  ProgressBar bar;
+  const Sweep result =
+      sweep(*laws, arguments.sweep, [&](std::size_t done, std::size_t all) { bar.show(done, all); });
+  fmt::print("{}", arguments.output == "json"  ? to_json(result)
+                   : arguments.output == "csv" ? to_csv(result)
+                                               : to_table(result));
+  return kOk;
+}
+
+int list() {
+  fmt::print("Laws (--law, --laws):\n");
+  for (const Contender& contender : contenders())
+    fmt::print("  {:12} {}\n", contender.name, contender.summary);
+  fmt::print("\nScores:\n");
+  for (const ScoreInfo& score : kScores) {
+    const char* better = score.better == Better::lower    ? "lower is better"
+                         : score.better == Better::higher ? "higher is better"
+                                                          : "";
+    fmt::print("  {:16} {}{}{}{}{}\n", score.name, score.unit, score.unit.empty() ? "" : "; ",
+               score.definition, *better ? "; " : "", better);
+  }
+  return kOk;
+}
+
+void add_output(CLI::App& command, Arguments& arguments) {
+  command.add_option("-o,--output", arguments.output, "table, json or csv")
+      ->check(CLI::IsMember({"table", "json", "csv"}))
+      ->capture_default_str();
+}
+
+void add_scenarios(CLI::App& command, Arguments& arguments) {
+  command.add_option("SCENARIO", arguments.files, "scenario files (docs/simulator.md says what is in them)")
+      ->required();
+  command.add_option("--seed", arguments.compare.seed, "of all that is random")->capture_default_str();
+  command.add_option("--plot", arguments.plot, "writes a page with each guest's size and demand over time");
+  command.add_flag("--timing", arguments.compare.timing, "show how long decisions took, in real time");
+  add_output(command, arguments);
+}
+
+int main_program(int argc, char** argv) {
+  CLI::App app("Runs control laws against simulated hosts and guests, and scores them.");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  Arguments arguments;
+  CLI::App* run = app.add_subcommand("run", "scenarios under one law");
+  add_scenarios(*run, arguments);
+  run->add_option("--law", arguments.law, "which law decides")->capture_default_str();
+  CLI::App* compare = app.add_subcommand("compare", "scenarios under several laws, side by side");
+  add_scenarios(*compare, arguments);
+  compare->add_option("--laws", arguments.laws, "names with commas between them, or all")
+      ->capture_default_str();
+  CLI::App* sweep =
+      app.add_subcommand("sweep", "random scenarios under several laws: median, worst, who is better");
+  sweep->add_option("--seeds", arguments.sweep.seeds, "how many scenarios")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  sweep->add_option("--first-seed", arguments.sweep.first_seed, "seed of the first")->capture_default_str();
+  sweep->add_option("--guests", arguments.sweep.generator.guests, "of each scenario; 0: 2 to 40 at random")
+      ->check(CLI::Range(0, 10'000))
+      ->capture_default_str();
+  sweep
+      ->add_option("--overcommit", arguments.sweep.generator.overcommit,
+                   "guests' memory over the host's; 0: 1.1 to 3.0 at random")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  sweep->add_option("--laws", arguments.laws, "names with commas between them, or all")
+      ->capture_default_str();
+  add_output(*sweep, arguments);
+  CLI::App* replay = app.add_subcommand(
+      "replay", "balloond's recordings: are the plans the same; what would another policy have done");
+  replay->add_option("RECORDING", arguments.replay.path, "a file of balloond's journal, or the directory")
+      ->required();
+  replay->add_option("--policy", arguments.replay.policy, "policy file that decides instead");
+  replay->add_option("--law", arguments.replay.law, "control law that decides instead");
+  replay->add_option("--guest", arguments.replay.guest, "only this guest counts");
+  add_output(*replay, arguments);
+  CLI::App* listing = app.add_subcommand("list", "the laws, and the scores with their definitions");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  if (listing->parsed()) return list();
+  if (replay->parsed()) {
+    arguments.replay.output = arguments.output;
+    return daemon::run_replay(arguments.replay, "balloon-sim");
+  }
+  if (sweep->parsed()) return run_sweep(arguments);
+  if (run->parsed()) arguments.laws = arguments.law;
+  return run_comparison(arguments);
+}
+
+}  // namespace
+}  // namespace balloon::policy::sim
+
+int main(int argc, char** argv) { return balloon::policy::sim::main_program(argc, argv); }

@@ -1,0 +1,145 @@
+#include "policy/sim/oracle.h"
+
+#include <algorithm>
+
+namespace balloon::policy::sim {
+namespace {
+
+/// The signals are looked at so often within the look-ahead.
+constexpr Time kGlance = kStep;
+/// Beyond its need and its watermark a guest gets so much: what rounding and a step's changes may take.
+constexpr double kSlack = 4 * kMiBd;
+
+Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
+
+}  // namespace
+
+Oracle::Oracle(const Scenario& scenario, std::uint64_t seed)
+    : host_(scenario.host, host_seed(seed), scenario.duration) {
+  for (std::size_t i = 0; i < scenario.guests.size(); ++i) {
+    const GuestSpec& spec = scenario.guests[i];
+    seers_.emplace(spec.name, Seer{&spec, GuestSignals(spec, guest_seed(seed, i), scenario.duration)});
+  }
+}
+
+/// All that it will use.
+Bytes Oracle::need(Seer& seer, Time now) {
+  const auto most = [&](Signal& signal) { return signal.most(now, kLookAhead, kGlance); };
+  const double anon = most(seer.signals.anon);
+  const double idle = std::min(anon * seer.spec->anon_idle, static_cast<double>(seer.spec->swap.size));
+  double need = anon - idle + most(seer.signals.hot) + most(seer.signals.kernel);
+  if (seer.spec->cold_counts) need += most(seer.signals.cold);
+  return whole(need + low_watermark(static_cast<double>(seer.spec->memory)) + kSlack);
+}
+
+/// What it could hold beyond that, but does not use: idle anonymous memory and cold files.
+Bytes Oracle::spare(Seer& seer, Time now) {
+  const double idle = seer.spec->anon_idle * seer.signals.anon.most(now, kLookAhead, kGlance);
+  const double cold = seer.spec->cold_counts ? 0 : seer.signals.cold.most(now, kLookAhead, kGlance);
+  return whole(idle + cold);
+}
+
+Plan Oracle::decide(const Snapshot& snapshot) {
+  Plan plan;
+  plan.state = HostState::normal;
+  const double own =
+      host_.own.most(snapshot.now, kLookAhead, kGlance) + host_.arc.most(snapshot.now, kLookAhead, kGlance);
+  const double total = static_cast<double>(snapshot.host.total);
+  const double cache = std::min(kHostCacheLeast, host_.cache.most(snapshot.now, kLookAhead, kGlance));
+  plan.budget = whole(total * (1 - kHostLow) - own - cache - kSlack -
+                      kVmmOwn * static_cast<double>(snapshot.guests.size()));
+  Bytes fixed = 0;
+  Bytes unused = 0;  // of guests' sizes: what they have or must have, and will not touch
+  claims_.clear();
+  movable_.clear();
+  plan.guests.resize(snapshot.guests.size());
+  for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
+    const GuestSnapshot& guest = snapshot.guests[i];
+    Seer& seer = seers_.find(guest.name)->second;
+    GuestPlan& mine = plan.guests[i];
+    mine.name = guest.name;
+    mine.target = guest.target;
+    mine.need = mine.used = std::min(need(seer, snapshot.now), guest.memory);
+    if (seer.spec->pinned) {
+      fixed += guest.memory;
+    } else if (!guest.controllable || seer.spec->driver == Driver::slow ||
+               seer.spec->driver == Driver::stuck) {
+      // It cannot be made smaller, but does not use all that it could.
+      const Bytes used =
+          std::min(std::max(guest.actual, guest.target), mine.need + spare(seer, snapshot.now));
+      fixed += used;
+      unused += std::max(guest.actual, guest.target) - std::min(used, std::max(guest.actual, guest.target));
+    } else {
+      const Bytes low = std::min({guest.limits.min, guest.memory, mine.need});
+      const Bytes high = std::clamp(mine.need, low, std::max(low, guest.limits.max));
+      claims_.push_back({low, high, guest.limits.weight});
+      movable_.push_back(i);
+    }
+  }
+  const Bytes shared = plan.budget > fixed ? plan.budget - fixed : 0;
+  Bytes needs = 0;
+  for (const Claim& claim : claims_) needs += claim.high;
+  for (const Reservation& reservation : snapshot.reservations) {  // only what hurts nobody
+    const bool fits = granted_.contains(reservation.id) || needs + reservation.min <= shared;
+    const Bytes most = fits ? std::clamp(shared - std::min(shared, needs), reservation.min,
+                                         std::max(reservation.min, reservation.max))
+                            : 0;
+    claims_.push_back({fits ? reservation.min : 0, most, reservation.priority});
+    needs += most;
+  }
+  if (needs < shared) {  // room for cold files too
+    for (std::size_t k = 0; k < movable_.size(); ++k) {
+      const GuestSnapshot& guest = snapshot.guests[movable_[k]];
+      claims_[k].low = claims_[k].high;
+      claims_[k].high = std::clamp(claims_[k].high + spare(seers_.find(guest.name)->second, snapshot.now),
+                                   claims_[k].low, std::max(claims_[k].low, guest.limits.max));
+    }
+    for (std::size_t k = movable_.size(); k < claims_.size(); ++k) claims_[k].low = claims_[k].high;
+  }
+  water_fill(claims_, shared, shares_, space_);
+  for (std::size_t k = 0; k < movable_.size(); ++k) {
+    const GuestLimits& limits = snapshot.guests[movable_[k]].limits;
+    GuestPlan& mine = plan.guests[movable_[k]];
+    mine.share = shares_[k];
+    mine.target = std::max(shares_[k], std::min(limits.min, snapshot.guests[movable_[k]].memory));
+    unused += mine.target - shares_[k];
+  }
+  reserve(snapshot, plan);
+  plan.budget += unused;  // admit() counts such guests by their size
+  return plan;
+}
+
+/// Grants what is really free; what was granted and not used yet is kept.
+void Oracle::reserve(const Snapshot& snapshot, Plan& plan) {
+  double free = static_cast<double>(snapshot.host.available);
+  for (const auto& [id, bytes] : granted_) {
+    if (std::ranges::find(snapshot.reservations, id, &Reservation::id) != snapshot.reservations.end()) {
+      free -= static_cast<double>(bytes);
+      continue;
+    }
+    const auto guest = std::ranges::find(snapshot.guests, id, &GuestSnapshot::name);
+    if (guest == snapshot.guests.end() || guest->controllable) continue;
+    free -= std::max(0.0, static_cast<double>(bytes) - static_cast<double>(guest->on_host.resident));
+  }
+  for (std::size_t i = 0; i < snapshot.reservations.size(); ++i) {
+    const Reservation& reservation = snapshot.reservations[i];
+    ReservationPlan mine{reservation.id, GrantState::pending, 0};
+    const auto granted = granted_.find(reservation.id);
+    if (granted != granted_.end()) {
+      mine.state = GrantState::granted;
+      mine.granted = granted->second;
+    } else if (shares_[movable_.size() + i] >= reservation.min &&
+               free >= static_cast<double>(reservation.min)) {
+      mine.state = GrantState::granted;
+      mine.granted = std::clamp(std::min(shares_[movable_.size() + i], whole(free)), reservation.min,
+                                std::max(reservation.min, reservation.max));
+      granted_[reservation.id] = mine.granted;
+      free -= static_cast<double>(mine.granted);
+    } else if (snapshot.now >= reservation.deadline) {
+      mine.state = GrantState::denied;
+    }
+    plan.reservations.push_back(mine);
+  }
+}
+
+}  // namespace balloon::policy::sim

@@ -1,0 +1,43 @@
+// The clairvoyant: it knows what every guest will want in the next two seconds, and what the host will. No
+// law can know that; how far one is from it is its regret.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "policy/controller.h"
+#include "policy/sim/world.h"
+#include "policy/water_filling.h"
+
+namespace balloon::policy::sim {
+
+class Oracle final : public Controller {
+ public:
+  static constexpr Time kLookAhead = std::chrono::seconds(2);
+  /// How often it decides: more often than any law, so that nobody is short between two decisions.
+  static constexpr Time kPeriod = std::chrono::milliseconds(200);
+
+  /// The scenario must outlive it. `seed` is the world's.
+  Oracle(const Scenario& scenario, std::uint64_t seed);
+  Plan decide(const Snapshot& snapshot) override;
+
+ private:
+  struct Seer {
+    const GuestSpec* spec;
+    GuestSignals signals;
+  };
+  Bytes need(Seer& seer, Time now);
+  Bytes spare(Seer& seer, Time now);
+  void reserve(const Snapshot& snapshot, Plan& plan);
+
+  std::map<std::string, Seer, std::less<>> seers_;
+  HostSignals host_;
+  std::map<std::string, Bytes, std::less<>> granted_;
+  std::vector<Claim> claims_;
+  std::vector<Bytes> shares_;
+  FillSpace space_;
+  std::vector<std::size_t> movable_;
+};
+
+}  // namespace balloon::policy::sim

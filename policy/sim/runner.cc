@@ -1,0 +1,152 @@
+#include "policy/sim/runner.h"
+
+#include <algorithm>
+
+#include "policy/engine.h"
+#include "policy/executor.h"
+#include "policy/peers/laws.h"
+#include "policy/sim/oracle.h"
+
+namespace balloon::policy::sim {
+namespace {
+
+constexpr std::string_view kOurs = "balloond";
+
+std::vector<Contender> all_contenders() {
+  std::vector<Contender> all;
+  for (const peers::Law& law : peers::laws()) {
+    Contender contender{std::string(law.name), std::string(law.summary), law.period, law.two_phase, {}};
+    if (law.name == kOurs) {
+      contender.make = [](const Scenario& scenario, std::uint64_t) {
+        return std::make_unique<Engine>(scenario.tunables);
+      };
+    } else {
+      contender.make = [make = law.make](const Scenario&, std::uint64_t) { return make(); };
+    }
+    all.push_back(std::move(contender));
+  }
+  all.push_back({"oracle", "knows what everybody will want in the next 2 s; the bound of what a law can do",
+                 Oracle::kPeriod, true, [](const Scenario& scenario, std::uint64_t seed) {
+                   return std::make_unique<Oracle>(scenario, seed);
+                 }});
+  return all;
+}
+
+class Recorder {
+ public:
+  Recorder(const World& world, std::size_t samples, Series& series)
+      : series_(series),
+        every_(world.scenario().duration / static_cast<std::int64_t>(std::max<std::size_t>(1, samples))) {
+    on_ = samples > 0;
+    if (!on_) return;
+    for (const GuestSpec& guest : world.scenario().guests) series.guests.push_back(guest.name);
+    series.size.resize(series.guests.size());
+    series.demand.resize(series.guests.size());
+    series.missing.resize(series.guests.size());
+  }
+
+  void step(const World& world) {
+    if (!on_ || world.now() < next_) return;
+    next_ += every_;
+    series_.time.push_back(std::chrono::duration<double>(world.now()).count());
+    for (std::size_t i = 0; i < series_.guests.size(); ++i) {
+      const GuestPlant& guest = world.guests()[i];
+      const bool there = world.expected(i);
+      series_.size[i].push_back(static_cast<float>(guest.memory().size() / kMiBd));
+      series_.demand[i].push_back(there ? static_cast<float>(guest.demand(world.wants()[i]) / kMiBd) : 0.0F);
+      series_.missing[i].push_back(there ? static_cast<float>(guest.deficit(world.wants()[i]) / kMiBd)
+                                         : 0.0F);
+    }
+    series_.host_free.push_back(static_cast<float>(world.host().memory().free / kMiBd));
+    series_.host_swapped.push_back(static_cast<float>(world.host().memory().swapped / kMiBd));
+  }
+
+ private:
+  Series& series_;
+  Time every_;
+  Time next_{};
+  bool on_ = false;
+};
+
+/// The daemon's loop around a law.
+class Loop {
+ public:
+  Loop(const Scenario& scenario, const Contender& contender, std::uint64_t seed)
+      : scenario_(scenario),
+        contender_(contender),
+        seed_(seed),
+        controller_(contender.make(scenario, seed)) {}
+
+  void tick(World& world, ScoreKeeper& keeper, RunResult& result) {
+    if (!world.daemon_up()) {
+      controller_.reset();
+      return;
+    }
+    if (!controller_) {
+      controller_ = contender_.make(scenario_, seed_);
+      world.forget_statistics();
+      next_ = world.now();
+    }
+    if (world.now() < next_) return;
+    next_ = world.now() + contender_.period;
+    world.snapshot(snapshot_);
+    const auto began = std::chrono::steady_clock::now();
+    Plan plan = controller_->decide(snapshot_);
+    std::vector<Move> moves;
+    if (contender_.two_phase) moves = admit(plan, snapshot_.guests);
+    result.decide_us +=
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count();
+    result.decisions += 1;
+    if (!contender_.two_phase) {
+      for (std::size_t i = 0; i < plan.guests.size(); ++i) {
+        if (snapshot_.guests[i].controllable) moves.push_back({i, plan.guests[i].target});
+      }
+    }
+    for (const Move& move : moves) {
+      const Bytes from = snapshot_.guests[move.guest].target;
+      if (world.command(move.guest, move.target))
+        keeper.resized(world, world.guest_at(move.guest), from, move.target);
+    }
+    world.apply(plan);
+  }
+
+ private:
+  const Scenario& scenario_;
+  const Contender& contender_;
+  std::uint64_t seed_;
+  std::unique_ptr<Controller> controller_;
+  Snapshot snapshot_;
+  Time next_{};
+};
+
+}  // namespace
+
+const std::vector<Contender>& contenders() {
+  static const std::vector<Contender> all = all_contenders();
+  return all;
+}
+
+const Contender* find_contender(std::string_view name) {
+  const auto found = std::ranges::find(contenders(), name, &Contender::name);
+  return found == contenders().end() ? nullptr : &*found;
+}
+
+RunResult run(const Scenario& scenario, const Contender& contender, const RunOptions& options) {
+  World world(scenario, options.seed);
+  Loop loop(scenario, contender, options.seed);
+  ScoreKeeper keeper(world);
+  RunResult result;
+  Recorder recorder(world, options.samples, result.series);
+  while (!world.done()) {
+    loop.tick(world, keeper, result);
+    world.step();
+    keeper.step(world);
+    recorder.step(world);
+  }
+  result.scores = keeper.finish(world);
+  result.guests = keeper.guests();
+  if (result.decisions > 0) result.decide_us /= result.decisions;
+  return result;
+}
+
+}  // namespace balloon::policy::sim

@@ -1,0 +1,149 @@
+// A scenario: one host, its guests, what happens when, and which time is judged. Plain values;
+// scenario_file.h reads them from YAML, generator.h makes random ones.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/sim/physics.h"
+#include "policy/sim/signal.h"
+#include "policy/tunables.h"
+#include "policy/types.h"
+
+namespace balloon::policy::sim {
+
+/// A swap device. Latency is of one request, bandwidth of reads and writes together.
+struct SwapDevice {
+  Bytes size = 0;
+  Time latency = std::chrono::microseconds(100);
+  double bandwidth = 1.5 * (1ULL << 30);  ///< bytes a second
+
+  static SwapDevice nvme(Bytes size) { return {size, std::chrono::microseconds(100), 1.5 * (1ULL << 30)}; }
+  static SwapDevice zram(Bytes size) { return {size, std::chrono::microseconds(6), 2.0 * (1ULL << 30)}; }
+  static SwapDevice hdd(Bytes size) { return {size, std::chrono::milliseconds(10), 100.0 * (1ULL << 20)}; }
+};
+
+struct KsmSpec {
+  bool present = false;
+  bool run = false;
+  std::uint64_t pages_to_scan = 100;                               ///< the kernel's default
+  std::chrono::nanoseconds sleep = std::chrono::milliseconds(20);  ///< the kernel's default
+};
+
+struct HostSpec {
+  Bytes memory = 8ULL << 30;
+  SignalSpec own;    ///< what its own processes use
+  SignalSpec cache;  ///< page cache it would like to have: given up at once when memory is short
+  SignalSpec arc;    ///< a cache that counts as used and shrinks slowly (ZFS)
+  SwapDevice swap = SwapDevice::nvme(8ULL << 30);
+  KsmSpec ksm;
+};
+
+/// What a guest's statistics are like when they reach the daemon.
+enum class Lie : std::uint8_t {
+  none,
+  available_zero,
+  available_unknown,  ///< 2^64-1: what QEMU gives for "not known"
+  available_above_total,
+  counters_back,  ///< each sample's counters are below the last's
+  frozen,         ///< the first sample's values for ever
+};
+
+struct StatsSpec {
+  bool present = true;
+  bool caches = true;    ///< free and disk caches
+  bool swap = true;      ///< swap in and out, major faults
+  bool pressure = true;  ///< the tags of Linux 6.12
+  Time period = std::chrono::seconds(1);
+  Time age = std::chrono::milliseconds(20);  ///< how old a sample is when it arrives
+  Time jitter{};                             ///< at most this much older still
+  double loss = 0;                           ///< part of the samples that never arrive
+  Lie lie = Lie::none;
+};
+
+enum class Driver : std::uint8_t {
+  normal,
+  absent,
+  stuck,  ///< the balloon cannot make the guest smaller than stuck_at
+  slow,   ///< a page each five seconds: allocation fails, is retried after 200 ms, and rarely succeeds
+};
+
+struct ReservationSpec {
+  Time at{};
+  Bytes min = 0;
+  Bytes max = 0;
+  std::uint32_t priority = 100;
+  Time deadline = std::chrono::seconds(30);    ///< after `at`
+  Time start_after = std::chrono::seconds(1);  ///< its guest starts so long after the grant
+};
+
+struct GuestSpec {
+  std::string name;  ///< unique
+  Bytes memory = 2ULL << 30;
+  GuestLimits limits{256ULL << 20, 2ULL << 30, 100, {}};
+
+  SignalSpec anon;                         ///< bytes its programs hold
+  SignalSpec hot;                          ///< file pages that they use again and again
+  SignalSpec cold;                         ///< file pages that lie about when there is room
+  SignalSpec kernel;                       ///< empty: 6 % of its memory, at least 64 MiB
+  SignalSpec mergeable;                    ///< ratio of its anonymous memory that is the same elsewhere
+  SignalSpec busy;                         ///< part of a CPU that its programs use for other things
+  Time shift{};                            ///< its signals happen so much later
+  double anon_idle = 0;                    ///< ratio of its anonymous memory that nobody touches
+  double cold_rate = 50.0 * (1ULL << 20);  ///< bytes a second at which cold pages are read in
+  bool cold_counts = false;                ///< missing cold pages are a deficit too
+
+  SwapDevice swap = {1ULL << 30, std::chrono::microseconds(100), 200.0 * (1ULL << 20)};
+  Driver driver = Driver::normal;
+  Bytes stuck_at = 0;
+  bool pinned = false;  ///< VFIO: what the balloon takes stays the guest's
+  bool deflate_on_oom = true;
+  bool free_page_reporting = true;
+  Time command_latency = std::chrono::milliseconds(10);
+  StatsSpec stats;
+
+  Time joins{};  ///< 0: it runs when the scenario begins
+  std::optional<Time> leaves;
+  Time boot = std::chrono::seconds(15);
+  std::optional<ReservationSpec> reservation;  ///< it starts when this is granted, not by `joins`
+};
+
+/// Something that goes wrong, from `at` to `until`.
+struct Event {
+  enum class Kind : std::uint8_t {
+    daemon_down,    ///< nobody decides; a new controller comes back
+    backend_hangs,  ///< no statistics of one guest, and its commands wait
+    stats_silent,   ///< no statistics of one guest
+    stats_lie,      ///< one guest's statistics are lies
+    limits_change,  ///< a guest's limits are others from `at` on
+  };
+  Kind kind = Kind::daemon_down;
+  Time at{};
+  Time until{};
+  std::string guest;  ///< where it concerns one
+  Lie lie = Lie::none;
+  GuestLimits limits;
+};
+
+struct Window {
+  Time from{};
+  Time to{};
+};
+
+struct Scenario {
+  std::string name;
+  std::string summary;  ///< what it shows
+  Time duration = std::chrono::minutes(10);
+  HostSpec host;
+  std::vector<GuestSpec> guests;  ///< sorted by name
+  std::vector<GroupLimits> groups;
+  std::vector<Event> events;   ///< sorted by time
+  std::vector<Window> judged;  ///< sorted, apart from each other; scores count these
+  Tunables tunables;           ///< of our engine
+  Speeds speeds;               ///< of its machine
+};
+
+}  // namespace balloon::policy::sim

@@ -1,0 +1,190 @@
+"""The shipped JSON Schemas and the programs that load the files agree: each file of the corpus goes through both.
+
+policies/ are policy files, for `balloonctl policy check`; daemons/ are the daemon's, for `balloond --check-config`.
+  good/         both take it
+  bad/          both refuse it
+  loader-only/  only the loader can see what is wrong; the file says why
+A bad file lists the loader's complaints, all of them, as "# refused: LINE:COLUMN: what"; a line written +N is the
+N-th below these comments, and {dir} is the file's directory.
+"""
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+HERE = Path(__file__).resolve().parent
+CONFIG = HERE.parents[2] / "config"
+BALLOONCTL = os.environ["BALLOONCTL"]
+BALLOOND = os.environ["BALLOOND"]
+
+
+class Yaml12(yaml.SafeLoader):
+    """What editors read: YAML 1.2's core schema, in which on, 22:00 and 0660 are no booleans, sums or octals."""
+
+
+Yaml12.yaml_implicit_resolvers = {}
+for tag, pattern, first in [
+        ("bool", r"^(?:true|false)$", "tf"), ("null", r"^(?:~|null|)$", ["~", "n", ""]),
+        ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+        ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789")]:
+    Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+
+
+def schema(name):
+    text = json.loads((CONFIG / "schema" / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(text)
+    return text
+
+
+def schema_complaints(validator, file):
+    document = yaml.load(file.read_text(), Yaml12)
+    return [error.message for error in validator.iter_errors({} if document is None else document)]
+
+
+def policy_complaints(file):
+    done = subprocess.run([BALLOONCTL, "policy", "check", "--host-memory", "8GiB", "-o", "json", str(file)],
+                          capture_output=True, text=True, timeout=60)
+    answer = json.loads(done.stdout)
+    assert (done.returncode == 0) == answer["good"], done
+    places = [f"{c['line']}:{c['column']}: " if c["line"] else "" for c in answer["complaints"]]
+    return [place + c["text"] for place, c in zip(places, answer["complaints"])]
+
+
+def daemon_complaints(file):
+    done = subprocess.run([BALLOOND, "--check-config", "--config", str(file)], capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode == 0) == (done.stdout == "ok\n"), done
+    return [line.removeprefix(f"{file}:") for line in done.stderr.splitlines()]
+
+
+def expected_complaints(file):
+    lines = file.read_text().splitlines()
+    head = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    out = []
+    for line in lines[:head]:
+        if not line.startswith("# refused: "):
+            continue
+        complaint = line.removeprefix("# refused: ").replace("{dir}", str(file.parent))
+        out.append(re.sub(r"^\+(\d+)", lambda match: str(head + int(match[1])), complaint))
+    return out
+
+
+class Corpus(unittest.TestCase):
+    KINDS = [("policies", "policy", policy_complaints), ("daemons", "balloond", daemon_complaints)]
+
+    def check(self, folder, judge):
+        for directory, name, loader in self.KINDS:
+            validator = jsonschema.Draft202012Validator(schema(name))
+            files = sorted((HERE / directory / folder).glob("*.yaml"))
+            self.assertTrue(files, f"{directory}/{folder} is empty")
+            for file in files:
+                with self.subTest(file=f"{directory}/{folder}/{file.name}"):
+                    judge(file, loader(file), schema_complaints(validator, file))
+
+    def test_what_is_good_is_taken_by_both(self):
+        def judge(_, by_loader, by_schema):
+            self.assertEqual(by_loader, [])
+            self.assertEqual(by_schema, [])
+        self.check("good", judge)
+
+    def test_what_is_bad_is_refused_by_both_with_every_complaint(self):
+        def judge(file, by_loader, by_schema):
+            self.assertEqual(sorted(by_loader), sorted(expected_complaints(file)))
+            self.assertTrue(by_schema, "the schema takes it")
+        self.check("bad", judge)
+
+    def test_what_only_the_loader_can_refuse_it_refuses_with_every_complaint(self):
+        def judge(file, by_loader, by_schema):
+            self.assertIn("# only the loader: ", file.read_text().splitlines()[0])
+            self.assertEqual(sorted(by_loader), sorted(expected_complaints(file)))
+            self.assertEqual(by_schema, [], "the schema sees it too: move it to bad/")
+        self.check("loader-only", judge)
+
+    def test_the_shipped_files_are_taken_by_both(self):
+        for name, loader in [("policy", policy_complaints), ("balloond", daemon_complaints)]:
+            file = CONFIG / f"{name}.yaml"
+            self.assertEqual(loader(file), [])
+            self.assertEqual(schema_complaints(jsonschema.Draft202012Validator(schema(name)), file), [])
+
+
+class Docs(unittest.TestCase):
+    DOCS = (CONFIG.parent / "docs" / "configuration.md").read_text()
+
+    def test_every_example_is_taken_by_both(self):
+        examples = re.findall(r"^```yaml\n(.*?)^```", self.DOCS, re.MULTILINE | re.DOTALL)
+        self.assertGreaterEqual(len(examples), 5, "the cookbook has five cases")
+        validator = jsonschema.Draft202012Validator(schema("policy"))
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / "policy-next.yaml").touch()
+            for example in examples:
+                with self.subTest(example=example):
+                    file = Path(directory) / "example.yaml"
+                    file.write_text(example)
+                    self.assertEqual(policy_complaints(file), [])
+                    self.assertEqual(schema_complaints(validator, file), [])
+
+    def test_every_key_is_documented(self):
+        def keys(node):
+            if isinstance(node, list):
+                return {key for item in node for key in keys(item)}
+            if not isinstance(node, dict):
+                return set()
+            own = set(node["properties"]) if isinstance(node.get("properties"), dict) else set()
+            return own | {key for value in node.values() for key in keys(value)}
+        for name in ["policy", "balloond"]:
+            for key in sorted(keys(schema(name))):
+                self.assertRegex(self.DOCS, rf"\b{key}\b", f"{key} of {name}.schema.json is not documented")
+
+
+class Keys(unittest.TestCase):
+    """The schema names the keys that the loader asks for, no more and no fewer."""
+
+    UNKNOWN = "qqqqqqqqqqqqqqqqqqqq"
+    PLACES = {
+        "{KEY: 1}": [],
+        "host: {KEY: 1}": ["host"],
+        "engine: {KEY: 1}": ["engine"],
+        "states: {KEY: 1}": ["states"],
+        "states: {actions: {KEY: 1}}": ["states", "actions"],
+        "states: {actions: {tight: {KEY: 1}}}": ["states", "actions", "tight"],
+        "defaults: {KEY: 1}": ["defaults"],
+        "defaults: {schedules: [{when: [{days: [mon]}], weight: 5, KEY: 1}]}": ["defaults", "schedules"],
+        "defaults: {schedules: [{when: [{days: [mon], KEY: 1}], weight: 5}]}": ["defaults", "schedules", "when"],
+        "groups: [{name: a, KEY: 1}]": ["groups"],
+        "groups: [{name: a, each: {KEY: 1}}]": ["groups", "each"],
+        "groups: [{name: a, schedules: [{when: [{days: [mon]}], weight: 5, KEY: 1}]}]": ["groups", "schedules"],
+        "guests: [{name: a, KEY: 1}]": ["guests"],
+    }
+
+    def keys_of_schema(self, path):
+        whole = node = schema("policy")
+        for key in path:
+            node = node["properties"][key]
+            node = node.get("items", node)
+            if "$ref" in node:
+                node = whole["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        self.assertFalse(node["additionalProperties"])
+        for key, value in node["properties"].items():
+            self.assertTrue(value.get("description") or "$ref" in value, f"{key} says nothing to editors")
+        return sorted(node["properties"])
+
+    def test_the_schema_has_the_loaders_keys(self):
+        for text, path in self.PLACES.items():
+            with self.subTest(text=text):
+                with tempfile.TemporaryDirectory() as directory:
+                    file = Path(directory) / "p.yaml"
+                    file.write_text(text.replace("KEY", self.UNKNOWN) + "\n")
+                    complaints = policy_complaints(file)
+                self.assertEqual(len(complaints), 1, complaints)
+                expected = complaints[0].split("expected one of ")[1].split(", ")
+                self.assertEqual(sorted(expected), self.keys_of_schema(path))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,161 @@
+#include "policy/allocation.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/bytes.h"
+
+namespace balloon::policy {
+namespace {
+
+Party party(Bytes low, Bytes firm, Bytes need, std::uint32_t weight = 100, std::uint32_t group = kNoGroup) {
+  return {.low = low * kMiB,
+          .firm = firm * kMiB,
+          .need = need * kMiB,
+          .claim = need * kMiB,
+          .calm = need * kMiB,
+          .keep = need * kMiB,
+          .most = 2 * kGiB,
+          .weight = weight,
+          .group = group};
+}
+
+GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) {
+  return {std::move(name), min * kMiB, max * kMiB, weight};
+}
+
+class AllocationTest : public testing::Test {
+ protected:
+  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
+    return allocation_.share(parties_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
+  }
+  Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
+
+  std::vector<Party> parties_;
+  std::vector<GroupLimits> groups_;
+  Allocation allocation_;
+};
+
+TEST_F(AllocationTest, GivesEverybodyTheirNeedAndKeepsTheRest) {
+  parties_ = {party(100, 200, 300), party(100, 400, 500)};
+  EXPECT_EQ(share(1000), HostState::normal);
+  EXPECT_EQ(mib(0), 300U);
+  EXPECT_EQ(mib(1), 500U);
+}
+
+TEST_F(AllocationTest, LeavesGuestsTheirPageCacheOnceTheHeadroomIsFree) {
+  parties_ = {party(100, 200, 300), party(100, 200, 300)};
+  parties_[0].keep = 500 * kMiB;
+  parties_[1].keep = 900 * kMiB;
+  EXPECT_EQ(share(2000, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 500U);
+  EXPECT_EQ(mib(1), 900U);
+  EXPECT_EQ(share(1400, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 500U);
+  EXPECT_EQ(mib(1), 700U) << "the larger cache is the first to give";
+  EXPECT_EQ(share(700, Surplus::headroom, 200), HostState::normal);
+  EXPECT_EQ(mib(0), 300U) << "needs come before the headroom";
+  EXPECT_EQ(mib(1), 300U);
+}
+
+TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMomentAgo) {
+  parties_ = {party(100, 200, 300), party(100, 200, 300)};
+  parties_[0].claim = parties_[0].calm = parties_[0].keep = 800 * kMiB;
+  parties_[1].calm = parties_[1].keep = 800 * kMiB;
+  EXPECT_EQ(share(1300, Surplus::headroom, 100), HostState::normal);
+  EXPECT_EQ(mib(0), 800U);
+  EXPECT_EQ(mib(1), 400U);
+  EXPECT_EQ(share(1100, Surplus::headroom, 100), HostState::normal);
+  EXPECT_EQ(mib(0), 800U) << "the headroom is for bursts";
+  EXPECT_EQ(mib(1), 300U);
+}
+
+TEST_F(AllocationTest, GivesTheRestByWeightWhenItIsForGuests) {
+  parties_ = {party(100, 200, 300, 100), party(100, 200, 300, 200)};
+  EXPECT_EQ(share(1500, Surplus::guests), HostState::normal);
+  EXPECT_EQ(mib(0), 500U);
+  EXPECT_EQ(mib(1), 1000U);
+}
+
+TEST_F(AllocationTest, GivesUpMarginsAndCacheBeforeAnybodysPrograms) {
+  parties_ = {party(100, 700, 800, 100), party(100, 200, 900, 1000)};
+  EXPECT_EQ(share(1200), HostState::tight);
+  EXPECT_EQ(mib(0), 700U) << "its programs' memory, though the other weighs ten times as much";
+  EXPECT_EQ(mib(1), 500U);
+}
+
+TEST_F(AllocationTest, GoesByWeightBelowThatDownToTheMinimumsAndNoFurther) {
+  parties_ = {party(100, 900, 900, 100), party(100, 900, 900, 200)};
+  EXPECT_EQ(share(900), HostState::tight);
+  EXPECT_EQ(mib(0), 300U);
+  EXPECT_EQ(mib(1), 600U);
+  EXPECT_EQ(share(150), HostState::infeasible);
+  EXPECT_EQ(mib(0), 100U);
+  EXPECT_EQ(mib(1), 100U);
+}
+
+TEST_F(AllocationTest, SharesAmongGroupsFirstAndAmongTheirGuestsThen) {
+  groups_ = {group("batch", 0, 8192, 100), group("web", 0, 8192, 300)};
+  parties_ = {party(0, 900, 900, 100, 0), party(0, 900, 900, 100, 0), party(0, 900, 900, 100, 1),
+              party(0, 900, 900, 200, 1)};
+  EXPECT_EQ(share(1600), HostState::tight);
+  EXPECT_EQ(mib(0) + mib(1), 400U);
+  EXPECT_EQ(mib(0), mib(1));
+  EXPECT_EQ(mib(2), 400U);
+  EXPECT_EQ(mib(3), 800U);
+}
+
+TEST_F(AllocationTest, ManyGuestsOfAGroupGetNoMoreThanOne) {
+  groups_ = {group("many", 0, 8192, 100), group("one", 0, 8192, 100)};
+  parties_.assign(9, party(0, 900, 900, 100, 0));
+  parties_.push_back(party(0, 900, 900, 100, 1));
+  share(1800);
+  EXPECT_EQ(mib(9), 900U);
+  EXPECT_EQ(mib(0), 100U);
+}
+
+TEST_F(AllocationTest, KeepsAGroupWithinItsMaximumAndLeavesTheRestToOthers) {
+  groups_ = {group("capped", 0, 600, 1000)};
+  parties_ = {party(0, 500, 500, 100, 0), party(0, 500, 500, 100, 0), party(0, 500, 500)};
+  EXPECT_EQ(share(2000), HostState::normal);
+  EXPECT_EQ(mib(0), 300U);
+  EXPECT_EQ(mib(1), 300U);
+  EXPECT_EQ(mib(2), 500U);
+}
+
+TEST_F(AllocationTest, GuaranteesAGroupItsMinimumAsFarAsItsGuestsNeedIt) {
+  groups_ = {group("safe", 800, 8192, 1)};
+  parties_ = {party(0, 600, 600, 100, 0), party(0, 600, 600, 10000)};
+  share(1000);
+  EXPECT_EQ(mib(0), 600U) << "all it needs is guaranteed";
+  EXPECT_EQ(mib(1), 400U);
+}
+
+TEST_F(AllocationTest, KeepsGuestsMinimumsAboveTheirGroupsMaximum) {
+  groups_ = {group("small", 0, 100, 100)};
+  parties_ = {party(200, 300, 400, 100, 0)};
+  share(1000);
+  EXPECT_EQ(mib(0), 200U);
+}
+
+TEST_F(AllocationTest, AddsUpToTheBudgetHoweverGuestsAreGrouped) {
+  groups_ = {group("a", 50, 900, 100), group("b", 0, 700, 250), group("empty", 100, 200, 1)};
+  for (std::uint32_t i = 0; i < 30; ++i)
+    parties_.push_back(party(i, 20 + 3 * i, 60 + 5 * i, 1 + i % 7, i % 3 == 2 ? kNoGroup : i % 3));
+  for (Bytes budget = 500; budget < 5000; budget += 100) {
+    const HostState state = share(budget);
+    const auto shares = allocation_.shares();
+    const Bytes sum = std::accumulate(shares.begin(), shares.end(), Bytes{0});
+    if (state != HostState::infeasible) {
+      ASSERT_LE(sum, budget * kMiB);
+    }
+    for (std::size_t i = 0; i < parties_.size(); ++i) {
+      ASSERT_GE(shares[i], parties_[i].low);
+      ASSERT_LE(shares[i], parties_[i].need);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace balloon::policy

@@ -1,0 +1,198 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "policy/recording/decoder.h"
+#include "policy/recording/encoder.h"
+#include "policy/recording/fields.h"
+#include "policy/recording/tunable_fields.h"
+#include "tests/unit/policy/random_host.h"
+
+namespace balloon::policy::recording {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// A file's payloads, as its reader would hand them out.
+std::vector<std::string> payloads(const std::string& file) {
+  std::vector<std::string> out;
+  for (std::size_t at = kHeaderSize; at < file.size();) {
+    const std::uint32_t length = get_u32(file.data() + at);
+    out.push_back(file.substr(at + kFrameSize, length));
+    EXPECT_EQ(get_u32(file.data() + at + 4) ^ kLengthMask, length);
+    EXPECT_EQ(get_u32(file.data() + at + 8), crc32c(out.back()));
+    at += kFrameSize + length;
+  }
+  return out;
+}
+
+bool seen_same(const Snapshot& one, const Snapshot& other) {
+  RowComparer row;
+  code_host(row, one.host, other.host);
+  bool all = one.now == other.now && one.guests.size() == other.guests.size() &&
+             one.groups.size() == other.groups.size() && one.reservations.size() == other.reservations.size();
+  if (!all) return false;
+  for (std::size_t i = 0; i < one.groups.size(); ++i) code_group(row, one.groups[i], other.groups[i]);
+  for (std::size_t i = 0; i < one.reservations.size(); ++i)
+    code_reservation(row, one.reservations[i], other.reservations[i]);
+  for (std::size_t i = 0; i < one.guests.size(); ++i) {
+    all &= one.guests[i].name == other.guests[i].name;
+    code_guest(row, one.guests[i], other.guests[i], {}, {});
+  }
+  return all && row.same();
+}
+
+/// A host and guests that do and say anything, decided upon by the engine, with labels that change.
+class HostileRecording {
+ public:
+  explicit HostileRecording(std::uint64_t seed) : random_(seed), host_(random_.make(0, 12)) {
+    encoder_.begin({.run = seed, .sequence = 3, .version = "test"}, file);
+    encoder_.tunables(Tunables{}, file);
+  }
+
+  void tick() {
+    random_.live(host_);
+    Tick tick;
+    tick.number = ++number_;
+    tick.wall = milliseconds(1'700'000'000'000 + 1000 * static_cast<std::int64_t>(number_));
+    tick.snapshot = host_.snapshot();
+    std::ranges::sort(tick.snapshot.guests, {}, &GuestSnapshot::name);
+    if (random_.one_in(10)) tick.snapshot.now = random_.any_time();
+    random_.lie(tick.snapshot.host);
+    for (GuestSnapshot& guest : tick.snapshot.guests) {
+      if (random_.one_in(3)) random_.lie(guest);
+      tick.labels.push_back(random_.one_in(5) ? Labels{{"tier", "db"}, {"n", std::to_string(number_)}}
+                                              : Labels{});
+    }
+    tick.plan = engine_.decide(tick.snapshot);
+    std::vector<const Labels*> labels;
+    for (const Labels& each : tick.labels) labels.push_back(&each);
+    ASSERT_TRUE(encoder_.tick(tick.number, tick.wall, tick.snapshot, labels, tick.plan, file));
+    ticks.push_back(std::move(tick));
+    host_.settle(std::chrono::seconds(1));
+  }
+
+  std::string file;
+  std::vector<Tick> ticks;
+
+ private:
+  RandomHost random_;
+  FakeHost host_;
+  Engine engine_{Tunables{}};
+  Encoder encoder_;
+  std::uint64_t number_ = 0;
+};
+
+TEST(RecordingTest, EveryBitOfWhatWasSeenAndSaidComesBackWhateverGuestsDo) {
+  for (std::uint64_t seed = 1; seed <= (kSanitized ? 20U : 200U); ++seed) {
+    HostileRecording recording(seed);
+    for (int i = 0; i < 60; ++i) recording.tick();
+    Decoder decoder;
+    ASSERT_TRUE(check_header(std::string_view(recording.file).substr(0, kHeaderSize)));
+    std::size_t at = 0;
+    for (const std::string& payload : payloads(recording.file)) {
+      const auto kind = decoder.read(payload);
+      ASSERT_TRUE(kind) << kind.error().message;
+      if (*kind != Kind::tick) continue;
+      const Tick& tick = decoder.tick();
+      const Tick& expected = recording.ticks[at++];
+      ASSERT_EQ(tick.number, expected.number);
+      ASSERT_EQ(tick.wall, expected.wall);
+      ASSERT_TRUE(seen_same(tick.snapshot, expected.snapshot)) << "seed " << seed << ", tick " << at;
+      ASSERT_TRUE(same(tick.plan, expected.plan)) << "seed " << seed << ", tick " << at;
+      ASSERT_EQ(tick.labels, expected.labels);
+    }
+    EXPECT_EQ(at, recording.ticks.size());
+    EXPECT_EQ(decoder.start().run, seed);
+    EXPECT_EQ(decoder.start().sequence, 3U);
+    EXPECT_EQ(decoder.start().version, "test");
+  }
+}
+
+TEST(RecordingTest, EveryTunableComesBack) {
+  Tunables tunables;
+  std::uint64_t next = 7;
+  each_tunable(tunables, [&](std::string_view, auto& value) {
+    using T = std::remove_cvref_t<decltype(value)>;
+    if constexpr (std::is_same_v<T, bool>) {
+      value = !value;
+    } else if constexpr (std::is_same_v<T, Surplus>) {
+      value = Surplus::guests;
+    } else {
+      value = T(next++);
+    }
+  });
+  std::string file;
+  Encoder().tunables(tunables, file);
+  Decoder decoder;
+  ASSERT_TRUE(decoder.read(file.substr(kFrameSize)));
+  EXPECT_TRUE(same(decoder.tunables(), tunables));
+  EXPECT_FALSE(same(decoder.tunables(), Tunables{}));
+}
+
+TEST(RecordingTest, PlansThatDifferInOneBitAreNotTheSame) {
+  HostileRecording recording(5);
+  for (int i = 0; i < 5; ++i) recording.tick();
+  const Plan& plan = recording.ticks.back().plan;
+  ASSERT_FALSE(plan.guests.empty());
+  EXPECT_TRUE(same(plan, Plan(plan)));
+  const auto differs = [&](const auto& change) {
+    Plan other = plan;
+    change(other);
+    return !same(plan, other);
+  };
+  EXPECT_TRUE(differs([](Plan& p) { p.budget ^= 1; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].target ^= 1; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].why.need.recent ^= 1; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].why.otherwise.wait += Time(1); }));
+  EXPECT_TRUE(differs([](Plan& p) {
+    p.guests[0].why.trust = Trust::limited;
+    p.guests[0].name += "x";
+  }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests.pop_back(); }));
+}
+
+TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
+  std::string header(kMagic);
+  put_u32(header, kVersion + 1);
+  EXPECT_EQ(check_header(header).error().message,
+            "it has version 2 of the format, this program reads version 1");
+  EXPECT_EQ(check_header("#!/bin/bash\n").error().message, "it is no recording of balloond");
+}
+
+TEST(RecordingTest, ATunableThatIsNotKnownIsRefusedByName) {
+  std::string payload(1, static_cast<char>(Kind::tunables));
+  put_text(payload, "warp");
+  payload.append(8, '\0');
+  EXPECT_EQ(
+      Decoder().read(payload).error().message,
+      "the tunable 'warp' is not known, or has an impossible value: a newer balloond has recorded this");
+}
+
+TEST(RecordingTest, SizesThatLieAreRefusedWithoutTakingTheMemory) {
+  for (const std::uint64_t guests : {~0ULL, 1ULL << 40, 1ULL << 20}) {
+    std::string payload{static_cast<char>(Kind::tick), 1, 0};  // guests anew; a head as expected
+    put_varint(payload, guests);
+    payload.append(guests == 1ULL << 20 ? 4U << 20 : 16, '\0');
+    EXPECT_FALSE(Decoder().read(payload)) << guests;
+  }
+}
+
+/// Damage that has the right checksum: nothing but refusal, or another recording, comes of it.
+TEST(RecordingTest, RandomlyDamagedRecordsNeverCrashTheReader) {
+  std::mt19937_64 random(9);
+  for (std::uint64_t seed = 1; seed <= (kSanitized ? 50U : 300U); ++seed) {
+    HostileRecording recording(seed);
+    for (int i = 0; i < 10; ++i) recording.tick();
+    Decoder decoder;
+    for (std::string payload : payloads(recording.file)) {
+      for (std::uint64_t flips = random() % 4; flips > 0; --flips)
+        payload[random() % payload.size()] ^= static_cast<char>(1U << random() % 8);
+      if (random() % 8 == 0) payload.resize(random() % payload.size());
+      if (!decoder.read(payload)) decoder.reset();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace balloon::policy::recording
