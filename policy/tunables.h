@@ -112,7 +112,8 @@ struct Tunables {
   /// Need falls no faster than by half in this time, so that a pause in a load does not cost it its memory.
   std::chrono::nanoseconds need_half_life = std::chrono::seconds(10);
   /// What a guest needed at its peaks it may need again: what it needed in this window of
-  /// time and the one before comes before others' page cache. Loads that come and go are rarely further apart.
+  /// time and the one before comes before others' page cache. Loads that come and go are rarely further
+  /// apart.
   std::chrono::nanoseconds peak_window = std::chrono::minutes(10);
   /// What a guest has swapped out and not in again counts as need, for about this long: it may have been
   /// freed since.
