@@ -187,11 +187,7 @@ Result<RecordedRun> load_run(const std::string& path) {
 }
 
 Contender recorded_targets(const RecordedRun& run) {
-  return {"recorded",
-          "the targets of the recorded run",
-          std::chrono::seconds(1),
-          false,
-          false,
+  return {"recorded", "the targets of the recorded run", std::chrono::seconds(1), false,
           [run](const Scenario&, std::uint64_t) { return std::make_unique<Playback>(run); }};
 }
 
