@@ -1,6 +1,7 @@
 #include "vmm/kvm/vm.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/kvm/list.h"
 
@@ -62,7 +64,7 @@ class Vm::IrqfdLine final : public MsiLine {
   ~IrqfdLine() override {
     // The irqfd goes before its number is free for another line (the order that QEMU's CVE-2024-4693 got
     // wrong).
-    [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
+    if (!held_) hold();
     vm_.give_back_gsi(gsi_);
   }
   Result<void> route(const MsiMessage& message) override { return vm_.set_route(gsi_, message); }
@@ -70,11 +72,32 @@ class Vm::IrqfdLine final : public MsiLine {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
   }
+  int event() const override { return event_.get(); }
+  /// Without the irqfd, signals stay in the eventfd's count.
+  void hold() override {
+    [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
+    held_ = true;
+  }
+  bool release() override {
+    // A signal between this and KVM_IRQFD raises the interrupt: KVM looks at the count when it is connected
+    // (virt/kvm/eventfd.c, kvm_irqfd_assign()).
+    std::uint64_t count = 0;
+    const bool remembered = ::read(event_.get(), &count, sizeof(count)) == sizeof(count);
+    held_ = false;
+    if (const auto done = irqfd(vm_.fd(), gsi_, event_.get(), 0); !done)
+      log::error("{}", done.error().message);
+    return remembered;
+  }
+  bool held_signal() const override {
+    pollfd events{.fd = event_.get(), .events = POLLIN, .revents = 0};
+    return held_ && ::poll(&events, 1, 0) == 1;
+  }
 
  private:
   Vm& vm_;
   std::uint32_t gsi_;
   UniqueFd event_;
+  bool held_ = false;
 };
 
 Result<std::unique_ptr<Vm>> Vm::create(const Kvm& kvm, const GuestMemory& memory) {

@@ -37,10 +37,19 @@ class Msix {
   /// unknown vector.
   void trigger(std::uint16_t vector);
 
+  /// An eventfd whose signals are as trigger(vector), masks included, without this process: for a queue
+  /// that somebody else serves. -1 when MSI-X is off, the vector unknown, or its line has none. Good until
+  /// end_direct().
+  int direct(std::uint16_t vector);
+  /// Ends all of direct(). What was signalled while masked stays pending.
+  void end_direct();
+
  private:
   struct Entry {
     std::uint32_t words[4] = {0, 0, 0, kVectorMasked};  ///< address low and high, data, vector control
     bool pending = false;
+    bool direct = false;
+    bool held = false;  ///< only of a direct one: the line holds signals back, because the vector is masked
     std::optional<MsiMessage> routed;
     std::unique_ptr<MsiLine> line;
   };
@@ -48,6 +57,7 @@ class Msix {
 
   bool open(const Entry& entry) const;
   bool route(Entry& entry);
+  void hold_direct(Entry& entry, bool hold);
   /// Routes an open vector and sends what is pending.
   void update(Entry& entry);
 

@@ -23,6 +23,15 @@ class MsiLine {
   /// From now on trigger() sends `message`.
   virtual Result<void> route(const MsiMessage& message) = 0;
   virtual void trigger() = 0;
+
+  // For a line that somebody else triggers (vhost): the eventfd to signal, or -1 when it has none.
+  virtual int event() const { return -1; }
+  /// Until release(), signals of event() raise nothing, but are remembered.
+  virtual void hold() {}
+  /// From now on signals raise the interrupt again. Whether one was remembered; it is forgotten.
+  virtual bool release() { return false; }
+  /// Whether something is remembered.
+  virtual bool held_signal() const { return false; }
 };
 
 class PciHost {

@@ -61,6 +61,10 @@ CapabilityBody capability(CapabilityType type, std::uint32_t offset, std::uint32
           .size = size};
 }
 
+GuestAddress doorbell_at(GuestAddress bar, std::size_t queue) {
+  return bar + kNotify + queue * kNotifyMultiplier;
+}
+
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
@@ -225,19 +229,19 @@ void VirtioPci::write_bar(unsigned /*bar*/, std::uint64_t offset, std::span<cons
 }
 
 void VirtioPci::bar_moved(unsigned /*bar*/, std::optional<GuestAddress> address) {
-  const auto doorbell = [](GuestAddress base, std::size_t queue) {
-    return base + kNotify + queue * kNotifyMultiplier;
-  };
+  const std::lock_guard lock(device_->mutex);
   for (std::size_t i = 0; i < queues_.size(); ++i) {
-    const int event = queues_[i].doorbell.get();
-    if (bar_address_) host_services_.disconnect_doorbell(doorbell(*bar_address_, i), event);
-    if (!address) continue;
-    if (const auto done = host_services_.connect_doorbell(doorbell(*address, i), event); !done) {
-      // Kicks then reach us as MMIO writes: slower, but right.
-      log::warning("{}: queue {} has no ioeventfd: {}", name(), i, done.error().message);
-    }
+    if (bar_address_)
+      host_services_.disconnect_doorbell(doorbell_at(*bar_address_, i), queues_[i].kick_event());
+    if (address) connect_kicks(i, *address);
   }
   bar_address_ = address;
+}
+
+void VirtioPci::connect_kicks(std::size_t queue, GuestAddress bar) {
+  const auto done = host_services_.connect_doorbell(doorbell_at(bar, queue), queues_[queue].kick_event());
+  // Kicks then reach us as MMIO writes: slower, but right.
+  if (!done) log::warning("{}: queue {} has no ioeventfd: {}", name(), queue, done.error().message);
 }
 
 void VirtioPci::before_config_read(std::size_t offset, std::size_t size) {
@@ -254,7 +258,11 @@ void VirtioPci::before_config_read(std::size_t offset, std::size_t size) {
 
 void VirtioPci::after_config_write(std::size_t offset, std::size_t size) {
   const std::size_t control = msix_capability_ + 2U;
-  if (offset < control + 2 && offset + size > control) msix_.set_control(config_.get<std::uint16_t>(control));
+  if (offset < control + 2 && offset + size > control) {
+    msix_.set_control(config_.get<std::uint16_t>(control));
+    const std::lock_guard lock(device_->mutex);
+    interrupts_changed();
+  }
 
   const std::size_t data = access_capability_ + kAccessData;
   if (offset >= data + 4 || offset + size <= data) return;
@@ -324,6 +332,8 @@ void VirtioPci::activate() {
 void VirtioPci::reset() {
   const bool was_active = (status_.exchange(0) & kDriverOk) != 0;
   if (was_active) device_->reset();
+  msix_.end_direct();
+  for (std::size_t i = 0; i < queues_.size(); ++i) divert_kicks(static_cast<std::uint16_t>(i), -1);
   for (Queue& queue : queues_) {
     queue.size = queue.max_size;
     queue.enabled = false;
@@ -340,7 +350,7 @@ void VirtioPci::reset() {
 void VirtioPci::ring(std::uint16_t queue) {
   const std::uint64_t one = 1;
   // An eventfd write fails only when its counter is full: then it is signalled anyway.
-  [[maybe_unused]] const auto written = ::write(queues_[queue].doorbell.get(), &one, sizeof(one));
+  [[maybe_unused]] const auto written = ::write(queues_[queue].kick_event(), &one, sizeof(one));
 }
 
 void VirtioPci::on_doorbell(std::uint16_t queue) {
@@ -356,6 +366,25 @@ void VirtioPci::interrupt_queue(std::uint16_t queue) {
   if (queue >= queues_.size() || (status_ & kDriverOk) == 0) return;
   isr_ |= kIsrQueue;
   msix_.trigger(queues_[queue].vector);
+}
+
+void VirtioPci::divert_kicks(std::uint16_t queue, int event) {
+  if (queue >= queues_.size() || queues_[queue].diverted == event) return;
+  // KVM has one eventfd at an address: kicks in between are MMIO writes, which ring() sends the same way.
+  if (bar_address_)
+    host_services_.disconnect_doorbell(doorbell_at(*bar_address_, queue), queues_[queue].kick_event());
+  queues_[queue].diverted = event;
+  if (bar_address_) connect_kicks(queue, *bar_address_);
+}
+
+int VirtioPci::interrupt_event(std::uint16_t queue) {
+  return queue < queues_.size() ? msix_.direct(queues_[queue].vector) : -1;
+}
+
+void VirtioPci::interrupts_changed() {
+  if ((status_ & kDriverOk) == 0) return;
+  msix_.end_direct();
+  device_->interrupts_changed();
 }
 
 void VirtioPci::interrupt_config() {

@@ -63,6 +63,11 @@ class VirtioPci final : public PciDevice, private DeviceHost {
     GuestAddress used = 0;
     std::atomic<std::uint16_t> vector = virtio_pci::kNoVector;
     UniqueFd doorbell;
+    std::atomic<int> diverted = -1;  ///< where kicks go instead of the doorbell
+    int kick_event() const {
+      const int other = diverted;
+      return other >= 0 ? other : doorbell.get();
+    }
   };
 
   VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop, PciHost& host,
@@ -79,6 +84,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
   void interrupt_queue(std::uint16_t queue) override;
   void interrupt_config() override;
   void needs_reset(std::string_view why) override;
+  void divert_kicks(std::uint16_t queue, int event) override;
+  int interrupt_event(std::uint16_t queue) override;
 
   // The common configuration structure (4.1.4.3), in virtio_pci_common.cc.
   void read_common(std::uint64_t offset, std::span<std::byte> into);
@@ -92,6 +99,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
   void activate();
   void reset();
   void ring(std::uint16_t queue);
+  void connect_kicks(std::size_t queue, GuestAddress bar);
+  void interrupts_changed();
   void on_doorbell(std::uint16_t queue);
   std::uint64_t offered() const;
   std::uint16_t checked_vector(std::uint64_t value) const;

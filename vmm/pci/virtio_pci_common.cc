@@ -105,7 +105,7 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
   if (queue == nullptr) return;
   if (offset == offsetof(CommonConfig, queue_msix_vector) && size == 2) {
     queue->vector = checked_vector(value);
-    return;
+    return interrupts_changed();
   }
   // From here on the queue's shape, frozen once it is enabled or the device runs (the class of
   // CVE-2026-5747).

@@ -238,11 +238,27 @@ void VirtQueue::recycle(Chain& chain) {
   }
 }
 
+void VirtQueue::put_all(std::span<Chain> chains, std::span<const std::uint32_t> written) {
+  for (std::size_t i = 0; i < chains.size(); ++i) {
+    fill_used(chains[i].head_, written[i]);
+    recycle(chains[i]);
+  }
+  publish_used();
+}
+
 void VirtQueue::put_head(std::uint16_t head, std::uint32_t written) {
+  fill_used(head, written);
+  publish_used();
+}
+
+void VirtQueue::fill_used(std::uint16_t head, std::uint32_t written) {
   const std::uint32_t element[2] = {head, written};
   const std::size_t slot = next_used_ % layout_.size;
   std::memcpy(used_.data() + kRingElements + slot * kUsedElement, element, sizeof element);
   ++next_used_;
+}
+
+void VirtQueue::publish_used() {
   // Release: the driver that sees the index sees the element, and what the device wrote to the buffers.
   field(used_, kRingIndex).store(next_used_, std::memory_order_release);
 }

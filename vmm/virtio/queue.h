@@ -69,6 +69,9 @@ class VirtQueue {
   Result<std::optional<Chain>> take();
   /// Returns a chain. `written`: bytes the device wrote to its writable part.
   void put(Chain chain, std::uint32_t written);
+  /// Returns several chains that the driver sees at once or not at all (the buffers of one merged frame,
+  /// 5.1.6.4); `written` has one number a chain.
+  void put_all(std::span<Chain> chains, std::span<const std::uint32_t> written);
   /// Drops a chain without a word to the guest: for a reset, after which the rings are no longer ours to
   /// write.
   static void forget(Chain chain) { chain.queue_ = nullptr; }
@@ -81,6 +84,8 @@ class VirtQueue {
   void disable_kicks();
 
   std::uint16_t size() const { return layout_.size; }
+  /// For who serves the queue instead of this class (vhost).
+  const QueueLayout& layout() const { return layout_; }
 
  private:
   friend class Chain;
@@ -90,6 +95,8 @@ class VirtQueue {
   Result<void> walk(Chain& chain) const;
   Result<void> add(Chain& chain, const Descriptor& descriptor) const;
   void put_head(std::uint16_t head, std::uint32_t written);
+  void fill_used(std::uint16_t head, std::uint32_t written);
+  void publish_used();
   void recycle(Chain& chain);
 
   const GuestMemory* memory_;
