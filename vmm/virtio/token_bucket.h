@@ -36,8 +36,9 @@ class TokenBucket {
   }
 
  private:
-  static constexpr double kDefaultBurstSeconds = 0.1;  ///< long enough for timers, short enough to feel steady
-  static constexpr double kLongestWait = 60;           ///< seconds; who waits looks again then
+  static constexpr double kDefaultBurstSeconds =
+      0.1;                                    ///< long enough for timers, short enough to feel steady
+  static constexpr double kLongestWait = 60;  ///< seconds; who waits looks again then
 
   void refill(Clock::time_point now) {
     const std::chrono::duration<double> passed = now - last_;
