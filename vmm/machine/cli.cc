@@ -26,6 +26,7 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--balloon", flags.balloon,
                  "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off]");
   app.add_option("--link", flags.link, "Unix socket of balloond");
+  app.add_option("--monitor", flags.monitor, "Unix socket to listen on for QMP clients (docs/monitor.md)");
   repeated("--label", flags.labels, "KEY=VALUE, which policies select by; repeatable");
   app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error");
   app.add_flag("--no-reboot", flags.no_reboot, "End when the guest reboots");

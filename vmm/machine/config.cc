@@ -131,6 +131,7 @@ Result<void> check_config(const VmmConfig& config) {
   }
   BALLOON_TRY(check_devices(config));
   if (!config.link.empty()) BALLOON_TRY(check_socket("link", config.link));
+  if (!config.monitor.empty()) BALLOON_TRY(check_socket("monitor", config.monitor));
   return check_labels(config);
 }
 
@@ -156,6 +157,10 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
   if (flags.link) {
     config.link = *flags.link;
     BALLOON_TRY(check_socket("--link", config.link));
+  }
+  if (flags.monitor) {
+    config.monitor = *flags.monitor;
+    BALLOON_TRY(check_socket("--monitor", config.monitor));
   }
   if (flags.log_level) config.log_level = *flags.log_level;
   if (flags.no_reboot) config.reboot = false;

@@ -25,7 +25,8 @@ struct VmmConfig {
   std::vector<NetConfig> nets;
   SerialConfig serial;
   BalloonConfig balloon;
-  std::string link;  ///< socket of the host daemon; empty: none
+  std::string link;     ///< socket of the host daemon; empty: none
+  std::string monitor;  ///< socket of the QMP-compatible monitor; empty: none
   std::map<std::string, std::string> labels;
   std::string log_level = "info";
   bool reboot = true;  ///< false: a guest's reboot ends the process
@@ -33,7 +34,7 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, log_level,
+  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, monitor, log_level,
       config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
@@ -46,7 +47,7 @@ Result<VmmConfig> make_config(const Flags& flags);
 // The values of single flags.
 Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,readonly][,serial=TEXT]
 Result<NetConfig> parse_net(std::string_view text);        ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
-Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, file:PATH, unix:PATH
+Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
 Result<MacAddress> parse_mac(std::string_view text);
 /// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config);

@@ -85,7 +85,9 @@ Result<SerialConfig> parse_serial(std::string_view text) {
   if (text == "none") return SerialConfig{Kind::none, {}};
   if (text.starts_with("file:")) return SerialConfig{Kind::file, std::string(text.substr(5))};
   if (text.starts_with("unix:")) return SerialConfig{Kind::unix_socket, std::string(text.substr(5))};
-  return fail(fmt::format("'{}' is not one of stdio, none, file:PATH, unix:PATH", text));
+  if (text == "pty") return SerialConfig{Kind::pty, {}};
+  if (text.starts_with("pty:")) return SerialConfig{Kind::pty, std::string(text.substr(4))};
+  return fail(fmt::format("'{}' is not one of stdio, none, pty, pty:LINK, file:PATH, unix:PATH", text));
 }
 
 Result<MacAddress> parse_mac(std::string_view text) {

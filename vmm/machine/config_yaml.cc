@@ -60,6 +60,7 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
     read_parsed(root, "serial", config.serial, parse_serial);
     root.map("balloon", [&](yaml::Map& balloon) { read_balloon(balloon, config.balloon); });
     root.field("link", config.link);
+    root.field("monitor", config.monitor);
     root.with("labels", [&](const yaml::Value& value) { value.read_strings(config.labels); });
     root.field("log_level", config.log_level);
     root.field("reboot", config.reboot);

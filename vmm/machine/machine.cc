@@ -40,6 +40,7 @@ Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory m
       power_(*outcome_),
       keyboard_(*outcome_),
       pci_(mmio_),
+      pci_ports_(pci_, *outcome_),
       uart_(serial_wires(host.serial, serial_irq_)) {}
 
 Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host) {
@@ -72,17 +73,18 @@ Machine::~Machine() {
   vcpus_.clear();
   host_.serial.attach(nullptr);
   if (vm_ && serial_irq_) vm_->disconnect_irq(layout::kSerialIrq, serial_irq_.get());
+  if (vm_ && power_button_irq_) vm_->disconnect_irq(layout::kPowerButtonIrq, power_button_irq_.get());
+  if (paused_) each_loop([](EventLoop& loop) { loop.resume(); });
 }
 
 Result<void> Machine::add_devices() {
-  BALLOON_TRY(ports_.add("power", layout::kSleepControlPort, PowerPorts::kPorts, power_));
-  BALLOON_TRY(ports_.add("keyboard reset", KeyboardReset::kPort, 1, keyboard_));
-  BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_));
+  BALLOON_TRY(add_power());
+  BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_ports_));
   BALLOON_TRY(add_serial());
 
   auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
   if (!balloon) return std::unexpected(balloon.error());
-  balloon_ = balloon->control;
+  balloon_ = std::make_unique<BalloonHub>(*balloon->control);
   BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
   for (const BlockConfig& disk : config_.disks) {
     // A loop of its own: a slow disk holds up neither the balloon nor another disk.
@@ -105,6 +107,14 @@ Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop
   auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_, mmio_);
   if (!transport) return std::unexpected(transport.error());
   return pci_.add(std::move(*transport));
+}
+
+Result<void> Machine::add_power() {
+  BALLOON_TRY(ports_.add("power", layout::kSleepControlPort, PowerPorts::kPorts, power_));
+  BALLOON_TRY(ports_.add("keyboard reset", KeyboardReset::kPort, 1, keyboard_));
+  power_button_irq_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!power_button_irq_) return fail_errno("making an eventfd", errno);
+  return vm_->connect_irq(layout::kPowerButtonIrq, power_button_irq_.get());
 }
 
 Result<void> Machine::add_serial() {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,7 +14,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
-#include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/balloon/balloon_hub.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/uart.h"
 #include "vmm/event_loop.h"
@@ -44,7 +46,19 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
 
   void start();
-  BalloonControl& balloon() { return *balloon_; }
+  /// Takes the vCPUs out of the guest and its devices to rest: no byte of its memory changes until resume(),
+  /// apart from what the host itself does (a moved balloon target). Before start(): it starts paused.
+  Result<void> pause();
+  Result<void> resume();
+  bool paused() const;
+  Result<void> press_power_button();
+  /// Ends this life; as if the guest had done it.
+  void end(Ending ending, std::string why) { outcome_->set(ending, std::move(why), /*by_guest=*/false); }
+  std::vector<pid_t> vcpu_threads() const;
+  /// Writes everything of the (paused) machine to a file.
+  Result<void> save(const std::string& path);
+
+  BalloonControl& balloon(BalloonHub::User user) { return balloon_->of(user); }
   const OutcomeLatch& outcome() const { return *outcome_; }
 
  private:
@@ -53,6 +67,8 @@ class Machine {
   Result<void> add_devices();
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();
+  Result<void> add_power();
+  void each_loop(const std::function<void(EventLoop&)>& call);
   Result<void> add_vcpus(const BootEntry& entry);
   void on_vcpu_stop(const VcpuStop& stop);
 
@@ -65,12 +81,17 @@ class Machine {
   std::unique_ptr<OutcomeLatch> outcome_;
   PowerPorts power_;
   KeyboardReset keyboard_;
+  UniqueFd power_button_irq_;
   std::vector<std::unique_ptr<EventLoop>> disk_loops_;
   PciRoot pci_;
-  BalloonControl* balloon_ = nullptr;
+  PciPorts pci_ports_;
+  std::unique_ptr<BalloonHub> balloon_;
   UniqueFd serial_irq_;
   Uart uart_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  mutable std::mutex pause_mutex_;  ///< of the two below
+  bool paused_ = false;
+  std::uint64_t clock_ = 0;  ///< the guest's, when it was paused
 };
 
 }  // namespace balloon::vmm
