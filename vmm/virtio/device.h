@@ -82,6 +82,9 @@ class VirtioDevice {
   virtual void process_queue(std::uint16_t index) = 0;
   /// Back to the state before activate(); drops the queues. No interrupt may follow from the old life.
   virtual void reset() = 0;
+  /// Waits until nothing that the driver asked for is under way: no byte of the guest's memory changes then,
+  /// until the next call. For a pause or snapshot.
+  virtual void settle() {}
   /// The driver moved or switched interrupts: ask DeviceHost::interrupt_event() again.
   virtual void interrupts_changed() {}
 

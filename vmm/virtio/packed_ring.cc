@@ -115,18 +115,29 @@ Result<void> PackedRing::walk_table(Chain& chain, std::span<const std::byte> tab
   return {};
 }
 
-void PackedRing::write_used(const ChainToken& token, std::uint32_t written) {
-  const std::size_t at = next_used_.index * kDescriptorSize;
-  std::memcpy(ring_.data() + at + kEntryLength, &written, sizeof written);
-  std::memcpy(ring_.data() + at + kEntryId, &token.id, sizeof token.id);
-  std::uint16_t flags = next_used_.wrap ? kFlagAvailable | kFlagUsed : 0;
-  if (written > 0) flags |= kDescriptorWrite;
+void PackedRing::write_used(std::span<const Used> used) {
+  // The driver looks at entries in their order: until the first has its flags, it sees none.
+  const std::size_t first = next_used_.index * kDescriptorSize;
+  std::uint16_t first_flags = 0;
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    const auto& [token, written] = used[i];
+    const std::size_t at = next_used_.index * kDescriptorSize;
+    std::memcpy(ring_.data() + at + kEntryLength, &written, sizeof written);
+    std::memcpy(ring_.data() + at + kEntryId, &token.id, sizeof token.id);
+    std::uint16_t flags = next_used_.wrap ? kFlagAvailable | kFlagUsed : 0;
+    if (written > 0) flags |= kDescriptorWrite;
+    if (i == 0) {
+      first_flags = flags;
+    } else {
+      field<std::uint16_t>(ring_, at + kEntryFlags).store(flags, std::memory_order_relaxed);
+    }
+    advance(next_used_, token.slots);
+    unsignalled_ = std::min<std::uint32_t>(unsignalled_ + token.slots, layout().size);
+  }
   // Release: the driver that sees the flags sees the rest, and what the device wrote to the buffers.
   // Sequentially consistent: it is also the full barrier before should_interrupt() reads what the driver
   // wants to be told. The place may be the driver's again by then, so it could not be stored once more.
-  field<std::uint16_t>(ring_, at + kEntryFlags).store(flags, std::memory_order_seq_cst);
-  advance(next_used_, token.slots);
-  unsignalled_ = std::min<std::uint32_t>(unsignalled_ + token.slots, layout().size);
+  field<std::uint16_t>(ring_, first + kEntryFlags).store(first_flags, std::memory_order_seq_cst);
 }
 
 bool PackedRing::should_interrupt() {

@@ -33,7 +33,7 @@ class PackedRing final : public Ring {
   /// Fills the chain from the ring; which buffer id it has and how many descriptors it takes.
   Result<ChainToken> walk(Chain& chain, std::uint16_t flags) const;
   Result<void> walk_table(Chain& chain, std::span<const std::byte> table) const;
-  void write_used(const ChainToken& token, std::uint32_t written) override;
+  void write_used(std::span<const Used> used) override;
   void write_device_event(std::uint32_t event);
 
   // Checked once to lie in RAM, which does not move. Everything in them is guest-controlled.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -24,6 +25,11 @@ class VirtQueue {
   Result<std::optional<Chain>> take() { return ring_->take(); }
   /// Returns a chain. `written`: bytes the device wrote to its writable part.
   void put(Chain chain, std::uint32_t written) { ring_->put(chain, written); }
+  /// Returns several chains that the driver sees at once or not at all (the buffers of one merged frame,
+  /// 5.1.6.4); `written` has one number a chain.
+  void put_all(std::span<Chain> chains, std::span<const std::uint32_t> written) {
+    ring_->put_all(chains, written);
+  }
   /// Drops a chain without a word to the guest: for a reset, after which the rings are no longer ours to
   /// write.
   static void forget(Chain chain) { Ring::forget(chain); }

@@ -68,8 +68,19 @@ std::unexpected<Error> Ring::refuse(Chain& chain, std::string_view what, const E
 
 void Ring::put(Chain& chain, std::uint32_t written) {
   out_ -= chain.token_.slots;
-  write_used(chain.token_, written);
+  const Used used{chain.token_, written};
+  write_used(std::span(&used, 1));
   recycle(chain);
+}
+
+void Ring::put_all(std::span<Chain> chains, std::span<const std::uint32_t> written) {
+  used_.clear();
+  for (std::size_t i = 0; i < chains.size(); ++i) {
+    out_ -= chains[i].token_.slots;
+    used_.push_back({chains[i].token_, written[i]});
+    recycle(chains[i]);
+  }
+  if (!used_.empty()) write_used(used_);
 }
 
 void Ring::recycle(Chain& chain) {

@@ -67,6 +67,8 @@ class Ring {
   virtual Result<void> set_position(const QueuePosition& position) = 0;
   /// Returns a chain and leaves it empty, its vectors to be used again.
   void put(Chain& chain, std::uint32_t written);
+  /// Returns several so that the driver sees all of them or none.
+  void put_all(std::span<Chain> chains, std::span<const std::uint32_t> written);
   static void forget(Chain& chain) { chain.ring_ = nullptr; }
 
   const QueueLayout& layout() const { return layout_; }
@@ -79,7 +81,12 @@ class Ring {
   };
 
   Ring(const GuestMemory& memory, const QueueLayout& layout) : memory_(memory), layout_(layout) {}
-  virtual void write_used(const ChainToken& token, std::uint32_t written) = 0;
+  struct Used {
+    ChainToken token;
+    std::uint32_t written;
+  };
+  /// The driver sees all of them or none.
+  virtual void write_used(std::span<const Used> used) = 0;
 
   /// A chain to be filled by add(), then handed to the device by give(), or dropped by refuse().
   Chain blank();
@@ -116,6 +123,7 @@ class Ring {
   const GuestMemory& memory_;
   const QueueLayout layout_;
   std::uint32_t out_ = 0;                        ///< descriptors of chains that the device has
+  std::vector<Used> used_;                       ///< of put_all()
   std::vector<std::vector<ChainBuffer>> spare_;  ///< vectors of returned chains, to save the allocations
 };
 

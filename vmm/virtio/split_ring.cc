@@ -103,11 +103,13 @@ Result<void> SplitRing::walk(Chain& chain, std::uint16_t head) const {
   return fail(fmt::format("longer than the queue of {}, or a loop", layout().size));
 }
 
-void SplitRing::write_used(const ChainToken& token, std::uint32_t written) {
-  const std::uint32_t element[2] = {token.id, written};
-  const std::size_t slot = next_used_ % layout().size;
-  std::memcpy(used_.data() + kRingElements + slot * kUsedElement, element, sizeof element);
-  ++next_used_;
+void SplitRing::write_used(std::span<const Used> used) {
+  for (const Used& one : used) {
+    const std::uint32_t element[2] = {one.token.id, one.written};
+    const std::size_t slot = next_used_ % layout().size;
+    std::memcpy(used_.data() + kRingElements + slot * kUsedElement, element, sizeof element);
+    ++next_used_;
+  }
   // Release: the driver that sees the index sees the element, and what the device wrote to the buffers.
   field<std::uint16_t>(used_, kRingIndex).store(next_used_, std::memory_order_release);
 }

@@ -23,7 +23,7 @@ class SplitRing final : public Ring {
             std::span<std::byte> available, std::span<std::byte> used)
       : Ring(memory, layout), descriptors_(descriptors), available_(available), used_(used) {}
   Result<void> walk(Chain& chain, std::uint16_t head) const;
-  void write_used(const ChainToken& token, std::uint32_t written) override;
+  void write_used(std::span<const Used> used) override;
 
   // The rings, checked once to lie in RAM, which does not move. Everything in them is guest-controlled.
   std::span<std::byte> descriptors_;
