@@ -19,6 +19,9 @@ struct BalloonConfig {
   Bytes initial_target = 0;  ///< 0: the boot memory (an empty balloon)
   bool deflate_on_oom = true;
   bool free_page_reporting = true;
+  /// Off: what reporting gives back all the time needs no hinting, and a guest that clears what it allocates
+  /// (init_on_alloc) touches all of its free memory to hint it.
+  bool free_page_hinting = false;
 };
 
 /// The balloon device and its control; both point to one object, which `device` owns.

@@ -43,14 +43,19 @@ Result<void> irqfd(int vm, std::uint32_t gsi, int event, std::uint32_t flags) {
   return {};
 }
 
-Result<void> ioeventfd(int vm, GuestAddress address, int event, std::uint32_t flags) {
+Result<void> ioeventfd(int vm, const Doorbell& doorbell, int event, std::uint32_t flags) {
   kvm_ioeventfd request{};
-  request.addr = address;
+  request.addr = doorbell.address;
   request.len = 2;  // a virtio kick is 16 bits wide (virtio 1.2, 4.1.5.2)
   request.fd = event;
   request.flags = flags;
+  if (doorbell.port) request.flags |= KVM_IOEVENTFD_FLAG_PIO;
+  if (doorbell.value) {
+    request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+    request.datamatch = *doorbell.value;
+  }
   if (::ioctl(vm, KVM_IOEVENTFD, &request) != 0) {
-    return fail_errno(fmt::format("connecting the doorbell at {:#x}", address), errno);
+    return fail_errno(fmt::format("connecting the doorbell at {:#x}", doorbell.address), errno);
   }
   return {};
 }
@@ -98,6 +103,33 @@ class Vm::IrqfdLine final : public MsiLine {
   std::uint32_t gsi_;
   UniqueFd event_;
   bool held_ = false;
+};
+
+/// KVM keeps one state a pin for all of user space, so the devices that assert it are counted here.
+class Vm::SharedPin final : public PinLine {
+ public:
+  SharedPin(Vm& vm, std::uint32_t gsi) : vm_(vm), gsi_(gsi) {}
+  ~SharedPin() override { set(false); }
+  void set(bool asserted) override {
+    if (asserted == asserted_) return;
+    asserted_ = asserted;
+    const std::lock_guard lock(vm_.pins_mutex_);
+    unsigned& count = vm_.asserted_[gsi_];
+    const bool before = count > 0;
+    asserted ? ++count : --count;
+    if ((count > 0) == before) return;
+    kvm_irq_level level{};
+    level.irq = gsi_;
+    level.level = asserted ? 1 : 0;
+    if (::ioctl(vm_.fd(), KVM_IRQ_LINE, &level) != 0) {
+      log::error("interrupt pin {}: KVM refuses to set it, errno {}", gsi_, errno);
+    }
+  }
+
+ private:
+  Vm& vm_;
+  std::uint32_t gsi_;
+  bool asserted_ = false;
 };
 
 Result<std::unique_ptr<Vm>> Vm::create(const Kvm& kvm, const GuestMemory& memory) {
@@ -149,12 +181,17 @@ void Vm::disconnect_irq(std::uint32_t gsi, int event) {
   [[maybe_unused]] const auto done = irqfd(fd(), gsi, event, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-Result<void> Vm::connect_doorbell(GuestAddress address, int event) {
-  return ioeventfd(fd(), address, event, 0);
+Result<std::unique_ptr<PinLine>> Vm::new_pin_line(std::uint32_t gsi) {
+  if (gsi >= kIoApicPins) return fail(fmt::format("the I/O APIC has no pin {}", gsi));
+  return std::make_unique<SharedPin>(*this, gsi);
 }
 
-void Vm::disconnect_doorbell(GuestAddress address, int event) {
-  [[maybe_unused]] const auto done = ioeventfd(fd(), address, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
+Result<void> Vm::connect_doorbell(const Doorbell& doorbell, int event) {
+  return ioeventfd(fd(), doorbell, event, 0);
+}
+
+void Vm::disconnect_doorbell(const Doorbell& doorbell, int event) {
+  [[maybe_unused]] const auto done = ioeventfd(fd(), doorbell, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 Result<std::unique_ptr<MsiLine>> Vm::new_msi_line() {
