@@ -21,8 +21,11 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--initrd", flags.initrd, "Initial RAM disk");
   app.add_option("--cmdline", flags.cmdline, "The kernel's command line");
   repeated("--disk", flags.disks, "path=FILE[,readonly][,serial=TEXT]: a raw image; repeatable");
-  repeated("--net", flags.nets, "tap=NAME[,mac=AA:BB:CC:DD:EE:FF]; repeatable");
-  app.add_option("--serial", flags.serial, "stdio (default), none, file:PATH or unix:PATH");
+  repeated("--net", flags.nets, "tap=NAME or fds=N[:N...], [,mac=AA:BB:CC:DD:EE:FF][,queues=N][,vhost=on|off|force] and more "
+           "(docs/net.md); repeatable");
+  app.add_option("--serial", flags.serial, "stdio (default), none, pty[:LINK], file:PATH or unix:PATH");
+  app.add_option("--console", flags.console, "The virtio console, likewise (default none)");
+  app.add_option("--rng", flags.rng, "on (default), off, or bytes-per-second=SIZE");
   app.add_option("--balloon", flags.balloon,
                  "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off]");
   app.add_option("--link", flags.link, "Unix socket of balloond");

@@ -24,10 +24,9 @@ constexpr std::size_t kMaxName = 64;
 constexpr std::size_t kMaxLabels = 64;
 constexpr std::size_t kMaxLabelValue = 256;
 constexpr std::size_t kMaxSerialNumber = 20;   // VIRTIO_BLK_ID_BYTES
-constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ - 1
 constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-/// Slots without the host bridge and the balloon.
-constexpr std::size_t kMaxDisksAndNets = PciRoot::kSlots - 2;
+/// Slots without the host bridge, the balloon, the rng and the console.
+constexpr std::size_t kMaxDisksAndNets = PciRoot::kSlots - 4;
 constexpr Bytes kMinTarget = 16 * kMiB;  ///< below it a target is a slip of the pen, not a wish
 
 bool plain(std::string_view text) {
@@ -68,6 +67,14 @@ Result<void> check_memory(const VmmConfig& config) {
   return {};
 }
 
+Result<void> check_serial(std::string_view what, const SerialConfig& config) {
+  if (config.kind == SerialConfig::Kind::unix_socket) return check_socket(what, config.path);
+  if (config.kind == SerialConfig::Kind::file && config.path.empty()) {
+    return fail(fmt::format("{}: the file's path is missing", what));
+  }
+  return {};
+}
+
 Result<void> check_devices(const VmmConfig& config) {
   if (config.disks.size() + config.nets.size() > kMaxDisksAndNets) {
     return fail(fmt::format("{} disks and {} nets are more than the {} that fit on the PCI bus",
@@ -80,16 +87,11 @@ Result<void> check_devices(const VmmConfig& config) {
                               kMaxSerialNumber));
     }
   }
-  for (const NetConfig& net : config.nets) {
-    if (net.tap.empty() || net.tap.size() > kMaxInterfaceName) {
-      return fail(
-          fmt::format("net: '{}' is not a tap's name: 1 to {} characters", net.tap, kMaxInterfaceName));
-    }
-  }
-  if (config.serial.kind == SerialConfig::Kind::unix_socket)
-    BALLOON_TRY(check_socket("serial", config.serial.path));
-  if (config.serial.kind == SerialConfig::Kind::file && config.serial.path.empty()) {
-    return fail("serial: the file's path is empty");
+  for (const NetConfig& net : config.nets) BALLOON_TRY(check_net(net));
+  BALLOON_TRY(check_serial("serial", config.serial));
+  BALLOON_TRY(check_serial("console", config.console));
+  if (config.serial.kind == SerialConfig::Kind::stdio && config.console.kind == SerialConfig::Kind::stdio) {
+    return fail("serial and console cannot both be on stdio: give one another place, for example --serial none");
   }
   return {};
 }
@@ -187,6 +189,16 @@ Result<void> apply_devices(const Flags& flags, VmmConfig& config) {
     auto serial = parse_serial(*flags.serial);
     if (!serial) return fail("--serial", serial.error());
     config.serial = std::move(*serial);
+  }
+  if (flags.console) {
+    auto console = parse_serial(*flags.console);
+    if (!console) return fail("--console", console.error());
+    config.console = std::move(*console);
+  }
+  if (flags.rng) {
+    auto rng = parse_rng(*flags.rng);
+    if (!rng) return fail("--rng", rng.error());
+    config.rng = *rng;
   }
   if (flags.balloon) {
     if (const auto done = parse_balloon(*flags.balloon, config.balloon); !done)

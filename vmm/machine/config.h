@@ -13,6 +13,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/devices/devices.h"
 #include "vmm/devices/serial/backend.h"
+#include "vmm/machine/config_net.h"
 
 namespace balloon::vmm {
 
@@ -24,6 +25,8 @@ struct VmmConfig {
   std::vector<BlockConfig> disks;
   std::vector<NetConfig> nets;
   SerialConfig serial;
+  SerialConfig console{SerialConfig::Kind::none};  ///< of the virtio console; none: the guest has none
+  RngConfig rng;
   BalloonConfig balloon;
   std::string link;     ///< socket of the host daemon; empty: none
   std::string monitor;  ///< socket of the QMP-compatible monitor; empty: none
@@ -34,7 +37,7 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, monitor, log_level,
+  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, console, rng, balloon, link, monitor, log_level,
       config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
@@ -46,9 +49,9 @@ Result<VmmConfig> make_config(const Flags& flags);
 
 // The values of single flags.
 Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,readonly][,serial=TEXT]
-Result<NetConfig> parse_net(std::string_view text);        ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
 Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
-Result<MacAddress> parse_mac(std::string_view text);
+/// on, off, bytes-per-second=SIZE
+Result<RngConfig> parse_rng(std::string_view text);
 /// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config);
 

@@ -24,12 +24,6 @@ void read_disk(yaml::Map& map, BlockConfig& disk) {
   map.field("serial", disk.serial);
 }
 
-void read_net(yaml::Map& map, NetConfig& net) {
-  map.require("tap");
-  map.field("tap", net.tap);
-  read_parsed(map, "mac", net.mac, parse_mac);
-}
-
 void read_balloon(yaml::Map& map, BalloonConfig& balloon) {
   map.bytes("target", balloon.initial_target);
   map.field("deflate_on_oom", balloon.deflate_on_oom);
@@ -58,6 +52,11 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
     read_list(root, "disks", config.disks, read_disk);
     read_list(root, "nets", config.nets, read_net);
     read_parsed(root, "serial", config.serial, parse_serial);
+    read_parsed(root, "console", config.console, parse_serial);
+    root.map("rng", [&](yaml::Map& rng) {
+      rng.field("enabled", config.rng.enabled);
+      rng.bytes("bytes_per_second", config.rng.bytes_per_second);
+    });
     root.map("balloon", [&](yaml::Map& balloon) { read_balloon(balloon, config.balloon); });
     root.field("link", config.link);
     root.field("monitor", config.monitor);

@@ -39,7 +39,7 @@ Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory m
       outcome_(std::move(outcome)),
       power_(*outcome_),
       keyboard_(*outcome_),
-      pci_(mmio_),
+      pci_({.memory = mmio_, .ports = ports_}),
       pci_ports_(pci_, *outcome_),
       uart_(serial_wires(host.serial, serial_irq_)) {}
 
@@ -88,23 +88,43 @@ Result<void> Machine::add_devices() {
   BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
   for (const BlockConfig& disk : config_.disks) {
     // A loop of its own: a slow disk holds up neither the balloon nor another disk.
-    auto loop = EventLoop::create(fmt::format("disk-{}", disk_loops_.size()));
+    const auto loop = add_loop("disk");
     if (!loop) return std::unexpected(loop.error());
-    disk_loops_.push_back(std::move(*loop));
-    auto device = make_block(disk, memory_, *disk_loops_.back());
+    auto device = make_block(disk, memory_, **loop);
     if (!device) return std::unexpected(device.error());
-    BALLOON_TRY(add_virtio(std::move(*device), *disk_loops_.back()));
+    BALLOON_TRY(add_virtio(std::move(*device), **loop));
   }
   for (const NetConfig& net : config_.nets) {
-    auto device = make_net(net, memory_, host_.loop);
+    // Likewise: a flood of frames delays nobody else.
+    const auto loop = add_loop("net");
+    if (!loop) return std::unexpected(loop.error());
+    auto device = make_net(net, memory_, **loop);
+    if (!device) return std::unexpected(device.error());
+    nets_.push_back(device->control);
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
+  }
+  if (config_.rng.enabled) {
+    auto device = make_rng(config_.rng, host_.loop);
+    if (!device) return std::unexpected(device.error());
+    BALLOON_TRY(add_virtio(std::move(*device), host_.loop));
+  }
+  if (host_.console != nullptr) {
+    auto device = make_console(*host_.console, host_.loop);
     if (!device) return std::unexpected(device.error());
     BALLOON_TRY(add_virtio(std::move(*device), host_.loop));
   }
   return {};
 }
 
+Result<EventLoop*> Machine::add_loop(std::string_view kind) {
+  auto loop = EventLoop::create(fmt::format("{}-{}", kind, device_loops_.size()));
+  if (!loop) return std::unexpected(loop.error());
+  return device_loops_.emplace_back(std::move(*loop)).get();
+}
+
 Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
-  auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_, mmio_);
+  auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_,
+                                     {.memory = mmio_, .ports = ports_}, config_.virtio);
   if (!transport) return std::unexpected(transport.error());
   return pci_.add(std::move(*transport));
 }

@@ -34,6 +34,7 @@ struct MachineHost {
   const Kvm& kvm;
   EventLoop& loop;
   SerialBackend& serial;
+  SerialBackend* console = nullptr;  ///< nullptr: no virtio console
 };
 
 class Machine {
@@ -59,12 +60,14 @@ class Machine {
   Result<void> save(const std::string& path);
 
   BalloonControl& balloon(BalloonHub::User user) { return balloon_->of(user); }
+  std::span<NetControl* const> nets() const { return nets_; }
   const OutcomeLatch& outcome() const { return *outcome_; }
 
  private:
   Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
           std::unique_ptr<OutcomeLatch> outcome);
   Result<void> add_devices();
+  Result<EventLoop*> add_loop(std::string_view kind);
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();
   Result<void> add_power();
@@ -82,7 +85,8 @@ class Machine {
   PowerPorts power_;
   KeyboardReset keyboard_;
   UniqueFd power_button_irq_;
-  std::vector<std::unique_ptr<EventLoop>> disk_loops_;
+  std::vector<std::unique_ptr<EventLoop>> device_loops_;
+  std::vector<NetControl*> nets_;  ///< in the order of the configuration; pci_ owns the devices
   PciRoot pci_;
   PciPorts pci_ports_;
   std::unique_ptr<BalloonHub> balloon_;

@@ -7,7 +7,7 @@ namespace balloon::vmm {
 
 void Machine::each_loop(const std::function<void(EventLoop&)>& call) {
   call(host_.loop);
-  for (const auto& loop : disk_loops_) call(*loop);
+  for (const auto& loop : device_loops_) call(*loop);
 }
 
 Result<void> Machine::pause() {
@@ -17,6 +17,7 @@ Result<void> Machine::pause() {
   for (const auto& vcpu : vcpus_) vcpu->wait_paused();
   // After the vCPUs: what they asked of the devices last is still under way on the loops.
   each_loop([](EventLoop& loop) { loop.pause(); });
+  for (NetControl* const net : nets_) net->pause();
   paused_ = true;
   const auto clock = vm_->clock();
   if (!clock) return std::unexpected(clock.error());
@@ -32,6 +33,7 @@ Result<void> Machine::resume() {
   BALLOON_TRY(vm_->set_clock(clock_));
   for (const auto& vcpu : vcpus_) vcpu->mark_clock_stopped();
   paused_ = false;
+  for (NetControl* const net : nets_) net->resume();
   each_loop([](EventLoop& loop) { loop.resume(); });
   for (const auto& vcpu : vcpus_) vcpu->resume();
   return {};

@@ -98,6 +98,12 @@ Result<void> run_vmm(const VmmConfig& config) {
   if (!loop) return std::unexpected(loop.error());
   const auto serial = SerialBackend::create(config.serial, **loop);
   if (!serial) return std::unexpected(serial.error());
+  std::unique_ptr<SerialBackend> console;
+  if (config.console.kind != SerialConfig::Kind::none) {
+    auto made = SerialBackend::create(config.console, **loop);
+    if (!made) return std::unexpected(made.error());
+    console = std::move(*made);
+  }
 
   GuestControl control(config);
   std::unique_ptr<Monitor> monitor;
@@ -111,7 +117,7 @@ Result<void> run_vmm(const VmmConfig& config) {
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, control, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, link, control, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
