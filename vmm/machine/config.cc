@@ -55,6 +55,7 @@ Result<void> check_memory(const VmmConfig& config) {
     return fail(
         fmt::format("memory: {} bytes is not a multiple of {}", config.memory, format_bytes(kMemoryStep)));
   }
+  BALLOON_TRY(check_memory_backing(config.memory, config.memory_backing, config.balloon));
   const Bytes target = config.balloon.initial_target;
   if (target != 0 && target < kMinTarget) {
     return fail(
@@ -145,6 +146,10 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
     const auto memory = parse_bytes(*flags.memory);
     if (!memory) return fail("--memory", memory.error());
     config.memory = *memory;
+  }
+  if (flags.memory_backing) {
+    if (const auto done = parse_memory_backing(*flags.memory_backing, config.memory_backing); !done)
+      return fail("--memory-backing", done.error());
   }
   if (flags.cpus) {
     const std::string& text = *flags.cpus;

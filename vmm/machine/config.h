@@ -13,6 +13,7 @@
 #include "vmm/boot/boot.h"
 #include "vmm/devices/devices.h"
 #include "vmm/devices/serial/backend.h"
+#include "vmm/machine/config_memory.h"
 #include "vmm/machine/config_net.h"
 
 namespace balloon::vmm {
@@ -20,6 +21,7 @@ namespace balloon::vmm {
 struct VmmConfig {
   std::string name;
   Bytes memory = 0;
+  MemoryBacking memory_backing;
   std::uint32_t cpus = 1;
   BootSource boot;
   std::vector<BlockConfig> disks;
@@ -37,7 +39,7 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, console, rng, balloon, link, monitor, log_level,
+  std::optional<std::string> name, memory, memory_backing, cpus, kernel, initrd, cmdline, serial, console, rng, balloon, link, monitor, log_level,
       config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
@@ -52,8 +54,6 @@ Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,reado
 Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
 /// on, off, bytes-per-second=SIZE
 Result<RngConfig> parse_rng(std::string_view text);
-/// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
-Result<void> parse_balloon(std::string_view text, BalloonConfig& config);
 
 /// Checks values against each other and against what the machine can do.
 Result<void> check_config(const VmmConfig& config);

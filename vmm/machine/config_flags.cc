@@ -53,18 +53,4 @@ Result<RngConfig> parse_rng(std::string_view text) {
   return rng;
 }
 
-Result<void> parse_balloon(std::string_view text, BalloonConfig& config) {
-  return parse_pairs(text,
-                     {{"target",
-                       [&](std::string_view value) -> Result<void> {
-                         const auto target = parse_bytes(value);
-                         if (!target) return std::unexpected(target.error());
-                         if (*target == 0) return fail("target=0 would leave the guest nothing");
-                         config.initial_target = *target;
-                         return {};
-                       }},
-                      {"deflate-on-oom", to_switch(config.deflate_on_oom, "deflate-on-oom")},
-                      {"free-page-reporting", to_switch(config.free_page_reporting, "free-page-reporting")}});
-}
-
 }  // namespace balloon::vmm

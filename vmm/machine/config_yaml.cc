@@ -24,12 +24,6 @@ void read_disk(yaml::Map& map, BlockConfig& disk) {
   map.field("serial", disk.serial);
 }
 
-void read_balloon(yaml::Map& map, BalloonConfig& balloon) {
-  map.bytes("target", balloon.initial_target);
-  map.field("deflate_on_oom", balloon.deflate_on_oom);
-  map.field("free_page_reporting", balloon.free_page_reporting);
-}
-
 template <typename T>
 void read_list(yaml::Map& map, std::string_view key, std::vector<T>& into, void (*read)(yaml::Map&, T&)) {
   map.list(key, [&](const yaml::Value& item) {
@@ -45,6 +39,8 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
   document->root([&](yaml::Map& root) {
     root.field("name", config.name);
     root.bytes("memory", config.memory);
+    root.map("memory_backing",
+             [&](yaml::Map& backing) { read_memory_backing(backing, config.memory_backing); });
     root.field("cpus", config.cpus);
     root.field("kernel", config.boot.kernel);
     root.with("initrd", [&](const yaml::Value& value) { value.read(config.boot.initrd.emplace()); });

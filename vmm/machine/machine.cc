@@ -47,7 +47,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   if (config.cpus > host.kvm.max_vcpus()) {
     return fail(fmt::format("this host's KVM allows {} vCPUs, not {}", host.kvm.max_vcpus(), config.cpus));
   }
-  auto memory = GuestMemory::create(config.memory);
+  auto memory = GuestMemory::create(config.memory, config.memory_backing);
   if (!memory) return std::unexpected(memory.error());
   auto outcome = OutcomeLatch::create();
   if (!outcome) return std::unexpected(outcome.error());

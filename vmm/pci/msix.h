@@ -1,6 +1,7 @@
 // MSI-X (PCI Local Bus 3.0, 6.8.2): the vector table, the pending bits and the masks. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,6 +37,8 @@ class Msix {
   /// Sends the vector's message, or marks it pending while it is masked. Nothing while MSI-X is off or for an
   /// unknown vector.
   void trigger(std::uint16_t vector);
+  /// Off: the device uses its INTx pin instead.
+  bool enabled() const { return enabled_; }
 
   /// An eventfd whose signals are as trigger(vector), masks included, without this process: for a queue
   /// that somebody else serves. -1 when MSI-X is off, the vector unknown, or its line has none. Good until
@@ -62,7 +65,7 @@ class Msix {
   void update(Entry& entry);
 
   mutable std::mutex mutex_;
-  bool enabled_ = false;
+  std::atomic<bool> enabled_ = false;  ///< written under the mutex
   bool function_masked_ = false;
   std::vector<Entry> entries_;
 };

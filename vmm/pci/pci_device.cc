@@ -9,8 +9,8 @@
 
 namespace balloon::vmm {
 
-PciDevice::PciDevice(std::string name, const PciIdentity& identity, Bus& mmio)
-    : config_(identity), name_(std::move(name)), mmio_(mmio) {
+PciDevice::PciDevice(std::string name, const PciIdentity& identity, const PciSpaces& spaces)
+    : config_(identity), name_(std::move(name)), spaces_(spaces) {
   for (unsigned bar = 0; bar < PciConfigSpace::kBars; ++bar) {
     windows_.at(bar).device = this;
     windows_.at(bar).bar = bar;
@@ -19,7 +19,7 @@ PciDevice::PciDevice(std::string name, const PciIdentity& identity, Bus& mmio)
 
 PciDevice::~PciDevice() {
   for (const BarWindow& window : windows_) {
-    if (window.mapped) mmio_.remove(*window.mapped);
+    if (window.mapped) bus(window.bar).remove(*window.mapped);
   }
 }
 
@@ -39,21 +39,27 @@ void PciDevice::place_bar(unsigned bar, std::uint32_t address) {
   update_mappings();
 }
 
+/// A guest that sizes a BAR, or puts it outside the window that ACPI gives it, finds nothing there.
+bool PciDevice::in_window(unsigned bar, GuestAddress address) const {
+  const GuestAddress end = address + config_.bar_size(bar);
+  if (config_.is_io_bar(bar)) {
+    return address >= layout::kPciIoStart && end <= GuestAddress{layout::kPciIoEnd} + 1;
+  }
+  return address >= layout::kPciWindowStart && end <= layout::kPciWindowStart + layout::kPciWindowSize;
+}
+
 void PciDevice::update_mappings() {
   for (BarWindow& window : windows_) {
     const std::uint32_t size = config_.bar_size(window.bar);
     if (size == 0) continue;
     std::optional<GuestAddress> wanted;
     const GuestAddress address = config_.bar_address(window.bar);
-    // A guest that sizes a BAR, or puts it outside the window that ACPI gives it, finds nothing there.
-    const bool in_window = address >= layout::kPciWindowStart &&
-                           address + size <= layout::kPciWindowStart + layout::kPciWindowSize;
-    if (config_.memory_enabled() && in_window) wanted = address;
+    if (config_.bar_enabled(window.bar) && in_window(window.bar, address)) wanted = address;
     if (wanted == window.mapped) continue;
-    if (window.mapped) mmio_.remove(*window.mapped);
+    if (window.mapped) bus(window.bar).remove(*window.mapped);
     window.mapped.reset();
     if (wanted) {
-      if (const auto added = mmio_.add(name_, *wanted, size, window); !added) {
+      if (const auto added = bus(window.bar).add(name_, *wanted, size, window); !added) {
         log::debug("{}: BAR {} not mapped: {}", name_, window.bar, added.error().message);
       } else {
         window.mapped = wanted;

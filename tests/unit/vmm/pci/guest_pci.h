@@ -40,15 +40,19 @@ class FakePciHost : public PciHost {
     lines.emplace_back();
     return std::make_unique<FakeLine>(*this, lines.size() - 1);
   }
-  Result<void> connect_doorbell(GuestAddress address, int event) override {
-    doorbells[address] = event;
+  Result<std::unique_ptr<PinLine>> new_pin_line(std::uint32_t gsi) override {
+    pin_gsi = gsi;
+    return std::make_unique<FakePin>(*this);
+  }
+  Result<void> connect_doorbell(const Doorbell& doorbell, int event) override {
+    doorbells[doorbell] = event;
     return {};
   }
-  void disconnect_doorbell(GuestAddress address, int /*event*/) override { doorbells.erase(address); }
+  void disconnect_doorbell(const Doorbell& doorbell, int /*event*/) override { doorbells.erase(doorbell); }
 
   /// The guest's kick, as KVM turns it into an event.
-  bool kick(GuestAddress address) {
-    const auto doorbell = doorbells.find(address);
+  bool kick(const Doorbell& bell) {
+    const auto doorbell = doorbells.find(bell);
     if (doorbell == doorbells.end()) return false;
     const std::uint64_t one = 1;
     return ::write(doorbell->second, &one, sizeof one) == sizeof one;
@@ -58,8 +62,16 @@ class FakePciHost : public PciHost {
     return lines.at(index);
   }
 
+  /// Whether the device's INTx pin is asserted.
+  bool pin() {
+    const std::lock_guard lock(mutex);
+    return pin_asserted;
+  }
+
   std::deque<Line> lines;
-  std::map<GuestAddress, int> doorbells;
+  std::map<Doorbell, int> doorbells;
+  std::uint32_t pin_gsi = 0;
+  bool pin_asserted = false;
   bool refuse_routes = false;
   std::mutex mutex;
 
@@ -82,6 +94,17 @@ class FakePciHost : public PciHost {
    private:
     FakePciHost& host_;
     std::size_t index_;
+  };
+  class FakePin : public PinLine {
+   public:
+    explicit FakePin(FakePciHost& host) : host_(host) {}
+    void set(bool asserted) override {
+      const std::lock_guard lock(host_.mutex);
+      host_.pin_asserted = asserted;
+    }
+
+   private:
+    FakePciHost& host_;
   };
 };
 
@@ -120,6 +143,7 @@ class ConfigPorts {
     return std::nullopt;
   }
   void enable_memory() const { write<std::uint16_t>(0x04, 0x0006); }
+  void enable_io_and_memory() const { write<std::uint16_t>(0x04, 0x0007); }
 
  private:
   void select(unsigned offset) const {

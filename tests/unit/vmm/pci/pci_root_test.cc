@@ -11,7 +11,8 @@ namespace {
 /// Answers each BAR read with the BAR's number; remembers its moves.
 class BarDevice : public PciDevice {
  public:
-  BarDevice(Bus& mmio, std::uint32_t size) : PciDevice("bars", {.vendor = 0x1234, .device = 0x5678}, mmio) {
+  BarDevice(const PciSpaces& spaces, std::uint32_t size)
+      : PciDevice("bars", {.vendor = 0x1234, .device = 0x5678}, spaces) {
     config_.add_memory_bar(0, size);
     config_.add_memory_bar(2, size);
   }
@@ -31,7 +32,7 @@ class PciRootTest : public testing::Test {
  protected:
   PciRootTest() {
     EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, root));
-    auto made = std::make_unique<BarDevice>(mmio, 0x4000);
+    auto made = std::make_unique<BarDevice>(spaces, 0x4000);
     device = made.get();
     EXPECT_TRUE(root.add(std::move(made)));
   }
@@ -39,7 +40,8 @@ class PciRootTest : public testing::Test {
 
   Bus ports;
   Bus mmio;
-  PciRoot root{mmio};
+  PciSpaces spaces{mmio, ports};
+  PciRoot root{spaces};
   BarDevice* device = nullptr;
   ConfigPorts config{ports, 1};
 };
@@ -120,14 +122,14 @@ TEST_F(PciRootTest, ABarPutOutsideTheWindowOrOverAnotherAnswersNowhere) {
 
 TEST_F(PciRootTest, AFullBusRefusesOneMore) {
   for (unsigned slot = 2; slot < PciRoot::kSlots; ++slot) {
-    ASSERT_TRUE(root.add(std::make_unique<BarDevice>(mmio, 0x1000))) << slot;
+    ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x1000))) << slot;
   }
-  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(mmio, 0x1000)));
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x1000)));
 }
 
 TEST_F(PciRootTest, AFullWindowRefusesOneMore) {
-  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(mmio, 0x4000000)));
-  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(mmio, 0x4000000)));
+  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x4000000)));
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x4000000)));
 }
 
 TEST(PciConfigSpace, AccessesPastItsEndAreHarmless) {

@@ -27,7 +27,7 @@ class VirtioPciTest : public testing::Test {
     EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, *root));
     auto made = std::make_unique<FakeDevice>();
     device = made.get();
-    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, mmio);
+    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, spaces);
     EXPECT_TRUE(transport);
     EXPECT_TRUE(root->add(std::move(*transport)));
     config.enable_memory();
@@ -93,7 +93,7 @@ class VirtioPciTest : public testing::Test {
     set_up_queue(1, queue1.layout());
     set_status(kReadyToRun | kDriverOk);
   }
-  bool kick(std::uint16_t queue) { return host.kick(bar + kNotify + queue * kNotifyMultiplier); }
+  bool kick(std::uint16_t queue) { return host.kick({bar + kNotify + queue * kNotifyMultiplier}); }
   int kicks(std::uint16_t queue) {
     const std::lock_guard lock(device->mutex);
     return device->kicks[queue];
@@ -105,8 +105,9 @@ class VirtioPciTest : public testing::Test {
   FakePciHost host;
   Bus ports;
   Bus mmio;
+  PciSpaces spaces{mmio, ports};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
-  std::unique_ptr<PciRoot> root = std::make_unique<PciRoot>(mmio);
+  std::unique_ptr<PciRoot> root = std::make_unique<PciRoot>(spaces);
   FakeDevice* device = nullptr;
   ConfigPorts config{ports, 1};
   std::uint32_t bar = 0;
@@ -407,11 +408,11 @@ TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
 }
 
 TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
-  EXPECT_TRUE(host.doorbells.contains(bar + kNotify));
+  EXPECT_TRUE(host.doorbells.contains({bar + kNotify}));
   const std::uint32_t moved = layout::kPciWindowStart + 0x1000000;
   config.write<std::uint32_t>(0x10, moved);
-  EXPECT_FALSE(host.doorbells.contains(bar + kNotify));
-  EXPECT_TRUE(host.doorbells.contains(moved + kNotify + kNotifyMultiplier));
+  EXPECT_FALSE(host.doorbells.contains({bar + kNotify}));
+  EXPECT_TRUE(host.doorbells.contains({moved + kNotify + kNotifyMultiplier}));
   config.write<std::uint16_t>(0x04, 0);
   EXPECT_TRUE(host.doorbells.empty());
 }
