@@ -23,7 +23,6 @@ constexpr std::uint32_t kMaxCpus = 64;
 constexpr std::size_t kMaxName = 64;
 constexpr std::size_t kMaxLabels = 64;
 constexpr std::size_t kMaxLabelValue = 256;
-constexpr std::size_t kMaxSerialNumber = 20;   // VIRTIO_BLK_ID_BYTES
 constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 /// Slots without the host bridge, the balloon, the rng and the console.
 constexpr std::size_t kMaxDisksAndNets = PciRoot::kSlots - 4;
@@ -81,18 +80,13 @@ Result<void> check_devices(const VmmConfig& config) {
     return fail(fmt::format("{} disks and {} nets are more than the {} that fit on the PCI bus",
                             config.disks.size(), config.nets.size(), kMaxDisksAndNets));
   }
-  for (const BlockConfig& disk : config.disks) {
-    if (disk.path.empty()) return fail("disk: its path is missing");
-    if (disk.serial.size() > kMaxSerialNumber) {
-      return fail(fmt::format("disk '{}': serial '{}' is longer than {} bytes", disk.path, disk.serial,
-                              kMaxSerialNumber));
-    }
-  }
+  for (const BlockConfig& disk : config.disks) BALLOON_TRY(check_disk(disk));
   for (const NetConfig& net : config.nets) BALLOON_TRY(check_net(net));
   BALLOON_TRY(check_serial("serial", config.serial));
   BALLOON_TRY(check_serial("console", config.console));
   if (config.serial.kind == SerialConfig::Kind::stdio && config.console.kind == SerialConfig::Kind::stdio) {
-    return fail("serial and console cannot both be on stdio: give one another place, for example --serial none");
+    return fail(
+        "serial and console cannot both be on stdio: give one another place, for example --serial none");
   }
   return {};
 }
@@ -169,6 +163,7 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
     config.monitor = *flags.monitor;
     BALLOON_TRY(check_socket("--monitor", config.monitor));
   }
+  if (flags.restore) config.restore = *flags.restore;
   if (flags.log_level) config.log_level = *flags.log_level;
   if (flags.no_reboot) config.reboot = false;
   return {};
@@ -204,6 +199,11 @@ Result<void> apply_devices(const Flags& flags, VmmConfig& config) {
     auto rng = parse_rng(*flags.rng);
     if (!rng) return fail("--rng", rng.error());
     config.rng = *rng;
+  }
+  if (flags.virtio) {
+    const auto virtio = parse_virtio(*flags.virtio);
+    if (!virtio) return fail("--virtio", virtio.error());
+    config.virtio = *virtio;
   }
   if (flags.balloon) {
     if (const auto done = parse_balloon(*flags.balloon, config.balloon); !done)

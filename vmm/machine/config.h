@@ -13,8 +13,10 @@
 #include "vmm/boot/boot.h"
 #include "vmm/devices/devices.h"
 #include "vmm/devices/serial/backend.h"
+#include "vmm/machine/config_disk.h"
 #include "vmm/machine/config_memory.h"
 #include "vmm/machine/config_net.h"
+#include "vmm/machine/config_virtio.h"
 
 namespace balloon::vmm {
 
@@ -30,7 +32,9 @@ struct VmmConfig {
   SerialConfig console{SerialConfig::Kind::none};  ///< of the virtio console; none: the guest has none
   RngConfig rng;
   BalloonConfig balloon;
+  TransportConfig virtio;
   std::string link;     ///< socket of the host daemon; empty: none
+  std::string restore;  ///< snapshot to go on from; empty: boot
   std::string monitor;  ///< socket of the QMP-compatible monitor; empty: none
   std::map<std::string, std::string> labels;
   std::string log_level = "info";
@@ -39,8 +43,8 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, memory_backing, cpus, kernel, initrd, cmdline, serial, console, rng, balloon, link, monitor, log_level,
-      config;
+  std::optional<std::string> name, memory, memory_backing, cpus, kernel, initrd, cmdline, serial, console,
+      rng, balloon, virtio, link, monitor, restore, log_level, config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
 };
@@ -50,8 +54,8 @@ struct Flags {
 Result<VmmConfig> make_config(const Flags& flags);
 
 // The values of single flags.
-Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,readonly][,serial=TEXT]
-Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
+Result<SerialConfig> parse_serial(
+    std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
 /// on, off, bytes-per-second=SIZE
 Result<RngConfig> parse_rng(std::string_view text);
 

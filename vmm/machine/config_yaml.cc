@@ -17,13 +17,6 @@ void read_parsed(yaml::Map& map, std::string_view key, T& into, Parse parse) {
   });
 }
 
-void read_disk(yaml::Map& map, BlockConfig& disk) {
-  map.require("path");
-  map.field("path", disk.path);
-  map.field("readonly", disk.read_only);
-  map.field("serial", disk.serial);
-}
-
 template <typename T>
 void read_list(yaml::Map& map, std::string_view key, std::vector<T>& into, void (*read)(yaml::Map&, T&)) {
   map.list(key, [&](const yaml::Value& item) {
@@ -53,6 +46,7 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
       rng.field("enabled", config.rng.enabled);
       rng.bytes("bytes_per_second", config.rng.bytes_per_second);
     });
+    read_parsed(root, "virtio", config.virtio, parse_virtio);
     root.map("balloon", [&](yaml::Map& balloon) { read_balloon(balloon, config.balloon); });
     root.field("link", config.link);
     root.field("monitor", config.monitor);
