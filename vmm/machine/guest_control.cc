@@ -1,9 +1,14 @@
 #include "vmm/machine/guest_control.h"
 
+#include <future>
+#include <memory>
 #include <utility>
 
 namespace balloon::vmm {
 namespace {
+
+/// A round of free page hinting takes a guest of some GiB a second or two.
+constexpr std::chrono::seconds kHintingPatience{10};
 
 std::unexpected<Error> between_machines() { return fail("the guest is being reset: try again"); }
 
@@ -16,10 +21,11 @@ GuestControl::GuestControl(const VmmConfig& config) : config_(config) {
 Result<void> GuestControl::attach(Machine* machine) {
   const std::lock_guard lock(mutex_);
   if (machine_ != nullptr) machine_->balloon(BalloonHub::User::monitor).observe({}, {});
+  machine_ = nullptr;
+  if (machine == nullptr) return {};
+  if (quit_) machine->end(Ending::quit, "quit by the monitor");
+  if (stopped_) BALLOON_TRY(machine->pause());
   machine_ = machine;
-  if (machine_ == nullptr) return {};
-  if (quit_) machine_->end(Ending::quit, "quit by the monitor");
-  if (stopped_) BALLOON_TRY(machine_->pause());
   BalloonControl& balloon = machine_->balloon(BalloonHub::User::monitor);
   {
     const std::lock_guard balloon_lock(balloon_mutex_);
@@ -109,10 +115,22 @@ void GuestControl::quit() {
 Result<void> GuestControl::save_snapshot(const std::string& path) {
   const std::lock_guard lock(mutex_);
   if (machine_ == nullptr) return between_machines();
+  if (!stopped_) drop_free_pages();
   BALLOON_TRY(machine_->pause());
   const auto saved = machine_->save(path);
   if (!stopped_) BALLOON_TRY(machine_->resume());
   return saved;
+}
+
+/// Pages that the guest has free need not be in the file. A guest that does not answer costs room, no more.
+void GuestControl::drop_free_pages() {
+  BalloonControl& balloon = machine_->balloon(BalloonHub::User::monitor);
+  if (!balloon.state().free_page_hinting) return;
+  // Shared: the answer may come after the wait is over.
+  const auto answered = std::make_shared<std::promise<void>>();
+  auto done = answered->get_future();
+  balloon.drop_free_pages([answered](const Result<Bytes>&) { answered->set_value(); });
+  done.wait_for(kHintingPatience);
 }
 
 BalloonState GuestControl::balloon() const {

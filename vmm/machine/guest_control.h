@@ -41,6 +41,7 @@ class GuestControl final : public MonitorGuest {
   void listen(std::function<void(const MonitorEvent&)> on_event) override;
 
  private:
+  void drop_free_pages();
   void on_balloon_state(const BalloonState& state);
   void tell(const MonitorEvent& event) const;
 

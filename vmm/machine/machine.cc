@@ -58,13 +58,17 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   machine->vm_ = std::move(*vm);
   BALLOON_TRY(machine->add_devices());
 
+  if (!config.restore.empty()) {
+    BALLOON_TRY(machine->restore(config.restore));
+    return machine;
+  }
   const auto entry = load_kernel(machine->memory_, config.boot);
   if (!entry) return std::unexpected(entry.error());
   if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus})) ||
       !machine->memory_.write(kResetVector, kResetCode)) {
     return fail("the guest's memory has no room for the ACPI tables");
   }
-  BALLOON_TRY(machine->add_vcpus(*entry));
+  BALLOON_TRY(machine->add_vcpus(&*entry));
   return machine;
 }
 
@@ -126,6 +130,7 @@ Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop
   auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_,
                                      {.memory = mmio_, .ports = ports_}, config_.virtio);
   if (!transport) return std::unexpected(transport.error());
+  virtio_.push_back(transport->get());
   return pci_.add(std::move(*transport));
 }
 
@@ -146,7 +151,7 @@ Result<void> Machine::add_serial() {
   return {};
 }
 
-Result<void> Machine::add_vcpus(const BootEntry& entry) {
+Result<void> Machine::add_vcpus(const BootEntry* entry) {
   const auto supported = host_.kvm.supported_cpuid();
   if (!supported) return std::unexpected(supported.error());
   for (std::uint32_t index = 0; index < config_.cpus; ++index) {
@@ -158,10 +163,10 @@ Result<void> Machine::add_vcpus(const BootEntry& entry) {
         .fpu = boot_fpu(),
         .registers = {},
         .system_registers = {}};
-    if (index == 0) {
-      state.registers = boot_registers(entry);
+    if (index == 0 && entry != nullptr) {
+      state.registers = boot_registers(*entry);
       state.system_registers = [&](const kvm_sregs& from_kvm) {
-        return boot_system_registers(entry, from_kvm);
+        return boot_system_registers(*entry, from_kvm);
       };
     }
     auto vcpu = Vcpu::create(*vm_, index, state, ports_, mmio_);

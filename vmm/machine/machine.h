@@ -29,6 +29,9 @@
 
 namespace balloon::vmm {
 
+class StateReader;
+class VirtioPci;
+
 /// What outlives a machine; all of it must.
 struct MachineHost {
   const Kvm& kvm;
@@ -39,7 +42,7 @@ struct MachineHost {
 
 class Machine {
  public:
-  /// Opens every disk and tap, loads the kernel, sets up the vCPUs. Nothing of the guest has run when it
+  /// Opens every disk and tap, loads the kernel or the snapshot, sets up the vCPUs. No vCPU has run when it
   /// returns.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
   ~Machine();  ///< stops the vCPUs, drains the devices
@@ -72,7 +75,11 @@ class Machine {
   Result<void> add_serial();
   Result<void> add_power();
   void each_loop(const std::function<void(EventLoop&)>& call);
-  Result<void> add_vcpus(const BootEntry& entry);
+  /// `entry`: where the kernel starts; nullptr: the state comes from a snapshot.
+  Result<void> add_vcpus(const BootEntry* entry);
+  // In machine_snapshot.cc.
+  Result<void> restore(const std::string& path);
+  Result<void> restore_state(StateReader& reader);
   void on_vcpu_stop(const VcpuStop& stop);
 
   const VmmConfig& config_;
@@ -88,6 +95,7 @@ class Machine {
   std::vector<std::unique_ptr<EventLoop>> device_loops_;
   std::vector<NetControl*> nets_;  ///< in the order of the configuration; pci_ owns the devices
   PciRoot pci_;
+  std::vector<VirtioPci*> virtio_;  ///< its devices
   PciPorts pci_ports_;
   std::unique_ptr<BalloonHub> balloon_;
   UniqueFd serial_irq_;

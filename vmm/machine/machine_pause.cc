@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "vmm/machine/machine.h"
+#include "vmm/pci/virtio_pci.h"
 
 namespace balloon::vmm {
 
@@ -17,6 +18,7 @@ Result<void> Machine::pause() {
   for (const auto& vcpu : vcpus_) vcpu->wait_paused();
   // After the vCPUs: what they asked of the devices last is still under way on the loops.
   each_loop([](EventLoop& loop) { loop.pause(); });
+  for (VirtioPci* device : virtio_) device->settle();
   for (NetControl* const net : nets_) net->pause();
   paused_ = true;
   const auto clock = vm_->clock();
@@ -56,7 +58,5 @@ std::vector<pid_t> Machine::vcpu_threads() const {
   for (const auto& vcpu : vcpus_) threads.push_back(vcpu->thread_id());
   return threads;
 }
-
-Result<void> Machine::save(const std::string& /*path*/) { return fail("no snapshots"); }
 
 }  // namespace balloon::vmm

@@ -67,6 +67,7 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
                                          int signals) {
   auto machine = Machine::create(config, host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
+  config.restore.clear();  // a reboot boots
   if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
   BALLOON_TRY(control.attach(machine->get()));
   (*machine)->start();
@@ -117,7 +118,8 @@ Result<void> run_vmm(const VmmConfig& config) {
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, link, control, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, link,
+                  control, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};

@@ -1,10 +1,12 @@
 #include "vmm/pci/msix.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
 #include "base/log.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm {
 namespace {
@@ -50,6 +52,27 @@ void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
       if (entry.pending || (entry.held && entry.line->held_signal())) into[i] |= std::byte{1} << bit;
     }
   }
+}
+
+void Msix::save(StateWriter& writer) const {
+  const std::lock_guard lock(mutex_);
+  writer.section("MSI-X");
+  for (const Entry& entry : entries_) {
+    writer.put(entry.words);
+    writer.put(entry.pending);
+  }
+}
+
+Result<void> Msix::load(StateReader& reader) {
+  const std::lock_guard lock(mutex_);
+  BALLOON_TRY(reader.section("MSI-X"));
+  for (Entry& entry : entries_) {
+    const auto words = reader.get<std::array<std::uint32_t, 4>>();
+    std::ranges::copy(words, entry.words);
+    entry.words[3] &= kVectorMasked;
+    entry.pending = reader.get<std::uint8_t>() != 0;
+  }
+  return reader.check();
 }
 
 void Msix::set_control(std::uint16_t control) {

@@ -14,6 +14,9 @@
 
 namespace balloon::vmm {
 
+class StateReader;
+class StateWriter;
+
 class Msix {
  public:
   static constexpr std::uint8_t kCapabilityId = 0x11;
@@ -31,6 +34,9 @@ class Msix {
   void read_table(std::uint64_t offset, std::span<std::byte> into) const;
   void write_table(std::uint64_t offset, std::span<const std::byte> from);
   void read_pending(std::uint64_t offset, std::span<std::byte> into) const;
+  /// For snapshots; the control word is set anew after load().
+  void save(StateWriter& writer) const;
+  Result<void> load(StateReader& reader);
   /// The capability's message control word.
   void set_control(std::uint16_t control);
 

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 
 #include "base/log.h"
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm {
 
@@ -32,6 +34,28 @@ void PciDevice::write_config(std::size_t offset, std::span<const std::byte> from
   config_.write(offset, from);
   update_mappings();
   after_config_write(offset, from.size());
+}
+
+Result<void> PciDevice::save(StateWriter& writer) const {
+  writer.section(name_);
+  writer.put(config_.get<std::array<std::byte, PciConfigSpace::kSize>>(0));
+  return {};
+}
+
+Result<void> PciDevice::load(StateReader& reader) {
+  BALLOON_TRY(reader.section(name_));
+  const auto bytes = reader.get<std::array<std::byte, PciConfigSpace::kSize>>();
+  BALLOON_TRY(reader.check());
+  std::uint32_t identity = 0;
+  std::memcpy(&identity, bytes.data(), sizeof identity);
+  if (identity != config_.get<std::uint32_t>(0)) {
+    return fail(fmt::format("{}: the snapshot has a device {:#010x} there, this machine {:#010x}", name_,
+                            identity, config_.get<std::uint32_t>(0)));
+  }
+  // As if the guest wrote it: what it may not write stays as this machine has it.
+  config_.write(0, bytes);
+  update_mappings();
+  return {};
 }
 
 void PciDevice::place_bar(unsigned bar, std::uint32_t address) {

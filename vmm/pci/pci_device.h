@@ -15,6 +15,9 @@
 
 namespace balloon::vmm {
 
+class StateReader;
+class StateWriter;
+
 /// The address spaces that devices' BARs are in.
 struct PciSpaces {
   Bus& memory;
@@ -33,6 +36,9 @@ class PciDevice {
   // Configuration accesses; the PCI root serialises them.
   void read_config(std::size_t offset, std::span<std::byte> into);
   void write_config(std::size_t offset, std::span<const std::byte> from);
+  /// For snapshots. load() fails when the state is of another kind of device.
+  virtual Result<void> save(StateWriter& writer) const;
+  virtual Result<void> load(StateReader& reader);
   /// Firmware's part: gives a BAR its first address.
   void place_bar(unsigned bar, std::uint32_t address);
   /// Likewise: the device is in `slot`, whose INTx pins lead to layout::pci_pin().

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm {
 namespace {
@@ -51,6 +52,31 @@ Result<void> PciRoot::add(std::unique_ptr<PciDevice> device) {
   }
   BALLOON_TRY(device->plug(used_slots_));
   devices_.at(used_slots_++) = std::move(device);
+  return {};
+}
+
+Result<void> PciRoot::save(StateWriter& writer) {
+  const std::lock_guard lock(mutex_);
+  writer.section("PCI");
+  writer.put(address_);
+  writer.put(used_slots_);
+  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->save(writer));
+  return {};
+}
+
+Result<void> PciRoot::load(StateReader& reader) {
+  const std::lock_guard lock(mutex_);
+  BALLOON_TRY(reader.section("PCI"));
+  address_ = reader.get<std::uint32_t>();
+  const auto slots = reader.get<unsigned>();
+  BALLOON_TRY(reader.check());
+  if (slots != used_slots_) {
+    return fail(
+        fmt::format("the snapshot has {} PCI devices, this machine has {}: give it the same disks, nets and "
+                    "other devices",
+                    slots - 1, used_slots_ - 1));
+  }
+  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->load(reader));
   return {};
 }
 

@@ -27,6 +27,9 @@ class PciRoot : public BusDevice {
   /// Puts the device into the next free slot and its BARs into the PCI windows.
   Result<void> add(std::unique_ptr<PciDevice> device);
 
+  Result<void> save(StateWriter& writer);
+  Result<void> load(StateReader& reader);
+
   void bus_read(std::uint64_t offset, std::span<std::byte> into) override;
   void bus_write(std::uint64_t offset, std::span<const std::byte> from) override;
 

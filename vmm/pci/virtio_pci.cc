@@ -254,10 +254,11 @@ bool VirtioPci::features_acceptable() const {
   return (driver_features_ & ~offered()) == 0 && (driver_features_ & kFeatureVersion1) != 0;
 }
 
-void VirtioPci::activate() {
+void VirtioPci::activate(std::span<const QueuePosition> positions) {
   std::vector<std::unique_ptr<VirtQueue>> queues;
   const auto negotiated = [&](std::uint64_t feature) { return (driver_features_ & feature) != 0; };
-  for (const Queue& queue : queues_) {
+  for (Queue& queue : queues_) {
+    queue.ring = nullptr;
     if (!queue.enabled) {
       queues.push_back(nullptr);
       continue;
@@ -270,7 +271,12 @@ void VirtioPci::activate() {
                                             .indirect = negotiated(kFeatureIndirectDesc),
                                             .packed = negotiated(kFeatureRingPacked)});
     if (!made) return needs_reset(fmt::format("queue {}: {}", queues.size(), made.error().message));
+    if (!positions.empty()) {
+      if (const auto set = made->set_position(positions[queues.size()]); !set)
+        return needs_reset(fmt::format("queue {}: {}", queues.size(), set.error().message));
+    }
     queues.push_back(std::make_unique<VirtQueue>(std::move(*made)));
+    queue.ring = queues.back().get();
   }
   status_ |= kDriverOk;
   log::debug("{}: driver ready, features {:#x}", name(), driver_features_);
@@ -293,6 +299,7 @@ void VirtioPci::reset() {
     queue.enabled = false;
     queue.descriptors = queue.available = queue.used = 0;
     queue.vector = kNoVector;
+    queue.ring = nullptr;
   }
   device_feature_select_ = driver_feature_select_ = 0;
   driver_features_ = 0;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "vmm/pci/pci_device.h"
 #include "vmm/pci/pci_host.h"
 #include "vmm/virtio/device.h"
+#include "vmm/virtio/queue.h"
 #include "vmm/virtio/transport_config.h"
 
 namespace balloon::vmm {
@@ -67,6 +69,13 @@ class VirtioPci final : public PciDevice, private DeviceHost {
                                                    const PciSpaces& spaces, TransportConfig config = {});
   ~VirtioPci() override;
 
+  // In virtio_pci_state.cc.
+  /// Of a device that is settled; what serves queues in its place (vhost) is paused.
+  Result<void> save(StateWriter& writer) const override;
+  Result<void> load(StateReader& reader) override;
+  /// Waits until nothing that the driver asked for is under way.
+  void settle();
+
  private:
   struct Queue {
     std::uint16_t max_size = 0;
@@ -77,6 +86,7 @@ class VirtioPci final : public PciDevice, private DeviceHost {
     GuestAddress used = 0;
     std::atomic<std::uint16_t> vector = virtio_pci::kNoVector;
     UniqueFd doorbell;
+    VirtQueue* ring = nullptr;       ///< the device's, while it is active
     std::atomic<int> diverted = -1;  ///< where kicks go instead of the doorbell
     int kick_event() const {
       const int other = diverted;
@@ -126,7 +136,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
 
   void write_status(std::uint8_t value);
   bool features_acceptable() const;
-  void activate();
+  /// `positions`: where each queue stands already; empty: all are new.
+  void activate(std::span<const QueuePosition> positions = {});
   void reset();
   void ring(std::uint16_t queue);
   std::vector<Doorbell> doorbells(std::size_t queue) const;

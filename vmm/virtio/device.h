@@ -15,8 +15,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
+
 namespace balloon::vmm {
 
+class StateReader;
+class StateWriter;
 class EventLoop;
 class GuestMemory;
 class VirtQueue;
@@ -85,6 +89,10 @@ class VirtioDevice {
   /// Waits until nothing that the driver asked for is under way: no byte of the guest's memory changes then,
   /// until the next call. For a pause or snapshot.
   virtual void settle() {}
+  /// What the device knows beyond its features and queues. load() comes right after activate(), or on a device
+  /// that is not active. By default: what the driver wrote to the config space.
+  virtual void save(StateWriter& writer) const;
+  virtual Result<void> load(StateReader& reader);
   /// The driver moved or switched interrupts: ask DeviceHost::interrupt_event() again.
   virtual void interrupts_changed() {}
 

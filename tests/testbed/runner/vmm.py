@@ -23,6 +23,10 @@ class Extras:
     tap: str | None = None
     root: Path | None = None  # a writable disk, the guest's /dev/vda
     link: str | None = None  # the daemon's socket
+    qmp: Path | None = None  # socket for QMP clients
+    restore: Path | None = None  # snapshot to go on from
+    backing: str = ""  # what the guest's memory is made of (balloon-vmm --memory-backing)
+    hinting: bool = False  # free page hinting (balloon-vmm)
 
 
 CMDLINE = "console=ttyS0 quiet panic=-1"
@@ -48,13 +52,19 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
     line = ["balloon-vmm", "--name", spec.name, "--memory", f"{spec.memory >> 20}M", "--cpus", str(spec.cpus),
             "--kernel", str(extras.kernel or images.kernel), "--initrd", str(images.initramfs),
             "--cmdline", f"{CMDLINE} {extras.cmdline}".strip(), "--serial", "stdio",
-            "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}"]
+            "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}{',free-page-hinting=on' if extras.hinting else ''}"]
+    if extras.backing:
+        line += ["--memory-backing", extras.backing]
     for image, serial, read_only in _disks(images, swap, extras):
         line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}"]
     if extras.tap:
         line += ["--net", f"tap={extras.tap}"]
     if extras.link:
         line += ["--link", extras.link]
+    if extras.qmp:
+        line += ["--monitor", str(extras.qmp)]
+    if extras.restore:
+        line += ["--restore", str(extras.restore)]
     for key, value in spec.labels.items():
         line += ["--label", f"{key}={value}"]
     return line
@@ -74,4 +84,6 @@ def _qemu(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) ->
     if extras.tap:
         line += ["-netdev", f"tap,id=net0,ifname={extras.tap},script=no,downscript=no",
                  "-device", "virtio-net-pci,netdev=net0,romfile="]
+    if extras.qmp:
+        line += ["-qmp", f"unix:{extras.qmp},server=on,wait=off"]
     return line

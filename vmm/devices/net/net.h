@@ -45,6 +45,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void save(StateWriter& writer) const override;
+  Result<void> load(StateReader& reader) override;
   void interrupts_changed() override;
 
   void set_link(bool up) override;

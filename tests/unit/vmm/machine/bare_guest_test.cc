@@ -71,6 +71,7 @@ TEST_F(BareGuestTest, ATripleFaultIsAReboot) {
 TEST_F(BareGuestTest, TheResetPortsReboot) {
   EXPECT_EQ(run(Code().out8(0x602, 1).halt()).ending, Ending::reboot);
   EXPECT_EQ(run(Code().out8(0x64, 0xfe).halt()).ending, Ending::reboot);
+  EXPECT_EQ(run(Code().out8(0xcf9, 0x06).halt()).ending, Ending::reboot);
 }
 
 TEST_F(BareGuestTest, UnknownPortsAndAddressesReadAsAllOnes) {
