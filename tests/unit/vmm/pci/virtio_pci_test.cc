@@ -6,6 +6,7 @@
 
 #include "tests/unit/vmm/pci/guest_pci.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/virtio/fake_packed_queue.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/pci/pci_root.h"
 
@@ -23,11 +24,11 @@ constexpr std::uint8_t kReadyToRun = kAcknowledge | kDriver | kFeaturesOk;
 
 class VirtioPciTest : public testing::Test {
  protected:
-  VirtioPciTest() {
+  explicit VirtioPciTest(TransportConfig transport_config = {}) {
     EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, *root));
     auto made = std::make_unique<FakeDevice>();
     device = made.get();
-    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, spaces);
+    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, spaces, transport_config);
     EXPECT_TRUE(transport);
     EXPECT_TRUE(root->add(std::move(*transport)));
     config.enable_memory();
@@ -407,6 +408,23 @@ TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
   EXPECT_EQ(status(), kAcknowledge);
 }
 
+TEST_F(VirtioPciTest, WithoutMsixItsPinInterrupts) {
+  negotiate();
+  set_up_queue(0, queue0.layout());
+  set_status(kReadyToRun | kDriverOk);
+  device->transport().interrupt_config();
+  EXPECT_TRUE(host.pin());
+  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kIsr) & 2, 2);
+  ASSERT_TRUE(eventually([&] { return kicks(0) > 0; }));  // the look that follows DRIVER_OK
+  EXPECT_TRUE(eventually([&] { return (bus_read<std::uint8_t>(mmio, bar + kIsr), !host.pin()); }));
+}
+
+TEST_F(VirtioPciTest, WithMsixItsPinIsStill) {
+  bring_up();
+  device->transport().interrupt_config();
+  EXPECT_FALSE(host.pin());
+}
+
 TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
   EXPECT_TRUE(host.doorbells.contains({bar + kNotify}));
   const std::uint32_t moved = layout::kPciWindowStart + 0x1000000;
@@ -422,6 +440,34 @@ TEST_F(VirtioPciTest, DestroyingARunningDeviceResetsItAndLetsGoOfEverything) {
   kick(0);
   root.reset();
   EXPECT_TRUE(host.doorbells.empty());
+}
+
+class PackedVirtioPciTest : public VirtioPciTest {
+ protected:
+  PackedVirtioPciTest() : VirtioPciTest({.packed_rings = true}) {}
+};
+
+TEST_F(VirtioPciTest, PackedRingsAreOfferedOnRequestOnly) { EXPECT_EQ(offered() & kFeatureRingPacked, 0U); }
+
+TEST_F(PackedVirtioPciTest, ADriverThatTakesPackedRingsGetsThem) {
+  EXPECT_NE(offered() & kFeatureRingPacked, 0U);
+  negotiate();
+  FakePackedQueue packed(memory, 1 * kMiB, 48);
+  set_up_queue(0, packed.layout());
+  set_status(kReadyToRun | kDriverOk);
+  ASSERT_EQ(device->queues.size(), 2U);
+  EXPECT_TRUE(device->queues[0]->layout().packed);
+  EXPECT_EQ(device->queues[0]->size(), 48) << "no power of two, as packed rings may";
+}
+
+TEST_F(PackedVirtioPciTest, ADriverThatDoesNotGetsSplitOnes) {
+  set_status(kAcknowledge | kDriver);
+  accept(offered() & ~kFeatureRingPacked);
+  set_status(kReadyToRun);
+  set_up_queue(0, queue0.layout());
+  set_status(kReadyToRun | kDriverOk);
+  ASSERT_EQ(device->queues.size(), 2U);
+  EXPECT_FALSE(device->queues[0]->layout().packed);
 }
 
 TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
