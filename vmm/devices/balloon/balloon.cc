@@ -249,6 +249,10 @@ void Balloon::observe(std::function<void(const BalloonStats&)> on_stats,
 
 BalloonCounters Balloon::counters() const {
   const std::lock_guard lock(mutex);
+  return counters_now();
+}
+
+BalloonCounters Balloon::counters_now() const {
   pace(current());
   BalloonCounters counters = counters_;
   counters.rate = pace_.rate();

@@ -121,6 +121,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Bytes claimed_size() const;
   void tell_state();
   void pace(const BalloonState& now) const;
+  BalloonCounters counters_now() const;
 
   const BalloonConfig config_;
   const GuestMemory& memory_;

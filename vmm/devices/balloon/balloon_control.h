@@ -34,26 +34,6 @@ enum class StatTag : std::uint16_t {
 };
 inline constexpr std::size_t kStatTags = 16;
 
-/// One statistics buffer from the guest. Values are as sent; a tag that was not sent is unset.
-struct BalloonStats {
-  std::chrono::system_clock::time_point sampled_at;
-  std::chrono::nanoseconds round_trip{};  ///< from the request to the buffer's arrival
-  Bytes actual = 0;                       ///< the guest's size when the buffer arrived
-  std::array<std::optional<std::uint64_t>, kStatTags> values;
-};
-
-/// The balloon's state. Sizes are what is left to the guest.
-struct BalloonState {
-  Bytes actual = 0;
-  Bytes target = 0;
-  bool driver_ready = false;
-  bool has_stats = false;
-  bool deflate_on_oom = false;
-  bool free_page_reporting = false;
-  bool free_page_hinting = false;
-  friend bool operator==(const BalloonState&, const BalloonState&) = default;
-};
-
 /// What the balloon did since the machine was built. Bytes are of guest RAM.
 struct BalloonCounters {
   Bytes inflated = 0;          ///< released on inflate; a page inflated twice counts twice
@@ -71,6 +51,27 @@ struct BalloonCounters {
   std::uint64_t rate = 0;            ///< bytes a second, either way, of the move under way or the last one
   std::uint64_t stalls = 0;  ///< times that `actual` stood still for BalloonPace::kStall off its target
   friend bool operator==(const BalloonCounters&, const BalloonCounters&) = default;
+};
+
+/// One statistics buffer from the guest. Values are as sent; a tag that was not sent is unset.
+struct BalloonStats {
+  std::chrono::system_clock::time_point sampled_at;
+  std::chrono::nanoseconds round_trip{};  ///< from the request to the buffer's arrival
+  Bytes actual = 0;                       ///< the guest's size when the buffer arrived
+  std::array<std::optional<std::uint64_t>, kStatTags> values{};
+  BalloonCounters counters{};  ///< at that moment
+};
+
+/// The balloon's state. Sizes are what is left to the guest.
+struct BalloonState {
+  Bytes actual = 0;
+  Bytes target = 0;
+  bool driver_ready = false;
+  bool has_stats = false;
+  bool deflate_on_oom = false;
+  bool free_page_reporting = false;
+  bool free_page_hinting = false;
+  friend bool operator==(const BalloonState&, const BalloonState&) = default;
 };
 
 /// Thread-safe.

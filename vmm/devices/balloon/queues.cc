@@ -100,7 +100,8 @@ void Balloon::sample(const Chain& chain, Clock::time_point asked) {
   const BalloonStats stats{.sampled_at = std::chrono::system_clock::now(),
                            .round_trip = Clock::now() - asked,
                            .actual = claimed_size(),
-                           .values = parse_stats(std::span(buffer).first(size))};
+                           .values = parse_stats(std::span(buffer).first(size)),
+                           .counters = counters_now()};
   if (on_stats_) on_stats_(stats);
   stats_requests_.reply(stats);
 }
