@@ -10,17 +10,6 @@
 #include "vmm/machine/flag_values.h"
 
 namespace balloon::vmm {
-Result<BlockConfig> parse_disk(std::string_view text) {
-  BlockConfig disk;
-  BALLOON_TRY(parse_pairs(text, {{"path", to_string(disk.path, "path")},
-                                 {"serial", to_string(disk.serial, "serial")},
-                                 {"readonly", [&](std::string_view value) -> Result<void> {
-                                    if (value.empty()) return disk.read_only = true, Result<void>{};
-                                    return to_switch(disk.read_only, "readonly")(value);
-                                  }}}));
-  if (disk.path.empty()) return fail(fmt::format("'{}' has no path=", text));
-  return disk;
-}
 
 Result<SerialConfig> parse_serial(std::string_view text) {
   using Kind = SerialConfig::Kind;
