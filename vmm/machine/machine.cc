@@ -60,6 +60,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
 
   if (!config.restore.empty()) {
     BALLOON_TRY(machine->restore(config.restore));
+    host.serial.attach(&machine->uart_);  // not before: what comes in has its place after what was saved
     return machine;
   }
   const auto entry = load_kernel(machine->memory_, config.boot);
@@ -69,6 +70,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
     return fail("the guest's memory has no room for the ACPI tables");
   }
   BALLOON_TRY(machine->add_vcpus(&*entry));
+  host.serial.attach(&machine->uart_);
   return machine;
 }
 
@@ -147,7 +149,6 @@ Result<void> Machine::add_serial() {
   if (!serial_irq_) return fail_errno("making an eventfd", errno);
   BALLOON_TRY(vm_->connect_irq(layout::kSerialIrq, serial_irq_.get()));
   BALLOON_TRY(ports_.add("serial port", layout::kSerialPort, Uart::kPorts, uart_));
-  host_.serial.attach(&uart_);
   return {};
 }
 

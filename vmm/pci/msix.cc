@@ -1,5 +1,7 @@
 #include "vmm/pci/msix.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -57,6 +59,7 @@ void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
 void Msix::save(StateWriter& writer) const {
   const std::lock_guard lock(mutex_);
   writer.section("MSI-X");
+  writer.put(vectors());
   for (const Entry& entry : entries_) {
     writer.put(entry.words);
     writer.put(entry.pending);
@@ -66,6 +69,12 @@ void Msix::save(StateWriter& writer) const {
 Result<void> Msix::load(StateReader& reader) {
   const std::lock_guard lock(mutex_);
   BALLOON_TRY(reader.section("MSI-X"));
+  if (const auto saved = reader.get<std::uint16_t>(); saved != vectors()) {
+    return fail(fmt::format(
+        "the snapshot's device has {} interrupt vectors, this one has {}: it needs the same number "
+        "of queues, so the same options",
+        saved, vectors()));
+  }
   for (Entry& entry : entries_) {
     const auto words = reader.get<std::array<std::uint32_t, 4>>();
     std::ranges::copy(words, entry.words);

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "vmm/devices/serial/backend.h"
+#include "vmm/devices/serial/uart.h"
 
 namespace balloon::vmm::test {
 namespace {
