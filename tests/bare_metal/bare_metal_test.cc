@@ -68,12 +68,13 @@ class BareMetalTest : public testing::TestWithParam<Way> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Ways, BareMetalTest,
-                         testing::Values(Way{"Modern", "modern", ""}, Way{"ModernByPin", "modern", "pin"},
+                         testing::Values(Way{"Modern", "modern", "messages"},
+                                         Way{"ModernByPin", "modern", "pin"},
                                          Way{"Packed", "modern,packed=on", "packed"},
                                          Way{"PackedByPin", "modern,packed=on", "packed pin"},
                                          Way{"Legacy", "legacy", "legacy"},
                                          Way{"LegacyByPin", "legacy", "legacy pin"},
-                                         Way{"TransitionalAsModern", "transitional", ""},
+                                         Way{"TransitionalAsModern", "transitional", "messages"},
                                          Way{"TransitionalAsPacked", "transitional,packed=on", "packed"},
                                          Way{"TransitionalAsLegacy", "transitional", "legacy"}),
                          [](const auto& way) { return std::string(way.param.name); });
@@ -126,7 +127,7 @@ TEST_P(BareMetalTest, AFrameReachesTheTapWhole) {
   ASSERT_TRUE(tap.made()) << "cannot make a tap in a network namespace: run as root, with /dev/net/tun";
   EXPECT_THAT(run({"--net=tap=tapmetal"}), HasSubstr("net: a frame sent\n"));
   const std::string frame = tap.frame();
-  EXPECT_EQ(frame.size(), 60U);
+  ASSERT_EQ(frame.size(), 60U);
   EXPECT_THAT(frame.substr(14, 21), "hello from bare metal");
 }
 
