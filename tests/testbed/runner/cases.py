@@ -116,6 +116,28 @@ def case_root_filesystem_on_virtio_blk(bed: Bed):
         subprocess.run(["umount", str(mount_point)], check=True)
 
 
+def case_root_filesystem_on_qcow2_with_direct_io(bed: Bed):
+    """A guest boots its root filesystem from a qcow2 image on a backing file, past the host's cache; what it wrote is in the image, which is sound."""
+    bed.open()
+    base = bed.images.scratch / "base.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), base)
+    root = bed.images.scratch / "root.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "raw", str(root)], check=True)
+    guest = bed.boot(extras=vmm.Extras(root=root, root_options="cache=none,queues=2", cmdline="testbed.root=/dev/vda"), cpus=2)
+    expect_clean_power_off(guest)
+    check = subprocess.run(["qemu-img", "check", str(root)], capture_output=True, text=True)
+    expect(check.returncode == 0, f"qemu-img check found: {check.stdout} {check.stderr}")
+    raw = bed.images.scratch / "converted.ext4"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(root), str(raw)], check=True)
+    mount_point = bed.images.scratch / "mnt"
+    mount_point.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,ro,noload", str(raw), str(mount_point)], check=True)
+    try:
+        expect((mount_point / "written-by-guest").exists(), "the file that the guest wrote is not in the image")
+    finally:
+        subprocess.run(["umount", str(mount_point)], check=True)
+
+
 def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     """Host and guest ping each other over virtio-net on a tap."""
     make_tap("tapcase", "10.77.0.1/24")
@@ -374,7 +396,7 @@ CASES = {name.removeprefix("case_"): function for name, function in list(globals
 # What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
 NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
                 "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
-                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on",
+                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
                 "killed_daemon_moves_no_balloon_and_takes_over_again",
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 

@@ -22,6 +22,7 @@ class Extras:
     cmdline: str = ""
     tap: str | None = None
     root: Path | None = None  # a writable disk, the guest's /dev/vda
+    root_options: str = ""  # how balloon-vmm opens it, for example "format=qcow2,cache=none"
     link: str | None = None  # the daemon's socket
     qmp: Path | None = None  # socket for QMP clients
     restore: Path | None = None  # snapshot to go on from
@@ -56,7 +57,8 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
     if extras.backing:
         line += ["--memory-backing", extras.backing]
     for image, serial, read_only in _disks(images, swap, extras):
-        line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}"]
+        options = f",{extras.root_options}" if serial == "root" and extras.root_options else ""
+        line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}{options}"]
     if extras.tap:
         line += ["--net", f"tap={extras.tap}"]
     if extras.link:
