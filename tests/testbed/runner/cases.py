@@ -150,6 +150,21 @@ def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     expect_clean_power_off(guest)
 
 
+def case_kernel_moves_the_frames_with_vhost(bed: Bed):
+    """Host and guest ping each other while vhost-net serves the queues; large pings pass, too."""
+    make_tap("tapcase", "10.77.0.1/24")
+    bed.open()
+    guest = bed.boot(extras=vmm.Extras(tap="tapcase", net="vhost=force", cmdline="testbed.ip=10.77.0.2/24"))
+    for size in ("56", "8000"):
+        done = subprocess.run(["ping", "-c", "5", "-w", "60", "-s", size, "10.77.0.2"], capture_output=True, text=True)
+        expect(done.returncode == 0, f"the host's ping of {size} bytes got no answer: {done.stdout[-200:]}")
+    answer = guest.ask("ping 10.77.0.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    workers = [p for p in Path("/proc").glob("[0-9]*/comm") if p.read_text().startswith("vhost-")]
+    expect(workers, "no vhost worker thread runs on the host")
+    expect_clean_power_off(guest)
+
+
 class Qmp:
     """A client of a VMM's QMP socket (balloon-vmm --monitor, qemu -qmp)."""
 
@@ -324,6 +339,41 @@ def _wait(what: str, condition, patience: float):
     while not condition():
         expect(time.monotonic() < end, f"waited {patience:.0f} s in vain for {what}")
         time.sleep(0.5)
+
+
+def _disk_and_net_work(bed: Bed, virtio: str, cmdline: str = ""):
+    """A guest with this virtio interface writes its root disk, and pings the host."""
+    tap = "tapvirtio"
+    make_tap(tap, "10.77.1.1/24")
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+    guest = bed.boot(extras=vmm.Extras(root=root, tap=tap, virtio=virtio,
+                                       cmdline=f"testbed.root=/dev/vda testbed.ip=10.77.1.2/24 {cmdline}".strip()))
+    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    answer = guest.ask("ping 10.77.1.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    expect_clean_power_off(guest)
+
+
+def case_legacy_virtio_interface(bed: Bed):
+    """With the modern interface hidden, disk and network work through the legacy one."""
+    _disk_and_net_work(bed, "legacy")
+
+
+def case_transitional_virtio_devices_as_modern_ones(bed: Bed):
+    """A transitional device serves a modern driver."""
+    _disk_and_net_work(bed, "transitional")
+
+
+def case_packed_rings(bed: Bed):
+    """Disk and network work over packed rings."""
+    _disk_and_net_work(bed, "modern,packed=on")
+
+
+def case_interrupts_by_pin_without_msi(bed: Bed):
+    """A guest that uses no MSI gets its interrupts by the INTx pins that ACPI's _PRT describes."""
+    _disk_and_net_work(bed, "modern", "pci=nomsi")
 
 
 def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):

@@ -21,6 +21,7 @@ class Extras:
     kernel: Path | None = None
     cmdline: str = ""
     tap: str | None = None
+    net: str = ""  # further settings of the tap's device (balloon-vmm --net tap=...,HERE)
     root: Path | None = None  # a writable disk, the guest's /dev/vda
     root_options: str = ""  # how balloon-vmm opens it, for example "format=qcow2,cache=none"
     link: str | None = None  # the daemon's socket
@@ -28,6 +29,7 @@ class Extras:
     restore: Path | None = None  # snapshot to go on from
     backing: str = ""  # what the guest's memory is made of (balloon-vmm --memory-backing)
     hinting: bool = False  # free page hinting (balloon-vmm)
+    virtio: str = ""  # which interface the devices show (balloon-vmm --virtio)
 
 
 CMDLINE = "console=ttyS0 quiet panic=-1"
@@ -56,11 +58,13 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
             "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}{',free-page-hinting=on' if extras.hinting else ''}"]
     if extras.backing:
         line += ["--memory-backing", extras.backing]
+    if extras.virtio:
+        line += ["--virtio", extras.virtio]
     for image, serial, read_only in _disks(images, swap, extras):
         options = f",{extras.root_options}" if serial == "root" and extras.root_options else ""
         line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}{options}"]
     if extras.tap:
-        line += ["--net", f"tap={extras.tap}"]
+        line += ["--net", f"tap={extras.tap}{',' if extras.net else ''}{extras.net}"]
     if extras.link:
         line += ["--link", extras.link]
     if extras.qmp:
