@@ -76,6 +76,8 @@ Result<void> for_each_used(
   auto pagemap = Pagemap::open();
   if (!pagemap) return std::unexpected(pagemap.error());
   std::array<bool, kBatch> has{};
+  // hugetlbfs does not know its holes, and reading one takes a page from the pool, or dies of an empty one.
+  const bool ask_file = !from_pool(memory.backing().huge_pages);
   for (const GuestMemory::Region& region : memory.regions()) {
     std::uint64_t run = 0;  // where the run under way starts
     std::uint64_t size = 0;
@@ -88,8 +90,8 @@ Result<void> for_each_used(
     for (std::uint64_t offset = 0; offset < region.host.size();) {
       const auto pages = std::min<std::uint64_t>(kBatch, (region.host.size() - offset) / kPageSize);
       const auto batch = std::span(has).first(pages);
-      BALLOON_TRY(region.file ? file_pages(region.file.get(), offset, batch)
-                              : pagemap->read(region.host.data() + offset, batch));
+      BALLOON_TRY(region.file && ask_file ? file_pages(region.file.get(), offset, batch)
+                                          : pagemap->read(region.host.data() + offset, batch));
       for (const bool there : batch) {
         if (there && !all_zero(region.host.subspan(offset, kPageSize))) {
           if (size == 0) run = offset;
