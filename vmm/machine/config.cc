@@ -70,7 +70,7 @@ Result<void> check_memory(const VmmConfig& config) {
 Result<void> check_serial(std::string_view what, const SerialConfig& config) {
   if (config.kind == SerialConfig::Kind::unix_socket) return check_socket(what, config.path);
   if (config.kind == SerialConfig::Kind::file && config.path.empty()) {
-    return fail(fmt::format("{}: the file's path is missing", what));
+    return fail(fmt::format("{}: the file's path is empty", what));
   }
   return {};
 }

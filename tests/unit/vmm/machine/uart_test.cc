@@ -36,6 +36,7 @@ TEST_F(UartTest, WhatTheGuestWritesIsSent) {
 }
 
 TEST_F(UartTest, WhatIsReceivedIsReadInOrder) {
+  out(2, 0x01);
   receive("ab");
   EXPECT_EQ(in(5) & 1, 1);
   EXPECT_EQ(in(0), 'a');
