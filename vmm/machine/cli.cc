@@ -23,8 +23,10 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option("--kernel", flags.kernel, "bzImage, or an ELF vmlinux with a PVH note");
   app.add_option("--initrd", flags.initrd, "Initial RAM disk");
   app.add_option("--cmdline", flags.cmdline, "The kernel's command line");
-  repeated("--disk", flags.disks, "path=FILE[,readonly][,serial=TEXT][,format=raw|qcow2][,cache=writeback|writethrough|none] and more "
-           "(docs/disks.md); repeatable");
+  repeated(
+      "--disk", flags.disks,
+      "path=FILE[,readonly][,serial=TEXT][,format=raw|qcow2][,cache=writeback|writethrough|none] and more "
+      "(docs/disks.md); repeatable");
   repeated("--net", flags.nets,
            "tap=NAME or fds=N[:N...], [,mac=AA:BB:CC:DD:EE:FF][,queues=N][,vhost=on|off|force] and more "
            "(docs/net.md); repeatable");

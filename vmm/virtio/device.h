@@ -89,8 +89,8 @@ class VirtioDevice {
   /// Waits until nothing that the driver asked for is under way: no byte of the guest's memory changes then,
   /// until the next call. For a pause or snapshot.
   virtual void settle() {}
-  /// What the device knows beyond its features and queues. load() comes right after activate(), or on a device
-  /// that is not active. By default: what the driver wrote to the config space.
+  /// What the device knows beyond its features and queues. load() comes right after activate(), or on a
+  /// device that is not active. By default: what the driver wrote to the config space.
   virtual void save(StateWriter& writer) const;
   virtual Result<void> load(StateReader& reader);
   /// The driver moved or switched interrupts: ask DeviceHost::interrupt_event() again.
