@@ -6,10 +6,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 
 #include "tests/unit/vmm/machine/bare_kernel.h"
 #include "tests/unit/vmm/memory/lent_pool.h"
+#include "vmm/arch/x86_64/gdt.h"
 #include "vmm/machine/machine.h"
 
 namespace balloon::vmm::test {
@@ -53,36 +55,63 @@ class BareMemoryTest : public testing::Test {
   VmmConfig config_;
 };
 
-/// A page directory entry of 2 MiB that maps `address`, written where the guest's tables are.
-void map_huge_page(Code& code, std::uint32_t entry, std::uint64_t address) {
-  constexpr std::uint32_t kPresentWritableHuge = 0x83;
-  code.load_eax(static_cast<std::uint32_t>(address) | kPresentWritableHuge).store_eax(entry);
-  code.load_eax(static_cast<std::uint32_t>(address >> 32)).store_eax(entry + 4);
-}
+/// A guest in 64-bit mode that reaches above 4 GiB. (Some backends of KVM know no paging in 32-bit mode.)
+class LongModeCode : public Code {
+ public:
+  /// Maps the huge page of each of `addresses`, and the first 2 MiB, where they are.
+  explicit LongModeCode(std::initializer_list<std::uint64_t> addresses) {
+    entry(kTables, kPointers | kTable);
+    std::uint32_t directory = kPointers;
+    for (const std::uint64_t address : addresses) {
+      directory += kPageSize;
+      entry(kPointers + static_cast<std::uint32_t>(address / kGiB) * 8, directory | kTable);
+      entry(directory + static_cast<std::uint32_t>(address % kGiB / kHugePageSize) * 8,
+            address / kHugePageSize * kHugePageSize | kTable | kHuge);
+    }
+    raw({0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0});                  // CR4.PAE
+    load_eax(kTables).raw({0x0f, 0x22, 0xd8});                                    // CR3
+    raw({0xb9, 0x80, 0, 0, 0xc0, 0x31, 0xd2}).load_eax(0x100).raw({0x0f, 0x30});  // EFER.LME
+    raw({0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0});               // CR0.PG
+    constexpr std::uint32_t kJump = 7;                                            // its length
+    raw({0xea});
+    immediate(kStart + static_cast<std::uint32_t>(bytes().size()) - 1 + kJump, 4);
+    raw({gdt::kCode64, 0});
+  }
+  LongModeCode& store(std::uint64_t address, std::uint32_t value) {
+    at(address).raw({0xc7, 0x03});  // mov dword [rbx], value
+    immediate(value, 4);
+    return *this;
+  }
+  LongModeCode& print_value(std::uint64_t address) {
+    at(address).raw({0x8b, 0x03}).print_eax();  // mov eax, [rbx]
+    return *this;
+  }
+
+ private:
+  static constexpr std::uint32_t kStart = 0x100000, kTables = 0x110000, kPointers = 0x111000;
+  static constexpr std::uint64_t kTable = 3, kHuge = 0x80;  // present and writable; a page, no table
+
+  void entry(std::uint32_t at, std::uint64_t value) {
+    load_eax(static_cast<std::uint32_t>(value)).store_eax(at);
+    load_eax(static_cast<std::uint32_t>(value >> 32)).store_eax(at + 4);
+  }
+  LongModeCode& at(std::uint64_t address) {  // mov rbx, address
+    raw({0x48, 0xbb});
+    return immediate(address, 8);
+  }
+  LongModeCode& immediate(std::uint64_t value, int size) {
+    for (int i = 0; i < size; ++i) raw({static_cast<std::uint8_t>(value >> (8 * i))});
+    return *this;
+  }
+};
 
 TEST_F(BareMemoryTest, AGuestOf6GiBReachesAllOfItOnBothSidesOfTheHoleAndNothingBeyond) {
-  constexpr std::uint32_t kPointers = 0x200000, kLowDirectory = 0x201000, kDirectory = 0x202000;
-  constexpr std::uint32_t kWindow = 0x40000000;  // where the second directory's pages appear, 2 MiB each
-  constexpr std::uint64_t kEnd = 7 * kGiB;
-  Code code;
-  code.load_eax(kLowDirectory | 1).store_eax(kPointers);
-  code.load_eax(kDirectory | 1).store_eax(kPointers + 8);
-  map_huge_page(code, kLowDirectory, 0);  // the code itself
-  map_huge_page(code, kDirectory, 3 * kGiB - kHugePageSize);
-  map_huge_page(code, kDirectory + 8, 4 * kGiB);
-  map_huge_page(code, kDirectory + 16, kEnd - kHugePageSize);
-  map_huge_page(code, kDirectory + 24, kEnd);
-  code.raw({0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0});     // CR4.PAE
-  code.load_eax(kPointers).raw({0x0f, 0x22, 0xd8});                     // CR3
-  code.raw({0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0});  // CR0.PG
-  const std::uint32_t last_low = kWindow + kHugePageSize - 4, first_high = kWindow + kHugePageSize,
-                      last_high = kWindow + 3 * kHugePageSize - 4, beyond = kWindow + 3 * kHugePageSize;
-  code.load_eax(0x31313131).store_eax(last_low);
-  code.load_eax(0x32323232).store_eax(first_high);
-  code.load_eax(0x33333333).store_eax(last_high);
-  code.load_eax(0x34343434).store_eax(beyond);
-  for (const std::uint32_t at : {last_low, first_high, last_high, beyond}) code.fetch_eax(at).print_eax();
-  code.power_off();
+  constexpr std::uint64_t kLastLow = 3 * kGiB - 4, kFirstHigh = 4 * kGiB, kLastHigh = 7 * kGiB - 4,
+                          kBeyond = 7 * kGiB;
+  LongModeCode code{0, kLastLow, kFirstHigh, kLastHigh, kBeyond};
+  code.store(kLastLow, 0x31313131).store(kFirstHigh, 0x32323232).store(kLastHigh, 0x33333333);
+  code.store(kBeyond, 0x34343434);
+  code.print_value(kLastLow).print_value(kFirstHigh).print_value(kLastHigh).print_value(kBeyond).power_off();
 
   config_.memory = 6 * kGiB;
   EXPECT_EQ(run(code), "111122223333\xff\xff\xff\xff");
