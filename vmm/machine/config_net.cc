@@ -119,7 +119,7 @@ Result<NetConfig> parse_net(std::string_view text) {
                          {"rate-bytes-burst", to_bytes(net.rate.bytes_burst, "rate-bytes-burst")},
                          {"rate-frames", to_number(net.rate.frames, "rate-frames")},
                          {"rate-frames-burst", to_number(net.rate.frames_burst, "rate-frames-burst")}}));
-  if (net.tap.empty() && net.fds.empty()) return fail(fmt::format("'{}' has neither tap= nor fds=", text));
+  if (net.tap.empty() && net.fds.empty()) return fail(fmt::format("'{}' has no tap= (nor fds=)", text));
   return net;
 }
 

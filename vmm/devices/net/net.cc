@@ -38,9 +38,10 @@ void Net::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue
   control_queue_ = static_cast<std::uint16_t>((features_ & kMq) != 0 ? 2 * pairs_.size() : 2);
   active_ = true;
   const FrameShape shape{.features = features_, .tap_header = pairs_[0].tap.has_vnet_header()};
+  // Of the interface as a whole; queues that are detached could not even be asked.
+  if (!pairs_[0].tap.set_header_size(shape.header_size()))
+    log::error("{}: the tap does not take a header of {} bytes", name_, shape.header_size());
   for (Pair& pair : pairs_) {
-    if (!pair.tap.set_header_size(shape.header_size()))
-      log::error("{}: the tap does not take a header of {} bytes", name_, shape.header_size());
     pair.receiver.start(shape, queue_sizes_[pair.receive_queue]);
     pair.sender.start(shape);
   }
@@ -60,8 +61,7 @@ void Net::process_queue(std::uint16_t index) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(pair.vhost->kick_event(index % 2), &one, sizeof one);
   } else if (index == pair.receive_queue) {
-    if (pair.receiver.waits()) receive(pair);  // nothing else may come that would wake us
-    watch_tap(pair);                           // there is room again
+    go_on_receiving(pair);  // there is room again
   } else {
     send(pair);
   }
@@ -188,6 +188,11 @@ void Net::on_tap(Pair& pair) {
   if (pair.stalled) unwatch_tap(pair);
 }
 
+void Net::go_on_receiving(Pair& pair) {
+  if (pair.receiver.waits()) receive(pair);  // the tap need not have another frame that would wake us
+  watch_tap(pair);
+}
+
 void Net::receive(Pair& pair) {
   pair.stalled = false;
   for (int left = kFramesPerTurn; left > 0; --left) {
@@ -291,7 +296,7 @@ void Net::on_tokens() {
   tokens_->set({});
   for (Pair& pair : pairs_) {
     if (!active_ || !pair.used || pair.by_vhost()) continue;
-    watch_tap(pair);
+    go_on_receiving(pair);
     send(pair);
   }
 }

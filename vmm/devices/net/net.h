@@ -93,6 +93,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
 
   // All with the mutex held.
   void on_tap(Pair& pair);
+  void go_on_receiving(Pair& pair);
   void receive(Pair& pair);
   void send(Pair& pair);
   void count_sent(Sender::Outcome outcome, std::uint64_t size);

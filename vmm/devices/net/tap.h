@@ -44,10 +44,11 @@ class Tap {
   bool set_filter(std::span<const MacAddress> addresses, bool all_multicast) const;
   void clear_filter() const;
 
-  // For this queue.
-
   /// Size of the header, 10 or 12 bytes.
   bool set_header_size(std::size_t size) const;
+
+  // For this queue.
+
   /// Whether the kernel gives this queue frames. Only of an interface with several.
   bool set_attached(bool attached) const;
 

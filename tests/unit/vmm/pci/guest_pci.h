@@ -3,6 +3,8 @@
 // happened.
 #pragma once
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -34,6 +36,8 @@ class FakePciHost : public PciHost {
     std::optional<MsiMessage> message;
     int routes = 0;
     int triggers = 0;
+    int event = -1;  ///< what others signal instead of trigger()
+    bool held = false;
   };
 
   Result<std::unique_ptr<MsiLine>> new_msi_line() override {
@@ -78,7 +82,10 @@ class FakePciHost : public PciHost {
  private:
   class FakeLine : public MsiLine {
    public:
-    FakeLine(FakePciHost& host, std::size_t index) : host_(host), index_(index) {}
+    FakeLine(FakePciHost& host, std::size_t index)
+        : host_(host), index_(index), event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      host_.lines[index_].event = event_.get();
+    }
     Result<void> route(const MsiMessage& message) override {
       const std::lock_guard lock(host_.mutex);
       if (host_.refuse_routes) return fail("refused by the test");
@@ -90,10 +97,22 @@ class FakePciHost : public PciHost {
       const std::lock_guard lock(host_.mutex);
       ++host_.lines[index_].triggers;
     }
+    int event() const override { return event_.get(); }
+    void hold() override { host_.lines[index_].held = true; }
+    bool release() override {
+      std::uint64_t count = 0;
+      host_.lines[index_].held = false;
+      return ::read(event_.get(), &count, sizeof count) == sizeof count;
+    }
+    bool held_signal() const override {
+      pollfd events{.fd = event_.get(), .events = POLLIN, .revents = 0};
+      return ::poll(&events, 1, 0) == 1;
+    }
 
    private:
     FakePciHost& host_;
     std::size_t index_;
+    UniqueFd event_;
   };
   class FakePin : public PinLine {
    public:

@@ -3,6 +3,7 @@
 #include "vmm/pci/virtio_pci.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 
 #include "tests/unit/vmm/pci/guest_pci.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
@@ -510,6 +511,37 @@ TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
   bring_up();
   EXPECT_EQ(status(), kReadyToRun | kDriverOk);
   EXPECT_EQ(device->calls_while_reset, 0);
+}
+
+// A queue that somebody else serves (vhost)
+
+TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
+  bring_up();
+  ASSERT_TRUE(eventually([&] { return kicks(0) > 0 && kicks(1) > 0; }));
+  const int before = kicks(0);
+  const UniqueFd elsewhere(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  {
+    const std::lock_guard lock(device->mutex);
+    device->transport().divert_kicks(0, elsewhere.get());
+  }
+  ASSERT_TRUE(kick(0));
+  std::uint64_t count = 0;
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  // So do kicks that KVM did not take: of an odd width.
+  bus_write<std::uint32_t>(mmio, bar + kNotify, 0);
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  EXPECT_EQ(kicks(0), before);
+  set_status(0);
+  bring_up();
+  EXPECT_TRUE(eventually([&] { return kicks(0) > before; })) << "the device's own again";
+}
+
+TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
+  bring_up();
+  const std::lock_guard lock(device->mutex);
+  EXPECT_EQ(device->transport().interrupt_event(0), host.lines[1].event);
+  EXPECT_EQ(device->transport().interrupt_event(1), host.lines[2].event);
+  EXPECT_EQ(device->transport().interrupt_event(2), -1);
 }
 
 }  // namespace
