@@ -187,7 +187,8 @@ int run(int argc, char** argv) {
   add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
   CLI::App* const host = add("host", "The host's memory", &Commands::host);
   CLI::App* const check = host->add_subcommand(
-      "check", "What this host has of what guests need, and what to do about the rest; exit code 1: a problem");
+      "check",
+      "What this host has of what guests need, and what to do about the rest; exit code 1: a problem");
   check->fallthrough();
   check->add_option("--interface", arguments.interface,
                     "The interface that guests reach the network by (default: that of the default route)");
