@@ -9,6 +9,7 @@ build=(
   libgrpc++-dev grpc-proto protobuf-compiler-grpc protobuf-compiler libprotobuf-dev
   prometheus-cpp-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
   libgtest-dev libgmock-dev libbenchmark-dev libcli11-dev nlohmann-json3-dev
+  liburing-dev zlib1g-dev
 )
 lint=(clang-tidy-19 clang-format-19 shellcheck)
 # A Node.js installed from elsewhere conflicts with Debian's npm; either will do.

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "balloond/ctl/client.h"
+#include "balloond/ctl/host_check.h"
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
@@ -39,6 +40,7 @@ struct Arguments {
   std::string duration;
   PolicyArguments policy;
   daemon::ReplayArguments replay;
+  std::string interface;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
 };
 
@@ -115,6 +117,14 @@ class Commands {
     if (!host) return fail_with(host.error());
     print(json_ ? to_json(*host) + '\n' : host_details(*host));
     return 0;
+  }
+
+  int host_check() {
+    HostView view = HostView::real();
+    if (!arguments_.interface.empty()) view.interface = arguments_.interface;
+    const auto checks = check_host(view);
+    print(json_ ? check_json(checks) + '\n' : check_table(checks));
+    return has_problem(checks) ? static_cast<int>(Exit::failure) : 0;
   }
 
   int set() {
@@ -262,7 +272,15 @@ int run(int argc, char** argv) {
   };
   add("list", "All guests", &Commands::list);
   add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
-  add("host", "The host's memory", &Commands::host);
+  CLI::App* const host = add("host", "The host's memory", &Commands::host);
+  CLI::App* const check = host->add_subcommand(
+      "check",
+      "What this host has of what guests need, and what to do about the rest; exit code 1: a problem");
+  check->fallthrough();
+  check->add_option("--interface", arguments.interface,
+                    "The interface that guests reach the network by (default: that of the default route)");
+  // The outer command's callback comes after the inner one's.
+  host->callback([&command, check] { command = check->parsed() ? &Commands::host_check : &Commands::host; });
   CLI::App* const set = add("set", "Pin a guest's size for a time; 'auto' ends the pin", &Commands::set);
   add_guest(set);
   set->add_option("SIZE", arguments.size, "Size to leave to the guest, or auto")

@@ -97,6 +97,10 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
         guests_.target_result(*session_, request.target_result().sequence(),
                               request.target_result().refusal());
         return true;
+      case v1::ConnectRequest::kStatsResult:
+      case v1::ConnectRequest::kDropResult:
+      case v1::ConnectRequest::kCounters:
+        return true;  // not asked for; the sample itself comes as statistics
       case v1::ConnectRequest::kRegister:
         finish({grpc::StatusCode::INVALID_ARGUMENT, "a guest registers once on a guest link"});
         return false;

@@ -15,7 +15,9 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "vmm/link/guest_link.h"
+#include "vmm/machine/guest_control.h"
 #include "vmm/machine/machine.h"
+#include "vmm/monitor/monitor.h"
 
 namespace balloon::vmm {
 namespace {
@@ -61,16 +63,20 @@ Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& lin
 /// target. The link starts with the first machine that could be built: a guest that cannot start does not
 /// register.
 Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
-                                         std::unique_ptr<GuestLink>& link, int signals) {
+                                         std::unique_ptr<GuestLink>& link, GuestControl& control,
+                                         int signals) {
   auto machine = Machine::create(config, host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
+  config.restore.clear();  // a reboot boots
   if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
+  BALLOON_TRY(control.attach(machine->get()));
   (*machine)->start();
   log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
-  if (link) link->attach(&(*machine)->balloon());
+  if (link) link->attach(&(*machine)->balloon(BalloonHub::User::link));
   auto outcome = wait_for_end(**machine, signals);
   if (link) link->attach(nullptr);
-  config.balloon.initial_target = (*machine)->balloon().state().target;
+  if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
+  config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
 }
 
@@ -93,17 +99,36 @@ Result<void> run_vmm(const VmmConfig& config) {
   if (!loop) return std::unexpected(loop.error());
   const auto serial = SerialBackend::create(config.serial, **loop);
   if (!serial) return std::unexpected(serial.error());
+  std::unique_ptr<SerialBackend> console;
+  if (config.console.kind != SerialConfig::Kind::none) {
+    auto made = SerialBackend::create(config.console, **loop);
+    if (!made) return std::unexpected(made.error());
+    console = std::move(*made);
+  }
+
+  GuestControl control(config);
+  std::unique_ptr<Monitor> monitor;
+  if (!config.monitor.empty()) {
+    auto started = Monitor::start(config.monitor, control);
+    if (!started) return std::unexpected(started.error());
+    monitor = std::move(*started);
+  }
 
   std::unique_ptr<GuestLink> link;
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, link,
+                  control, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
+    control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
       case Ending::power_off:
         log::info("guest '{}' powered off", config.name);
+        return {};
+      case Ending::quit:
+        log::info("guest '{}' was ended by the monitor", config.name);
         return {};
       case Ending::failed:
         return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});

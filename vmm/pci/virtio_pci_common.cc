@@ -1,5 +1,6 @@
 // The common configuration structure: what the driver reads, and what it may write when.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <mutex>
@@ -43,7 +44,10 @@ VirtioPci::Queue* VirtioPci::selected_queue() {
   return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
 }
 
-std::uint64_t VirtioPci::offered() const { return device_->offered_features() | kFeatureVersion1; }
+std::uint64_t VirtioPci::offered() const {
+  const bool packed = transport_.packed_rings && device_->takes_packed_rings();
+  return device_->offered_features() | kFeatureVersion1 | (packed ? kFeatureRingPacked : 0);
+}
 
 void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
   std::ranges::fill(into, std::byte{0});
@@ -105,14 +109,15 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
   if (queue == nullptr) return;
   if (offset == offsetof(CommonConfig, queue_msix_vector) && size == 2) {
     queue->vector = checked_vector(value);
-    return;
+    return interrupts_changed();
   }
   // From here on the queue's shape, frozen once it is enabled or the device runs (the class of
   // CVE-2026-5747).
   if (queue->enabled || (status_ & kDriverOk) != 0) return;
   if (offset == offsetof(CommonConfig, queue_size) && size == 2) {
-    const bool power_of_two = value != 0 && (value & (value - 1)) == 0;
-    if (power_of_two && value <= queue->max_size) queue->size = static_cast<std::uint16_t>(value);
+    // A packed ring may have any size (2.8.10).
+    const bool fits = (driver_features_ & kFeatureRingPacked) != 0 || std::has_single_bit(value);
+    if (fits && value != 0 && value <= queue->max_size) queue->size = static_cast<std::uint16_t>(value);
     return;
   }
   if (offset == offsetof(CommonConfig, queue_enable) && size == 2) {

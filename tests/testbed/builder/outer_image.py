@@ -128,6 +128,7 @@ def _add_python(tree: Tree):
 
 def _add_qemu(tree: Tree):
     tree.program("/usr/bin/qemu-system-x86_64", Path(find_tool("qemu-system-x86_64")))
+    tree.program("/usr/bin/qemu-img", Path(find_tool("qemu-img")))
     for rom in QEMU_ROMS:
         for directory in QEMU_DATA:
             if (directory / rom).is_file():

@@ -1,8 +1,11 @@
 """Testbed tests: each a sentence about guests and daemon on a real KVM host. `python3 -m runner.cases` runs them there."""
 
 import argparse
+import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -113,6 +116,28 @@ def case_root_filesystem_on_virtio_blk(bed: Bed):
         subprocess.run(["umount", str(mount_point)], check=True)
 
 
+def case_root_filesystem_on_qcow2_with_direct_io(bed: Bed):
+    """A guest boots its root filesystem from a qcow2 image on a backing file, past the host's cache; what it wrote is in the image, which is sound."""
+    bed.open()
+    base = bed.images.scratch / "base.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), base)
+    root = bed.images.scratch / "root.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "raw", str(root)], check=True)
+    guest = bed.boot(extras=vmm.Extras(root=root, root_options="cache=none,queues=2", cmdline="testbed.root=/dev/vda"), cpus=2)
+    expect_clean_power_off(guest)
+    check = subprocess.run(["qemu-img", "check", str(root)], capture_output=True, text=True)
+    expect(check.returncode == 0, f"qemu-img check found: {check.stdout} {check.stderr}")
+    raw = bed.images.scratch / "converted.ext4"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(root), str(raw)], check=True)
+    mount_point = bed.images.scratch / "mnt"
+    mount_point.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,ro,noload", str(raw), str(mount_point)], check=True)
+    try:
+        expect((mount_point / "written-by-guest").exists(), "the file that the guest wrote is not in the image")
+    finally:
+        subprocess.run(["umount", str(mount_point)], check=True)
+
+
 def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     """Host and guest ping each other over virtio-net on a tap."""
     make_tap("tapcase", "10.77.0.1/24")
@@ -123,6 +148,232 @@ def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     answer = guest.ask("ping 10.77.0.1")
     expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
     expect_clean_power_off(guest)
+
+
+def case_kernel_moves_the_frames_with_vhost(bed: Bed):
+    """Host and guest ping each other while vhost-net serves the queues; large pings pass, too."""
+    make_tap("tapcase", "10.77.0.1/24")
+    bed.open()
+    guest = bed.boot(extras=vmm.Extras(tap="tapcase", net="vhost=force", cmdline="testbed.ip=10.77.0.2/24"))
+    for size in ("56", "8000"):
+        done = subprocess.run(["ping", "-c", "5", "-w", "60", "-s", size, "10.77.0.2"], capture_output=True, text=True)
+        expect(done.returncode == 0, f"the host's ping of {size} bytes got no answer: {done.stdout[-200:]}")
+    answer = guest.ask("ping 10.77.0.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    threads = subprocess.run("cat /proc/[0-9]*/task/*/comm", shell=True, capture_output=True, text=True).stdout
+    expect("\nvhost-" in threads, "no vhost worker thread runs on the host")
+    expect_clean_power_off(guest)
+
+
+class Qmp:
+    """A client of a VMM's QMP socket (balloon-vmm --monitor, qemu -qmp)."""
+
+    def __init__(self, path: Path, patience: float = 60):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(patience)
+        _wait(f"a VMM to listen at {path}", lambda: self.socket.connect_ex(str(path)) == 0, patience)
+        self.lines = self.socket.makefile("rw")
+        self.events: list[str] = []
+        json.loads(self.lines.readline())
+        self("qmp_capabilities")
+
+    def __call__(self, command: str, **arguments):
+        self.lines.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.lines.flush()
+        while True:
+            answer = json.loads(self.lines.readline())
+            if "event" in answer:
+                self.events.append(answer["event"])
+                continue
+            expect("return" in answer, f"QMP {command}: {answer.get('error')}")
+            return answer["return"]
+
+
+def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
+    """A QMP client moves the balloon, reads the guest's statistics, pauses the guest and presses its power button."""
+    bed.open()
+    path = bed.images.scratch / "qmp.sock"
+    guest = bed.boot(extras=vmm.Extras(qmp=path))
+    qmp = Qmp(path)
+    qmp("balloon", value=384 * MIB)
+    _wait("the balloon to reach 384 MiB", lambda: abs(qmp("query-balloon")["actual"] - 384 * MIB) < 2 * MIB, 120)
+    folder = next(f for f in ("/machine/peripheral", "/machine/peripheral-anon")
+                  if any(c["type"].startswith("child<virtio-balloon") for c in qmp("qom-list", path=f)))
+    name = next(c["name"] for c in qmp("qom-list", path=folder) if c["type"].startswith("child<virtio-balloon"))
+    balloon = f"{folder}/{name}"
+    qmp("qom-set", path=balloon, property="guest-stats-polling-interval", value=1)
+    stats = lambda: qmp("qom-get", path=balloon, property="guest-stats")
+    _wait("statistics", lambda: stats()["last-update"] > 0, 60)
+    free = stats()["stats"]["stat-free-memory"]
+    expect(0 < free < 512 * MIB, f"the guest's free memory by its statistics is {free}")
+    qmp("stop")
+    expect(qmp("query-status")["status"] == "paused", "the guest is not paused")
+    frozen = stats()["last-update"]
+    time.sleep(5)
+    expect(stats()["last-update"] == frozen, "a paused guest sent statistics")
+    qmp("cont")
+    _wait("statistics after the pause", lambda: stats()["last-update"] > frozen, 60)
+    expect({"BALLOON_CHANGE", "STOP", "RESUME"} <= set(qmp.events), f"events: {qmp.events}")
+    expect_clean_power_off(guest)
+
+
+def case_snapshot_of_a_guest_with_an_inflated_balloon_goes_on(bed: Bed):
+    """A guest with an inflated balloon is saved, ended and restored: same boot, same balloon, and it still grows and powers off."""
+    bed.open()
+    path, snapshot = bed.images.scratch / "qmp.sock", bed.images.scratch / "guest.snapshot"
+    guest = bed.boot("A", extras=vmm.Extras(qmp=path))
+    qmp = Qmp(path)
+    qmp("balloon", value=256 * MIB)
+    _wait("the balloon to reach 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 120)
+    qmp("stop")
+    qmp("snapshot-to-file", path=str(snapshot))
+    expect(snapshot.stat().st_size < 256 * MIB, f"the snapshot has {snapshot.stat().st_size} bytes: it holds the balloon's pages")
+    qmp("quit")
+    expect(guest.wait_end(60) == 0, "the VMM's status after quit is not 0")
+    restored = bed.session.add_guest(GuestSpec("A2", 512 * MIB), vmm.Extras(qmp=path, restore=snapshot))
+    qmp = Qmp(path)
+    _wait("the restored balloon, at 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 60)
+    free = restored.status()["meminfo"]["MemFree"]
+    qmp("balloon", value=512 * MIB)
+    _wait("the restored guest to grow", lambda: restored.status()["meminfo"]["MemFree"] > free + 200 * MIB, 120)
+    expect_clean_power_off(restored)
+
+
+def case_guest_above_4_gib_has_all_its_memory(bed: Bed):
+    """A guest of 5 GiB, which goes on behind the PCI hole, sees all its memory; its balloon takes from both sides and gives back."""
+    bed.open()
+    path = bed.images.scratch / "qmp.sock"
+    guest = bed.boot(memory=5 * GIB, extras=vmm.Extras(qmp=path))
+    total = guest.status()["meminfo"]["MemTotal"]
+    expect(4.7 * GIB < total <= 5 * GIB, f"a 5 GiB guest reports MemTotal {total}")
+    qmp = Qmp(path)
+    for target in (1 * GIB, 5 * GIB):
+        qmp("balloon", value=target)
+        _wait(f"the balloon to reach {target >> 30} GiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 4 * MIB, SETTLE_TIMEOUT)
+    expect_clean_power_off(guest)
+
+
+def _deflated_by(bed: Bed, backing: str, slack: int):
+    """Touches 300 MiB of a 512 MiB guest, frees them, and shrinks it to 256 MiB: the host must hold no more than that."""
+    path = bed.images.scratch / "qmp.sock"
+    bed.open()
+    spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+    guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, backing=backing))
+    guest.wait_ready(BOOT_TIMEOUT)
+    _load_and_free(bed, guest)
+    qmp = Qmp(path)
+    qmp("balloon", value=256 * MIB)
+    _wait("the balloon to reach 256 MiB", lambda: qmp("query-balloon")["actual"] <= 256 * MIB + slack, 240)
+    # What is gathered into huge pages comes within 2 s.
+    _wait(f"the host to hold 256 MiB and little more (memory {backing}); it holds {_resident(guest) / MIB:.0f} MiB",
+          lambda: _resident(guest) <= 256 * MIB + slack + 48 * MIB, 30)
+    qmp("balloon", value=512 * MIB)
+    _wait("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+    _load_and_free(bed, guest)
+    expect_clean_power_off(guest)
+
+
+def case_balloon_of_shared_memory_frees_the_host(bed: Bed):
+    """A guest on a memfd that shrinks frees the host's memory, and uses it again after it has grown."""
+    _deflated_by(bed, "shared=on", 0)
+
+
+def case_balloon_of_locked_memory_frees_the_host(bed: Bed):
+    """The same with preallocated, locked memory."""
+    _deflated_by(bed, "lock=on,preallocate=on", 0)
+
+
+def case_balloon_of_pool_pages_frees_whole_huge_pages(bed: Bed):
+    """The same with 2 MiB pages of the host's pool: what the guest gives in whole ones returns to the pool."""
+    pool = Path("/proc/sys/vm/nr_hugepages")
+    before = pool.read_text()
+    pool.write_text("256")
+    try:
+        bed.open()
+        path = bed.images.scratch / "qmp.sock"
+        guest = bed.boot(extras=vmm.Extras(qmp=path, backing="huge-pages=2MiB"))
+        qmp = Qmp(path)
+        free = lambda: int(re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+        start = free()
+        qmp("balloon", value=256 * MIB)
+        # The guest's free memory is not all in whole huge pages: at least half of it must come.
+        _wait("64 huge pages to return to the pool", lambda: free() >= start + 64, 240)
+        qmp("balloon", value=512 * MIB)
+        _wait("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+        expect_clean_power_off(guest)
+    finally:
+        pool.write_text(before)
+
+
+def case_free_pages_are_dropped_before_a_snapshot(bed: Bed):
+    """With free page hinting a snapshot first drops what the guest has free: host memory and file shrink, and the guest goes on."""
+    bed.open()
+    path, snapshot = bed.images.scratch / "qmp.sock", bed.images.scratch / "guest.snapshot"
+    spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+    guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, hinting=True))
+    guest.wait_ready(BOOT_TIMEOUT)
+    _load_and_free(bed, guest)
+    before = _resident(guest)
+    Qmp(path)("snapshot-to-file", path=str(snapshot))
+    fell = before - _resident(guest)
+    expect(fell > 200 * MIB, f"300 MiB were free, and the VMM's resident memory fell by {fell / MIB:.0f} MiB")
+    size = snapshot.stat().st_blocks * 512
+    expect(size < 250 * MIB, f"the snapshot takes {size / MIB:.0f} MiB")
+    _load_and_free(bed, guest)
+    expect_clean_power_off(guest)
+
+
+def _resident(guest: Guest) -> int:
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{guest.pid}/status").read_text())[1]) * 1024
+
+
+def _load_and_free(bed: Bed, guest: Guest):
+    loaded = bed.session.expect(guest.name, "loaded")
+    guest.ask("load 300M")
+    expect(loaded.wait(240), "a load of 300 MiB was not satisfied within 240 s")
+    guest.ask("free")
+
+
+def _wait(what: str, condition, patience: float):
+    end = time.monotonic() + patience
+    while not condition():
+        expect(time.monotonic() < end, f"waited {patience:.0f} s in vain for {what}")
+        time.sleep(0.5)
+
+
+def _disk_and_net_work(bed: Bed, virtio: str, cmdline: str = ""):
+    """A guest with this virtio interface writes its root disk, and pings the host."""
+    tap = "tapvirtio"
+    make_tap(tap, "10.77.1.1/24")
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+    guest = bed.boot(extras=vmm.Extras(root=root, tap=tap, virtio=virtio,
+                                       cmdline=f"testbed.root=/dev/vda testbed.ip=10.77.1.2/24 {cmdline}".strip()))
+    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    answer = guest.ask("ping 10.77.1.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    expect_clean_power_off(guest)
+
+
+def case_legacy_virtio_interface(bed: Bed):
+    """With the modern interface hidden, disk and network work through the legacy one."""
+    _disk_and_net_work(bed, "legacy")
+
+
+def case_transitional_virtio_devices_as_modern_ones(bed: Bed):
+    """A transitional device serves a modern driver."""
+    _disk_and_net_work(bed, "transitional")
+
+
+def case_packed_rings(bed: Bed):
+    """Disk and network work over packed rings."""
+    _disk_and_net_work(bed, "modern,packed=on")
+
+
+def case_interrupts_by_pin_without_msi(bed: Bed):
+    """A guest that uses no MSI gets its interrupts by the INTx pins that ACPI's _PRT describes."""
+    _disk_and_net_work(bed, "modern", "pci=nomsi")
 
 
 def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):
@@ -192,8 +443,11 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
 
 
 CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
-# What needs the daemon cannot be shown by a peer VMM.
-NEEDS_DAEMON = {"killed_daemon_moves_no_balloon_and_takes_over_again",
+# What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
+NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
+                "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
+                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
+                "killed_daemon_moves_no_balloon_and_takes_over_again",
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 
 

@@ -282,8 +282,9 @@ class FakeDriver {
   FakeDriver(const FakeDriver&) = delete;
   FakeDriver& operator=(const FakeDriver&) = delete;
 
-  /// Negotiates `features` of those offered, sets all queues up and sets DRIVER_OK.
-  void start(std::uint64_t features = ~0ULL) {
+  /// Negotiates `features` of those offered, and `transport` (none: a legacy driver), sets all queues up and
+  /// sets DRIVER_OK.
+  void start(std::uint64_t features = ~0ULL, std::uint64_t transport = kFeatureVersion1) {
     features &= device_.offered_features();
     queues_.clear();
     std::vector<std::unique_ptr<VirtQueue>> queues;
@@ -298,7 +299,7 @@ class FakeDriver {
       queues.push_back(std::make_unique<VirtQueue>(std::move(*queue)));
     }
     const std::lock_guard lock(device_.mutex);
-    device_.activate(features | kFeatureVersion1, std::move(queues));
+    device_.activate(features | transport, std::move(queues));
   }
   void reset() {
     const std::lock_guard lock(device_.mutex);

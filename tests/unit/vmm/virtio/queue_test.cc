@@ -392,6 +392,86 @@ TEST_F(QueueTest, ARefusedChainIsNotReturned) {
   EXPECT_EQ(driver().used_index(), 0);
 }
 
+TEST_F(QueueTest, RefusesToTakeMoreThanTheQueueHolds) {  // the class of CVE-2016-5403
+  VirtQueue queue = make();
+  std::vector<Chain> out;
+  std::string why;
+  for (int i = 0; i < 3 * kSize && why.empty(); ++i) {
+    driver().set_descriptor(0, {0x1000, 8, kWrite, 0});
+    driver().push_available(0);
+    auto chain = queue.take();
+    if (!chain) {
+      why = chain.error().message;
+    } else if (*chain) {
+      out.push_back(std::move(**chain));
+    }
+  }
+  EXPECT_THAT(why, HasSubstr("all 8 descriptors"));
+  EXPECT_EQ(out.size(), kSize);
+}
+
+TEST_F(QueueTest, AQueueGoesOnFromItsPosition) {
+  VirtQueue queue = make();
+  for (int i = 0; i < 3; ++i) {
+    ChainBuilder(driver()).writable(8).submit();
+    auto chain = queue.take();
+  }
+  const std::uint16_t head = ChainBuilder(driver()).writable(8).submit();
+  auto held = queue.take();
+  ASSERT_TRUE(held && *held);
+  const QueuePosition position = queue.position();
+  EXPECT_EQ(position, (QueuePosition{.next_available = 4, .next_used = 3}));
+  VirtQueue::forget(std::move(**held));
+
+  auto restored = VirtQueue::create(memory_, driver().layout());
+  ASSERT_TRUE(restored);
+  ASSERT_TRUE(restored->set_position(position.rewound()));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(driver().pop_used());
+  {
+    auto again = restored->take();
+    ASSERT_TRUE(again && *again) << "what was held is taken again";
+  }
+  EXPECT_EQ(driver().pop_used()->id, head);
+  EXPECT_FALSE(restored->set_position({.next_available = 20, .next_used = 3})) << "more out than there are";
+}
+
+TEST_F(QueueTest, RandomGoodChainsComeBackWholeAndInOrder) {
+  std::mt19937 random(4);
+  const auto any = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+  for (int round = 0; round < 2'000; ++round) {
+    VirtQueue queue = make(any(2) != 0);
+    const std::uint32_t readable = any(4);
+    const std::uint32_t writable = any(4) + (readable == 0 ? 1 : 0);
+    ChainBuilder builder(driver());
+    std::vector<std::byte> sent;
+    for (std::uint32_t i = 0; i < readable; ++i) {
+      std::vector<std::byte> part(1 + any(100));
+      for (std::byte& byte : part) byte = static_cast<std::byte>(random());
+      sent.insert(sent.end(), part.begin(), part.end());
+      builder.readable(part);
+    }
+    std::uint64_t room = 0;
+    for (std::uint32_t i = 0; i < writable; ++i) {
+      const std::uint32_t size = any(100);
+      room += size;
+      builder.writable(size);
+    }
+    const std::uint16_t head = any(2) != 0 ? builder.submit() : builder.submit_indirect();
+    auto chain = queue.take();
+    ASSERT_TRUE(chain && *chain) << round;
+    std::vector<std::byte> got(sent.size());
+    ASSERT_EQ((*chain)->read(0, got), sent.size());
+    ASSERT_EQ(got, sent) << round;
+    ASSERT_EQ((*chain)->writable_size(), room) << round;
+    queue.put(std::move(**chain), static_cast<std::uint32_t>(room));
+    const auto used = driver().pop_used();
+    ASSERT_TRUE(used);
+    ASSERT_EQ(used->id, head);
+    ASSERT_EQ(used->length, room);
+    std::memset(memory_.at(kBase, FakeQueue::kRings)->data(), 0, FakeQueue::kRings);
+  }
+}
+
 TEST_F(QueueTest, RandomRingContentsNeverHarm) {
   std::mt19937 random(20261122);
   const auto any = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
