@@ -21,6 +21,7 @@ Plan Qmemman::decide(const Snapshot& snapshot) {
   Plan plan = hold(snapshot);
   if (observe(snapshot)) {
     balance_.reset();  // it counted with other guests
+    if (request_) request_->asked.clear();
     meminfo_changed_ = true;
   }
   match_reservations(snapshot);
