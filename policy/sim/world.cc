@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "policy/sim/random.h"
-#include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -291,24 +290,6 @@ void World::snapshot(Snapshot& snapshot) const {
                                      spec.reservation->at + spec.reservation->deadline});
     seen_reservations_.push_back(i);
   }
-}
-
-bool World::urgent(const Snapshot& seen, bool grows_wait) const {
-  std::size_t known = 0;
-  for (std::size_t i = 0; i < guests_.size(); ++i) {
-    if (!guests_[i].running()) continue;
-    if (known == seen_.size() || seen_[known] != i) return true;
-    const GuestSnapshot& before = seen.guests[known++];
-    if (grows_wait && guests_[i].actual() / 4096 * 4096 != before.actual) return true;
-    const std::optional<GuestStats>& stats = channels_[i].newest();
-    const bool is_new = stats && (!before.stats || stats->sampled_at != before.stats->sampled_at);
-    if (is_new && stats->available &&
-        is_urgent(stats->actual, *stats->available, scenario_->tunables.margin_min,
-                  scenario_->tunables.margin_ratio)) {
-      return true;
-    }
-  }
-  return known != seen_.size();
 }
 
 bool World::command(std::size_t guest, Bytes target) {
