@@ -172,7 +172,7 @@ bool Tap::set_filter(std::span<const MacAddress> addresses, bool all_multicast) 
   const tun_filter filter{.flags = static_cast<__u16>(all_multicast ? TUN_FLT_ALLMULTI : 0),
                           .count = static_cast<__u16>(addresses.size())};
   std::memcpy(bytes.data(), &filter, sizeof filter);
-  std::memcpy(bytes.data() + sizeof filter, addresses.data(), addresses.size_bytes());
+  if (!addresses.empty()) std::memcpy(bytes.data() + sizeof filter, addresses.data(), addresses.size_bytes());
   return ::ioctl(fd(), TUNSETTXFILTER, bytes.data()) >= 0;
 }
 
