@@ -14,5 +14,6 @@ def make_tap(name: str, address: str):
     with open("/dev/net/tun", "r+b", buffering=0) as tun:
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
         fcntl.ioctl(tun, TUNSETPERSIST, 1)
+    subprocess.run(["ip", "addr", "flush", "dev", name], check=True)  # it may be there from the case before
     subprocess.run(["ip", "addr", "add", address, "dev", name], check=True)
     subprocess.run(["ip", "link", "set", name, "up"], check=True)
