@@ -229,7 +229,7 @@ class RecordedEngine final : public Controller {
   recording::Encoder encoder_;
 };
 
-TEST_F(ReplayTest, ADayOfFiftyBusyGuestsTakesNoMoreThan200MegabytesAndReplays) {
+TEST_F(ReplayTest, ADayOfFiftyBusyGuestsTakesNoMoreThan150MegabytesAndReplays) {
   constexpr std::uint32_t kGuests = 50;
   const Scenario scenario = generate(4, {.guests = kGuests, .duration = std::chrono::minutes(10)});
   std::string recorded;
@@ -250,7 +250,7 @@ TEST_F(ReplayTest, ADayOfFiftyBusyGuestsTakesNoMoreThan200MegabytesAndReplays) {
   for (const auto& [name, guest] : report.guests) guest_ticks += guest.ticks;
   const double each = static_cast<double>(recorded.size()) / static_cast<double>(guest_ticks);
   RecordProperty("bytes_per_guest_and_tick", std::to_string(each));
-  EXPECT_LT(each * kGuests * 86'400, 200e6) << each << " bytes for each guest and tick";
+  EXPECT_LT(each * kGuests * 86'400, 150e6) << each << " bytes for each guest and tick";
 }
 
 TEST_F(ReplayTest, OtherTunablesShowWhatWouldHaveBeenDifferent) {
