@@ -81,9 +81,9 @@ if [ "$where" = testbed ]; then
   tests/testbed/testbed build &
   images=$!
 fi
-say "building balloond, balloon-vmm and balloonctl"
+say "building balloond, balloon-vmm, balloonctl and balloon-sim"
 cmake --preset release >/dev/null || die "cmake --preset release failed"
-cmake --build --preset release --target balloond balloon-vmm balloonctl
+cmake --build --preset release --target balloond balloon-vmm balloonctl balloon-sim
 [ -z "$images" ] || wait "$images" || die "the testbed's images could not be made"
 
 say "running $scenario"
