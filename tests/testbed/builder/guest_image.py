@@ -81,7 +81,7 @@ def build_root_disk(cache: Cache, agent: Path) -> Path:
     tree = Tree()
     tree.file("/bin/busybox", busybox)
     tree.file("/bin/agent", agent)
-    for applet in ("sh", "mount", "cat", "head", "tail", "cut", "grep", "touch", "sync", "echo"):
+    for applet in ("sh", "mount", "cat", "head", "tail", "cut", "grep", "touch", "sync", "echo", "ping"):
         tree.link(f"/bin/{applet}", "busybox")
     tree.text("/sbin/init", ROOT_INIT, 0o755)
     tree.file("/etc/os-release", Path("/etc/os-release").resolve())
