@@ -124,7 +124,9 @@ Result<void> Vcpu::load(const VcpuSnapshot& snapshot) {
   }
   state.xsave.resize(std::max(kXsaveSize, xsave2));
   BALLOON_TRY(call(fd, kKvmSetXsave, state.xsave.data(), "setting its FPU"));
-  BALLOON_TRY(call(fd, KVM_SET_XCRS, &state.xcrs, "setting its extended control registers"));
+  // KVM reads none on a CPU without XSAVE, and there refuses even to set none.
+  if (state.xcrs.nr_xcrs > 0)
+    BALLOON_TRY(call(fd, KVM_SET_XCRS, &state.xcrs, "setting its extended control registers"));
   BALLOON_TRY(call(fd, KVM_SET_DEBUGREGS, &state.debug_registers, "setting its debug registers"));
   BALLOON_TRY(call(fd, KVM_SET_LAPIC, &state.local_apic, "setting its local APIC"));
   // The TSC first: the deadline counts on it.

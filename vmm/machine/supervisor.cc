@@ -59,22 +59,41 @@ Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& lin
   return {};
 }
 
+/// Who speaks of the guest to the outside. They start with the first machine that could be built: a guest
+/// that cannot start neither registers nor has a monitor, and a client's first question finds its balloon as
+/// it is.
+struct Speakers {
+  std::unique_ptr<Monitor> monitor;
+  std::unique_ptr<GuestLink> link;
+};
+
+Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Speakers& speakers) {
+  if (!speakers.link && !config.link.empty()) BALLOON_TRY(start_link(config, speakers.link));
+  if (speakers.monitor || config.monitor.empty()) return {};
+  auto monitor = Monitor::start(config.monitor, control);
+  if (!monitor) return std::unexpected(monitor.error());
+  speakers.monitor = std::move(*monitor);
+  return {};
+}
+
 /// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's
-/// target. The link starts with the first machine that could be built: a guest that cannot start does not
-/// register.
-Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
-                                         std::unique_ptr<GuestLink>& link, GuestControl& control,
-                                         int signals) {
+/// target.
+Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, GuestControl& control,
+                                         Speakers& speakers, int signals) {
   auto machine = Machine::create(config, host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
   config.restore.clear();  // a reboot boots
-  if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
   BALLOON_TRY(control.attach(machine->get()));
+  if (const auto started = start_speakers(config, control, speakers); !started) {
+    BALLOON_TRY(control.attach(nullptr));
+    return std::unexpected(started.error());
+  }
   (*machine)->start();
   log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
-  if (link) link->attach(&(*machine)->balloon(BalloonHub::User::link));
+  GuestLink* const link = speakers.link.get();
+  if (link != nullptr) link->attach(&(*machine)->balloon(BalloonHub::User::link));
   auto outcome = wait_for_end(**machine, signals);
-  if (link) link->attach(nullptr);
+  if (link != nullptr) link->attach(nullptr);
   if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
   config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
@@ -107,19 +126,12 @@ Result<void> run_vmm(const VmmConfig& config) {
   }
 
   GuestControl control(config);
-  std::unique_ptr<Monitor> monitor;
-  if (!config.monitor.empty()) {
-    auto started = Monitor::start(config.monitor, control);
-    if (!started) return std::unexpected(started.error());
-    monitor = std::move(*started);
-  }
-
-  std::unique_ptr<GuestLink> link;
+  Speakers speakers;
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, link,
-                  control, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, control,
+                  speakers, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};

@@ -79,17 +79,27 @@ void Monitor::post(const MonitorEvent& event) {
 }
 
 void Monitor::on_events() {
+  queue_events();
+  flush_all();
+}
+
+void Monitor::queue_events() {
   std::deque<MonitorEvent> events;
   {
     const std::lock_guard lock(events_mutex_);
     events.swap(events_);
   }
   // A client that hears of a size and then of the guest's end expects this order.
-  on_balloon_timer();
+  queue_balloon_change();
   for (const MonitorEvent& event : events) broadcast(event);
 }
 
 void Monitor::on_balloon_timer() {
+  queue_balloon_change();
+  flush_all();
+}
+
+void Monitor::queue_balloon_change() {
   std::optional<MonitorEvent> change;
   {
     const std::lock_guard lock(events_mutex_);
@@ -104,13 +114,9 @@ void Monitor::on_balloon_timer() {
 
 void Monitor::broadcast(const MonitorEvent& event) {
   const std::string text = qmp_event(event);
-  std::vector<int> gone;
   for (const auto& [fd, client] : clients_) {
-    if (!client->session.ready()) continue;
-    send(*client, text);
-    if (!flush(*client)) gone.push_back(fd);
+    if (client->session.ready()) send(*client, text);
   }
-  for (const int fd : gone) drop(fd);
 }
 
 void Monitor::on_connect() {
@@ -140,13 +146,16 @@ void Monitor::on_readable(int fd) {
   if (client.closing) return;  // what follows a broken request is not looked at
   const auto fed =
       client.frames.feed({buffer.data(), static_cast<std::size_t>(count)}, [&](std::string_view request) {
-        if (client.unsent.size() <= kMaxUnsent) send(client, client.session.handle(request));
+        if (client.unsent.size() > kMaxUnsent) return;
+        const std::string answer = client.session.handle(request);
+        queue_events();  // those that the command caused come before its answer, as in QEMU
+        send(client, answer);
       });
   if (!fed) {
     send(client, qmp_error({kGenericError, "JSON parse error: " + fed.error().message}));
     client.closing = true;
   }
-  if (!flush(client)) drop(fd);
+  flush_all();
 }
 
 void Monitor::send(Client& client, std::string_view text) { client.unsent += text; }
@@ -171,6 +180,10 @@ bool Monitor::flush(Client& client) {
 
 void Monitor::on_flush_timer() {
   flush_timer_->set({});
+  flush_all();
+}
+
+void Monitor::flush_all() {
   std::vector<int> gone;
   for (const auto& [fd, client] : clients_) {
     if (!client->unsent.empty() && !flush(*client)) gone.push_back(fd);

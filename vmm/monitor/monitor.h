@@ -54,10 +54,15 @@ class Monitor {
   void on_events();
   void on_flush_timer();
   void on_balloon_timer();
+  // What these add to clients' `unsent` flush_all() sends.
+  void queue_events();
+  void queue_balloon_change();
   void broadcast(const MonitorEvent& event);
   void send(Client& client, std::string_view text);
   /// Sends what the socket takes; false: the client is gone.
   bool flush(Client& client);
+  /// Sends to all, and drops the clients that are gone.
+  void flush_all();
   void drop(int fd);
 
   const std::string path_;
