@@ -16,7 +16,7 @@ lint=(clang-tidy-19 clang-format-19 shellcheck)
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
   qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 kmod python3 python3-yaml python3-jsonschema
-  iproute2 util-linux prometheus acpica-tools
+  iproute2 util-linux prometheus acpica-tools fio iperf3
 )
 
 case "${1:-all}" in

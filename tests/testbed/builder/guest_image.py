@@ -11,16 +11,38 @@ from .tree import Tree, make_ext4
 
 HERE = Path(__file__).resolve().parent.parent
 GUEST_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-                 "virtio_balloon", "virtio_blk", "virtio_net"]
-AGENT_FLAGS = ["-std=c++23", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-static", "-s"]
+                 "virtio_mmio", "virtio_balloon", "virtio_blk", "virtio_net"]
+GUEST_APPLETS = ["sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "ping", "switch_root", "echo", "chroot", "cut", "grep", "dmesg"]
+GUEST_FLAGS = ["-std=c++23", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-static", "-s"]
+MEASURING_PROGRAMS = ["durable_writer", "round_trips"]
+TOOLS_MIB = 192
 DATA_MIB = 1024  # what the guests of a scenario may keep in their page caches
 DATA_FILE_MIB = 64
 
 
 def build_agent(cache: Cache) -> Path:
-    source = HERE / "guest/agent.cc"
-    return cache.artefact("guest/agent", digest_of(source, AGENT_FLAGS),
-                          lambda path: run_tool("g++", *AGENT_FLAGS, "-o", path, source))
+    return build_guest_program(cache, "agent")
+
+
+def build_guest_program(cache: Cache, name: str) -> Path:
+    source = HERE / f"guest/{name}.cc"
+    return cache.artefact(f"guest/{name}", digest_of(source, GUEST_FLAGS),
+                          lambda path: run_tool("g++", *GUEST_FLAGS, "-o", path, source))
+
+
+def build_tools_disk(cache: Cache) -> Path:
+    """A disk with the programs that measure: Debian's fio and iperf3, run in a chroot, and ours."""
+    tree = Tree()
+    for name in ("fio", "iperf3"):
+        tree.program(f"/usr/bin/{name}", Path(find_tool(name)))
+        tree.link(f"/bin/{name}", f"../usr/bin/{name}")
+    # The dynamic loader is at the path that every program names; ldd shows it only for some.
+    tree.file("/lib64/ld-linux-x86-64.so.2", Path("/lib64/ld-linux-x86-64.so.2").resolve())
+    for name in MEASURING_PROGRAMS:
+        tree.file(f"/bin/{name}", build_guest_program(cache, name))
+    for name in ("/proc", "/sys", "/dev", "/tmp", "/var/tmp"):
+        tree.directory(name)
+    return cache.artefact("guest/tools.ext4", tree.digest(), lambda path: tree.write_ext4(path, TOOLS_MIB, "tools"))
 
 
 def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
@@ -29,11 +51,11 @@ def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
 
     def make(path: Path):
         image = Initramfs()
-        for name in ("proc", "sys", "dev", "data", "root"):
+        for name in ("proc", "sys", "dev", "data", "root", "tools"):
             image.directory(name)
         image.add_file("init", init)
         image.add_file("bin/busybox", busybox)
-        for applet in ("sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "ping", "switch_root", "echo"):
+        for applet in GUEST_APPLETS:
             image.symlink(f"bin/{applet}", "busybox")
         image.add_file("bin/agent", agent)
         for module in modules:

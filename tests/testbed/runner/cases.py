@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from . import vmm
 from .daemon import Daemon
 from .events import EventLog
 from .guest import Guest
+from .qmp import Qmp
 from .scenario import GuestSpec, Scenario
 from .session import Session, default_images
 from .tap import make_tap
@@ -165,30 +165,6 @@ def case_kernel_moves_the_frames_with_vhost(bed: Bed):
     expect_clean_power_off(guest)
 
 
-class Qmp:
-    """A client of a VMM's QMP socket (balloon-vmm --monitor, qemu -qmp)."""
-
-    def __init__(self, path: Path, patience: float = 60):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(patience)
-        _wait(f"a VMM to listen at {path}", lambda: self.socket.connect_ex(str(path)) == 0, patience)
-        self.lines = self.socket.makefile("rw")
-        self.events: list[str] = []
-        json.loads(self.lines.readline())
-        self("qmp_capabilities")
-
-    def __call__(self, command: str, **arguments):
-        self.lines.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.lines.flush()
-        while True:
-            answer = json.loads(self.lines.readline())
-            if "event" in answer:
-                self.events.append(answer["event"])
-                continue
-            expect("return" in answer, f"QMP {command}: {answer.get('error')}")
-            return answer["return"]
-
-
 def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     """A QMP client moves the balloon, reads the guest's statistics, pauses the guest and presses its power button."""
     bed.open()
@@ -197,10 +173,7 @@ def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     qmp = Qmp(path)
     qmp("balloon", value=384 * MIB)
     _wait("the balloon to reach 384 MiB", lambda: abs(qmp("query-balloon")["actual"] - 384 * MIB) < 2 * MIB, 120)
-    folder = next(f for f in ("/machine/peripheral", "/machine/peripheral-anon")
-                  if any(c["type"].startswith("child<virtio-balloon") for c in qmp("qom-list", path=f)))
-    name = next(c["name"] for c in qmp("qom-list", path=folder) if c["type"].startswith("child<virtio-balloon"))
-    balloon = f"{folder}/{name}"
+    balloon = qmp.balloon_path()
     qmp("qom-set", path=balloon, property="guest-stats-polling-interval", value=1)
     stats = lambda: qmp("qom-get", path=balloon, property="guest-stats")
     _wait("statistics", lambda: stats()["last-update"] > 0, 60)
@@ -284,22 +257,29 @@ def case_balloon_of_locked_memory_frees_the_host(bed: Bed):
 
 
 def case_balloon_of_pool_pages_frees_whole_huge_pages(bed: Bed):
-    """The same with 2 MiB pages of the host's pool: what the guest gives in whole ones returns to the pool."""
+    """The same with 2 MiB pages of the host's pool: what the guest gives in whole ones returns to the pool, and comes from there again."""
     pool = Path("/proc/sys/vm/nr_hugepages")
     before = pool.read_text()
     pool.write_text("256")
     try:
         bed.open()
         path = bed.images.scratch / "qmp.sock"
-        guest = bed.boot(extras=vmm.Extras(qmp=path, backing="huge-pages=2MiB"))
-        qmp = Qmp(path)
+        # Without reporting, which would return the free memory to the pool before the balloon does.
+        spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+        guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, backing="huge-pages=2MiB"))
+        guest.wait_ready(BOOT_TIMEOUT)
         free = lambda: int(re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+        # Pages that the guest never touched are in the pool already: only touched ones can return to it.
+        _load_and_free(bed, guest)
         start = free()
+        qmp = Qmp(path)
         qmp("balloon", value=256 * MIB)
-        # The guest's free memory is not all in whole huge pages: at least half of it must come.
-        _wait("64 huge pages to return to the pool", lambda: free() >= start + 64, 240)
+        # 256 MiB are 128 huge pages. The guest gives single pages of 4 KiB, and of a huge page it may keep one for long: at least half must come whole.
+        _wait(f"64 huge pages to return to the pool, where {start} were free", lambda: free() >= start + 64, 240)
         qmp("balloon", value=512 * MIB)
         _wait("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+        _load_and_free(bed, guest)
+        expect(free() < start + 64, f"{free()} huge pages are free after the guest used its memory again, {start} before")
         expect_clean_power_off(guest)
     finally:
         pool.write_text(before)
