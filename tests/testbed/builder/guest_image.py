@@ -1,5 +1,6 @@
 """What a guest boots: initramfs with the drivers and the worker, its data disk, and an ext4 root for boots from a disk."""
 
+import lzma
 import os
 from pathlib import Path
 
@@ -10,8 +11,7 @@ from .shell import find_tool, run_tool
 from .tree import Tree, make_ext4
 
 HERE = Path(__file__).resolve().parent.parent
-GUEST_MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-                 "virtio_mmio", "virtio_balloon", "virtio_blk", "virtio_net"]
+GUEST_MODULES = ["virtio_pci", "virtio_mmio", "virtio_balloon", "virtio_blk", "virtio_net"]
 GUEST_APPLETS = ["sh", "mount", "umount", "insmod", "cat", "swapon", "ip", "ping", "switch_root", "echo", "chroot", "cut", "grep", "dmesg"]
 GUEST_FLAGS = ["-std=c++23", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-static", "-s"]
 MEASURING_PROGRAMS = ["durable_writer", "round_trips"]
@@ -45,7 +45,7 @@ def build_tools_disk(cache: Cache) -> Path:
     return cache.artefact("guest/tools.ext4", tree.digest(), lambda path: tree.write_ext4(path, TOOLS_MIB, "tools"))
 
 
-def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
+def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "guest/initramfs.cpio") -> Path:
     init, busybox = HERE / "guest/init", Path(find_tool("busybox"))
     modules = kernel.module_order(GUEST_MODULES)
 
@@ -59,11 +59,20 @@ def build_initramfs(cache: Cache, kernel: Kernel, agent: Path) -> Path:
             image.symlink(f"bin/{applet}", "busybox")
         image.add_file("bin/agent", agent)
         for module in modules:
-            image.add(f"modules/{module.name}", module.read_bytes(), 0o644)
-        image.add("modules/order", "".join(f"/modules/{module.name}\n" for module in modules).encode(), 0o644)
+            image.add(f"modules/{_plain_name(module)}", _plain_bytes(module), 0o644)
+        image.add("modules/order", "".join(f"/modules/{_plain_name(module)}\n" for module in modules).encode(), 0o644)
         image.write(path)
 
-    return cache.artefact("guest/initramfs.cpio", digest_of(1, init, busybox, agent, *modules), make)
+    return cache.artefact(name, digest_of(2, GUEST_APPLETS, init, busybox, agent, *modules), make)
+
+
+def _plain_name(module: Path) -> str:
+    return module.name.removesuffix(".xz")
+
+
+def _plain_bytes(module: Path) -> bytes:
+    """Newer kernels' packages have their modules compressed, which busybox' insmod need not know."""
+    return lzma.decompress(module.read_bytes()) if module.suffix == ".xz" else module.read_bytes()
 
 
 def build_data_disk(cache: Cache) -> Path:
@@ -103,7 +112,7 @@ def build_root_disk(cache: Cache, agent: Path) -> Path:
     tree = Tree()
     tree.file("/bin/busybox", busybox)
     tree.file("/bin/agent", agent)
-    for applet in ("sh", "mount", "cat", "head", "tail", "cut", "grep", "touch", "sync", "echo", "ping"):
+    for applet in ("sh", "mount", "cat", "head", "tail", "cut", "grep", "touch", "sync", "echo", "ping", "dmesg"):
         tree.link(f"/bin/{applet}", "busybox")
     tree.text("/sbin/init", ROOT_INIT, 0o755)
     tree.file("/etc/os-release", Path("/etc/os-release").resolve())

@@ -1,5 +1,5 @@
-// Writes numbered blocks, each of bytes of its own, to a disk for ever to scattered places, and says after every flush
-// up to which number all are safe: {"event":"flushed","blocks":N}. Whoever kills the VMM meanwhile can tell from
+// Writes numbered blocks, each with bytes of its own, to scattered places of a disk, and says after every
+// flush how many are safe by now: {"event":"flushed","blocks":N}. Whoever kills the VMM meanwhile can tell by
 // the disk's image whether that was true (runner/bench/durability.py).
 //   durable_writer DEVICE BLOCKS
 #include <fcntl.h>
@@ -17,7 +17,8 @@ namespace {
 constexpr std::size_t kBlock = 4096;
 /// Blocks between flushes.
 constexpr std::uint64_t kBatch = 16;
-/// Coprime to every power of two, so that numbers and places match one to one: neighbours in time are far apart.
+/// Coprime to every power of two, so that numbers and places match one to one: neighbours in time are far
+/// apart.
 constexpr std::uint64_t kStride = 0x9E3779B1;
 
 /// The number, then a word that only this number has, all over: a block that is torn or another's shows.

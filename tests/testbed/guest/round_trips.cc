@@ -57,7 +57,8 @@ int serve(const char* port) {
 int ask(const char* address, const char* port, double seconds) {
   const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const sockaddr_in there = endpoint(address, port);
-  if (connect(connection, reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0) return fail("connect");
+  if (connect(connection, reinterpret_cast<const sockaddr*>(&there), sizeof there) != 0)
+    return fail("connect");
   without_delay(connection);
   std::vector<double> microseconds;
   const auto start = Clock::now();
@@ -71,8 +72,9 @@ int ask(const char* address, const char* port, double seconds) {
   }
   std::sort(microseconds.begin(), microseconds.end());
   const double took = std::chrono::duration<double>(before - start).count();
-  std::printf("{\"transactions\":%zu,\"seconds\":%.3f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n", microseconds.size(), took,
-              microseconds[microseconds.size() / 2], microseconds[microseconds.size() * 99 / 100]);
+  std::printf("{\"transactions\":%zu,\"seconds\":%.3f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
+              microseconds.size(), took, microseconds[microseconds.size() / 2],
+              microseconds[microseconds.size() * 99 / 100]);
   return 0;
 }
 

@@ -1,5 +1,6 @@
-// The daemon's end of one guest link, which does nothing but ask for statistics, one sample after the other, and
-// prints how long each took: by the VMM's own account, from its request to the guest's buffer, and over the link.
+// The daemon's end of one guest link, which does nothing but ask for statistics, one sample after the other,
+// and prints how long each took: by the VMM's own account, from its request to the guest's buffer, and over
+// the link.
 //   stats-probe SOCKET SAMPLES      {"round_trip_us":[...],"link_us":[...]}
 #include <grpcpp/grpcpp.h>
 
@@ -25,9 +26,7 @@ using Stream = grpc::ServerReaderWriter<ConnectResponse, ConnectRequest>;
 /// A daemon does not ask without pause, either; an idle guest is asleep in between.
 constexpr auto kPause = std::chrono::milliseconds(20);
 
-double microseconds(Clock::duration span) {
-  return std::chrono::duration<double, std::micro>(span).count();
-}
+double microseconds(Clock::duration span) { return std::chrono::duration<double, std::micro>(span).count(); }
 
 class Probe final : public balloon::v1::GuestLinkService::Service {
  public:
@@ -81,7 +80,8 @@ class Probe final : public balloon::v1::GuestLinkService::Service {
         return false;
       }
       const auto& took = message.stats_result().stats().round_trip();
-      round_trip_.push_back(static_cast<double>(took.seconds()) * 1e6 + static_cast<double>(took.nanos()) / 1e3);
+      round_trip_.push_back(static_cast<double>(took.seconds()) * 1e6 +
+                            static_cast<double>(took.nanos()) / 1e3);
       link_.push_back(microseconds(Clock::now() - start));
       return true;
     }

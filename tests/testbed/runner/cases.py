@@ -11,7 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import vmm
+from . import guest_kernels, vmm
 from .daemon import Daemon
 from .events import EventLog
 from .guest import Guest
@@ -36,6 +36,7 @@ class Bed:
     def __init__(self, events: EventLog, vmm_name: str, images: vmm.Images):
         self.events, self.vmm_name, self.images = events, vmm_name, images
         self.session: Session | None = None
+        self.notes: list[str] = []  # what a case found out, shown with its verdict
 
     def open(self, with_daemon: bool = False, policy: dict | None = None) -> Session:
         scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {}, {})
@@ -356,6 +357,63 @@ def case_interrupts_by_pin_without_msi(bed: Bed):
     _disk_and_net_work(bed, "modern", "pci=nomsi")
 
 
+def _kernel_works_with_every_device(bed: Bed, series: str):
+    """Boots this Debian kernel from a disk with all that the balloon offers, and uses everything once."""
+    path, tap = bed.images.scratch / "qmp.sock", "tapkernel"
+    make_tap(tap, "10.77.2.1/24")
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+    files = guest_kernels.DIRECTORY / series
+    guest = bed.boot(memory=1536 * MIB, extras=vmm.Extras(
+        kernel=files / "vmlinuz", initramfs=files / "initramfs.cpio", root=root, tap=tap, qmp=path, hinting=True,
+        cmdline="testbed.root=/dev/vda testbed.ip=10.77.2.2/24"))
+    expected, found = guest_kernels.EXPECTED[series], guest_kernels.facts(guest)
+    features = guest_kernels.balloon_features(guest)
+    bed.notes.append(f"{found}; balloon features: {', '.join(sorted(features))}")
+    expect(found["release"].startswith(f"{series}."), f"the guest runs kernel {found['release']}")
+    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "the host does not answer the guest's ping")
+    done = subprocess.run(["ping", "-c", "3", "-w", "30", "10.77.2.2"], capture_output=True, text=True)
+    expect(done.returncode == 0, f"the guest does not answer the host's ping: {done.stdout[-200:]}")
+    expect(expected.features <= features, f"the balloon's driver did not take {', '.join(sorted(expected.features - features))}")
+
+    loaded, resident = bed.session.expect(guest.name, "loaded"), 0
+    guest.ask("load 400M")
+    expect(loaded.wait(240), "a load of 400 MiB was not satisfied within 240 s")
+    resident = _resident(guest)
+    guest.ask("free")
+    _wait("300 MiB of what the guest freed to be reported", lambda: resident - _resident(guest) > 300 * MIB, 120)
+
+    qmp = Qmp(path)
+    qmp("qom-set", path=qmp.balloon_path(), property="guest-stats-polling-interval", value=1)
+    stats = lambda: qmp("qom-get", path=qmp.balloon_path(), property="guest-stats")
+    _wait("statistics", lambda: stats()["last-update"] > 0, 60)
+    tags = guest_kernels.sent_tags(stats()["stats"])
+    bed.notes.append(f"statistics: {', '.join(sorted(tags))}")
+    expect(tags == expected.tags, f"tags that are new: {sorted(tags - expected.tags)}, missing: {sorted(expected.tags - tags)}")
+
+    for target in (512 * MIB, 1536 * MIB):
+        qmp("balloon", value=target)
+        _wait(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
+    expect_clean_power_off(guest)
+
+
+def case_guest_kernel_5_10(bed: Bed):
+    """Debian 11's kernel (5.10) works with every device: disk, network, balloon, statistics, free page reporting."""
+    _kernel_works_with_every_device(bed, "5.10")
+
+
+def case_guest_kernel_6_1(bed: Bed):
+    """Debian 12's kernel (6.1) works with every device, too."""
+    _kernel_works_with_every_device(bed, "6.1")
+
+
+def case_guest_kernel_6_12(bed: Bed):
+    """Debian 13's kernel (6.12, from Debian 12's archive) works with every device, too."""
+    _kernel_works_with_every_device(bed, "6.12")
+
+
 def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):
     """kill -9 of the daemon in mid-run moves no balloon; started again it adopts what it finds, and control goes on."""
     session = bed.open(with_daemon=True, policy={"defaults": {"min": "256M"}})
@@ -423,10 +481,13 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
 
 
 CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
+# Kernels that a case needs beside the images' own (builder/guest_kernels.py).
+KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"]}
 # What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
 NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
                 "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
                 "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
+                "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
                 "killed_daemon_moves_no_balloon_and_takes_over_again",
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 
@@ -434,6 +495,7 @@ NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_me
 def run_case(name: str, bed: Bed, events: EventLog) -> bool:
     started = time.monotonic()
     failure = None
+    bed.notes.clear()
     try:
         CASES[name](bed)
     except Exception as error:
@@ -446,7 +508,7 @@ def run_case(name: str, bed: Bed, events: EventLog) -> bool:
             bed.session.close()
             bed.session = None
     events.emit("case", name=name, passed=failure is None, failure=failure, seconds=round(time.monotonic() - started, 1),
-                what=CASES[name].__doc__)
+                what=CASES[name].__doc__, notes=bed.notes)
     return failure is None
 
 
