@@ -45,9 +45,9 @@ def build_tools_disk(cache: Cache) -> Path:
     return cache.artefact("guest/tools.ext4", tree.digest(), lambda path: tree.write_ext4(path, TOOLS_MIB, "tools"))
 
 
-def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "guest/initramfs.cpio") -> Path:
+def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "guest/initramfs.cpio", further_modules: tuple = ()) -> Path:
     init, busybox = HERE / "guest/init", Path(find_tool("busybox"))
-    modules = kernel.module_order(GUEST_MODULES)
+    modules = kernel.module_order([*GUEST_MODULES, *further_modules])
 
     def make(path: Path):
         image = Initramfs()

@@ -26,7 +26,7 @@ def files(cache: Cache, series: list[str]) -> list[tuple[Path, str]]:
         agent = guest_image.build_agent(cache)
         for name in series:
             kernel = _fetch(cache, name)
-            initramfs = guest_image.build_initramfs(cache, kernel, agent, f"guest/initramfs-{name}.cpio")
+            initramfs = guest_image.build_initramfs(cache, kernel, agent, f"guest/initramfs-{name}.cpio", ("virtio_console",))
             found += [(kernel.bzimage, f"/opt/testbed/kernels/{name}/vmlinuz"), (initramfs, f"/opt/testbed/kernels/{name}/initramfs.cpio")]
     return found
 

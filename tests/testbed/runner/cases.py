@@ -359,20 +359,28 @@ def case_interrupts_by_pin_without_msi(bed: Bed):
 
 def _kernel_works_with_every_device(bed: Bed, series: str):
     """Boots this Debian kernel from a disk with all that the balloon offers, and uses everything once."""
-    path, tap = bed.images.scratch / "qmp.sock", "tapkernel"
+    path, tap, console = bed.images.scratch / "qmp.sock", "tapkernel", bed.images.scratch / "hvc0"
     make_tap(tap, "10.77.2.1/24")
     bed.open()
     root = bed.images.scratch / "root.ext4"
-    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
     files = guest_kernels.DIRECTORY / series
-    guest = bed.boot(memory=1536 * MIB, extras=vmm.Extras(
-        kernel=files / "vmlinuz", initramfs=files / "initramfs.cpio", root=root, tap=tap, qmp=path, hinting=True,
-        cmdline="testbed.root=/dev/vda testbed.ip=10.77.2.2/24"))
+
+    def boot(name: str, **extras) -> Guest:
+        shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+        return bed.boot(name, 1536 * MIB, vmm.Extras(
+            kernel=files / "vmlinuz", initramfs=files / "initramfs.cpio", root=root, tap=tap,
+            cmdline="testbed.root=/dev/vda testbed.ip=10.77.2.2/24", **extras))
+
+    console.unlink(missing_ok=True)
+    guest = boot("A", qmp=path, hinting=True, console=console)
     expected, found = guest_kernels.EXPECTED[series], guest_kernels.facts(guest)
     features = guest_kernels.balloon_features(guest)
     bed.notes.append(f"{found}; balloon features: {', '.join(sorted(features))}")
     expect(found["release"].startswith(f"{series}."), f"the guest runs kernel {found['release']}")
+    expect(found["clocksource"] == "kvm-clock", f"the guest's clocksource is {found['clocksource']}")
     expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    guest.ask("sh echo said over virtio >/dev/hvc0")
+    _wait("the guest's word on its virtio console", lambda: "said over virtio" in console.read_text(errors="replace"), 30)
     expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "the host does not answer the guest's ping")
     done = subprocess.run(["ping", "-c", "3", "-w", "30", "10.77.2.2"], capture_output=True, text=True)
     expect(done.returncode == 0, f"the guest does not answer the host's ping: {done.stdout[-200:]}")
@@ -396,6 +404,11 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
     for target in (512 * MIB, 1536 * MIB):
         qmp("balloon", value=target)
         _wait(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
+    expect_clean_power_off(guest)
+
+    guest = boot("packed", virtio="modern,packed=on")
+    expect("packed-ring" in guest_kernels.balloon_features(guest), "the balloon's driver did not take packed rings")
+    expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "over packed rings the host does not answer the guest's ping")
     expect_clean_power_off(guest)
 
 

@@ -84,8 +84,9 @@ def statistics(bed: Bed, subject: str) -> dict:
     except subprocess.TimeoutExpired:
         raise StepError(f"the probe did not get {STATS_SAMPLES} samples in {STATS_TIMEOUT} s")
     finally:
-        probe.kill()
-        probe.communicate()
+        if probe.poll() is None:
+            probe.kill()
+            probe.wait()
     if probe.returncode != 0:
         raise StepError(f"stats-probe: status {probe.returncode}: {err.strip()[-300:]}")
     found = json.loads(out)

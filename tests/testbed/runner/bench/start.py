@@ -33,7 +33,7 @@ def _boot(bed: Bed, subject: str, kernel: Path) -> float:
     extras = vmm.Extras(kernel=kernel, cmdline="testbed_mark=1", data=False, disks=(bed.tools_disk(),))
     argv = vmm.command(subject, GuestSpec("bench", BOOT_MEMORY), bed.images, None, extras)
     with open(bed.run_dir / "boot.stderr", "wb") as stderr:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, bufsize=0,
                                    preexec_fn=lambda: os.sched_setaffinity(0, {VCPU_CPU}))
     started = time.monotonic()  # Popen returns when the child has exec'd
     # Ends the read below, too.
@@ -52,6 +52,7 @@ def _boot(bed: Bed, subject: str, kernel: Path) -> float:
         limit.cancel()
         process.kill()
         process.wait()
+        process.stdin.close()
         process.stdout.close()
 
 
