@@ -1,7 +1,9 @@
 """The comparison's arithmetic: table, bars, rounds, and what is read out of fio's and the guests' answers."""
 
+import signal
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -10,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report.bench import METRICS, Bar, Results, table  # noqa: E402
 from runner import vmm  # noqa: E402
 from runner.bench import block, durability  # noqa: E402
+from runner.bench.__main__ import Bench, StepTimeout  # noqa: E402
 from runner.bench.bed import StepError  # noqa: E402
-from runner.bench.parts import PARTS, room_for_another, select  # noqa: E402
+from runner.bench.parts import PARTS, Part, room_for_another, select  # noqa: E402
 from runner.guest import is_vcpu  # noqa: E402
 from runner.scenario import GuestSpec  # noqa: E402
 
@@ -105,6 +108,52 @@ class RoundsTest(unittest.TestCase):
     def test_an_unknown_part_is_refused_with_its_name(self):
         with self.assertRaisesRegex(ValueError, "blok"):
             select("boot,blok")
+
+
+class StepsTest(unittest.TestCase):
+    class Events(list):
+        def emit(self, kind, **fields):
+            self.append((kind, fields.get("subject"), fields.get("round")))
+
+    class Bed:
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    def run_part(self, step, limit=5, repeats=2):
+        bed, events = self.Bed(), self.Events()
+        bench = Bench(bed, events, repeats, 1)
+        bench.run(Part("p", "", step, 100, limit, ("a", "b")))
+        return bench, bed, [event for event in events if event[0] != "part"]
+
+    def test_rounds_are_interleaved_and_each_step_is_tidied_up(self):
+        bench, bed, events = self.run_part(lambda bed, subject: {"x": 1.0})
+        self.assertEqual(events, [("figures", "a", 0), ("figures", "b", 0), ("figures", "a", 1), ("figures", "b", 1)])
+        self.assertEqual((bench.failed, bed.closed), (False, 4))
+
+    def test_a_step_that_fails_stops_nobody_else(self):
+        def step(bed, subject):
+            if subject == "a":
+                raise StepError("no")
+            return {"x": 1.0}
+
+        bench, bed, events = self.run_part(step, repeats=3)
+        self.assertEqual([event for event in events if event[1] == "b"], [("figures", "b", number) for number in range(3)])
+        self.assertEqual([event for event in events if event[1] == "a"], [("step_failed", "a", number) for number in range(2)])
+        self.assertTrue(bench.failed)
+
+    def test_a_step_that_hangs_ends_at_its_limit(self):
+        def end(number, frame):
+            raise StepTimeout()
+
+        before = signal.signal(signal.SIGALRM, end)
+        try:
+            bench, _, events = self.run_part(lambda bed, subject: time.sleep(30) if subject == "a" else {}, limit=1, repeats=1)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        self.assertEqual(events, [("step_failed", "a", 0), ("figures", "b", 0)])
+        self.assertTrue(bench.failed)
 
 
 class FioTest(unittest.TestCase):

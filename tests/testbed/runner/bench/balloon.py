@@ -12,8 +12,10 @@ MEMORY = 1536 * MIB
 MOVE_TIMEOUT = 150
 # The driver's size is a multiple of pages; what is missing beyond this is not there.
 NEARLY = 1 * MIB
-# balloon-vmm gathers pages into huge ones for up to 2 s before it releases them.
-RELEASE_SECONDS = 3
+# The host has its memory back when the VMM's RSS has fallen by nearly as much. balloon-vmm gathers pages into huge ones for up to
+# 2 s before it releases them; what is not back by then does not come.
+BACK = 0.98
+RELEASE_SECONDS = 5
 REPORT_MEMORY = 2 * GIB
 # The driver looks for free pages 2 s after some were freed (mm/page_reporting.c: PAGE_REPORTING_DELAY).
 DRIVER_DELAY = 2
@@ -32,18 +34,24 @@ def balloon(bed: Bed, subject: str) -> dict:
     time.sleep(SETTLE_SECONDS)
 
     def move(target: int) -> float:
+        """Returns when it began."""
         started = time.monotonic()
         qmp("balloon", value=target)
         wait_until(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) <= NEARLY, MOVE_TIMEOUT)
-        return time.monotonic() - started
+        return started
 
     resident, (total, vcpu) = host.process(guest.pid)["rss"], cpu_seconds(guest)
-    shrink = move(MEMORY - MOVED)
-    time.sleep(RELEASE_SECONDS)
+    started = move(MEMORY - MOVED)
+    arrived = time.monotonic()
+    while (fell := resident - host.process(guest.pid)["rss"]) < BACK * MOVED and time.monotonic() - arrived < RELEASE_SECONDS:
+        time.sleep(0.05)
+    shrink = time.monotonic() - started
+    time.sleep(1)
     fell = resident - host.process(guest.pid)["rss"]
     total_after, vcpu_after = cpu_seconds(guest)
     claimed = MEMORY - qmp("query-balloon")["actual"]
-    grow = move(MEMORY)
+    started = move(MEMORY)
+    grow = time.monotonic() - started
     gib = MOVED / GIB
     return {"shrink_mib_s": MOVED / MIB / shrink, "grow_mib_s": MOVED / MIB / grow,
             "shrink_cpu_s_gib": (total_after - total - (vcpu_after - vcpu)) / gib,
