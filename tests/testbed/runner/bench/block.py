@@ -7,7 +7,7 @@ from .bed import MIB, Bed, StepError, shell, tool
 
 DISK = 256 * MIB
 # The driver's serial numbers tell disks apart, whatever their order.
-FIND_DISK = "for d in /sys/block/vd*; do [ \"$(cat $d/serial)\" = bench ] && echo ${d##*/}; done"
+FIND_DISK = "for d in /sys/block/vd*; do [ \"$(cat $d/serial)\" = bench ] && echo ${d##*/}; done; true"
 JOB_SECONDS = 4
 # A job is its name, fio's options, and which side of the terse line counts.
 JOBS = [
