@@ -62,7 +62,7 @@ void Msix::save(StateWriter& writer) const {
   writer.put(vectors());
   for (const Entry& entry : entries_) {
     writer.put(entry.words);
-    writer.put(entry.pending);
+    writer.put(entry.pending || (entry.held && entry.line->held_signal()));
   }
 }
 

@@ -251,32 +251,43 @@ void VirtioPci::write_status(std::uint8_t value) {
 }
 
 bool VirtioPci::features_acceptable() const {
-  return (driver_features_ & ~offered()) == 0 && (driver_features_ & kFeatureVersion1) != 0;
+  if ((driver_features_ & ~offered()) != 0 || !negotiated(kFeatureVersion1)) return false;
+  const auto missing = unmet(device_->feature_dependencies(), driver_features_);
+  if (missing) {
+    log::debug("{}: the driver's features {:#x} are refused: {:#x} needs one of {:#x}", name(),
+               driver_features_, missing->feature, missing->needs);
+  }
+  return !missing;
+}
+
+Result<std::unique_ptr<VirtQueue>> VirtioPci::make_queue(const Queue& queue) const {
+  auto made = VirtQueue::create(memory_, {.size = queue.size,
+                                          .descriptors = queue.descriptors,
+                                          .available = queue.available,
+                                          .used = queue.used,
+                                          .event_idx = negotiated(kFeatureEventIdx),
+                                          .indirect = negotiated(kFeatureIndirectDesc),
+                                          .packed = negotiated(kFeatureRingPacked)});
+  if (!made) return fail(fmt::format("queue {}", index_of(queue)), made.error());
+  return std::make_unique<VirtQueue>(std::move(*made));
 }
 
 void VirtioPci::activate(std::span<const QueuePosition> positions) {
   std::vector<std::unique_ptr<VirtQueue>> queues;
-  const auto negotiated = [&](std::uint64_t feature) { return (driver_features_ & feature) != 0; };
   for (Queue& queue : queues_) {
     queue.ring = nullptr;
     if (!queue.enabled) {
       queues.push_back(nullptr);
       continue;
     }
-    auto made = VirtQueue::create(memory_, {.size = queue.size,
-                                            .descriptors = queue.descriptors,
-                                            .available = queue.available,
-                                            .used = queue.used,
-                                            .event_idx = negotiated(kFeatureEventIdx),
-                                            .indirect = negotiated(kFeatureIndirectDesc),
-                                            .packed = negotiated(kFeatureRingPacked)});
-    if (!made) return needs_reset(fmt::format("queue {}: {}", queues.size(), made.error().message));
+    auto made = make_queue(queue);
+    if (!made) return needs_reset(made.error().message);
     if (!positions.empty()) {
-      if (const auto set = made->set_position(positions[queues.size()]); !set)
+      if (const auto set = (*made)->set_position(positions[queues.size()]); !set)
         return needs_reset(fmt::format("queue {}: {}", queues.size(), set.error().message));
     }
-    queues.push_back(std::make_unique<VirtQueue>(std::move(*made)));
-    queue.ring = queues.back().get();
+    queue.ring = made->get();
+    queues.push_back(std::move(*made));
   }
   status_ |= kDriverOk;
   log::debug("{}: driver ready, features {:#x}", name(), driver_features_);
@@ -292,20 +303,22 @@ void VirtioPci::reset() {
   if (was_active) device_->reset();
   msix_.end_direct();
   for (std::size_t i = 0; i < queues_.size(); ++i) divert_kicks(static_cast<std::uint16_t>(i), -1);
-  for (Queue& queue : queues_) {
-    std::uint64_t kicks = 0;  // of the old life: for a legacy driver, a kick means that it is ready
-    [[maybe_unused]] const auto forgotten = ::read(queue.doorbell.get(), &kicks, sizeof(kicks));
-    queue.size = queue.max_size;
-    queue.enabled = false;
-    queue.descriptors = queue.available = queue.used = 0;
-    queue.vector = kNoVector;
-    queue.ring = nullptr;
-  }
+  for (Queue& queue : queues_) queue.clear();
   device_feature_select_ = driver_feature_select_ = 0;
   driver_features_ = 0;
   queue_select_ = 0;
   config_vector_ = kNoVector;
   take_isr();
+}
+
+void VirtioPci::Queue::clear() {
+  std::uint64_t kicks = 0;  // of the old life: for a legacy driver, a kick means that it is ready
+  [[maybe_unused]] const auto forgotten = ::read(doorbell.get(), &kicks, sizeof(kicks));
+  size = max_size;
+  enabled = false;
+  descriptors = available = used = 0;
+  vector = kNoVector;
+  ring = nullptr;
 }
 
 void VirtioPci::ring(std::uint16_t queue) {

@@ -28,7 +28,7 @@ class GuestMemory;
 /// Where the modern structures and the MSI-X table lie in the memory BAR, one page each.
 namespace virtio_pci {
 inline constexpr std::uint32_t kCommon = 0x0000;
-inline constexpr std::uint32_t kCommonSize = 56;  ///< struct virtio_pci_common_cfg of virtio 1.1
+inline constexpr std::uint32_t kCommonSize = 60;  ///< struct virtio_pci_common_cfg of virtio 1.2
 inline constexpr std::uint32_t kIsr = 0x1000;
 inline constexpr std::uint32_t kDevice = 0x2000;
 inline constexpr std::uint32_t kNotify = 0x3000;
@@ -88,6 +88,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
     UniqueFd doorbell;
     VirtQueue* ring = nullptr;       ///< the device's, while it is active
     std::atomic<int> diverted = -1;  ///< where kicks go instead of the doorbell
+    /// As after a reset of the device; its doorbell's kicks are forgotten.
+    void clear();
     int kick_event() const {
       const int other = diverted;
       return other >= 0 ? other : doorbell.get();
@@ -122,6 +124,8 @@ class VirtioPci final : public PciDevice, private DeviceHost {
   void read_common(std::uint64_t offset, std::span<std::byte> into);
   void write_common(std::uint64_t offset, std::span<const std::byte> from);
   void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value);
+  void enable_queue(Queue& queue);
+  void reset_queue(Queue& queue);
   void read_device_config(std::uint64_t offset, std::span<std::byte> into);
   void write_device_config(std::uint64_t offset, std::span<const std::byte> from);
 
@@ -136,6 +140,11 @@ class VirtioPci final : public PciDevice, private DeviceHost {
 
   void write_status(std::uint8_t value);
   bool features_acceptable() const;
+  bool negotiated(std::uint64_t feature) const { return (driver_features_ & feature) != 0; }
+  Result<std::unique_ptr<VirtQueue>> make_queue(const Queue& queue) const;
+  std::uint16_t index_of(const Queue& queue) const {
+    return static_cast<std::uint16_t>(&queue - queues_.data());
+  }
   /// `positions`: where each queue stands already; empty: all are new.
   void activate(std::span<const QueuePosition> positions = {});
   void reset();

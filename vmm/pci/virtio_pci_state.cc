@@ -125,7 +125,8 @@ Result<void> VirtioPci::load(StateReader& reader) {
   const std::uint64_t unknown =
       driver_features_ &
       ~(offered() | (transport_.interface == VirtioInterface::modern ? 0 : offered_to_legacy()));
-  if (was_active && unknown != 0) {
+  const bool accepted = (state.status & (kFeaturesOk | kDriverOk)) != 0;
+  if (accepted && unknown != 0) {
     return fail(fmt::format(
         "{}: its driver uses features {:#x}, which this machine's device does not have: start it with "
         "the same options and on a host like the first",

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "vmm/virtio/feature_dependency.h"
 
 namespace balloon::vmm {
 
@@ -34,6 +35,7 @@ inline constexpr std::uint64_t kFeatureIndirectDesc = 1ULL << 28;
 inline constexpr std::uint64_t kFeatureEventIdx = 1ULL << 29;
 inline constexpr std::uint64_t kFeatureVersion1 = 1ULL << 32;
 inline constexpr std::uint64_t kFeatureRingPacked = 1ULL << 34;
+inline constexpr std::uint64_t kFeatureRingReset = 1ULL << 40;
 
 /// How a device reaches the guest; implemented by the transport. All may be called from any thread.
 class DeviceHost {
@@ -65,8 +67,11 @@ class VirtioDevice {
   /// For logs: "balloon", "block vda".
   virtual std::string_view name() const = 0;
   /// Device-specific feature bits and kFeatureIndirectDesc/EventIdx as wanted; the transport adds what is
-  /// its own: VERSION_1, RING_PACKED, ANY_LAYOUT for legacy drivers.
+  /// its own: VERSION_1, RING_PACKED, RING_RESET, ANY_LAYOUT for legacy drivers.
   virtual std::uint64_t offered_features() const = 0;
+  /// Which of the device-specific features need others. What is offered keeps to it; a driver that does not
+  /// has its FEATURES_OK refused (2.2.2).
+  virtual std::span<const FeatureDependency> feature_dependencies() const { return {}; }
   /// Whether RING_PACKED may be offered: the queues hide which ring it is, but vhost in the kernel knows
   /// split rings only.
   virtual bool takes_packed_rings() const { return true; }
@@ -86,6 +91,15 @@ class VirtioDevice {
   virtual void process_queue(std::uint16_t index) = 0;
   /// Back to the state before activate(); drops the queues. No interrupt may follow from the old life.
   virtual void reset() = 0;
+
+  // RING_RESET (2.6.1), between activate() and reset(); the other queues go on.
+
+  /// The driver takes queue `index` back: what is under way there ends, and the queue is dropped. Afterwards
+  /// neither its rings nor its buffers are touched.
+  virtual void reset_queue(std::uint16_t index) = 0;
+  /// The driver gives queue `index`, which is not in use, anew.
+  virtual void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) = 0;
+
   /// Waits until nothing that the driver asked for is under way: no byte of the guest's memory changes then,
   /// until the next call. For a pause or snapshot.
   virtual void settle() {}

@@ -201,6 +201,7 @@ Result<void> PackedRing::set_position(const QueuePosition& position) {
   next_available_ = {position.next_available, position.available_wrap};
   next_used_ = {position.next_used, position.used_wrap};
   unsignalled_ = 0;
+  all_returned();
   return {};
 }
 

@@ -46,7 +46,8 @@ class VirtQueue {
 
   // For snapshots, and for handing a queue to the kernel (vhost) and back.
   QueuePosition position() const { return ring_->position(); }
-  /// Before any chain is taken. Fails when no queue of this size could stand there.
+  /// Before any chain is taken, or once all are returned or forgotten. Fails when no queue of this size could
+  /// stand there.
   Result<void> set_position(const QueuePosition& position) { return ring_->set_position(position); }
 
  private:

@@ -98,6 +98,8 @@ class Ring {
   /// (CVE-2016-5403): no more descriptors than the queue has may be out.
   Result<std::optional<Chain>> give(Chain chain, ChainToken token);
   std::unexpected<Error> refuse(Chain& chain, std::string_view what, const Error& why);
+  /// No chain is out.
+  void all_returned() { out_ = 0; }
 
   /// The part of guest RAM that a ring's structure lies in.
   static Result<std::span<std::byte>> part(const GuestMemory& memory, const char* what, GuestAddress address,

@@ -163,6 +163,7 @@ Result<void> SplitRing::set_position(const QueuePosition& position) {
   }
   next_available_ = position.next_available;
   next_used_ = signalled_used_ = position.next_used;
+  all_returned();
   return {};
 }
 

@@ -170,12 +170,44 @@ void Balloon::reset() {
   tell_state();
 }
 
-void Balloon::drop_queues() {
+void Balloon::reset_queue(std::uint16_t index) {
+  switch (queue_of(index)) {
+    case Queue::stats:
+      forget_stats("the guest's balloon driver took its statistics queue back");
+      break;
+    case Queue::deflate:
+      forget_deflates();
+      break;
+    case Queue::hinting:
+      if (rounds_.under_way()) end_hinting(fail("the guest's balloon driver took its hinting queue back"));
+      break;
+    case Queue::inflate:    // what was put there
+    case Queue::reporting:  // has been answered
+      break;
+  }
+  queues_->remove(index);
+  tell_state();
+}
+
+void Balloon::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
+  queues_->add(index, std::move(queue));
+  tell_state();
+}
+
+void Balloon::forget_stats(const char* why) {
   if (held_stats_) VirtQueue::forget(std::move(*held_stats_));
   held_stats_.reset();
+  stats_requests_.fail_all(why);
+}
+
+void Balloon::forget_deflates() {
   for (Chain& chain : waiting_deflates_) VirtQueue::forget(std::move(chain));
   waiting_deflates_.clear();
-  stats_requests_.fail_all("the guest's balloon driver went away");
+}
+
+void Balloon::drop_queues() {
+  forget_stats("the guest's balloon driver went away");
+  forget_deflates();
   watch_.reset();
   rounds_.reset();
   if (const auto reply = std::exchange(on_dropped_, {})) reply(fail("the guest's balloon driver went away"));

@@ -72,6 +72,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
 
   // BalloonControl
   BalloonState state() const override;
@@ -116,6 +118,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);
   void refuse(std::uint64_t pages, const char* what);
   void drop_queues();
+  void forget_stats(const char* why);
+  void forget_deflates();
   BalloonState current() const;
   /// What the driver says that the guest has.
   Bytes claimed_size() const;

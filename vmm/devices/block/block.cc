@@ -173,6 +173,17 @@ void Block::reset() {
   writeback_ = can_write_back();
 }
 
+void Block::reset_queue(std::uint16_t index) {
+  // Its requests are answered, as if they had been done a moment before; those of other queues, too.
+  disk_->drain();
+  notify();
+  queues_->remove(index);
+}
+
+void Block::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
+  queues_->add(index, std::move(queue));
+}
+
 void Block::settle() {
   // A snapshot of the guest goes with the image as it is now.
   if (const auto done = disk_->settle(); !done) log::error("{}: {}", name_, done.error().message);

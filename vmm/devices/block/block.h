@@ -64,6 +64,8 @@ class Block final : public VirtioDevice {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
   void settle() override;
 
   BlockCounters counters() const;

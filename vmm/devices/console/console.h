@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "vmm/devices/devices.h"
@@ -41,6 +42,10 @@ class Console final : public VirtioDevice, public SerialSink {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override { queues_->remove(index); }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+    queues_->add(index, std::move(queue));
+  }
 
   std::size_t receive_room() const override;
   void receive(std::span<const std::byte> bytes) override;

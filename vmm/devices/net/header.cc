@@ -25,14 +25,21 @@ std::optional<std::uint64_t> needed_feature(std::uint8_t type) {
 
 }  // namespace
 
+std::span<const FeatureDependency> net_dependencies() {
+  static constexpr FeatureDependency kAll[] = {
+      {kGuestTso4, kGuestCsum},  {kGuestTso6, kGuestCsum}, {kGuestEcn, kGuestTso4 | kGuestTso6},
+      {kGuestUfo, kGuestCsum},   {kGuestUso4, kGuestCsum}, {kGuestUso6, kGuestCsum},
+      {kHostTso4, kCsum},        {kHostTso6, kCsum},       {kHostEcn, kHostTso4 | kHostTso6},
+      {kHostUfo, kCsum},         {kHostUso, kCsum},        {kCtrlRx, kCtrlVq},
+      {kGuestAnnounce, kCtrlVq}, {kMq, kCtrlVq},           {kCtrlMacAddr, kCtrlVq},
+  };
+  return kAll;
+}
+
 std::uint64_t consistent(std::uint64_t features) {
-  if ((features & kCsum) == 0) features &= ~kHostSegmentation;
-  if ((features & kGuestCsum) == 0) features &= ~kGuestSegmentation;
-  if ((features & (kHostTso4 | kHostTso6)) == 0) features &= ~kHostEcn;
-  if ((features & (kGuestTso4 | kGuestTso6)) == 0) features &= ~kGuestEcn;
-  if ((features & kCtrlVq) == 0)
-    features &= ~(kCtrlRx | kGuestAnnounce | kMq | kCtrlMacAddr | kCtrlGuestOffloads);
-  return features;
+  features = without_unmet(net_dependencies(), features);
+  // Not among the rules; without the queue it is of no use.
+  return (features & kCtrlVq) != 0 ? features : features & ~kCtrlGuestOffloads;
 }
 
 std::optional<NetHeader> checked_send_header(const NetHeader& from_guest, std::uint64_t frame_size,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "vmm/virtio/device.h"
 
@@ -67,7 +68,9 @@ constexpr std::size_t header_size(std::uint64_t features) {
   return (features & (kFeatureVersion1 | net_feature::kMrgRxbuf)) != 0 ? 12 : 10;
 }
 
-/// `features` without those whose prerequisite is missing (5.1.3.1).
+/// Feature bit requirements of network devices (5.1.3.1; USO: virtio 1.3, 5.1.3.1).
+std::span<const FeatureDependency> net_dependencies();
+/// `features` without those whose prerequisite is missing: legacy drivers cannot be refused.
 std::uint64_t consistent(std::uint64_t features);
 
 /// What may be told to the kernel about a frame of `frame_size` bytes that a guest sends with this header;

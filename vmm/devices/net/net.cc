@@ -81,85 +81,6 @@ void Net::reset() {
   pairs_[0].tap.clear_filter();
 }
 
-void Net::interrupts_changed() {
-  for (Pair& pair : pairs_) {
-    if (!pair.by_vhost()) continue;
-    for (std::size_t ring = 0; ring < Vhost::kRings; ++ring)
-      pair.vhost->set_call(ring, call_event(pair, ring));
-  }
-}
-
-// --- Queue pairs ---
-
-/// The tap's queue is attached before anybody looks at it, and detached after: a detached one only has
-/// errors.
-void Net::use_pair(Pair& pair, bool use) {
-  if (pair.used == use) return;
-  pair.used = use;
-  const bool several = pairs_.size() > 1;
-  if (!use) stop_vhost(pair);
-  // The first queue is never detached: it is what the interface is known by.
-  if (several && &pair != &pairs_[0] && !pair.tap.set_attached(use) && use)
-    log::warning("{}: the tap does not attach a queue", name_);
-  if (!use) return;  // the watch ends itself
-  if (pair.vhost) start_vhost(pair);
-  if (!pair.by_vhost()) watch_tap(pair);
-}
-
-void Net::start_vhost(Pair& pair) {
-  VirtQueue* const receive_queue = queues_->at(pair.receive_queue);
-  VirtQueue* const send_queue = queues_->at(pair.send_queue());
-  if (receive_queue == nullptr || send_queue == nullptr || !link_up()) return;
-  // Buffers that we hold are vhost's to take again.
-  pair.receiver.forget();
-  const auto ring_of = [&](const VirtQueue& queue, std::size_t ring) {
-    return Vhost::Ring{.layout = queue.layout(),
-                       .call = call_event(pair, ring),
-                       .position = queue.position().rewound().next_available};
-  };
-  const std::array rings = {ring_of(*receive_queue, 0), ring_of(*send_queue, 1)};
-  const auto started = pair.vhost->start(features_, rings, pair.tap.fd(), pair.tap.has_vnet_header());
-  if (!started) {
-    queues_->broken(pair.receive_queue, started.error());
-    return;
-  }
-  for (std::size_t ring = 0; ring < Vhost::kRings; ++ring) {
-    host().divert_kicks(static_cast<std::uint16_t>(pair.receive_queue + ring), pair.vhost->kick_event(ring));
-  }
-}
-
-void Net::go_on(Pair& pair) {
-  if (const auto resumed = pair.vhost->resume(); !resumed)
-    queues_->broken(pair.receive_queue, resumed.error());
-}
-
-/// vhost found something in a ring that cannot be.
-void Net::on_vhost_error(Pair& pair) {
-  const std::lock_guard lock(mutex);
-  if (!pair.by_vhost()) return;
-  stop_vhost(pair);
-  queues_->broken(pair.receive_queue, Error{"vhost: it cannot make sense of a ring"});
-}
-
-void Net::stop_vhost(Pair& pair) {
-  if (!pair.by_vhost()) return;
-  for (std::size_t ring = 0; ring < Vhost::kRings; ++ring)
-    host().divert_kicks(static_cast<std::uint16_t>(pair.receive_queue + ring), -1);
-  pair.vhost->stop();
-}
-
-int Net::call_event(Pair& pair, std::size_t ring) {
-  const int event = host().interrupt_event(static_cast<std::uint16_t>(pair.receive_queue + ring));
-  return event >= 0 ? event : pair.calls[ring].get();
-}
-
-Result<void> Net::memory_changed() {
-  for (Pair& pair : pairs_) {
-    if (pair.vhost) BALLOON_TRY(pair.vhost->memory_changed());
-  }
-  return {};
-}
-
 // --- Receiving ---
 
 void Net::watch_tap(Pair& pair) {
@@ -389,29 +310,6 @@ bool Net::announce() {
   if (!active_ || (features_ & kGuestAnnounce) == 0 || !link_up()) return false;
   set_status(space_.status | kAnnounce);
   return true;
-}
-
-void Net::pause() {
-  const std::lock_guard lock(mutex);
-  for (Pair& pair : pairs_) {
-    if (!pair.by_vhost()) continue;
-    pair.vhost->pause();
-    for (std::size_t ring = 0; ring < Vhost::kRings; ++ring) {
-      // So that whoever saves the queues finds them as vhost left them.
-      const auto at = static_cast<std::uint16_t>(pair.vhost->position(ring));
-      VirtQueue* const queue = queues_->at(static_cast<std::uint16_t>(pair.receive_queue + ring));
-      if (queue == nullptr) continue;
-      const auto set = queue->set_position({.next_available = at, .next_used = at});
-      if (!set) log::error("{}: {}", name_, set.error().message);
-    }
-  }
-}
-
-void Net::resume() {
-  const std::lock_guard lock(mutex);
-  for (Pair& pair : pairs_) {
-    if (pair.by_vhost() && link_up()) go_on(pair);
-  }
 }
 
 NetState Net::state() const {

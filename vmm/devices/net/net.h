@@ -37,6 +37,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   DeviceId id() const override { return DeviceId::net; }
   std::string_view name() const override { return name_; }
   std::uint64_t offered_features() const override { return offered_; }
+  std::span<const FeatureDependency> feature_dependencies() const override { return net_dependencies(); }
   bool takes_packed_rings() const override { return pairs_[0].vhost == nullptr; }
   std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
@@ -45,6 +46,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
   void save(StateWriter& writer) const override;
   Result<void> load(StateReader& reader) override;
   void interrupts_changed() override;
@@ -101,6 +104,9 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   void use_pair(Pair& pair, bool use);
   void start_vhost(Pair& pair);
   void stop_vhost(Pair& pair);
+  void take_positions(Pair& pair);
+  void serve_pair(Pair& pair);
+  Pair* pair_of(std::uint16_t index);
   void go_on(Pair& pair);
   void on_vhost_error(Pair& pair);
   int call_event(Pair& pair, std::size_t ring);

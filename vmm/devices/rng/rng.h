@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "vmm/devices/devices.h"
@@ -40,6 +41,10 @@ class Rng final : public VirtioDevice {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override { queues_->remove(index); }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+    queues_->add(index, std::move(queue));
+  }
 
   RngCounters counters() const;
 

@@ -203,6 +203,14 @@ class FakeDevice : public VirtioDevice {
     ++resets;
     queues.clear();
   }
+  void reset_queue(std::uint16_t index) override {
+    ++queue_resets[index];
+    queues.at(index).reset();
+  }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+    queues.at(index) = std::move(queue);
+  }
+  std::span<const FeatureDependency> feature_dependencies() const override { return kDependencies; }
   DeviceHost& transport() { return host(); }
 
   std::array<std::byte, 8> config{};
@@ -213,8 +221,10 @@ class FakeDevice : public VirtioDevice {
   int calls_while_reset = 0;
   bool complain = false;
   std::map<std::uint16_t, int> kicks;
+  std::map<std::uint16_t, int> queue_resets;
 
  private:
+  static constexpr std::array kDependencies = {FeatureDependency{0x4, 0x1}};
   std::array<std::uint16_t, 2> sizes_{64, 32};
 };
 

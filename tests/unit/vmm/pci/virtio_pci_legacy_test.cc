@@ -314,7 +314,7 @@ TEST_P(TransitionalTest, AModernDriverIsServedToo) {
   bus_write<std::uint8_t>(mmio, bar + kCommon + 20, kBegun | kFeaturesOk);
   bus_write<std::uint8_t>(mmio, bar + kCommon + 20, kBegun | kFeaturesOk | kDriverOk);
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kCommon + 20), kBegun | kFeaturesOk | kDriverOk);
-  EXPECT_EQ(device->features, FakeDevice::kFeatures | kFeatureVersion1);
+  EXPECT_EQ(device->features, FakeDevice::kFeatures | kFeatureVersion1 | kFeatureRingReset);
 }
 
 }  // namespace

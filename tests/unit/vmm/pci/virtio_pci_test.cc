@@ -136,7 +136,7 @@ TEST_F(VirtioPciTest, ItsCapabilitiesNameEveryStructureInTheBar) {
 }
 
 TEST_F(VirtioPciTest, ItOffersTheDevicesFeaturesAndVersion1) {
-  EXPECT_EQ(offered(), FakeDevice::kFeatures | kFeatureVersion1);
+  EXPECT_EQ(offered(), FakeDevice::kFeatures | kFeatureVersion1 | kFeatureRingReset);
   set_common<std::uint32_t>(kDeviceFeatureSelect, 2);
   EXPECT_EQ(common<std::uint32_t>(kDeviceFeature), 0U) << "words past the second are reserved";
 }

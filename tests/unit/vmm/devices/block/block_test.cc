@@ -489,6 +489,31 @@ TEST_F(BlockTest, AResetWaitsForWhatIsUnderWayAndNothingReachesTheGuestAfterIt) 
   }
 }
 
+TEST_F(BlockTest, AQueueThatTheDriverTakesBackIsDoneWithAndTheOthersGoOn) {  // RING_RESET
+  start({.path = path_, .cache = BlockCache::none, .queues = 2});
+  for (int round = 0; round < 20; ++round) {
+    std::vector<GuestAddress> data;
+    for (int i = 0; i < 20; ++i) {
+      data.push_back(queue().allocate(4096, 4096));
+      ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(data.back(), 4096).writable(1).submit();
+    }
+    driver_->kick(0);
+    driver_->reset_queue(0);
+    const int interrupts = driver_->host().queue_interrupts(0);
+    for (const GuestAddress address : data) memory_.write(address, std::uint64_t{0x1122334455667788});
+    ChainBuilder other(driver_->queue(1));
+    other.readable(header(kIn, 1)).writable(512).writable(1).submit();
+    ASSERT_TRUE(driver_->kick_and_wait(1));
+    EXPECT_EQ(memory_.read<std::uint8_t>(other.address(2)), kOk);
+    for (const GuestAddress address : data) {
+      ASSERT_EQ(memory_.read<std::uint64_t>(address), 0x1122334455667788U) << "guest memory was written";
+    }
+    ASSERT_EQ(driver_->host().queue_interrupts(0), interrupts);
+    driver_->restart_queue(0);
+    EXPECT_EQ(request(kIn, 0, kSectorSize).status, kOk);
+  }
+}
+
 TEST_F(BlockTest, SettlingWaitsForWhatIsUnderWayAndAnswersIt) {
   start({.path = path_, .cache = BlockCache::none});
   for (int i = 0; i < 20; ++i) {

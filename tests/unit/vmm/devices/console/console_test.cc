@@ -94,6 +94,22 @@ TEST_F(ConsoleTest, TheSourceWaitsWhileTheGuestTakesNothingAndGoesOnAfterwards) 
   EXPECT_EQ(console->receive_room(), Console::kInputRoom);
 }
 
+TEST_F(ConsoleTest, InputWaitsWhileTheDriverHasTakenItsQueueBack) {  // RING_RESET
+  receive_buffer(16);
+  driver->reset_queue(0);
+  type("ls");
+  EXPECT_EQ(driver->queue(0).used_index(), 0);
+  const std::string text = "still here";
+  ChainBuilder(driver->queue(1)).readable(std::as_bytes(std::span(text))).submit();
+  ASSERT_TRUE(driver->kick_and_wait(1));
+  EXPECT_EQ(backend.text(), text) << "the other queue goes on";
+  driver->restart_queue(0);
+  const GuestAddress at = receive_buffer(16);
+  driver->kick(0);
+  EXPECT_EQ(driver->queue(0).pop_used()->length, 2U);
+  EXPECT_EQ(read(at, 2), "ls");
+}
+
 TEST_F(ConsoleTest, AnEmergencyWriteNeedsNoQueues) {
   driver->reset();
   driver->write_config<std::uint32_t>(8, 'P');

@@ -28,6 +28,25 @@ using ::testing::HasSubstr;
 
 // Identity
 
+TEST_F(NetTest, TheDriverTakesAQueueBackAndGivesItAgain) {  // RING_RESET
+  start();
+  const GuestAddress old = post_buffer();
+  driver_->reset_queue(kReceive);
+  tap_.send(frame(60));
+  send(no_offload_, frame(70, 2));
+  EXPECT_EQ(tap_.receive(), frame(70, 2)) << "the other queue goes on";
+  EXPECT_EQ(bytes_at(old, 64), std::vector<std::byte>(64)) << "its buffers are the driver's again";
+  driver_->restart_queue(kReceive);
+  const GuestAddress buffer = post_buffer();
+  ASSERT_TRUE(wait_received());
+  EXPECT_EQ(bytes_at(buffer + 12, 60), frame(60)) << "the frame waited in the tap";
+
+  driver_->reset_queue(kSend);
+  driver_->restart_queue(kSend);
+  send(no_offload_, frame(80, 3));
+  EXPECT_EQ(tap_.receive(), frame(80, 3));
+}
+
 TEST_F(NetTest, TellsItsAddressAndThatTheLinkIsUp) {
   start();
   EXPECT_EQ(net_->id(), DeviceId::net);

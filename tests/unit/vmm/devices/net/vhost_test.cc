@@ -88,6 +88,28 @@ TEST_F(VhostTest, AResetTakesTheRingsBackAndTheNextDriverGetsThemServedAgain) {
   expect_traffic(300);
 }
 
+TEST_F(VhostTest, AQueueThatTheDriverTakesBackStopsItAndTheOtherIsServedHereMeanwhile) {  // RING_RESET
+  start_vhost();
+  for (const std::uint16_t taken : {kReceive, kSend}) {
+    expect_traffic(100);
+    driver_->reset_queue(taken);
+    EXPECT_FALSE(vhost_.running(0) || vhost_.running(1)) << "nothing may reach the old ring";
+    EXPECT_FALSE(net_->state().vhost);
+    if (taken == kReceive) {
+      send(no_offload_, frame(80, 5));
+      EXPECT_EQ(tap_.receive(), frame(80, 5));
+    } else {
+      const GuestAddress buffer = post_buffer(2000);
+      tap_.send(frame(90));
+      ASSERT_TRUE(wait_received());
+      EXPECT_EQ(bytes_at(buffer + 12, 90), frame(90));
+    }
+    driver_->restart_queue(taken);
+    EXPECT_TRUE(net_->state().vhost);
+  }
+  for (int i = 0; i < 300; ++i) expect_traffic(100);  // more than the queue has places
+}
+
 TEST_F(VhostTest, PausedItStandsStillAndThenGoesOnWhereItWas) {
   start_vhost();
   expect_traffic(100);

@@ -37,6 +37,19 @@ TEST_F(RngTest, ABufferIsFilledWithBytesThatDiffer) {
   EXPECT_EQ(driver->host().queue_interrupts(0), 1);
 }
 
+TEST_F(RngTest, AQueueThatTheDriverTookBackIsLeftAloneUntilItComesAgain) {  // RING_RESET
+  start();
+  driver->reset_queue(0);
+  const GuestAddress at = driver->queue(0).allocate(64);
+  ChainBuilder(driver->queue(0)).writable_at(at, 64).submit();
+  driver->kick(0);
+  EXPECT_EQ(driver->queue(0).used_index(), 0);
+  EXPECT_EQ(memory.read<std::uint64_t>(at), 0U);
+  driver->restart_queue(0);
+  ChainBuilder(driver->queue(0)).writable_at(at, 64).submit();
+  EXPECT_EQ(driver->kick_and_wait(0)->length, 64U);
+}
+
 TEST_F(RngTest, AHugeBufferIsFilledInPart) {
   start();
   ChainBuilder(driver->queue(0)).writable(64 * 1024).submit();
