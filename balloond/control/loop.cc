@@ -61,6 +61,7 @@ void ControlLoop::guest_changed(const GuestChange& change) {
       if (grows_wait_) wake(kBurstGap);
       return;
     case GuestChange::Kind::stats: {
+      if (change.asked_for) return wake(kBurstGap);  // a decision waits for them
       if (!change.available) return;
       const Bytes used = change.actual - std::min(change.actual, *change.available);
       const auto margin =

@@ -37,6 +37,7 @@ struct Arguments {
   std::string timeout = "5s";
   std::string guest;
   std::string size;
+  std::string merging;
   std::string duration;
   PolicyArguments policy;
   daemon::ReplayArguments replay;
@@ -140,6 +141,14 @@ class Commands {
       return guest.name() + " is pinned at " + format_bytes(*size) + " until " +
              format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos()) + '\n';
     });
+  }
+
+  int merge() {
+    return print_guest(client_.merge(arguments_.guest, arguments_.merging == "on"),
+                       [&](const v1::Guest& guest) {
+                         return "the VMM of " + guest.name() + " is asked to turn KSM " + arguments_.merging +
+                                "; show has what became of it\n";
+                       });
   }
 
   int watch() {
@@ -288,6 +297,10 @@ int run(int argc, char** argv) {
       ->check(size_validator());
   set->add_option("--for", arguments.duration, "How long (default: 10m, at most 24h)")
       ->check(duration_validator());
+  CLI::App* const merge = add(
+      "merge", "Let KSM share a guest's memory with equal memory of others, or end that", &Commands::merge);
+  add_guest(merge);
+  merge->add_option("STATE", arguments.merging, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
   CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
   watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
   add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));

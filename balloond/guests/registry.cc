@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -97,9 +99,16 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   }
   record.said = said;
   entry->previous = std::move(said);
+  const bool asked_for = std::exchange(entry->stats_pending, false);
   tell({.kind = GuestChange::Kind::stats,
         .actual = record.balloon.actual_bytes(),
-        .available = record.usable ? record.usable->available : std::nullopt});
+        .available = record.usable ? record.usable->available : std::nullopt,
+        .asked_for = asked_for});
+}
+
+void Registry::counters(Session session, const v1::BalloonCounters& counters) {
+  const std::lock_guard lock(mutex_);
+  if (Entry* entry = by_session(session)) entry->record.counters = counters;
 }
 
 void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
@@ -140,6 +149,28 @@ void Registry::target_result(Session session, std::uint64_t sequence, const std:
   record.target = record.balloon.target_bytes();
 }
 
+void Registry::stats_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || sequence != entry->stats_sequence || refusal.empty()) return;
+  entry->stats_pending = false;
+  log::debug("guest {}: no fresh statistics: {}", entry->record.name, printable(refusal));
+}
+
+void Registry::merging_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || sequence == 0 || sequence != entry->merging_sequence) return;
+  GuestRecord& record = entry->record;
+  if (refusal.empty()) {
+    record.merging = entry->merging_wanted;
+    log::info("guest {}: KSM is {} for its memory", record.name, *record.merging ? "on" : "off");
+  } else {
+    log::warning("guest {}: its VMM does not turn KSM {}: {}", record.name,
+                 entry->merging_wanted ? "on" : "off", printable(refusal));
+  }
+}
+
 void Registry::left(Session session) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
@@ -148,6 +179,7 @@ void Registry::left(Session session) {
   record.connected = false;
   entry->channel.reset();
   entry->pending = false;
+  entry->stats_pending = false;
   entry->left_at = clock_.now();
   log::info("guest {} left", record.name);
   tell({.kind = GuestChange::Kind::left, .available = {}});
@@ -224,6 +256,31 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
   guest->second.record.pin.reset();
   tell({.kind = GuestChange::Kind::pin, .available = {}});
   return guest->second.record;
+}
+
+int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
+  const std::lock_guard lock(mutex_);
+  const Time now = clock_.now();
+  int asked = 0;
+  for (auto& [name, entry] : guests_) {
+    const GuestRecord& record = entry.record;
+    const bool fresh = record.usable && now - record.usable->sampled_at <= age;
+    if (!entry.channel || !record.balloon.has_stats() || entry.stats_pending || fresh) continue;
+    entry.stats_pending = true;
+    entry.channel->request_stats(++entry.stats_sequence);
+    ++asked;
+  }
+  return asked;
+}
+
+std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool merging) {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
+  Entry& entry = guest->second;
+  entry.merging_wanted = merging;
+  entry.channel->set_merging(++entry.merging_sequence, merging);
+  return entry.record;
 }
 
 void Registry::set_stats_interval(std::chrono::nanoseconds interval) {

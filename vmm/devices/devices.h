@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/block/block_info.h"
 #include "vmm/devices/net/net_config.h"
 #include "vmm/devices/net/net_control.h"
 #include "vmm/event_loop.h"
@@ -64,17 +65,22 @@ struct BlockConfig {
   std::uint32_t burst_requests = 0;
 };
 inline constexpr std::uint32_t kMaxBlockQueues = 64;  ///< one a vCPU
+/// The disk and its control; both point to one object, which `device` owns.
+struct BlockDevice {
+  std::unique_ptr<VirtioDevice> device;
+  BlockControl* control;
+};
 /// Fails with what is wrong with the image: absent, no permission, 0 bytes, not a multiple of 512, in use by
 /// another VMM, of a format or with features that are not known.
-Result<std::unique_ptr<VirtioDevice>> make_block(const BlockConfig& config, const GuestMemory& memory,
-                                                 EventLoop& loop);
+Result<BlockDevice> make_block(const BlockConfig& config, const GuestMemory& memory, EventLoop& loop);
 
 /// The network device and its control; both point to one object, which `device` owns.
 struct NetDevice {
   std::unique_ptr<VirtioDevice> device;
   NetControl* control;
 };
-/// Fails with what is wrong with the tap: no such interface, no permission, busy; or with vhost, where it must be.
+/// Fails with what is wrong with the tap: no such interface, no permission, busy; or with vhost, where it
+/// must be.
 Result<NetDevice> make_net(const NetConfig& config, const GuestMemory& memory, EventLoop& loop);
 
 struct RngConfig {

@@ -56,7 +56,7 @@ class GuestLink::Impl {
   }
 
   ~Impl() {
-    attach(nullptr);
+    attach(nullptr, {});
     thread_.request_stop();
     {
       const std::lock_guard lock(session_mutex_);
@@ -65,7 +65,7 @@ class GuestLink::Impl {
     wake_.notify_all();
   }
 
-  void attach(BalloonControl* balloon) {
+  void attach(BalloonControl* balloon, SetMerging merge) {
     const std::lock_guard lock(balloon_mutex_);
     if (balloon_ != nullptr) {
       balloon_->observe({}, {});
@@ -74,6 +74,7 @@ class GuestLink::Impl {
       outbox_.put(to_message(last_state_));
     }
     balloon_ = balloon;
+    set_merging_ = std::move(merge);
     if (balloon_ == nullptr) return;
     balloon_->observe(
         [this](const BalloonStats& stats) {
@@ -168,6 +169,8 @@ class GuestLink::Impl {
         return request_stats(response.request_stats().sequence());
       case v1::ConnectResponse::kDropFreePages:
         return drop_free_pages(response.drop_free_pages().sequence());
+      case v1::ConnectResponse::kSetMerging:
+        return set_merging(response.set_merging());
       case v1::ConnectResponse::MESSAGE_NOT_SET:
         return;  // of a newer daemon: nothing that we know
     }
@@ -214,6 +217,20 @@ class GuestLink::Impl {
     balloon_ != nullptr ? balloon_->drop_free_pages(reply) : reply(fail(kRebooting));
   }
 
+  void set_merging(const v1::SetMerging& wanted) {
+    v1::MergingResult result;
+    result.set_sequence(wanted.sequence());
+    {
+      const std::lock_guard lock(balloon_mutex_);
+      if (!set_merging_) {
+        result.set_refusal(kRebooting);
+      } else if (const auto done = set_merging_(wanted.merging()); !done) {
+        result.set_refusal(done.error().message);
+      }
+    }
+    outbox_.put(std::move(result));
+  }
+
   void set_stats_interval(nanoseconds interval) {
     const std::lock_guard lock(balloon_mutex_);
     stats_interval_ = interval;
@@ -227,6 +244,7 @@ class GuestLink::Impl {
 
   std::mutex balloon_mutex_;
   BalloonControl* balloon_ = nullptr;
+  SetMerging set_merging_;  ///< of the same machine
   BalloonState last_state_;
   nanoseconds stats_interval_{};
 
@@ -238,7 +256,10 @@ class GuestLink::Impl {
 
 GuestLink::GuestLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GuestLink::~GuestLink() = default;
-void GuestLink::attach(BalloonControl* balloon) { impl_->attach(balloon); }
+void GuestLink::attach(BalloonControl& balloon, SetMerging set_merging) {
+  impl_->attach(&balloon, std::move(set_merging));
+}
+void GuestLink::detach() { impl_->attach(nullptr, {}); }
 
 Result<std::unique_ptr<GuestLink>> GuestLink::start(GuestLinkConfig config) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un{}.sun_path) - 1;

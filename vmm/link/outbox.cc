@@ -46,6 +46,12 @@ void Outbox::put(v1::DropResult result) {
   put_result(std::move(message));
 }
 
+void Outbox::put(v1::MergingResult result) {
+  v1::ConnectRequest message;
+  *message.mutable_merging_result() = std::move(result);
+  put_result(std::move(message));
+}
+
 void Outbox::put_result(v1::ConnectRequest result) {
   const std::lock_guard lock(mutex_);
   if (results_.size() == kMaxResults) results_.pop_front();

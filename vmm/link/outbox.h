@@ -24,6 +24,7 @@ class Outbox {
   void put(v1::TargetResult result);
   void put(v1::StatsResult result);
   void put(v1::DropResult result);
+  void put(v1::MergingResult result);
   /// Forgets everything: what was meant for one stream makes no sense on the next.
   void open();
   /// Ends take() until the next open().

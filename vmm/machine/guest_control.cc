@@ -16,6 +16,7 @@ std::unexpected<Error> between_machines() { return fail("the guest is being rese
 
 GuestControl::GuestControl(const VmmConfig& config) : config_(config) {
   last_state_.actual = last_state_.target = config.memory;
+  for (const NetConfig& net : config.nets) links_.push_back(net.link);
 }
 
 Result<void> GuestControl::attach(Machine* machine) {
@@ -26,6 +27,9 @@ Result<void> GuestControl::attach(Machine* machine) {
   if (quit_) machine->end(Ending::quit, "quit by the monitor");
   if (stopped_) BALLOON_TRY(machine->pause());
   machine_ = machine;
+  images_.clear();
+  for (const BlockControl* const disk : machine_->disks()) images_.push_back(disk->image());
+  for (std::size_t i = 0; i < links_.size(); ++i) machine_->nets()[i]->set_link(links_[i]);
   BalloonControl& balloon = machine_->balloon(BalloonHub::User::monitor);
   {
     const std::lock_guard balloon_lock(balloon_mutex_);
@@ -56,9 +60,16 @@ void GuestControl::tell_end(const std::optional<Outcome>& outcome, bool final) {
 }
 
 std::vector<MonitorDisk> GuestControl::disks() const {
+  const std::lock_guard lock(mutex_);
   std::vector<MonitorDisk> disks;
-  for (const BlockConfig& disk : config_.disks) {
-    disks.push_back({.path = disk.path, .format = "raw", .read_only = disk.read_only, .serial = disk.serial});
+  for (std::size_t i = 0; i < images_.size(); ++i) {
+    const BlockConfig& disk = config_.disks[i];
+    disks.push_back({.image = machine_ != nullptr ? machine_->disks()[i]->image() : images_[i],
+                     .read_only = disk.read_only,
+                     .writeback = disk.cache != BlockCache::writethrough,
+                     .direct = disk.cache == BlockCache::none,
+                     .bytes_per_second = disk.bytes_per_second,
+                     .requests_per_second = disk.requests_per_second});
   }
   return disks;
 }
@@ -110,6 +121,13 @@ void GuestControl::quit() {
   const std::lock_guard lock(mutex_);
   quit_ = true;
   if (machine_ != nullptr) machine_->end(Ending::quit, "quit by the monitor");
+}
+
+Result<void> GuestControl::set_link(std::size_t net, bool up) {
+  const std::lock_guard lock(mutex_);
+  links_.at(net) = up;
+  if (machine_ != nullptr) machine_->nets()[net]->set_link(up);
+  return {};
 }
 
 Result<void> GuestControl::save_snapshot(const std::string& path) {

@@ -24,6 +24,7 @@ class GuestControl final : public MonitorGuest {
   std::string name() const override { return config_.name; }
   Bytes memory() const override { return config_.memory; }
   std::vector<MonitorDisk> disks() const override;
+  std::size_t nets() const override { return config_.nets.size(); }
   RunState run_state() const override;
   std::vector<pid_t> vcpu_threads() const override;
   Result<void> stop() override;
@@ -31,6 +32,7 @@ class GuestControl final : public MonitorGuest {
   Result<void> power_button() override;
   Result<void> reset() override;
   void quit() override;
+  Result<void> set_link(std::size_t net, bool up) override;
   Result<void> save_snapshot(const std::string& path) override;
   BalloonState balloon() const override;
   bool balloon_offers_deflate_on_oom() const override { return config_.balloon.deflate_on_oom; }
@@ -48,6 +50,8 @@ class GuestControl final : public MonitorGuest {
   const VmmConfig config_;
   mutable std::mutex mutex_;  ///< of machine_ and what a next machine inherits
   Machine* machine_ = nullptr;
+  std::vector<ImageInfo> images_;  ///< of the newest machine's disks
+  std::vector<bool> links_;        ///< of the network devices: a cable that was pulled stays so
   bool stopped_ = false;
   bool quit_ = false;
   std::chrono::seconds stats_interval_{0};

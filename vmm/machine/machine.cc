@@ -98,7 +98,8 @@ Result<void> Machine::add_devices() {
     if (!loop) return std::unexpected(loop.error());
     auto device = make_block(disk, memory_, **loop);
     if (!device) return std::unexpected(device.error());
-    BALLOON_TRY(add_virtio(std::move(*device), **loop));
+    disks_.push_back(device->control);
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
   }
   for (const NetConfig& net : config_.nets) {
     // Likewise: a flood of frames delays nobody else.

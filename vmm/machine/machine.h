@@ -63,6 +63,11 @@ class Machine {
   Result<void> save(const std::string& path);
 
   BalloonControl& balloon(BalloonHub::User user) { return balloon_->of(user); }
+  /// Whether KSM may share equal pages of its memory. From one thread at a time.
+  Result<void> set_merging(bool on) { return memory_.set_merging(on); }
+  bool merging() const { return memory_.backing().merge; }
+  // Both in the order of the configuration.
+  std::span<BlockControl* const> disks() const { return disks_; }
   std::span<NetControl* const> nets() const { return nets_; }
   const OutcomeLatch& outcome() const { return *outcome_; }
 
@@ -93,7 +98,9 @@ class Machine {
   KeyboardReset keyboard_;
   UniqueFd power_button_irq_;
   std::vector<std::unique_ptr<EventLoop>> device_loops_;
-  std::vector<NetControl*> nets_;  ///< in the order of the configuration; pci_ owns the devices
+  // pci_ owns the devices.
+  std::vector<BlockControl*> disks_;
+  std::vector<NetControl*> nets_;
   PciRoot pci_;
   std::vector<VirtioPci*> virtio_;  ///< its devices
   PciPorts pci_ports_;

@@ -77,7 +77,7 @@ Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Spea
 }
 
 /// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's
-/// target.
+/// target, and whether KSM may share its memory.
 Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, GuestControl& control,
                                          Speakers& speakers, int signals) {
   auto machine = Machine::create(config, host);
@@ -91,10 +91,14 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
   (*machine)->start();
   log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
   GuestLink* const link = speakers.link.get();
-  if (link != nullptr) link->attach(&(*machine)->balloon(BalloonHub::User::link));
+  if (link != nullptr) {
+    link->attach((*machine)->balloon(BalloonHub::User::link),
+                 [&machine](bool on) { return (*machine)->set_merging(on); });
+  }
   auto outcome = wait_for_end(**machine, signals);
-  if (link != nullptr) link->attach(nullptr);
+  if (link != nullptr) link->detach();
   if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
+  config.memory_backing.merge = (*machine)->merging();
   config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
 }

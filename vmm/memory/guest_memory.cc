@@ -154,7 +154,7 @@ Result<void> GuestMemory::set_merging(bool on) {
                         errno);
     }
   }
-  backing_ = wanted;
+  backing_.merge = on;  // and nothing else, which others read meanwhile
   return {};
 }
 

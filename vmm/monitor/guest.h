@@ -13,16 +13,20 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/block/block_info.h"
 
 namespace balloon::vmm {
 
 enum class RunState { running, paused };
 
 struct MonitorDisk {
-  std::string path;
-  std::string format;  ///< "raw", "qcow2"
+  ImageInfo image;
   bool read_only = false;
-  std::string serial;
+  bool writeback = true;  ///< what the guest wrote is safe when it flushes, not before
+  bool direct = false;    ///< past the host's page cache
+  // Limits; 0: none.
+  std::uint64_t bytes_per_second = 0;
+  std::uint64_t requests_per_second = 0;
 };
 
 /// What a monitor tells its clients without being asked.
@@ -43,6 +47,7 @@ class MonitorGuest {
   virtual std::string name() const = 0;
   virtual Bytes memory() const = 0;
   virtual std::vector<MonitorDisk> disks() const = 0;
+  virtual std::size_t nets() const = 0;
   virtual RunState run_state() const = 0;
   /// The host's thread of each vCPU.
   virtual std::vector<pid_t> vcpu_threads() const = 0;
@@ -53,6 +58,8 @@ class MonitorGuest {
   virtual Result<void> power_button() = 0;
   virtual Result<void> reset() = 0;
   virtual void quit() = 0;
+  /// Plugs in or pulls the cable of a network device, by its place in the configuration (below nets()).
+  virtual Result<void> set_link(std::size_t net, bool up) = 0;
   /// Writes a snapshot; the guest is paused meanwhile, and goes on if it ran before.
   virtual Result<void> save_snapshot(const std::string& path) = 0;
 

@@ -10,6 +10,9 @@
 namespace balloon::vmm {
 namespace {
 
+/// The client's text is not echoed whole: it may be long.
+constexpr std::size_t kEchoed = 64;
+
 std::vector<std::string_view> words_of(std::string_view line) {
   constexpr std::string_view kSpace = " \t\r\n";
   std::vector<std::string_view> words;
@@ -30,8 +33,9 @@ std::string info_block(const MonitorGuest& guest) {
   std::size_t index = 0;
   for (const MonitorDisk& disk : guest.disks()) {
     text += fmt::format("{}disk{} (#block{}): {} ({}{})\r\n    Attached to:      virtio-blk-pci\r\n",
-                        index == 0 ? "" : "\r\n", index, index, disk.path, disk.format,
+                        index == 0 ? "" : "\r\n", index, index, disk.image.path, disk.image.format,
                         disk.read_only ? ", read-only" : "");
+    if (disk.image.backing) text += fmt::format("    Backing file:     {}\r\n", disk.image.backing_name);
     ++index;
   }
   return text;
@@ -60,6 +64,14 @@ std::string balloon(QmpState& state, std::string_view text) {
   return done_or_error(state.guest.set_balloon(std::min(mebibytes, most) * kMiB));
 }
 
+/// "set_link net0 off"
+std::string set_link(MonitorGuest& guest, std::string_view name, std::string_view state) {
+  const auto net = net_index(guest, name);
+  if (!net) return fmt::format("Error: Device '{}' not found\r\n", name.substr(0, kEchoed));
+  if (state != "on" && state != "off") return "Error: Parameter 'up' expects 'on' or 'off'\r\n";
+  return done_or_error(guest.set_link(*net, state == "on"));
+}
+
 }  // namespace
 
 std::string human_command(QmpState& state, std::string_view line) {
@@ -78,8 +90,8 @@ std::string human_command(QmpState& state, std::string_view line) {
     if (name == "system_reset") return done_or_error(state.guest.reset());
     if (name == "quit" || name == "q") return state.guest.quit(), std::string{};
   }
-  // The client's text is not echoed whole: it may be long.
-  return fmt::format("unknown command: '{}'\r\n", line.substr(0, 64));
+  if (name == "set_link" && words.size() == 3) return set_link(state.guest, words[1], words[2]);
+  return fmt::format("unknown command: '{}'\r\n", line.substr(0, kEchoed));
 }
 
 }  // namespace balloon::vmm

@@ -65,6 +65,9 @@ QmpResult qom_set(QmpState& state, const nlohmann::json& arguments);
 // The human monitor, in human.cc: what it prints.
 std::string human_command(QmpState& state, std::string_view line);
 
+/// The network device that a client means by "net0"; nothing: none.
+std::optional<std::size_t> net_index(const MonitorGuest& guest, std::string_view name);
+
 // Arguments, taken with QEMU's own complaints.
 std::expected<std::string, QmpError> string_argument(const nlohmann::json& arguments, const char* name);
 /// Integers, and whole numbers written as 1e9 or 1024.0.

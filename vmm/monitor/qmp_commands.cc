@@ -55,36 +55,82 @@ QmpResult set_balloon(QmpState& state, const json& arguments) {
   return from(state.guest.set_balloon(std::min(static_cast<Bytes>(*wanted), state.guest.memory())));
 }
 
+/// ImageInfo of QEMU's qapi/block-core.json, and what lies below it.
+json image_json(const ImageInfo& image) {
+  json value{{"filename", image.path},
+             {"format", image.format},
+             {"virtual-size", image.virtual_size},
+             {"actual-size", image.allocated},
+             {"dirty-flag", false}};
+  if (image.cluster_size != 0) {
+    value["cluster-size"] = image.cluster_size;
+    json data{{"compat", image.version >= 3 ? "1.1" : "0.10"},
+              {"refcount-bits", image.refcount_bits},
+              {"compression-type", "zlib"}};
+    if (image.version >= 3) {  // QEMU's qcow2_get_specific_info()
+      data["lazy-refcounts"] = false;
+      data["corrupt"] = false;
+      data["extended-l2"] = false;
+    }
+    value["format-specific"] = {{"type", image.format}, {"data", std::move(data)}};
+  }
+  if (image.backing) {
+    value["backing-filename"] = image.backing_name;
+    value["full-backing-filename"] = image.backing->path;
+    value["backing-filename-format"] = image.backing->format;
+    value["backing-image"] = image_json(*image.backing);
+  }
+  return value;
+}
+
+std::size_t backing_depth(const ImageInfo& image) {
+  return image.backing ? backing_depth(*image.backing) + 1 : 0;
+}
+
 json block_device(const MonitorDisk& disk, std::size_t index) {
   const std::string name = fmt::format("disk{}", index);
-  const json image{{"filename", disk.path}, {"format", disk.format}};
+  json inserted{{"file", disk.image.path},
+                {"node-name", name},
+                {"ro", disk.read_only},
+                {"drv", disk.image.format},
+                {"encrypted", false},
+                {"backing_file_depth", backing_depth(disk.image)},
+                {"detect_zeroes", "off"},
+                {"write_threshold", 0},
+                {"cache", {{"writeback", disk.writeback}, {"direct", disk.direct}, {"no-flush", false}}},
+                {"bps", disk.bytes_per_second},
+                {"bps_rd", 0},
+                {"bps_wr", 0},
+                {"iops", disk.requests_per_second},
+                {"iops_rd", 0},
+                {"iops_wr", 0},
+                {"image", image_json(disk.image)}};
+  if (disk.image.backing) inserted["backing_file"] = disk.image.backing_name;
   return {{"device", name},
           {"qdev", fmt::format("/machine/peripheral/{}/virtio-backend", name)},
           {"locked", false},
           {"removable", false},
           {"type", "unknown"},
-          {"inserted",
-           {{"file", disk.path},
-            {"node-name", name},
-            {"ro", disk.read_only},
-            {"drv", disk.format},
-            {"encrypted", false},
-            {"backing_file_depth", 0},
-            {"detect_zeroes", "off"},
-            {"write_threshold", 0},
-            {"bps", 0},
-            {"bps_rd", 0},
-            {"bps_wr", 0},
-            {"iops", 0},
-            {"iops_rd", 0},
-            {"iops_wr", 0},
-            {"image", image}}}};
+          {"io-status", "ok"},
+          {"inserted", std::move(inserted)}};
 }
 
 QmpResult query_block(QmpState& state, const json&) {
   json blocks = json::array();
   for (const MonitorDisk& disk : state.guest.disks()) blocks.push_back(block_device(disk, blocks.size()));
   return blocks;
+}
+
+/// Network devices are net0, net1 and so on, in the order of the command line.
+QmpResult set_link(QmpState& state, const json& arguments) {
+  const auto name = string_argument(arguments, "name");
+  if (!name) return std::unexpected(name.error());
+  const auto up = arguments.find("up");
+  if (up == arguments.end()) return qmp_fail("Parameter 'up' is missing");
+  if (!up->is_boolean()) return qmp_fail("Invalid parameter type for 'up', expected: boolean");
+  const auto net = net_index(state.guest, *name);
+  if (!net) return std::unexpected(QmpError{kDeviceNotFound, fmt::format("Device '{}' not found", *name)});
+  return from(state.guest.set_link(*net, up->get<bool>()));
 }
 
 QmpResult human(QmpState& state, const json& arguments) {
@@ -100,6 +146,13 @@ QmpResult save_snapshot(QmpState& state, const json& arguments) {
 }
 
 }  // namespace
+
+std::optional<std::size_t> net_index(const MonitorGuest& guest, std::string_view name) {
+  for (std::size_t index = 0; index < guest.nets(); ++index) {
+    if (name == fmt::format("net{}", index)) return index;
+  }
+  return std::nullopt;
+}
 
 json qmp_version() {
   return {{"qemu", {{"major", kQemuMajor}, {"minor", kQemuMinor}, {"micro", 0}}},
@@ -136,6 +189,7 @@ const std::map<std::string_view, QmpCommand>& qmp_commands() {
          state.guest.quit();
          return json::object();
        }},
+      {"set_link", set_link},
       {"snapshot-to-file", save_snapshot},
       {"stop", [](QmpState& state, const json&) { return from(state.guest.stop()); }},
       {"system_powerdown", [](QmpState& state, const json&) { return from(state.guest.power_button()); }},

@@ -46,11 +46,11 @@ static_assert(sizeof(ConfigSpace) == 60 && offsetof(ConfigSpace, writeback) == 3
 
 }  // namespace
 
-Result<std::unique_ptr<VirtioDevice>> make_block(const BlockConfig& config, const GuestMemory& /*memory*/,
-                                                 EventLoop& loop) {
+Result<BlockDevice> make_block(const BlockConfig& config, const GuestMemory& /*memory*/, EventLoop& loop) {
   auto block = Block::create(config, loop);
   if (!block) return std::unexpected(std::move(block.error()));
-  return std::move(*block);
+  BlockControl* control = block->get();
+  return BlockDevice{std::move(*block), control};
 }
 
 Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, EventLoop& loop) {

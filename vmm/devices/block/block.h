@@ -32,7 +32,7 @@ struct BlockCounters {
   std::uint64_t malformed = 0;  ///< without room for a status byte: nothing could be answered
 };
 
-class Block final : public VirtioDevice {
+class Block final : public VirtioDevice, public BlockControl {
  public:
   // Feature bits (5.2.3).
   static constexpr std::uint64_t kFeatureSegMax = 1ULL << 2;
@@ -68,6 +68,7 @@ class Block final : public VirtioDevice {
   void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
   void settle() override;
 
+  ImageInfo image() const override { return disk_->image().info(); }
   BlockCounters counters() const;
   std::string_view engine() const { return disk_->engine(); }
 

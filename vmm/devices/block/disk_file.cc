@@ -152,6 +152,13 @@ Result<void> DiskFile::find_alignment() {
   return {};
 }
 
+Bytes DiskFile::allocated() const {
+  struct stat status{};
+  if (::fstat(fd(), &status) != 0) return 0;
+  constexpr Bytes kStatBlock = 512;  // of st_blocks, whatever the filesystem's own (stat(2))
+  return static_cast<Bytes>(status.st_blocks) * kStatBlock;
+}
+
 bool DiskFile::is_aligned(std::uint64_t offset, std::uint64_t size) const {
   return ((offset | size) & (alignment_ - 1)) == 0;
 }

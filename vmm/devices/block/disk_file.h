@@ -50,6 +50,8 @@ class DiskFile {
   std::uint32_t physical_block() const { return physical_block_; }
   /// Where the file ended when it was opened, or the furthest that write() wrote since.
   Bytes end() const { return end_; }
+  /// What it takes of its filesystem now; 0: a block device, or not known.
+  Bytes allocated() const;
 
   /// Offsets and sizes that the kernel takes as they are: 1 without O_DIRECT.
   std::uint32_t alignment() const { return alignment_; }

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "vmm/devices/block/block_info.h"
 #include "vmm/devices/block/disk_file.h"
 #include "vmm/devices/devices.h"
 
@@ -36,6 +37,8 @@ class Image {
   virtual Bytes size() const = 0;
   /// The file that writes go to.
   virtual DiskFile& file() = 0;
+  /// From any thread: of what does not change while it is open, and of the file.
+  virtual ImageInfo info() const = 0;
   /// What a discard gives back at once; smaller ones are of no use.
   virtual Bytes discard_granularity() const = 0;
 

@@ -132,6 +132,18 @@ Result<void> Qcow2Image::open_backing(bool direct, int depth) {
   return {};
 }
 
+ImageInfo Qcow2Image::info() const {
+  return {.path = file_.path(),
+          .format = "qcow2",
+          .virtual_size = header_.size,
+          .allocated = file_.allocated(),
+          .cluster_size = header_.cluster_size(),
+          .version = header_.version,
+          .refcount_bits = 1U << header_.refcount_order,
+          .backing_name = header_.backing_file,
+          .backing = backing_ ? std::make_shared<const ImageInfo>(backing_->info()) : nullptr};
+}
+
 Result<Qcow2Cluster> Qcow2Image::look_up(std::uint64_t cluster) {
   const std::uint64_t table = l1_[cluster / header_.l2_entries()] & qcow2::kOffsetMask;
   if (table == 0) return Qcow2Cluster{};

@@ -32,6 +32,7 @@ class Qcow2Image final : public Image {
   std::string_view format() const override { return "qcow2"; }
   Bytes size() const override { return header_.size; }
   DiskFile& file() override { return file_; }
+  ImageInfo info() const override;
   Bytes discard_granularity() const override { return header_.cluster_size(); }
 
   Result<Extent> map(std::uint64_t offset, Bytes size, Access access) override;

@@ -13,6 +13,14 @@ class RawImage final : public Image {
   std::string_view format() const override { return "raw"; }
   Bytes size() const override { return size_; }
   DiskFile& file() override { return file_; }
+  ImageInfo info() const override {
+    return {.path = file_.path(),
+            .format = "raw",
+            .virtual_size = size_,
+            .allocated = file_.allocated(),
+            .backing_name = {},
+            .backing = nullptr};
+  }
   Bytes discard_granularity() const override { return file_.physical_block(); }
 
   Result<Extent> map(std::uint64_t offset, Bytes size, Access /*access*/) override {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
@@ -174,13 +175,18 @@ class GuestLinkTest : public testing::Test {
     auto link = GuestLink::start(
         {.socket = socket_, .name = "A", .labels = {{"tier", "db"}}, .memory = 2 * kGiB, .vcpus = 2});
     EXPECT_TRUE(link) << link.error().message;
-    (*link)->attach(&balloon_);
+    (*link)->attach(balloon_, [this](bool on) -> Result<void> {
+      if (on) return fail("memory: merge and lock contradict each other");
+      ++unmerged_;
+      return {};
+    });
     return std::move(*link);
   }
 
   std::filesystem::path directory_;
   std::string socket_;
   FakeBalloon balloon_;
+  std::atomic<int> unmerged_ = 0;
 };
 
 bool is_register(const v1::ConnectRequest& request) { return request.has_register_(); }
@@ -241,7 +247,7 @@ TEST_F(GuestLinkTest, BringsAFreshSampleOnRequestWithTheTimeItTook) {
   EXPECT_EQ(result.sequence(), 3U);
   EXPECT_EQ(result.stats().actual_bytes(), kGiB);
   EXPECT_EQ(result.stats().round_trip().nanos(), 1'500'000);
-  link->attach(nullptr);
+  link->detach();
   ask.mutable_request_stats()->set_sequence(4);
   daemon.say(ask);
   const auto refused =
@@ -249,6 +255,29 @@ TEST_F(GuestLinkTest, BringsAFreshSampleOnRequestWithTheTimeItTook) {
   EXPECT_EQ(refused.sequence(), 4U);
   EXPECT_FALSE(refused.has_stats());
   EXPECT_THAT(refused.refusal(), HasSubstr("rebooting"));
+}
+
+TEST_F(GuestLinkTest, TurnsKsmOnAndOffOrSaysWhyNot) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  const auto set = [&](std::uint64_t sequence, bool merging) {
+    v1::ConnectResponse ask;
+    ask.mutable_set_merging()->set_sequence(sequence);
+    ask.mutable_set_merging()->set_merging(merging);
+    daemon.say(ask);
+    return daemon.wait([](const auto& request) { return request.has_merging_result(); }).merging_result();
+  };
+  const auto off = set(1, false);
+  EXPECT_EQ(off.sequence(), 1U);
+  EXPECT_EQ(off.refusal(), "");
+  EXPECT_EQ(unmerged_, 1);
+  const auto on = set(2, true);
+  EXPECT_EQ(on.sequence(), 2U);
+  EXPECT_THAT(on.refusal(), HasSubstr("merge and lock"));
+  link->detach();
+  EXPECT_THAT(set(3, false).refusal(), HasSubstr("rebooting"));
+  EXPECT_EQ(unmerged_, 1);
 }
 
 TEST_F(GuestLinkTest, DropsTheGuestsFreePagesOnRequest) {
@@ -320,7 +349,7 @@ TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
   FakeDaemon daemon(socket_);
   const auto link = start();
   daemon.wait(is_register);
-  link->attach(nullptr);
+  link->detach();
   const auto update = daemon.wait(
       [](const auto& request) { return request.has_balloon() && !request.balloon().driver_ready(); });
   ASSERT_TRUE(update.has_balloon());
@@ -329,7 +358,7 @@ TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
       daemon.wait([](const auto& request) { return request.has_target_result(); }).target_result();
   EXPECT_THAT(result.refusal(), HasSubstr("rebooting"));
   EXPECT_EQ(balloon_.state().target, 2 * kGiB);
-  link->attach(&balloon_);
+  link->attach(balloon_, {});
   EXPECT_TRUE(
       daemon
           .wait([](const auto& request) { return request.has_balloon() && request.balloon().driver_ready(); })

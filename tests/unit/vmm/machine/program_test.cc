@@ -293,6 +293,7 @@ TEST_F(ProgramTest, ASnapshotByTheMonitorIsRestoredByAnotherProcess) {
   arguments.insert(arguments.end(), {"--restore", snapshot});
   Program restored(arguments);
   ASSERT_TRUE(restored.says("goes on from the snapshot")) << restored.errors();
+  ASSERT_TRUE(restored.says("runs:")) << restored.errors();  // and so has its monitor
   const std::string answers = ask_monitor(
       path, {R"({"execute":"query-status"})", R"({"execute":"stop"})", R"({"execute":"cont"})",
              R"({"execute":"balloon","arguments":{"value":33554432}})", R"({"execute":"query-balloon"})"});

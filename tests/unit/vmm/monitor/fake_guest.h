@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -16,15 +17,34 @@ class FakeGuest final : public MonitorGuest {
   std::string name() const override { return "web-1"; }
   Bytes memory() const override { return 512 * kMiB; }
   std::vector<MonitorDisk> disks() const override {
-    return {{.path = "/images/root.img", .format = "raw", .read_only = false, .serial = "root"},
-            {.path = "/images/data.qcow2", .format = "qcow2", .read_only = true, .serial = ""}};
+    const ImageInfo raw{.path = "/images/root.img",
+                        .format = "raw",
+                        .virtual_size = 4 * kGiB,
+                        .allocated = 3 * kMiB,
+                        .backing_name = {},
+                        .backing = nullptr};
+    const ImageInfo qcow2{.path = "/images/data.qcow2",
+                          .format = "qcow2",
+                          .virtual_size = 8 * kGiB,
+                          .allocated = 200 * kKiB,
+                          .cluster_size = 64 * kKiB,
+                          .version = 3,
+                          .refcount_bits = 16,
+                          .backing_name = "root.img",
+                          .backing = std::make_shared<const ImageInfo>(raw)};
+    return {{.image = raw, .bytes_per_second = 1'000'000},
+            {.image = qcow2, .read_only = true, .direct = true}};
   }
+  std::size_t nets() const override { return 2; }
   RunState run_state() const override { return state; }
   std::vector<pid_t> vcpu_threads() const override { return {101, 102}; }
   Result<void> stop() override { return change(RunState::paused, MonitorEvent::Kind::stop); }
   Result<void> cont() override { return change(RunState::running, MonitorEvent::Kind::resume); }
   Result<void> power_button() override { return did("power button"); }
   Result<void> reset() override { return did("reset"); }
+  Result<void> set_link(std::size_t net, bool up) override {
+    return did(std::string("net ") + std::to_string(net) + (up ? " up" : " down"));
+  }
   void quit() override { [[maybe_unused]] const auto done = did("quit"); }
   Result<void> save_snapshot(const std::string& path) override {
     if (path == "/full") return fail("no space left on device");

@@ -172,6 +172,37 @@ TEST_F(QmpTest, QueryBlockListsTheDisks) {
   EXPECT_EQ(blocks[0]["inserted"]["file"], "/images/root.img");
   EXPECT_EQ(blocks[1]["inserted"]["drv"], "qcow2");
   EXPECT_EQ(blocks[1]["inserted"]["ro"], true);
+  EXPECT_EQ(blocks[0]["inserted"]["bps"], 1'000'000);
+  EXPECT_FALSE(blocks[0]["inserted"].contains("backing_file"));
+}
+
+TEST_F(QmpTest, AnImageIsDescribedWithWhatLiesBelowItAsByQemu) {
+  const json blocks = result("query-block");
+  EXPECT_EQ(blocks[1]["inserted"]["backing_file"], "root.img");
+  EXPECT_EQ(blocks[1]["inserted"]["backing_file_depth"], 1);
+  EXPECT_EQ(blocks[1]["inserted"]["cache"],
+            json::parse(R"({"direct":true,"writeback":true,"no-flush":false})"));
+  EXPECT_EQ(blocks[1]["inserted"]["image"], json::parse(R"({
+    "filename": "/images/data.qcow2", "format": "qcow2", "virtual-size": 8589934592, "actual-size": 204800,
+    "dirty-flag": false, "cluster-size": 65536,
+    "format-specific": {"type": "qcow2", "data": {"compat": "1.1", "compression-type": "zlib",
+      "refcount-bits": 16, "lazy-refcounts": false, "corrupt": false, "extended-l2": false}},
+    "backing-filename": "root.img", "full-backing-filename": "/images/root.img",
+    "backing-filename-format": "raw",
+    "backing-image": {"filename": "/images/root.img", "format": "raw", "virtual-size": 4294967296,
+      "actual-size": 3145728, "dirty-flag": false}})"));
+}
+
+TEST_F(QmpTest, ACableIsPulledAndPluggedInByTheDevicesName) {
+  EXPECT_EQ(result("set_link", {{"name", "net1"}, {"up", false}}), json::object());
+  EXPECT_EQ(human("set_link net0 on"), "");
+  EXPECT_THAT(guest.calls, ElementsAre("net 1 down", "net 0 up"));
+  expect_error(execute("set_link", {{"name", "net2"}, {"up", true}}), "DeviceNotFound", "'net2' not found");
+  expect_error(execute("set_link", {{"name", "net0"}}), "GenericError", "'up' is missing");
+  expect_error(execute("set_link", {{"name", "net0"}, {"up", "yes"}}), "GenericError", "boolean");
+  EXPECT_THAT(human("set_link net9 on"), testing::HasSubstr("not found"));
+  EXPECT_THAT(human("set_link net0 maybe"), testing::HasSubstr("'on' or 'off'"));
+  EXPECT_EQ(guest.calls.size(), 2U);
 }
 
 TEST_F(QmpTest, TheOtherQueriesHaveQemusShapes) {

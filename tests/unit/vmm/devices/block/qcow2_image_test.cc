@@ -51,6 +51,27 @@ TEST_F(Qcow2ImageTest, ABackingFileShowsThroughAndIsNeverWritten) {
   EXPECT_TRUE(same(content_of(directory_ / "base/base.img"), base));
 }
 
+TEST_F(Qcow2ImageTest, AnImageTellsWhatItIsAndWhatLiesBelowIt) {
+  std::filesystem::create_directory(directory_ / "base");
+  write_base(directory_ / "base/base.img");
+  make_image("-f qcow2 -b base/base.img -F raw " + path_ + " 8M");
+  const auto image = open_image(config(path_, /*read_only=*/true));
+  ASSERT_TRUE(image) << image.error().message;
+  const ImageInfo info = (*image)->info();
+  EXPECT_EQ(info.format, "qcow2");
+  EXPECT_EQ(info.virtual_size, 8 * kMiB);
+  EXPECT_EQ(info.cluster_size, 64 * kKiB);
+  EXPECT_EQ(info.version, 3U);
+  EXPECT_EQ(info.refcount_bits, 16U);
+  EXPECT_GT(info.allocated, 0U);
+  EXPECT_LT(info.allocated, kMiB);
+  EXPECT_EQ(info.backing_name, "base/base.img");
+  ASSERT_TRUE(info.backing);
+  EXPECT_EQ(info.backing->path, (directory_ / "base/base.img"));
+  EXPECT_EQ(info.backing->format, "raw");
+  EXPECT_FALSE(info.backing->backing);
+}
+
 TEST_F(Qcow2ImageTest, AVersion2ImageOnABackingFileTakesZeroesToo) {
   const auto base = write_base(directory_ / "base.img");
   make_image("-f qcow2 -o compat=0.10 -b base.img -F raw " + path_ + " 8M");
