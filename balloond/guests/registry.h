@@ -12,6 +12,7 @@
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 #include "balloond/host/process.h"
+#include "policy/urgency.h"
 
 namespace balloon::daemon {
 
@@ -50,8 +51,7 @@ struct GuestRecord {
 /// What happened to some guest, for the control loop to wake on.
 struct GuestChange {
   enum class Kind : std::uint8_t { joined, left, balloon_moved, stats, pin } kind = Kind::stats;
-  Bytes actual = 0;
-  std::optional<Bytes> available;  ///< with Kind::stats, when usable
+  std::optional<policy::UseSample> use{};  ///< with Kind::stats, when usable
 };
 
 class Registry final : public GuestEvents {
