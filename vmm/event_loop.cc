@@ -54,9 +54,10 @@ struct EventLoop::Impl {
   std::thread::id thread_id;
 
   std::mutex mutex;
-  std::condition_variable idle;  ///< `running` changed
+  std::condition_variable idle;  ///< `running`, `paused` or `stopping` changed
   std::map<Id, Watch> watches;
   Id last_id = kWake;
+  bool paused = false;
   Id running = kNone;  ///< the watch whose callback runs now
 
   void run();
@@ -81,7 +82,9 @@ void EventLoop::Impl::run() {
 void EventLoop::Impl::dispatch(Id id) {
   std::shared_ptr<Callback> callback;
   {
-    const std::lock_guard lock(mutex);
+    std::unique_lock lock(mutex);
+    idle.wait(lock, [this] { return !paused || stopping; });
+    if (stopping) return;
     const auto watch = watches.find(id);
     if (watch == watches.end()) return;  // unwatched by an earlier callback of this batch
     callback = watch->second.callback;
@@ -122,8 +125,24 @@ EventLoop::EventLoop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 EventLoop::~EventLoop() { stop(); }
 
+void EventLoop::pause() {
+  std::unique_lock lock(impl_->mutex);
+  impl_->paused = true;
+  impl_->idle.wait(lock, [this] { return impl_->running == Impl::kNone; });
+}
+
+void EventLoop::resume() {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->paused = false;
+  impl_->idle.notify_all();
+}
+
 void EventLoop::stop() {
-  impl_->stopping = true;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+    impl_->idle.notify_all();
+  }
   const std::uint64_t one = 1;
   // It can only fail when the counter is full, and then the loop is awake anyway.
   [[maybe_unused]] const ssize_t written = ::write(impl_->wake.get(), &one, sizeof one);

@@ -34,6 +34,10 @@ class EventLoop {
   class Timer;
   Result<std::unique_ptr<Timer>> timer(Callback callback);
 
+  /// Once it returns, no callback runs until resume(); events wait. Not from a callback of this loop.
+  void pause();
+  void resume();
+
   void stop();
 
  private:

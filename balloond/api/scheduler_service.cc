@@ -134,6 +134,12 @@ grpc::ServerUnaryReactor* SchedulerService::ClearTarget(grpc::CallbackServerCont
   return answer(context, unpin(*request, peer_of_(context->peer()), *response->mutable_guest()));
 }
 
+grpc::ServerUnaryReactor* SchedulerService::SetMerging(grpc::CallbackServerContext* context,
+                                                       const v1::SetMergingRequest* request,
+                                                       v1::SetMergingResponse* response) {
+  return answer(context, merge(*request, peer_of_(context->peer()), *response->mutable_guest()));
+}
+
 grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(
     grpc::CallbackServerContext*, const v1::WatchGuestsRequest*) {
   return watch_guests(states_);
@@ -151,6 +157,18 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   if (!record) return not_found(request.name());
   log::info("guest {}: pinned at {} for {} s by uid {} (process {})", request.name(), format_bytes(target),
             duration.count() / 1'000'000'000, peer.uid, peer.pid);
+  out = with_record(*guest, *state, *record);
+  return grpc::Status::OK;
+}
+
+grpc::Status SchedulerService::merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out) {
+  const auto state = states_.newest();
+  const GuestStatus* const guest = state->find(request.name());
+  const auto record =
+      guest == nullptr ? std::nullopt : guests_.set_merging(request.name(), request.merging());
+  if (!record) return not_found(request.name());
+  log::info("guest {}: KSM turned {} by uid {} (process {})", request.name(),
+            request.merging() ? "on" : "off", peer.uid, peer.pid);
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
 }

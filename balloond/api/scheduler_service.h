@@ -28,11 +28,15 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   grpc::ServerUnaryReactor* ClearTarget(grpc::CallbackServerContext* context,
                                         const v1::ClearTargetRequest* request,
                                         v1::ClearTargetResponse* response) override;
+  grpc::ServerUnaryReactor* SetMerging(grpc::CallbackServerContext* context,
+                                       const v1::SetMergingRequest* request,
+                                       v1::SetMergingResponse* response) override;
   grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(
       grpc::CallbackServerContext* context, const v1::WatchGuestsRequest* request) override;
 
  private:
   grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);
+  grpc::Status merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out);
   grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out);
 
   Registry& guests_;

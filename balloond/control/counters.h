@@ -19,6 +19,7 @@ struct Counters {
   std::atomic<std::uint64_t> bytes_grown{0};
   std::atomic<std::uint64_t> shadow_decisions{0};
   std::atomic<std::uint64_t> shadow_different{0};  ///< of them: some guest would have had another target
+  std::atomic<std::uint64_t> stats_requests{0};    ///< for fresh ones, out of turn
   std::atomic<std::uint64_t> failed_ticks{0};      ///< the host could not be sampled
 };
 

@@ -9,6 +9,10 @@
 namespace balloon::daemon {
 namespace {
 
+/// On a host that is short of memory, what a guest had longer ago than this is no longer good enough to take
+/// from it: half of the default interval of statistics, or of the period.
+constexpr std::chrono::nanoseconds kFreshEnough = std::chrono::milliseconds(500);
+
 std::string_view name_of(policy::HostState state) {
   switch (state) {
     case policy::HostState::unspecified:
@@ -95,6 +99,7 @@ void Ticker::tick() {
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
   note_change(plan);
+  ask_for_fresh_stats();
   publish(*host, std::move(records), seen, plan);
 }
 
@@ -146,6 +151,11 @@ void Ticker::note_change(const policy::Plan& plan) {
   } else {
     log::info("host memory is {}", name_of(plan.state));
   }
+}
+
+void Ticker::ask_for_fresh_stats() {
+  if (host_state_ < policy::HostState::critical) return;
+  counters_.stats_requests += static_cast<std::uint64_t>(guests_.request_fresh_stats(kFreshEnough));
 }
 
 void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,

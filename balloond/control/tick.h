@@ -39,6 +39,8 @@ class Ticker {
   void show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
             const policy::Plan& plan);
   void note_change(const policy::Plan& plan);
+  /// While the host is short of memory the next decision is made from what guests have then.
+  void ask_for_fresh_stats();
 
   const Clock& clock_;
   Registry& guests_;

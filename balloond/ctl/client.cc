@@ -79,6 +79,16 @@ Answer<v1::Guest> Client::set(const std::string& name, std::uint64_t target,
   return response.guest();
 }
 
+Answer<v1::Guest> Client::merge(const std::string& name, bool merging) {
+  v1::SetMergingRequest request;
+  request.set_name(name);
+  request.set_merging(merging);
+  v1::SetMergingResponse response;
+  const auto status = stub_->SetMerging(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.guest();
+}
+
 Answer<v1::Guest> Client::clear(const std::string& name) {
   v1::ClearTargetRequest request;
   request.set_name(name);

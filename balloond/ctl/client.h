@@ -33,6 +33,7 @@ class Client {
   /// Without a duration: the daemon's default.
   Answer<v1::Guest> set(const std::string& name, std::uint64_t target,
                         std::optional<std::chrono::nanoseconds> duration);
+  Answer<v1::Guest> merge(const std::string& name, bool merging);
   Answer<v1::Guest> clear(const std::string& name);
   /// Calls `show` for each state until it returns false or the stream ends.
   Answer<void> watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show);

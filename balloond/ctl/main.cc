@@ -11,6 +11,7 @@
 #include <string>
 
 #include "balloond/ctl/client.h"
+#include "balloond/ctl/host_check.h"
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
@@ -36,9 +37,11 @@ struct Arguments {
   std::string timeout = "5s";
   std::string guest;
   std::string size;
+  std::string merging;
   std::string duration;
   PolicyArguments policy;
   daemon::ReplayArguments replay;
+  std::string interface;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
 };
 
@@ -117,6 +120,14 @@ class Commands {
     return 0;
   }
 
+  int host_check() {
+    HostView view = HostView::real();
+    if (!arguments_.interface.empty()) view.interface = arguments_.interface;
+    const auto checks = check_host(view);
+    print(json_ ? check_json(checks) + '\n' : check_table(checks));
+    return has_problem(checks) ? static_cast<int>(Exit::failure) : 0;
+  }
+
   int set() {
     if (arguments_.size == "auto") {
       return print_guest(client_.clear(arguments_.guest), [](const v1::Guest& guest) {
@@ -130,6 +141,14 @@ class Commands {
       return guest.name() + " is pinned at " + format_bytes(*size) + " until " +
              format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos()) + '\n';
     });
+  }
+
+  int merge() {
+    return print_guest(client_.merge(arguments_.guest, arguments_.merging == "on"),
+                       [&](const v1::Guest& guest) {
+                         return "the VMM of " + guest.name() + " is asked to turn KSM " + arguments_.merging +
+                                "; show has what became of it\n";
+                       });
   }
 
   int watch() {
@@ -262,7 +281,15 @@ int run(int argc, char** argv) {
   };
   add("list", "All guests", &Commands::list);
   add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
-  add("host", "The host's memory", &Commands::host);
+  CLI::App* const host = add("host", "The host's memory", &Commands::host);
+  CLI::App* const check = host->add_subcommand(
+      "check",
+      "What this host has of what guests need, and what to do about the rest; exit code 1: a problem");
+  check->fallthrough();
+  check->add_option("--interface", arguments.interface,
+                    "The interface that guests reach the network by (default: that of the default route)");
+  // The outer command's callback comes after the inner one's.
+  host->callback([&command, check] { command = check->parsed() ? &Commands::host_check : &Commands::host; });
   CLI::App* const set = add("set", "Pin a guest's size for a time; 'auto' ends the pin", &Commands::set);
   add_guest(set);
   set->add_option("SIZE", arguments.size, "Size to leave to the guest, or auto")
@@ -270,6 +297,10 @@ int run(int argc, char** argv) {
       ->check(size_validator());
   set->add_option("--for", arguments.duration, "How long (default: 10m, at most 24h)")
       ->check(duration_validator());
+  CLI::App* const merge = add(
+      "merge", "Let KSM share a guest's memory with equal memory of others, or end that", &Commands::merge);
+  add_guest(merge);
+  merge->add_option("STATE", arguments.merging, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
   CLI::App* const watch = add("watch", "All guests again after every change", &Commands::watch);
   watch->add_option("--count", arguments.count, "Stop after this many states")->check(CLI::PositiveNumber);
   add_guest(add("explain", "Why a guest has the target it has", &Commands::explain));

@@ -135,6 +135,9 @@ std::string guest_details(const v1::Guest& guest) {
       {"Actual", format_bytes(guest.actual_bytes())},
       {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
                                format_bytes(guest.swapped_bytes()))},
+      {"KSM", !guest.has_merging() ? "as its VMM was started"
+              : guest.merging()    ? "on"
+                                   : "off"},
       {"Pinned until", guest.has_pinned_until()
                            ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
                            : "-"},

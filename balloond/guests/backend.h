@@ -34,6 +34,11 @@ class GuestChannel {
   /// Asks for a size. The answer comes as GuestEvents::target_result with the same number.
   virtual void set_target(std::uint64_t sequence, policy::Bytes target) = 0;
   virtual void set_stats_interval(std::chrono::nanoseconds interval) = 0;
+  /// Asks for statistics that the guest gathers from now on; they come as GuestEvents::stats.
+  virtual void request_stats(std::uint64_t sequence) = 0;
+  /// Lets KSM share equal pages of the guest's memory, or ends that. The answer comes as
+  /// GuestEvents::merging_result.
+  virtual void set_merging(std::uint64_t sequence, bool merging) = 0;
 };
 
 struct JoinRefusal {
@@ -50,7 +55,10 @@ class GuestEvents {
                                                      std::shared_ptr<GuestChannel> channel) = 0;
   virtual void stats(Session session, const v1::GuestStats& stats) = 0;
   virtual void balloon(Session session, const v1::BalloonUpdate& balloon) = 0;
+  virtual void counters(Session session, const v1::BalloonCounters& counters) = 0;
   virtual void target_result(Session session, std::uint64_t sequence, const std::string& refusal) = 0;
+  virtual void stats_result(Session session, std::uint64_t sequence, const std::string& refusal) = 0;
+  virtual void merging_result(Session session, std::uint64_t sequence, const std::string& refusal) = 0;
   virtual void left(Session session) = 0;
 };
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -13,6 +15,11 @@ namespace {
 constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
+
+std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
+  if (!stats || !stats->available) return std::nullopt;
+  return policy::UseSample{.actual = stats->actual, .available = *stats->available};
+}
 
 }  // namespace
 
@@ -69,7 +76,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   const Session session = record.session;
   names_.emplace(session, name);
   guests_.emplace(name, std::move(entry));
-  tell({.kind = GuestChange::Kind::joined, .available = {}});
+  tell({.kind = GuestChange::Kind::joined});
   return session;
 }
 
@@ -84,6 +91,8 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
                                           .previous = entry->previous ? &*entry->previous : nullptr,
                                           .wall = clock_.wall(),
                                           .now = clock_.now()});
+  std::optional<Bytes> used_before;
+  if (const auto before = use_of(record.usable)) used_before = before->used();
   if (usable) {
     record.usable = *usable;
     record.complaint.clear();
@@ -97,9 +106,16 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   }
   record.said = said;
   entry->previous = std::move(said);
+  std::optional<policy::UseSample> use = use_of(record.usable);
+  if (use) use->used_before = used_before;
   tell({.kind = GuestChange::Kind::stats,
-        .actual = record.balloon.actual_bytes(),
-        .available = record.usable ? record.usable->available : std::nullopt});
+        .use = use,
+        .asked_for = std::exchange(entry->stats_pending, false)});
+}
+
+void Registry::counters(Session session, const v1::BalloonCounters& counters) {
+  const std::lock_guard lock(mutex_);
+  if (Entry* entry = by_session(session)) entry->record.counters = counters;
 }
 
 void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
@@ -120,9 +136,7 @@ void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
   }
   const bool appeared = !was_ready && record.balloon.driver_ready();
   if (appeared) record.ready_since = clock_.now();
-  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
-        .actual = record.balloon.actual_bytes(),
-        .available = {}});
+  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved});
 }
 
 void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
@@ -140,6 +154,28 @@ void Registry::target_result(Session session, std::uint64_t sequence, const std:
   record.target = record.balloon.target_bytes();
 }
 
+void Registry::stats_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || sequence != entry->stats_sequence || refusal.empty()) return;
+  entry->stats_pending = false;
+  log::debug("guest {}: no fresh statistics: {}", entry->record.name, printable(refusal));
+}
+
+void Registry::merging_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || sequence == 0 || sequence != entry->merging_sequence) return;
+  GuestRecord& record = entry->record;
+  if (refusal.empty()) {
+    record.merging = entry->merging_wanted;
+    log::info("guest {}: KSM is {} for its memory", record.name, *record.merging ? "on" : "off");
+  } else {
+    log::warning("guest {}: its VMM does not turn KSM {}: {}", record.name,
+                 entry->merging_wanted ? "on" : "off", printable(refusal));
+  }
+}
+
 void Registry::left(Session session) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
@@ -148,9 +184,10 @@ void Registry::left(Session session) {
   record.connected = false;
   entry->channel.reset();
   entry->pending = false;
+  entry->stats_pending = false;
   entry->left_at = clock_.now();
   log::info("guest {} left", record.name);
-  tell({.kind = GuestChange::Kind::left, .available = {}});
+  tell({.kind = GuestChange::Kind::left});
 }
 
 void Registry::refresh() {
@@ -213,7 +250,7 @@ std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes targ
       PinRecord{.target = target,
                 .expires = clock_.now() + duration,
                 .until = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(duration)};
-  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
 }
 
@@ -222,8 +259,33 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;
   guest->second.record.pin.reset();
-  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
+}
+
+int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
+  const std::lock_guard lock(mutex_);
+  const Time now = clock_.now();
+  int asked = 0;
+  for (auto& [name, entry] : guests_) {
+    const GuestRecord& record = entry.record;
+    const bool fresh = record.usable && now - record.usable->sampled_at <= age;
+    if (!entry.channel || !record.balloon.has_stats() || entry.stats_pending || fresh) continue;
+    entry.stats_pending = true;
+    entry.channel->request_stats(++entry.stats_sequence);
+    ++asked;
+  }
+  return asked;
+}
+
+std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool merging) {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
+  Entry& entry = guest->second;
+  entry.merging_wanted = merging;
+  entry.channel->set_merging(++entry.merging_sequence, merging);
+  return entry.record;
 }
 
 void Registry::set_stats_interval(std::chrono::nanoseconds interval) {

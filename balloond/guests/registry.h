@@ -12,6 +12,7 @@
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 #include "balloond/host/process.h"
+#include "policy/urgency.h"
 
 namespace balloon::daemon {
 
@@ -39,9 +40,11 @@ struct GuestRecord {
   Bytes target = 0;
   Bytes resident = 0;
   Bytes swapped = 0;
-  std::optional<v1::GuestStats> said;        ///< newest message, as sent, less unknown values
-  std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
-  std::string complaint;                     ///< why the newest message is not usable; empty when it is
+  std::optional<v1::GuestStats> said;           ///< newest message, as sent, less unknown values
+  std::optional<policy::GuestStats> usable;     ///< what of it policy may act on
+  std::optional<v1::BalloonCounters> counters;  ///< newest, of its balloon since the guest booted
+  std::optional<bool> merging;  ///< whether KSM may share its pages, once that was set; unset: as started
+  std::string complaint;        ///< why the newest message is not usable; empty when it is
   std::optional<PinRecord> pin;
   std::uint64_t rejected = 0;  ///< messages that made no sense
   std::uint64_t refused = 0;   ///< targets that its VMM refused
@@ -50,8 +53,8 @@ struct GuestRecord {
 /// What happened to some guest, for the control loop to wake on.
 struct GuestChange {
   enum class Kind : std::uint8_t { joined, left, balloon_moved, stats, pin } kind = Kind::stats;
-  Bytes actual = 0;
-  std::optional<Bytes> available;  ///< with Kind::stats, when usable
+  std::optional<policy::UseSample> use{};  ///< with Kind::stats, when usable
+  bool asked_for = false;                  ///< with Kind::stats: by request_fresh_stats()
 };
 
 class Registry final : public GuestEvents {
@@ -67,7 +70,10 @@ class Registry final : public GuestEvents {
                                              std::shared_ptr<GuestChannel> channel) override;
   void stats(Session session, const v1::GuestStats& stats) override;
   void balloon(Session session, const v1::BalloonUpdate& balloon) override;
+  void counters(Session session, const v1::BalloonCounters& counters) override;
   void target_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
+  void stats_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
+  void merging_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
   void left(Session session) override;
 
   /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
@@ -83,6 +89,10 @@ class Registry final : public GuestEvents {
   std::optional<GuestRecord> set_pin(const std::string& name, Bytes target,
                                      std::chrono::nanoseconds duration);
   std::optional<GuestRecord> clear_pin(const std::string& name);
+  /// Asks each guest whose newest statistics are older than `age` for fresh ones; how many were asked.
+  int request_fresh_stats(std::chrono::nanoseconds age);
+  /// Returns the guest as it is when it has been asked; nothing when none of that name is connected.
+  std::optional<GuestRecord> set_merging(const std::string& name, bool merging);
   void set_stats_interval(std::chrono::nanoseconds interval);
   std::chrono::nanoseconds stats_interval() const;
 
@@ -94,6 +104,10 @@ class Registry final : public GuestEvents {
     std::optional<v1::GuestStats> previous;  ///< the newest message of this boot, usable or not
     std::uint64_t sequence = 0;              ///< of the newest request
     bool pending = false;                    ///< the newest request has no answer yet
+    std::uint64_t stats_sequence = 0;        ///< of the newest request for statistics
+    bool stats_pending = false;              ///< it has no answer yet
+    std::uint64_t merging_sequence = 0;      ///< of the newest request about KSM
+    bool merging_wanted = false;             ///< by that request
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};

@@ -39,6 +39,21 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     send_next();
   }
 
+  void request_stats(std::uint64_t sequence) override {
+    const std::lock_guard lock(mutex_);
+    request_stats_.emplace();
+    request_stats_->mutable_request_stats()->set_sequence(sequence);
+    send_next();
+  }
+
+  void set_merging(std::uint64_t sequence, bool merging) override {
+    const std::lock_guard lock(mutex_);
+    merging_.emplace();
+    merging_->mutable_set_merging()->set_sequence(sequence);
+    merging_->mutable_set_merging()->set_merging(merging);
+    send_next();
+  }
+
   void OnReadDone(bool ok) override {
     if (!ok) return finish(grpc::Status::OK);
     const bool taken = session_ ? take(request_) : join(request_);
@@ -97,6 +112,18 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
         guests_.target_result(*session_, request.target_result().sequence(),
                               request.target_result().refusal());
         return true;
+      case v1::ConnectRequest::kStatsResult:  // the sample itself comes as statistics
+        guests_.stats_result(*session_, request.stats_result().sequence(), request.stats_result().refusal());
+        return true;
+      case v1::ConnectRequest::kMergingResult:
+        guests_.merging_result(*session_, request.merging_result().sequence(),
+                               request.merging_result().refusal());
+        return true;
+      case v1::ConnectRequest::kCounters:
+        guests_.counters(*session_, request.counters());
+        return true;
+      case v1::ConnectRequest::kDropResult:
+        return true;  // not asked for
       case v1::ConnectRequest::kRegister:
         finish({grpc::StatusCode::INVALID_ARGUMENT, "a guest registers once on a guest link"});
         return false;
@@ -121,7 +148,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
       return Finish(*end_);
     }
     if (!accepted_) return;
-    for (auto* waiting : {&registered_, &target_, &interval_}) {
+    for (auto* waiting : {&registered_, &target_, &interval_, &request_stats_, &merging_}) {
       if (!*waiting) continue;
       response_ = std::move(**waiting);
       waiting->reset();
@@ -142,7 +169,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   bool writing_ = false;
   bool finished_ = false;
   std::optional<grpc::Status> end_;
-  std::optional<v1::ConnectResponse> registered_, target_, interval_;
+  std::optional<v1::ConnectResponse> registered_, target_, interval_, request_stats_, merging_;
   v1::ConnectResponse response_;
 };
 

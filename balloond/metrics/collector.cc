@@ -100,6 +100,11 @@ void add_guest_stats(Families& out, const v1::GuestStats& stats, const Labels& l
         number(static_cast<std::uint64_t>(stats.sampled_at().seconds())) + stats.sampled_at().nanos() / 1e9,
         label);
   }
+  if (stats.has_round_trip()) {
+    out.gauge("balloon_guest_stats_round_trip_seconds",
+              "How long it took to answer the newest request for statistics.",
+              static_cast<double>(stats.round_trip().seconds()) + stats.round_trip().nanos() / 1e9, label);
+  }
   gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.has_total_bytes(),
         stats.total_bytes());
   gauge("balloon_guest_available_bytes", "Memory that its programs could still take.",
@@ -119,6 +124,31 @@ void add_guest_stats(Families& out, const v1::GuestStats& stats, const Labels& l
           stats.oom_kills());
 }
 
+/// What the VMM did for its balloon. They start again when the guest boots, as Prometheus' counters may.
+void add_guest_balloon(Families& out, const v1::BalloonCounters& counters, const Labels& label) {
+  out.counter("balloon_guest_inflated_bytes_total",
+              "Memory released to the host because the guest inflated its balloon.",
+              number(counters.inflated_bytes()), label);
+  out.counter("balloon_guest_deflated_bytes_total", "Memory returned to the guest from its balloon.",
+              number(counters.deflated_bytes()), label);
+  out.counter("balloon_guest_reported_bytes_total",
+              "Memory released to the host because the guest reported it as free.",
+              number(counters.reported_bytes()), label);
+  out.counter("balloon_guest_hinted_bytes_total",
+              "Memory released to the host because the guest hinted it as free when it was asked.",
+              number(counters.hinted_bytes()), label);
+  out.counter("balloon_guest_freed_bytes_total",
+              "Of all that was released, what the host really got back: it was in its memory before.",
+              number(counters.freed_bytes()), label);
+  out.counter("balloon_guest_stalls_total", "Times that its balloon stood still for 2 s off its target.",
+              number(counters.stalls()), label);
+  out.counter("balloon_guest_refused_pages_total", "Pages that it gave back but does not have.",
+              number(counters.refused_pages()), label);
+  out.gauge("balloon_guest_speed_bytes_per_second",
+            "Speed of its balloon's move that is under way, or of the last one.",
+            number(counters.bytes_per_second()), label);
+}
+
 void add_guest(Families& out, const GuestStatus& guest) {
   const Labels label{{"guest", guest.record.name}};
   out.gauge("balloon_guest_info", "What is constant about a guest.", 1,
@@ -133,6 +163,11 @@ void add_guest(Families& out, const GuestStatus& guest) {
   }
   add_guest_sizes(out, guest, label);
   if (guest.record.said) add_guest_stats(out, *guest.record.said, label);
+  if (guest.record.counters) add_guest_balloon(out, *guest.record.counters, label);
+  if (guest.record.merging) {
+    out.gauge("balloon_guest_merging", "1 while KSM may share its memory, 0 while not; absent: as started.",
+              *guest.record.merging ? 1 : 0, label);
+  }
 }
 
 void add_control(Families& out, const Counters& counters) {
@@ -156,6 +191,9 @@ void add_control(Families& out, const Counters& counters) {
                 "Those of them in which some guest would have had another target.",
                 number(counters.shadow_different));
   }
+  out.counter("balloon_fresh_stats_requests_total",
+              "Times that a guest was asked for fresh statistics, because the host was short of memory.",
+              number(counters.stats_requests));
   out.counter("balloon_failed_ticks_total",
               "Control periods without a decision, because the host could not be sampled.",
               number(counters.failed_ticks));

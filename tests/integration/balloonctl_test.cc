@@ -67,6 +67,18 @@ TEST_F(BalloonctlTest, SetPinsAGuestForATimeAndAutoEndsIt) {
   ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("pinned_until").is_null(); }));
 }
 
+TEST_F(BalloonctlTest, MergeTurnsKsmOnAndOffThroughTheGuestsVmm) {
+  EXPECT_NE(ctl({"show", "web-1"}).out.find("as its VMM was started"), std::string::npos);
+  const Outcome on = ctl({"merge", "web-1", "on"});
+  EXPECT_EQ(on.exit_code, 0) << on.err;
+  EXPECT_TRUE(on.out.starts_with("the VMM of web-1 is asked to turn KSM on")) << on.out;
+  ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("merging") == true; }));
+  EXPECT_EQ(ctl({"merge", "web-1", "off"}).exit_code, 0);
+  ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("merging") == false; }));
+  EXPECT_EQ(ctl({"merge", "nobody", "on"}).exit_code, 3);
+  EXPECT_EQ(ctl({"merge", "web-1", "perhaps"}).exit_code, 2);
+}
+
 TEST_F(BalloonctlTest, APinRunsOut) {
   ASSERT_EQ(ctl({"set", "web-1", "1536MiB", "--for", "1s"}).exit_code, 0);
   ASSERT_TRUE(eventually([&] { return state_of("web-1") == "pinned"; }));

@@ -144,8 +144,15 @@ TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
     return metrics.find("balloon_guest_actual_bytes{guest=\"a\"} " + std::to_string(vmm.actual())) !=
            std::string::npos;
   })) << metrics;
+  EXPECT_EQ(metrics.find("balloon_guest_freed_bytes_total"), std::string::npos) << "its VMM said nothing yet";
+  vmm.send_counters();
+  ASSERT_TRUE(eventually([&] {
+    metrics = http_get(address);
+    return metrics.find("balloon_guest_freed_bytes_total{guest=\"a\"} 4096") != std::string::npos;
+  })) << metrics;
   for (const char* part :
-       {"balloon_guest_available_bytes{guest=\"a\"} ",
+       {"balloon_guest_inflated_bytes_total{guest=\"a\"} 8192", "balloon_guest_stalls_total{guest=\"a\"} 3",
+        "balloon_guest_available_bytes{guest=\"a\"} ",
         "balloon_guest_state{guest=\"a\",state=\"controlled\"} 1", "balloon_host_memory_total_bytes ",
         "balloon_decisions_total{reason=\"need\"} ", "balloon_moves_total{direction=\"shrink\"} ",
         "balloon_control_loop_duration_seconds_bucket", "balloon_config_last_reload_successful 1",

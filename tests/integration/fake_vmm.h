@@ -113,6 +113,15 @@ class FakeVmm {
     send(request);
   }
 
+  /// Of its balloon: 8192 bytes inflated, of which 4096 were in the host's memory; three stalls.
+  void send_counters() {
+    v1::ConnectRequest request;
+    request.mutable_counters()->set_inflated_bytes(8192);
+    request.mutable_counters()->set_freed_bytes(4096);
+    request.mutable_counters()->set_stalls(3);
+    send(request);
+  }
+
   /// From here on each target is refused for this reason.
   void refuse(const std::string& why) {
     const std::lock_guard lock(mutex_);
@@ -152,6 +161,11 @@ class FakeVmm {
     v1::ConnectResponse response;
     while (stream_->Read(&response)) {
       if (response.has_set_target()) move(response.set_target());
+      if (response.has_set_merging()) {
+        v1::ConnectRequest result;
+        result.mutable_merging_result()->set_sequence(response.set_merging().sequence());
+        send(result);
+      }
       const auto* interval = response.has_registered()           ? &response.registered().stats_interval()
                              : response.has_set_stats_interval() ? &response.set_stats_interval().interval()
                                                                  : nullptr;

@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from builder import outer_host, outer_image  # noqa: E402
+from builder import guest_kernels, outer_host, outer_image  # noqa: E402
 from builder.cache import Cache, default_cache_dir  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
-from runner.cases import CASES, NEEDS_DAEMON  # noqa: E402
+from runner.cases import CASES, KERNELS_OF, NEEDS_DAEMON  # noqa: E402
 
 # One case takes a minute on a quiet machine; on a busy one several.
 CASE_SECONDS = 400
@@ -41,7 +41,8 @@ def run(options, names: list[str]) -> int:
     cache = Cache(options.cache)
     command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(names)}"
     logs = cache.root / "runs/logs-cases"
-    host = outer_image.build(cache, options.build_dir, command, [], ["/scratch/run"])
+    kernels = guest_kernels.files(cache, [series for name in names for series in KERNELS_OF.get(name, [])])
+    host = outer_image.build(cache, options.build_dir, command, kernels, ["/scratch/run"])
     results: dict[str, bool] = {}
 
     def take(line: str):
@@ -49,6 +50,8 @@ def run(options, names: list[str]) -> int:
         if event["event"] == "case":
             results[event["name"]] = event["passed"]
             print(f"{'PASS' if event['passed'] else 'FAIL'}  {event['what']} ({event['seconds']:.0f} s)", flush=True)
+            for note in event["notes"]:
+                print(f"        {note}", flush=True)
             if not event["passed"]:
                 print(f"        {event['failure']}", flush=True)
 

@@ -88,4 +88,20 @@ Result<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   return list.entries();
 }
 
+int Kvm::check(int capability) const { return ::ioctl(fd(), KVM_CHECK_EXTENSION, capability); }
+
+Result<std::vector<std::uint32_t>> Kvm::state_msrs() const {
+  // A count, then the indices. A first call with too small a count fails with E2BIG and says how many there
+  // are.
+  std::vector<std::uint32_t> list(1);
+  if (::ioctl(fd(), kKvmGetMsrIndexList, list.data()) != 0 && errno != E2BIG) {
+    return fail_errno("asking KVM how many MSRs hold a vCPU's state", errno);
+  }
+  list.resize(1 + std::size_t{list[0]});
+  if (::ioctl(fd(), kKvmGetMsrIndexList, list.data()) != 0)
+    return fail_errno("asking KVM which MSRs hold a vCPU's state", errno);
+  list.erase(list.begin());
+  return list;
+}
+
 }  // namespace balloon::vmm

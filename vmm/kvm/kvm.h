@@ -23,6 +23,9 @@ class Kvm {
   /// Size of the structure that each vCPU shares with the kernel.
   std::size_t run_size() const { return run_size_; }
   Result<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+  /// The MSRs that hold a vCPU's state on this host.
+  Result<std::vector<std::uint32_t>> state_msrs() const;
+  int check(int capability) const;
 
  private:
   Kvm() = default;

@@ -22,7 +22,10 @@ struct KvmListHeader {
 
 inline constexpr unsigned long kKvmGetSupportedCpuid = _IOWR(KVMIO, 0x05, KvmListHeader);
 inline constexpr unsigned long kKvmSetGsiRouting = _IOW(KVMIO, 0x6a, KvmListHeader);
+inline constexpr unsigned long kKvmGetMsrs = _IOWR(KVMIO, 0x88, KvmListHeader);
 inline constexpr unsigned long kKvmSetMsrs = _IOW(KVMIO, 0x89, KvmListHeader);
+/// struct kvm_msr_list: a count and 32-bit indices.
+inline constexpr unsigned long kKvmGetMsrIndexList = _IOWR(KVMIO, 0x02, std::uint32_t);
 inline constexpr unsigned long kKvmSetCpuid2 = _IOW(KVMIO, 0x90, KvmListHeader);
 
 template <typename Entry>
@@ -38,6 +41,7 @@ class KvmList {
   }
   /// For the ioctl.
   void* data() { return bytes_.data(); }
+  std::size_t size() const { return (bytes_.size() - sizeof(KvmListHeader)) / sizeof(Entry); }
   /// What the kernel left there: as many as it says, and never more than were room.
   std::vector<Entry> entries() const {
     KvmListHeader header;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -92,6 +93,7 @@ Result<void> Vcpu::set_state(const VcpuState& state) {
 Result<void> Vcpu::set_cpuid(const std::vector<kvm_cpuid_entry2>& cpuid) {
   KvmList<kvm_cpuid_entry2> list(cpuid);
   if (::ioctl(fd_.get(), kKvmSetCpuid2, list.data()) != 0) return fail_errno("setting its CPUID", errno);
+  cpuid_ = cpuid;
   return {};
 }
 
@@ -130,24 +132,66 @@ void Vcpu::start(OnStop on_stop) {
     sigemptyset(&kick);
     sigaddset(&kick, kick_signal());
     ::pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
+    thread_id_ = ::gettid();
     run();
+    const std::lock_guard lock(pause_mutex_);
+    ended_ = true;
+    pause_changed_.notify_all();
   });
 }
 
 void Vcpu::request_stop() {
-  stop_ = true;
+  {
+    const std::lock_guard lock(pause_mutex_);
+    stop_ = true;
+    pause_changed_.notify_all();
+  }
+  if (!thread_.joinable()) return;
   if (!thread_.joinable()) return;
   // Before the signal: a thread that is just on its way into KVM_RUN then comes straight out again.
   std::atomic_ref(run_->immediate_exit).store(1);
   ::pthread_kill(thread_.native_handle(), kick_signal());
 }
 
+void Vcpu::request_pause() {
+  const std::lock_guard lock(pause_mutex_);
+  pause_ = true;
+  // As in request_stop().
+  std::atomic_ref(run_->immediate_exit).store(1);
+  if (thread_.joinable()) ::pthread_kill(thread_.native_handle(), kick_signal());
+}
+
+void Vcpu::wait_paused() {
+  std::unique_lock lock(pause_mutex_);
+  if (thread_.joinable()) pause_changed_.wait(lock, [this] { return parked_ || ended_; });
+}
+
+void Vcpu::resume() {
+  const std::lock_guard lock(pause_mutex_);
+  pause_ = false;
+  if (!stop_) std::atomic_ref(run_->immediate_exit).store(0);
+  pause_changed_.notify_all();
+}
+
+void Vcpu::park() {
+  std::unique_lock lock(pause_mutex_);
+  if (!pause_) return;
+  parked_ = true;
+  pause_changed_.notify_all();
+  pause_changed_.wait(lock, [this] { return !pause_ || stop_; });
+  parked_ = false;
+}
+
 void Vcpu::run() {
+  park();  // a machine that is to start paused
   while (!stop_) {
     if (::ioctl(fd_.get(), KVM_RUN, 0) != 0) {
-      // EINTR: a kick. EAGAIN: a waiting vCPU got its INIT or SIPI; run it again.
-      if (errno == EINTR || errno == EAGAIN) continue;
+      // EINTR: a kick. KVM has then completed what the last exit left to it, before it looked at
+      // immediate_exit: only here does the vCPU stand between two instructions. EAGAIN: a waiting vCPU got
+      // its INIT or SIPI; run it again.
       const int error = errno;
+      if (error == EINTR) park();
+      if (error == EINTR || error == EAGAIN) continue;
       return on_stop_(
           {VcpuStop::Why::failed, fmt::format("vCPU {}: running it: {}", index_, std::strerror(error))});
     }

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <linux/kvm.h>
+#include <sys/types.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,6 +18,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
+#include "vmm/kvm/vcpu_snapshot.h"
 #include "vmm/kvm/vm.h"
 
 namespace balloon::vmm {
@@ -56,6 +60,21 @@ class Vcpu {
   /// Asks the thread to end; returns at once.
   void request_stop();
 
+  /// Takes the vCPU out of the guest until resume(); returns at once. Before start(): it does not begin.
+  void request_pause();
+  /// Waits until it stands between two instructions with nothing of an exit left to be done, or has ended.
+  void wait_paused();
+  void resume();
+  /// Its thread, as the host's tools show it; 0 before it runs.
+  pid_t thread_id() const { return thread_id_; }
+
+  // While it is paused, or not yet started.
+  Result<VcpuSnapshot> save() const;
+  Result<void> load(const VcpuSnapshot& snapshot);
+  /// Tells the guest's watchdogs that it was not running: its kvm-clock has a flag for that
+  /// (linux/Documentation/virt/kvm/api.rst, KVM_KVMCLOCK_CTRL).
+  void mark_clock_stopped() const;
+
  private:
   Vcpu(const Vm& vm, std::uint32_t index, const Bus& ports, const Bus& mmio);
   Result<void> open();
@@ -64,6 +83,8 @@ class Vcpu {
   Result<void> set_msrs(const std::vector<kvm_msr_entry>& msrs);
   Result<void> set_local_apic();
   void run();
+  /// Waits for resume() or request_stop().
+  void park();
   /// Handles one exit; a value ends the run.
   std::optional<VcpuStop> handle_exit();
   /// Where it stands; only from its own thread.
@@ -77,8 +98,15 @@ class Vcpu {
   const Bus& mmio_;
   UniqueFd fd_;
   kvm_run* run_ = nullptr;
+  std::vector<kvm_cpuid_entry2> cpuid_;  ///< as last set
   OnStop on_stop_;
   std::atomic<bool> stop_ = false;
+  std::atomic<pid_t> thread_id_ = 0;
+  std::mutex pause_mutex_;  ///< of the three below
+  std::condition_variable pause_changed_;
+  bool pause_ = false;   ///< wanted
+  bool parked_ = false;  ///< reached
+  bool ended_ = false;
   std::thread thread_;
 };
 

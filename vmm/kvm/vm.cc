@@ -1,6 +1,7 @@
 #include "vmm/kvm/vm.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/kvm/list.h"
 
@@ -41,14 +43,19 @@ Result<void> irqfd(int vm, std::uint32_t gsi, int event, std::uint32_t flags) {
   return {};
 }
 
-Result<void> ioeventfd(int vm, GuestAddress address, int event, std::uint32_t flags) {
+Result<void> ioeventfd(int vm, const Doorbell& doorbell, int event, std::uint32_t flags) {
   kvm_ioeventfd request{};
-  request.addr = address;
+  request.addr = doorbell.address;
   request.len = 2;  // a virtio kick is 16 bits wide (virtio 1.2, 4.1.5.2)
   request.fd = event;
   request.flags = flags;
+  if (doorbell.port) request.flags |= KVM_IOEVENTFD_FLAG_PIO;
+  if (doorbell.value) {
+    request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
+    request.datamatch = *doorbell.value;
+  }
   if (::ioctl(vm, KVM_IOEVENTFD, &request) != 0) {
-    return fail_errno(fmt::format("connecting the doorbell at {:#x}", address), errno);
+    return fail_errno(fmt::format("connecting the doorbell at {:#x}", doorbell.address), errno);
   }
   return {};
 }
@@ -62,7 +69,7 @@ class Vm::IrqfdLine final : public MsiLine {
   ~IrqfdLine() override {
     // The irqfd goes before its number is free for another line (the order that QEMU's CVE-2024-4693 got
     // wrong).
-    [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
+    if (!held_) hold();
     vm_.give_back_gsi(gsi_);
   }
   Result<void> route(const MsiMessage& message) override { return vm_.set_route(gsi_, message); }
@@ -70,11 +77,59 @@ class Vm::IrqfdLine final : public MsiLine {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
   }
+  int event() const override { return event_.get(); }
+  /// Without the irqfd, signals stay in the eventfd's count.
+  void hold() override {
+    [[maybe_unused]] const auto done = irqfd(vm_.fd(), gsi_, event_.get(), KVM_IRQFD_FLAG_DEASSIGN);
+    held_ = true;
+  }
+  bool release() override {
+    // A signal between this and KVM_IRQFD raises the interrupt: KVM looks at the count when it is connected
+    // (virt/kvm/eventfd.c, kvm_irqfd_assign()).
+    std::uint64_t count = 0;
+    const bool remembered = ::read(event_.get(), &count, sizeof(count)) == sizeof(count);
+    held_ = false;
+    if (const auto done = irqfd(vm_.fd(), gsi_, event_.get(), 0); !done)
+      log::error("{}", done.error().message);
+    return remembered;
+  }
+  bool held_signal() const override {
+    pollfd events{.fd = event_.get(), .events = POLLIN, .revents = 0};
+    return held_ && ::poll(&events, 1, 0) == 1;
+  }
 
  private:
   Vm& vm_;
   std::uint32_t gsi_;
   UniqueFd event_;
+  bool held_ = false;
+};
+
+/// KVM keeps one state a pin for all of user space, so the devices that assert it are counted here.
+class Vm::SharedPin final : public PinLine {
+ public:
+  SharedPin(Vm& vm, std::uint32_t gsi) : vm_(vm), gsi_(gsi) {}
+  ~SharedPin() override { set(false); }
+  void set(bool asserted) override {
+    if (asserted == asserted_) return;
+    asserted_ = asserted;
+    const std::lock_guard lock(vm_.pins_mutex_);
+    unsigned& count = vm_.asserted_[gsi_];
+    const bool before = count > 0;
+    asserted ? ++count : --count;
+    if ((count > 0) == before) return;
+    kvm_irq_level level{};
+    level.irq = gsi_;
+    level.level = asserted ? 1 : 0;
+    if (::ioctl(vm_.fd(), KVM_IRQ_LINE, &level) != 0) {
+      log::error("interrupt pin {}: KVM refuses to set it, errno {}", gsi_, errno);
+    }
+  }
+
+ private:
+  Vm& vm_;
+  std::uint32_t gsi_;
+  bool asserted_ = false;
 };
 
 Result<std::unique_ptr<Vm>> Vm::create(const Kvm& kvm, const GuestMemory& memory) {
@@ -126,12 +181,17 @@ void Vm::disconnect_irq(std::uint32_t gsi, int event) {
   [[maybe_unused]] const auto done = irqfd(fd(), gsi, event, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-Result<void> Vm::connect_doorbell(GuestAddress address, int event) {
-  return ioeventfd(fd(), address, event, 0);
+Result<std::unique_ptr<PinLine>> Vm::new_pin_line(std::uint32_t gsi) {
+  if (gsi >= kIoApicPins) return fail(fmt::format("the I/O APIC has no pin {}", gsi));
+  return std::make_unique<SharedPin>(*this, gsi);
 }
 
-void Vm::disconnect_doorbell(GuestAddress address, int event) {
-  [[maybe_unused]] const auto done = ioeventfd(fd(), address, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
+Result<void> Vm::connect_doorbell(const Doorbell& doorbell, int event) {
+  return ioeventfd(fd(), doorbell, event, 0);
+}
+
+void Vm::disconnect_doorbell(const Doorbell& doorbell, int event) {
+  [[maybe_unused]] const auto done = ioeventfd(fd(), doorbell, event, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 Result<std::unique_ptr<MsiLine>> Vm::new_msi_line() {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/kvm/kvm.h"
+#include "vmm/kvm/vcpu_snapshot.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/pci/pci_host.h"
 
@@ -30,12 +31,21 @@ class Vm final : public PciHost {
   Result<void> connect_irq(std::uint32_t gsi, int event);
   void disconnect_irq(std::uint32_t gsi, int event);
 
+  /// The guest's kvm-clock, in nanoseconds. Set when vCPUs go on, so that their clock stood still meanwhile.
+  Result<std::uint64_t> clock() const;
+  Result<void> set_clock(std::uint64_t nanoseconds) const;
+  // While no vCPU runs.
+  Result<VmSnapshot> save() const;
+  Result<void> load(const VmSnapshot& snapshot) const;
+
   Result<std::unique_ptr<MsiLine>> new_msi_line() override;
-  Result<void> connect_doorbell(GuestAddress address, int event) override;
-  void disconnect_doorbell(GuestAddress address, int event) override;
+  Result<std::unique_ptr<PinLine>> new_pin_line(std::uint32_t gsi) override;
+  Result<void> connect_doorbell(const Doorbell& doorbell, int event) override;
+  void disconnect_doorbell(const Doorbell& doorbell, int event) override;
 
  private:
   class IrqfdLine;
+  class SharedPin;
   explicit Vm(const Kvm& kvm) : kvm_(kvm) {}
   Result<void> set_up(const GuestMemory& memory);
   Result<void> set_route(std::uint32_t gsi, const MsiMessage& message);
@@ -48,6 +58,8 @@ class Vm final : public PciHost {
   std::mutex mutex_;
   std::set<std::uint32_t> msi_gsis_;
   std::map<std::uint32_t, MsiMessage> routes_;
+  std::mutex pins_mutex_;
+  std::map<std::uint32_t, unsigned> asserted_;  ///< how many lines assert a pin
 };
 
 }  // namespace balloon::vmm

@@ -27,6 +27,7 @@ constexpr milliseconds kLongestBackoff{3000};
 /// Bounds of the statistics interval that a daemon may ask for; zero stops sampling.
 constexpr nanoseconds kShortestStatsInterval = milliseconds(10);
 constexpr nanoseconds kLongestStatsInterval = std::chrono::hours(1);
+constexpr const char* kRebooting = "the guest is rebooting";
 
 nanoseconds to_interval(const google::protobuf::Duration& duration) {
   if (duration.seconds() <= 0 && duration.nanos() <= 0) return {};
@@ -55,7 +56,7 @@ class GuestLink::Impl {
   }
 
   ~Impl() {
-    attach(nullptr);
+    attach(nullptr, {});
     thread_.request_stop();
     {
       const std::lock_guard lock(session_mutex_);
@@ -64,7 +65,7 @@ class GuestLink::Impl {
     wake_.notify_all();
   }
 
-  void attach(BalloonControl* balloon) {
+  void attach(BalloonControl* balloon, SetMerging merge) {
     const std::lock_guard lock(balloon_mutex_);
     if (balloon_ != nullptr) {
       balloon_->observe({}, {});
@@ -73,9 +74,14 @@ class GuestLink::Impl {
       outbox_.put(to_message(last_state_));
     }
     balloon_ = balloon;
+    set_merging_ = std::move(merge);
     if (balloon_ == nullptr) return;
-    balloon_->observe([this](const BalloonStats& stats) { outbox_.put(to_message(stats)); },
-                      [this](const BalloonState& state) { outbox_.put(to_message(state)); });
+    balloon_->observe(
+        [this](const BalloonStats& stats) {
+          outbox_.put(to_message(stats));
+          outbox_.put(to_message(stats.counters));
+        },
+        [this](const BalloonState& state) { outbox_.put(to_message(state)); });
     balloon_->set_stats_interval(stats_interval_);
     outbox_.put(to_message(balloon_->state()));
   }
@@ -159,6 +165,12 @@ class GuestLink::Impl {
         return set_target(response.set_target());
       case v1::ConnectResponse::kSetStatsInterval:
         return set_stats_interval(to_interval(response.set_stats_interval().interval()));
+      case v1::ConnectResponse::kRequestStats:
+        return request_stats(response.request_stats().sequence());
+      case v1::ConnectResponse::kDropFreePages:
+        return drop_free_pages(response.drop_free_pages().sequence());
+      case v1::ConnectResponse::kSetMerging:
+        return set_merging(response.set_merging());
       case v1::ConnectResponse::MESSAGE_NOT_SET:
         return;  // of a newer daemon: nothing that we know
     }
@@ -170,12 +182,52 @@ class GuestLink::Impl {
     {
       const std::lock_guard lock(balloon_mutex_);
       if (balloon_ == nullptr) {
-        result.set_refusal("the guest is rebooting");
+        result.set_refusal(kRebooting);
       } else if (const auto done = balloon_->set_target(wanted.target_bytes()); !done) {
         result.set_refusal(done.error().message);
       }
     }
     if (!result.refusal().empty()) log::warning("target refused: {}", result.refusal());
+    outbox_.put(std::move(result));
+  }
+
+  void request_stats(std::uint64_t sequence) {
+    const auto reply = [this, sequence](const Result<BalloonStats>& stats) {
+      v1::StatsResult result;
+      result.set_sequence(sequence);
+      if (stats) {
+        *result.mutable_stats() = to_message(*stats);
+      } else {
+        result.set_refusal(stats.error().message);
+      }
+      outbox_.put(std::move(result));
+    };
+    const std::lock_guard lock(balloon_mutex_);
+    balloon_ != nullptr ? balloon_->request_stats(reply) : reply(fail(kRebooting));
+  }
+
+  void drop_free_pages(std::uint64_t sequence) {
+    const auto reply = [this, sequence](const Result<Bytes>& dropped) {
+      v1::DropResult result;
+      result.set_sequence(sequence);
+      dropped ? result.set_dropped_bytes(*dropped) : result.set_refusal(dropped.error().message);
+      outbox_.put(std::move(result));
+    };
+    const std::lock_guard lock(balloon_mutex_);
+    balloon_ != nullptr ? balloon_->drop_free_pages(reply) : reply(fail(kRebooting));
+  }
+
+  void set_merging(const v1::SetMerging& wanted) {
+    v1::MergingResult result;
+    result.set_sequence(wanted.sequence());
+    {
+      const std::lock_guard lock(balloon_mutex_);
+      if (!set_merging_) {
+        result.set_refusal(kRebooting);
+      } else if (const auto done = set_merging_(wanted.merging()); !done) {
+        result.set_refusal(done.error().message);
+      }
+    }
     outbox_.put(std::move(result));
   }
 
@@ -192,6 +244,7 @@ class GuestLink::Impl {
 
   std::mutex balloon_mutex_;
   BalloonControl* balloon_ = nullptr;
+  SetMerging set_merging_;  ///< of the same machine
   BalloonState last_state_;
   nanoseconds stats_interval_{};
 
@@ -203,7 +256,10 @@ class GuestLink::Impl {
 
 GuestLink::GuestLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GuestLink::~GuestLink() = default;
-void GuestLink::attach(BalloonControl* balloon) { impl_->attach(balloon); }
+void GuestLink::attach(BalloonControl& balloon, SetMerging set_merging) {
+  impl_->attach(&balloon, std::move(set_merging));
+}
+void GuestLink::detach() { impl_->attach(nullptr, {}); }
 
 Result<std::unique_ptr<GuestLink>> GuestLink::start(GuestLinkConfig config) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un{}.sun_path) - 1;

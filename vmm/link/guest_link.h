@@ -2,6 +2,7 @@
 // the daemon changes no balloon: the link dials again, with backoff, for as long as the VMM lives.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,9 +29,12 @@ class GuestLink {
   GuestLink(const GuestLink&) = delete;
   GuestLink& operator=(const GuestLink&) = delete;
 
-  /// Attaches the balloon of a (re)booted machine; nullptr detaches it, before it is destroyed: when this
-  /// returns no call into it is under way and none will follow.
-  void attach(BalloonControl* balloon);
+  /// Lets KSM share the guest's memory, or ends that.
+  using SetMerging = std::function<Result<void>(bool)>;
+  /// Attaches the balloon and memory of a (re)booted machine.
+  void attach(BalloonControl& balloon, SetMerging set_merging);
+  /// Before that machine is destroyed: when this returns no call into it is under way and none will follow.
+  void detach();
 
  private:
   class Impl;

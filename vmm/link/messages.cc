@@ -1,6 +1,13 @@
 #include "vmm/link/messages.h"
 
+#include "vmm/memory/guest_memory.h"
+
 namespace balloon::vmm {
+namespace {
+
+constexpr std::int64_t kNanos = 1'000'000'000;  // in a second
+
+}  // namespace
 
 v1::GuestStats to_message(const BalloonStats& stats) {
   using Setter = void (v1::GuestStats::*)(std::uint64_t);
@@ -18,8 +25,10 @@ v1::GuestStats to_message(const BalloonStats& stats) {
   v1::GuestStats message;
   const auto since_epoch =
       std::chrono::duration_cast<std::chrono::nanoseconds>(stats.sampled_at.time_since_epoch());
-  message.mutable_sampled_at()->set_seconds(since_epoch.count() / 1'000'000'000);
-  message.mutable_sampled_at()->set_nanos(static_cast<std::int32_t>(since_epoch.count() % 1'000'000'000));
+  message.mutable_sampled_at()->set_seconds(since_epoch.count() / kNanos);
+  message.mutable_sampled_at()->set_nanos(static_cast<std::int32_t>(since_epoch.count() % kNanos));
+  message.mutable_round_trip()->set_seconds(stats.round_trip.count() / kNanos);
+  message.mutable_round_trip()->set_nanos(static_cast<std::int32_t>(stats.round_trip.count() % kNanos));
   message.set_actual_bytes(stats.actual);
   for (std::size_t tag = 0; tag < kStatTags; ++tag) {
     if (stats.values[tag]) (message.*kSetters[tag])(*stats.values[tag]);
@@ -35,6 +44,20 @@ v1::BalloonUpdate to_message(const BalloonState& state) {
   message.set_has_stats(state.has_stats);
   message.set_deflate_on_oom(state.deflate_on_oom);
   message.set_free_page_reporting(state.free_page_reporting);
+  message.set_free_page_hinting(state.free_page_hinting);
+  return message;
+}
+
+v1::BalloonCounters to_message(const BalloonCounters& counters) {
+  v1::BalloonCounters message;
+  message.set_inflated_bytes(counters.inflated);
+  message.set_reported_bytes(counters.reported);
+  message.set_hinted_bytes(counters.hinted);
+  message.set_freed_bytes(counters.freed);
+  message.set_deflated_bytes(counters.pages_deflated * kPageSize);
+  message.set_bytes_per_second(counters.rate);
+  message.set_stalls(counters.stalls);
+  message.set_refused_pages(counters.pages_refused);
   return message;
 }
 

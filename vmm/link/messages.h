@@ -8,5 +8,6 @@ namespace balloon::vmm {
 
 v1::GuestStats to_message(const BalloonStats& stats);
 v1::BalloonUpdate to_message(const BalloonState& state);
+v1::BalloonCounters to_message(const BalloonCounters& counters);
 
 }  // namespace balloon::vmm

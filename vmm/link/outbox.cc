@@ -5,10 +5,7 @@
 namespace balloon::vmm {
 namespace {
 
-/// The driver reports every mebibyte it moves; ten reports a second let the daemon hand out freed memory soon
-/// enough.
-constexpr std::chrono::milliseconds kBalloonPause{100};
-/// A daemon that has this many targets unanswered does not read answers.
+/// A daemon that leaves this many answers unread does not read any.
 constexpr std::size_t kMaxResults = 64;
 
 }  // namespace
@@ -25,7 +22,37 @@ void Outbox::put(v1::BalloonUpdate balloon) {
   changed_.notify_all();
 }
 
+void Outbox::put(v1::BalloonCounters counters) {
+  const std::lock_guard lock(mutex_);
+  counters_ = std::move(counters);
+  changed_.notify_all();
+}
+
 void Outbox::put(v1::TargetResult result) {
+  v1::ConnectRequest message;
+  *message.mutable_target_result() = std::move(result);
+  put_result(std::move(message));
+}
+
+void Outbox::put(v1::StatsResult result) {
+  v1::ConnectRequest message;
+  *message.mutable_stats_result() = std::move(result);
+  put_result(std::move(message));
+}
+
+void Outbox::put(v1::DropResult result) {
+  v1::ConnectRequest message;
+  *message.mutable_drop_result() = std::move(result);
+  put_result(std::move(message));
+}
+
+void Outbox::put(v1::MergingResult result) {
+  v1::ConnectRequest message;
+  *message.mutable_merging_result() = std::move(result);
+  put_result(std::move(message));
+}
+
+void Outbox::put_result(v1::ConnectRequest result) {
   const std::lock_guard lock(mutex_);
   if (results_.size() == kMaxResults) results_.pop_front();
   results_.push_back(std::move(result));
@@ -37,6 +64,7 @@ void Outbox::open() {
   open_ = true;
   stats_.reset();
   balloon_.reset();
+  counters_.reset();
   results_.clear();
 }
 
@@ -51,7 +79,7 @@ std::optional<v1::ConnectRequest> Outbox::take() {
   v1::ConnectRequest request;
   while (open_) {
     if (!results_.empty()) {
-      *request.mutable_target_result() = std::move(results_.front());
+      request = std::move(results_.front());
       results_.pop_front();
       return request;
     }
@@ -63,6 +91,10 @@ std::optional<v1::ConnectRequest> Outbox::take() {
     }
     if (stats_) {
       *request.mutable_stats() = *std::exchange(stats_, std::nullopt);
+      return request;
+    }
+    if (counters_) {
+      *request.mutable_counters() = *std::exchange(counters_, std::nullopt);
       return request;
     }
     if (balloon_) {

@@ -23,11 +23,9 @@ constexpr std::uint32_t kMaxCpus = 64;
 constexpr std::size_t kMaxName = 64;
 constexpr std::size_t kMaxLabels = 64;
 constexpr std::size_t kMaxLabelValue = 256;
-constexpr std::size_t kMaxSerialNumber = 20;   // VIRTIO_BLK_ID_BYTES
-constexpr std::size_t kMaxInterfaceName = 15;  // IFNAMSIZ - 1
 constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-/// Slots without the host bridge and the balloon.
-constexpr std::size_t kMaxDisksAndNets = PciRoot::kSlots - 2;
+/// Slots without the host bridge, the balloon, the rng and the console.
+constexpr std::size_t kMaxDisksAndNets = PciRoot::kSlots - 4;
 constexpr Bytes kMinTarget = 16 * kMiB;  ///< below it a target is a slip of the pen, not a wish
 
 bool plain(std::string_view text) {
@@ -56,6 +54,7 @@ Result<void> check_memory(const VmmConfig& config) {
     return fail(
         fmt::format("memory: {} bytes is not a multiple of {}", config.memory, format_bytes(kMemoryStep)));
   }
+  BALLOON_TRY(check_memory_backing(config.memory, config.memory_backing, config.balloon));
   const Bytes target = config.balloon.initial_target;
   if (target != 0 && target < kMinTarget) {
     return fail(
@@ -68,28 +67,26 @@ Result<void> check_memory(const VmmConfig& config) {
   return {};
 }
 
+Result<void> check_serial(std::string_view what, const SerialConfig& config) {
+  if (config.kind == SerialConfig::Kind::unix_socket) return check_socket(what, config.path);
+  if (config.kind == SerialConfig::Kind::file && config.path.empty()) {
+    return fail(fmt::format("{}: the file's path is empty", what));
+  }
+  return {};
+}
+
 Result<void> check_devices(const VmmConfig& config) {
   if (config.disks.size() + config.nets.size() > kMaxDisksAndNets) {
     return fail(fmt::format("{} disks and {} nets are more than the {} that fit on the PCI bus",
                             config.disks.size(), config.nets.size(), kMaxDisksAndNets));
   }
-  for (const BlockConfig& disk : config.disks) {
-    if (disk.path.empty()) return fail("disk: its path is missing");
-    if (disk.serial.size() > kMaxSerialNumber) {
-      return fail(fmt::format("disk '{}': serial '{}' is longer than {} bytes", disk.path, disk.serial,
-                              kMaxSerialNumber));
-    }
-  }
-  for (const NetConfig& net : config.nets) {
-    if (net.tap.empty() || net.tap.size() > kMaxInterfaceName) {
-      return fail(
-          fmt::format("net: '{}' is not a tap's name: 1 to {} characters", net.tap, kMaxInterfaceName));
-    }
-  }
-  if (config.serial.kind == SerialConfig::Kind::unix_socket)
-    BALLOON_TRY(check_socket("serial", config.serial.path));
-  if (config.serial.kind == SerialConfig::Kind::file && config.serial.path.empty()) {
-    return fail("serial: the file's path is empty");
+  for (const BlockConfig& disk : config.disks) BALLOON_TRY(check_disk(disk));
+  for (const NetConfig& net : config.nets) BALLOON_TRY(check_net(net));
+  BALLOON_TRY(check_serial("serial", config.serial));
+  BALLOON_TRY(check_serial("console", config.console));
+  if (config.serial.kind == SerialConfig::Kind::stdio && config.console.kind == SerialConfig::Kind::stdio) {
+    return fail(
+        "serial and console cannot both be on stdio: give one another place, for example --serial none");
   }
   return {};
 }
@@ -131,6 +128,7 @@ Result<void> check_config(const VmmConfig& config) {
   }
   BALLOON_TRY(check_devices(config));
   if (!config.link.empty()) BALLOON_TRY(check_socket("link", config.link));
+  if (!config.monitor.empty()) BALLOON_TRY(check_socket("monitor", config.monitor));
   return check_labels(config);
 }
 
@@ -142,6 +140,10 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
     const auto memory = parse_bytes(*flags.memory);
     if (!memory) return fail("--memory", memory.error());
     config.memory = *memory;
+  }
+  if (flags.memory_backing) {
+    if (const auto done = parse_memory_backing(*flags.memory_backing, config.memory_backing); !done)
+      return fail("--memory-backing", done.error());
   }
   if (flags.cpus) {
     const std::string& text = *flags.cpus;
@@ -157,6 +159,11 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
     config.link = *flags.link;
     BALLOON_TRY(check_socket("--link", config.link));
   }
+  if (flags.monitor) {
+    config.monitor = *flags.monitor;
+    BALLOON_TRY(check_socket("--monitor", config.monitor));
+  }
+  if (flags.restore) config.restore = *flags.restore;
   if (flags.log_level) config.log_level = *flags.log_level;
   if (flags.no_reboot) config.reboot = false;
   return {};
@@ -182,6 +189,21 @@ Result<void> apply_devices(const Flags& flags, VmmConfig& config) {
     auto serial = parse_serial(*flags.serial);
     if (!serial) return fail("--serial", serial.error());
     config.serial = std::move(*serial);
+  }
+  if (flags.console) {
+    auto console = parse_serial(*flags.console);
+    if (!console) return fail("--console", console.error());
+    config.console = std::move(*console);
+  }
+  if (flags.rng) {
+    auto rng = parse_rng(*flags.rng);
+    if (!rng) return fail("--rng", rng.error());
+    config.rng = *rng;
+  }
+  if (flags.virtio) {
+    const auto virtio = parse_virtio(*flags.virtio);
+    if (!virtio) return fail("--virtio", virtio.error());
+    config.virtio = *virtio;
   }
   if (flags.balloon) {
     if (const auto done = parse_balloon(*flags.balloon, config.balloon); !done)

@@ -13,19 +13,29 @@
 #include "vmm/boot/boot.h"
 #include "vmm/devices/devices.h"
 #include "vmm/devices/serial/backend.h"
+#include "vmm/machine/config_disk.h"
+#include "vmm/machine/config_memory.h"
+#include "vmm/machine/config_net.h"
+#include "vmm/machine/config_virtio.h"
 
 namespace balloon::vmm {
 
 struct VmmConfig {
   std::string name;
   Bytes memory = 0;
+  MemoryBacking memory_backing;
   std::uint32_t cpus = 1;
   BootSource boot;
   std::vector<BlockConfig> disks;
   std::vector<NetConfig> nets;
   SerialConfig serial;
+  SerialConfig console{SerialConfig::Kind::none};  ///< of the virtio console; none: the guest has none
+  RngConfig rng;
   BalloonConfig balloon;
-  std::string link;  ///< socket of the host daemon; empty: none
+  TransportConfig virtio;
+  std::string link;     ///< socket of the host daemon; empty: none
+  std::string restore;  ///< snapshot to go on from; empty: boot
+  std::string monitor;  ///< socket of the QMP-compatible monitor; empty: none
   std::map<std::string, std::string> labels;
   std::string log_level = "info";
   bool reboot = true;  ///< false: a guest's reboot ends the process
@@ -33,8 +43,8 @@ struct VmmConfig {
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
-  std::optional<std::string> name, memory, cpus, kernel, initrd, cmdline, serial, balloon, link, log_level,
-      config;
+  std::optional<std::string> name, memory, memory_backing, cpus, kernel, initrd, cmdline, serial, console,
+      rng, balloon, virtio, link, monitor, restore, log_level, config;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
 };
@@ -44,12 +54,10 @@ struct Flags {
 Result<VmmConfig> make_config(const Flags& flags);
 
 // The values of single flags.
-Result<BlockConfig> parse_disk(std::string_view text);     ///< path=FILE[,readonly][,serial=TEXT]
-Result<NetConfig> parse_net(std::string_view text);        ///< tap=NAME[,mac=AA:BB:CC:DD:EE:FF]
-Result<SerialConfig> parse_serial(std::string_view text);  ///< stdio, none, file:PATH, unix:PATH
-Result<MacAddress> parse_mac(std::string_view text);
-/// target=SIZE, deflate-on-oom=on|off, free-page-reporting=on|off, in any order; what is not named stays.
-Result<void> parse_balloon(std::string_view text, BalloonConfig& config);
+Result<SerialConfig> parse_serial(
+    std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
+/// on, off, bytes-per-second=SIZE
+Result<RngConfig> parse_rng(std::string_view text);
 
 /// Checks values against each other and against what the machine can do.
 Result<void> check_config(const VmmConfig& config);

@@ -17,25 +17,6 @@ void read_parsed(yaml::Map& map, std::string_view key, T& into, Parse parse) {
   });
 }
 
-void read_disk(yaml::Map& map, BlockConfig& disk) {
-  map.require("path");
-  map.field("path", disk.path);
-  map.field("readonly", disk.read_only);
-  map.field("serial", disk.serial);
-}
-
-void read_net(yaml::Map& map, NetConfig& net) {
-  map.require("tap");
-  map.field("tap", net.tap);
-  read_parsed(map, "mac", net.mac, parse_mac);
-}
-
-void read_balloon(yaml::Map& map, BalloonConfig& balloon) {
-  map.bytes("target", balloon.initial_target);
-  map.field("deflate_on_oom", balloon.deflate_on_oom);
-  map.field("free_page_reporting", balloon.free_page_reporting);
-}
-
 template <typename T>
 void read_list(yaml::Map& map, std::string_view key, std::vector<T>& into, void (*read)(yaml::Map&, T&)) {
   map.list(key, [&](const yaml::Value& item) {
@@ -51,6 +32,8 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
   document->root([&](yaml::Map& root) {
     root.field("name", config.name);
     root.bytes("memory", config.memory);
+    root.map("memory_backing",
+             [&](yaml::Map& backing) { read_memory_backing(backing, config.memory_backing); });
     root.field("cpus", config.cpus);
     root.field("kernel", config.boot.kernel);
     root.with("initrd", [&](const yaml::Value& value) { value.read(config.boot.initrd.emplace()); });
@@ -58,8 +41,15 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
     read_list(root, "disks", config.disks, read_disk);
     read_list(root, "nets", config.nets, read_net);
     read_parsed(root, "serial", config.serial, parse_serial);
+    read_parsed(root, "console", config.console, parse_serial);
+    root.map("rng", [&](yaml::Map& rng) {
+      rng.field("enabled", config.rng.enabled);
+      rng.bytes("bytes_per_second", config.rng.bytes_per_second);
+    });
+    read_parsed(root, "virtio", config.virtio, parse_virtio);
     root.map("balloon", [&](yaml::Map& balloon) { read_balloon(balloon, config.balloon); });
     root.field("link", config.link);
+    root.field("monitor", config.monitor);
     root.with("labels", [&](const yaml::Value& value) { value.read_strings(config.labels); });
     root.field("log_level", config.log_level);
     root.field("reboot", config.reboot);

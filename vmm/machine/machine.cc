@@ -39,14 +39,15 @@ Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory m
       outcome_(std::move(outcome)),
       power_(*outcome_),
       keyboard_(*outcome_),
-      pci_(mmio_),
+      pci_({.memory = mmio_, .ports = ports_}),
+      pci_ports_(pci_, *outcome_),
       uart_(serial_wires(host.serial, serial_irq_)) {}
 
 Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host) {
   if (config.cpus > host.kvm.max_vcpus()) {
     return fail(fmt::format("this host's KVM allows {} vCPUs, not {}", host.kvm.max_vcpus(), config.cpus));
   }
-  auto memory = GuestMemory::create(config.memory);
+  auto memory = GuestMemory::create(config.memory, config.memory_backing);
   if (!memory) return std::unexpected(memory.error());
   auto outcome = OutcomeLatch::create();
   if (!outcome) return std::unexpected(outcome.error());
@@ -57,13 +58,19 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   machine->vm_ = std::move(*vm);
   BALLOON_TRY(machine->add_devices());
 
+  if (!config.restore.empty()) {
+    BALLOON_TRY(machine->restore(config.restore));
+    host.serial.attach(&machine->uart_);  // not before: what comes in has its place after what was saved
+    return machine;
+  }
   const auto entry = load_kernel(machine->memory_, config.boot);
   if (!entry) return std::unexpected(entry.error());
   if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus})) ||
       !machine->memory_.write(kResetVector, kResetCode)) {
     return fail("the guest's memory has no room for the ACPI tables");
   }
-  BALLOON_TRY(machine->add_vcpus(*entry));
+  BALLOON_TRY(machine->add_vcpus(&*entry));
+  host.serial.attach(&machine->uart_);
   return machine;
 }
 
@@ -72,39 +79,70 @@ Machine::~Machine() {
   vcpus_.clear();
   host_.serial.attach(nullptr);
   if (vm_ && serial_irq_) vm_->disconnect_irq(layout::kSerialIrq, serial_irq_.get());
+  if (vm_ && power_button_irq_) vm_->disconnect_irq(layout::kPowerButtonIrq, power_button_irq_.get());
+  if (paused_) each_loop([](EventLoop& loop) { loop.resume(); });
 }
 
 Result<void> Machine::add_devices() {
-  BALLOON_TRY(ports_.add("power", layout::kSleepControlPort, PowerPorts::kPorts, power_));
-  BALLOON_TRY(ports_.add("keyboard reset", KeyboardReset::kPort, 1, keyboard_));
-  BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_));
+  BALLOON_TRY(add_power());
+  BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_ports_));
   BALLOON_TRY(add_serial());
 
   auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
   if (!balloon) return std::unexpected(balloon.error());
-  balloon_ = balloon->control;
+  balloon_ = std::make_unique<BalloonHub>(*balloon->control);
   BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
   for (const BlockConfig& disk : config_.disks) {
     // A loop of its own: a slow disk holds up neither the balloon nor another disk.
-    auto loop = EventLoop::create(fmt::format("disk-{}", disk_loops_.size()));
+    const auto loop = add_loop("disk");
     if (!loop) return std::unexpected(loop.error());
-    disk_loops_.push_back(std::move(*loop));
-    auto device = make_block(disk, memory_, *disk_loops_.back());
+    auto device = make_block(disk, memory_, **loop);
     if (!device) return std::unexpected(device.error());
-    BALLOON_TRY(add_virtio(std::move(*device), *disk_loops_.back()));
+    disks_.push_back(device->control);
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
   }
   for (const NetConfig& net : config_.nets) {
-    auto device = make_net(net, memory_, host_.loop);
+    // Likewise: a flood of frames delays nobody else.
+    const auto loop = add_loop("net");
+    if (!loop) return std::unexpected(loop.error());
+    auto device = make_net(net, memory_, **loop);
+    if (!device) return std::unexpected(device.error());
+    nets_.push_back(device->control);
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
+  }
+  if (config_.rng.enabled) {
+    auto device = make_rng(config_.rng, host_.loop);
+    if (!device) return std::unexpected(device.error());
+    BALLOON_TRY(add_virtio(std::move(*device), host_.loop));
+  }
+  if (host_.console != nullptr) {
+    auto device = make_console(*host_.console, host_.loop);
     if (!device) return std::unexpected(device.error());
     BALLOON_TRY(add_virtio(std::move(*device), host_.loop));
   }
   return {};
 }
 
+Result<EventLoop*> Machine::add_loop(std::string_view kind) {
+  auto loop = EventLoop::create(fmt::format("{}-{}", kind, device_loops_.size()));
+  if (!loop) return std::unexpected(loop.error());
+  return device_loops_.emplace_back(std::move(*loop)).get();
+}
+
 Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
-  auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_, mmio_);
+  auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_,
+                                     {.memory = mmio_, .ports = ports_}, config_.virtio);
   if (!transport) return std::unexpected(transport.error());
+  virtio_.push_back(transport->get());
   return pci_.add(std::move(*transport));
+}
+
+Result<void> Machine::add_power() {
+  BALLOON_TRY(ports_.add("power", layout::kSleepControlPort, PowerPorts::kPorts, power_));
+  BALLOON_TRY(ports_.add("keyboard reset", KeyboardReset::kPort, 1, keyboard_));
+  power_button_irq_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!power_button_irq_) return fail_errno("making an eventfd", errno);
+  return vm_->connect_irq(layout::kPowerButtonIrq, power_button_irq_.get());
 }
 
 Result<void> Machine::add_serial() {
@@ -112,11 +150,10 @@ Result<void> Machine::add_serial() {
   if (!serial_irq_) return fail_errno("making an eventfd", errno);
   BALLOON_TRY(vm_->connect_irq(layout::kSerialIrq, serial_irq_.get()));
   BALLOON_TRY(ports_.add("serial port", layout::kSerialPort, Uart::kPorts, uart_));
-  host_.serial.attach(&uart_);
   return {};
 }
 
-Result<void> Machine::add_vcpus(const BootEntry& entry) {
+Result<void> Machine::add_vcpus(const BootEntry* entry) {
   const auto supported = host_.kvm.supported_cpuid();
   if (!supported) return std::unexpected(supported.error());
   for (std::uint32_t index = 0; index < config_.cpus; ++index) {
@@ -128,10 +165,10 @@ Result<void> Machine::add_vcpus(const BootEntry& entry) {
         .fpu = boot_fpu(),
         .registers = {},
         .system_registers = {}};
-    if (index == 0) {
-      state.registers = boot_registers(entry);
+    if (index == 0 && entry != nullptr) {
+      state.registers = boot_registers(*entry);
       state.system_registers = [&](const kvm_sregs& from_kvm) {
-        return boot_system_registers(entry, from_kvm);
+        return boot_system_registers(*entry, from_kvm);
       };
     }
     auto vcpu = Vcpu::create(*vm_, index, state, ports_, mmio_);

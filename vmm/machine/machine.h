@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,7 +14,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
-#include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/balloon/balloon_hub.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/uart.h"
 #include "vmm/event_loop.h"
@@ -27,16 +29,20 @@
 
 namespace balloon::vmm {
 
+class StateReader;
+class VirtioPci;
+
 /// What outlives a machine; all of it must.
 struct MachineHost {
   const Kvm& kvm;
   EventLoop& loop;
   SerialBackend& serial;
+  SerialBackend* console = nullptr;  ///< nullptr: no virtio console
 };
 
 class Machine {
  public:
-  /// Opens every disk and tap, loads the kernel, sets up the vCPUs. Nothing of the guest has run when it
+  /// Opens every disk and tap, loads the kernel or the snapshot, sets up the vCPUs. No vCPU has run when it
   /// returns.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
   ~Machine();  ///< stops the vCPUs, drains the devices
@@ -44,16 +50,41 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
 
   void start();
-  BalloonControl& balloon() { return *balloon_; }
+  /// Takes the vCPUs out of the guest and its devices to rest: no byte of its memory changes until resume(),
+  /// apart from what the host itself does (a moved balloon target). Before start(): it starts paused.
+  Result<void> pause();
+  Result<void> resume();
+  bool paused() const;
+  Result<void> press_power_button();
+  /// Ends this life; as if the guest had done it.
+  void end(Ending ending, std::string why) { outcome_->set(ending, std::move(why), /*by_guest=*/false); }
+  std::vector<pid_t> vcpu_threads() const;
+  /// Writes everything of the (paused) machine to a file.
+  Result<void> save(const std::string& path);
+
+  BalloonControl& balloon(BalloonHub::User user) { return balloon_->of(user); }
+  /// Whether KSM may share equal pages of its memory. From one thread at a time.
+  Result<void> set_merging(bool on) { return memory_.set_merging(on); }
+  bool merging() const { return memory_.backing().merge; }
+  // Both in the order of the configuration.
+  std::span<BlockControl* const> disks() const { return disks_; }
+  std::span<NetControl* const> nets() const { return nets_; }
   const OutcomeLatch& outcome() const { return *outcome_; }
 
  private:
   Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
           std::unique_ptr<OutcomeLatch> outcome);
   Result<void> add_devices();
+  Result<EventLoop*> add_loop(std::string_view kind);
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();
-  Result<void> add_vcpus(const BootEntry& entry);
+  Result<void> add_power();
+  void each_loop(const std::function<void(EventLoop&)>& call);
+  /// `entry`: where the kernel starts; nullptr: the state comes from a snapshot.
+  Result<void> add_vcpus(const BootEntry* entry);
+  // In machine_snapshot.cc.
+  Result<void> restore(const std::string& path);
+  Result<void> restore_state(StateReader& reader);
   void on_vcpu_stop(const VcpuStop& stop);
 
   const VmmConfig& config_;
@@ -65,12 +96,21 @@ class Machine {
   std::unique_ptr<OutcomeLatch> outcome_;
   PowerPorts power_;
   KeyboardReset keyboard_;
-  std::vector<std::unique_ptr<EventLoop>> disk_loops_;
+  UniqueFd power_button_irq_;
+  std::vector<std::unique_ptr<EventLoop>> device_loops_;
+  // pci_ owns the devices.
+  std::vector<BlockControl*> disks_;
+  std::vector<NetControl*> nets_;
   PciRoot pci_;
-  BalloonControl* balloon_ = nullptr;
+  std::vector<VirtioPci*> virtio_;  ///< its devices
+  PciPorts pci_ports_;
+  std::unique_ptr<BalloonHub> balloon_;
   UniqueFd serial_irq_;
   Uart uart_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  mutable std::mutex pause_mutex_;  ///< of the two below
+  bool paused_ = false;
+  std::uint64_t clock_ = 0;  ///< the guest's, when it was paused
 };
 
 }  // namespace balloon::vmm

@@ -21,11 +21,13 @@ enum class Ending {
   power_off,  ///< the guest switched itself off
   reboot,     ///< the guest asked for a reset, or triple-faulted
   failed,     ///< KVM cannot run it any further
+  quit,       ///< the process is to end
 };
 
 struct Outcome {
   Ending ending;
   std::string why;
+  bool by_guest = true;
 };
 
 /// Set once, from any vCPU thread; waited for through its file descriptor.
@@ -37,10 +39,10 @@ class OutcomeLatch {
     return std::unique_ptr<OutcomeLatch>(new OutcomeLatch(std::move(event)));
   }
 
-  void set(Ending ending, std::string why) {
+  void set(Ending ending, std::string why, bool by_guest = true) {
     const std::lock_guard lock(mutex_);
     if (outcome_) return;
-    outcome_ = Outcome{ending, std::move(why)};
+    outcome_ = Outcome{ending, std::move(why), by_guest};
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,6 +36,20 @@ class KeyboardReset final : public BusDevice {
 
  private:
   OutcomeLatch& outcome_;
+};
+
+/// The PCI configuration ports, among which a PC's chipset has its reset control register (`reboot=p`): bit 2
+/// resets (linux/arch/x86/kernel/reboot.c, BOOT_CF9_FORCE).
+class PciPorts final : public BusDevice {
+ public:
+  PciPorts(BusDevice& pci, OutcomeLatch& outcome) : pci_(pci), outcome_(outcome) {}
+  void bus_read(std::uint64_t offset, std::span<std::byte> into) override;
+  void bus_write(std::uint64_t offset, std::span<const std::byte> from) override;
+
+ private:
+  BusDevice& pci_;
+  OutcomeLatch& outcome_;
+  std::atomic<std::uint8_t> reset_control_ = 0;
 };
 
 /// Where a CPU in real mode looks for the firmware's first instruction, and what it finds: a reset by the

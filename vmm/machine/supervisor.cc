@@ -15,7 +15,9 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "vmm/link/guest_link.h"
+#include "vmm/machine/guest_control.h"
 #include "vmm/machine/machine.h"
+#include "vmm/monitor/monitor.h"
 
 namespace balloon::vmm {
 namespace {
@@ -57,20 +59,47 @@ Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& lin
   return {};
 }
 
+/// Who speaks of the guest to the outside. They start with the first machine that could be built: a guest
+/// that cannot start neither registers nor has a monitor, and a client's first question finds its balloon as
+/// it is.
+struct Speakers {
+  std::unique_ptr<Monitor> monitor;
+  std::unique_ptr<GuestLink> link;
+};
+
+Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Speakers& speakers) {
+  if (!speakers.link && !config.link.empty()) BALLOON_TRY(start_link(config, speakers.link));
+  if (speakers.monitor || config.monitor.empty()) return {};
+  auto monitor = Monitor::start(config.monitor, control);
+  if (!monitor) return std::unexpected(monitor.error());
+  speakers.monitor = std::move(*monitor);
+  return {};
+}
+
 /// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's
-/// target. The link starts with the first machine that could be built: a guest that cannot start does not
-/// register.
-Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
-                                         std::unique_ptr<GuestLink>& link, int signals) {
+/// target, and whether KSM may share its memory.
+Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, GuestControl& control,
+                                         Speakers& speakers, int signals) {
   auto machine = Machine::create(config, host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
-  if (!link && !config.link.empty()) BALLOON_TRY(start_link(config, link));
+  config.restore.clear();  // a reboot boots
+  BALLOON_TRY(control.attach(machine->get()));
+  if (const auto started = start_speakers(config, control, speakers); !started) {
+    BALLOON_TRY(control.attach(nullptr));
+    return std::unexpected(started.error());
+  }
   (*machine)->start();
   log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
-  if (link) link->attach(&(*machine)->balloon());
+  GuestLink* const link = speakers.link.get();
+  if (link != nullptr) {
+    link->attach((*machine)->balloon(BalloonHub::User::link),
+                 [&machine](bool on) { return (*machine)->set_merging(on); });
+  }
   auto outcome = wait_for_end(**machine, signals);
-  if (link) link->attach(nullptr);
-  config.balloon.initial_target = (*machine)->balloon().state().target;
+  if (link != nullptr) link->detach();
+  if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
+  config.memory_backing.merge = (*machine)->merging();
+  config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
 }
 
@@ -93,17 +122,29 @@ Result<void> run_vmm(const VmmConfig& config) {
   if (!loop) return std::unexpected(loop.error());
   const auto serial = SerialBackend::create(config.serial, **loop);
   if (!serial) return std::unexpected(serial.error());
+  std::unique_ptr<SerialBackend> console;
+  if (config.console.kind != SerialConfig::Kind::none) {
+    auto made = SerialBackend::create(config.console, **loop);
+    if (!made) return std::unexpected(made.error());
+    console = std::move(*made);
+  }
 
-  std::unique_ptr<GuestLink> link;
+  GuestControl control(config);
+  Speakers speakers;
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial}, link, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, control,
+                  speakers, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
+    control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
       case Ending::power_off:
         log::info("guest '{}' powered off", config.name);
+        return {};
+      case Ending::quit:
+        log::info("guest '{}' was ended by the monitor", config.name);
         return {};
       case Ending::failed:
         return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});

@@ -1,5 +1,6 @@
 #include "vmm/memory/guest_memory.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -8,39 +9,12 @@
 #include <utility>
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/memory/mapping.h"
 
 namespace balloon::vmm {
 namespace {
 
 constexpr Bytes kMinimumSize = kMiB;
-
-/// Keeps the advice's error apart from "this kernel was built without it" (EINVAL), which costs nothing but
-/// comfort.
-Result<void> advise(std::span<std::byte> host, int advice, const char* what) {
-  if (::madvise(host.data(), host.size(), advice) == 0 || errno == EINVAL) return {};
-  return fail_errno(fmt::format("madvise({}) of {} of guest memory", what, format_bytes(host.size())), errno);
-}
-
-/// Maps `size` bytes at a multiple of the huge page size, so that guest and host agree where huge pages
-/// start. Host and guest addresses must be equal modulo a huge page: only then can KVM map huge pages into
-/// the guest, and each of them saves 512 nested faults. Regions start at multiples of it in the guest; mmap
-/// promises only 4 KiB (Linux before 6.7).
-
-Result<std::span<std::byte>> map_anonymous(Bytes size) {
-  // NORESERVE: what the host can spare is the daemon's decision, not the kernel's commit heuristic.
-  const Bytes padded = size + kHugePageSize;
-  void* address =
-      ::mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) {
-    return fail_errno(fmt::format("mapping {} of guest memory", format_bytes(size)), errno);
-  }
-  auto* start = static_cast<std::byte*>(address);
-  const Bytes skip =
-      (kHugePageSize - reinterpret_cast<std::uintptr_t>(start) % kHugePageSize) % kHugePageSize;
-  if (skip > 0) ::munmap(start, skip);
-  ::munmap(start + skip + size, padded - skip - size);
-  return std::span(start + skip, size);
-}
 
 /// MADV_DONTNEED of a part of a transparent huge page only unmaps it: the host gets nothing back until all of
 /// it is unmapped, or memory is so short that deferred_split_scan() (mm/huge_memory.c) comes by. MADV_FREE of
@@ -50,30 +24,30 @@ void split_huge_page(std::byte* page) { ::madvise(page, kPageSize, MADV_FREE); }
 
 }  // namespace
 
-Result<GuestMemory> GuestMemory::create(Bytes size) {
+Result<GuestMemory> GuestMemory::create(Bytes size, const MemoryBacking& backing) {
   if (size < kMinimumSize || size % kPageSize != 0) {
     return fail(fmt::format("guest memory of {} bytes: must be a multiple of {} and at least {}", size,
                             kPageSize, format_bytes(kMinimumSize)));
   }
+  BALLOON_TRY(check_backing(backing, size));
   GuestMemory memory;
   memory.size_ = size;
+  memory.backing_ = backing;
   const Bytes low = std::min<Bytes>(size, layout::kPciHoleStart);
   for (const GuestRange range : {GuestRange{0, low}, GuestRange{layout::kHighMemoryStart, size - low}}) {
     if (range.size == 0) continue;
-    auto host = map_anonymous(range.size);
-    if (!host) return std::unexpected(std::move(host.error()));
-    memory.regions_.push_back({range.start, *host});
-    // One fault for 2 MiB instead of 512. The balloon releases whole huge pages where it can
-    // (devices/balloon).
-    BALLOON_TRY(advise(*host, MADV_HUGEPAGE, "HUGEPAGE"));
-    // A core dump of the VMM must not hold the guest's secrets, nor gigabytes.
-    BALLOON_TRY(advise(*host, MADV_DONTDUMP, "DONTDUMP"));
+    auto mapping = map_memory(range.size, backing);
+    if (!mapping) return std::unexpected(std::move(mapping.error()));
+    memory.regions_.push_back({range.start, mapping->host, std::move(mapping->file)});
   }
+  if (backing.merge) BALLOON_TRY(memory.set_merging(true));
   return memory;
 }
 
 GuestMemory::GuestMemory(GuestMemory&& other) noexcept
-    : size_(std::exchange(other.size_, 0)), regions_(std::exchange(other.regions_, {})) {}
+    : size_(std::exchange(other.size_, 0)),
+      backing_(other.backing_),
+      regions_(std::exchange(other.regions_, {})) {}
 
 GuestMemory::~GuestMemory() {
   for (const Region& region : regions_) ::munmap(region.host.data(), region.host.size());
@@ -104,26 +78,84 @@ bool GuestMemory::write(GuestAddress address, std::span<const std::byte> from) c
   return true;
 }
 
-Result<Bytes> GuestMemory::release(GuestRange range) const {
+Result<GuestMemory::Released> GuestMemory::release(GuestRange range) const {
   if (range.start % kPageSize != 0 || range.size % kPageSize != 0 || range.start + range.size < range.start) {
     return fail(fmt::format("releasing guest memory at {:#x}, {:#x} bytes: not whole pages, or it wraps",
                             range.start, range.size));
   }
-  Bytes released = 0;
+  const Bytes page = page_size(backing_.huge_pages);
+  Released sum;
   for (const Region& region : regions_) {
     const GuestAddress start = std::max(range.start, region.start);
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
     if (start >= end) continue;
-    const std::span<std::byte> host = region.host.subspan(start - region.start, end - start);
-    if (start % kHugePageSize != 0) split_huge_page(host.data());
-    if (end % kHugePageSize != 0) split_huge_page(host.data() + host.size() - kPageSize);
-    if (::madvise(host.data(), host.size(), MADV_DONTNEED) != 0) {
-      return fail_errno(fmt::format("releasing guest memory at {:#x}, {:#x} bytes", start, host.size()),
+    sum.ram += end - start;
+    const GuestAddress first = (start + page - 1) / page * page;
+    const GuestAddress last = end / page * page;
+    if (first >= last) continue;
+    const std::span<std::byte> host = region.host.subspan(first - region.start, last - first);
+    const Bytes resident = resident_bytes(host);
+    BALLOON_TRY(release_host(region, host));
+    sum.released += host.size();
+    sum.freed += resident;
+  }
+  return sum;
+}
+
+/// The call that really frees: MADV_DONTNEED drops private pages, but of a shared file only this process's
+/// page table entries; there a hole frees the pages for all.
+Result<void> GuestMemory::release_host(const Region& region, std::span<std::byte> host) const {
+  const auto offset = static_cast<std::uint64_t>(host.data() - region.host.data());
+  const auto failed = [&] {
+    return fail_errno(
+        fmt::format("releasing guest memory at {:#x}, {:#x} bytes", region.start + offset, host.size()),
+        errno);
+  };
+  if (region.file) {
+    const int done = ::fallocate(region.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 static_cast<off_t>(offset), static_cast<off_t>(host.size()));
+    return done == 0 ? Result<void>{} : failed();
+  }
+  if (backing_.huge_pages == HugePages::transparent && !backing_.lock) {
+    if (offset % kHugePageSize != 0) split_huge_page(host.data());
+    if ((offset + host.size()) % kHugePageSize != 0) split_huge_page(host.data() + host.size() - kPageSize);
+  }
+  const int advice = backing_.lock ? MADV_DONTNEED_LOCKED : MADV_DONTNEED;
+  return ::madvise(host.data(), host.size(), advice) == 0 ? Result<void>{} : failed();
+}
+
+Result<void> GuestMemory::take_back(GuestRange range) const {
+  if (!from_pool(backing_.huge_pages)) return {};
+  const Bytes page = page_size(backing_.huge_pages);
+  for (const Region& region : regions_) {
+    const GuestAddress start = std::max(range.start, region.start);
+    const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
+    if (start >= end) continue;
+    const GuestAddress first = start / page * page - region.start;
+    const GuestAddress last = (end + page - 1) / page * page - region.start;
+    if (::fallocate(region.file.get(), 0, static_cast<off_t>(first), static_cast<off_t>(last - first)) != 0) {
+      return fail_errno(fmt::format("taking {} of guest memory from the host's pool of {} pages",
+                                    format_bytes(last - first), format_bytes(page)),
                         errno);
     }
-    released += host.size();
   }
-  return released;
+  return {};
+}
+
+Result<void> GuestMemory::set_merging(bool on) {
+  MemoryBacking wanted = backing_;
+  wanted.merge = on;
+  BALLOON_TRY(check_backing(wanted, size_));
+  for (const Region& region : regions_) {
+    if (::madvise(region.host.data(), region.host.size(), on ? MADV_MERGEABLE : MADV_UNMERGEABLE) != 0) {
+      if (!on && errno == EINVAL) continue;  // a kernel without KSM has merged nothing
+      return fail_errno(on ? "offering guest memory to KSM (is CONFIG_KSM in this kernel?)"
+                           : "taking guest memory back from KSM",
+                        errno);
+    }
+  }
+  backing_.merge = on;  // and nothing else, which others read meanwhile
+  return {};
 }
 
 }  // namespace balloon::vmm

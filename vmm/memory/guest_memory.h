@@ -11,6 +11,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/unique_fd.h"
+#include "vmm/memory/backing.h"
 
 namespace balloon::vmm {
 
@@ -33,18 +35,26 @@ class GuestMemory {
   struct Region {
     GuestAddress start;
     std::span<std::byte> host;
+    UniqueFd file{};  ///< all of which it maps; none: private memory
+  };
+  /// What became of a range.
+  struct Released {
+    Bytes ram = 0;       ///< of it, inside RAM
+    Bytes released = 0;  ///< of that, given to the kernel: not the torn pages of a pool
+    Bytes freed = 0;     ///< of that, was in the host's memory before
+    friend bool operator==(const Released&, const Released&) = default;
   };
 
-  /// Maps `size` bytes (a multiple of 4 KiB, at least 1 MiB) of anonymous private memory, unreserved and
-  /// untouched, in huge pages where the host has them: up to 3 GiB below the PCI hole, the rest from 4 GiB
-  /// up.
-  static Result<GuestMemory> create(Bytes size);
+  /// Maps `size` bytes (a multiple of 4 KiB, at least 1 MiB): up to 3 GiB below the PCI hole, the rest from
+  /// 4 GiB up. Untouched, unless the backing says otherwise.
+  static Result<GuestMemory> create(Bytes size, const MemoryBacking& backing = {});
 
   GuestMemory(GuestMemory&& other) noexcept;
   GuestMemory& operator=(GuestMemory&&) = delete;
   ~GuestMemory();
 
   Bytes size() const { return size_; }
+  const MemoryBacking& backing() const { return backing_; }
   std::span<const Region> regions() const { return regions_; }
 
   /// The host bytes of a guest range; nothing when any byte of it is outside RAM, or it spans two regions.
@@ -69,13 +79,20 @@ class GuestMemory {
     return write(address, std::as_bytes(std::span(&value, 1)));
   }
 
-  /// Gives the host back the pages of `range` (page-aligned): they read as zeros afterwards. Returns how many
-  /// bytes of it are RAM and were released; a range outside RAM releases nothing.
-  Result<Bytes> release(GuestRange range) const;
+  /// Gives the host back the pages of `range` (page-aligned): they read as zeros afterwards. Of a range
+  /// outside RAM, and of a pool's page that the range holds only a part of, nothing is released.
+  Result<Released> release(GuestRange range) const;
+  /// Makes sure that the host has memory for `range` again. Only a pool can be empty; other memory comes when
+  /// it is touched.
+  Result<void> take_back(GuestRange range) const;
+  /// Lets KSM share equal pages, or ends that and copies what is shared.
+  Result<void> set_merging(bool on);
 
  private:
   GuestMemory() = default;
+  Result<void> release_host(const Region& region, std::span<std::byte> host) const;
   Bytes size_ = 0;
+  MemoryBacking backing_;
   std::vector<Region> regions_;
 };
 

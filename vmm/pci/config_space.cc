@@ -9,19 +9,18 @@ namespace {
 // Register offsets (PCI Local Bus 3.0, figure 6-1; linux/pci_regs.h).
 constexpr std::size_t kVendor = 0x00;
 constexpr std::size_t kDevice = 0x02;
-constexpr std::size_t kCommand = 0x04;
-constexpr std::size_t kStatus = 0x06;
 constexpr std::size_t kRevision = 0x08;  // the class code is in the upper three bytes
 constexpr std::size_t kCacheLine = 0x0c;
-constexpr std::size_t kBar0 = 0x10;
 constexpr std::size_t kSubsystemVendor = 0x2c;
 constexpr std::size_t kSubsystem = 0x2e;
 constexpr std::size_t kCapabilities = 0x34;
 constexpr std::size_t kInterruptLine = 0x3c;
+constexpr std::size_t kInterruptPin = 0x3d;
 constexpr std::size_t kFirstCapability = 0x40;
 
 constexpr std::uint16_t kStatusCapabilities = 1U << 4;
-/// Memory, bus master, parity, SERR and INTx-disable stick; I/O has nothing to enable here.
+constexpr std::uint32_t kBarIo = 1;
+/// Memory, bus master, parity, SERR and INTx-disable stick; I/O only where there is an I/O BAR.
 constexpr std::uint16_t kCommandWritable = 0x0002 | 0x0004 | 0x0040 | 0x0100 | 0x0400;
 
 }  // namespace
@@ -47,7 +46,19 @@ PciConfigSpace::PciConfigSpace(const PciIdentity& identity)
 void PciConfigSpace::add_memory_bar(unsigned bar, std::uint32_t size) {
   bar_sizes_.at(bar) = size;
   // Only the address bits above the size stick: so a guest that writes all ones reads the size back.
-  put<std::uint32_t>(kBar0 + std::size_t{bar} * 4, 0, ~(size - 1));
+  put<std::uint32_t>(bar_register(bar), 0, ~(size - 1));
+}
+
+void PciConfigSpace::add_io_bar(unsigned bar, std::uint32_t size) {
+  bar_sizes_.at(bar) = size;
+  put<std::uint32_t>(bar_register(bar), kBarIo, ~(size - 1));
+  put<std::uint16_t>(kCommand, 0, kCommandWritable | kCommandIo);
+}
+
+void PciConfigSpace::set_pin(std::uint8_t line) {
+  constexpr std::uint8_t kPinA = 1;
+  put<std::uint8_t>(kInterruptLine, line, 0xff);
+  put<std::uint8_t>(kInterruptPin, kPinA, 0);
 }
 
 std::uint8_t PciConfigSpace::add_capability(std::uint8_t id, std::span<const std::byte> body,
@@ -84,13 +95,15 @@ void PciConfigSpace::set(std::size_t offset, std::span<const std::byte> from) {
 }
 
 std::uint32_t PciConfigSpace::bar_address(unsigned bar) const {
-  return get<std::uint32_t>(kBar0 + std::size_t{bar} * 4) & ~std::uint32_t{0xf};
+  return get<std::uint32_t>(bar_register(bar)) & ~std::uint32_t{is_io_bar(bar) ? 0x3U : 0xfU};
 }
 
 void PciConfigSpace::set_bar_address(unsigned bar, std::uint32_t address) {
-  write(kBar0 + std::size_t{bar} * 4, std::as_bytes(std::span(&address, 1)));
+  write(bar_register(bar), std::as_bytes(std::span(&address, 1)));
 }
 
-bool PciConfigSpace::memory_enabled() const { return (get<std::uint16_t>(kCommand) & kCommandMemory) != 0; }
+bool PciConfigSpace::bar_enabled(unsigned bar) const {
+  return (get<std::uint16_t>(kCommand) & (is_io_bar(bar) ? kCommandIo : kCommandMemory)) != 0;
+}
 
 }  // namespace balloon::vmm

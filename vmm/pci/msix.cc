@@ -1,10 +1,14 @@
 #include "vmm/pci/msix.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
 #include "base/log.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm {
 namespace {
@@ -45,9 +49,39 @@ void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
   for (std::size_t i = 0; i < into.size(); ++i) {
     for (unsigned bit = 0; bit < 8; ++bit) {
       const std::uint64_t vector = (offset + i) * 8 + bit;
-      if (vector < entries_.size() && entries_[vector].pending) into[i] |= std::byte{1} << bit;
+      if (vector >= entries_.size()) continue;
+      const Entry& entry = entries_[vector];
+      if (entry.pending || (entry.held && entry.line->held_signal())) into[i] |= std::byte{1} << bit;
     }
   }
+}
+
+void Msix::save(StateWriter& writer) const {
+  const std::lock_guard lock(mutex_);
+  writer.section("MSI-X");
+  writer.put(vectors());
+  for (const Entry& entry : entries_) {
+    writer.put(entry.words);
+    writer.put(entry.pending || (entry.held && entry.line->held_signal()));
+  }
+}
+
+Result<void> Msix::load(StateReader& reader) {
+  const std::lock_guard lock(mutex_);
+  BALLOON_TRY(reader.section("MSI-X"));
+  if (const auto saved = reader.get<std::uint16_t>(); saved != vectors()) {
+    return fail(fmt::format(
+        "the snapshot's device has {} interrupt vectors, this one has {}: it needs the same number "
+        "of queues, so the same options",
+        saved, vectors()));
+  }
+  for (Entry& entry : entries_) {
+    const auto words = reader.get<std::array<std::uint32_t, 4>>();
+    std::ranges::copy(words, entry.words);
+    entry.words[3] &= kVectorMasked;
+    entry.pending = reader.get<std::uint8_t>() != 0;
+  }
+  return reader.check();
 }
 
 void Msix::set_control(std::uint16_t control) {
@@ -63,6 +97,32 @@ void Msix::trigger(std::uint16_t vector) {
   Entry& entry = entries_[vector];
   entry.pending = true;
   update(entry);
+}
+
+int Msix::direct(std::uint16_t vector) {
+  const std::lock_guard lock(mutex_);
+  if (!enabled_ || vector >= entries_.size()) return -1;
+  Entry& entry = entries_[vector];
+  const int event = entry.line->event();
+  if (event < 0) return -1;
+  entry.direct = true;
+  update(entry);
+  return event;
+}
+
+void Msix::end_direct() {
+  const std::lock_guard lock(mutex_);
+  for (Entry& entry : entries_) {
+    if (entry.held && entry.line->release()) entry.pending = true;
+    entry.direct = entry.held = false;
+  }
+}
+
+void Msix::hold_direct(Entry& entry, bool hold) {
+  if (!entry.direct || entry.held == hold) return;
+  entry.held = hold;
+  if (hold) return entry.line->hold();
+  if (entry.line->release()) entry.pending = true;  // sent by who calls
 }
 
 bool Msix::open(const Entry& entry) const {
@@ -84,7 +144,9 @@ bool Msix::route(Entry& entry) {
 }
 
 void Msix::update(Entry& entry) {
-  if (!open(entry) || !route(entry)) return;
+  const bool ready = open(entry) && route(entry);
+  hold_direct(entry, !ready);
+  if (!ready) return;
   if (std::exchange(entry.pending, false)) entry.line->trigger();
 }
 

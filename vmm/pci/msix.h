@@ -1,6 +1,7 @@
 // MSI-X (PCI Local Bus 3.0, 6.8.2): the vector table, the pending bits and the masks. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,9 @@
 #include "vmm/pci/pci_host.h"
 
 namespace balloon::vmm {
+
+class StateReader;
+class StateWriter;
 
 class Msix {
  public:
@@ -30,17 +34,31 @@ class Msix {
   void read_table(std::uint64_t offset, std::span<std::byte> into) const;
   void write_table(std::uint64_t offset, std::span<const std::byte> from);
   void read_pending(std::uint64_t offset, std::span<std::byte> into) const;
+  /// For snapshots; the control word is set anew after load().
+  void save(StateWriter& writer) const;
+  Result<void> load(StateReader& reader);
   /// The capability's message control word.
   void set_control(std::uint16_t control);
 
   /// Sends the vector's message, or marks it pending while it is masked. Nothing while MSI-X is off or for an
   /// unknown vector.
   void trigger(std::uint16_t vector);
+  /// Off: the device uses its INTx pin instead.
+  bool enabled() const { return enabled_; }
+
+  /// An eventfd whose signals are as trigger(vector), masks included, without this process: for a queue
+  /// that somebody else serves. -1 when MSI-X is off, the vector unknown, or its line has none. Good until
+  /// end_direct().
+  int direct(std::uint16_t vector);
+  /// Ends all of direct(). What was signalled while masked stays pending.
+  void end_direct();
 
  private:
   struct Entry {
     std::uint32_t words[4] = {0, 0, 0, kVectorMasked};  ///< address low and high, data, vector control
     bool pending = false;
+    bool direct = false;
+    bool held = false;  ///< only of a direct one: the line holds signals back, because the vector is masked
     std::optional<MsiMessage> routed;
     std::unique_ptr<MsiLine> line;
   };
@@ -48,11 +66,12 @@ class Msix {
 
   bool open(const Entry& entry) const;
   bool route(Entry& entry);
+  void hold_direct(Entry& entry, bool hold);
   /// Routes an open vector and sends what is pending.
   void update(Entry& entry);
 
   mutable std::mutex mutex_;
-  bool enabled_ = false;
+  std::atomic<bool> enabled_ = false;  ///< written under the mutex
   bool function_masked_ = false;
   std::vector<Entry> entries_;
 };

@@ -8,11 +8,21 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "vmm/bus.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/pci/config_space.h"
 
 namespace balloon::vmm {
+
+class StateReader;
+class StateWriter;
+
+/// The address spaces that devices' BARs are in.
+struct PciSpaces {
+  Bus& memory;
+  Bus& ports;
+};
 
 class PciDevice {
  public:
@@ -26,11 +36,16 @@ class PciDevice {
   // Configuration accesses; the PCI root serialises them.
   void read_config(std::size_t offset, std::span<std::byte> into);
   void write_config(std::size_t offset, std::span<const std::byte> from);
+  /// For snapshots. load() fails when the state is of another kind of device.
+  virtual Result<void> save(StateWriter& writer) const;
+  virtual Result<void> load(StateReader& reader);
   /// Firmware's part: gives a BAR its first address.
   void place_bar(unsigned bar, std::uint32_t address);
+  /// Likewise: the device is in `slot`, whose INTx pins lead to layout::pci_pin().
+  virtual Result<void> plug(unsigned /*slot*/) { return {}; }
 
  protected:
-  PciDevice(std::string name, const PciIdentity& identity, Bus& mmio);
+  PciDevice(std::string name, const PciIdentity& identity, const PciSpaces& spaces);
 
   /// offset + size never passes the BAR's end. From vCPU threads, several at a time.
   virtual void read_bar(unsigned bar, std::uint64_t offset, std::span<std::byte> into) = 0;
@@ -59,7 +74,10 @@ class PciDevice {
   void update_mappings();
 
   std::string name_;
-  Bus& mmio_;
+  PciSpaces spaces_;
+  Bus& bus(unsigned bar) { return config_.is_io_bar(bar) ? spaces_.ports : spaces_.memory; }
+  bool in_window(unsigned bar, GuestAddress address) const;
+
   std::array<BarWindow, PciConfigSpace::kBars> windows_;
 };
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm {
 namespace {
@@ -18,8 +19,8 @@ constexpr std::uint64_t kDataOffset = layout::kPciConfigDataPort - layout::kPciC
 class HostBridge : public PciDevice {
  public:
   // Red Hat's id of QEMU's generic host bridge: no driver binds to it, no quirk knows it (pci.ids).
-  explicit HostBridge(Bus& mmio)
-      : PciDevice("host bridge", {.vendor = 0x1b36, .device = 0x0008, .class_code = 0x060000}, mmio) {}
+  explicit HostBridge(const PciSpaces& spaces)
+      : PciDevice("host bridge", {.vendor = 0x1b36, .device = 0x0008, .class_code = 0x060000}, spaces) {}
 
  protected:
   void read_bar(unsigned, std::uint64_t, std::span<std::byte>) override {}
@@ -28,8 +29,8 @@ class HostBridge : public PciDevice {
 
 }  // namespace
 
-PciRoot::PciRoot(Bus& mmio) : next_bar_(layout::kPciWindowStart) {
-  devices_[0] = std::make_unique<HostBridge>(mmio);
+PciRoot::PciRoot(const PciSpaces& spaces) {
+  devices_[0] = std::make_unique<HostBridge>(spaces);
   used_slots_ = 1;
 }
 
@@ -39,14 +40,43 @@ Result<void> PciRoot::add(std::unique_ptr<PciDevice> device) {
   for (unsigned bar = 0; bar < PciConfigSpace::kBars; ++bar) {
     const std::uint64_t size = device->config().bar_size(bar);
     if (size == 0) continue;
-    const std::uint64_t address = (next_bar_ + size - 1) & ~(size - 1);
-    if (address + size > layout::kPciWindowStart + layout::kPciWindowSize) {
+    const bool io = device->config().is_io_bar(bar);
+    std::uint64_t& next = io ? next_port_ : next_memory_;
+    const std::uint64_t address = (next + size - 1) & ~(size - 1);
+    const std::uint64_t end = io ? layout::kPciIoEnd + 1U : layout::kPciWindowStart + layout::kPciWindowSize;
+    if (address + size > end) {
       return fail(fmt::format("no room left in the PCI window for {}", device->name()));
     }
     device->place_bar(bar, static_cast<std::uint32_t>(address));
-    next_bar_ = address + size;
+    next = address + size;
   }
+  BALLOON_TRY(device->plug(used_slots_));
   devices_.at(used_slots_++) = std::move(device);
+  return {};
+}
+
+Result<void> PciRoot::save(StateWriter& writer) {
+  const std::lock_guard lock(mutex_);
+  writer.section("PCI");
+  writer.put(address_);
+  writer.put(used_slots_);
+  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->save(writer));
+  return {};
+}
+
+Result<void> PciRoot::load(StateReader& reader) {
+  const std::lock_guard lock(mutex_);
+  BALLOON_TRY(reader.section("PCI"));
+  address_ = reader.get<std::uint32_t>();
+  const auto slots = reader.get<unsigned>();
+  BALLOON_TRY(reader.check());
+  if (slots != used_slots_) {
+    return fail(
+        fmt::format("the snapshot has {} PCI devices, this machine has {}: give it the same disks, nets and "
+                    "other devices",
+                    slots - 1, used_slots_ - 1));
+  }
+  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->load(reader));
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "vmm/arch/x86_64/layout.h"
 #include "vmm/bus.h"
 #include "vmm/pci/pci_device.h"
 
@@ -18,13 +19,16 @@ namespace balloon::vmm {
 /// Answers the eight ports from layout::kPciConfigAddressPort on. Slot 0 has the host bridge.
 class PciRoot : public BusDevice {
  public:
-  static constexpr unsigned kSlots = 32;
+  static constexpr unsigned kSlots = layout::kPciSlots;
   static constexpr std::uint64_t kPorts = 8;
 
-  explicit PciRoot(Bus& mmio);
+  explicit PciRoot(const PciSpaces& spaces);
 
-  /// Puts the device into the next free slot and its BARs into the PCI window.
+  /// Puts the device into the next free slot and its BARs into the PCI windows.
   Result<void> add(std::unique_ptr<PciDevice> device);
+
+  Result<void> save(StateWriter& writer);
+  Result<void> load(StateReader& reader);
 
   void bus_read(std::uint64_t offset, std::span<std::byte> into) override;
   void bus_write(std::uint64_t offset, std::span<const std::byte> from) override;
@@ -37,7 +41,8 @@ class PciRoot : public BusDevice {
   std::uint32_t address_ = 0;
   std::array<std::unique_ptr<PciDevice>, kSlots> devices_;
   unsigned used_slots_ = 0;
-  std::uint64_t next_bar_;
+  std::uint64_t next_memory_ = layout::kPciWindowStart;
+  std::uint64_t next_port_ = layout::kPciIoStart;
 };
 
 }  // namespace balloon::vmm

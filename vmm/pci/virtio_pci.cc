@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "vmm/arch/x86_64/layout.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/virtio/queue.h"
 
@@ -18,86 +19,25 @@ namespace balloon::vmm {
 using namespace virtio_pci;  // NOLINT: the constants of this very file's header
 namespace {
 
-constexpr std::uint16_t kVirtioVendor = 0x1af4;
-constexpr std::uint16_t kModernDeviceBase = 0x1040;  // 4.1.2
-constexpr std::uint8_t kVendorCapability = 0x09;
-
-constexpr std::uint8_t kIsrQueue = 1;
-constexpr std::uint8_t kIsrConfig = 2;
-
 /// A guest that breaks the rules over and over is told each time; the log is not.
 constexpr unsigned kComplaintsLogged = 8;
-
-/// struct virtio_pci_cap (4.1.4) behind the id and the next pointer.
-struct [[gnu::packed]] CapabilityBody {
-  std::uint8_t length;
-  std::uint8_t type;
-  std::uint8_t bar;
-  std::uint8_t padding[3];
-  std::uint32_t offset;
-  std::uint32_t size;
-};
-struct [[gnu::packed]] NotifyBody {
-  CapabilityBody common;
-  std::uint32_t multiplier;
-};
-struct [[gnu::packed]] AccessBody {
-  CapabilityBody common;
-  std::uint8_t data[4];
-};
-enum CapabilityType : std::uint8_t { kTypeCommon = 1, kTypeNotify, kTypeIsr, kTypeDevice, kTypeAccess };
 /// Of the access capability's data window in the configuration space, from the capability's start.
 constexpr std::size_t kAccessBar = 4;
 constexpr std::size_t kAccessOffset = 8;
 constexpr std::size_t kAccessSize = 12;
 constexpr std::size_t kAccessData = 16;
 
-CapabilityBody capability(CapabilityType type, std::uint32_t offset, std::uint32_t size, std::size_t body) {
-  return {.length = static_cast<std::uint8_t>(body + 2),
-          .type = type,
-          .bar = kBar,
-          .padding = {},
-          .offset = offset,
-          .size = size};
-}
-
-template <typename T>
-std::span<const std::byte> bytes_of(const T& value) {
-  return std::as_bytes(std::span(&value, 1));
-}
-
-/// Class codes: what QEMU gives its devices, so that guests' tools show the familiar picture (PCI Code and ID
-/// Assignment).
-std::uint32_t class_code(DeviceId id) {
-  switch (id) {
-    case DeviceId::net:
-      return 0x020000;
-    case DeviceId::block:
-      return 0x010000;
-    case DeviceId::console:
-      return 0x078000;
-    case DeviceId::entropy:
-    case DeviceId::balloon:
-      break;
-  }
-  return 0x00ff00;
-}
-
-PciIdentity identity(DeviceId id) {
-  const auto number = static_cast<std::uint16_t>(id);
-  return {.vendor = kVirtioVendor,
-          .device = static_cast<std::uint16_t>(kModernDeviceBase + number),
-          .revision = 1,  // 4.1.2.1: 1 or higher for a non-transitional device
-          .class_code = class_code(id),
-          .subsystem_vendor = kVirtioVendor,
-          .subsystem = static_cast<std::uint16_t>(kModernDeviceBase + number)};
+/// Whether an access of `size` bytes at `offset` meets the field of `length` bytes at `at`.
+bool meets(std::size_t offset, std::size_t size, std::size_t at, std::size_t length) {
+  return offset < at + length && offset + size > at;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<VirtioPci>> VirtioPci::create(std::unique_ptr<VirtioDevice> device,
                                                      const GuestMemory& memory, EventLoop& loop,
-                                                     PciHost& host, Bus& mmio) {
+                                                     PciHost& host, const PciSpaces& spaces,
+                                                     TransportConfig config) {
   std::vector<std::unique_ptr<MsiLine>> lines;
   const std::size_t vectors =
       device->queue_sizes().size() + 1;  // each queue its own, and one for the config space
@@ -107,30 +47,35 @@ Result<std::unique_ptr<VirtioPci>> VirtioPci::create(std::unique_ptr<VirtioDevic
     lines.push_back(std::move(*line));
   }
   auto transport = std::unique_ptr<VirtioPci>(
-      new VirtioPci(std::move(device), memory, loop, host, mmio, std::move(lines)));
+      new VirtioPci(std::move(device), memory, loop, host, spaces, config, std::move(lines)));
   BALLOON_TRY(transport->watch_doorbells());
   return transport;
 }
 
 VirtioPci::VirtioPci(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop,
-                     PciHost& host, Bus& mmio, std::vector<std::unique_ptr<MsiLine>> lines)
-    : PciDevice(std::string(device->name()), identity(device->id()), mmio),
+                     PciHost& host, const PciSpaces& spaces, TransportConfig config,
+                     std::vector<std::unique_ptr<MsiLine>> lines)
+    : PciDevice(std::string(device->name()), identity(device->id(), config.interface), spaces),
       device_(std::move(device)),
       memory_(memory),
       loop_(loop),
       host_services_(host),
       msix_(std::move(lines)),
-      queues_(device_->queue_sizes().size()) {
+      queues_(device_->queue_sizes().size()),
+      transport_(config),
+      memory_bar_(config.interface == VirtioInterface::modern ? 0 : 1) {
   for (std::size_t i = 0; i < queues_.size(); ++i) {
     queues_[i].max_size = queues_[i].size = device_->queue_sizes()[i];
   }
-  config_.add_memory_bar(kBar, kBarSize);
-  add_capabilities();
+  add_bars();
+  if (config.interface != VirtioInterface::legacy) add_virtio_capabilities();
+  add_msix_capability();
   device_->attach(*this);
 }
 
 VirtioPci::~VirtioPci() {
-  bar_moved(kBar, std::nullopt);
+  bar_moved(memory_bar_, std::nullopt);
+  bar_moved(kLegacyBar, std::nullopt);
   for (const Queue& queue : queues_) {
     if (queue.doorbell) loop_.unwatch(queue.doorbell.get());
   }
@@ -147,49 +92,24 @@ Result<void> VirtioPci::watch_doorbells() {
   return {};
 }
 
-void VirtioPci::add_capabilities() {
-  const auto add = [&](CapabilityType type, std::uint32_t offset, std::uint32_t size) {
-    config_.add_capability(kVendorCapability,
-                           bytes_of(capability(type, offset, size, sizeof(CapabilityBody))), {});
-  };
-  add(kTypeCommon, kCommon, kCommonSize);
-  add(kTypeIsr, kIsr, 1);
-  if (device_->config_size() > 0) add(kTypeDevice, kDevice, device_->config_size());
-  const NotifyBody notify{
-      capability(kTypeNotify, kNotify, static_cast<std::uint32_t>(queues_.size()) * kNotifyMultiplier,
-                 sizeof(NotifyBody)),
-      kNotifyMultiplier};
-  config_.add_capability(kVendorCapability, bytes_of(notify), {});
-
-  // 4.1.4.9: the driver may write bar, offset and length, then access the BAR through the data bytes.
-  const AccessBody access{capability(kTypeAccess, 0, 0, sizeof(AccessBody)), {}};
-  AccessBody writable{};
-  writable.common.bar = 0xff;
-  writable.common.offset = writable.common.size = 0xffffffff;
-  std::ranges::fill(writable.data, std::uint8_t{0xff});
-  access_capability_ = config_.add_capability(kVendorCapability, bytes_of(access), bytes_of(writable));
-
-  struct [[gnu::packed]] {
-    std::uint16_t control;
-    std::uint32_t table;
-    std::uint32_t pending;
-  } const msix{static_cast<std::uint16_t>(msix_.vectors() - 1), kMsixTable | kBar, kMsixPending | kBar};
-  const std::array writable_control{std::byte{0},
-                                    std::byte{(Msix::kControlEnable | Msix::kControlFunctionMask) >> 8}};
-  msix_capability_ = config_.add_capability(Msix::kCapabilityId, bytes_of(msix), writable_control);
-}
-
 // --- BAR and configuration space ---
 
-void VirtioPci::read_bar(unsigned /*bar*/, std::uint64_t offset, std::span<std::byte> into) {
+void VirtioPci::read_bar(unsigned bar, std::uint64_t offset, std::span<std::byte> into) {
+  bar == memory_bar_ ? read_memory(offset, into) : read_legacy(offset, into);
+}
+
+void VirtioPci::write_bar(unsigned bar, std::uint64_t offset, std::span<const std::byte> from) {
+  bar == memory_bar_ ? write_memory(offset, from) : write_legacy(offset, from);
+}
+
+void VirtioPci::read_memory(std::uint64_t offset, std::span<std::byte> into) {
   const std::uint64_t within = offset % kPart;
   switch (offset - within) {
     case kCommon:
       return read_common(within, into);
     case kIsr:
       std::ranges::fill(into, std::byte{0});
-      // Reading acknowledges (4.1.4.5).
-      if (within == 0) into[0] = std::byte{isr_.exchange(0)};
+      if (within == 0) into[0] = std::byte{take_isr()};
       return;
     case kDevice:
       return read_device_config(within, into);
@@ -202,7 +122,7 @@ void VirtioPci::read_bar(unsigned /*bar*/, std::uint64_t offset, std::span<std::
   }
 }
 
-void VirtioPci::write_bar(unsigned /*bar*/, std::uint64_t offset, std::span<const std::byte> from) {
+void VirtioPci::write_memory(std::uint64_t offset, std::span<const std::byte> from) {
   const std::uint64_t within = offset % kPart;
   switch (offset - within) {
     case kCommon:
@@ -223,46 +143,85 @@ void VirtioPci::write_bar(unsigned /*bar*/, std::uint64_t offset, std::span<cons
   }
 }
 
-void VirtioPci::bar_moved(unsigned /*bar*/, std::optional<GuestAddress> address) {
-  const auto doorbell = [](GuestAddress base, std::size_t queue) {
-    return base + kNotify + queue * kNotifyMultiplier;
-  };
-  for (std::size_t i = 0; i < queues_.size(); ++i) {
-    const int event = queues_[i].doorbell.get();
-    if (bar_address_) host_services_.disconnect_doorbell(doorbell(*bar_address_, i), event);
-    if (!address) continue;
-    if (const auto done = host_services_.connect_doorbell(doorbell(*address, i), event); !done) {
-      // Kicks then reach us as MMIO writes: slower, but right.
-      log::warning("{}: queue {} has no ioeventfd: {}", name(), i, done.error().message);
-    }
+void VirtioPci::bar_moved(unsigned bar, std::optional<GuestAddress> address) {
+  const std::lock_guard lock(device_->mutex);
+  for (std::size_t i = 0; i < queues_.size(); ++i) disconnect_kicks(i);
+  (bar == memory_bar_ ? memory_address_ : ports_address_) = address;
+  for (std::size_t i = 0; i < queues_.size(); ++i) connect_kicks(i);
+}
+
+std::vector<Doorbell> VirtioPci::doorbells(std::size_t queue) const {
+  std::vector<Doorbell> all;
+  if (memory_address_) all.push_back({.address = *memory_address_ + kNotify + queue * kNotifyMultiplier});
+  if (ports_address_) {
+    all.push_back({.address = *ports_address_ + kLegacyNotify,
+                   .port = true,
+                   .value = static_cast<std::uint16_t>(queue)});
   }
-  bar_address_ = address;
+  return all;
+}
+
+void VirtioPci::connect_kicks(std::size_t queue) {
+  for (const Doorbell& doorbell : doorbells(queue)) {
+    const auto done = host_services_.connect_doorbell(doorbell, queues_[queue].kick_event());
+    // Kicks then reach us as writes to a BAR: slower, but right.
+    if (!done) log::warning("{}: queue {} has no ioeventfd: {}", name(), queue, done.error().message);
+  }
+}
+
+void VirtioPci::disconnect_kicks(std::size_t queue) {
+  for (const Doorbell& doorbell : doorbells(queue)) {
+    host_services_.disconnect_doorbell(doorbell, queues_[queue].kick_event());
+  }
+}
+
+std::optional<VirtioPci::Window> VirtioPci::window(std::size_t offset, std::size_t size) const {
+  if (access_capability_ == 0 || !meets(offset, size, access_capability_ + kAccessData, 4)) {
+    return std::nullopt;
+  }
+  const auto length = config_.get<std::uint32_t>(access_capability_ + kAccessSize);
+  const auto at = config_.get<std::uint32_t>(access_capability_ + kAccessOffset);
+  if (config_.get<std::uint8_t>(access_capability_ + kAccessBar) != memory_bar_) return std::nullopt;
+  if ((length != 1 && length != 2 && length != 4) || at % length != 0 || at > kBarSize - length) {
+    return std::nullopt;
+  }
+  return Window{at, length};
 }
 
 void VirtioPci::before_config_read(std::size_t offset, std::size_t size) {
-  const std::size_t data = access_capability_ + kAccessData;
-  if (offset >= data + 4 || offset + size <= data) return;
-  const auto length = config_.get<std::uint32_t>(access_capability_ + kAccessSize);
-  const auto at = config_.get<std::uint32_t>(access_capability_ + kAccessOffset);
-  if (config_.get<std::uint8_t>(access_capability_ + kAccessBar) != kBar) return;
-  if ((length != 1 && length != 2 && length != 4) || at % length != 0 || at > kBarSize - length) return;
-  std::array<std::byte, 4> value{};
-  read_bar(kBar, at, std::span(value).first(length));
-  config_.set(data, std::span(value).first(length));
+  if (meets(offset, size, PciConfigSpace::kStatus, 2)) {
+    const std::lock_guard lock(pin_mutex_);
+    const auto status = static_cast<std::uint16_t>(
+        (config_.get<std::uint16_t>(PciConfigSpace::kStatus) & ~PciConfigSpace::kStatusPin) |
+        (isr_ != 0 && !msix_.enabled() ? PciConfigSpace::kStatusPin : 0));
+    config_.set(PciConfigSpace::kStatus, std::as_bytes(std::span(&status, 1)));
+  }
+  if (const auto to = window(offset, size)) {
+    std::array<std::byte, 4> value{};
+    read_memory(to->offset, std::span(value).first(to->length));
+    config_.set(access_capability_ + kAccessData, std::span(value).first(to->length));
+  }
 }
 
 void VirtioPci::after_config_write(std::size_t offset, std::size_t size) {
-  const std::size_t control = msix_capability_ + 2U;
-  if (offset < control + 2 && offset + size > control) msix_.set_control(config_.get<std::uint16_t>(control));
-
-  const std::size_t data = access_capability_ + kAccessData;
-  if (offset >= data + 4 || offset + size <= data) return;
-  const auto length = config_.get<std::uint32_t>(access_capability_ + kAccessSize);
-  const auto at = config_.get<std::uint32_t>(access_capability_ + kAccessOffset);
-  if (config_.get<std::uint8_t>(access_capability_ + kAccessBar) != kBar) return;
-  if ((length != 1 && length != 2 && length != 4) || at % length != 0 || at > kBarSize - length) return;
-  const auto value = config_.get<std::array<std::byte, 4>>(data);
-  write_bar(kBar, at, std::span(value).first(length));
+  if (meets(offset, size, msix_capability_ + 2U, 2)) {
+    msix_.set_control(config_.get<std::uint16_t>(msix_capability_ + 2U));
+    const std::lock_guard lock(device_->mutex);
+    interrupts_changed();
+    update_pin();
+  }
+  if (meets(offset, size, PciConfigSpace::kCommand, 2)) {
+    {
+      const std::lock_guard lock(pin_mutex_);
+      pin_forbidden_ =
+          (config_.get<std::uint16_t>(PciConfigSpace::kCommand) & PciConfigSpace::kCommandNoPin) != 0;
+    }
+    update_pin();
+  }
+  if (const auto to = window(offset, size)) {
+    const auto value = config_.get<std::array<std::byte, 4>>(access_capability_ + kAccessData);
+    write_memory(to->offset, std::span(value).first(to->length));
+  }
 }
 
 void VirtioPci::read_device_config(std::uint64_t offset, std::span<std::byte> into) {
@@ -292,24 +251,43 @@ void VirtioPci::write_status(std::uint8_t value) {
 }
 
 bool VirtioPci::features_acceptable() const {
-  return (driver_features_ & ~offered()) == 0 && (driver_features_ & kFeatureVersion1) != 0;
+  if ((driver_features_ & ~offered()) != 0 || !negotiated(kFeatureVersion1)) return false;
+  const auto missing = unmet(device_->feature_dependencies(), driver_features_);
+  if (missing) {
+    log::debug("{}: the driver's features {:#x} are refused: {:#x} needs one of {:#x}", name(),
+               driver_features_, missing->feature, missing->needs);
+  }
+  return !missing;
 }
 
-void VirtioPci::activate() {
+Result<std::unique_ptr<VirtQueue>> VirtioPci::make_queue(const Queue& queue) const {
+  auto made = VirtQueue::create(memory_, {.size = queue.size,
+                                          .descriptors = queue.descriptors,
+                                          .available = queue.available,
+                                          .used = queue.used,
+                                          .event_idx = negotiated(kFeatureEventIdx),
+                                          .indirect = negotiated(kFeatureIndirectDesc),
+                                          .packed = negotiated(kFeatureRingPacked)});
+  if (!made) return fail(fmt::format("queue {}", index_of(queue)), made.error());
+  return std::make_unique<VirtQueue>(std::move(*made));
+}
+
+void VirtioPci::activate(std::span<const QueuePosition> positions) {
   std::vector<std::unique_ptr<VirtQueue>> queues;
-  for (const Queue& queue : queues_) {
+  for (Queue& queue : queues_) {
+    queue.ring = nullptr;
     if (!queue.enabled) {
       queues.push_back(nullptr);
       continue;
     }
-    auto made = VirtQueue::create(memory_, {.size = queue.size,
-                                            .descriptors = queue.descriptors,
-                                            .available = queue.available,
-                                            .used = queue.used,
-                                            .event_idx = (driver_features_ & kFeatureEventIdx) != 0,
-                                            .indirect = (driver_features_ & kFeatureIndirectDesc) != 0});
-    if (!made) return needs_reset(fmt::format("queue {}: {}", queues.size(), made.error().message));
-    queues.push_back(std::make_unique<VirtQueue>(std::move(*made)));
+    auto made = make_queue(queue);
+    if (!made) return needs_reset(made.error().message);
+    if (!positions.empty()) {
+      if (const auto set = (*made)->set_position(positions[queues.size()]); !set)
+        return needs_reset(fmt::format("queue {}: {}", queues.size(), set.error().message));
+    }
+    queue.ring = made->get();
+    queues.push_back(std::move(*made));
   }
   status_ |= kDriverOk;
   log::debug("{}: driver ready, features {:#x}", name(), driver_features_);
@@ -323,27 +301,35 @@ void VirtioPci::activate() {
 void VirtioPci::reset() {
   const bool was_active = (status_.exchange(0) & kDriverOk) != 0;
   if (was_active) device_->reset();
-  for (Queue& queue : queues_) {
-    queue.size = queue.max_size;
-    queue.enabled = false;
-    queue.descriptors = queue.available = queue.used = 0;
-    queue.vector = kNoVector;
-  }
+  msix_.end_direct();
+  for (std::size_t i = 0; i < queues_.size(); ++i) divert_kicks(static_cast<std::uint16_t>(i), -1);
+  for (Queue& queue : queues_) queue.clear();
   device_feature_select_ = driver_feature_select_ = 0;
   driver_features_ = 0;
   queue_select_ = 0;
   config_vector_ = kNoVector;
-  isr_ = 0;
+  take_isr();
+}
+
+void VirtioPci::Queue::clear() {
+  std::uint64_t kicks = 0;  // of the old life: for a legacy driver, a kick means that it is ready
+  [[maybe_unused]] const auto forgotten = ::read(doorbell.get(), &kicks, sizeof(kicks));
+  size = max_size;
+  enabled = false;
+  descriptors = available = used = 0;
+  vector = kNoVector;
+  ring = nullptr;
 }
 
 void VirtioPci::ring(std::uint16_t queue) {
   const std::uint64_t one = 1;
   // An eventfd write fails only when its counter is full: then it is signalled anyway.
-  [[maybe_unused]] const auto written = ::write(queues_[queue].doorbell.get(), &one, sizeof(one));
+  [[maybe_unused]] const auto written = ::write(queues_[queue].kick_event(), &one, sizeof(one));
 }
 
 void VirtioPci::on_doorbell(std::uint16_t queue) {
   const std::lock_guard lock(device_->mutex);
+  if (queues_[queue].enabled) start_legacy_driver();
   const std::uint8_t status = status_;
   if ((status & kDriverOk) == 0 || (status & kNeedsReset) != 0 || !queues_[queue].enabled) return;
   device_->process_queue(queue);
@@ -353,15 +339,62 @@ void VirtioPci::on_doorbell(std::uint16_t queue) {
 
 void VirtioPci::interrupt_queue(std::uint16_t queue) {
   if (queue >= queues_.size() || (status_ & kDriverOk) == 0) return;
-  isr_ |= kIsrQueue;
-  msix_.trigger(queues_[queue].vector);
+  interrupt(kIsrQueue, queues_[queue].vector);
 }
 
 void VirtioPci::interrupt_config() {
   ++config_generation_;
   if ((status_ & kDriverOk) == 0) return;
-  isr_ |= kIsrConfig;
-  msix_.trigger(config_vector_);
+  interrupt(kIsrConfig, config_vector_);
+}
+
+void VirtioPci::interrupt(std::uint8_t isr, std::uint16_t vector) {
+  isr_ |= isr;
+  msix_.trigger(vector);  // nothing while MSI-X is off: then it is the pin
+  update_pin();
+}
+
+/// Reading acknowledges (4.1.4.5), and so lets go of the pin.
+std::uint8_t VirtioPci::take_isr() {
+  const std::uint8_t isr = isr_.exchange(0);
+  update_pin();
+  return isr;
+}
+
+void VirtioPci::update_pin() {
+  if (msix_.enabled() && !pin_asserted_) return;  // the usual case, without a lock
+  const std::lock_guard lock(pin_mutex_);
+  const bool asserted = isr_ != 0 && !msix_.enabled() && !pin_forbidden_;
+  if (pin_ == nullptr || asserted == pin_asserted_) return;
+  pin_asserted_ = asserted;
+  pin_->set(asserted);
+}
+
+Result<void> VirtioPci::plug(unsigned slot) {
+  auto pin = host_services_.new_pin_line(layout::pci_pin(slot));
+  if (!pin) return fail(fmt::format("making the interrupt of {}", name()), pin.error());
+  const std::lock_guard lock(pin_mutex_);
+  pin_ = std::move(*pin);
+  config_.set_pin(static_cast<std::uint8_t>(layout::pci_pin(slot)));
+  return {};
+}
+
+void VirtioPci::divert_kicks(std::uint16_t queue, int event) {
+  if (queue >= queues_.size() || queues_[queue].diverted == event) return;
+  // KVM has one eventfd at an address: kicks in between are BAR writes, which ring() sends the same way.
+  disconnect_kicks(queue);
+  queues_[queue].diverted = event;
+  connect_kicks(queue);
+}
+
+int VirtioPci::interrupt_event(std::uint16_t queue) {
+  return queue < queues_.size() ? msix_.direct(queues_[queue].vector) : -1;
+}
+
+void VirtioPci::interrupts_changed() {
+  if ((status_ & kDriverOk) == 0) return;
+  msix_.end_direct();
+  device_->interrupts_changed();
 }
 
 void VirtioPci::needs_reset(std::string_view why) {

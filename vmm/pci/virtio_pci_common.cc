@@ -1,5 +1,6 @@
 // The common configuration structure: what the driver reads, and what it may write when.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <mutex>
@@ -28,8 +29,10 @@ struct CommonConfig {
   std::uint64_t queue_desc;
   std::uint64_t queue_driver;
   std::uint64_t queue_device;
+  std::uint16_t queue_notify_data;  // not offered: reads as 0
+  std::uint16_t queue_reset;        // a reset is over when its write is: always 0
 };
-static_assert(sizeof(CommonConfig) == kCommonSize);
+static_assert(offsetof(CommonConfig, queue_reset) + 2 == kCommonSize);
 
 std::uint64_t little_endian(std::span<const std::byte> from) {
   std::uint64_t value = 0;
@@ -43,11 +46,15 @@ VirtioPci::Queue* VirtioPci::selected_queue() {
   return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
 }
 
-std::uint64_t VirtioPci::offered() const { return device_->offered_features() | kFeatureVersion1; }
+std::uint64_t VirtioPci::offered() const {
+  const bool packed = transport_.packed_rings && device_->takes_packed_rings();
+  return device_->offered_features() | kFeatureVersion1 | kFeatureRingReset |
+         (packed ? kFeatureRingPacked : 0);
+}
 
 void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
   std::ranges::fill(into, std::byte{0});
-  if (offset >= sizeof(CommonConfig) || into.size() > sizeof(CommonConfig) - offset) return;
+  if (offset >= kCommonSize || into.size() > kCommonSize - offset) return;
   const std::lock_guard lock(device_->mutex);
   // Feature words past the second are reserved and read as 0.
   const auto word = [](std::uint64_t features, std::uint32_t select) {
@@ -105,18 +112,24 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
   if (queue == nullptr) return;
   if (offset == offsetof(CommonConfig, queue_msix_vector) && size == 2) {
     queue->vector = checked_vector(value);
+    return interrupts_changed();
+  }
+  const bool runs = (status_ & kDriverOk) != 0;
+  if (offset == offsetof(CommonConfig, queue_reset) && size == 2) {
+    if (value == 1 && queue->enabled && negotiated(kFeatureRingReset)) reset_queue(*queue);
     return;
   }
   // From here on the queue's shape, frozen once it is enabled or the device runs (the class of
-  // CVE-2026-5747).
-  if (queue->enabled || (status_ & kDriverOk) != 0) return;
+  // CVE-2026-5747). Of a running device, only a queue that was reset can be set up.
+  if (queue->enabled || (runs && !negotiated(kFeatureRingReset))) return;
   if (offset == offsetof(CommonConfig, queue_size) && size == 2) {
-    const bool power_of_two = value != 0 && (value & (value - 1)) == 0;
-    if (power_of_two && value <= queue->max_size) queue->size = static_cast<std::uint16_t>(value);
+    // A packed ring may have any size (2.8.10).
+    const bool fits = negotiated(kFeatureRingPacked) || std::has_single_bit(value);
+    if (fits && value != 0 && value <= queue->max_size) queue->size = static_cast<std::uint16_t>(value);
     return;
   }
   if (offset == offsetof(CommonConfig, queue_enable) && size == 2) {
-    if (value == 1) queue->enabled = true;
+    if (value == 1) enable_queue(*queue);
     return;
   }
   // 64-bit addresses: whole, or either half (4.1.3.1).
@@ -128,6 +141,22 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
   address(offsetof(CommonConfig, queue_desc), queue->descriptors);
   address(offsetof(CommonConfig, queue_driver), queue->available);
   address(offsetof(CommonConfig, queue_device), queue->used);
+}
+
+void VirtioPci::enable_queue(Queue& queue) {
+  queue.enabled = true;
+  const std::uint8_t status = status_;
+  if ((status & kDriverOk) == 0 || (status & kNeedsReset) != 0) return;
+  auto made = make_queue(queue);
+  if (!made) return needs_reset(made.error().message);
+  queue.ring = made->get();
+  device_->start_queue(index_of(queue), std::move(*made));
+}
+
+/// 2.6.1: when this returns, the driver may do with the rings and buffers what it likes.
+void VirtioPci::reset_queue(Queue& queue) {
+  if (queue.ring != nullptr) device_->reset_queue(index_of(queue));
+  queue.clear();
 }
 
 std::uint16_t VirtioPci::checked_vector(std::uint64_t value) const {

@@ -34,6 +34,18 @@ void DeviceQueues::stop() {
   pending_.clear();
 }
 
+void DeviceQueues::remove(std::uint16_t index) {
+  if (index >= queues_.size()) return;
+  queues_[index].reset();
+  pending_[index] = false;
+}
+
+void DeviceQueues::add(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
+  if (index >= queues_.size()) return;
+  queues_[index] = std::move(queue);
+  come_back(index);
+}
+
 VirtQueue* DeviceQueues::at(std::uint16_t index) const {
   return broken_ || index >= queues_.size() ? nullptr : queues_[index].get();
 }

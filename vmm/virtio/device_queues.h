@@ -35,6 +35,10 @@ class DeviceQueues {
   void start(DeviceHost& host, std::vector<std::unique_ptr<VirtQueue>> queues);
   /// From reset(). No chain of these queues may be left by then.
   void stop();
+  /// From reset_queue(). Likewise, of this queue.
+  void remove(std::uint16_t index);
+  /// From start_queue().
+  void add(std::uint16_t index, std::unique_ptr<VirtQueue> queue);
 
   /// Queue `index`; null when the driver did not enable it, before start(), after stop() and once broken.
   VirtQueue* at(std::uint16_t index) const;

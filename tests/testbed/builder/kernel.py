@@ -1,11 +1,11 @@
 """Debian's cloud kernel: download, unpack, module order, and the ELF inside the bzImage."""
 
-import re
 import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from .apt import Apt
 from .cache import Cache, digest_of
 from .errors import TestbedError
 from .shell import find_tool, run_tool
@@ -51,43 +51,31 @@ def _module_name(path: str) -> str:
     return Path(path).name.split(".ko")[0].replace("-", "_")
 
 
-def resolve_package() -> str:
-    depends = run_tool("apt-cache", "depends", "--important", META_PACKAGE)
-    match = re.search(r"Depends: (linux-image-\S+)", depends)
-    if not match:
-        raise TestbedError(f"apt knows no {META_PACKAGE}: run 'apt-get update' with a Debian 12 mirror")
-    return match.group(1)
-
-
 def fetch_kernel(cache: Cache) -> Kernel:
     """The newest kernel that apt knows of, downloaded once; without apt's help, the one already in the cache."""
     try:
-        package = resolve_package()
+        package = Apt().dependency(META_PACKAGE, "linux-image-")
     except TestbedError:
         cached = sorted(cache.root.glob("kernel/linux-image-*"))
         if not cached:
             raise
         package = cached[-1].name.removesuffix(".inputs")
     tree = cache.artefact(f"kernel/{package}", digest_of(package, "layout 1"), lambda path: _unpack(package, path))
-    return _describe(tree)
+    return describe(tree)
 
 
 def _unpack(package: str, path: Path):
-    path.mkdir(parents=True)
-    # As root, apt says on stderr that it downloads unsandboxed; that is fine here.
-    try:
-        run_tool("apt-get", "download", "-qq", package, cwd=path)
-    except TestbedError as error:
-        raise TestbedError(f"cannot download {package} (is the package mirror reachable, is 'apt-get update' recent?): {error}")
-    deb = next(path.glob("*.deb"))
-    run_tool("dpkg", "-x", deb, path)
-    deb.unlink()
-    version = next((path / "lib/modules").iterdir()).name
-    run_tool("depmod", "-b", path, version)
+    Apt().unpack(package, path)
+    index_modules(path)
     (path / "vmlinux").write_bytes(extract_vmlinux(next(path.glob("boot/vmlinuz-*")).read_bytes()))
 
 
-def _describe(tree: Path) -> Kernel:
+def index_modules(tree: Path):
+    """modules.dep of an unpacked kernel package."""
+    run_tool("depmod", "-b", tree, next((tree / "lib/modules").iterdir()).name)
+
+
+def describe(tree: Path) -> Kernel:
     modules = next((tree / "lib/modules").iterdir())
     return Kernel(version=modules.name, bzimage=tree / f"boot/vmlinuz-{modules.name}", vmlinux=tree / "vmlinux",
                   modules=modules)

@@ -128,6 +128,7 @@ def _add_python(tree: Tree):
 
 def _add_qemu(tree: Tree):
     tree.program("/usr/bin/qemu-system-x86_64", Path(find_tool("qemu-system-x86_64")))
+    tree.program("/usr/bin/qemu-img", Path(find_tool("qemu-img")))
     for rom in QEMU_ROMS:
         for directory in QEMU_DATA:
             if (directory / rom).is_file():
@@ -142,7 +143,7 @@ def _build_payload(cache: Cache, build_dir: Path | None, command: str, files, fe
             if (build_dir / "bin" / name).is_file():
                 tree.program(f"/usr/local/bin/{name}", build_dir / "bin" / name)
     tree.file("/sbin/testbed-init", HERE / "outer/testbed-init")
-    tree.folder("/opt/testbed/runner", HERE / "runner", ("__pycache__",))
+    tree.folder("/opt/testbed/runner", HERE / "runner", ("__pycache__", "bench/__pycache__"))
     for source, destination in files:
         if source.is_dir():
             tree.folder(destination, source)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,53 +10,22 @@ import time
 import traceback
 from pathlib import Path
 
-from . import vmm
+from . import guest_kernels, vmm
+from .case_bed import BOOT_TIMEOUT, GIB, MIB, Bed, expect, expect_clean_power_off, wait_for
 from .daemon import Daemon
+from .device_cases import DEVICE_CASES
 from .events import EventLog
 from .guest import Guest
-from .scenario import GuestSpec, Scenario
-from .session import Session, default_images
+from .qmp import Qmp
+from .scenario import GuestSpec
+from .session import default_images
 from .tap import make_tap
 
-GIB, MIB = 1 << 30, 1 << 20
-# One guest alone is up in 10 s on a quiet machine.
-BOOT_TIMEOUT = 240
 RECONNECT_TIMEOUT = 120
 # An emulated guest's balloon takes some 10 s for 400 MiB on a quiet machine, minutes on one that also compiles.
 SETTLE_TIMEOUT = 480
 # What a balloon that nobody moves may seem to move: rounding, and the guest's own allocations seen from outside.
 STILL = 32 * MIB
-
-
-class Bed:
-    """What a case needs to start guests and a daemon; closes them behind it."""
-
-    def __init__(self, events: EventLog, vmm_name: str, images: vmm.Images):
-        self.events, self.vmm_name, self.images = events, vmm_name, images
-        self.session: Session | None = None
-
-    def open(self, with_daemon: bool = False, policy: dict | None = None) -> Session:
-        scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {}, {})
-        self.session = Session(scenario, self.images, self.events, with_daemon, direct=False)
-        if with_daemon:
-            self.session.daemon.start()
-        return self.session
-
-    def boot(self, name: str = "A", memory: int = 512 * MIB, extras: vmm.Extras | None = None, cpus: int = 1) -> Guest:
-        guest = self.session.add_guest(GuestSpec(name, memory, cpus=cpus), extras)
-        guest.wait_ready(BOOT_TIMEOUT)
-        return guest
-
-
-def expect(condition, what: str):
-    if not condition:
-        raise AssertionError(what)
-
-
-def expect_clean_power_off(guest: Guest):
-    guest.ask("poweroff")
-    status = guest.wait_end(120)
-    expect(status == 0, f"the VMM's status after power-off is {status}, expected 0; it said: {guest.stderr_tail()}")
 
 
 def case_bzimage_boots_and_powers_off(bed: Bed):
@@ -113,6 +83,28 @@ def case_root_filesystem_on_virtio_blk(bed: Bed):
         subprocess.run(["umount", str(mount_point)], check=True)
 
 
+def case_root_filesystem_on_qcow2_with_direct_io(bed: Bed):
+    """A guest boots its root filesystem from a qcow2 image on a backing file, past the host's cache; what it wrote is in the image, which is sound."""
+    bed.open()
+    base = bed.images.scratch / "base.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), base)
+    root = bed.images.scratch / "root.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "raw", str(root)], check=True)
+    guest = bed.boot(extras=vmm.Extras(root=root, root_options="cache=none,queues=2", cmdline="testbed.root=/dev/vda"), cpus=2)
+    expect_clean_power_off(guest)
+    check = subprocess.run(["qemu-img", "check", str(root)], capture_output=True, text=True)
+    expect(check.returncode == 0, f"qemu-img check found: {check.stdout} {check.stderr}")
+    raw = bed.images.scratch / "converted.ext4"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(root), str(raw)], check=True)
+    mount_point = bed.images.scratch / "mnt"
+    mount_point.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,ro,noload", str(raw), str(mount_point)], check=True)
+    try:
+        expect((mount_point / "written-by-guest").exists(), "the file that the guest wrote is not in the image")
+    finally:
+        subprocess.run(["umount", str(mount_point)], check=True)
+
+
 def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     """Host and guest ping each other over virtio-net on a tap."""
     make_tap("tapcase", "10.77.0.1/24")
@@ -123,6 +115,275 @@ def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     answer = guest.ask("ping 10.77.0.1")
     expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
     expect_clean_power_off(guest)
+
+
+def case_kernel_moves_the_frames_with_vhost(bed: Bed):
+    """Host and guest ping each other while vhost-net serves the queues; large pings pass, too."""
+    make_tap("tapcase", "10.77.0.1/24")
+    bed.open()
+    guest = bed.boot(extras=vmm.Extras(tap="tapcase", net="vhost=force", cmdline="testbed.ip=10.77.0.2/24"))
+    for size in ("56", "8000"):
+        done = subprocess.run(["ping", "-c", "5", "-w", "60", "-s", size, "10.77.0.2"], capture_output=True, text=True)
+        expect(done.returncode == 0, f"the host's ping of {size} bytes got no answer: {done.stdout[-200:]}")
+    answer = guest.ask("ping 10.77.0.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    threads = subprocess.run("cat /proc/[0-9]*/task/*/comm", shell=True, capture_output=True, text=True).stdout
+    expect("\nvhost-" in threads, "no vhost worker thread runs on the host")
+    expect_clean_power_off(guest)
+
+
+def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
+    """A QMP client moves the balloon, reads the guest's statistics, pauses the guest and presses its power button."""
+    bed.open()
+    path = bed.images.scratch / "qmp.sock"
+    guest = bed.boot(extras=vmm.Extras(qmp=path))
+    qmp = Qmp(path)
+    qmp("balloon", value=384 * MIB)
+    wait_for("the balloon to reach 384 MiB", lambda: abs(qmp("query-balloon")["actual"] - 384 * MIB) < 2 * MIB, 120)
+    balloon = qmp.balloon_path()
+    qmp("qom-set", path=balloon, property="guest-stats-polling-interval", value=1)
+    stats = lambda: qmp("qom-get", path=balloon, property="guest-stats")
+    wait_for("statistics", lambda: stats()["last-update"] > 0, 60)
+    free = stats()["stats"]["stat-free-memory"]
+    expect(0 < free < 512 * MIB, f"the guest's free memory by its statistics is {free}")
+    qmp("stop")
+    expect(qmp("query-status")["status"] == "paused", "the guest is not paused")
+    frozen = stats()["last-update"]
+    time.sleep(5)
+    expect(stats()["last-update"] == frozen, "a paused guest sent statistics")
+    qmp("cont")
+    wait_for("statistics after the pause", lambda: stats()["last-update"] > frozen, 60)
+    expect({"BALLOON_CHANGE", "STOP", "RESUME"} <= set(qmp.events), f"events: {qmp.events}")
+    expect_clean_power_off(guest)
+
+
+def case_snapshot_of_a_guest_with_an_inflated_balloon_goes_on(bed: Bed):
+    """A guest with an inflated balloon is saved, ended and restored: same boot, same balloon, and it still grows and powers off."""
+    bed.open()
+    path, snapshot = bed.images.scratch / "qmp.sock", bed.images.scratch / "guest.snapshot"
+    guest = bed.boot("A", extras=vmm.Extras(qmp=path))
+    qmp = Qmp(path)
+    qmp("balloon", value=256 * MIB)
+    wait_for("the balloon to reach 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 120)
+    qmp("stop")
+    qmp("snapshot-to-file", path=str(snapshot))
+    expect(snapshot.stat().st_size < 256 * MIB, f"the snapshot has {snapshot.stat().st_size} bytes: it holds the balloon's pages")
+    qmp("quit")
+    expect(guest.wait_end(60) == 0, "the VMM's status after quit is not 0")
+    restored = bed.session.add_guest(GuestSpec("A2", 512 * MIB), vmm.Extras(qmp=path, restore=snapshot))
+    qmp = Qmp(path)
+    wait_for("the restored balloon, at 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 60)
+    free = restored.status()["meminfo"]["MemFree"]
+    qmp("balloon", value=512 * MIB)
+    wait_for("the restored guest to grow", lambda: restored.status()["meminfo"]["MemFree"] > free + 200 * MIB, 120)
+    expect_clean_power_off(restored)
+
+
+def case_guest_above_4_gib_has_all_its_memory(bed: Bed):
+    """A guest of 5 GiB, which goes on behind the PCI hole, sees all its memory; its balloon takes from both sides and gives back."""
+    bed.open()
+    path = bed.images.scratch / "qmp.sock"
+    guest = bed.boot(memory=5 * GIB, extras=vmm.Extras(qmp=path))
+    total = guest.status()["meminfo"]["MemTotal"]
+    expect(4.7 * GIB < total <= 5 * GIB, f"a 5 GiB guest reports MemTotal {total}")
+    qmp = Qmp(path)
+    for target in (1 * GIB, 5 * GIB):
+        qmp("balloon", value=target)
+        wait_for(f"the balloon to reach {target >> 30} GiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 4 * MIB, SETTLE_TIMEOUT)
+    expect_clean_power_off(guest)
+
+
+def _deflated_by(bed: Bed, backing: str, slack: int):
+    """Touches 300 MiB of a 512 MiB guest, frees them, and shrinks it to 256 MiB: the host must hold no more than that."""
+    path = bed.images.scratch / "qmp.sock"
+    bed.open()
+    spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+    guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, backing=backing))
+    guest.wait_ready(BOOT_TIMEOUT)
+    _load_and_free(bed, guest)
+    qmp = Qmp(path)
+    qmp("balloon", value=256 * MIB)
+    wait_for("the balloon to reach 256 MiB", lambda: qmp("query-balloon")["actual"] <= 256 * MIB + slack, 240)
+    # What is gathered into huge pages comes within 2 s.
+    wait_for(f"the host to hold 256 MiB and little more (memory {backing}); it holds {_resident(guest) / MIB:.0f} MiB",
+          lambda: _resident(guest) <= 256 * MIB + slack + 48 * MIB, 30)
+    qmp("balloon", value=512 * MIB)
+    wait_for("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+    _load_and_free(bed, guest)
+    expect_clean_power_off(guest)
+
+
+def case_balloon_of_shared_memory_frees_the_host(bed: Bed):
+    """A guest on a memfd that shrinks frees the host's memory, and uses it again after it has grown."""
+    _deflated_by(bed, "shared=on", 0)
+
+
+def case_balloon_of_locked_memory_frees_the_host(bed: Bed):
+    """The same with preallocated, locked memory."""
+    _deflated_by(bed, "lock=on,preallocate=on", 0)
+
+
+def case_balloon_of_pool_pages_frees_whole_huge_pages(bed: Bed):
+    """The same with 2 MiB pages of the host's pool: what the guest gives in whole ones returns to the pool, and comes from there again."""
+    pool = Path("/proc/sys/vm/nr_hugepages")
+    before = pool.read_text()
+    pool.write_text("256")
+    try:
+        bed.open()
+        path = bed.images.scratch / "qmp.sock"
+        # Without reporting, which would return the free memory to the pool before the balloon does.
+        spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+        guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, backing="huge-pages=2MiB"))
+        guest.wait_ready(BOOT_TIMEOUT)
+        free = lambda: int(re.search(r"HugePages_Free:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+        # Pages that the guest never touched are in the pool already: only touched ones can return to it.
+        _load_and_free(bed, guest)
+        start = free()
+        qmp = Qmp(path)
+        qmp("balloon", value=256 * MIB)
+        # 256 MiB are 128 huge pages. The guest gives single pages of 4 KiB, and of a huge page it may keep one for long: at least half must come whole.
+        wait_for(f"64 huge pages to return to the pool, where {start} were free", lambda: free() >= start + 64, 240)
+        qmp("balloon", value=512 * MIB)
+        wait_for("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+        _load_and_free(bed, guest)
+        expect(free() < start + 64, f"{free()} huge pages are free after the guest used its memory again, {start} before")
+        expect_clean_power_off(guest)
+    finally:
+        pool.write_text(before)
+
+
+def case_free_pages_are_dropped_before_a_snapshot(bed: Bed):
+    """With free page hinting a snapshot first drops what the guest has free: host memory and file shrink, and the guest goes on."""
+    bed.open()
+    path, snapshot = bed.images.scratch / "qmp.sock", bed.images.scratch / "guest.snapshot"
+    spec = GuestSpec("A", 512 * MIB, free_page_reporting=False)
+    guest = bed.session.add_guest(spec, vmm.Extras(qmp=path, hinting=True))
+    guest.wait_ready(BOOT_TIMEOUT)
+    _load_and_free(bed, guest)
+    before = _resident(guest)
+    Qmp(path)("snapshot-to-file", path=str(snapshot))
+    fell = before - _resident(guest)
+    expect(fell > 200 * MIB, f"300 MiB were free, and the VMM's resident memory fell by {fell / MIB:.0f} MiB")
+    size = snapshot.stat().st_blocks * 512
+    expect(size < 250 * MIB, f"the snapshot takes {size / MIB:.0f} MiB")
+    _load_and_free(bed, guest)
+    expect_clean_power_off(guest)
+
+
+def _resident(guest: Guest) -> int:
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{guest.pid}/status").read_text())[1]) * 1024
+
+
+def _load_and_free(bed: Bed, guest: Guest):
+    loaded = bed.session.expect(guest.name, "loaded")
+    guest.ask("load 300M")
+    expect(loaded.wait(240), "a load of 300 MiB was not satisfied within 240 s")
+    guest.ask("free")
+
+
+def _disk_and_net_work(bed: Bed, virtio: str, cmdline: str = ""):
+    """A guest with this virtio interface writes its root disk, and pings the host."""
+    tap = "tapvirtio"
+    make_tap(tap, "10.77.1.1/24")
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+    guest = bed.boot(extras=vmm.Extras(root=root, tap=tap, virtio=virtio,
+                                       cmdline=f"testbed.root=/dev/vda testbed.ip=10.77.1.2/24 {cmdline}".strip()))
+    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    answer = guest.ask("ping 10.77.1.1")
+    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
+    expect_clean_power_off(guest)
+
+
+def case_legacy_virtio_interface(bed: Bed):
+    """With the modern interface hidden, disk and network work through the legacy one."""
+    _disk_and_net_work(bed, "legacy")
+
+
+def case_transitional_virtio_devices_as_modern_ones(bed: Bed):
+    """A transitional device serves a modern driver."""
+    _disk_and_net_work(bed, "transitional")
+
+
+def case_packed_rings(bed: Bed):
+    """Disk and network work over packed rings."""
+    _disk_and_net_work(bed, "modern,packed=on")
+
+
+def case_interrupts_by_pin_without_msi(bed: Bed):
+    """A guest that uses no MSI gets its interrupts by the INTx pins that ACPI's _PRT describes."""
+    _disk_and_net_work(bed, "modern", "pci=nomsi")
+
+
+def _kernel_works_with_every_device(bed: Bed, series: str):
+    """Boots this Debian kernel from a disk with all that the balloon offers, and uses everything once."""
+    path, tap, console = bed.images.scratch / "qmp.sock", "tapkernel", bed.images.scratch / "hvc0"
+    make_tap(tap, "10.77.2.1/24")
+    bed.open()
+    root = bed.images.scratch / "root.ext4"
+    files = guest_kernels.DIRECTORY / series
+
+    def boot(name: str, **extras) -> Guest:
+        shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
+        return bed.boot(name, 1536 * MIB, vmm.Extras(
+            kernel=files / "vmlinuz", initramfs=files / "initramfs.cpio", root=root, tap=tap,
+            cmdline="testbed.root=/dev/vda testbed.ip=10.77.2.2/24", **extras))
+
+    console.unlink(missing_ok=True)
+    guest = boot("A", qmp=path, hinting=True, console=f"file:{console}")
+    expected, found = guest_kernels.EXPECTED[series], guest_kernels.facts(guest)
+    features = guest_kernels.balloon_features(guest)
+    bed.notes.append(f"{found}; balloon features: {', '.join(sorted(features))}")
+    expect(found["release"].startswith(f"{series}."), f"the guest runs kernel {found['release']}")
+    expect(found["clocksource"] == "kvm-clock", f"the guest's clocksource is {found['clocksource']}")
+    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
+    guest.ask("sh echo said over virtio >/dev/hvc0")
+    wait_for("the guest's word on its virtio console", lambda: "said over virtio" in console.read_text(errors="replace"), 30)
+    expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "the host does not answer the guest's ping")
+    done = subprocess.run(["ping", "-c", "3", "-w", "30", "10.77.2.2"], capture_output=True, text=True)
+    expect(done.returncode == 0, f"the guest does not answer the host's ping: {done.stdout[-200:]}")
+    expect(expected.features <= features, f"the balloon's driver did not take {', '.join(sorted(expected.features - features))}")
+
+    loaded, resident = bed.session.expect(guest.name, "loaded"), 0
+    guest.ask("load 400M")
+    expect(loaded.wait(240), "a load of 400 MiB was not satisfied within 240 s")
+    resident = _resident(guest)
+    guest.ask("free")
+    wait_for("300 MiB of what the guest freed to be reported", lambda: resident - _resident(guest) > 300 * MIB, 120)
+
+    qmp = Qmp(path)
+    qmp("qom-set", path=qmp.balloon_path(), property="guest-stats-polling-interval", value=1)
+    stats = lambda: qmp("qom-get", path=qmp.balloon_path(), property="guest-stats")
+    wait_for("statistics", lambda: stats()["last-update"] > 0, 60)
+    tags = guest_kernels.sent_tags(stats()["stats"])
+    bed.notes.append(f"statistics: {', '.join(sorted(tags))}")
+    expect(tags == expected.tags, f"tags that are new: {sorted(tags - expected.tags)}, missing: {sorted(expected.tags - tags)}")
+
+    for target in (512 * MIB, 1536 * MIB):
+        qmp("balloon", value=target)
+        wait_for(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
+    expect_clean_power_off(guest)
+
+    guest = boot("packed", virtio="modern,packed=on")
+    expect("packed-ring" in guest_kernels.balloon_features(guest), "the balloon's driver did not take packed rings")
+    expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "over packed rings the host does not answer the guest's ping")
+    expect_clean_power_off(guest)
+
+
+def case_guest_kernel_5_10(bed: Bed):
+    """Debian 11's kernel (5.10) works with every device: disk, network, balloon, statistics, free page reporting."""
+    _kernel_works_with_every_device(bed, "5.10")
+
+
+def case_guest_kernel_6_1(bed: Bed):
+    """Debian 12's kernel (6.1) works with every device, too."""
+    _kernel_works_with_every_device(bed, "6.1")
+
+
+def case_guest_kernel_6_12(bed: Bed):
+    """Debian 13's kernel (6.12, from Debian 12's archive) works with every device, too."""
+    _kernel_works_with_every_device(bed, "6.12")
 
 
 def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):
@@ -191,15 +452,24 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
     return daemon.wait_for("guests to be controlled and to settle", still, SETTLE_TIMEOUT)
 
 
-CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
-# What needs the daemon cannot be shown by a peer VMM.
-NEEDS_DAEMON = {"killed_daemon_moves_no_balloon_and_takes_over_again",
+CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")} | DEVICE_CASES
+# Kernels that a case needs beside the images' own (builder/guest_kernels.py).
+KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
+              "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
+# What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
+NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
+                "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
+                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
+                "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
+                "lspci_shows_every_device_bound_to_its_driver", "driver_resizes_its_rings", "guest_with_64_cpus_has_them_all",
+                "killed_daemon_moves_no_balloon_and_takes_over_again",
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 
 
 def run_case(name: str, bed: Bed, events: EventLog) -> bool:
     started = time.monotonic()
     failure = None
+    bed.notes.clear()
     try:
         CASES[name](bed)
     except Exception as error:
@@ -212,7 +482,7 @@ def run_case(name: str, bed: Bed, events: EventLog) -> bool:
             bed.session.close()
             bed.session = None
     events.emit("case", name=name, passed=failure is None, failure=failure, seconds=round(time.monotonic() - started, 1),
-                what=CASES[name].__doc__)
+                what=CASES[name].__doc__, notes=bed.notes)
     return failure is None
 
 

@@ -48,7 +48,8 @@ class Guest:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
                                             preexec_fn=preexec, bufsize=0)
         self.started = time.monotonic()
-        threading.Thread(target=self._read_console, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_console, daemon=True)
+        self._reader.start()
         return self
 
     @property
@@ -102,6 +103,10 @@ class Guest:
             self.process.kill()
         self.process.wait()
 
+    def join_console(self, timeout: float = 10):
+        """After its end: waits until all that it said has been taken."""
+        self._reader.join(timeout)
+
     def expect_reboot(self):
         """The next wait_ready waits for a new 'ready'."""
         self._ready.clear()
@@ -110,16 +115,17 @@ class Guest:
 
     def _place_helpers(self, cpu: int):
         """Puts the VMM's threads other than vCPUs on that CPU: beside six busy vCPUs, each disk request and each step of
-        the balloon would wait for its turn. (balloon-vmm names its vCPU threads; peers that do not stay as they are.)"""
+        the balloon would wait for its turn."""
         if not self._pin:
             return
-        tasks = Path(f"/proc/{self.pid}/task")
         try:
-            names = {int(task.name): (task / "comm").read_text() for task in tasks.iterdir()}
-            if any(name.startswith("vcpu") for name in names.values()):
+            names = thread_names(self.pid)
+            if any(is_vcpu(name) for name in names.values()):
                 for thread, name in names.items():
-                    if not name.startswith("vcpu"):
+                    if not is_vcpu(name):
                         os.sched_setaffinity(thread, {cpu})
+            for worker in vhost_workers(self.pid):
+                os.sched_setaffinity(worker, {cpu})
         except OSError:
             pass  # a thread ended while we looked
 
@@ -152,6 +158,27 @@ class Guest:
             self._on_event(self, message)
         else:
             self._answers.put(message)
+
+
+def thread_names(pid: int) -> dict[int, str]:
+    return {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()}
+
+
+def is_vcpu(thread_name: str) -> bool:
+    """balloon-vmm's "vcpu-0", and QEMU's "CPU 0/KVM" (-name ...,debug-threads=on)."""
+    return thread_name.startswith("vcpu") or (thread_name.startswith("CPU ") and thread_name.endswith("/KVM"))
+
+
+def vhost_workers(pid: int) -> list[int]:
+    """The kernel's threads that serve this process' vhost devices (drivers/vhost/vhost.c names them "vhost-PID")."""
+    found = []
+    for comm in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if comm.read_text().strip() == f"vhost-{pid}":
+                found.append(int(comm.parent.name))
+        except OSError:
+            continue  # it ended while we looked
+    return found
 
 
 def make_swap_disk(images: vmm.Images, spec: GuestSpec) -> Path | None:

@@ -10,7 +10,9 @@ IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 
 
 def make_tap(name: str, address: str):
-    """An interface that is up with that address ("10.0.0.1/24")."""
+    """A new interface that is up with that address ("10.0.0.1/24"): one of that name from before may still have the address filter
+    and the offloads of a VMM that was killed."""
+    subprocess.run(["ip", "link", "delete", name], stderr=subprocess.DEVNULL, check=False)
     with open("/dev/net/tun", "r+b", buffering=0) as tun:
         fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
         fcntl.ioctl(tun, TUNSETPERSIST, 1)

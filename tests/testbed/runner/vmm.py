@@ -16,62 +16,116 @@ class Images:
 
 
 @dataclass
+class Disk:
+    """A disk that only some guests have."""
+    image: Path
+    serial: str
+    read_only: bool = False
+    direct: bool = False  # past the host's cache, by io_uring
+    options: str = ""  # further ones of balloon-vmm's
+
+
+@dataclass
 class Extras:
     """Differences of a single test from an ordinary guest."""
     kernel: Path | None = None
     cmdline: str = ""
     tap: str | None = None
+    net: str = ""  # further settings of the tap's device (balloon-vmm --net tap=...,HERE)
+    vhost: bool = False  # the kernel moves the tap's frames, or the guest does not start
+    initramfs: Path | None = None
+    disks: tuple[Disk, ...] = ()
+    data: bool = True  # whether the guest has the data disk
     root: Path | None = None  # a writable disk, the guest's /dev/vda
+    root_options: str = ""  # how balloon-vmm opens it, for example "format=qcow2,cache=none"
     link: str | None = None  # the daemon's socket
+    qmp: Path | None = None  # socket for QMP clients
+    console: str = ""  # where a virtio console goes (balloon-vmm --console)
+    restore: Path | None = None  # snapshot to go on from
+    backing: str = ""  # what the guest's memory is made of (balloon-vmm --memory-backing)
+    preallocate: bool = False  # all of the guest's memory is there from the start
+    hinting: bool = False  # free page hinting (balloon-vmm)
+    virtio: str = ""  # which interface the devices show (balloon-vmm --virtio)
 
 
 CMDLINE = "console=ttyS0 quiet panic=-1"
 
 
+# The peers: QEMU's machine types. microvm shows its devices through virtio-mmio, modern ones only when it is told to.
+QEMU_MACHINES = {"qemu": "pc", "qemu-pc": "pc", "qemu-microvm": "microvm"}
+
+
 def command(vmm: str, spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
-    return (_balloon_vmm if vmm == "balloon-vmm" else _qemu)(spec, images, swap, extras)
+    if vmm == "balloon-vmm":
+        return _balloon_vmm(spec, images, swap, extras)
+    return _qemu(QEMU_MACHINES[vmm], spec, images, swap, extras)
 
 
-def _disks(images: Images, swap: Path | None, extras: Extras) -> list[tuple[Path, str, bool]]:
-    """(image, serial, read only), in order."""
+def _disks(images: Images, swap: Path | None, extras: Extras) -> list[Disk]:
+    """In the order in which the guest sees them."""
     disks = []
     if extras.root:
-        disks.append((extras.root, "root", False))
+        disks.append(Disk(extras.root, "root", options=extras.root_options))
     if swap:
-        disks.append((swap, "swap", False))
-    disks.append((images.data, "data", True))
-    return disks
+        disks.append(Disk(swap, "swap"))
+    if extras.data:
+        disks.append(Disk(images.data, "data", read_only=True))
+    return disks + list(extras.disks)
 
 
 def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
     reporting = "on" if spec.free_page_reporting else "off"
     line = ["balloon-vmm", "--name", spec.name, "--memory", f"{spec.memory >> 20}M", "--cpus", str(spec.cpus),
-            "--kernel", str(extras.kernel or images.kernel), "--initrd", str(images.initramfs),
+            "--kernel", str(extras.kernel or images.kernel), "--initrd", str(extras.initramfs or images.initramfs),
             "--cmdline", f"{CMDLINE} {extras.cmdline}".strip(), "--serial", "stdio",
-            "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}"]
-    for image, serial, read_only in _disks(images, swap, extras):
-        line += ["--disk", f"path={image}{',readonly' if read_only else ''},serial={serial}"]
+            "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}{',free-page-hinting=on' if extras.hinting else ''}"]
+    backing = ",".join(part for part in (extras.backing, "preallocate=on" if extras.preallocate else "") if part)
+    if backing:
+        line += ["--memory-backing", backing]
+    if extras.virtio:
+        line += ["--virtio", extras.virtio]
+    for disk in _disks(images, swap, extras):
+        options = [f"path={disk.image}", *(["readonly"] if disk.read_only else []), f"serial={disk.serial}",
+                   *(["cache=none,engine=io_uring"] if disk.direct else []), *([disk.options] if disk.options else [])]
+        line += ["--disk", ",".join(options)]
     if extras.tap:
-        line += ["--net", f"tap={extras.tap}"]
+        options = [f"tap={extras.tap}", *(["vhost=force"] if extras.vhost else []), *([extras.net] if extras.net else [])]
+        line += ["--net", ",".join(options)]
     if extras.link:
         line += ["--link", extras.link]
+    if extras.qmp:
+        line += ["--monitor", str(extras.qmp)]
+    if extras.console:
+        line += ["--console", extras.console]
+    if extras.restore:
+        line += ["--restore", str(extras.restore)]
     for key, value in spec.labels.items():
         line += ["--label", f"{key}={value}"]
     return line
 
 
-def _qemu(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
+def _qemu(machine: str, spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
     reporting = "on" if spec.free_page_reporting else "off"
-    line = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "pc", "-nodefaults", "-display", "none",
-            "-name", spec.name, "-m", str(spec.memory >> 20), "-smp", str(spec.cpus),
-            "-kernel", str(extras.kernel or images.kernel), "-initrd", str(images.initramfs),
+    bus = "device" if machine == "microvm" else "pci"
+    memory = spec.memory >> 20
+    line = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host",
+            "-M", machine + (",memory-backend=ram" if extras.preallocate else ""), "-nodefaults", "-display", "none",
+            "-name", f"{spec.name},debug-threads=on", "-m", str(memory), "-smp", str(spec.cpus),
+            "-kernel", str(extras.kernel or images.kernel), "-initrd", str(extras.initramfs or images.initramfs),
             "-append", f"{CMDLINE} {extras.cmdline}".strip(), "-serial", "stdio",
-            "-device", f"virtio-balloon-pci,deflate-on-oom=on,free-page-reporting={reporting}"]
-    for image, serial, read_only in _disks(images, swap, extras):
-        only = ",readonly=on" if read_only else ""
-        line += ["-drive", f"file={image},format=raw,if=none,id={serial}{only}",
-                 "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+            "-device", f"virtio-balloon-{bus},deflate-on-oom=on,free-page-reporting={reporting}"]
+    if machine == "microvm":
+        line += ["-global", "virtio-mmio.force-legacy=false"]
+    if extras.preallocate:
+        line += ["-object", f"memory-backend-ram,id=ram,size={memory}M,prealloc=on"]
+    for disk in _disks(images, swap, extras):
+        options = ("readonly=on," if disk.read_only else "") + ("cache=none,aio=io_uring," if disk.direct else "")
+        line += ["-drive", f"{options}file={disk.image},format=raw,if=none,id={disk.serial}",
+                 "-device", f"virtio-blk-{bus},drive={disk.serial},serial={disk.serial}"]
     if extras.tap:
-        line += ["-netdev", f"tap,id=net0,ifname={extras.tap},script=no,downscript=no",
-                 "-device", "virtio-net-pci,netdev=net0,romfile="]
+        vhost = ",vhost=on,vhostforce=on" if extras.vhost else ""
+        line += ["-netdev", f"tap,id=net0,ifname={extras.tap},script=no,downscript=no{vhost}",
+                 "-device", f"virtio-net-{bus},netdev=net0" + (",romfile=" if bus == "pci" else "")]
+    if extras.qmp:
+        line += ["-qmp", f"unix:{extras.qmp},server=on,wait=off"]
     return line

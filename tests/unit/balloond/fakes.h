@@ -79,8 +79,14 @@ class FakeChannel final : public GuestChannel {
     asked.push_back({sequence, target});
   }
   void set_stats_interval(std::chrono::nanoseconds interval) override { stats_interval = interval; }
+  void request_stats(std::uint64_t sequence) override { stats_asked.push_back(sequence); }
+  void set_merging(std::uint64_t sequence, bool merging) override {
+    merging_asked.emplace_back(sequence, merging);
+  }
 
   std::vector<Asked> asked;
+  std::vector<std::uint64_t> stats_asked;
+  std::vector<std::pair<std::uint64_t, bool>> merging_asked;
   std::chrono::nanoseconds stats_interval{};
 };
 

@@ -192,5 +192,52 @@ TEST_F(RegistryTest, ANewStatisticsIntervalReachesEveryGuest) {
   EXPECT_EQ(channel_->stats_interval, std::chrono::seconds(5));
 }
 
+TEST_F(RegistryTest, OnlyGuestsWhoseStatisticsAreOldAreAskedForFreshOnesAndOnce) {
+  const Session session = join();
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 500 * kMiB));
+  EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 0);
+  clock_.advance(std::chrono::milliseconds(600));
+  EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 1);
+  EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 0) << "it has not answered yet";
+  EXPECT_EQ(channel_->stats_asked.size(), 1U);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 400 * kMiB));
+  EXPECT_TRUE(changes_.back().asked_for);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 400 * kMiB));
+  EXPECT_FALSE(changes_.back().asked_for);
+}
+
+TEST_F(RegistryTest, AGuestThatRefusesFreshStatisticsMayBeAskedAgain) {
+  const Session session = join();
+  EXPECT_EQ(guests_.request_fresh_stats({}), 1);
+  guests_.stats_result(session, channel_->stats_asked.back() + 1, "not this request's");
+  EXPECT_EQ(guests_.request_fresh_stats({}), 0);
+  guests_.stats_result(session, channel_->stats_asked.back(), "the guest is rebooting");
+  EXPECT_EQ(guests_.request_fresh_stats({}), 1);
+}
+
+TEST_F(RegistryTest, KsmIsWhatTheVmmSaysItIs) {
+  EXPECT_FALSE(guests_.set_merging("a", true)) << "there is no such guest";
+  const Session session = join();
+  ASSERT_TRUE(guests_.set_merging("a", true));
+  EXPECT_FALSE(guests_.find("a")->merging) << "the VMM has not answered";
+  guests_.merging_result(session, channel_->merging_asked.back().first, "");
+  EXPECT_EQ(guests_.find("a")->merging, true);
+  ASSERT_TRUE(guests_.set_merging("a", false));
+  guests_.merging_result(session, channel_->merging_asked.back().first, "cannot");
+  EXPECT_EQ(guests_.find("a")->merging, true) << "it was refused";
+  guests_.left(session);
+  EXPECT_FALSE(guests_.set_merging("a", true)) << "it is not connected";
+}
+
+TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {
+  const Session session = join();
+  EXPECT_FALSE(guests_.find("a")->counters);
+  v1::BalloonCounters counters;
+  counters.set_freed_bytes(5 * kMiB);
+  guests_.counters(session, counters);
+  guests_.counters(session + 1, {});
+  EXPECT_EQ(guests_.find("a")->counters->freed_bytes(), 5 * kMiB);
+}
+
 }  // namespace
 }  // namespace balloon::daemon

@@ -296,5 +296,18 @@ TEST_F(TickTest, AHostThatCannotBeSampledMovesNothingAndIsCounted) {
   EXPECT_EQ(ticker_->counters().failed_ticks, 1U);
 }
 
+TEST_F(TickTest, OnAHostThatIsShortOfMemoryGuestsAreAskedForFreshStatistics) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = kGiB};
+  add(guest);
+  say(guest);
+  tick();
+  EXPECT_TRUE(guest.channel->stats_asked.empty()) << "there is no hurry";
+  tree_.host("8388608", "100000");  // 98 MiB are left
+  tick();
+  EXPECT_GE(states_.newest()->host_state, policy::HostState::critical);
+  EXPECT_EQ(guest.channel->stats_asked.size(), 1U);
+  EXPECT_EQ(ticker_->counters().stats_requests, 1U);
+}
+
 }  // namespace
 }  // namespace balloon::daemon

@@ -18,11 +18,20 @@ constexpr std::size_t kRsdpSize = 36;
 constexpr std::size_t kRsdpV1Size = 20;  // what the first checksum covers
 constexpr std::size_t kTableAlignment = 16;
 
-/// PCI I/O space, above the ports of the platform itself.
-constexpr std::uint16_t kPciIoStart = 0x1000;
-constexpr std::uint16_t kPciIoEnd = 0xffff;
 constexpr std::uint8_t kPciConfigPorts = 8;  // 0xcf8 to 0xcff: configuration mechanism 1
 constexpr std::uint8_t kSerialPorts = 8;     // registers of a 16550
+
+/// _PRT (ACPI 6.4, 6.2.13): pin A of each slot, wired to a pin of the I/O APIC. Level-triggered, active low,
+/// as PCI has it; KVM's I/O APIC does not look at the polarity.
+aml::Term pci_pins() {
+  std::vector<aml::Term> routes;
+  for (unsigned slot = 0; slot < layout::kPciSlots; ++slot) {
+    constexpr std::uint32_t kAllFunctions = 0xffff;
+    routes.push_back(aml::package({aml::integer(slot << 16 | kAllFunctions), aml::integer(0), aml::integer(0),
+                                   aml::integer(layout::pci_pin(slot))}));
+  }
+  return aml::name("_PRT", aml::package(routes));
+}
 
 aml::Term pci_root() {
   return aml::device(
@@ -30,10 +39,11 @@ aml::Term pci_root() {
       aml::concat({
           aml::name("_HID", aml::eisa_id("PNP0A03")),
           aml::name("_UID", aml::integer(0)),
+          pci_pins(),
           aml::name("_CRS", aml::resource_template({
                                 aml::bus_window(0, 0),
                                 aml::io_ports(layout::kPciConfigAddressPort, kPciConfigPorts),
-                                aml::io_window(kPciIoStart, kPciIoEnd),
+                                aml::io_window(layout::kPciIoStart, layout::kPciIoEnd),
                                 aml::memory_window(layout::kPciWindowStart,
                                                    layout::kPciWindowStart + layout::kPciWindowSize - 1),
                             })),
@@ -52,6 +62,24 @@ aml::Term serial_port() {
                              }));
 }
 
+/// A hardware-reduced machine has no fixed power button. A control method button takes its place (ACPI 6.4,
+/// 4.8.3.1.2), and a Generic Event Device (5.6.9) tells of it: each pulse of its interrupt is a press.
+aml::Term power_button() {
+  constexpr std::uint8_t kPressed = 0x80;  // table 5.146
+  return aml::concat({
+      aml::device("PWRB", aml::concat({aml::name("_HID", aml::eisa_id("PNP0C0C")),
+                                       aml::name("_UID", aml::integer(0))})),
+      aml::device(
+          "GED",
+          aml::concat({
+              aml::name("_HID", aml::string("ACPI0013")),
+              aml::name("_UID", aml::integer(0)),
+              aml::name("_CRS", aml::resource_template({aml::edge_interrupt(layout::kPowerButtonIrq)})),
+              aml::method("_EVT", 1, aml::notify("\\_SB.PWRB", kPressed)),
+          })),
+  });
+}
+
 aml::Term processors(std::uint32_t vcpus) {
   aml::Term all;
   for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) {
@@ -67,7 +95,8 @@ aml::Term processors(std::uint32_t vcpus) {
 std::vector<std::byte> build_dsdt(std::uint32_t vcpus) {
   constexpr std::uint8_t kRevision = 2;  // integers of 64 bits
   AcpiTable table("DSDT", kRevision);
-  table.add_bytes(aml::scope("\\_SB", aml::concat({processors(vcpus), pci_root(), serial_port()})));
+  table.add_bytes(
+      aml::scope("\\_SB", aml::concat({processors(vcpus), pci_root(), serial_port(), power_button()})));
   // SLP_TYPa and SLP_TYPb; a hardware-reduced machine has one register and uses the first.
   table.add_bytes(aml::name("\\_S5", aml::package({aml::integer(layout::kSleepTypeS5), aml::integer(0)})));
   return std::move(table).finish();
@@ -89,8 +118,8 @@ std::vector<std::byte> build_madt(std::uint32_t vcpus) {
   constexpr std::uint32_t kGsiBase = 0;
   table.add(kIoApicEntry).add(std::uint8_t{12}).add(kIoApicId).add(std::uint8_t{0});
   table.add(static_cast<std::uint32_t>(layout::kIoApic)).add(kGsiBase);
-  // No interrupt source override: the only GSI in use is the serial port's, which its descriptor in the DSDT
-  // describes.
+  // No interrupt source override: the only GSIs in use are the serial port's and the power button's, which
+  // their descriptors in the DSDT describe.
   constexpr std::uint8_t kLocalApicNmiEntry = 4;
   constexpr std::uint8_t kAllProcessors = 0xff;
   constexpr std::uint8_t kLint1 = 1;

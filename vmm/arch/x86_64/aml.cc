@@ -20,6 +20,9 @@ constexpr std::uint8_t kQwordPrefix = 0x0e;
 constexpr std::uint8_t kScopeOp = 0x10;
 constexpr std::uint8_t kBufferOp = 0x11;
 constexpr std::uint8_t kPackageOp = 0x12;
+constexpr std::uint8_t kMethodOp = 0x14;
+constexpr std::uint8_t kDualNamePrefix = 0x2e;
+constexpr std::uint8_t kNotifyOp = 0x86;
 constexpr std::uint8_t kExtOpPrefix = 0x5b;
 constexpr std::uint8_t kDeviceOp = 0x82;
 constexpr std::size_t kNameSegmentSize = 4;
@@ -73,6 +76,14 @@ Term named_body(std::initializer_list<std::uint8_t> opcode, std::string_view nam
 /// The value of one hexadecimal digit in upper case.
 std::uint32_t digit(char c) { return static_cast<std::uint32_t>(c <= '9' ? c - '0' : c - 'A' + 10); }
 
+Term name_segment(std::string_view name) {
+  Term encoded;
+  for (std::size_t i = 0; i < kNameSegmentSize; ++i) {
+    encoded.push_back(i < name.size() ? static_cast<std::uint8_t>(name[i]) : '_');
+  }
+  return encoded;
+}
+
 }  // namespace
 
 Term concat(std::initializer_list<Term> terms) {
@@ -110,7 +121,7 @@ Term eisa_id(std::string_view id) {
   return integer(__builtin_bswap32(value));
 }
 
-Term package(std::initializer_list<Term> elements) {
+Term package(const std::vector<Term>& elements) {
   Term content{static_cast<std::uint8_t>(elements.size())};
   for (const Term& element : elements) append(content, element);
   return with_length({kPackageOp}, content);
@@ -124,6 +135,23 @@ Term name(std::string_view name, const Term& value) {
 }
 
 Term scope(std::string_view name, const Term& body) { return named_body({kScopeOp}, name, body); }
+
+Term method(std::string_view name, std::uint8_t arguments, const Term& body) {
+  constexpr std::uint8_t kArgumentsMask = 0x7;
+  Term content = name_string(name);
+  content.push_back(arguments & kArgumentsMask);
+  append(content, body);
+  return with_length({kMethodOp}, content);
+}
+
+Term notify(std::string_view object, std::uint8_t value) {
+  const std::size_t dot = object.find('.');
+  Term term{kNotifyOp, '\\', kDualNamePrefix};
+  append(term, name_segment(object.substr(1, dot - 1)));
+  append(term, name_segment(object.substr(dot + 1)));
+  append(term, integer(value));
+  return term;
+}
 
 Term device(std::string_view name, const Term& body) {
   return named_body({kExtOpPrefix, kDeviceOp}, name, body);

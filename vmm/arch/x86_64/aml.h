@@ -17,7 +17,7 @@ Term integer(std::uint64_t value);
 Term string(std::string_view text);
 /// "PNP0A03" as the integer that EISAID() makes.
 Term eisa_id(std::string_view id);
-Term package(std::initializer_list<Term> elements);
+Term package(const std::vector<Term>& elements);
 
 /// `name`: up to four characters, padded with '_'; a leading '\' makes it absolute.
 Term name(std::string_view name, const Term& value);
@@ -26,6 +26,11 @@ Term device(std::string_view name, const Term& body);
 
 /// A buffer with resource descriptors and their end tag.
 Term resource_template(std::initializer_list<Term> descriptors);
+
+/// Method(name, arguments) { body }, not serialised.
+Term method(std::string_view name, std::uint8_t arguments, const Term& body);
+/// Notify(object, value): `object` is an absolute path, "\\_SB.PWRB".
+Term notify(std::string_view object, std::uint8_t value);
 
 // Resource descriptors (ACPI 6.4, 6.4).
 /// Ports that a device decodes itself, all 16 bits.

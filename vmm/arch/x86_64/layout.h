@@ -30,6 +30,15 @@ inline constexpr GuestAddress kHighRamStart = 0x100000;
 inline constexpr GuestAddress kPciHoleStart = 0xc0000000;
 inline constexpr GuestAddress kPciWindowStart = 0xc0000000;
 inline constexpr std::uint64_t kPciWindowSize = 0x10000000;
+/// I/O space of PCI devices, above the ports of the platform itself.
+inline constexpr std::uint16_t kPciIoStart = 0x1000;
+inline constexpr std::uint16_t kPciIoEnd = 0xffff;
+/// Pins of the I/O APIC behind the ISA interrupts: the INTx lines of PCI devices, shared when there are more.
+inline constexpr std::uint32_t kPciPinsStart = 16;
+inline constexpr std::uint32_t kPciPins = 8;
+constexpr std::uint32_t pci_pin(unsigned slot) { return kPciPinsStart + slot % kPciPins; }
+inline constexpr unsigned kPciSlots = 32;
+
 inline constexpr GuestAddress kIoApic = 0xfec00000;
 inline constexpr GuestAddress kLocalApic = 0xfee00000;
 inline constexpr GuestAddress kKvmIdentityMap = 0xfeffc000;  ///< KVM_SET_IDENTITY_MAP_ADDR: one page
@@ -39,6 +48,10 @@ inline constexpr GuestAddress kHighMemoryStart = 0x100000000;
 // I/O ports.
 inline constexpr std::uint16_t kSerialPort = 0x3f8;
 inline constexpr std::uint32_t kSerialIrq = 4;
+/// Pulsed when the power button is pressed (an ACPI Generic Event Device's only event).
+inline constexpr std::uint32_t kPowerButtonIrq = 5;
+/// Reset control register of a PC's chipset, among the PCI configuration ports (Intel ICH data sheets).
+inline constexpr std::uint16_t kChipsetResetPort = 0xcf9;
 inline constexpr std::uint16_t kPciConfigAddressPort = 0xcf8;
 inline constexpr std::uint16_t kPciConfigDataPort = 0xcfc;
 /// ACPI hardware-reduced sleep control and status registers, one byte each (ACPI 6.4, 4.8.3.7).

@@ -3,18 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
-
-#include "base/log.h"
-#include "vmm/devices/balloon/pfn_ranges.h"
-#include "vmm/devices/balloon/stats.h"
 
 namespace balloon::vmm {
 namespace {
 
-constexpr std::array<std::uint16_t, 4> kQueueSizes = {Balloon::kQueueSize, Balloon::kQueueSize,
-                                                      Balloon::kQueueSize, Balloon::kQueueSize};
+constexpr std::array<std::uint16_t, 5> kQueueSizes = {
+    Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize};
+constexpr std::size_t kAlwaysOffered = 3;  ///< inflate, deflate, statistics
 
 std::uint32_t to_pages(Bytes bytes) { return static_cast<std::uint32_t>(bytes / kPageSize); }
 
@@ -34,38 +32,48 @@ Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, co
   auto queues = DeviceQueues::create(*balloon, loop);
   if (!queues) return std::unexpected(std::move(queues.error()));
   balloon->queues_ = std::move(*queues);
-  auto timer = loop.timer([self = balloon.get()] {
-    const std::lock_guard lock(self->mutex);
-    self->request_stats();
-  });
-  if (!timer) return fail("preparing the balloon", timer.error());
-  balloon->stats_timer_ = std::move(*timer);
-  auto hold_back_timer = loop.timer([self = balloon.get()] {
-    const std::lock_guard lock(self->mutex);
-    self->held_back_.flush();
-    self->hold_back_timer_->set({});
-    self->tell_state();
-  });
-  if (!hold_back_timer) return fail("preparing the balloon", hold_back_timer.error());
-  balloon->hold_back_timer_ = std::move(*hold_back_timer);
+  if (auto done = balloon->make_timers(loop); !done) return fail("preparing the balloon", done.error());
   return balloon;
+}
+
+Result<void> Balloon::make_timers(EventLoop& loop) {
+  const auto make = [&](std::unique_ptr<EventLoop::Timer>& into, std::function<void()> act) -> Result<void> {
+    auto timer = loop.timer([this, act = std::move(act)] {
+      const std::lock_guard lock(mutex);
+      act();
+    });
+    if (!timer) return std::unexpected(timer.error());
+    into = std::move(*timer);
+    return {};
+  };
+  BALLOON_TRY(make(stats_timer_, [this] { ask_for_stats(); }));
+  BALLOON_TRY(make(hold_back_timer_, [this] {
+    held_back_.flush();
+    hold_back_timer_->set({});
+    tell_state();
+  }));
+  BALLOON_TRY(make(pool_timer_, [this] { retry_deflates(); }));
+  return make(hinting_timer_, [this] {
+    if (rounds_.under_way()) end_hinting(fail("the guest did not come to an end with its free pages"));
+  });
 }
 
 Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
     : config_(config),
       memory_(memory),
       pfns_(kPfnBatch),
-      held_back_([this](GuestRange range) { counters_.inflated += release(range); }) {
+      held_back_([this](GuestRange range) { counters_.inflated += release(range); },
+                 std::max(kHugePageSize, page_size(memory.backing().huge_pages)),
+                 from_pool(memory.backing().huge_pages)) {
   told_ = current();
 }
 
 Balloon::~Balloon() {
-  stats_timer_.reset();
-  hold_back_timer_.reset();
   {
     const std::lock_guard lock(mutex);
     drop_queues();
   }
+  for (auto* timer : {&stats_timer_, &hold_back_timer_, &pool_timer_, &hinting_timer_}) timer->reset();
   queues_.reset();
 }
 
@@ -75,11 +83,25 @@ std::uint64_t Balloon::offered_features() const {
   // Without PAGE_POISON, Linux silently drops REPORTING when it poisons or initialises pages on free
   // (drivers/virtio/virtio_balloon.c, virtballoon_validate).
   if (config_.free_page_reporting) features |= kFeatureReporting | kFeaturePagePoison;
+  if (config_.free_page_hinting) features |= kFeatureHinting | kFeaturePagePoison;
   return features;
 }
 
 std::span<const std::uint16_t> Balloon::queue_sizes() const {
-  return std::span(kQueueSizes).first(config_.free_page_reporting ? 4 : 3);
+  return std::span(kQueueSizes)
+      .first(kAlwaysOffered + (config_.free_page_hinting ? 1U : 0U) +
+             (config_.free_page_reporting ? 1U : 0U));
+}
+
+Balloon::Queue Balloon::queue_of(std::uint16_t index) const {
+  if (index < kAlwaysOffered) return static_cast<Queue>(index);
+  return config_.free_page_hinting && index == kAlwaysOffered ? Queue::hinting : Queue::reporting;
+}
+
+std::uint16_t Balloon::index_of(Queue queue) const {
+  const auto index = static_cast<std::uint16_t>(queue);
+  return queue == Queue::reporting && !config_.free_page_hinting ? static_cast<std::uint16_t>(index - 1)
+                                                                 : index;
 }
 
 std::uint32_t Balloon::config_size() const { return sizeof(ConfigSpace); }
@@ -91,7 +113,7 @@ void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
 void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from) {
   // Linux writes poison_val before DRIVER_OK, when it is not yet known here whether the driver may.
   const bool may_poison =
-      config_.free_page_reporting && (features_ == 0 || (features_ & kFeaturePagePoison) != 0);
+      (offered_features() & kFeaturePagePoison) != 0 && (features_ == 0 || negotiated(kFeaturePagePoison));
   const auto within = [](std::size_t at, std::size_t field) {
     return at >= field && at < field + sizeof(std::uint32_t);
   };
@@ -108,23 +130,26 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
 
 void Balloon::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) {
   features_ = features;
-  if ((features_ & kFeaturePagePoison) == 0) space_.poison_val = 0;
+  if (!negotiated(kFeaturePagePoison)) space_.poison_val = 0;
   queues_->start(host(), std::move(queues));
   tell_state();
 }
 
 void Balloon::process_queue(std::uint16_t index) {
   queues_->serve(index, [this, index](VirtQueue& queue, Chain chain) {
-    switch (static_cast<Queue>(index)) {
+    switch (queue_of(index)) {
       case Queue::inflate:
         inflate(chain);
         break;
       case Queue::deflate:
-        deflate(chain);
-        break;
+        deflate(queue, std::move(chain));
+        return;
       case Queue::stats:
         accept_stats(queue, std::move(chain));
         return;
+      case Queue::hinting:
+        hint(chain);
+        break;
       case Queue::reporting:
         report(chain);
         break;
@@ -145,104 +170,50 @@ void Balloon::reset() {
   tell_state();
 }
 
-void Balloon::drop_queues() {
+void Balloon::reset_queue(std::uint16_t index) {
+  switch (queue_of(index)) {
+    case Queue::stats:
+      forget_stats("the guest's balloon driver took its statistics queue back");
+      break;
+    case Queue::deflate:
+      forget_deflates();
+      break;
+    case Queue::hinting:
+      if (rounds_.under_way()) end_hinting(fail("the guest's balloon driver took its hinting queue back"));
+      break;
+    case Queue::inflate:    // what was put there
+    case Queue::reporting:  // has been answered
+      break;
+  }
+  queues_->remove(index);
+  tell_state();
+}
+
+void Balloon::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
+  queues_->add(index, std::move(queue));
+  tell_state();
+}
+
+void Balloon::forget_stats(const char* why) {
   if (held_stats_) VirtQueue::forget(std::move(*held_stats_));
   held_stats_.reset();
-  stats_requested_ = false;
+  stats_requests_.fail_all(why);
+}
+
+void Balloon::forget_deflates() {
+  for (Chain& chain : waiting_deflates_) VirtQueue::forget(std::move(chain));
+  waiting_deflates_.clear();
+}
+
+void Balloon::drop_queues() {
+  forget_stats("the guest's balloon driver went away");
+  forget_deflates();
+  watch_.reset();
+  rounds_.reset();
+  if (const auto reply = std::exchange(on_dropped_, {})) reply(fail("the guest's balloon driver went away"));
+  space_.free_page_hint_cmd_id = rounds_.command();
   held_back_.drop();  // the next driver starts with all pages
   if (queues_) queues_->stop();
-}
-
-void Balloon::inflate(const Chain& chain) {
-  for_ranges(chain, [this](GuestRange range) { held_back_.add(range); });
-  if ((features_ & kFeatureMustTellHost) == 0) held_back_.flush();
-  if (held_back_.held() > 0) hold_back_timer_->set(kHoldBack);
-}
-
-void Balloon::deflate(const Chain& chain) {
-  // Released pages need nothing: when the guest uses them again, they are allocated on demand.
-  counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
-  if (held_back_.held() > 0) for_ranges(chain, [this](GuestRange range) { held_back_.cancel(range); });
-}
-
-void Balloon::for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each) {
-  const std::uint64_t sent = chain.readable_size() / sizeof(std::uint32_t);
-  // A chain can hold gigabytes of PFNs, but no more of them than the guest has pages are not repeats.
-  const std::uint64_t count = std::min<std::uint64_t>(sent, to_pages(memory_.size()));
-  if (sent > count) refuse(sent - count, "in one chain, more than the guest has");
-  for (std::uint64_t done = 0; done < count;) {
-    const auto batch = std::span(pfns_).first(std::min<std::uint64_t>(kPfnBatch, count - done));
-    chain.read(done * sizeof(std::uint32_t), std::as_writable_bytes(batch));
-    to_ranges(batch, ranges_);
-    for (const GuestRange& range : ranges_) each(range);
-    done += batch.size();
-  }
-}
-
-void Balloon::accept_stats(VirtQueue& queue, Chain chain) {
-  if (held_stats_) {
-    ++counters_.stats_returned;
-    queue.put(std::move(chain), 0);
-    return;
-  }
-  // A buffer that was not asked for is the driver's first: it was filled at probe, and is kept only to ask
-  // with.
-  if (std::exchange(stats_requested_, false)) sample(chain);
-  held_stats_.emplace(std::move(chain));
-}
-
-void Balloon::sample(const Chain& chain) {
-  std::array<std::byte, kStatsBufferMax> buffer;
-  const std::size_t size = chain.read(0, buffer);
-  ++counters_.stats_samples;
-  if (!on_stats_) return;
-  on_stats_({.sampled_at = std::chrono::system_clock::now(),
-             .actual = claimed_size(),
-             .values = parse_stats(std::span(buffer).first(size))});
-}
-
-void Balloon::request_stats() {
-  VirtQueue* queue = queues_->at(static_cast<std::uint16_t>(Queue::stats));
-  if (queue == nullptr || !held_stats_) return;  // no driver yet, or still waiting for its answer
-  queue->put(std::move(*held_stats_), 0);
-  held_stats_.reset();
-  stats_requested_ = true;
-  queues_->notify(static_cast<std::uint16_t>(Queue::stats));
-}
-
-void Balloon::report(const Chain& chain) {
-  if ((features_ & kFeatureReporting) == 0) return;
-  for (const ChainBuffer& buffer : chain.writable()) {
-    if (space_.poison_val != 0) {
-      // 5.5.6.6.2 wants the poison back in these pages, and a released page reads as zeros. So it is kept, as
-      // in QEMU.
-      ++counters_.reports_kept;
-      continue;
-    }
-    // Whole pages only: the rest of a torn one is still in use.
-    const GuestAddress start = (buffer.address + kPageSize - 1) / kPageSize * kPageSize;
-    const GuestAddress end = (buffer.address + buffer.host.size()) / kPageSize * kPageSize;
-    if (start < end) counters_.reported += release({start, end - start});
-  }
-}
-
-Bytes Balloon::release(GuestRange range) {
-  const auto released = memory_.release(range);
-  if (!released) {
-    if (const auto times = failures_.happened())
-      log::error("balloon: {} ({} times)", released.error().message, *times);
-    return 0;
-  }
-  if (*released < range.size) refuse((range.size - *released) / kPageSize, "outside its RAM");
-  return *released;
-}
-
-void Balloon::refuse(std::uint64_t pages, const char* what) {
-  counters_.pages_refused += pages;
-  if (refusals_.happened()) {
-    log::warning("balloon: the guest gave back {} pages {}: ignored ({} in all)", pages, what,
-                 counters_.pages_refused);
-  }
 }
 
 Bytes Balloon::claimed_size() const {
@@ -252,22 +223,27 @@ Bytes Balloon::claimed_size() const {
 
 BalloonState Balloon::current() const {
   const Bytes size = memory_.size();
-  const bool ready = queues_ && queues_->at(static_cast<std::uint16_t>(Queue::inflate)) != nullptr;
-  const auto negotiated = [&](std::uint64_t feature) { return ready && (features_ & feature) != 0; };
+  const bool ready = queue_at(Queue::inflate) != nullptr;
   return {
       // What is held back is not the host's yet.
       .actual = std::min(size, claimed_size() + held_back_.held()),
       .target = size - Bytes{space_.num_pages} * kPageSize,
       .driver_ready = ready,
-      .has_stats =
-          negotiated(kFeatureStats) && queues_->at(static_cast<std::uint16_t>(Queue::stats)) != nullptr,
-      .deflate_on_oom = negotiated(kFeatureDeflateOnOom),
-      .free_page_reporting = negotiated(kFeatureReporting),
+      .has_stats = ready && negotiated(kFeatureStats) && queue_at(Queue::stats) != nullptr,
+      .deflate_on_oom = ready && negotiated(kFeatureDeflateOnOom),
+      .free_page_reporting = ready && negotiated(kFeatureReporting),
+      .free_page_hinting = ready && negotiated(kFeatureHinting) && queue_at(Queue::hinting) != nullptr,
   };
+}
+
+void Balloon::pace(const BalloonState& now) const {
+  // Without a driver nothing can move, and nothing stands still that should.
+  pace_.at(std::chrono::steady_clock::now(), now.actual, now.driver_ready ? now.target : now.actual);
 }
 
 void Balloon::tell_state() {
   const BalloonState now = current();
+  pace(now);
   if (now == told_) return;
   told_ = now;
   if (on_state_) on_state_(now);
@@ -305,7 +281,40 @@ void Balloon::observe(std::function<void(const BalloonStats&)> on_stats,
 
 BalloonCounters Balloon::counters() const {
   const std::lock_guard lock(mutex);
-  return counters_;
+  return counters_now();
+}
+
+BalloonCounters Balloon::counters_now() const {
+  pace(current());
+  BalloonCounters counters = counters_;
+  counters.rate = pace_.rate();
+  counters.stalls = pace_.stalls();
+  return counters;
+}
+
+void Balloon::request_stats(std::function<void(Result<BalloonStats>)> reply) {
+  const std::lock_guard lock(mutex);
+  if (!current().has_stats) return reply(fail("the guest has no balloon driver with statistics"));
+  if (!stats_requests_.add(reply)) return reply(fail("too many wait for this guest's statistics already"));
+  ask_for_stats();
+}
+
+void Balloon::drop_free_pages(std::function<void(Result<Bytes>)> reply) {
+  const std::lock_guard lock(mutex);
+  if (!config_.free_page_hinting) return reply(fail("free page hinting is off for this guest"));
+  if (!current().free_page_hinting)
+    return reply(fail("the guest has no balloon driver with free page hinting"));
+  if (rounds_.under_way()) return reply(fail("the guest is asked for its free pages already"));
+  // First the watch: what the guest writes after it has read the command is in use (5.5.6.5.2).
+  auto watch = WriteWatch::start(memory_);
+  if (!watch) return reply(fail("dropping the guest's free pages", watch.error()));
+  watch_ = std::move(*watch);
+  on_dropped_ = std::move(reply);
+  dropped_ = 0;
+  rounds_.start();
+  space_.free_page_hint_cmd_id = rounds_.command();
+  hinting_timer_->set(kHintingLimit);
+  host().interrupt_config();
 }
 
 }  // namespace balloon::vmm

@@ -1,48 +1,43 @@
-// virtio-balloon (virtio 1.2, 5.5): inflate, deflate, statistics, free page reporting.
+// virtio-balloon (virtio 1.2, 5.5): inflate, deflate, statistics, free page hinting and reporting. What is
+// done on each queue is in queues.cc.
 //
 // Sizes of the guest ("target", "actual") are what is left to it; the config space counts the pages taken
 // from it.
 #pragma once
 
-#include <array>
+#include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/balloon/hinting.h"
 #include "vmm/devices/balloon/huge_release.h"
+#include "vmm/devices/balloon/pace.h"
+#include "vmm/devices/balloon/stats_requests.h"
 #include "vmm/devices/devices.h"
+#include "vmm/memory/write_watch.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
 
 namespace balloon::vmm {
 
-/// What the device did since it was made. Bytes and pages are of guest RAM.
-struct BalloonCounters {
-  Bytes inflated = 0;  ///< released on inflate; a page inflated twice counts twice
-  Bytes reported = 0;  ///< released because the guest reported it as free
-  std::uint64_t pages_deflated = 0;
-  std::uint64_t pages_refused = 0;  ///< inflated or reported, but outside RAM or more than there are
-  std::uint64_t reports_kept =
-      0;  ///< reported buffers not released, because the guest poisons its free pages
-  std::uint64_t stats_samples = 0;
-  std::uint64_t stats_returned = 0;  ///< statistics buffers given back at once: one was held already
-};
-
 class Balloon final : public VirtioDevice, public BalloonControl {
  public:
-  /// Queue indices: of the optional queues those that are offered are numbered without gaps (5.5.2).
-  /// Statistics are always offered and reporting comes last, so that these hold whenever the queue exists.
-  enum class Queue : std::uint16_t { inflate, deflate, stats, reporting };
+  /// In this order, but of the optional queues only those that are offered have an index, without gaps
+  /// (5.5.2, as Linux numbers them): reporting is 3 without hinting. Statistics are always offered.
+  enum class Queue : std::uint16_t { inflate, deflate, stats, hinting, reporting };
 
   // Feature bits (5.5.3). With MUST_TELL_HOST a page that is still being gathered for release can be taken
   // back in time; from a driver that refuses it pages are released at once.
   static constexpr std::uint64_t kFeatureMustTellHost = 1ULL << 0;
   static constexpr std::uint64_t kFeatureStats = 1ULL << 1;
   static constexpr std::uint64_t kFeatureDeflateOnOom = 1ULL << 2;
+  static constexpr std::uint64_t kFeatureHinting = 1ULL << 3;
   static constexpr std::uint64_t kFeaturePagePoison = 1ULL << 4;
   static constexpr std::uint64_t kFeatureReporting = 1ULL << 5;
 
@@ -54,6 +49,11 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// Pages are gathered into huge pages for no longer than this after the last ones came: the driver of a
   /// busy guest takes its time, and a target that moves down step by step (once a second) gives it pauses.
   static constexpr std::chrono::seconds kHoldBack{2};
+  /// A round of hinting that takes longer is over: meanwhile the guest lacks its free pages. A guest of
+  /// 100 GiB takes some seconds.
+  static constexpr std::chrono::seconds kHintingLimit{30};
+  /// How soon the host's pool is asked again for pages that the guest wants back.
+  static constexpr std::chrono::milliseconds kPoolRetry{100};
   /// Faster sampling would tell nothing new: it is more often than Linux' own counters settle.
   static constexpr std::chrono::milliseconds kStatsIntervalMin{10};
 
@@ -72,6 +72,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
 
   // BalloonControl
   BalloonState state() const override;
@@ -79,8 +81,9 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   void set_stats_interval(std::chrono::nanoseconds interval) override;
   void observe(std::function<void(const BalloonStats&)> on_stats,
                std::function<void(const BalloonState&)> on_state) override;
-
-  BalloonCounters counters() const;
+  void request_stats(std::function<void(Result<BalloonStats>)> reply) override;
+  void drop_free_pages(std::function<void(Result<Bytes>)> reply) override;
+  BalloonCounters counters() const override;
 
  private:
   /// 5.5.4, all little-endian.
@@ -92,28 +95,44 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   };
 
   Balloon(const BalloonConfig& config, const GuestMemory& memory);
+  Result<void> make_timers(EventLoop& loop);
+  Queue queue_of(std::uint16_t index) const;
+  std::uint16_t index_of(Queue queue) const;
+  VirtQueue* queue_at(Queue queue) const { return queues_ ? queues_->at(index_of(queue)) : nullptr; }
+  bool negotiated(std::uint64_t feature) const { return (features_ & feature) != 0; }
   // All with the mutex held.
   void inflate(const Chain& chain);
-  void deflate(const Chain& chain);
+  void deflate(VirtQueue& queue, Chain chain);
+  /// Whether the host has memory for the pages in `chain`.
+  bool take_back(const Chain& chain);
+  void retry_deflates();
   /// Hands the pages in `chain`, as ranges, to `each`.
   void for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each);
   void accept_stats(VirtQueue& queue, Chain chain);
-  void sample(const Chain& chain);
+  void sample(const Chain& chain, std::chrono::steady_clock::time_point asked);
+  void ask_for_stats();
   void report(const Chain& chain);
+  void hint(const Chain& chain);
+  void end_hinting(Result<Bytes> outcome);
   Bytes release(GuestRange range);
+  Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);
   void refuse(std::uint64_t pages, const char* what);
-  void request_stats();
   void drop_queues();
+  void forget_stats(const char* why);
+  void forget_deflates();
   BalloonState current() const;
   /// What the driver says that the guest has.
   Bytes claimed_size() const;
   void tell_state();
+  void pace(const BalloonState& now) const;
+  BalloonCounters counters_now() const;
 
   const BalloonConfig config_;
   const GuestMemory& memory_;
   ConfigSpace space_;
   std::uint64_t features_ = 0;
   BalloonCounters counters_;
+  mutable BalloonPace pace_;
   std::vector<std::uint32_t> pfns_;
   std::vector<GuestRange> ranges_;
   HugeRelease held_back_;
@@ -123,11 +142,18 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::function<void(const BalloonStats&)> on_stats_;
   std::function<void(const BalloonState&)> on_state_;
   BalloonState told_;  ///< last passed to on_state_
-  bool stats_requested_ = false;
   std::unique_ptr<DeviceQueues> queues_;
+  StatsRequests stats_requests_;
   /// The buffer that the guest parks here until we want fresh values: giving it back is the request.
   std::optional<Chain> held_stats_;
   std::unique_ptr<EventLoop::Timer> stats_timer_;
+  std::deque<Chain> waiting_deflates_;  ///< for pages of the host's pool
+  std::unique_ptr<EventLoop::Timer> pool_timer_;
+  HintingRounds rounds_;
+  std::unique_ptr<WriteWatch> watch_;  ///< while a round is under way
+  Bytes dropped_ = 0;                  ///< in this round
+  std::function<void(Result<Bytes>)> on_dropped_;
+  std::unique_ptr<EventLoop::Timer> hinting_timer_;
 };
 
 }  // namespace balloon::vmm

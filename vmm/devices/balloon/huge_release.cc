@@ -3,58 +3,62 @@
 #include <algorithm>
 
 namespace balloon::vmm {
-namespace {
 
-/// Calls `each` with every huge page that `range` touches and the part of the range within it.
 template <typename Each>
-void for_huge_pages(GuestRange range, Each each) {
+void HugeRelease::for_huge_pages(GuestRange range, Each each) const {
   for (GuestAddress at = range.start; at < range.start + range.size;) {
-    const GuestAddress huge_page = at / kHugePageSize * kHugePageSize;
-    const GuestAddress end = std::min(huge_page + kHugePageSize, range.start + range.size);
+    const GuestAddress huge_page = at / huge_page_ * huge_page_;
+    const GuestAddress end = std::min(huge_page + huge_page_, range.start + range.size);
     each(huge_page, GuestRange{at, end - at});
     at = end;
   }
 }
-
-}  // namespace
 
 void HugeRelease::add(GuestRange range) {
   for_huge_pages(range, [this](GuestAddress huge_page, GuestRange piece) { add_within(huge_page, piece); });
 }
 
 void HugeRelease::add_within(GuestAddress huge_page, GuestRange piece) {
-  auto held = find(huge_page);
+  auto held = held_.find(huge_page);
   if (held == held_.end()) {
-    if (piece.size == kHugePageSize) return release_(piece);
-    if (held_.size() == kMostHugePages) release_oldest();
-    held = held_.insert(held_.end(), {huge_page, {}});
+    if (piece.size == huge_page_) return release_(piece);
+    if (!whole_only_ && held_.size() == kMostHugePages) release_oldest();
+    held =
+        held_.emplace(huge_page, Held{.since = next_++, .pages = std::vector<bool>(huge_page_ / kPageSize)})
+            .first;
   }
-  const std::size_t before = held->pages.count();
-  const std::size_t first = (piece.start - huge_page) / kPageSize;
-  for (std::size_t page = first; page < first + piece.size / kPageSize; ++page) held->pages.set(page);
-  bytes_ += (held->pages.count() - before) * kPageSize;
-  if (held->pages.all()) {
+  mark(*held, piece, true);
+  if (held->second.count == held->second.pages.size()) {
     held_.erase(held);
-    bytes_ -= kHugePageSize;
-    release_({huge_page, kHugePageSize});
+    bytes_ -= huge_page_;
+    release_({huge_page, huge_page_});
   }
-  if (bytes_ > kMostHeld) release_oldest();
+  if (!whole_only_ && bytes_ > kMostHeld) release_oldest();
 }
 
 void HugeRelease::cancel(GuestRange range) {
   for_huge_pages(range, [this](GuestAddress huge_page, GuestRange piece) {
-    const auto held = find(huge_page);
+    const auto held = held_.find(huge_page);
     if (held == held_.end()) return;
-    const std::size_t before = held->pages.count();
-    const std::size_t first = (piece.start - huge_page) / kPageSize;
-    for (std::size_t page = first; page < first + piece.size / kPageSize; ++page) held->pages.reset(page);
-    bytes_ -= (before - held->pages.count()) * kPageSize;
-    if (held->pages.none()) held_.erase(held);
+    mark(*held, piece, false);
+    if (held->second.count == 0) held_.erase(held);
   });
 }
 
+void HugeRelease::mark(HeldPages::value_type& entry, GuestRange piece, bool held) {
+  auto& [huge_page, state] = entry;
+  const std::size_t first = (piece.start - huge_page) / kPageSize;
+  for (std::size_t page = first; page < first + piece.size / kPageSize; ++page) {
+    if (state.pages[page] == held) continue;
+    state.pages[page] = held;
+    held ? ++state.count : --state.count;
+    held ? bytes_ += kPageSize : bytes_ -= kPageSize;
+  }
+}
+
 void HugeRelease::flush() {
-  for (const Held& held : held_) release_pages(held);
+  if (whole_only_) return;
+  for (const auto& entry : held_) release_pages(entry);
   drop();
 }
 
@@ -64,21 +68,19 @@ void HugeRelease::drop() {
 }
 
 void HugeRelease::release_oldest() {
-  const Held oldest = held_.front();
-  held_.erase(held_.begin());
-  bytes_ -= oldest.pages.count() * kPageSize;
-  release_pages(oldest);
+  const auto oldest = std::ranges::min_element(
+      held_, {}, [](const HeldPages::value_type& entry) { return entry.second.since; });
+  const auto node = held_.extract(oldest);
+  bytes_ -= node.mapped().count * kPageSize;
+  release_pages({node.key(), node.mapped()});
 }
 
-std::vector<HugeRelease::Held>::iterator HugeRelease::find(GuestAddress huge_page) {
-  return std::ranges::find(held_, huge_page, &Held::start);
-}
-
-void HugeRelease::release_pages(const Held& held) {
-  for (std::size_t page = 0; page < kPages;) {
+void HugeRelease::release_pages(const HeldPages::value_type& entry) {
+  const auto& [start, held] = entry;
+  for (std::size_t page = 0; page < held.pages.size();) {
     std::size_t end = page;
-    while (end < kPages && held.pages[end]) ++end;
-    if (end > page) release_({held.start + page * kPageSize, (end - page) * kPageSize});
+    while (end < held.pages.size() && held.pages[end]) ++end;
+    if (end > page) release_({start + page * kPageSize, (end - page) * kPageSize});
     page = end + 1;
   }
 }

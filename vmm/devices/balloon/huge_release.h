@@ -6,9 +6,9 @@
 // this.
 #pragma once
 
-#include <bitset>
+#include <cstdint>
 #include <functional>
-#include <span>
+#include <map>
 #include <vector>
 
 #include "vmm/memory/guest_memory.h"
@@ -22,34 +22,47 @@ class HugeRelease {
   static constexpr std::size_t kMostHugePages = 256;
   static constexpr Bytes kMostHeld = 64 * kMiB;
 
-  explicit HugeRelease(std::function<void(GuestRange)> release) : release_(std::move(release)) {}
+  /// `whole_only`: the host has memory in pages of `huge_page` and nothing smaller (a pool's). Then parts are
+  /// held for as long as it takes, a bit a page, and only whole ones released.
+  explicit HugeRelease(std::function<void(GuestRange)> release, Bytes huge_page = kHugePageSize,
+                       bool whole_only = false)
+      : release_(std::move(release)), huge_page_(huge_page), whole_only_(whole_only) {}
 
   /// The guest gave `range` (whole pages) away: releases it now, or holds it back until its huge page is
   /// complete.
   void add(GuestRange range);
   /// The guest takes `range` back: what of it is held is not released.
   void cancel(GuestRange range);
-  /// Releases all that is held.
+  /// Releases all that is held; nothing of a pool's.
   void flush();
   /// Forgets all that is held: the guest has it back.
   void drop();
   /// Bytes held back.
   Bytes held() const { return bytes_; }
+  bool whole_only() const { return whole_only_; }
 
  private:
-  static constexpr std::size_t kPages = kHugePageSize / kPageSize;
   struct Held {
-    GuestAddress start;  ///< of the huge page
-    std::bitset<kPages> pages;
+    std::uint64_t since = 0;  ///< rising: the smallest is the oldest
+    std::size_t count = 0;    ///< pages set
+    std::vector<bool> pages;
   };
+  using HeldPages = std::map<GuestAddress, Held>;  ///< by the start of the huge page
 
-  std::vector<Held>::iterator find(GuestAddress huge_page);
+  /// Calls `each` with every huge page that `range` touches and the part of the range within it.
+  template <typename Each>
+  void for_huge_pages(GuestRange range, Each each) const;
   void add_within(GuestAddress huge_page, GuestRange piece);
-  void release_pages(const Held& held);
+  /// Sets the pages of `piece`, or takes them out.
+  void mark(HeldPages::value_type& entry, GuestRange piece, bool held);
+  void release_pages(const HeldPages::value_type& entry);
   void release_oldest();
 
   std::function<void(GuestRange)> release_;
-  std::vector<Held> held_;  ///< oldest first
+  const Bytes huge_page_;
+  const bool whole_only_;
+  HeldPages held_;
+  std::uint64_t next_ = 0;
   Bytes bytes_ = 0;
 };
 

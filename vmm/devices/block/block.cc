@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -14,27 +16,41 @@
 namespace balloon::vmm {
 namespace {
 
-constexpr std::array<std::uint16_t, 1> kQueueSizes = {Block::kQueueSize};
 constexpr std::uint64_t kHeaderSize = sizeof(BlockHeader);
 constexpr std::uint64_t kStatusSize = 1;
 
-/// The start of virtio_blk_config (5.2.4), up to the last field whose feature is offered.
-struct ConfigSpace {
+/// virtio_blk_config (5.2.4), up to the last field whose feature is offered. Packed: its size is no multiple
+/// of 8.
+struct [[gnu::packed]] ConfigSpace {
   std::uint64_t capacity;
   std::uint32_t size_max;
   std::uint32_t seg_max;
   std::uint32_t geometry;
   std::uint32_t blk_size;
+  std::uint8_t physical_block_exp;
+  std::uint8_t alignment_offset;
+  std::uint16_t min_io_size;
+  std::uint32_t opt_io_size;
+  std::uint8_t writeback;
+  std::uint8_t unused0;
+  std::uint16_t num_queues;
+  std::uint32_t max_discard_sectors;
+  std::uint32_t max_discard_seg;
+  std::uint32_t discard_sector_alignment;
+  std::uint32_t max_write_zeroes_sectors;
+  std::uint32_t max_write_zeroes_seg;
+  std::uint8_t write_zeroes_may_unmap;
+  std::uint8_t unused1[3];
 };
-static_assert(sizeof(ConfigSpace) == 24);
+static_assert(sizeof(ConfigSpace) == 60 && offsetof(ConfigSpace, writeback) == 32);
 
 }  // namespace
 
-Result<std::unique_ptr<VirtioDevice>> make_block(const BlockConfig& config, const GuestMemory& /*memory*/,
-                                                 EventLoop& loop) {
+Result<BlockDevice> make_block(const BlockConfig& config, const GuestMemory& /*memory*/, EventLoop& loop) {
   auto block = Block::create(config, loop);
   if (!block) return std::unexpected(std::move(block.error()));
-  return std::move(*block);
+  BlockControl* control = block->get();
+  return BlockDevice{std::move(*block), control};
 }
 
 Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, EventLoop& loop) {
@@ -42,133 +58,295 @@ Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, EventLoo
     return fail(fmt::format("disk image {}: serial \"{}\" has {} bytes, at most {} are possible", config.path,
                             config.serial, config.serial.size(), kSerialMax));
   }
-  auto image = Image::open(config.path, config.read_only);
-  if (!image) return std::unexpected(std::move(image.error()));
-  std::unique_ptr<Block> block(new Block(config, std::move(*image)));
+  std::unique_ptr<Block> block(new Block(config, loop));
+  auto disk = Disk::open(config, [self = block.get()](DiskRequest& request) { self->on_done(request); });
+  if (!disk) return std::unexpected(std::move(disk.error()));
+  block->disk_ = std::move(*disk);
+  const Bytes size = block->disk_->image().size();
+  if (size % config.block_size != 0) {
+    return fail(fmt::format("disk image {}: its size of {} bytes is no multiple of the block size {}",
+                            config.path, size, config.block_size));
+  }
+  block->capacity_ = size / kSectorSize;
   auto queues = DeviceQueues::create(*block, loop);
   if (!queues) return std::unexpected(std::move(queues.error()));
   block->queues_ = std::move(*queues);
+  BALLOON_TRY(block->watch());
+  log::debug("disk image {}: {}, {}, {}", config.path, block->disk_->image().format(), format_bytes(size),
+             block->engine());
   return block;
 }
 
-Block::Block(const BlockConfig& config, Image image)
+Block::Block(const BlockConfig& config, EventLoop& loop)
     : config_(config),
       name_("block " + std::filesystem::path(config.path).filename().string()),
-      image_(std::move(image)),
-      capacity_(image_.size() / kSectorSize) {}
+      loop_(loop),
+      queue_sizes_(config.queues, kQueueSize),
+      writeback_(can_write_back()),
+      bytes_(config.bytes_per_second, config.burst_bytes),
+      requests_(config.requests_per_second, config.burst_requests),
+      answered_(config.queues, false) {}
+
+Result<void> Block::watch() {
+  BALLOON_TRY(loop_.watch(disk_->fd(), [this] {
+    const std::lock_guard lock(mutex);
+    disk_->collect();
+    notify();
+  }));
+  watching_ = true;
+  if (!bytes_.limits() && !requests_.limits()) return {};
+  auto timer = loop_.timer([this] {
+    const std::lock_guard lock(mutex);
+    throttle_->set(std::chrono::nanoseconds(0));
+    waiting_ = false;
+    for (std::uint16_t i = 0; i < queue_sizes_.size(); ++i) process_queue(i);
+  });
+  if (!timer) return fail(fmt::format("making the rate limit of {}", name_), timer.error());
+  throttle_ = std::move(*timer);
+  return {};
+}
 
 Block::~Block() {
-  {
+  throttle_.reset();
+  if (watching_) loop_.unwatch(disk_->fd());
+  if (queues_) {
     const std::lock_guard lock(mutex);
-    if (queues_) queues_->stop();
+    Block::reset();
   }
   queues_.reset();
 }
 
 std::uint64_t Block::offered_features() const {
-  return kFeatureIndirectDesc | kFeatureEventIdx | kFeatureSegMax | kFeatureBlkSize | kFeatureFlush |
-         (config_.read_only ? kFeatureReadOnly : 0);
+  std::uint64_t features =
+      kFeatureIndirectDesc | kFeatureEventIdx | kFeatureSegMax | kFeatureBlkSize | kFeatureTopology;
+  // Without them the driver knows that every write is safe when it is done (5.2.5).
+  if (can_write_back()) features |= kFeatureFlush | kFeatureConfigWce;
+  if (config_.queues > 1) features |= kFeatureMultiQueue;
+  if (config_.read_only) return features | kFeatureReadOnly;
+  return features | kFeatureWriteZeroes | (config_.discard ? kFeatureDiscard : 0);
 }
-
-std::span<const std::uint16_t> Block::queue_sizes() const { return kQueueSizes; }
 
 std::uint32_t Block::config_size() const { return sizeof(ConfigSpace); }
 
 void Block::read_config(std::uint32_t offset, std::span<std::byte> into) {
-  const ConfigSpace space{.capacity = capacity_,
-                          .size_max = 0,
-                          .seg_max = kSegMax,
-                          .geometry = 0,
-                          .blk_size = static_cast<std::uint32_t>(kSectorSize)};
+  const Image& image = disk_->image();
+  const std::uint32_t block = config_.block_size;
+  const std::uint32_t physical = std::max(disk_->physical_block(), block);
+  ConfigSpace space{};
+  space.capacity = capacity_;
+  space.seg_max = kSegMax;
+  space.blk_size = block;
+  space.physical_block_exp = static_cast<std::uint8_t>(std::countr_zero(physical / block));
+  space.min_io_size = static_cast<std::uint16_t>(physical / block);
+  // A cluster of qcow2 is allocated as one; a raw image has no favourite.
+  const Bytes granularity = image.discard_granularity();
+  space.opt_io_size = static_cast<std::uint32_t>(granularity > physical ? granularity / block : 0);
+  space.writeback = writeback_ ? 1 : 0;
+  space.num_queues = static_cast<std::uint16_t>(queue_sizes_.size());
+  space.max_discard_sectors = Disk::kMaxDiscard / kSectorSize;
+  space.max_discard_seg = kMaxSegments;
+  space.discard_sector_alignment =
+      static_cast<std::uint32_t>(std::max<Bytes>(granularity, block) / kSectorSize);
+  space.max_write_zeroes_sectors = Disk::kMaxZero / kSectorSize;
+  space.max_write_zeroes_seg = kMaxSegments;
+  space.write_zeroes_may_unmap = config_.discard ? 1 : 0;
   std::memcpy(into.data(), std::as_bytes(std::span(&space, 1)).data() + offset, into.size());
 }
 
-void Block::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*from*/) {}
+void Block::write_config(std::uint32_t offset, std::span<const std::byte> from) {
+  constexpr std::uint32_t kPlace = offsetof(ConfigSpace, writeback);
+  if (offset > kPlace || offset + from.size() <= kPlace || !can_write_back()) return;
+  writeback_ = from[kPlace - offset] != std::byte{0};
+}
 
-void Block::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<VirtQueue>> queues) {
+void Block::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) {
+  // 5.2.5: a driver that cannot flush gets a disk that needs none.
+  writeback_ = writeback_ && (features & kFeatureFlush) != 0;
   queues_->start(host(), std::move(queues));
 }
 
+void Block::reset() {
+  resetting_ = true;
+  disk_->drain();
+  resetting_ = false;
+  queues_->stop();
+  writeback_ = can_write_back();
+}
+
+void Block::reset_queue(std::uint16_t index) {
+  // Its requests are answered, as if they had been done a moment before; those of other queues, too.
+  disk_->drain();
+  notify();
+  queues_->remove(index);
+}
+
+void Block::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
+  queues_->add(index, std::move(queue));
+}
+
+void Block::settle() {
+  // A snapshot of the guest goes with the image as it is now.
+  if (const auto done = disk_->settle(); !done) log::error("{}: {}", name_, done.error().message);
+  notify();
+}
+
 void Block::process_queue(std::uint16_t index) {
-  queues_->serve(index, [this, index](VirtQueue& queue, Chain chain) {
-    serve(queue, std::move(chain));
-    // At once: a slow request behind it should not delay this one's waiter.
-    queues_->notify(index);
-  });
+  VirtQueue* queue = queues_->at(index);
+  if (queue == nullptr) return;
+  int left = DeviceQueues::kChainsPerTurn;
+  bool limited = false;
+  do {
+    queue->disable_kicks();
+    for (; left > 0 && !(limited = throttled()); --left) {
+      auto chain = queue->take();
+      if (!chain) {
+        queues_->broken(index, chain.error());
+        break;
+      }
+      if (!*chain) break;
+      serve(index, std::move(**chain));
+    }
+  } while (left > 0 && !limited && queues_->at(index) != nullptr && queue->enable_kicks());
+  if (left == 0) queues_->come_back(index);
+  disk_->submit();
+  disk_->collect();  // what the host's cache had is done already
+  notify();
 }
 
-void Block::reset() { queues_->stop(); }
+bool Block::throttled() {
+  if (!throttle_) return false;
+  if (waiting_) return true;
+  const auto now = TokenBucket::Clock::now();
+  const auto wait = std::max(bytes_.wait(now), requests_.wait(now));
+  if (wait <= std::chrono::nanoseconds(0)) return false;
+  ++counters_.throttled;
+  waiting_ = true;
+  throttle_->set(wait);
+  return true;
+}
 
-void Block::serve(VirtQueue& queue, Chain chain) {
-  const std::uint64_t writable = chain.writable_size();
-  if (writable < kStatusSize) {
-    ++counters_.malformed;
-    queue.put(std::move(chain), 0);
-    return;
+void Block::serve(std::uint16_t queue, Chain chain) {
+  if (spare_requests_.empty()) {
+    all_requests_.push_back(std::make_unique<Request>());
+    spare_requests_.push_back(all_requests_.back().get());
   }
-  std::uint64_t written = 0;
-  const auto status = static_cast<std::byte>(execute(chain, written));
-  if (status != std::byte{0}) ++counters_.failed;
-  chain.write(writable - kStatusSize, std::span(&status, 1));
-  queue.put(std::move(chain), static_cast<std::uint32_t>(written + kStatusSize));
+  Request& request = *spare_requests_.back();
+  spare_requests_.pop_back();
+  request.chain.emplace(std::move(chain));
+  request.queue = queue;
+  request.kind = DiskRequest::Kind::flush;
+  request.transferred = 0;
+  request.result = {};
+  if (request.chain->writable_size() < kStatusSize) {
+    ++counters_.malformed;
+    return answer(request, BlockStatus::ok);
+  }
+  if (const auto status = prepare(request)) return answer(request, *status);
+  disk_->start(request);
 }
 
-BlockStatus Block::execute(const Chain& chain, std::uint64_t& written) {
+std::optional<BlockStatus> Block::prepare(Request& request) {
+  const Chain& chain = *request.chain;
   const auto header = read_header(chain);
   if (!header) return BlockStatus::io_error;
+  request.durable = !writeback_;
+  const bool out = header->type == BlockType::out;
   switch (header->type) {
     case BlockType::in:
-      return read(chain, *header, written);
-    case BlockType::out:
-      return write(chain, *header);
+    case BlockType::out: {
+      const Bytes size = out ? chain.readable_size() - kHeaderSize : chain.writable_size() - kStatusSize;
+      const auto offset = image_offset(header->sector, size, capacity_);
+      if (!offset || (out && config_.read_only)) return BlockStatus::io_error;
+      request.kind = out ? DiskRequest::Kind::write : DiskRequest::Kind::read;
+      request.offset = *offset;
+      to_iovecs(out ? chain.readable() : chain.writable(), out ? kHeaderSize : 0, size, request.buffers);
+      bytes_.spend(size);
+      requests_.spend(1);
+      return std::nullopt;
+    }
     case BlockType::flush:
-      return flush();
+      request.kind = DiskRequest::Kind::flush;
+      return std::nullopt;
     case BlockType::get_id:
-      return get_id(chain, written);
+      return get_id(request);
+    case BlockType::discard:
+    case BlockType::write_zeroes: {
+      if (config_.read_only) return BlockStatus::io_error;
+      if (header->type == BlockType::discard && !config_.discard) return BlockStatus::unsupported;
+      const BlockStatus status = read_segments(chain, header->type, capacity_, request);
+      if (status != BlockStatus::ok) return status;
+      request.may_unmap = request.may_unmap && config_.discard;
+      requests_.spend(1);
+      return std::nullopt;
+    }
   }
   return BlockStatus::unsupported;
 }
 
-BlockStatus Block::read(const Chain& chain, const BlockHeader& header, std::uint64_t& written) {
-  const std::uint64_t size = chain.writable_size() - kStatusSize;
-  const auto offset = image_offset(header.sector, size, capacity_);
-  if (!offset) return BlockStatus::io_error;
-  to_iovecs(chain.writable(), 0, size, iovecs_);
-  const auto result = image_.read(iovecs_, *offset, written);
-  counters_.read += written;
-  return failed(result);
-}
-
-BlockStatus Block::write(const Chain& chain, const BlockHeader& header) {
-  const std::uint64_t size = chain.readable_size() - kHeaderSize;
-  const auto offset = image_offset(header.sector, size, capacity_);
-  if (!offset || config_.read_only) return BlockStatus::io_error;
-  to_iovecs(chain.readable(), kHeaderSize, size, iovecs_);
-  std::uint64_t done = 0;
-  const auto result = image_.write(iovecs_, *offset, done);
-  counters_.written += done;
-  return failed(result);
-}
-
-BlockStatus Block::flush() {
-  ++counters_.flushes;
-  return failed(image_.flush());
-}
-
-BlockStatus Block::get_id(const Chain& chain, std::uint64_t& written) {
+BlockStatus Block::get_id(Request& request) {
   std::array<std::byte, kSerialMax> id{};
   std::ranges::copy(std::as_bytes(std::span(config_.serial)), id.begin());
-  const std::uint64_t room = std::min<std::uint64_t>(chain.writable_size() - kStatusSize, id.size());
-  written = chain.write(0, std::span(id).first(room));
+  const std::uint64_t room = std::min<std::uint64_t>(request.chain->writable_size() - kStatusSize, id.size());
+  request.kind = DiskRequest::Kind::read;  // it wrote to the guest
+  request.transferred = request.chain->write(0, std::span(id).first(room));
   return BlockStatus::ok;
 }
 
-BlockStatus Block::failed(const Result<void>& result) {
-  if (result) return BlockStatus::ok;
+void Block::on_done(DiskRequest& done) {
+  auto& request = static_cast<Request&>(done);
+  count(request);
+  if (request.result) return answer(request, BlockStatus::ok);
   if (const auto times = failures_.happened()) {
-    log::error("{}: {} ({} times)", name_, result.error().message, *times);
+    log::error("{}: {} ({} times)", name_, request.result.error().message, *times);
   }
-  return BlockStatus::io_error;
+  answer(request, BlockStatus::io_error);
+}
+
+void Block::count(const Request& request) {
+  switch (request.kind) {
+    case DiskRequest::Kind::read:
+      ++counters_.reads;
+      counters_.read += request.transferred;
+      break;
+    case DiskRequest::Kind::write:
+      ++counters_.writes;
+      counters_.written += request.transferred;
+      break;
+    case DiskRequest::Kind::flush:
+      ++counters_.flushes;
+      break;
+    case DiskRequest::Kind::discard:
+    case DiskRequest::Kind::zero:
+      ++counters_.discards;
+      break;
+  }
+}
+
+void Block::answer(Request& request, BlockStatus status) {
+  if (status != BlockStatus::ok) ++counters_.failed;
+  VirtQueue* queue = resetting_ ? nullptr : queues_->at(request.queue);
+  if (queue == nullptr) {
+    VirtQueue::forget(std::move(*request.chain));  // its rings are no longer ours to write
+  } else {
+    const std::uint64_t writable = request.chain->writable_size();
+    std::uint64_t written = 0;
+    if (writable >= kStatusSize) {
+      const auto byte = static_cast<std::byte>(status);
+      request.chain->write(writable - kStatusSize, std::span(&byte, 1));
+      written = kStatusSize + (request.kind == DiskRequest::Kind::read ? request.transferred : 0);
+    }
+    queue->put(std::move(*request.chain), static_cast<std::uint32_t>(written));
+    answered_[request.queue] = true;
+  }
+  request.chain.reset();
+  spare_requests_.push_back(&request);
+}
+
+void Block::notify() {
+  for (std::uint16_t i = 0; i < answered_.size(); ++i) {
+    if (answered_[i]) queues_->notify(i);
+    answered_[i] = false;
+  }
 }
 
 BlockCounters Block::counters() const {

@@ -1,17 +1,21 @@
-// virtio-blk (virtio 1.2, 5.2) on a raw image: read, write, flush, serial number.
+// virtio-blk (virtio 1.2, 5.2): a disk image as the guest's /dev/vdX.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "vmm/devices/block/image.h"
+#include "vmm/devices/block/disk.h"
 #include "vmm/devices/block/request.h"
 #include "vmm/devices/devices.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
+#include "vmm/virtio/token_bucket.h"
 
 namespace balloon::vmm {
 
@@ -19,18 +23,27 @@ namespace balloon::vmm {
 struct BlockCounters {
   Bytes read = 0;
   Bytes written = 0;
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
   std::uint64_t flushes = 0;
+  std::uint64_t discards = 0;   ///< and write-zeroes
+  std::uint64_t throttled = 0;  ///< times that a queue waited for the rate limit
   std::uint64_t failed = 0;     ///< answered with an error: of the image, or for what was asked
   std::uint64_t malformed = 0;  ///< without room for a status byte: nothing could be answered
 };
 
-class Block final : public VirtioDevice {
+class Block final : public VirtioDevice, public BlockControl {
  public:
   // Feature bits (5.2.3).
   static constexpr std::uint64_t kFeatureSegMax = 1ULL << 2;
   static constexpr std::uint64_t kFeatureReadOnly = 1ULL << 5;
   static constexpr std::uint64_t kFeatureBlkSize = 1ULL << 6;
   static constexpr std::uint64_t kFeatureFlush = 1ULL << 9;
+  static constexpr std::uint64_t kFeatureTopology = 1ULL << 10;
+  static constexpr std::uint64_t kFeatureConfigWce = 1ULL << 11;
+  static constexpr std::uint64_t kFeatureMultiQueue = 1ULL << 12;
+  static constexpr std::uint64_t kFeatureDiscard = 1ULL << 13;
+  static constexpr std::uint64_t kFeatureWriteZeroes = 1ULL << 14;
 
   /// A queue as deep as Linux' default for a disk without a scheduler's limit (nr_requests).
   static constexpr std::uint16_t kQueueSize = 256;
@@ -44,34 +57,64 @@ class Block final : public VirtioDevice {
   DeviceId id() const override { return DeviceId::block; }
   std::string_view name() const override { return name_; }
   std::uint64_t offered_features() const override;
-  std::span<const std::uint16_t> queue_sizes() const override;
+  std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
   void read_config(std::uint32_t offset, std::span<std::byte> into) override;
   void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
+  void settle() override;
 
+  ImageInfo image() const override { return disk_->image().info(); }
   BlockCounters counters() const;
+  std::string_view engine() const { return disk_->engine(); }
 
  private:
-  Block(const BlockConfig& config, Image image);
-  // All with the mutex held. Each adds the data bytes that it wrote to the chain to `written`.
-  void serve(VirtQueue& queue, Chain chain);
-  BlockStatus execute(const Chain& chain, std::uint64_t& written);
-  BlockStatus read(const Chain& chain, const BlockHeader& header, std::uint64_t& written);
-  BlockStatus write(const Chain& chain, const BlockHeader& header);
-  BlockStatus flush();
-  BlockStatus get_id(const Chain& chain, std::uint64_t& written);
-  BlockStatus failed(const Result<void>& result);
+  /// A request of the guest, from the queue until it is answered.
+  struct Request : DiskRequest {
+    std::optional<Chain> chain;
+    std::uint16_t queue = 0;
+  };
+
+  Block(const BlockConfig& config, EventLoop& loop);
+  Result<void> watch();
+  bool can_write_back() const { return config_.cache != BlockCache::writethrough; }
+
+  // All with the mutex held.
+  bool throttled();
+  void serve(std::uint16_t queue, Chain chain);
+  /// Gets the request ready for the disk; anything but nothing is its answer right away.
+  std::optional<BlockStatus> prepare(Request& request);
+  BlockStatus get_id(Request& request);
+  void on_done(DiskRequest& request);
+  void answer(Request& request, BlockStatus status);
+  void count(const Request& request);
+  /// Raises the interrupts of what was answered.
+  void notify();
 
   const BlockConfig config_;
   const std::string name_;
-  const Image image_;
-  const std::uint64_t capacity_;  ///< sectors
+  EventLoop& loop_;
+  std::unique_ptr<Disk> disk_;
+  std::uint64_t capacity_ = 0;  ///< sectors
+  std::vector<std::uint16_t> queue_sizes_;
+  bool writeback_;
+  bool resetting_ = false;
   BlockCounters counters_;
-  std::vector<iovec> iovecs_;
   RateLimit failures_;
+
+  TokenBucket bytes_;
+  TokenBucket requests_;
+  std::unique_ptr<EventLoop::Timer> throttle_;
+  bool waiting_ = false;  ///< for the timer
+
+  std::vector<std::unique_ptr<Request>> all_requests_;
+  std::vector<Request*> spare_requests_;
+  std::vector<bool> answered_;  ///< queues with answers that the guest was not told of
+  bool watching_ = false;
   std::unique_ptr<DeviceQueues> queues_;
 };
 

@@ -1,225 +1,324 @@
 #include "vmm/devices/net/net.h"
 
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "base/log.h"
-#include "vmm/virtio/iovecs.h"
+#include "vmm/devices/net/offloads.h"
 
 namespace balloon::vmm {
 namespace {
 
-constexpr std::array<std::uint16_t, 2> kQueueSizes = {Net::kQueueSize, Net::kQueueSize};
-constexpr std::uint16_t kLinkUp = 1;  // VIRTIO_NET_S_LINK_UP
+using namespace net_feature;  // NOLINT: what the device negotiates
 
-// The first byte of a MAC address (IEEE 802, 8.2).
-constexpr std::uint8_t kMulticast = 1;
-constexpr std::uint8_t kLocallyAdministered = 2;
-
-/// No offload is in any frame; num_buffers is 1 (5.1.6.4.1).
-constexpr std::array<std::byte, Net::kHeaderSize> kReceiveHeader = {
-    {{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, std::byte{1}}};
-
-Result<MacAddress> random_mac() {
-  MacAddress mac;
-  if (::getrandom(mac.data(), mac.size(), 0) != static_cast<ssize_t>(mac.size())) {
-    return fail_errno("making a MAC address", errno);
-  }
-  mac[0] = static_cast<std::uint8_t>((mac[0] & ~kMulticast) | kLocallyAdministered);
-  return mac;
-}
+constexpr std::uint16_t kLinkUp = 1;    // VIRTIO_NET_S_LINK_UP
+constexpr std::uint16_t kAnnounce = 2;  // VIRTIO_NET_S_ANNOUNCE
 
 }  // namespace
 
-Result<std::unique_ptr<VirtioDevice>> make_net(const NetConfig& config, const GuestMemory& /*memory*/,
-                                               EventLoop& loop) {
-  auto net = Net::create(config, loop);
-  if (!net) return std::unexpected(std::move(net.error()));
-  return std::move(*net);
-}
-
-Result<std::unique_ptr<Net>> Net::create(const NetConfig& config, EventLoop& loop) {
-  auto mac = config.mac ? Result<MacAddress>(*config.mac) : random_mac();
-  if (!mac) return fail(fmt::format("tap {}", config.tap), mac.error());
-  if (((*mac)[0] & kMulticast) != 0) {
-    return fail(fmt::format("tap {}: a guest cannot have a multicast MAC address (its first byte is odd)",
-                            config.tap));
-  }
-  auto tap = Tap::open(config.tap);
-  if (!tap) return std::unexpected(std::move(tap.error()));
-  std::unique_ptr<Net> net(new Net("net " + config.tap, *mac, std::move(*tap), loop));
-  auto queues = DeviceQueues::create(*net, loop);
-  if (!queues) return std::unexpected(std::move(queues.error()));
-  net->queues_ = std::move(*queues);
-  return net;
-}
-
-Net::Net(std::string name, MacAddress mac, Tap tap, EventLoop& loop)
-    : name_(std::move(name)), space_{.mac = mac, .status = kLinkUp}, tap_(std::move(tap)), loop_(loop) {}
-
-Net::~Net() {
-  {
-    const std::lock_guard lock(mutex);
-    drop_queues();
-  }
-  loop_.unwatch(tap_.fd());
-  queues_.reset();
-}
-
-std::uint64_t Net::offered_features() const {
-  return kFeatureIndirectDesc | kFeatureEventIdx | kFeatureMac | kFeatureStatus;
-}
-
-std::span<const std::uint16_t> Net::queue_sizes() const { return kQueueSizes; }
+// --- The virtio device ---
 
 std::uint32_t Net::config_size() const { return sizeof(ConfigSpace); }
 
 void Net::read_config(std::uint32_t offset, std::span<std::byte> into) {
-  static_assert(sizeof(ConfigSpace) == 8);
+  static_assert(sizeof(ConfigSpace) == 12);
   std::memcpy(into.data(), std::as_bytes(std::span(&space_, 1)).data() + offset, into.size());
 }
 
 void Net::write_config(std::uint32_t /*offset*/, std::span<const std::byte> /*from*/) {}
 
-void Net::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<VirtQueue>> queues) {
+void Net::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) {
+  features_ = consistent(features);
+  guest_offloads_ = features_ & kGuestOffloads;
+  // 5.1.2: the control queue comes after the pairs that the driver knows of.
+  control_queue_ = static_cast<std::uint16_t>((features_ & kMq) != 0 ? 2 * pairs_.size() : 2);
+  active_ = true;
+  const FrameShape shape{.features = features_, .tap_header = pairs_[0].tap.has_vnet_header()};
+  // Of the interface as a whole; queues that are detached could not even be asked.
+  if (!pairs_[0].tap.set_header_size(shape.header_size()))
+    log::error("{}: the tap does not take a header of {} bytes", name_, shape.header_size());
+  for (Pair& pair : pairs_) {
+    pair.receiver.start(shape, queue_sizes_[pair.receive_queue]);
+    pair.sender.start(shape);
+  }
+  if (!tell_tap()) log::error("{}: the tap refuses the offloads it offered", name_);
   queues_->start(host(), std::move(queues));
+  use_pair(pairs_[0], true);
 }
 
 void Net::process_queue(std::uint16_t index) {
-  switch (static_cast<Queue>(index)) {
-    case Queue::receive:
-      watch_tap();  // there is room again
-      break;
-    case Queue::send:
-      queues_->serve(index, [this](VirtQueue& queue, Chain chain) {
-        send(chain);
-        queue.put(std::move(chain), 0);
-      });
-      break;
+  if (!active_) return;
+  if (index == control_queue_) return serve_control(index);
+  const std::size_t number = index / 2;
+  if (number >= pairs_.size() || !pairs_[number].used) return;
+  Pair& pair = pairs_[number];
+  if (pair.by_vhost()) {
+    // A kick that was on its way when vhost took the queue over, or the look after DRIVER_OK.
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(pair.vhost->kick_event(index % 2), &one, sizeof one);
+  } else if (index == pair.receive_queue) {
+    go_on_receiving(pair);  // there is room again
+  } else {
+    send(pair);
   }
 }
 
-void Net::reset() { drop_queues(); }
-
-void Net::drop_queues() {
-  if (buffer_) VirtQueue::forget(std::move(*buffer_));
-  buffer_.reset();
+void Net::reset() {
+  for (Pair& pair : pairs_) {
+    use_pair(pair, false);
+    pair.receiver.forget();
+  }
   if (queues_) queues_->stop();
+  active_ = false;
+  features_ = guest_offloads_ = 0;
+  space_.mac = first_mac_;
+  space_.status &= static_cast<std::uint16_t>(~kAnnounce);
+  filter_ = {};
+  pairs_[0].tap.clear_filter();
 }
 
-void Net::watch_tap() {
-  if (watching_ || space_.status != kLinkUp) return;
-  const auto watched = loop_.watch(tap_.fd(), [this] {
+// --- Receiving ---
+
+void Net::watch_tap(Pair& pair) {
+  if (pair.watching || !pair.used || pair.by_vhost() || !link_up()) return;
+  const auto watched = loop_.watch(pair.tap.fd(), [this, &pair] {
     const std::lock_guard lock(mutex);
-    receive();
+    on_tap(pair);
   });
   if (!watched) log::error("{}: {}", name_, watched.error().message);
-  watching_ = watched.has_value();
+  pair.watching = watched.has_value();
 }
 
-void Net::unwatch_tap() {
-  watching_ = false;
-  loop_.unwatch(tap_.fd());
+void Net::unwatch_tap(Pair& pair) {
+  pair.watching = false;
+  loop_.unwatch(pair.tap.fd());
 }
 
-/// On the loop's thread, while the tap has frames.
-void Net::receive() {
-  constexpr auto kReceive = static_cast<std::uint16_t>(Queue::receive);
+/// On the loop's thread, while the tap has frames. Only here the watch may end.
+void Net::on_tap(Pair& pair) {
+  const bool ours = active_ && pair.used && !pair.by_vhost() && link_up();
+  if (!ours || queues_->at(pair.receive_queue) == nullptr) return unwatch_tap(pair);
+  receive(pair);
+  // The frames wait in the tap, and the tap is not watched until the guest kicks with new buffers, or tokens
+  // come: watching it would spin, and not looking at the queue again after asking for the kick would freeze
+  // (CVE-2020-16843).
+  if (pair.stalled) unwatch_tap(pair);
+}
+
+void Net::go_on_receiving(Pair& pair) {
+  if (pair.receiver.waits()) receive(pair);  // the tap need not have another frame that would wake us
+  watch_tap(pair);
+}
+
+void Net::receive(Pair& pair) {
+  pair.stalled = false;
   for (int left = kFramesPerTurn; left > 0; --left) {
-    VirtQueue* queue = queues_->at(kReceive);
-    if (queue == nullptr) return unwatch_tap();  // reset or broken meanwhile
-    if (!next_buffer(*queue)) {
-      // The frames wait in the tap, and the tap is not watched until the guest kicks with new buffers:
-      // watching it would spin, and not looking at the queue again after asking for the kick would freeze
-      // (CVE-2020-16843).
-      unwatch_tap();
+    VirtQueue* const queue = queues_->at(pair.receive_queue);
+    pair.stalled = queue == nullptr || wait_for_tokens(receive_limit_);
+    if (pair.stalled) break;
+    const auto outcome = pair.receiver.receive(*queue, pair.tap);
+    if (!outcome) {
+      queues_->broken(pair.receive_queue, outcome.error());
+      pair.stalled = true;
       break;
     }
-    if (!receive_frame(*queue)) break;
-  }
-  queues_->notify(kReceive);
-}
-
-/// Makes `buffer_` the buffer for the next frame; false when the guest has none.
-bool Net::next_buffer(VirtQueue& queue) {
-  while (!buffer_) {
-    auto chain = queue.take();
-    if (!chain) {
-      queues_->broken(static_cast<std::uint16_t>(Queue::receive), chain.error());
-      return false;
+    if (*outcome == Receiver::Outcome::tap_empty) break;
+    if (*outcome == Receiver::Outcome::tap_failed) {
+      tap_gone(pair);
+      break;
     }
-    if (!*chain) {
-      if (queue.enable_kicks()) continue;
+    if (*outcome == Receiver::Outcome::starved) {
       ++counters_.starved;
-      return false;
+      pair.stalled = true;
+      break;
     }
-    if ((*chain)->writable_size() < kHeaderSize + kOrdinaryFrame) {
-      ++counters_.receive_malformed;
-      queue.put(std::move(**chain), 0);
+    if (*outcome == Receiver::Outcome::dropped) {
+      ++counters_.received_too_large;
       continue;
     }
-    buffer_.emplace(std::move(**chain));
+    ++counters_.received;
+    counters_.received_bytes += pair.receiver.frame_size();
+    receive_limit_.spend(pair.receiver.frame_size());
   }
-  return true;
-}
-
-/// Moves one frame from the tap into `buffer_`; false when there is none.
-bool Net::receive_frame(VirtQueue& queue) {
-  const std::uint64_t room = buffer_->writable_size() - kHeaderSize;
-  to_iovecs(buffer_->writable(), kHeaderSize, room, iovecs_);
-  // One byte more than there is room for tells a frame that fits from one that was cut off.
-  std::byte overflow;
-  iovecs_.push_back({.iov_base = &overflow, .iov_len = 1});
-  const Tap::Transfer frame = tap_.read(iovecs_);
-  switch (frame.outcome) {
-    case Tap::Outcome::would_block:
-      return false;
-    case Tap::Outcome::failed:
-    case Tap::Outcome::gone:
-      link_down();
-      return false;
-    case Tap::Outcome::done:
-      break;
-  }
-  if (frame.size > room) {
-    ++counters_.received_too_large;
-    return true;  // the buffer is for the next frame
-  }
-  buffer_->write(0, kReceiveHeader);
-  ++counters_.received;
-  queue.put(std::move(*buffer_), static_cast<std::uint32_t>(kHeaderSize + frame.size));
-  buffer_.reset();
-  return true;
+  counters_.receive_malformed += pair.receiver.take_malformed();
+  queues_->notify(pair.receive_queue);
 }
 
 /// The tap will not bring a frame any more: the guest should know, and the loop should not spin on its error.
-void Net::link_down() {
+void Net::tap_gone(Pair& pair) {
   log::error("{}: the tap is gone; the guest's link is down", name_);
-  unwatch_tap();
-  space_.status = 0;
-  host().interrupt_config();
+  cable_ = false;
+  pair.stalled = true;
+  set_status(static_cast<std::uint16_t>(space_.status & ~kLinkUp));
 }
 
-void Net::send(const Chain& chain) {
-  const std::uint64_t size = chain.readable_size();
-  if (size < kHeaderSize + kSmallestFrame || size > kHeaderSize + kLargestFrame) {
-    ++counters_.send_malformed;
-    return;
+// --- Sending ---
+
+void Net::send(Pair& pair) {
+  const std::uint16_t index = pair.send_queue();
+  VirtQueue* const queue = queues_->at(index);
+  if (queue == nullptr) return;
+  int left = kFramesPerTurn;
+  do {
+    queue->disable_kicks();
+    for (; left > 0; --left) {
+      if (wait_for_tokens(send_limit_)) return queues_->notify(index);
+      auto chain = queue->take();
+      if (!chain) return queues_->broken(index, chain.error());
+      if (!*chain) break;
+      const auto outcome = link_up() ? pair.sender.send(**chain, pair.tap) : Sender::Outcome::dropped;
+      count_sent(outcome, pair.sender.frame_size());
+      queue->put(std::move(**chain), 0);
+    }
+    if (left == 0) {
+      queues_->come_back(index);
+      break;
+    }
+  } while (queue->enable_kicks());
+  queues_->notify(index);
+}
+
+void Net::count_sent(Sender::Outcome outcome, std::uint64_t size) {
+  switch (outcome) {
+    case Sender::Outcome::sent:
+      ++counters_.sent;
+      counters_.sent_bytes += size;
+      send_limit_.spend(size);
+      return;
+    case Sender::Outcome::malformed:
+      ++counters_.send_malformed;
+      send_limit_.spend(0);
+      return;
+    case Sender::Outcome::dropped:
+      ++counters_.send_dropped;  // as on a wire: what matters is sent again
+      if (!link_up()) return;
+      if (const auto times = failures_.happened())
+        log::warning("{}: the tap did not take {} frames", name_, *times);
   }
-  // The guest's header asks for offloads, of which none was negotiated: it is left out.
-  to_iovecs(chain.readable(), kHeaderSize, size - kHeaderSize, iovecs_);
-  if (tap_.write(iovecs_).outcome == Tap::Outcome::done) {
-    ++counters_.sent;
-    return;
+}
+
+// --- The rate limit ---
+
+/// Whether frames have to wait; then the timer brings them on.
+bool Net::wait_for_tokens(FrameLimit& limit) {
+  const auto wait = limit.wait(TokenBucket::Clock::now());
+  if (wait == std::chrono::nanoseconds::zero()) return false;
+  ++counters_.limited;
+  tokens_->set(wait);
+  return true;
+}
+
+void Net::on_tokens() {
+  const std::lock_guard lock(mutex);
+  tokens_->set({});
+  for (Pair& pair : pairs_) {
+    if (!active_ || !pair.used || pair.by_vhost()) continue;
+    go_on_receiving(pair);
+    send(pair);
   }
-  ++counters_.send_dropped;  // as on a wire: what matters is sent again
-  if (const auto times = failures_.happened())
-    log::warning("{}: the tap did not take {} frames", name_, *times);
+}
+
+// --- The control queue ---
+
+void Net::serve_control(std::uint16_t index) {
+  queues_->serve(index, [this](VirtQueue& queue, Chain chain) {
+    const std::uint32_t written = answer_control(chain, features_, *this);
+    queue.put(std::move(chain), written);
+  });
+}
+
+bool Net::filter_changed() {
+  const Tap& tap = pairs_[0].tap;
+  if (filter_.promiscuous || filter_.all_unicast) {
+    tap.clear_filter();
+    return true;
+  }
+  // Filtering is best effort (5.1.6.5.2.1): a backend that has no filter gives the guest more than it asked
+  // for.
+  if (!tap.set_filter(filter_.addresses(space_.mac), filter_.all_multicast || filter_.multicast_overflow))
+    log::debug("{}: the tap has no filter", name_);
+  return true;
+}
+
+bool Net::set_mac(const MacAddress& mac) {
+  if (!is_unicast(mac)) return false;
+  space_.mac = mac;
+  return filter_changed();
+}
+
+bool Net::announced() {
+  space_.status &= static_cast<std::uint16_t>(~kAnnounce);
+  return true;
+}
+
+bool Net::set_queue_pairs(unsigned pairs) {
+  if (pairs < 1 || pairs > pairs_.size()) return false;
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    use_pair(pairs_[i], i < pairs);
+    if (i >= pairs) continue;
+    // What the driver made available before it switched the pair on.
+    queues_->come_back(pairs_[i].receive_queue);
+    queues_->come_back(pairs_[i].send_queue());
+  }
+  return true;
+}
+
+bool Net::set_guest_offloads(std::uint64_t features) {
+  const std::uint64_t before = std::exchange(guest_offloads_, features);
+  if (tell_tap()) return true;
+  guest_offloads_ = before;
+  return false;
+}
+
+bool Net::tell_tap() {
+  if (!pairs_[0].tap.has_vnet_header()) return true;
+  return pairs_[0].tap.set_offloads(offloads_of_features(guest_offloads_));
+}
+
+// --- From outside the guest ---
+
+bool Net::link_up() const { return (space_.status & kLinkUp) != 0; }
+
+void Net::set_status(std::uint16_t status) {
+  if (std::exchange(space_.status, status) != status && active_) host().interrupt_config();
+}
+
+void Net::set_link(bool up) {
+  const std::lock_guard lock(mutex);
+  if (std::exchange(cable_, up) == up) return;
+  pairs_[0].tap.set_carrier(up);
+  set_status(static_cast<std::uint16_t>(up ? space_.status | kLinkUp : space_.status & ~kLinkUp));
+  for (Pair& pair : pairs_) {
+    if (!pair.used) continue;
+    if (!up) {
+      if (pair.vhost) pair.vhost->pause();
+    } else if (pair.by_vhost()) {
+      go_on(pair);
+    } else {
+      if (pair.vhost) start_vhost(pair);
+      watch_tap(pair);
+    }
+  }
+}
+
+bool Net::announce() {
+  const std::lock_guard lock(mutex);
+  if (!active_ || (features_ & kGuestAnnounce) == 0 || !link_up()) return false;
+  set_status(space_.status | kAnnounce);
+  return true;
+}
+
+NetState Net::state() const {
+  const std::lock_guard lock(mutex);
+  return {.mac = space_.mac,
+          .link = link_up(),
+          .vhost = pairs_[0].by_vhost(),
+          .pairs = static_cast<unsigned>(std::ranges::count_if(pairs_, &Pair::used)),
+          .offloads = offloads_of_features(guest_offloads_)};
 }
 
 NetCounters Net::counters() const {

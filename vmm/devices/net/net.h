@@ -1,96 +1,153 @@
-// virtio-net (virtio 1.2, 5.1) over a tap: plain frames, one queue pair, no offloads.
+// virtio-net (virtio 1.2, 5.1) over a tap. Queue pairs are served here, or by vhost-net; the control queue
+// always here.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "vmm/devices/devices.h"
+#include "vmm/devices/net/control.h"
+#include "vmm/devices/net/frame_limit.h"
+#include "vmm/devices/net/header.h"
+#include "vmm/devices/net/net_config.h"
+#include "vmm/devices/net/net_control.h"
+#include "vmm/devices/net/receiver.h"
+#include "vmm/devices/net/sender.h"
 #include "vmm/devices/net/tap.h"
+#include "vmm/devices/net/vhost.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
 
 namespace balloon::vmm {
 
-/// What the device did since it was made.
-struct NetCounters {
-  std::uint64_t received = 0;            ///< frames given to the guest
-  std::uint64_t received_too_large = 0;  ///< dropped: larger than the guest's buffer
-  std::uint64_t receive_malformed = 0;   ///< buffers returned at once: no room for an ordinary frame
-  std::uint64_t starved = 0;             ///< times that frames had to wait in the tap for a buffer
-  std::uint64_t sent = 0;                ///< frames given to the tap
-  std::uint64_t send_malformed = 0;      ///< dropped: no header, or no plausible size
-  std::uint64_t send_dropped = 0;        ///< dropped: the tap did not take it
-};
-
-class Net final : public VirtioDevice {
+class Net final : public VirtioDevice, public NetControl, private NetCommands {
  public:
-  enum class Queue : std::uint16_t { receive, send };
-
-  // Feature bits (5.1.3).
-  static constexpr std::uint64_t kFeatureMac = 1ULL << 5;
-  static constexpr std::uint64_t kFeatureStatus = 1ULL << 16;
-
-  static constexpr std::uint16_t kQueueSize = 256;
-  /// virtio_net_hdr with num_buffers, which VERSION_1 always has (5.1.6.1).
-  static constexpr std::size_t kHeaderSize = 12;
-  /// What a driver without offloads must offer room for (5.1.6.3.1): 1500 bytes and the Ethernet header.
-  static constexpr std::size_t kOrdinaryFrame = 1514;
-  static constexpr std::size_t kSmallestFrame = 14;    ///< the Ethernet header alone (ETH_HLEN)
-  static constexpr std::size_t kLargestFrame = 65553;  ///< ETH_MAX_MTU, Ethernet header, VLAN tag
+  static constexpr std::uint16_t kControlQueueSize = 64;  ///< Linux has one command out at a time
   /// Frames received before others on the loop get their turn; as many chains as DeviceQueues serves in one.
   static constexpr int kFramesPerTurn = DeviceQueues::kChainsPerTurn;
 
-  static Result<std::unique_ptr<Net>> create(const NetConfig& config, EventLoop& loop);
+  /// `kernel`: who answers for /dev/vhost-net; must outlive the device.
+  static Result<std::unique_ptr<Net>> create(const NetConfig& config, const GuestMemory& memory,
+                                             EventLoop& loop, VhostKernel& kernel);
   ~Net() override;
 
   DeviceId id() const override { return DeviceId::net; }
   std::string_view name() const override { return name_; }
-  std::uint64_t offered_features() const override;
-  std::span<const std::uint16_t> queue_sizes() const override;
+  std::uint64_t offered_features() const override { return offered_; }
+  std::span<const FeatureDependency> feature_dependencies() const override { return net_dependencies(); }
+  bool takes_packed_rings() const override { return pairs_[0].vhost == nullptr; }
+  std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
   void read_config(std::uint32_t offset, std::span<std::byte> into) override;
   void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
   void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
   void process_queue(std::uint16_t index) override;
   void reset() override;
+  void reset_queue(std::uint16_t index) override;
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
+  void save(StateWriter& writer) const override;
+  Result<void> load(StateReader& reader) override;
+  void interrupts_changed() override;
 
-  NetCounters counters() const;
+  void set_link(bool up) override;
+  bool announce() override;
+  void pause() override;
+  void resume() override;
+  NetState state() const override;
+  NetCounters counters() const override;
+  /// The guest's memory is mapped elsewhere now; vhost has to know. With the mutex held.
+  Result<void> memory_changed();
 
  private:
-  /// The start of virtio_net_config (5.1.4), up to the last field whose feature is offered.
+  /// The start of virtio_net_config (5.1.4), up to the last field whose feature can be offered.
   struct ConfigSpace {
     MacAddress mac;
     std::uint16_t status;
+    std::uint16_t max_pairs;
+    std::uint16_t mtu;
+  };
+  /// Receive and send queue, and the tap's queue behind them.
+  struct Pair {
+    Tap tap;
+    std::uint16_t receive_queue;
+    Receiver receiver{};
+    Sender sender{};
+    std::unique_ptr<Vhost> vhost{};
+    std::array<UniqueFd, Vhost::kRings> calls{};  ///< for vhost, where the transport has no event to lend
+    bool used = false;                            ///< the guest has it in use
+    /// Whether the loop watches the tap; it is taken off only in the watch's own callback.
+    bool watching = false;
+    bool stalled = false;  ///< frames have to wait for the guest, or for tokens
+    std::uint16_t send_queue() const { return static_cast<std::uint16_t>(receive_queue + 1); }
+    bool by_vhost() const { return vhost && vhost->started(); }
   };
 
-  Net(std::string name, MacAddress mac, Tap tap, EventLoop& loop);
-  // All with the mutex held.
-  void receive();
-  bool next_buffer(VirtQueue& queue);
-  bool receive_frame(VirtQueue& queue);
-  void send(const Chain& chain);
-  void watch_tap();
-  void unwatch_tap();
-  void link_down();
-  void drop_queues();
+  Net(const NetConfig& config, MacAddress mac, std::vector<Tap> taps, const GuestMemory& memory,
+      EventLoop& loop);
+  Result<void> set_up();
+  Result<void> set_up_vhost(VhostKernel& kernel);
+  Result<void> watch_vhost(Pair& pair);
+  void offer(unsigned tap_offloads);
+  bool link_up() const;
+  bool tell_tap();
 
+  // All with the mutex held.
+  void on_tap(Pair& pair);
+  void go_on_receiving(Pair& pair);
+  void receive(Pair& pair);
+  void send(Pair& pair);
+  void count_sent(Sender::Outcome outcome, std::uint64_t size);
+  void serve_control(std::uint16_t index);
+  void use_pair(Pair& pair, bool use);
+  void start_vhost(Pair& pair);
+  void stop_vhost(Pair& pair);
+  void take_positions(Pair& pair);
+  void serve_pair(Pair& pair);
+  Pair* pair_of(std::uint16_t index);
+  void go_on(Pair& pair);
+  void on_vhost_error(Pair& pair);
+  int call_event(Pair& pair, std::size_t ring);
+  void watch_tap(Pair& pair);
+  void unwatch_tap(Pair& pair);
+  void tap_gone(Pair& pair);
+  void set_status(std::uint16_t status);
+  bool wait_for_tokens(FrameLimit& limit);
+  void on_tokens();
+
+  // Commands of the guest.
+  ReceiveFilter& filter() override { return filter_; }
+  bool filter_changed() override;
+  bool set_mac(const MacAddress& mac) override;
+  bool announced() override;
+  bool set_queue_pairs(unsigned pairs) override;
+  bool set_guest_offloads(std::uint64_t features) override;
+
+  const NetConfig config_;
   const std::string name_;
-  ConfigSpace space_;
-  const Tap tap_;
+  const MacAddress first_mac_;
+  const GuestMemory& memory_;
   EventLoop& loop_;
+  std::vector<Pair> pairs_;
+  std::vector<std::uint16_t> queue_sizes_;
+  std::uint64_t offered_ = 0;
+  ConfigSpace space_;
+  bool cable_ = true;  ///< as set_link() left it; survives the guest's resets
+
+  std::uint64_t features_ = 0;
+  std::uint64_t guest_offloads_ = 0;  ///< of the features, those that are on
+  std::uint16_t control_queue_ = 0;
+  bool active_ = false;
+  ReceiveFilter filter_;
+
   NetCounters counters_;
-  std::vector<iovec> iovecs_;
   RateLimit failures_;
-  bool watching_ =
-      false;  ///< whether the loop watches the tap; it is taken off only on the loop's own thread
+  FrameLimit receive_limit_;
+  FrameLimit send_limit_;
+  std::unique_ptr<EventLoop::Timer> tokens_;
   std::unique_ptr<DeviceQueues> queues_;
-  /// The guest's buffer for the next frame.
-  std::optional<Chain> buffer_;
 };
 
 }  // namespace balloon::vmm

@@ -4,18 +4,18 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
 #include "base/log.h"
+#include "base/unix_listener.h"
 
 namespace balloon::vmm {
 namespace {
@@ -77,7 +77,7 @@ class StdioBackend final : public SerialBackend {
     if (terminal_) ::tcsetattr(STDIN_FILENO, TCSANOW, &*terminal_);
   }
   void transmit(std::byte byte) override { writer_.write(STDOUT_FILENO, byte); }
-  void attach(Uart* uart) override { input_->attach(uart); }
+  void attach(SerialSink* sink) override { input_->attach(sink); }
   void resume_input() override { input_->resume(); }
 
  private:
@@ -97,35 +97,6 @@ class StdioBackend final : public SerialBackend {
   std::optional<termios> terminal_;
 };
 
-Result<sockaddr_un> socket_address(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail(
-        fmt::format("the socket path '{}' has {} bytes; it must have 1 to {}: use a shorter directory", path,
-                    path.size(), sizeof(address.sun_path) - 1));
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-/// Removes what a former process left at `path`; fails when it is alive, or no socket.
-Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& address) {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0) return {};
-  if (!S_ISSOCK(status.st_mode))
-    return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
-  const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (probe.get() < 0) return fail_errno(fmt::format("looking whether '{}' is served", path), errno);
-  const bool refused =
-      ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
-      errno == ECONNREFUSED;
-  if (!refused) return fail(fmt::format("'{}' is already served by another process: use another path", path));
-  if (::unlink(path.c_str()) != 0)
-    return fail_errno(fmt::format("removing the stale socket '{}'", path), errno);
-  return {};
-}
-
 bool hung_up(int socket) {
   pollfd poll{.fd = socket, .events = POLLRDHUP, .revents = 0};
   return ::poll(&poll, 1, 0) > 0 && (poll.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
@@ -134,19 +105,11 @@ bool hung_up(int socket) {
 class SocketBackend final : public SerialBackend {
  public:
   static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
-    const auto address = socket_address(path);
-    if (!address) return fail("serial port", address.error());
-    if (const auto clear = clear_stale_socket(path, *address); !clear)
-      return fail("serial port", clear.error());
-    UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!listener) return fail_errno("making the serial port's socket", errno);
-    if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
-        ::chmod(path.c_str(), 0660) != 0 || ::listen(listener.get(), 1) != 0) {
-      return fail_errno(fmt::format("listening on the serial port's socket '{}'", path), errno);
-    }
+    auto listener = listen_unix(path, 0660, 1);
+    if (!listener) return fail("serial port", listener.error());
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());
-    auto backend = std::make_unique<SocketBackend>(path, std::move(listener), std::move(*input), loop);
+    auto backend = std::make_unique<SocketBackend>(path, std::move(*listener), std::move(*input), loop);
     BALLOON_TRY(loop.watch(backend->listener_.get(), [raw = backend.get()] { raw->on_client(); }));
     return backend;
   }
@@ -162,7 +125,7 @@ class SocketBackend final : public SerialBackend {
     // A client that does not read loses output; the guest does not wait for it.
     if (client_) ::send(client_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
-  void attach(Uart* uart) override { input_->attach(uart); }
+  void attach(SerialSink* sink) override { input_->attach(sink); }
   void resume_input() override { input_->resume(); }
 
  private:
@@ -195,6 +158,60 @@ class SocketBackend final : public SerialBackend {
   UniqueFd client_;
 };
 
+/// A pseudo-terminal that `screen` or `minicom` opens. Its name is logged; a symbolic link makes it findable.
+class PtyBackend final : public SerialBackend {
+ public:
+  static Result<std::unique_ptr<SerialBackend>> create(const std::string& link, EventLoop& loop) {
+    UniqueFd fd(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
+    std::array<char, 64> name{};
+    if (!fd || ::grantpt(fd.get()) != 0 || ::unlockpt(fd.get()) != 0 ||
+        ::ptsname_r(fd.get(), name.data(), name.size()) != 0) {
+      return fail_errno("making the serial port's pseudo-terminal", errno);
+    }
+    // Held open: else the guest's output is an error while nobody is connected, and input ends with the first
+    // client.
+    UniqueFd slave(::open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    if (!slave)
+      return fail_errno(fmt::format("opening the serial port's pseudo-terminal '{}'", name.data()), errno);
+    termios settings{};
+    if (::tcgetattr(slave.get(), &settings) == 0) {
+      ::cfmakeraw(&settings);
+      ::tcsetattr(slave.get(), TCSANOW, &settings);
+    }
+    if (!link.empty()) {
+      if (::unlink(link.c_str()) != 0 && errno != ENOENT)
+        return fail_errno(fmt::format("replacing the serial port's link '{}'", link), errno);
+      if (::symlink(name.data(), link.c_str()) != 0)
+        return fail_errno(fmt::format("making the serial port's link '{}'", link), errno);
+    }
+    log::info("the serial port is {}", name.data());
+    auto input = SerialInput::create(loop);
+    if (!input) return std::unexpected(input.error());
+    auto backend = std::make_unique<PtyBackend>(std::move(fd), std::move(slave), link, std::move(*input));
+    backend->input_->follow(backend->fd_.get(), {});
+    return backend;
+  }
+  PtyBackend(UniqueFd fd, UniqueFd slave, std::string link, std::unique_ptr<SerialInput> input)
+      : fd_(std::move(fd)), slave_(std::move(slave)), link_(std::move(link)), input_(std::move(input)) {}
+  ~PtyBackend() override {
+    input_.reset();
+    if (!link_.empty()) ::unlink(link_.c_str());
+  }
+  // What nobody reads fills the terminal's buffer, and what comes then is dropped.
+  void transmit(std::byte byte) override { transmit_all(std::span(&byte, 1)); }
+  void transmit_all(std::span<const std::byte> bytes) override {
+    [[maybe_unused]] const auto written = ::write(fd_.get(), bytes.data(), bytes.size());
+  }
+  void attach(SerialSink* sink) override { input_->attach(sink); }
+  void resume_input() override { input_->resume(); }
+
+ private:
+  UniqueFd fd_;
+  UniqueFd slave_;
+  std::string link_;
+  std::unique_ptr<SerialInput> input_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig& config, EventLoop& loop) {
@@ -207,6 +224,8 @@ Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig&
       return FileBackend::create(config.path);
     case SerialConfig::Kind::unix_socket:
       return SocketBackend::create(config.path, loop);
+    case SerialConfig::Kind::pty:
+      return PtyBackend::create(config.path, loop);
   }
   return fail("unknown kind of serial port");
 }

@@ -1,6 +1,6 @@
-// Where the serial port's bytes go to and come from: the terminal, a file, a Unix socket, or nowhere. A
-// backend lives as long as the process; each machine (there is a new one after a reboot) attaches its UART to
-// it.
+// Where a serial port's or console's bytes go to and come from: the terminal, a file, a pseudo-terminal, a
+// Unix socket, or nowhere. A backend lives as long as the process; each machine (there is a new one after a
+// reboot) attaches its device to it.
 #pragma once
 
 #include <atomic>
@@ -8,19 +8,21 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
-#include "vmm/devices/serial/uart.h"
+#include "vmm/devices/serial/sink.h"
 #include "vmm/event_loop.h"
 
 namespace balloon::vmm {
 
 struct SerialConfig {
-  enum class Kind { none, stdio, file, unix_socket };
+  enum class Kind { none, stdio, file, unix_socket, pty };
   Kind kind = Kind::stdio;
-  std::string path;  ///< of the file or the socket
+  std::string
+      path{};  ///< of the file or the socket; of a pseudo-terminal: of a symbolic link to it, or empty
 };
 
 class SerialBackend {
@@ -32,13 +34,17 @@ class SerialBackend {
 
   /// A byte from the guest. Does not block for long: what nobody reads is dropped.
   virtual void transmit(std::byte byte) = 0;
-  /// Input goes to `uart` from now on; nullptr: waits. Once it returns, the former UART is not called.
-  virtual void attach(Uart* /*uart*/) {}
-  /// The attached UART has room again.
+  /// Bytes from the guest, likewise.
+  virtual void transmit_all(std::span<const std::byte> bytes) {
+    for (const std::byte byte : bytes) transmit(byte);
+  }
+  /// Input goes to `sink` from now on; nullptr: waits. Once it returns, the former one is not called.
+  virtual void attach(SerialSink* /*sink*/) {}
+  /// The attached device has room again.
   virtual void resume_input() {}
 };
 
-/// Reads a file descriptor as fast as the guest takes it, and no faster: while the UART's FIFO is full, the
+/// Reads a file descriptor as fast as the guest takes it, and no faster: while the device is full, the
 /// source waits.
 class SerialInput {
  public:
@@ -49,7 +55,7 @@ class SerialInput {
   /// before it matters.
   void follow(int fd, std::function<void()> on_end);
   void unfollow();
-  void attach(Uart* uart);
+  void attach(SerialSink* sink);
   void resume();
 
  private:
@@ -60,8 +66,8 @@ class SerialInput {
 
   EventLoop& loop_;
   UniqueFd resume_event_;
-  std::mutex mutex_;  ///< of uart_
-  Uart* uart_ = nullptr;
+  std::mutex mutex_;  ///< of sink_
+  SerialSink* sink_ = nullptr;
   std::atomic<int> fd_ = -1;
   std::atomic<bool> watched_ = false;
   std::function<void()> on_end_;

@@ -9,6 +9,12 @@
 #include "vmm/devices/serial/backend.h"
 
 namespace balloon::vmm {
+namespace {
+
+/// Read at once: a screenful of typing.
+constexpr std::size_t kReadSize = 256;
+
+}  // namespace
 
 Result<std::unique_ptr<SerialInput>> SerialInput::create(EventLoop& loop) {
   auto input = std::unique_ptr<SerialInput>(new SerialInput(loop));
@@ -34,12 +40,12 @@ void SerialInput::unfollow() {
   fd_ = -1;
 }
 
-void SerialInput::attach(Uart* uart) {
+void SerialInput::attach(SerialSink* sink) {
   {
     const std::lock_guard lock(mutex_);
-    uart_ = uart;
+    sink_ = sink;
   }
-  if (uart != nullptr) resume();
+  if (sink != nullptr) resume();
 }
 
 void SerialInput::resume() {
@@ -54,11 +60,11 @@ void SerialInput::on_resume() {
 
 void SerialInput::on_readable() {
   const std::lock_guard lock(mutex_);
-  std::array<std::byte, Uart::kFifoSize> buffer;
-  const std::size_t room = uart_ == nullptr ? 0 : std::min(buffer.size(), uart_->receive_room());
+  std::array<std::byte, kReadSize> buffer;
+  const std::size_t room = sink_ == nullptr ? 0 : std::min(buffer.size(), sink_->receive_room());
   if (room == 0) return set_watched(false);
   const ssize_t count = ::read(fd_, buffer.data(), room);
-  if (count > 0) return uart_->receive(std::span(buffer).first(static_cast<std::size_t>(count)));
+  if (count > 0) return sink_->receive(std::span(buffer).first(static_cast<std::size_t>(count)));
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   set_watched(false);
   fd_ = -1;

@@ -1,19 +1,35 @@
-// A 16550A UART (National Semiconductor PC16550D data sheet), as far as an operating system's driver looks.
-// Pure: bytes and interrupts go through the functions it is made with. Thread-safe.
+// A 16550A UART (National Semiconductor PC16550D data sheet): registers, FIFOs, the four interrupts in their
+// order of priority, loopback and the modem lines. Bytes take no time on its wire, so the transmitter is
+// always empty. Pure: bytes and interrupts go through the functions it is made with. Thread-safe.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "vmm/bus.h"
+#include "vmm/devices/serial/sink.h"
 
 namespace balloon::vmm {
 
-class Uart : public BusDevice {
+/// What a guest has set in a UART, and what waits for it there.
+struct UartState {
+  std::uint8_t interrupt_enable = 0;
+  std::uint8_t fifo_control = 0;
+  std::uint8_t line_control = 0x03;  ///< 8 data bits, no parity, 1 stop bit
+  std::uint8_t modem_control = 0x08;
+  std::uint8_t scratch = 0;
+  std::uint16_t divisor = 12;  ///< 9600 baud
+  std::vector<std::uint8_t> received;
+  bool transmitter_empty_pending = false;
+  bool overrun = false;
+  std::uint8_t modem_deltas = 0;  ///< the lower half of the modem status register
+};
+
+class Uart : public BusDevice, public SerialSink {
  public:
   static constexpr std::uint64_t kPorts = 8;
   static constexpr std::size_t kFifoSize = 16;
@@ -26,12 +42,16 @@ class Uart : public BusDevice {
   explicit Uart(Wires wires) : wires_(std::move(wires)) {}
 
   /// How many bytes receive() takes now.
-  std::size_t receive_room() const;
-  /// Bytes for the guest; those beyond receive_room() are lost.
-  void receive(std::span<const std::byte> bytes);
+  std::size_t receive_room() const override;
+  /// Bytes for the guest; those beyond receive_room() are lost, and the guest is told (overrun).
+  void receive(std::span<const std::byte> bytes) override;
 
   void bus_read(std::uint64_t offset, std::span<std::byte> into) override;
   void bus_write(std::uint64_t offset, std::span<const std::byte> from) override;
+
+  UartState save() const;
+  /// Takes over what another UART was in; FIFO contents beyond kFifoSize are dropped.
+  void load(const UartState& state);
 
  private:
   /// What the outside has to be told once the lock is released.
@@ -44,24 +64,24 @@ class Uart : public BusDevice {
   std::uint8_t read_register(std::uint64_t offset, Effects& effects);
   void write_register(std::uint64_t offset, std::uint8_t value, Effects& effects);
   void transmit(std::uint8_t value, Effects& effects);
+  void set_fifo_control(std::uint8_t value, Effects& effects);
+  void set_modem_control(std::uint8_t value, Effects& effects);
   std::uint8_t pop_received(Effects& effects);
+  /// Interrupt identification code of the most urgent enabled interrupt.
+  std::uint8_t pending() const;
   std::uint8_t interrupt_identification();
-  std::uint8_t line_status() const;
-  std::uint8_t modem_status() const;
+  std::uint8_t line_status();
+  std::uint8_t modem_lines() const;
+  std::uint8_t modem_status();
+  std::size_t fifo_size() const;
+  std::size_t trigger_level() const;
   bool divisor_latch() const;
   void apply(const Effects& effects) const;
 
   const Wires wires_;
   mutable std::mutex mutex_;
-  std::deque<std::uint8_t> received_;
+  UartState state_;
   bool receive_was_full_ = false;
-  bool transmitter_empty_pending_ = false;
-  std::uint8_t interrupt_enable_ = 0;
-  std::uint8_t fifo_control_ = 0;
-  std::uint8_t line_control_ = 0x03;  ///< 8 data bits, no parity, 1 stop bit
-  std::uint8_t modem_control_ = 0x08;
-  std::uint8_t scratch_ = 0;
-  std::uint16_t divisor_ = 12;  ///< 9600 baud
 };
 
 }  // namespace balloon::vmm

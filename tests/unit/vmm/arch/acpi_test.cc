@@ -170,6 +170,10 @@ TEST(AcpiTest, TheReferenceDisassemblerReadsTheDsdtAndItsCompilerHasNoComplaint)
   EXPECT_THAT(source.str(), HasSubstr("0xC0000000,         // Range Minimum"));
   EXPECT_THAT(source.str(), HasSubstr("0xCFFFFFFF,         // Range Maximum"));
   EXPECT_THAT(source.str(), HasSubstr("Name (\\_S5, Package"));
+  EXPECT_THAT(source.str(), HasSubstr("EisaId (\"PNP0C0C\")"));
+  EXPECT_THAT(source.str(), HasSubstr("Name (_HID, \"ACPI0013\""));
+  EXPECT_THAT(source.str(), HasSubstr("Notify (\\_SB.PWRB, 0x80)"));
+  EXPECT_THAT(source.str(), HasSubstr("Name (_PRT, Package (0x20)")) << "a pin for each PCI slot";
   EXPECT_THAT(iasl(directory, "-p again dsdt.dsl"), HasSubstr("0 Errors, 0 Warnings"));
   std::filesystem::remove_all(directory);
 }

@@ -222,6 +222,32 @@ TEST(CpuidTest, TscDeadlineTimerFollowsTheCapability) {
   EXPECT_FALSE(has(get(guest_cpuid(intel(), {.vcpus = 1, .tsc_deadline_timer = false}), 1).ecx, 24));
 }
 
+TEST(CpuidTest, ParavirtualFeaturesAreThoseThatKvmHas) {
+  // linux/kvm_para.h
+  constexpr unsigned kClockSource = 0, kClockSource2 = 3, kStealTime = 5, kClockStable = 24;
+  for (const Leaves& host : {intel(), amd()}) {
+    for (const unsigned feature : {kClockSource, kClockSource2, kStealTime, kClockStable}) {
+      for (const bool offered : {true, false}) {
+        Leaves leaves = host;
+        for (kvm_cpuid_entry2& each : leaves) {
+          if (each.function == 0x40000001) each.eax = offered ? 1U << feature : 0U;
+        }
+        const Leaves guest = guest_cpuid(leaves, {.vcpu = 0, .vcpus = 2});
+        EXPECT_EQ(has(get(guest, 0x40000001).eax, feature), offered) << "bit " << feature;
+      }
+    }
+  }
+}
+
+TEST(CpuidTest, TheTscDeadlineTimerIsThereOnBothMakersCpusAndNothingElseChangesWithIt) {
+  for (const Leaves& host : {intel(), amd()}) {
+    const Leaves with = guest_cpuid(host, {.vcpus = 4, .tsc_deadline_timer = true});
+    const Leaves without = guest_cpuid(host, {.vcpus = 4, .tsc_deadline_timer = false});
+    EXPECT_EQ(get(with, 1).ecx, get(without, 1).ecx | 1U << 24);
+    EXPECT_EQ(with.size(), without.size());
+  }
+}
+
 TEST(CpuidTest, LeavesBeyondTheHighestAreNotMadeUp) {
   Leaves old = {vendor(0xa, "GenuineIntel"), leaf(1, 0, 0, 0x37200800, 0, 0)};
   EXPECT_FALSE(find(guest_cpuid(old, {.vcpus = 2}), 0xb));

@@ -4,11 +4,14 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
 
 #include "balloon/v1/guest_link.grpc.pb.h"
+#include "vmm/link/outbox.h"
 
 namespace balloon::vmm {
 namespace {
@@ -39,7 +42,27 @@ class FakeBalloon : public BalloonControl {
     on_stats_ = std::move(on_stats);
     on_state_ = std::move(on_state);
   }
+  void request_stats(std::function<void(Result<BalloonStats>)> reply) override {
+    const std::lock_guard lock(mutex_);
+    if (!state_.has_stats) return reply(fail("no statistics"));
+    reply(BalloonStats{.sampled_at = std::chrono::system_clock::now(), .round_trip = 1500us, .actual = kGiB});
+  }
+  void drop_free_pages(std::function<void(Result<Bytes>)> reply) override {
+    const std::lock_guard lock(mutex_);
+    dropped_ ? reply(*std::exchange(dropped_, std::nullopt)) : reply(fail("hinting is off"));
+  }
+  BalloonCounters counters() const override { return {}; }
 
+  void set_dropped(Bytes bytes) {
+    const std::lock_guard lock(mutex_);
+    dropped_ = bytes;
+  }
+  /// Moves by one step, as a driver does.
+  void step(Bytes actual) {
+    const std::lock_guard lock(mutex_);
+    state_.actual = actual;
+    if (on_state_) on_state_(state_);
+  }
   void send(Bytes available) {
     const std::lock_guard lock(mutex_);
     BalloonStats stats;
@@ -47,6 +70,7 @@ class FakeBalloon : public BalloonControl {
     stats.actual = state_.actual;
     stats.values[static_cast<std::size_t>(StatTag::available_memory)] = available;
     stats.values[static_cast<std::size_t>(StatTag::direct_reclaims)] = 15;
+    stats.counters.freed = 77 * kMiB;
     if (on_stats_) on_stats_(stats);
   }
   std::chrono::nanoseconds interval() const {
@@ -58,6 +82,7 @@ class FakeBalloon : public BalloonControl {
   mutable std::mutex mutex_;
   BalloonState state_{.actual = 2 * kGiB, .target = 2 * kGiB, .driver_ready = true, .has_stats = true};
   std::chrono::nanoseconds interval_{};
+  std::optional<Bytes> dropped_;
   std::function<void(const BalloonStats&)> on_stats_;
   std::function<void(const BalloonState&)> on_state_;
 };
@@ -93,12 +118,22 @@ class FakeDaemon : public v1::GuestLinkService::Service {
     return grpc::Status::OK;
   }
 
+  void say(const v1::ConnectResponse& response) {
+    const std::lock_guard lock(mutex_);
+    stream_->Write(response);
+  }
+
   void set_target(std::uint64_t sequence, Bytes target) {
     v1::ConnectResponse response;
     response.mutable_set_target()->set_sequence(sequence);
     response.mutable_set_target()->set_target_bytes(target);
     const std::lock_guard lock(mutex_);
     stream_->Write(response);
+  }
+
+  int count(const std::function<bool(const v1::ConnectRequest&)>& matches) {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int>(std::ranges::count_if(received_, matches));
   }
 
   /// Waits for the first message, not seen before, of which `matches` holds; an empty message when none comes
@@ -140,13 +175,18 @@ class GuestLinkTest : public testing::Test {
     auto link = GuestLink::start(
         {.socket = socket_, .name = "A", .labels = {{"tier", "db"}}, .memory = 2 * kGiB, .vcpus = 2});
     EXPECT_TRUE(link) << link.error().message;
-    (*link)->attach(&balloon_);
+    (*link)->attach(balloon_, [this](bool on) -> Result<void> {
+      if (on) return fail("memory: merge and lock contradict each other");
+      ++unmerged_;
+      return {};
+    });
     return std::move(*link);
   }
 
   std::filesystem::path directory_;
   std::string socket_;
   FakeBalloon balloon_;
+  std::atomic<int> unmerged_ = 0;
 };
 
 bool is_register(const v1::ConnectRequest& request) { return request.has_register_(); }
@@ -195,6 +235,102 @@ TEST_F(GuestLinkTest, MovesTheBalloonAndAnswers) {
   EXPECT_EQ(balloon_.state().target, kGiB);
 }
 
+TEST_F(GuestLinkTest, BringsAFreshSampleOnRequestWithTheTimeItTook) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  v1::ConnectResponse ask;
+  ask.mutable_request_stats()->set_sequence(3);
+  daemon.say(ask);
+  const auto result =
+      daemon.wait([](const auto& request) { return request.has_stats_result(); }).stats_result();
+  EXPECT_EQ(result.sequence(), 3U);
+  EXPECT_EQ(result.stats().actual_bytes(), kGiB);
+  EXPECT_EQ(result.stats().round_trip().nanos(), 1'500'000);
+  link->detach();
+  ask.mutable_request_stats()->set_sequence(4);
+  daemon.say(ask);
+  const auto refused =
+      daemon.wait([](const auto& request) { return request.has_stats_result(); }).stats_result();
+  EXPECT_EQ(refused.sequence(), 4U);
+  EXPECT_FALSE(refused.has_stats());
+  EXPECT_THAT(refused.refusal(), HasSubstr("rebooting"));
+}
+
+TEST_F(GuestLinkTest, TurnsKsmOnAndOffOrSaysWhyNot) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  const auto set = [&](std::uint64_t sequence, bool merging) {
+    v1::ConnectResponse ask;
+    ask.mutable_set_merging()->set_sequence(sequence);
+    ask.mutable_set_merging()->set_merging(merging);
+    daemon.say(ask);
+    return daemon.wait([](const auto& request) { return request.has_merging_result(); }).merging_result();
+  };
+  const auto off = set(1, false);
+  EXPECT_EQ(off.sequence(), 1U);
+  EXPECT_EQ(off.refusal(), "");
+  EXPECT_EQ(unmerged_, 1);
+  const auto on = set(2, true);
+  EXPECT_EQ(on.sequence(), 2U);
+  EXPECT_THAT(on.refusal(), HasSubstr("merge and lock"));
+  link->detach();
+  EXPECT_THAT(set(3, false).refusal(), HasSubstr("rebooting"));
+  EXPECT_EQ(unmerged_, 1);
+}
+
+TEST_F(GuestLinkTest, DropsTheGuestsFreePagesOnRequest) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  balloon_.set_dropped(5 * kMiB);
+  const auto drop = [&](std::uint64_t sequence) {
+    v1::ConnectResponse ask;
+    ask.mutable_drop_free_pages()->set_sequence(sequence);
+    daemon.say(ask);
+    return daemon.wait([](const auto& request) { return request.has_drop_result(); }).drop_result();
+  };
+  EXPECT_EQ(drop(1).dropped_bytes(), 5 * kMiB);
+  const auto refused = drop(2);
+  EXPECT_EQ(refused.sequence(), 2U);
+  EXPECT_THAT(refused.refusal(), HasSubstr("off"));
+}
+
+TEST_F(GuestLinkTest, TellsTheCountersWithEachSample) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  balloon_.send(kMiB);
+  EXPECT_EQ(daemon.wait([](const auto& request) { return request.has_counters(); }).counters().freed_bytes(),
+            77 * kMiB);
+}
+
+TEST_F(GuestLinkTest, ASteppingBalloonIsToldAtOnceThenAtMostEvery10MsAndItsLastStepAlways) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
+  const auto balloon_of = [&](Bytes actual) {
+    return daemon
+        .wait([&](const auto& request) {
+          return request.has_balloon() && request.balloon().actual_bytes() == actual;
+        })
+        .has_balloon();
+  };
+  std::this_thread::sleep_for(50ms);
+  const auto before = std::chrono::steady_clock::now();
+  for (Bytes step = 1; step <= 500; ++step) {
+    balloon_.step(2 * kGiB - step * kMiB);
+    std::this_thread::sleep_for(200us);
+  }
+  EXPECT_TRUE(balloon_of(2 * kGiB - 500 * kMiB));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
+  const double told =
+      static_cast<double>(daemon.count([](const auto& request) { return request.has_balloon(); }));
+  EXPECT_GE(told, 3);
+  EXPECT_LE(told, 3 + took / Outbox::kBalloonPause);
+}
+
 TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonIs) {
   auto daemon = std::make_unique<FakeDaemon>(socket_);
   const auto link = start();
@@ -213,7 +349,7 @@ TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
   FakeDaemon daemon(socket_);
   const auto link = start();
   daemon.wait(is_register);
-  link->attach(nullptr);
+  link->detach();
   const auto update = daemon.wait(
       [](const auto& request) { return request.has_balloon() && !request.balloon().driver_ready(); });
   ASSERT_TRUE(update.has_balloon());
@@ -222,7 +358,7 @@ TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
       daemon.wait([](const auto& request) { return request.has_target_result(); }).target_result();
   EXPECT_THAT(result.refusal(), HasSubstr("rebooting"));
   EXPECT_EQ(balloon_.state().target, 2 * kGiB);
-  link->attach(&balloon_);
+  link->attach(balloon_, {});
   EXPECT_TRUE(
       daemon
           .wait([](const auto& request) { return request.has_balloon() && request.balloon().driver_ready(); })

@@ -71,6 +71,7 @@ TEST_F(BareGuestTest, ATripleFaultIsAReboot) {
 TEST_F(BareGuestTest, TheResetPortsReboot) {
   EXPECT_EQ(run(Code().out8(0x602, 1).halt()).ending, Ending::reboot);
   EXPECT_EQ(run(Code().out8(0x64, 0xfe).halt()).ending, Ending::reboot);
+  EXPECT_EQ(run(Code().out8(0xcf9, 0x06).halt()).ending, Ending::reboot);
 }
 
 TEST_F(BareGuestTest, UnknownPortsAndAddressesReadAsAllOnes) {
@@ -131,7 +132,7 @@ TEST_F(BareGuestTest, TheBalloonsFirstTargetIsTheConfigurations) {
   write_kernel(config.boot.kernel, Code().halt());
   auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
   ASSERT_TRUE(machine) << machine.error().message;
-  EXPECT_EQ((*machine)->balloon().state().target, 32 * kMiB);
+  EXPECT_EQ((*machine)->balloon(BalloonHub::User::link).state().target, 32 * kMiB);
 }
 
 TEST_F(BareGuestTest, AKernelThatIsNoneIsNamedInTheError) {

@@ -7,22 +7,13 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/unit/vmm/machine/good_config.h"
+
 namespace balloon::vmm::test {
 namespace {
 
 using testing::HasSubstr;
 
-Flags good() {
-  Flags flags;
-  flags.name = "web-1";
-  flags.memory = "2G";
-  flags.kernel = "/boot/vmlinuz";
-  return flags;
-}
-std::string error_of(const Flags& flags) {
-  const auto config = make_config(flags);
-  return config ? "no error" : config.error().message;
-}
 template <typename Change>
 std::string error_with(Change change) {
   Flags flags = good();
@@ -112,6 +103,37 @@ TEST(VmmConfig, ABalloonTargetAboveTheMemoryIsRefused) {
   EXPECT_THAT(error_with([](Flags& f) { f.balloon = "deflate-on-oom=yes"; }), HasSubstr("on or off"));
 }
 
+TEST(VmmConfig, MemoryIsMadeOfWhatTheFlagSays) {
+  Flags flags = good();
+  EXPECT_EQ(make_config(flags)->memory_backing, MemoryBacking{});
+  flags.memory_backing = "huge-pages=2MiB,preallocate=on";
+  EXPECT_EQ(make_config(flags)->memory_backing,
+            (MemoryBacking{.huge_pages = HugePages::two_mib, .preallocate = true}));
+  flags.memory_backing = "shared=on,lock=on,huge-pages=off";
+  EXPECT_EQ(make_config(flags)->memory_backing,
+            (MemoryBacking{.huge_pages = HugePages::off, .shared = true, .lock = true}));
+  flags.memory_backing = "merge=on,reserve=on";
+  EXPECT_EQ(make_config(flags)->memory_backing, (MemoryBacking{.merge = true, .reserve = true}));
+}
+
+TEST(VmmConfig, MemoryThatCannotBeMadeIsRefusedWithTheReason) {
+  const auto error = [](const char* backing, const char* memory = "2G", const char* balloon = "target=1G") {
+    return error_with([&](Flags& f) {
+      f.memory_backing = backing;
+      f.memory = memory;
+      f.balloon = balloon;
+    });
+  };
+  EXPECT_THAT(error("huge-pages=4K"), HasSubstr("use off, transparent, 2MiB or 1GiB"));
+  EXPECT_THAT(error("huge-pages=1GiB", "1026M"), HasSubstr("not a multiple of its pages of 1 GiB"));
+  EXPECT_THAT(error("merge=on,shared=on"), HasSubstr("merge works for private memory only"));
+  EXPECT_THAT(error("merge=on,huge-pages=2MiB"), HasSubstr("not for pages of a pool"));
+  EXPECT_THAT(error("merge=on,lock=on"), HasSubstr("contradict"));
+  EXPECT_THAT(error("reserve=on,shared=on"), HasSubstr("preallocate as well"));
+  EXPECT_THAT(error("huge-pages=2MiB", "2G", "free-page-hinting=on"), HasSubstr("free page reporting does"));
+  EXPECT_THAT(error("colour=red"), HasSubstr("'colour'"));
+}
+
 TEST(VmmConfig, UnknownAndRepeatedKeysOfAFlagAreRefused) {
   EXPECT_THAT(error_with([](Flags& f) { f.disks = {"path=/x,speed=9"}; }), HasSubstr("'speed'"));
   EXPECT_THAT(error_with([](Flags& f) { f.disks = {"path=/x,path=/y"}; }), HasSubstr("twice"));
@@ -135,6 +157,23 @@ TEST(VmmConfig, BadSerialPortsAreRefused) {
   EXPECT_THAT(error_with([](Flags& f) { f.serial = "file:"; }), HasSubstr("empty"));
   EXPECT_THAT(error_with([](Flags& f) { f.serial = "unix:/" + std::string(120, 'x'); }),
               HasSubstr("107 are allowed"));
+}
+
+TEST(VmmConfig, TheVirtioInterfaceIsChosenWithOrWithoutPackedRings) {
+  const auto modern = parse_virtio("modern");
+  ASSERT_TRUE(modern);
+  EXPECT_EQ(modern->interface, VirtioInterface::modern);
+  EXPECT_FALSE(modern->packed_rings);
+  const auto both = parse_virtio("transitional,packed=on");
+  ASSERT_TRUE(both);
+  EXPECT_EQ(both->interface, VirtioInterface::transitional);
+  EXPECT_TRUE(both->packed_rings);
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = "ancient"; }),
+              HasSubstr("--virtio: 'ancient' is not one of"));
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = "modern,packed"; }), HasSubstr("on or off"));
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = "modern,ring=packed"; }), HasSubstr("'ring'"));
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = "legacy,packed=on"; }), HasSubstr("no packed rings"));
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = ""; }), HasSubstr("modern, transitional, legacy"));
 }
 
 TEST(VmmConfig, ALinkSocketThatIsTooLongIsRefused) {

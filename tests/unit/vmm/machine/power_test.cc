@@ -54,6 +54,29 @@ TEST_F(PowerTest, TheKeyboardControllersPulseReboots) {
   EXPECT_EQ(bus_read<std::uint8_t>(ports, KeyboardReset::kPort), 0) << "never busy";
 }
 
+TEST_F(PowerTest, TheChipsetsResetRegisterRebootsAndOtherAccessesReachPci) {
+  class Pci final : public BusDevice {
+   public:
+    void bus_read(std::uint64_t, std::span<std::byte> into) override { into[0] = std::byte{0x77}; }
+    void bus_write(std::uint64_t offset, std::span<const std::byte>) override { last = offset; }
+    std::uint64_t last = 99;
+  } pci;
+  PciPorts forward(pci, *outcome);
+  ASSERT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, 8, forward));
+  bus_write<std::uint32_t>(ports, 0xcf8, 0x80000e06);  // a configuration address that looks like a reset
+  EXPECT_EQ(pci.last, 0U);
+  bus_write<std::uint16_t>(ports, 0xcfe, 4);
+  EXPECT_EQ(pci.last, 6U);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, 0xcfc), 0x77);
+  // As Linux does it: first the kind of reset, then the reset.
+  bus_write<std::uint8_t>(ports, 0xcf9, 0x02);
+  EXPECT_FALSE(outcome->get());
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, 0xcf9), 0x02);
+  bus_write<std::uint8_t>(ports, 0xcf9, 0x06);
+  ASSERT_TRUE(outcome->get());
+  EXPECT_EQ(outcome->get()->ending, Ending::reboot);
+}
+
 TEST_F(PowerTest, TheFirstEndingWins) {
   outcome->set(Ending::power_off, "first");
   outcome->set(Ending::failed, "second");

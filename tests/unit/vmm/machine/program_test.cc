@@ -212,6 +212,112 @@ TEST_F(ProgramTest, ASerialSocketThatIsServedIsAStartFailure) {
   expect_refusal(arguments, 1, "already served");
 }
 
+/// Whole lines that are an answer, rather than the greeting or an event.
+std::size_t answers_in(std::string_view said) {
+  std::size_t answers = 0;
+  for (std::size_t end = said.find('\n'); end != std::string_view::npos; end = said.find('\n')) {
+    const std::string_view line = said.substr(0, end);
+    if (line.starts_with(R"({"return")") || line.starts_with(R"({"error")")) ++answers;
+    said.remove_prefix(end + 1);
+  }
+  return answers;
+}
+
+/// What the monitor at `path` answers to `requests`, up to the connection's end or the answer to the last of
+/// them.
+std::string ask_monitor(const std::string& path, const std::vector<std::string>& requests) {
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return "no connection";
+  std::string all = R"({"execute":"qmp_capabilities"})";
+  for (const std::string& request : requests) all += request;
+  if (::send(fd.get(), all.data(), all.size(), MSG_NOSIGNAL) < 0) return "cannot send";
+  std::string said;
+  std::array<char, 4096> buffer{};
+  for (;;) {
+    // The answer to the handshake comes first.
+    pollfd poll{.fd = fd.get(), .events = POLLIN, .revents = 0};
+    if (answers_in(said) == requests.size() + 1 || ::poll(&poll, 1, 20'000) <= 0) return said;
+    const ssize_t count = ::recv(fd.get(), buffer.data(), buffer.size(), 0);
+    if (count <= 0) return said;
+    said.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+}
+
+TEST_F(ProgramTest, AMonitorsClientSeesTheBalloonAndEndsTheGuest) {
+  write_kernel(kernel, Code().raw({0xeb, 0xfe}));
+  const std::string path = directory / "qmp";
+  Program program(good({"--monitor", path}));
+  ASSERT_TRUE(program.says("runs")) << program.errors();
+  EXPECT_THAT(ask_monitor(path, {R"({"execute":"query-balloon"})"}), HasSubstr(R"("actual":67108864)"));
+  EXPECT_THAT(ask_monitor(path, {R"({"execute":"quit"})"}), HasSubstr(R"("return":{})"));
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(ProgramTest, AMonitorsClientHearsOfStopAndContinueBeforeTheirAnswers) {
+  write_kernel(kernel, Code().raw({0xeb, 0xfe}));
+  const std::string path = directory / "qmp";
+  Program program(good({"--monitor", path, "--cpus", "2"}));
+  ASSERT_TRUE(program.says("runs")) << program.errors();
+  for (int i = 0; i < 20; ++i) {
+    const std::string said = ask_monitor(
+        path, {R"({"execute":"stop"})", R"({"execute":"query-status"})", R"({"execute":"cont"})"});
+    EXPECT_THAT(said, testing::ContainsRegex("(.*QMP.*\n)(.*return.*\n)"
+                                             "(.*\"STOP\".*\n)(.*return.*\n)(.*\"paused\".*\n)"
+                                             "(.*\"RESUME\".*\n)(.*return.*\n)"));
+  }
+}
+
+TEST_F(ProgramTest, ASnapshotByTheMonitorIsRestoredByAnotherProcess) {
+  // Prints 'a', waits for a byte from nowhere, that is for ever: the restored one must not print again.
+  const std::string serial = directory / "serial";
+  write_kernel(kernel, Code().print("a").raw({0xeb, 0xfe}));
+  const std::string path = directory / "qmp";
+  const std::string snapshot = directory / "snapshot";
+  auto arguments = good({"--monitor", path});
+  arguments[7] = "file:" + serial;
+  {
+    Program program(arguments);
+    ASSERT_TRUE(program.says("runs")) << program.errors();
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    const std::string answers =
+        ask_monitor(path, {R"({"execute":"stop"})",
+                           R"({"execute":"snapshot-to-file","arguments":{"path":")" + snapshot + R"("}})",
+                           R"({"execute":"quit"})"});
+    EXPECT_THAT(answers, testing::Not(HasSubstr("error")));
+    EXPECT_EQ(program.wait(), 0) << program.errors();
+  }
+  arguments.insert(arguments.end(), {"--restore", snapshot});
+  Program restored(arguments);
+  ASSERT_TRUE(restored.says("goes on from the snapshot")) << restored.errors();
+  ASSERT_TRUE(restored.says("runs:")) << restored.errors();  // and so has its monitor
+  const std::string answers = ask_monitor(
+      path, {R"({"execute":"query-status"})", R"({"execute":"stop"})", R"({"execute":"cont"})",
+             R"({"execute":"balloon","arguments":{"value":33554432}})", R"({"execute":"query-balloon"})"});
+  EXPECT_THAT(answers, HasSubstr(R"("status":"running")"));
+  EXPECT_THAT(answers, HasSubstr(R"("actual":67108864)"));
+  EXPECT_THAT(answers, testing::Not(HasSubstr("error")));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  restored.signal(SIGTERM);
+  EXPECT_EQ(restored.wait(), 0) << restored.errors();
+  std::ifstream file(serial);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "a");
+}
+
+TEST_F(ProgramTest, AMonitorOrSnapshotThatCannotBeIsAStartFailure) {
+  expect_refusal(good({"--monitor", "/no/such/place/qmp"}), 1, "/no/such/place/qmp");
+  expect_refusal(good({"--restore", "/no/such/snapshot"}), 1, "/no/such/snapshot");
+}
+
+TEST_F(ProgramTest, AGuestThatCannotStartHasNoMonitor) {
+  const std::string path = directory / "qmp";
+  expect_refusal(good({"--restore", "/no/such/snapshot", "--monitor", path}), 1, "/no/such/snapshot");
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(ProgramTest, TheShippedExampleIsAcceptedButForItsFiles) {
   // Its kernel's place does not exist here: that this is all it complains about shows that everything else
   // was taken.

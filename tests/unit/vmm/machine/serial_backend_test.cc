@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include <thread>
 
 #include "vmm/devices/serial/backend.h"
+#include "vmm/devices/serial/uart.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -199,6 +201,26 @@ TEST_F(SerialBackendTest, AFileInTheSocketsPlaceIsNotDeleted) {
 TEST_F(SerialBackendTest, TheSocketGoesWithTheBackend) {
   ASSERT_TRUE(SerialBackend::create({Kind::unix_socket, socket}, *loop));
   EXPECT_FALSE(std::filesystem::exists(socket));
+}
+
+TEST_F(SerialBackendTest, APseudoTerminalCarriesBytesBothWaysAndItsLinkGoesWithIt) {
+  const std::string link = directory / "tty";
+  auto backend = SerialBackend::create({Kind::pty, link}, *loop);
+  ASSERT_TRUE(backend) << backend.error().message;
+  Port port(**backend);
+  (*backend)->attach(&port.uart);
+  const UniqueFd terminal(::open(link.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK));
+  ASSERT_TRUE(terminal);
+  (*backend)->transmit(std::byte{'h'});
+  char letter = 0;
+  EXPECT_TRUE(eventually([&] { return ::read(terminal.get(), &letter, 1) == 1; }));
+  EXPECT_EQ(letter, 'h');
+  ASSERT_EQ(::write(terminal.get(), "ls", 2), 2);
+  std::string taken;
+  EXPECT_TRUE(eventually([&] { return (taken += port.take()) == "ls"; }));
+  (*backend)->attach(nullptr);
+  backend->reset();
+  EXPECT_FALSE(std::filesystem::is_symlink(link));
 }
 
 }  // namespace

@@ -36,6 +36,7 @@ TEST_F(UartTest, WhatTheGuestWritesIsSent) {
 }
 
 TEST_F(UartTest, WhatIsReceivedIsReadInOrder) {
+  out(2, 0x01);
   receive("ab");
   EXPECT_EQ(in(5) & 1, 1);
   EXPECT_EQ(in(0), 'a');
@@ -63,6 +64,8 @@ TEST_F(UartTest, EnablingTheTransmitterInterruptRaisesItAndReadingAcknowledges) 
 }
 
 TEST_F(UartTest, AFullFifoTakesNoMoreAndAsksForMoreOnceEmpty) {
+  out(2, 0x01);
+  ready = 0;
   receive("0123456789abcdef");
   EXPECT_EQ(uart.receive_room(), 0U);
   receive("lost");
@@ -74,11 +77,97 @@ TEST_F(UartTest, AFullFifoTakesNoMoreAndAsksForMoreOnceEmpty) {
 }
 
 TEST_F(UartTest, ClearingTheFifoAsksForMoreToo) {
+  out(2, 0x01);
+  ready = 0;
   receive("0123456789abcdef");
   out(2, 0x07);
   EXPECT_EQ(ready, 1);
   EXPECT_EQ(in(5) & 1, 0);
   EXPECT_EQ(in(2) & 0xc0, 0xc0) << "a 16550A with its FIFOs on";
+}
+
+TEST_F(UartTest, WithItsFifosOffItHoldsOneByte) {
+  EXPECT_EQ(uart.receive_room(), 1U);
+  receive("ab");
+  EXPECT_EQ(in(0), 'a');
+  EXPECT_EQ(ready, 1);
+  EXPECT_EQ(in(5) & 1, 0);
+  EXPECT_EQ(in(2) & 0xc0, 0);
+}
+
+TEST_F(UartTest, LostBytesShowAsAnOverrunUntilTheLineStatusIsRead) {
+  out(1, 0x04);
+  receive("ab");
+  EXPECT_EQ(interrupts, 1);
+  EXPECT_EQ(in(2) & 0x0f, 0x06) << "line status comes first";
+  EXPECT_EQ(in(5) & 0x03, 0x03);
+  EXPECT_EQ(in(5) & 0x03, 0x01);
+  EXPECT_EQ(in(2) & 0x0f, 0x01);
+}
+
+TEST_F(UartTest, BytesBelowTheTriggerLevelAreATimeout) {
+  out(2, 0x81);  // FIFOs on, 8 bytes
+  out(1, 0x01);
+  receive("1234567");
+  EXPECT_EQ(in(2) & 0x0f, 0x0c);
+  receive("8");
+  EXPECT_EQ(in(2) & 0x0f, 0x04);
+  for (int i = 0; i < 8; ++i) in(0);
+  EXPECT_EQ(in(2) & 0x0f, 0x01);
+}
+
+TEST_F(UartTest, SwitchingTheFifosEmptiesThem) {
+  out(2, 0x01);
+  receive("abc");
+  out(2, 0x00);
+  EXPECT_EQ(in(5) & 1, 0);
+}
+
+TEST_F(UartTest, ModemLinesThatChangeInLoopbackInterruptAndTellWhich) {
+  out(4, 0x10);
+  in(6);
+  out(1, 0x08);
+  out(4, 0x12);  // RTS, wired to CTS
+  EXPECT_EQ(interrupts, 1);
+  EXPECT_EQ(in(2) & 0x0f, 0x00);
+  EXPECT_EQ(in(6), 0x11);
+  EXPECT_EQ(in(6), 0x10) << "reading acknowledges";
+  out(4, 0x14);  // CTS falls; OUT1, wired to RI, rises, of which only the end counts
+  EXPECT_EQ(in(6), 0x41);
+  out(4, 0x10);
+  EXPECT_EQ(in(6), 0x04);
+}
+
+TEST_F(UartTest, ASavedUartGoesOnWhereItWas) {
+  out(2, 0x81);
+  out(3, 0x83);
+  out(0, 0x01);
+  out(3, 0x1b);
+  out(1, 0x05);
+  out(7, 0x5a);
+  receive("abc");
+  Uart other{{.transmit = [](std::byte) {}, .interrupt = [] {}, .receive_ready = [] {}}};
+  other.load(uart.save());
+  const auto read = [&](std::uint64_t reg) {
+    std::byte value{};
+    other.bus_read(reg, std::span(&value, 1));
+    return static_cast<std::uint8_t>(value);
+  };
+  EXPECT_EQ(read(7), 0x5a);
+  EXPECT_EQ(read(3), 0x1b);
+  EXPECT_EQ(read(1), 0x05);
+  EXPECT_EQ(read(2) & 0x0f, 0x0c);
+  EXPECT_EQ(read(0), 'a');
+  EXPECT_EQ(other.receive_room(), Uart::kFifoSize - 2);
+}
+
+TEST_F(UartTest, ASavedUartWithMoreThanFitsIsCut) {
+  UartState state;
+  state.received.assign(100'000, 'x');
+  uart.load(state);
+  EXPECT_EQ(uart.receive_room(), 0U);
+  in(0);
+  EXPECT_EQ(in(5) & 1, 0);
 }
 
 TEST_F(UartTest, LoopbackPassesTheTestOfLinuxsAutoconfig) {

@@ -138,7 +138,8 @@ TEST(GuestMemory, NoAccessSpansThePciHole) {
 TEST(GuestMemory, ReleasedPagesLeaveTheHostAndReadAsZeros) {
   const GuestMemory memory = make(kMiB);
   std::ranges::fill(*memory.at(0, kMiB), std::byte{0x5a});
-  EXPECT_EQ(memory.release({4 * kPageSize, 8 * kPageSize}), 8 * kPageSize);
+  const auto released = memory.release({4 * kPageSize, 8 * kPageSize});
+  EXPECT_EQ(released, (GuestMemory::Released{8 * kPageSize, 8 * kPageSize, 8 * kPageSize}));
   EXPECT_EQ(resident_pages(memory, 0, kMiB), kMiB / kPageSize - 8);
   EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize - 1), 0x5a);
   EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize), 0);
@@ -173,11 +174,12 @@ TEST(GuestMemory, ReleasingAPartOfAHugePageSplitsItSoThatTheHostHasThePartAtOnce
 
 TEST(GuestMemory, AReleaseIsClippedToRam) {
   const GuestMemory memory = make(3 * kGiB + kMiB);
-  EXPECT_EQ(memory.release({3 * kGiB - kPageSize, 2 * kGiB}), kPageSize + kMiB);
-  EXPECT_EQ(memory.release({3 * kGiB, kGiB}), 0U) << "the hole";
-  EXPECT_EQ(memory.release({kGiB * 100, kPageSize}), 0U);
-  EXPECT_EQ(memory.release({0, 0}), 0U);
-  EXPECT_EQ(memory.release({~0ULL - 2 * kPageSize + 1, kPageSize}), 0U);
+  const auto ram = [&](GuestRange range) { return memory.release(range)->ram; };
+  EXPECT_EQ(ram({3 * kGiB - kPageSize, 2 * kGiB}), kPageSize + kMiB);
+  EXPECT_EQ(ram({3 * kGiB, kGiB}), 0U) << "the hole";
+  EXPECT_EQ(ram({kGiB * 100, kPageSize}), 0U);
+  EXPECT_EQ(ram({0, 0}), 0U);
+  EXPECT_EQ(ram({~0ULL - 2 * kPageSize + 1, kPageSize}), 0U);
 }
 
 TEST(GuestMemory, AReleaseOfPartsOfPagesOrOneThatWrapsIsRefused) {

@@ -3,6 +3,8 @@
 // happened.
 #pragma once
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -34,21 +36,27 @@ class FakePciHost : public PciHost {
     std::optional<MsiMessage> message;
     int routes = 0;
     int triggers = 0;
+    int event = -1;  ///< what others signal instead of trigger()
+    bool held = false;
   };
 
   Result<std::unique_ptr<MsiLine>> new_msi_line() override {
     lines.emplace_back();
     return std::make_unique<FakeLine>(*this, lines.size() - 1);
   }
-  Result<void> connect_doorbell(GuestAddress address, int event) override {
-    doorbells[address] = event;
+  Result<std::unique_ptr<PinLine>> new_pin_line(std::uint32_t gsi) override {
+    pin_gsi = gsi;
+    return std::make_unique<FakePin>(*this);
+  }
+  Result<void> connect_doorbell(const Doorbell& doorbell, int event) override {
+    doorbells[doorbell] = event;
     return {};
   }
-  void disconnect_doorbell(GuestAddress address, int /*event*/) override { doorbells.erase(address); }
+  void disconnect_doorbell(const Doorbell& doorbell, int /*event*/) override { doorbells.erase(doorbell); }
 
   /// The guest's kick, as KVM turns it into an event.
-  bool kick(GuestAddress address) {
-    const auto doorbell = doorbells.find(address);
+  bool kick(const Doorbell& bell) {
+    const auto doorbell = doorbells.find(bell);
     if (doorbell == doorbells.end()) return false;
     const std::uint64_t one = 1;
     return ::write(doorbell->second, &one, sizeof one) == sizeof one;
@@ -58,15 +66,26 @@ class FakePciHost : public PciHost {
     return lines.at(index);
   }
 
+  /// Whether the device's INTx pin is asserted.
+  bool pin() {
+    const std::lock_guard lock(mutex);
+    return pin_asserted;
+  }
+
   std::deque<Line> lines;
-  std::map<GuestAddress, int> doorbells;
+  std::map<Doorbell, int> doorbells;
+  std::uint32_t pin_gsi = 0;
+  bool pin_asserted = false;
   bool refuse_routes = false;
   std::mutex mutex;
 
  private:
   class FakeLine : public MsiLine {
    public:
-    FakeLine(FakePciHost& host, std::size_t index) : host_(host), index_(index) {}
+    FakeLine(FakePciHost& host, std::size_t index)
+        : host_(host), index_(index), event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      host_.lines[index_].event = event_.get();
+    }
     Result<void> route(const MsiMessage& message) override {
       const std::lock_guard lock(host_.mutex);
       if (host_.refuse_routes) return fail("refused by the test");
@@ -78,10 +97,33 @@ class FakePciHost : public PciHost {
       const std::lock_guard lock(host_.mutex);
       ++host_.lines[index_].triggers;
     }
+    int event() const override { return event_.get(); }
+    void hold() override { host_.lines[index_].held = true; }
+    bool release() override {
+      std::uint64_t count = 0;
+      host_.lines[index_].held = false;
+      return ::read(event_.get(), &count, sizeof count) == sizeof count;
+    }
+    bool held_signal() const override {
+      pollfd events{.fd = event_.get(), .events = POLLIN, .revents = 0};
+      return ::poll(&events, 1, 0) == 1;
+    }
 
    private:
     FakePciHost& host_;
     std::size_t index_;
+    UniqueFd event_;
+  };
+  class FakePin : public PinLine {
+   public:
+    explicit FakePin(FakePciHost& host) : host_(host) {}
+    void set(bool asserted) override {
+      const std::lock_guard lock(host_.mutex);
+      host_.pin_asserted = asserted;
+    }
+
+   private:
+    FakePciHost& host_;
   };
 };
 
@@ -120,6 +162,7 @@ class ConfigPorts {
     return std::nullopt;
   }
   void enable_memory() const { write<std::uint16_t>(0x04, 0x0006); }
+  void enable_io_and_memory() const { write<std::uint16_t>(0x04, 0x0007); }
 
  private:
   void select(unsigned offset) const {
@@ -160,6 +203,14 @@ class FakeDevice : public VirtioDevice {
     ++resets;
     queues.clear();
   }
+  void reset_queue(std::uint16_t index) override {
+    ++queue_resets[index];
+    queues.at(index).reset();
+  }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+    queues.at(index) = std::move(queue);
+  }
+  std::span<const FeatureDependency> feature_dependencies() const override { return kDependencies; }
   DeviceHost& transport() { return host(); }
 
   std::array<std::byte, 8> config{};
@@ -170,8 +221,10 @@ class FakeDevice : public VirtioDevice {
   int calls_while_reset = 0;
   bool complain = false;
   std::map<std::uint16_t, int> kicks;
+  std::map<std::uint16_t, int> queue_resets;
 
  private:
+  static constexpr std::array kDependencies = {FeatureDependency{0x4, 0x1}};
   std::array<std::uint16_t, 2> sizes_{64, 32};
 };
 

@@ -119,6 +119,55 @@ TEST_F(MsixTest, AccessesOutsideTheTableOrOfOddSizesAreHarmless) {
   msix.trigger(0xffff);
 }
 
+// Vectors that somebody else signals (vhost)
+
+TEST_F(MsixTest, AVectorCanBeSignalledPastUs) {
+  EXPECT_EQ(msix.direct(1), -1) << "MSI-X is off";
+  msix.set_control(Msix::kControlEnable);
+  program(1, 0x41);
+  EXPECT_EQ(msix.direct(1), host.lines[1].event);
+  EXPECT_EQ(host.lines[1].message, (MsiMessage{0xfee00000, 0x41})) << "routed before the first signal";
+  EXPECT_FALSE(host.lines[1].held);
+  EXPECT_EQ(msix.direct(3), -1) << "no such vector";
+}
+
+TEST_F(MsixTest, WhatComesThereWhileItIsMaskedIsPendingAndSentWhenUnmasked) {
+  msix.set_control(Msix::kControlEnable);
+  program(1, 0x41);
+  const int event = msix.direct(1);
+  write(16 + 12, 1);
+  EXPECT_TRUE(host.lines[1].held);
+  EXPECT_EQ(pending(), 0U);
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(event, &one, sizeof one), static_cast<ssize_t>(sizeof one));
+  EXPECT_EQ(pending(), 2U);
+  EXPECT_EQ(host.lines[1].triggers, 0);
+  program(1, 0x51);  // moved to another CPU meanwhile
+  EXPECT_FALSE(host.lines[1].held);
+  EXPECT_EQ(host.lines[1].message, (MsiMessage{0xfee00000, 0x51}));
+  EXPECT_EQ(host.lines[1].triggers, 1);
+  EXPECT_EQ(pending(), 0U);
+}
+
+TEST_F(MsixTest, AMaskedVectorIsHeldFromTheStart) {
+  msix.set_control(Msix::kControlEnable);
+  EXPECT_EQ(msix.direct(1), host.lines[1].event);
+  EXPECT_TRUE(host.lines[1].held);
+  msix.end_direct();
+  EXPECT_FALSE(host.lines[1].held);
+}
+
+TEST_F(MsixTest, WhatWasSignalledWhileMaskedOutlivesTheEndOfDirectSignals) {
+  msix.set_control(Msix::kControlEnable);
+  const int event = msix.direct(1);
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(event, &one, sizeof one), static_cast<ssize_t>(sizeof one));
+  msix.end_direct();
+  EXPECT_EQ(pending(), 2U);
+  program(1, 0x41);
+  EXPECT_EQ(host.lines[1].triggers, 1);
+}
+
 TEST_F(MsixTest, ReservedBitsOfVectorControlStayZero) {
   write(12, 0xffffffff);
   EXPECT_EQ(read(12), 1U);

@@ -11,7 +11,8 @@ namespace {
 /// Answers each BAR read with the BAR's number; remembers its moves.
 class BarDevice : public PciDevice {
  public:
-  BarDevice(Bus& mmio, std::uint32_t size) : PciDevice("bars", {.vendor = 0x1234, .device = 0x5678}, mmio) {
+  BarDevice(const PciSpaces& spaces, std::uint32_t size)
+      : PciDevice("bars", {.vendor = 0x1234, .device = 0x5678}, spaces) {
     config_.add_memory_bar(0, size);
     config_.add_memory_bar(2, size);
   }
@@ -31,7 +32,7 @@ class PciRootTest : public testing::Test {
  protected:
   PciRootTest() {
     EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, root));
-    auto made = std::make_unique<BarDevice>(mmio, 0x4000);
+    auto made = std::make_unique<BarDevice>(spaces, 0x4000);
     device = made.get();
     EXPECT_TRUE(root.add(std::move(made)));
   }
@@ -39,7 +40,8 @@ class PciRootTest : public testing::Test {
 
   Bus ports;
   Bus mmio;
-  PciRoot root{mmio};
+  PciSpaces spaces{mmio, ports};
+  PciRoot root{spaces};
   BarDevice* device = nullptr;
   ConfigPorts config{ports, 1};
 };
@@ -118,16 +120,44 @@ TEST_F(PciRootTest, ABarPutOutsideTheWindowOrOverAnotherAnswersNowhere) {
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar(2)), 2) << "the one that was there first stays";
 }
 
+class PortDevice : public PciDevice {
+ public:
+  explicit PortDevice(const PciSpaces& spaces)
+      : PciDevice("ports", {.vendor = 0x1234, .device = 0x5678}, spaces) {
+    config_.add_io_bar(0, 0x40);
+  }
+
+ protected:
+  void read_bar(unsigned, std::uint64_t offset, std::span<std::byte> into) override {
+    into[0] = static_cast<std::byte>(offset);
+  }
+  void write_bar(unsigned, std::uint64_t, std::span<const std::byte>) override {}
+};
+
+TEST_F(PciRootTest, AnIoBarAnswersInIoSpaceOnceItIsEnabled) {
+  ASSERT_TRUE(root.add(std::make_unique<PortDevice>(spaces)));
+  const ConfigPorts second(ports, 2);
+  const auto bar0 = second.read<std::uint32_t>(0x10);
+  EXPECT_EQ(bar0, layout::kPciIoStart | 1U);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, layout::kPciIoStart + 5), 0xff);
+  second.write<std::uint16_t>(0x04, 1);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, layout::kPciIoStart + 5), 5);
+  second.write<std::uint32_t>(0x10, 0xffffffff);
+  EXPECT_EQ(second.read<std::uint32_t>(0x10), 0xffffffc1U) << "its size reads back";
+  second.write<std::uint32_t>(0x10, 0x600);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, 0x605), 0xff) << "the platform's own ports are not to be had";
+}
+
 TEST_F(PciRootTest, AFullBusRefusesOneMore) {
   for (unsigned slot = 2; slot < PciRoot::kSlots; ++slot) {
-    ASSERT_TRUE(root.add(std::make_unique<BarDevice>(mmio, 0x1000))) << slot;
+    ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x1000))) << slot;
   }
-  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(mmio, 0x1000)));
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x1000)));
 }
 
 TEST_F(PciRootTest, AFullWindowRefusesOneMore) {
-  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(mmio, 0x4000000)));
-  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(mmio, 0x4000000)));
+  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x4000000)));
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x4000000)));
 }
 
 TEST(PciConfigSpace, AccessesPastItsEndAreHarmless) {

@@ -3,9 +3,11 @@
 #include "vmm/pci/virtio_pci.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 
 #include "tests/unit/vmm/pci/guest_pci.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/virtio/fake_packed_queue.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/pci/pci_root.h"
 
@@ -23,11 +25,11 @@ constexpr std::uint8_t kReadyToRun = kAcknowledge | kDriver | kFeaturesOk;
 
 class VirtioPciTest : public testing::Test {
  protected:
-  VirtioPciTest() {
+  explicit VirtioPciTest(TransportConfig transport_config = {}) {
     EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, *root));
     auto made = std::make_unique<FakeDevice>();
     device = made.get();
-    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, mmio);
+    auto transport = VirtioPci::create(std::move(made), memory, *loop, host, spaces, transport_config);
     EXPECT_TRUE(transport);
     EXPECT_TRUE(root->add(std::move(*transport)));
     config.enable_memory();
@@ -93,7 +95,7 @@ class VirtioPciTest : public testing::Test {
     set_up_queue(1, queue1.layout());
     set_status(kReadyToRun | kDriverOk);
   }
-  bool kick(std::uint16_t queue) { return host.kick(bar + kNotify + queue * kNotifyMultiplier); }
+  bool kick(std::uint16_t queue) { return host.kick({bar + kNotify + queue * kNotifyMultiplier}); }
   int kicks(std::uint16_t queue) {
     const std::lock_guard lock(device->mutex);
     return device->kicks[queue];
@@ -105,8 +107,9 @@ class VirtioPciTest : public testing::Test {
   FakePciHost host;
   Bus ports;
   Bus mmio;
+  PciSpaces spaces{mmio, ports};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
-  std::unique_ptr<PciRoot> root = std::make_unique<PciRoot>(mmio);
+  std::unique_ptr<PciRoot> root = std::make_unique<PciRoot>(spaces);
   FakeDevice* device = nullptr;
   ConfigPorts config{ports, 1};
   std::uint32_t bar = 0;
@@ -133,7 +136,7 @@ TEST_F(VirtioPciTest, ItsCapabilitiesNameEveryStructureInTheBar) {
 }
 
 TEST_F(VirtioPciTest, ItOffersTheDevicesFeaturesAndVersion1) {
-  EXPECT_EQ(offered(), FakeDevice::kFeatures | kFeatureVersion1);
+  EXPECT_EQ(offered(), FakeDevice::kFeatures | kFeatureVersion1 | kFeatureRingReset);
   set_common<std::uint32_t>(kDeviceFeatureSelect, 2);
   EXPECT_EQ(common<std::uint32_t>(kDeviceFeature), 0U) << "words past the second are reserved";
 }
@@ -406,12 +409,29 @@ TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
   EXPECT_EQ(status(), kAcknowledge);
 }
 
+TEST_F(VirtioPciTest, WithoutMsixItsPinInterrupts) {
+  negotiate();
+  set_up_queue(0, queue0.layout());
+  set_status(kReadyToRun | kDriverOk);
+  device->transport().interrupt_config();
+  EXPECT_TRUE(host.pin());
+  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kIsr) & 2, 2);
+  ASSERT_TRUE(eventually([&] { return kicks(0) > 0; }));  // the look that follows DRIVER_OK
+  EXPECT_TRUE(eventually([&] { return (bus_read<std::uint8_t>(mmio, bar + kIsr), !host.pin()); }));
+}
+
+TEST_F(VirtioPciTest, WithMsixItsPinIsStill) {
+  bring_up();
+  device->transport().interrupt_config();
+  EXPECT_FALSE(host.pin());
+}
+
 TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
-  EXPECT_TRUE(host.doorbells.contains(bar + kNotify));
+  EXPECT_TRUE(host.doorbells.contains({bar + kNotify}));
   const std::uint32_t moved = layout::kPciWindowStart + 0x1000000;
   config.write<std::uint32_t>(0x10, moved);
-  EXPECT_FALSE(host.doorbells.contains(bar + kNotify));
-  EXPECT_TRUE(host.doorbells.contains(moved + kNotify + kNotifyMultiplier));
+  EXPECT_FALSE(host.doorbells.contains({bar + kNotify}));
+  EXPECT_TRUE(host.doorbells.contains({moved + kNotify + kNotifyMultiplier}));
   config.write<std::uint16_t>(0x04, 0);
   EXPECT_TRUE(host.doorbells.empty());
 }
@@ -421,6 +441,34 @@ TEST_F(VirtioPciTest, DestroyingARunningDeviceResetsItAndLetsGoOfEverything) {
   kick(0);
   root.reset();
   EXPECT_TRUE(host.doorbells.empty());
+}
+
+class PackedVirtioPciTest : public VirtioPciTest {
+ protected:
+  PackedVirtioPciTest() : VirtioPciTest({.packed_rings = true}) {}
+};
+
+TEST_F(VirtioPciTest, PackedRingsAreOfferedOnRequestOnly) { EXPECT_EQ(offered() & kFeatureRingPacked, 0U); }
+
+TEST_F(PackedVirtioPciTest, ADriverThatTakesPackedRingsGetsThem) {
+  EXPECT_NE(offered() & kFeatureRingPacked, 0U);
+  negotiate();
+  FakePackedQueue packed(memory, 1 * kMiB, 48);
+  set_up_queue(0, packed.layout());
+  set_status(kReadyToRun | kDriverOk);
+  ASSERT_EQ(device->queues.size(), 2U);
+  EXPECT_TRUE(device->queues[0]->layout().packed);
+  EXPECT_EQ(device->queues[0]->size(), 48) << "no power of two, as packed rings may";
+}
+
+TEST_F(PackedVirtioPciTest, ADriverThatDoesNotGetsSplitOnes) {
+  set_status(kAcknowledge | kDriver);
+  accept(offered() & ~kFeatureRingPacked);
+  set_status(kReadyToRun);
+  set_up_queue(0, queue0.layout());
+  set_status(kReadyToRun | kDriverOk);
+  ASSERT_EQ(device->queues.size(), 2U);
+  EXPECT_FALSE(device->queues[0]->layout().packed);
 }
 
 TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
@@ -463,6 +511,37 @@ TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
   bring_up();
   EXPECT_EQ(status(), kReadyToRun | kDriverOk);
   EXPECT_EQ(device->calls_while_reset, 0);
+}
+
+// A queue that somebody else serves (vhost)
+
+TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
+  bring_up();
+  ASSERT_TRUE(eventually([&] { return kicks(0) > 0 && kicks(1) > 0; }));
+  const int before = kicks(0);
+  const UniqueFd elsewhere(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  {
+    const std::lock_guard lock(device->mutex);
+    device->transport().divert_kicks(0, elsewhere.get());
+  }
+  ASSERT_TRUE(kick(0));
+  std::uint64_t count = 0;
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  // So do kicks that KVM did not take: of an odd width.
+  bus_write<std::uint32_t>(mmio, bar + kNotify, 0);
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  EXPECT_EQ(kicks(0), before);
+  set_status(0);
+  bring_up();
+  EXPECT_TRUE(eventually([&] { return kicks(0) > before; })) << "the device's own again";
+}
+
+TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
+  bring_up();
+  const std::lock_guard lock(device->mutex);
+  EXPECT_EQ(device->transport().interrupt_event(0), host.lines[1].event);
+  EXPECT_EQ(device->transport().interrupt_event(1), host.lines[2].event);
+  EXPECT_EQ(device->transport().interrupt_event(2), -1);
 }
 
 }  // namespace

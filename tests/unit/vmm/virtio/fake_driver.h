@@ -151,6 +151,11 @@ class FakeQueue {
   }
 
   const QueueLayout& layout() const { return layout_; }
+  /// Before its first chain: the parts in a row, as legacy drivers have to lay them out (virtio 1.2, 2.7.2).
+  void lay_out_as_legacy() {
+    layout_.available = layout_.descriptors + 16ULL * layout_.size;
+    layout_.used = (layout_.available + 6 + 2ULL * layout_.size + kPageSize - 1) / kPageSize * kPageSize;
+  }
 
   /// Guest memory for a buffer, zeroed. Never given back.
   GuestAddress allocate(std::uint64_t size, std::uint64_t align = 16) {
@@ -282,27 +287,33 @@ class FakeDriver {
   FakeDriver(const FakeDriver&) = delete;
   FakeDriver& operator=(const FakeDriver&) = delete;
 
-  /// Negotiates `features` of those offered, sets all queues up and sets DRIVER_OK.
-  void start(std::uint64_t features = ~0ULL) {
+  /// Negotiates `features` of those offered, and `transport` (none: a legacy driver), sets all queues up and
+  /// sets DRIVER_OK.
+  void start(std::uint64_t features = ~0ULL, std::uint64_t transport = kFeatureVersion1) {
     features &= device_.offered_features();
+    features_ = features;
     queues_.clear();
+    queues_.resize(device_.queue_sizes().size());
     std::vector<std::unique_ptr<VirtQueue>> queues;
-    GuestAddress base = kQueuesStart;
-    for (const std::uint16_t size : device_.queue_sizes()) {
-      queues_.push_back(std::make_unique<FakeQueue>(memory_, base, size, (features & kFeatureEventIdx) != 0,
-                                                    (features & kFeatureIndirectDesc) != 0));
-      clear(base, FakeQueue::kRings);
-      base += FakeQueue::kFootprint;
-      auto queue = VirtQueue::create(memory_, queues_.back()->layout());
-      if (!queue) throw std::runtime_error(queue.error().message);
-      queues.push_back(std::make_unique<VirtQueue>(std::move(*queue)));
-    }
+    for (std::uint16_t i = 0; i < queues_.size(); ++i) queues.push_back(set_up_queue(i));
     const std::lock_guard lock(device_.mutex);
-    device_.activate(features | kFeatureVersion1, std::move(queues));
+    device_.activate(features | transport, std::move(queues));
   }
   void reset() {
     const std::lock_guard lock(device_.mutex);
     device_.reset();
+  }
+
+  /// RING_RESET of one queue, whose rings stay as they are.
+  void reset_queue(std::uint16_t index) {
+    const std::lock_guard lock(device_.mutex);
+    device_.reset_queue(index);
+  }
+  /// Gives the device queue `index` again, with new rings.
+  void restart_queue(std::uint16_t index) {
+    auto queue = set_up_queue(index);
+    const std::lock_guard lock(device_.mutex);
+    device_.start_queue(index, std::move(queue));
   }
 
   FakeQueue& queue(std::uint16_t index) { return *queues_.at(index); }
@@ -334,6 +345,16 @@ class FakeDriver {
   RecordingHost& host() { return host_; }
 
  private:
+  std::unique_ptr<VirtQueue> set_up_queue(std::uint16_t index) {
+    const GuestAddress base = kQueuesStart + index * FakeQueue::kFootprint;
+    clear(base, FakeQueue::kRings);
+    queues_.at(index) = std::make_unique<FakeQueue>(memory_, base, device_.queue_sizes()[index],
+                                                    (features_ & kFeatureEventIdx) != 0,
+                                                    (features_ & kFeatureIndirectDesc) != 0);
+    auto queue = VirtQueue::create(memory_, queues_[index]->layout());
+    if (!queue) throw std::runtime_error(queue.error().message);
+    return std::make_unique<VirtQueue>(std::move(*queue));
+  }
   void clear(GuestAddress address, std::uint64_t size) {
     const auto bytes = memory_.at(address, size);
     std::memset(bytes->data(), 0, bytes->size());
@@ -342,6 +363,7 @@ class FakeDriver {
   VirtioDevice& device_;
   const GuestMemory& memory_;
   RecordingHost host_;
+  std::uint64_t features_ = 0;
   std::vector<std::unique_ptr<FakeQueue>> queues_;
 };
 

@@ -4,13 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/virtio/ring_test.h"
 
 namespace balloon::vmm {
 namespace {
 
+using test::bytes;
 using test::ChainBuilder;
 using test::FakeQueue;
 using test::kIndirect;
@@ -19,33 +20,7 @@ using test::kWrite;
 using test::make_memory;
 using ::testing::HasSubstr;
 
-constexpr GuestAddress kBase = kMiB;
-constexpr std::uint16_t kSize = 8;
-
-std::vector<std::byte> bytes(std::string_view text) {
-  const auto raw = std::as_bytes(std::span(text));
-  return {raw.begin(), raw.end()};
-}
-
-class QueueTest : public ::testing::Test {
- protected:
-  VirtQueue make(bool event_idx = false, bool indirect = true) {
-    driver_.emplace(memory_, kBase, kSize, event_idx, indirect);
-    auto queue = VirtQueue::create(memory_, driver_->layout());
-    if (!queue) throw std::runtime_error(queue.error().message);
-    return std::move(*queue);
-  }
-  FakeQueue& driver() { return *driver_; }
-
-  /// Why the queue refuses what the driver made available; empty when it does not.
-  std::string refusal(VirtQueue& queue) {
-    const auto taken = queue.take();
-    return taken ? "" : taken.error().message;
-  }
-
-  GuestMemory memory_ = make_memory();
-  std::optional<FakeQueue> driver_;
-};
+using QueueTest = test::RingTest<FakeQueue>;
 
 // Layout
 
@@ -392,27 +367,87 @@ TEST_F(QueueTest, ARefusedChainIsNotReturned) {
   EXPECT_EQ(driver().used_index(), 0);
 }
 
+TEST_F(QueueTest, RefusesToTakeMoreThanTheQueueHolds) {  // the class of CVE-2016-5403
+  VirtQueue queue = make();
+  expect_no_more_than_the_queue_holds(queue, [&] {
+    driver().set_descriptor(0, {0x1000, 8, kWrite, 0});
+    driver().push_available(0);
+  });
+}
+
+TEST_F(QueueTest, AQueueGoesOnFromItsPosition) {
+  VirtQueue queue = make();
+  for (int i = 0; i < 3; ++i) {
+    ChainBuilder(driver()).writable(8).submit();
+    auto chain = queue.take();
+  }
+  const std::uint16_t head = ChainBuilder(driver()).writable(8).submit();
+  auto held = queue.take();
+  ASSERT_TRUE(held && *held);
+  const QueuePosition position = queue.position();
+  EXPECT_EQ(position, (QueuePosition{.next_available = 4, .next_used = 3}));
+  VirtQueue::forget(std::move(**held));
+
+  auto restored = VirtQueue::create(memory_, driver().layout());
+  ASSERT_TRUE(restored);
+  ASSERT_TRUE(restored->set_position(position.rewound()));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(driver().pop_used());
+  {
+    auto again = restored->take();
+    ASSERT_TRUE(again && *again) << "what was held is taken again";
+  }
+  EXPECT_EQ(driver().pop_used()->id, head);
+  EXPECT_FALSE(restored->set_position({.next_available = 20, .next_used = 3})) << "more out than there are";
+}
+
+TEST_F(QueueTest, RandomGoodChainsComeBackWholeAndInOrder) {
+  std::mt19937 random(4);
+  const auto any = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+  for (int round = 0; round < 2'000; ++round) {
+    VirtQueue queue = make(any(2) != 0);
+    const std::uint32_t readable = any(4);
+    const std::uint32_t writable = any(4) + (readable == 0 ? 1 : 0);
+    ChainBuilder builder(driver());
+    std::vector<std::byte> sent;
+    for (std::uint32_t i = 0; i < readable; ++i) {
+      std::vector<std::byte> part(1 + any(100));
+      for (std::byte& byte : part) byte = static_cast<std::byte>(random());
+      sent.insert(sent.end(), part.begin(), part.end());
+      builder.readable(part);
+    }
+    std::uint64_t room = 0;
+    for (std::uint32_t i = 0; i < writable; ++i) {
+      const std::uint32_t size = any(100);
+      room += size;
+      builder.writable(size);
+    }
+    const std::uint16_t head = any(2) != 0 ? builder.submit() : builder.submit_indirect();
+    auto chain = queue.take();
+    ASSERT_TRUE(chain && *chain) << round;
+    std::vector<std::byte> got(sent.size());
+    ASSERT_EQ((*chain)->read(0, got), sent.size());
+    ASSERT_EQ(got, sent) << round;
+    ASSERT_EQ((*chain)->writable_size(), room) << round;
+    queue.put(std::move(**chain), static_cast<std::uint32_t>(room));
+    const auto used = driver().pop_used();
+    ASSERT_TRUE(used);
+    ASSERT_EQ(used->id, head);
+    ASSERT_EQ(used->length, room);
+  }
+}
+
 TEST_F(QueueTest, RandomRingContentsNeverHarm) {
   std::mt19937 random(20261122);
   const auto any = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
   for (int round = 0; round < 20000; ++round) {
     VirtQueue queue = make(any(2) != 0, any(2) != 0);
     for (std::uint16_t i = 0; i < kSize; ++i) {
-      const GuestAddress near[] = {kBase, kBase + i * 16U, memory_.size() - any(64), ~0ULL - any(64), 0x5000};
       driver().set_descriptor(
-          i, {near[any(5)], any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
+          i, {any_address(i, any), any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
               static_cast<std::uint16_t>(any(8)), static_cast<std::uint16_t>(any(kSize + 1))});
       driver().push_available(static_cast<std::uint16_t>(any(kSize + (i == 7 ? 1 : 0))));
     }
-    for (int taken = 0; taken <= kSize; ++taken) {
-      auto chain = queue.take();
-      if (!chain || !*chain) break;
-      for (const ChainBuffer& buffer : (*chain)->writable()) {
-        ASSERT_LE(buffer.address + buffer.host.size(), memory_.size());
-      }
-      std::vector<std::byte> into(64);
-      (*chain)->read(any(512), into);
-    }
+    ASSERT_NO_FATAL_FAILURE(use_all(queue, any));
   }
 }
 
@@ -480,44 +515,15 @@ TEST_F(QueueTest, EnablingKicksTellsOfAChainThatCameMeanwhile) {
     queue.disable_kicks();
     ChainBuilder(driver()).writable(8).submit();
     EXPECT_TRUE(queue.enable_kicks());
-    std::memset(memory_.at(kBase, FakeQueue::kRings)->data(), 0, FakeQueue::kRings);
   }
 }
 
 TEST_F(QueueTest, ADriverOnAnotherThreadGetsEveryChainBackInOrder) {
   VirtQueue queue = make(true);
   const GuestAddress buffer = driver().allocate(8);
-  constexpr int kChains = 20000;
-  std::atomic<bool> failed = false;
-  std::jthread device([&](const std::stop_token& stop) {
-    for (int done = 0; done < kChains && !stop.stop_requested();) {
-      auto chain = queue.take();
-      if (!chain) {
-        failed = true;
-        return;
-      }
-      if (!*chain) {
-        std::this_thread::yield();
-        continue;
-      }
-      queue.put(std::move(**chain), static_cast<std::uint32_t>(done++));
-    }
-  });
-  int sent = 0;
-  for (int received = 0; received < kChains && !failed;) {
-    while (sent < kChains && sent - received < kSize) {
-      ChainBuilder(driver()).writable_at(buffer, 8).submit();
-      ++sent;
-    }
-    const auto used = driver().pop_used();
-    if (!used) {
-      std::this_thread::yield();
-      continue;
-    }
-    ASSERT_EQ(used->length, static_cast<std::uint32_t>(received));
-    ++received;
-  }
-  EXPECT_FALSE(failed);
+  pass_chains_between_threads(
+      queue, kSize, [&](std::uint32_t) { ChainBuilder(driver()).writable_at(buffer, 8).submit(); },
+      [](const test::UsedElement&, std::uint32_t) {});
 }
 
 }  // namespace

@@ -1,124 +1,18 @@
-#include "vmm/devices/balloon/balloon.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <thread>
 
-#include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
 
 namespace balloon::vmm {
 namespace {
 
-using test::ChainBuilder;
-using test::eventually;
-using test::FakeDriver;
-using test::make_memory;
+using namespace test;
 using ::testing::HasSubstr;
 using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
-
-constexpr std::uint16_t kInflate = 0;
-constexpr std::uint16_t kDeflate = 1;
-constexpr std::uint16_t kStats = 2;
-constexpr std::uint16_t kReporting = 3;
-
-constexpr std::uint32_t kNumPages = 0;  // offsets in the config space
-constexpr std::uint32_t kActual = 4;
-constexpr std::uint32_t kFreePageHint = 8;
-constexpr std::uint32_t kPoison = 12;
-
-/// Guest memory that no ring or buffer of the driver uses, for pages to inflate.
-constexpr GuestAddress kVictims = 16 * kMiB;
-constexpr std::uint32_t kVictim = kVictims / kPageSize;
-
-/// Features of a driver whose pages are gathered into huge pages, and of one whose pages are released at
-/// once.
-constexpr std::uint64_t kGather = ~0ULL;
-constexpr std::uint64_t kAtOnce = ~Balloon::kFeatureMustTellHost;
-
-class BalloonTest : public ::testing::Test {
- protected:
-  void make(const BalloonConfig& config = {}) {
-    auto balloon = Balloon::create(config, memory_, *loop_);
-    if (!balloon) throw std::runtime_error(balloon.error().message);
-    balloon_ = std::move(*balloon);
-    balloon_->observe(
-        [this](const BalloonStats& stats) {
-          const std::lock_guard lock(mutex_);
-          samples_.push_back(stats);
-        },
-        [this](const BalloonState& state) {
-          const std::lock_guard lock(mutex_);
-          states_.push_back(state);
-        });
-    driver_.emplace(*balloon_, memory_);
-  }
-  void start(const BalloonConfig& config = {}, std::uint64_t features = kAtOnce) {
-    make(config);
-    driver_->start(features);
-  }
-  ~BalloonTest() override {
-    driver_.reset();
-    balloon_.reset();
-  }
-
-  /// Fills `count` pages from page `pfn` on with a pattern, as a guest that uses them.
-  void touch(std::uint32_t pfn, std::size_t count) {
-    const auto host = memory_.at(pfn * kPageSize, count * kPageSize);
-    std::memset(host->data(), 0xa5, host->size());
-  }
-  bool is_zero(std::uint32_t pfn) {
-    const auto host = memory_.at(pfn * kPageSize, kPageSize);
-    return std::ranges::all_of(*host, [](std::byte byte) { return byte == std::byte{0}; });
-  }
-  bool is_patterned(std::uint32_t pfn) {
-    const auto host = memory_.at(pfn * kPageSize, kPageSize);
-    return std::ranges::all_of(*host, [](std::byte byte) { return byte == std::byte{0xa5}; });
-  }
-  std::size_t resident(std::uint32_t pfn, std::size_t count) {
-    return test::resident_pages(memory_, pfn, count);
-  }
-
-  test::FakeQueue& queue(std::uint16_t index) { return driver_->queue(index); }
-  std::optional<std::uint32_t> send(std::uint16_t index, const std::vector<std::uint32_t>& pfns) {
-    ChainBuilder(queue(index)).readable_values(pfns).submit();
-    const auto used = driver_->kick_and_wait(index);
-    return used ? std::optional(used->length) : std::nullopt;
-  }
-
-  /// A statistics buffer with one value of free memory.
-  std::uint16_t send_stats(std::uint64_t free_memory) {
-    std::vector<std::byte> entry(10);
-    entry[0] = std::byte{4};
-    std::memcpy(entry.data() + 2, &free_memory, sizeof free_memory);
-    const std::uint16_t head = ChainBuilder(queue(kStats)).readable(entry).submit();
-    driver_->kick(kStats);
-    return head;
-  }
-  std::optional<test::UsedElement> wait_stats_request() {
-    std::optional<test::UsedElement> used;
-    eventually([&] { return (used = queue(kStats).pop_used()).has_value(); });
-    return used;
-  }
-  std::vector<BalloonStats> samples() {
-    const std::lock_guard lock(mutex_);
-    return samples_;
-  }
-  std::vector<BalloonState> states() {
-    const std::lock_guard lock(mutex_);
-    return states_;
-  }
-
-  GuestMemory memory_ = make_memory();
-  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("test");
-  std::unique_ptr<Balloon> balloon_;
-  std::optional<FakeDriver> driver_;
-  std::mutex mutex_;
-  std::vector<BalloonStats> samples_;
-  std::vector<BalloonState> states_;
-};
 
 // Identity
 
@@ -615,6 +509,131 @@ TEST_F(BalloonTest, NonsenseFromTheGuestIsPassedOnAndHarmsNothing) {
   send_stats(~0ULL);
   ASSERT_EQ(samples().size(), 1U);
   EXPECT_EQ(samples()[0].values[4], ~0ULL);
+}
+
+// Statistics on demand
+
+TEST_F(BalloonTest, AFreshSampleIsGatheredAfterItWasAskedForAndSaysHowLongItTook) {
+  start();
+  send_stats(111);
+  std::optional<Result<BalloonStats>> reply;
+  balloon_->request_stats([&](Result<BalloonStats> stats) { reply = std::move(stats); });
+  ASSERT_TRUE(wait_stats_request()) << "at once, whatever the interval";
+  EXPECT_FALSE(reply);
+  std::this_thread::sleep_for(30ms);
+  send_stats(222);
+  ASSERT_TRUE(reply && *reply);
+  EXPECT_EQ((*reply)->values[4], 222U);
+  EXPECT_GE((*reply)->round_trip, 30ms);
+  EXPECT_LT((*reply)->round_trip, 30s);
+  EXPECT_EQ(samples().size(), 1U) << "the observer has it as well";
+}
+
+TEST_F(BalloonTest, WhatTheGuestWasAskedBeforeIsNotFreshEnough) {
+  start();
+  send_stats(0);
+  std::vector<std::uint64_t> replies;
+  const auto ask = [&] {
+    balloon_->request_stats([&](const Result<BalloonStats>& stats) { replies.push_back(*stats->values[4]); });
+  };
+  ask();
+  ASSERT_TRUE(wait_stats_request());
+  ask();
+  ask();
+  send_stats(1);
+  EXPECT_THAT(replies, ::testing::ElementsAre(1U));
+  ASSERT_TRUE(wait_stats_request()) << "the guest is asked again for the others";
+  send_stats(2);
+  EXPECT_THAT(replies, ::testing::ElementsAre(1U, 2U, 2U));
+  EXPECT_FALSE(queue(kStats).pop_used());
+}
+
+TEST_F(BalloonTest, WhyThereAreNoStatisticsIsSaid) {
+  make();
+  std::string why;
+  const auto ask = [&] {
+    balloon_->request_stats(
+        [&](const Result<BalloonStats>& stats) { why = stats ? "" : stats.error().message; });
+  };
+  ask();
+  EXPECT_THAT(why, HasSubstr("no balloon driver"));
+  driver_->start(~Balloon::kFeatureStats);
+  ask();
+  EXPECT_THAT(why, HasSubstr("no balloon driver with statistics"));
+  driver_->reset();
+  driver_->start(kAtOnce);
+  why.clear();
+  ask();
+  EXPECT_EQ(why, "") << "the driver is slow to send its first buffer";
+  send_stats(1);
+  EXPECT_TRUE(wait_stats_request()) << "asked for as soon as there is something to ask with";
+  driver_->reset();
+  EXPECT_THAT(why, HasSubstr("went away"));
+}
+
+TEST_F(BalloonTest, AGuestThatNeverAnswersLetsNoMoreThanAFewWait) {
+  start();
+  send_stats(0);
+  int refused = 0;
+  for (std::size_t i = 0; i < StatsRequests::kMostWaiting + 3; ++i) {
+    balloon_->request_stats([&](const Result<BalloonStats>& stats) {
+      if (!stats && stats.error().message.find("too many") != std::string::npos) ++refused;
+    });
+  }
+  EXPECT_EQ(refused, 3);
+}
+
+// Counters
+
+TEST_F(BalloonTest, WhatWasNeverTouchedIsReleasedButFreesNothing) {
+  start();
+  touch(kVictim, 8);
+  std::vector<std::uint32_t> pfns(16);
+  for (std::uint32_t i = 0; i < 16; ++i) pfns[i] = kVictim + 504 + i;
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  const BalloonCounters counters = balloon_->counters();
+  EXPECT_EQ(counters.inflated, 16 * kPageSize);
+  EXPECT_LE(counters.freed, 8 * kPageSize) << "those of the touched huge page";
+}
+
+TEST_F(BalloonTest, ItsRateAndStallsAreCounted) {
+  start();
+  ASSERT_TRUE(balloon_->set_target(32 * kMiB));
+  std::this_thread::sleep_for(20ms);
+  driver_->write_config<std::uint32_t>(kActual, 16 * kMiB / kPageSize);
+  const std::uint64_t rate = balloon_->counters().rate;
+  EXPECT_GT(rate, kMiB);
+  EXPECT_LE(rate, 16 * kMiB / 0.02);
+  EXPECT_EQ(balloon_->counters().stalls, 0U);
+  std::this_thread::sleep_for(BalloonPace::kStall);
+  EXPECT_EQ(balloon_->counters().stalls, 1U);
+}
+
+// Other harm that a guest may try
+
+TEST_F(BalloonTest, InflatingLowMemoryTablesAndRomHarmsOnlyTheGuest) {
+  start();
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = i;  // the first MiB: boot data, ACPI tables, reset vector
+  EXPECT_EQ(send(kInflate, pfns), 0U);
+  EXPECT_EQ(balloon_->counters().inflated, kMiB);
+  EXPECT_EQ(driver_->host().reset_reason(), "");
+  touch(kVictim, 1);
+  EXPECT_EQ(send(kInflate, {kVictim}), 0U);
+  EXPECT_TRUE(is_zero(kVictim));
+}
+
+TEST_F(BalloonTest, InflatingTheStatisticsBufferLeavesNothingButZeros) {
+  start();
+  ChainBuilder(queue(kStats)).readable_at(kVictims, 100).submit();
+  driver_->kick(kStats);
+  EXPECT_EQ(send(kInflate, {kVictim}), 0U);
+  balloon_->set_stats_interval(10ms);
+  ASSERT_TRUE(wait_stats_request());
+  ChainBuilder(queue(kStats)).readable_at(kVictims, 100).submit();
+  driver_->kick(kStats);
+  ASSERT_EQ(samples().size(), 1U);
+  EXPECT_EQ(samples()[0].values[0], 0U);
 }
 
 // Free page reporting

@@ -12,13 +12,16 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "tests/unit/vmm/devices/block/disk_fixture.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
 namespace balloon::vmm {
 namespace {
 
 using test::ChainBuilder;
+using test::Directory;
 using test::FakeDriver;
 using test::make_memory;
 using ::testing::HasSubstr;
@@ -28,6 +31,7 @@ constexpr std::uint32_t kOut = 1;
 constexpr std::uint32_t kFlush = 4;
 constexpr std::uint32_t kGetId = 8;
 constexpr std::uint32_t kDiscard = 11;
+constexpr std::uint32_t kWriteZeroes = 13;
 
 constexpr std::uint8_t kOk = 0;
 constexpr std::uint8_t kIoError = 1;
@@ -42,21 +46,6 @@ std::vector<std::byte> pattern(std::size_t size, int seed) {
     bytes[i] = static_cast<std::byte>(i * 7 + static_cast<std::size_t>(seed) + i / 512);
   return bytes;
 }
-
-/// A directory of its own, gone at the end.
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "balloon-block-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = name;
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::string operator/(const char* name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 class BlockTest : public ::testing::Test {
  protected:
@@ -78,11 +67,14 @@ class BlockTest : public ::testing::Test {
     return content;
   }
   void start(bool read_only = false, std::string serial = "serial-1") {
-    auto block = Block::create({.path = path_, .read_only = read_only, .serial = std::move(serial)}, *loop_);
+    start({.path = path_, .read_only = read_only, .serial = std::move(serial)});
+  }
+  void start(const BlockConfig& config, std::uint64_t features = ~0ULL) {
+    auto block = Block::create(config, *loop_);
     if (!block) throw std::runtime_error(block.error().message);
     block_ = std::move(*block);
     driver_.emplace(*block_, memory_);
-    driver_->start();
+    driver_->start(features);
   }
 
   std::vector<std::byte> header(std::uint32_t type, std::uint64_t sector) {
@@ -131,6 +123,16 @@ class BlockTest : public ::testing::Test {
     }
     return answer;
   }
+  /// Discard or write-zeroes of these segments, of which the last `cut` bytes are missing.
+  Answer clear(std::uint32_t type, const std::vector<BlockSegment>& segments, std::size_t cut = 0) {
+    const GuestAddress status = status_byte();
+    ChainBuilder builder(queue());
+    builder.readable(header(type, 0));
+    const auto bytes = std::as_bytes(std::span(segments));
+    if (!bytes.empty()) builder.readable(bytes.first(bytes.size() - cut));
+    builder.writable_at(status, 1);
+    return finish(builder, status);
+  }
   test::FakeQueue& queue() { return driver_->queue(0); }
   std::string refusal(const BlockConfig& config) {
     const auto block = make_block(config, memory_, *loop_);
@@ -154,8 +156,29 @@ TEST_F(BlockTest, TellsItsSizeAndLimits) {
   EXPECT_EQ(driver_->read_config<std::uint64_t>(0), kSectors);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(12), 254U) << "seg_max";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(20), 512U) << "blk_size";
-  EXPECT_EQ(block_->offered_features(),
-            kFeatureIndirectDesc | kFeatureEventIdx | 1U << 2 | 1U << 6 | 1U << 9);
+  EXPECT_EQ(block_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 2 | 1U << 6 |
+                                            1U << 9 | 1U << 10 | 1U << 11 | 1U << 13 | 1U << 14);
+}
+
+TEST_F(BlockTest, TellsItsTopologyAndWhatItTakesInOneRequest) {
+  start({.path = path_, .queues = 3, .block_size = 1024});
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(20), 1024U) << "blk_size";
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(24), 2U) << "physical blocks of 4 KiB, as the filesystem has";
+  EXPECT_EQ(driver_->read_config<std::uint16_t>(26), 4U) << "min_io_size";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(28), 0U) << "opt_io_size";
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U) << "write-back";
+  EXPECT_EQ(driver_->read_config<std::uint16_t>(34), 3U) << "num_queues";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(36), kGiB / 512) << "max_discard_sectors";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(40), 16U) << "max_discard_seg";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 8U) << "discard_sector_alignment";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(48), 32 * kMiB / 512) << "max_write_zeroes_sectors";
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(56), 1U) << "write_zeroes_may_unmap";
+  EXPECT_EQ(block_->config_size(), 60U);
+}
+
+TEST_F(BlockTest, AnOddSizeForTheBlockSizeIsRefused) {
+  write_image(pattern(3 * kSectorSize, 1));
+  EXPECT_THAT(refusal({.path = path_, .block_size = 4096}), HasSubstr("no multiple of the block size 4096"));
 }
 
 TEST_F(BlockTest, AReadOnlyDiskSaysSo) {
@@ -277,7 +300,7 @@ TEST_F(BlockTest, ARequestForTheSerialNumberWithLessRoomGetsWhatFits) {
 
 TEST_F(BlockTest, UnknownTypesAreUnsupported) {
   start();
-  for (const std::uint32_t type : {2U, 3U, 5U, kDiscard, 13U, 0x80000000U, 0xffffffffU}) {
+  for (const std::uint32_t type : {2U, 3U, 5U, 12U, 14U, 0x80000000U, 0xffffffffU}) {
     const Answer answer = request(type, 0, 0);
     EXPECT_EQ(answer.status, kUnsupported) << type;
     EXPECT_EQ(answer.written, 1U) << type;
@@ -308,6 +331,210 @@ TEST_F(BlockTest, ManyRequestsInOneKickAreAllAnswered) {
   driver_->kick(0);
   EXPECT_TRUE(test::eventually([&] { return queue().used_index() == 80; }));
   for (const GuestAddress status : statuses) EXPECT_EQ(memory_.read<std::uint8_t>(status), kOk);
+}
+
+// Discard and write-zeroes
+
+TEST_F(BlockTest, WriteZeroesAndDiscardClearWhatTheyName) {
+  start();
+  auto expected = pattern(kSectors * kSectorSize, 3);
+  EXPECT_EQ(clear(kWriteZeroes, {{4, 2, 0}, {20, 8, 0}}).status, kOk);
+  std::fill_n(expected.begin() + 4 * 512, 2 * 512, std::byte{0});
+  std::fill_n(expected.begin() + 20 * 512, 8 * 512, std::byte{0});
+  EXPECT_EQ(image(0, expected.size()), expected);
+  EXPECT_EQ(clear(kWriteZeroes, {{40, 8, 1}}).status, kOk) << "may unmap";
+  EXPECT_EQ(clear(kDiscard, {{48, 8, 0}}).status, kOk);
+  std::fill_n(expected.begin() + 40 * 512, 16 * 512, std::byte{0});
+  EXPECT_EQ(image(0, expected.size()), expected);
+  EXPECT_EQ(block_->counters().discards, 3U);
+}
+
+TEST_F(BlockTest, SegmentsThatAreNoneOrLieOutsideAreIoErrorsAndDoNothing) {  // Cloud Hypervisor #7873, #8388
+  start();
+  for (const std::uint32_t type : {kDiscard, kWriteZeroes}) {
+    EXPECT_EQ(clear(type, {}).status, kIoError);
+    EXPECT_EQ(clear(type, {{0, 1, 0}, {kSectors, 1, 0}}).status, kIoError) << "one of them is good";
+    EXPECT_EQ(clear(type, {{kSectors - 1, 2, 0}}).status, kIoError);
+    EXPECT_EQ(clear(type, {{~0ULL, 1, 0}}).status, kIoError);
+    EXPECT_EQ(clear(type, {{1ULL << 55, 1, 0}}).status, kIoError);
+    EXPECT_EQ(clear(type, {{0, 0xffffffff, 0}}).status, kIoError);
+    EXPECT_EQ(clear(type, std::vector<BlockSegment>(17, {0, 1, 0})).status, kIoError) << "too many";
+    EXPECT_EQ(clear(type, {{0, 1, 2}}).status, kUnsupported) << "an unknown flag";
+    EXPECT_EQ(clear(type, {{0, 1, 0}}, 15).status, kIoError) << "cut off";
+  }
+  EXPECT_EQ(clear(kDiscard, {{0, 1, 1}}).status, kUnsupported) << "unmap is not for discards";
+  EXPECT_EQ(image(0, kSectors * kSectorSize), pattern(kSectors * kSectorSize, 3));
+}
+
+TEST_F(BlockTest, AReadOnlyDiskIsNotCleared) {
+  start(true);
+  EXPECT_EQ(block_->offered_features() & (1U << 13 | 1U << 14), 0U);
+  EXPECT_EQ(clear(kDiscard, {{0, 1, 0}}).status, kIoError);
+  EXPECT_EQ(clear(kWriteZeroes, {{0, 1, 0}}).status, kIoError);
+  EXPECT_EQ(image(0, kSectors * kSectorSize), pattern(kSectors * kSectorSize, 3));
+}
+
+TEST_F(BlockTest, WithoutDiscardTheImageKeepsItsPlace) {
+  start({.path = path_, .discard = false});
+  EXPECT_EQ(block_->offered_features() & 1U << 13, 0U);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(56), 0U) << "write_zeroes_may_unmap";
+  EXPECT_EQ(clear(kDiscard, {{0, 1, 0}}).status, kUnsupported);
+  EXPECT_EQ(clear(kWriteZeroes, {{0, 8, 1}}).status, kOk);
+  struct stat status = {};
+  ::stat(path_.c_str(), &status);
+  EXPECT_EQ(static_cast<std::uint64_t>(status.st_blocks), kSectors);
+}
+
+// Cache modes
+
+TEST_F(BlockTest, AWriteThroughDiskOffersNoFlushBecauseItNeedsNone) {
+  start({.path = path_, .cache = BlockCache::writethrough});
+  EXPECT_EQ(block_->offered_features() & (1U << 9 | 1U << 11), 0U);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U) << "not write-back";
+  driver_->write_config<std::uint8_t>(32, 1);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U) << "and the guest cannot change that";
+  EXPECT_EQ(write(0, pattern(kSectorSize, 9)).status, kOk);
+  EXPECT_EQ(request(kFlush, 0, 0).status, kOk) << "asked all the same";
+}
+
+TEST_F(BlockTest, TheGuestMayChooseWriteThroughAndAResetForgetsIt) {
+  start();
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U);
+  driver_->write_config<std::uint8_t>(32, 0);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U);
+  EXPECT_EQ(write(0, pattern(kSectorSize, 9)).status, kOk);
+  driver_->reset();
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U);
+}
+
+TEST_F(BlockTest, ADriverThatCannotFlushGetsWriteThrough) {
+  start({.path = path_}, ~(1ULL << 9));
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U);
+}
+
+TEST_F(BlockTest, AWriteThroughQcow2HoldsItsTablesBeforeTheGuestIsTold) {
+  std::filesystem::remove(path_);
+  test::make_image("-f qcow2 " + path_ + " 1M");
+  start({.path = path_, .format = BlockFormat::qcow2, .cache = BlockCache::writethrough});
+  const auto data = pattern(4096, 9);
+  ASSERT_EQ(write(64, data).status, kOk);
+  // A second reader, beside the lock: what a crash would leave.
+  const auto content = test::converted(path_, "qcow2", "-U");
+  EXPECT_TRUE(std::equal(data.begin(), data.end(), content.begin() + 64 * 512));
+}
+
+// Several queues, limits
+
+TEST_F(BlockTest, EveryQueueIsServed) {
+  start({.path = path_, .queues = 4});
+  EXPECT_NE(block_->offered_features() & 1U << 12, 0U);
+  ASSERT_EQ(block_->queue_sizes().size(), 4U);
+  for (std::uint16_t i = 0; i < 4; ++i) {
+    const GuestAddress status = driver_->queue(i).allocate(1);
+    memory_.write(status, kUntouched);
+    ChainBuilder(driver_->queue(i)).readable(header(kIn, i)).writable(512).writable_at(status, 1).submit();
+    ASSERT_TRUE(driver_->kick_and_wait(i)) << i;
+    EXPECT_EQ(memory_.read<std::uint8_t>(status), kOk);
+    EXPECT_EQ(driver_->host().queue_interrupts(i), 1);
+  }
+}
+
+TEST_F(BlockTest, ARateLimitHoldsRequestsBackAndThenLetsThemGo) {
+  start({.path = path_, .requests_per_second = 100, .burst_requests = 10});
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    ChainBuilder(queue()).readable(header(kIn, i % kSectors)).writable(512).writable(1).submit();
+  }
+  driver_->kick(0);
+  EXPECT_TRUE(test::eventually([&] { return queue().used_index() == 40; }));
+  const auto took = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(took, std::chrono::milliseconds(250)) << "10 at once, 30 at 100 a second";
+  EXPECT_GT(block_->counters().throttled, 0U);
+}
+
+TEST_F(BlockTest, AByteLimitCountsBytes) {
+  start({.path = path_, .bytes_per_second = 64 * kKiB, .burst_bytes = 4096});
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 6; ++i) ASSERT_EQ(request(kIn, 0, 8 * 512).status, kOk);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(200));
+}
+
+TEST_F(BlockTest, AResetWhileRequestsWaitForTheLimitLeavesNothingBehind) {
+  start({.path = path_, .requests_per_second = 20, .burst_requests = 1});
+  for (int i = 0; i < 10; ++i)
+    ChainBuilder(queue()).readable(header(kIn, 0)).writable(512).writable(1).submit();
+  driver_->kick(0);
+  driver_->reset();
+  driver_->start();
+  EXPECT_EQ(request(kIn, 0, kSectorSize).status, kOk);
+}
+
+TEST_F(BlockTest, AResetWaitsForWhatIsUnderWayAndNothingReachesTheGuestAfterIt) {  // CVE-2026-45782
+  start({.path = path_, .cache = BlockCache::none});
+  for (int round = 0; round < 50; ++round) {
+    std::vector<GuestAddress> data;
+    for (int i = 0; i < 20; ++i) {
+      data.push_back(queue().allocate(4096, 4096));  // as direct I/O needs it
+      ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(data.back(), 4096).writable(1).submit();
+    }
+    driver_->kick(0);
+    driver_->reset();
+    const int interrupts = driver_->host().queue_interrupts(0);
+    for (const GuestAddress address : data) memory_.write(address, std::uint64_t{0x1122334455667788});
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (const GuestAddress address : data) {
+      ASSERT_EQ(memory_.read<std::uint64_t>(address), 0x1122334455667788U) << "guest memory was written";
+    }
+    ASSERT_EQ(driver_->host().queue_interrupts(0), interrupts);
+    driver_->start();
+  }
+}
+
+TEST_F(BlockTest, AQueueThatTheDriverTakesBackIsDoneWithAndTheOthersGoOn) {  // RING_RESET
+  start({.path = path_, .cache = BlockCache::none, .queues = 2});
+  for (int round = 0; round < 20; ++round) {
+    std::vector<GuestAddress> data;
+    for (int i = 0; i < 20; ++i) {
+      data.push_back(queue().allocate(4096, 4096));
+      ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(data.back(), 4096).writable(1).submit();
+    }
+    driver_->kick(0);
+    driver_->reset_queue(0);
+    const int interrupts = driver_->host().queue_interrupts(0);
+    for (const GuestAddress address : data) memory_.write(address, std::uint64_t{0x1122334455667788});
+    ChainBuilder other(driver_->queue(1));
+    other.readable(header(kIn, 1)).writable(512).writable(1).submit();
+    ASSERT_TRUE(driver_->kick_and_wait(1));
+    EXPECT_EQ(memory_.read<std::uint8_t>(other.address(2)), kOk);
+    for (const GuestAddress address : data) {
+      ASSERT_EQ(memory_.read<std::uint64_t>(address), 0x1122334455667788U) << "guest memory was written";
+    }
+    ASSERT_EQ(driver_->host().queue_interrupts(0), interrupts);
+    driver_->restart_queue(0);
+    EXPECT_EQ(request(kIn, 0, kSectorSize).status, kOk);
+  }
+}
+
+TEST_F(BlockTest, SettlingWaitsForWhatIsUnderWayAndAnswersIt) {
+  start({.path = path_, .cache = BlockCache::none});
+  for (int i = 0; i < 20; ++i) {
+    const GuestAddress data = queue().allocate(4096, 4096);
+    ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(data, 4096).writable(1).submit();
+  }
+  const std::lock_guard lock(block_->mutex);
+  block_->process_queue(0);
+  block_->settle();
+  EXPECT_EQ(queue().used_index(), 20);
+}
+
+TEST_F(BlockTest, WithoutIoUringThreadsDoTheWork) {
+  start({.path = path_, .engine = BlockEngine::threads});
+  EXPECT_EQ(block_->engine(), "threads");
+  std::vector<std::byte> data;
+  EXPECT_EQ(request(kIn, 5, 3 * kSectorSize, &data).status, kOk);
+  EXPECT_EQ(data, image(5, 3 * kSectorSize));
+  EXPECT_EQ(write(5, pattern(512, 1)).status, kOk);
+  EXPECT_EQ(request(kFlush, 0, 0).status, kOk);
 }
 
 // Hostile requests
@@ -486,6 +713,16 @@ TEST_F(BlockTest, TwoWritersOfOneImageAreRefused) {
   driver_.reset();
   block_.reset();
   EXPECT_EQ(refusal({.path = path_}), "") << "the lock goes with its owner";
+}
+
+TEST_F(BlockTest, AnImageWhoseOwnerIsJustEndingIsOpened) {
+  start();
+  std::jthread end([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    driver_.reset();
+    block_.reset();
+  });
+  EXPECT_EQ(refusal({.path = path_}), "");
 }
 
 TEST_F(BlockTest, ReadersShareAnImageAndKeepWritersOut) {

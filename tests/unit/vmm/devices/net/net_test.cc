@@ -1,24 +1,13 @@
 #include "vmm/devices/net/net.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
-#include <linux/rtnetlink.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <ctime>
-#include <fstream>
+#include <thread>
 
+#include "tests/unit/vmm/devices/net/net_fixture.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
 namespace balloon::vmm {
@@ -27,194 +16,36 @@ namespace {
 using test::ChainBuilder;
 using test::eventually;
 using test::FakeDriver;
-using test::make_memory;
+using test::frame;
+using test::HostTap;
+using test::kReceive;
+using test::kSend;
+using test::kTap;
+using test::NetTest;
 using ::testing::HasSubstr;
 
-constexpr std::uint16_t kReceive = 0;
-constexpr std::uint16_t kSend = 1;
-constexpr std::uint16_t kTestProtocol =
-    0x88b5;  // IEEE 802 local experimental: nothing else in the namespace speaks it
-constexpr const char* kTap = "tap-test";
-
-/// One persistent tap in a network namespace of this process' own, which takes it along when it ends.
-class Namespace : public ::testing::Environment {
- public:
-  void SetUp() override {
-    ASSERT_EQ(::unshare(CLONE_NEWNET), 0) << "these tests need root: " << std::strerror(errno);
-  }
-};
-[[maybe_unused]] const auto* const kNamespace = ::testing::AddGlobalTestEnvironment(new Namespace);
-
-ifreq named(const std::string& name) {
-  ifreq request = {};
-  std::memcpy(request.ifr_name, name.data(), name.size());
-  return request;
-}
-
-/// A tap interface that is up, as an administrator made it, and the host's side of it.
-class HostTap {
- public:
-  explicit HostTap(const std::string& name = kTap, int flags = IFF_TAP | IFF_NO_PI) {
-    ifreq request = named(name);
-    request.ifr_flags = static_cast<short>(flags);
-    UniqueFd owner(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-    check(owner ? ::ioctl(owner.get(), TUNSETIFF, &request) : -1, "making a tap");
-    check(::ioctl(owner.get(), TUNSETPERSIST, 1), "making it persistent");
-    name_ = name;
-    flags_ = flags;
-    socket_ = UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(kTestProtocol)));
-    check(socket_.get(), "opening a packet socket");
-    disable_ipv6();
-    set_up(true);
-    request = named(name);
-    check(::ioctl(socket_.get(), SIOCGIFINDEX, &request), "its index");
-    sockaddr_ll address = {};
-    address.sll_family = AF_PACKET;
-    address.sll_protocol = htons(kTestProtocol);
-    address.sll_ifindex = request.ifr_ifindex;
-    check(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), "binding to it");
-  }
-  ~HostTap() { remove(); }
-
-  void remove() {
-    if (name_.empty()) return;
-    // Only an attached descriptor can end the persistence; so the device under test must be gone by now.
-    UniqueFd owner(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-    ifreq request = named(name_);
-    request.ifr_flags = static_cast<short>(flags_);
-    if (::ioctl(owner.get(), TUNSETIFF, &request) == 0) ::ioctl(owner.get(), TUNSETPERSIST, 0);
-    name_.clear();
-  }
-  /// As "ip link del" does: under whoever has it open.
-  void remove_link() {
-    struct {
-      nlmsghdr header;
-      ifinfomsg link;
-    } request = {};
-    request.header.nlmsg_len = sizeof request;
-    request.header.nlmsg_type = RTM_DELLINK;
-    request.header.nlmsg_flags = NLM_F_REQUEST;
-    request.link.ifi_index = static_cast<int>(::if_nametoindex(name_.c_str()));
-    const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-    check(static_cast<int>(::send(netlink.get(), &request, sizeof request, 0)), "deleting it");
-    name_.clear();
-  }
-  void set_up(bool up) {
-    ifreq request = named(name_);
-    request.ifr_flags = static_cast<short>(up ? IFF_UP : 0);
-    check(::ioctl(socket_.get(), SIOCSIFFLAGS, &request), "bringing it up");
-  }
-  void set_mtu(int mtu) {
-    ifreq request = named(name_);
-    request.ifr_mtu = mtu;
-    check(::ioctl(socket_.get(), SIOCSIFMTU, &request), "its MTU");
-  }
-
-  /// Towards the guest.
-  void send(const std::vector<std::byte>& frame) {
-    check(static_cast<int>(::send(socket_.get(), frame.data(), frame.size(), 0)), "sending");
-  }
-  /// From the guest; empty when nothing came in time.
-  std::vector<std::byte> receive() {
-    pollfd events{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    std::vector<std::byte> frame(70000);
-    for (;;) {
-      if (::poll(&events, 1, static_cast<int>(std::chrono::milliseconds(test::kPatience).count())) <= 0)
-        return {};
-      sockaddr_ll from = {};
-      socklen_t size = sizeof from;
-      const ssize_t got =
-          ::recvfrom(socket_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-      if (got < 0) continue;
-      if (from.sll_pkttype == PACKET_OUTGOING) continue;  // our own
-      frame.resize(static_cast<std::size_t>(got));
-      return frame;
-    }
-  }
-
- private:
-  static void check(int result, const char* what) {
-    if (result < 0) throw std::runtime_error(std::string(what) + ": " + std::strerror(errno));
-  }
-  /// Its own packets (neighbour discovery) would mix with the test's.
-  void disable_ipv6() { std::ofstream("/proc/sys/net/ipv6/conf/" + name_ + "/disable_ipv6") << "1"; }
-
-  std::string name_;
-  int flags_ = 0;
-  UniqueFd socket_;
-};
-
-std::vector<std::byte> frame(std::size_t size, int seed = 1) {
-  std::vector<std::byte> bytes(size);
-  for (std::size_t i = 0; i < size; ++i)
-    bytes[i] = static_cast<std::byte>(i + static_cast<std::size_t>(seed));
-  for (std::size_t i = 0; i < 6; ++i) bytes[i] = std::byte{0xff};
-  bytes[6] = std::byte{2};
-  bytes[12] = std::byte{kTestProtocol >> 8};
-  bytes[13] = std::byte{kTestProtocol & 0xff};
-  return bytes;
-}
-
-class NetTest : public ::testing::Test {
- protected:
-  ~NetTest() override {
-    driver_.reset();
-    net_.reset();
-  }
-  void start() {
-    auto net = Net::create({.tap = kTap, .mac = MacAddress{2, 0, 0, 0, 0, 7}}, *loop_);
-    if (!net) throw std::runtime_error(net.error().message);
-    net_ = std::move(*net);
-    driver_.emplace(*net_, memory_);
-    driver_->start();
-  }
-  /// Gives the device a receive buffer; its address.
-  GuestAddress post_buffer(std::uint32_t size = 1530) {
-    ChainBuilder builder(queue(kReceive));
-    builder.writable(size).submit();
-    driver_->kick(kReceive);
-    return builder.address(0);
-  }
-  std::optional<test::UsedElement> wait_received() {
-    std::optional<test::UsedElement> used;
-    eventually([&] { return (used = queue(kReceive).pop_used()).has_value(); });
-    return used;
-  }
-  std::vector<std::byte> bytes_at(GuestAddress address, std::size_t size) {
-    std::vector<std::byte> bytes(size);
-    memory_.read(address, bytes);
-    return bytes;
-  }
-  void send(const std::vector<std::byte>& header, const std::vector<std::byte>& data) {
-    ChainBuilder builder(queue(kSend));
-    if (!header.empty()) builder.readable(header);
-    if (!data.empty()) builder.readable(data);
-    builder.submit();
-    const auto used = driver_->kick_and_wait(kSend);
-    ASSERT_TRUE(used);
-    EXPECT_EQ(used->length, 0U);
-  }
-  test::FakeQueue& queue(std::uint16_t index) { return driver_->queue(index); }
-  std::string refusal(const std::string& tap) {
-    const auto net = make_net({.tap = tap}, memory_, *loop_);
-    return net ? "" : net.error().message;
-  }
-  /// CPU time of the loop's thread and all others of this process.
-  static double cpu_seconds() {
-    timespec now;
-    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-  }
-
-  const std::vector<std::byte> no_offload_ = std::vector<std::byte>(12);
-  GuestMemory memory_ = make_memory(16 * kMiB);
-  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("test");
-  HostTap tap_;
-  std::unique_ptr<Net> net_;
-  std::optional<FakeDriver> driver_;
-};
+[[maybe_unused]] const auto* const kNamespace = ::testing::AddGlobalTestEnvironment(new test::Namespace);
 
 // Identity
+
+TEST_F(NetTest, TheDriverTakesAQueueBackAndGivesItAgain) {  // RING_RESET
+  start();
+  const GuestAddress old = post_buffer();
+  driver_->reset_queue(kReceive);
+  tap_.send(frame(60));
+  send(no_offload_, frame(70, 2));
+  EXPECT_EQ(tap_.receive(), frame(70, 2)) << "the other queue goes on";
+  EXPECT_EQ(bytes_at(old, 64), std::vector<std::byte>(64)) << "its buffers are the driver's again";
+  driver_->restart_queue(kReceive);
+  const GuestAddress buffer = post_buffer();
+  ASSERT_TRUE(wait_received());
+  EXPECT_EQ(bytes_at(buffer + 12, 60), frame(60)) << "the frame waited in the tap";
+
+  driver_->reset_queue(kSend);
+  driver_->restart_queue(kSend);
+  send(no_offload_, frame(80, 3));
+  EXPECT_EQ(tap_.receive(), frame(80, 3));
+}
 
 TEST_F(NetTest, TellsItsAddressAndThatTheLinkIsUp) {
   start();
@@ -222,13 +53,12 @@ TEST_F(NetTest, TellsItsAddressAndThatTheLinkIsUp) {
   EXPECT_EQ(net_->name(), "net tap-test");
   EXPECT_EQ(driver_->read_config<MacAddress>(0), (MacAddress{2, 0, 0, 0, 0, 7}));
   EXPECT_EQ(driver_->read_config<std::uint16_t>(6), 1U);
-  EXPECT_EQ(net_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 5 | 1U << 16);
   driver_->write_config<std::uint64_t>(0, ~0ULL);
   EXPECT_EQ(driver_->read_config<MacAddress>(0), (MacAddress{2, 0, 0, 0, 0, 7}));
 }
 
 TEST_F(NetTest, WithoutAnAddressItMakesALocalUnicastOne) {
-  auto net = Net::create({.tap = kTap}, *loop_);
+  auto net = Net::create({.tap = kTap}, memory_, *loop_, kernel_);
   ASSERT_TRUE(net);
   MacAddress mac;
   (*net)->read_config(0, std::as_writable_bytes(std::span(mac)));
@@ -411,7 +241,7 @@ TEST_F(NetTest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
   start();
   for (const std::uint16_t index : {kReceive, kSend}) {
     driver_.emplace(*net_, memory_);
-    driver_->start();
+    driver_->start(kPlain);
     ChainBuilder builder(queue(index));
     index == kReceive ? builder.writable_at(memory_.size(), 2000) : builder.readable_at(memory_.size(), 2000);
     builder.submit();
@@ -421,7 +251,7 @@ TEST_F(NetTest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
     EXPECT_TRUE(eventually([&] { return !driver_->host().reset_reason().empty(); }));
     EXPECT_THAT(driver_->host().reset_reason(), HasSubstr("not in guest RAM"));
     driver_->reset();
-    driver_->start();
+    driver_->start(kPlain);
     send(no_offload_, frame(64));
     EXPECT_EQ(tap_.receive(), frame(64));
     if (index == kReceive) {
@@ -444,7 +274,7 @@ TEST_F(NetTest, AResetWhileABufferIsHeldWritesNothingToTheOldRing) {
   EXPECT_EQ(bytes_at(buffer + 12, 60), frame(60));
   EXPECT_EQ(bytes_at(held, 1530), std::vector<std::byte>(1530));
   // The next driver gets the frame that waited.
-  driver_->start();
+  driver_->start(kPlain);
   const GuestAddress next = post_buffer();
   ASSERT_TRUE(wait_received());
   EXPECT_EQ(bytes_at(next + 12, 61), frame(61, 9));
@@ -461,7 +291,7 @@ TEST_F(NetTest, ManyResetsUnderTrafficHarmNothing) {
   });
   for (int round = 0; round < 50; ++round) {
     driver_->reset();
-    driver_->start();
+    driver_->start(kPlain);
     for (int i = 0; i < 4; ++i) post_buffer();
     ASSERT_TRUE(wait_received()) << round;
   }
@@ -502,9 +332,7 @@ TEST_F(NetTest, ATapThatAnotherProgramUsesIsBusy) {
 }
 
 TEST_F(NetTest, AnInterfaceThatIsNoTapIsRefused) {
-  EXPECT_THAT(refusal("lo"), HasSubstr("no single-queue tap"));
-  HostTap many("tap-many", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE);
-  EXPECT_THAT(refusal("tap-many"), HasSubstr("no single-queue tap"));
+  EXPECT_THAT(refusal("lo"), HasSubstr("no tap interface"));
 }
 
 TEST_F(NetTest, ATapOfAnotherUserIsRefused) {

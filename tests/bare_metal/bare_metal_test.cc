@@ -1,0 +1,135 @@
+// The bare-metal guest (guest.cc) on this host's KVM: every way that a driver can talk to our devices, from
+// its first instruction to power-off, in a second each. They need /dev/kvm and fail without it.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "tests/integration/process.h"
+#include "tests/unit/vmm/machine/bare_kernel.h"
+
+namespace balloon::vmm::test {
+namespace {
+
+using balloon::test::Background;
+using balloon::test::read_text;
+using balloon::test::TemporaryDirectory;
+using testing::HasSubstr;
+
+struct Way {
+  const char* name;
+  const char* virtio;   ///< of balloon-vmm
+  const char* command;  ///< of the guest
+};
+
+class BareMetalTest : public testing::TestWithParam<Way> {
+ protected:
+  void SetUp() override {
+    std::ifstream image(BARE_GUEST, std::ios::binary);
+    const std::vector<std::uint8_t> code{std::istreambuf_iterator<char>(image), {}};
+    ASSERT_FALSE(code.empty()) << BARE_GUEST;
+    const auto kernel = make_kernel(code);
+    directory.write("kernel", std::string(kernel.begin(), kernel.end()));
+    directory.write("disk", std::string(64 * 1024, '\0'));
+  }
+  /// Runs the guest to its power-off; what it said.
+  std::string run(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command{BALLOON_VMM,
+                                     "--name=bare-metal",
+                                     "--memory=64MiB",
+                                     "--kernel=" + directory.file("kernel"),
+                                     std::string("--cmdline=") + GetParam().command,
+                                     "--serial=file:" + directory.file("serial"),
+                                     "--disk=path=" + directory.file("disk") + ",serial=metal-0001",
+                                     std::string("--virtio=") + GetParam().virtio,
+                                     "--no-reboot"};
+    command.insert(command.end(), more.begin(), more.end());
+    Background vmm(command, directory.file("log"));
+    const int status = vmm.wait(std::chrono::seconds(60));
+    EXPECT_EQ(status, 0) << vmm.log();
+    return read_text(directory.file("serial"));
+  }
+  TemporaryDirectory directory;
+};
+
+INSTANTIATE_TEST_SUITE_P(Ways, BareMetalTest,
+                         testing::Values(Way{"Modern", "modern", "messages"},
+                                         Way{"ModernByPin", "modern", "pin"},
+                                         Way{"Packed", "modern,packed=on", "packed"},
+                                         Way{"PackedByPin", "modern,packed=on", "packed pin"},
+                                         Way{"Legacy", "legacy", "legacy"},
+                                         Way{"LegacyByPin", "legacy", "legacy pin"},
+                                         Way{"TransitionalAsModern", "transitional", "messages"},
+                                         Way{"TransitionalAsPacked", "transitional,packed=on", "packed"},
+                                         Way{"TransitionalAsLegacy", "transitional", "legacy"}),
+                         [](const auto& way) { return std::string(way.param.name); });
+
+TEST_P(BareMetalTest, BalloonAndDiskWorkAndInterruptsCome) {
+  const std::string said = run();
+  EXPECT_THAT(said, HasSubstr("balloon: 512 pages inflated and deflated\n"));
+  EXPECT_THAT(said, HasSubstr("block: 300 writes, read back, serial metal-0001\n"));
+  EXPECT_THAT(said, HasSubstr("done\n"));
+  const std::string disk = read_text(directory.file("disk"));
+  for (int i = 0; i < 512; ++i)
+    ASSERT_EQ(disk[3 * 512 + static_cast<std::size_t>(i)], static_cast<char>(i * 7)) << i;
+}
+
+/// A tap in a network namespace of this process's own, and a socket that sees what the guest sends.
+class Tap {
+ public:
+  Tap() {
+    if (::unshare(CLONE_NEWNET) != 0) return;
+    const UniqueFd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq request{};
+    std::strncpy(request.ifr_name, "tapmetal", IFNAMSIZ - 1);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    if (!tun || ::ioctl(tun.get(), TUNSETIFF, &request) != 0 || ::ioctl(tun.get(), TUNSETPERSIST, 1) != 0)
+      return;
+    packets_ = UniqueFd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
+    request.ifr_flags = IFF_UP;
+    if (::ioctl(packets_.get(), SIOCSIFFLAGS, &request) != 0) packets_.reset();
+  }
+  bool made() const { return static_cast<bool>(packets_); }
+  /// The next frame of the experimental EtherType that the guest uses.
+  std::string frame() const {
+    for (;;) {
+      pollfd ready{.fd = packets_.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&ready, 1, 5'000) != 1) return "";
+      std::string bytes(2048, '\0');
+      const ssize_t size = ::recv(packets_.get(), bytes.data(), bytes.size(), 0);
+      if (size < 14 || bytes.substr(12, 2) != "\x88\xb5") continue;
+      bytes.resize(static_cast<std::size_t>(size));
+      return bytes;
+    }
+  }
+
+ private:
+  UniqueFd packets_;
+};
+
+TEST_P(BareMetalTest, AFrameReachesTheTapWhole) {
+  const Tap tap;
+  ASSERT_TRUE(tap.made()) << "cannot make a tap in a network namespace: run as root, with /dev/net/tun";
+  EXPECT_THAT(run({"--net=tap=tapmetal"}), HasSubstr("net: a frame sent\n"));
+  const std::string frame = tap.frame();
+  ASSERT_EQ(frame.size(), 60U);
+  EXPECT_THAT(frame.substr(14, 21), "hello from bare metal");
+}
+
+}  // namespace
+}  // namespace balloon::vmm::test

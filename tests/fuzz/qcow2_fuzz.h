@@ -1,0 +1,45 @@
+// One hostile qcow2 image: its header is parsed, and when that is taken, the image is opened, read, written,
+// cleared and flushed. Whatever the bytes are, this returns.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "vmm/devices/block/image.h"
+#include "vmm/devices/block/qcow2_format.h"
+
+namespace balloon::vmm {
+
+inline void fuzz_qcow2(std::span<const std::byte> bytes) {
+  (void)parse_qcow2_header(bytes);
+  const UniqueFd file(::memfd_create("qcow2", MFD_CLOEXEC));
+  if (!file || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+    std::abort();
+  const std::string path = "/proc/self/fd/" + std::to_string(file.get());
+  for (const bool read_only : {true, false}) {
+    auto image = open_qcow2(path, read_only, false, 0);
+    if (!image) continue;
+    std::vector<std::byte> buffer(8192);
+    const std::uint64_t size = (*image)->size();
+    for (const std::uint64_t place :
+         {std::uint64_t{0}, size / 2 / 512 * 512, size - std::min<std::uint64_t>(size, 4096)}) {
+      const auto part = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), size - place));
+      (void)(*image)->read(place, part);
+      if (read_only) continue;
+      // Sparse as the file is, a forged table may ask for room far behind its end.
+      (void)(*image)->write(place, part);
+      (void)(*image)->zero(place, part.size(), true);
+      (void)(*image)->discard(place, part.size());
+      (void)(*image)->flush(true);
+    }
+  }
+}
+
+}  // namespace balloon::vmm

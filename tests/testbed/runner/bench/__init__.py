@@ -1,0 +1,1 @@
+"""Measures VMMs beside each other on this KVM host; `python3 -m runner.bench` reports each sample as an event."""

@@ -1,0 +1,163 @@
+// What `balloonctl host check` finds, on hosts made of literal files.
+#include "balloond/ctl/host_check.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/ethtool.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+namespace balloon::ctl {
+namespace {
+
+using ::testing::HasSubstr;
+using State = Check::State;
+
+class HostCheckTest : public ::testing::Test {
+ protected:
+  HostCheckTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "host-check-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    root_ = name;
+    write("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+    write("/proc/swaps", "Filename Type Size Used Priority\n/dev/vdb partition 4194304 0 -2\n");
+    write("/proc/sys/vm/overcommit_memory", "0\n");
+    write("/proc/meminfo", "MemTotal: 8000000 kB\nHugePages_Total:       0\nHugepagesize:       2048 kB\n");
+    write("/proc/net/route",
+          "Iface\tDestination\tGateway\nbr0\t0000A8C0\t00000000\neth0\t00000000\t0100A8C0\n");
+    write("/sys/kernel/mm/ksm/run", "1\n");
+    write("/sys/kernel/mm/ksm/pages_sharing", "1234\n");
+    write("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    write("/sys/kernel/mm/transparent_hugepage/defrag", "always [defer] defer+madvise madvise never\n");
+  }
+  ~HostCheckTest() override { std::filesystem::remove_all(root_); }
+
+  void write(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
+    std::ofstream(root_ + path) << text;
+  }
+  void remove(const std::string& path) { std::filesystem::remove(root_ + path); }
+  std::vector<Check> checks() {
+    return check_host(
+        {.root = root_,
+         .probe = [this](const std::string& device) { return errors_[device]; },
+         .offload = [this](const std::string& interface, unsigned command) -> std::optional<bool> {
+           if (interface != "eth0") return std::nullopt;
+           return !off_.contains(command);
+         },
+         .interface = interface_});
+  }
+  Check find(const std::string& name) {
+    for (Check& check : checks()) {
+      if (check.name == name) return check;
+    }
+    throw std::runtime_error("no check " + name);
+  }
+  void expect(const std::string& name, State state, const std::string& advice) {
+    const Check check = find(name);
+    EXPECT_EQ(check.state, state) << name << ": " << check.found;
+    EXPECT_THAT(check.advice, HasSubstr(advice));
+    EXPECT_EQ(check.advice.empty(), state == State::ok) << name;
+  }
+
+  std::string root_;
+  std::map<std::string, int> errors_;
+  std::map<unsigned, bool> off_;
+  std::optional<std::string> interface_;
+};
+
+TEST_F(HostCheckTest, AGoodHostHasNothingToSay) {
+  for (const Check& check : checks()) EXPECT_EQ(check.state, State::ok) << check.name << ": " << check.found;
+  EXPECT_EQ(find("offloads").found, "eth0: tx, sg, tso, gso, gro");
+  EXPECT_EQ(find("KSM").found, "on, 1234 pages saved");
+  EXPECT_EQ(find("swap").found, "4 GiB");
+}
+
+TEST_F(HostCheckTest, DevicesThatAreAbsentOrClosedAreToldApart) {
+  errors_ = {{"/dev/kvm", ENOENT}, {"/dev/net/tun", EACCES}, {"/dev/vhost-net", ENOENT}};
+  expect("KVM", State::problem, "load kvm-intel or kvm-amd");
+  expect("tun", State::problem, "pass it taps that are open already");
+  expect("vhost-net", State::note, "modprobe vhost_net");
+  errors_["/dev/kvm"] = EACCES;
+  expect("KVM", State::problem, "group kvm");
+}
+
+TEST_F(HostCheckTest, AHostWithoutSwapOrPressureIsAProblem) {
+  write("/proc/swaps", "Filename Type Size Used Priority\n");
+  expect("swap", State::problem, "give the host swap");
+  remove("/proc/pressure/memory");
+  expect("PSI", State::problem, "psi=1");
+  EXPECT_TRUE(has_problem(checks()));
+}
+
+TEST_F(HostCheckTest, SwapThatIsAllZramIsNoted) {
+  write("/proc/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1048576 0 100\n");
+  expect("swap", State::note, "on a disk");
+}
+
+TEST_F(HostCheckTest, StrictOvercommitIsAProblem) {
+  write("/proc/sys/vm/overcommit_memory", "2\n");
+  expect("overcommit", State::problem, "vm.overcommit_memory=0");
+}
+
+TEST_F(HostCheckTest, HugePagesThatAreSetAsideAreNoted) {
+  write("/proc/meminfo", "HugePages_Total:     512\nHugePages_Free:      500\nHugepagesize:       2048 kB\n");
+  expect("huge pages", State::note, "vm.nr_hugepages=0");
+  EXPECT_THAT(find("huge pages").found, HasSubstr("1 GiB set aside, 1000 MiB of them free"));
+}
+
+TEST_F(HostCheckTest, TheDefragAdviceIsThatOfTheOperationsPage) {
+  write("/sys/kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never\n");
+  expect("THP defrag", State::note, "echo defer >/sys/kernel/mm/transparent_hugepage/defrag");
+  write("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+  expect("THP", State::note, "echo madvise");
+}
+
+TEST_F(HostCheckTest, OffloadsThatAreOffComeWithTheCommandThatSwitchesThemOn) {
+  off_ = {{ETHTOOL_GTSO, true}, {ETHTOOL_GGSO, true}};
+  expect("offloads", State::note, "ethtool -K eth0 tso on gso on");
+  interface_ = "absent";
+  expect("offloads", State::note, "--interface NAME");
+  interface_.reset();
+  write("/proc/net/route", "Iface\tDestination\tGateway\n");
+  EXPECT_EQ(find("offloads").found, "no default route");
+}
+
+TEST_F(HostCheckTest, KernelsWithoutAFeatureAreNoted) {
+  std::filesystem::remove_all(root_ + "/sys");
+  expect("KSM", State::note, "nothing to do");
+  expect("THP", State::note, "nothing to do");
+}
+
+TEST_F(HostCheckTest, FilesOfNonsenseHarmNothing) {
+  for (const char* path : {"/proc/swaps", "/proc/meminfo", "/proc/net/route", "/sys/kernel/mm/ksm/run",
+                           "/sys/kernel/mm/transparent_hugepage/enabled"})
+    write(path, std::string("]][[\0\xff\n\n 99999999999999999999999 x", 32));
+  EXPECT_FALSE(check_table(checks()).empty());
+}
+
+TEST_F(HostCheckTest, JsonHasEveryCheck) {
+  errors_["/dev/kvm"] = ENOENT;
+  const auto json = nlohmann::json::parse(check_json(checks()));
+  EXPECT_FALSE(json["ok"].get<bool>());
+  EXPECT_EQ(json["checks"].size(), checks().size());
+  EXPECT_EQ(json["checks"][0]["name"], "KVM");
+  EXPECT_EQ(json["checks"][0]["state"], "problem");
+  EXPECT_THAT(json["checks"][0]["advice"].get<std::string>(), HasSubstr("kvm-amd"));
+}
+
+TEST_F(HostCheckTest, TheTableSaysWhatToDoBelowEachLine) {
+  errors_["/dev/kvm"] = ENOENT;
+  EXPECT_THAT(
+      check_table(checks()),
+      HasSubstr(
+          "problem  KVM         /dev/kvm: No such file or directory\n                     load kvm-intel"));
+}
+
+}  // namespace
+}  // namespace balloon::ctl

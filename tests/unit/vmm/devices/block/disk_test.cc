@@ -1,0 +1,191 @@
+// Disks of every kind against a model in memory, and against what qemu-img reads of them.
+#include "vmm/devices/block/disk.h"
+
+#include <sys/stat.h>
+
+#include "tests/unit/vmm/devices/block/disk_fixture.h"
+
+namespace balloon::vmm {
+namespace {
+
+using namespace test;
+using ::testing::HasSubstr;
+
+constexpr Bytes kSize = 24 * kMiB;
+
+struct Kind {
+  const char* name;
+  const char* format;
+  const char* options;
+  BlockCache cache;
+  BlockEngine engine;
+};
+
+class EveryDisk : public ::testing::TestWithParam<Kind> {
+ protected:
+  BlockConfig config() const {
+    return {.path = path_,
+            .format = GetParam().format == std::string("raw") ? BlockFormat::raw : BlockFormat::qcow2,
+            .cache = GetParam().cache,
+            .engine = GetParam().engine};
+  }
+  Directory directory_;
+  std::string path_ = directory_ / "disk.img";
+};
+
+TEST_P(EveryDisk, HoldsByteForByteWhatWasWrittenToIt) {
+  make_image(std::string("-f ") + GetParam().format + GetParam().options + " " + path_ + " 24M");
+  std::vector<std::byte> model(kSize);
+  for (int life = 0; life < 2; ++life) {
+    TestDisk disk(config());
+    ASSERT_EQ(disk.size(), kSize);
+    ASSERT_NO_FATAL_FAILURE(exercise(disk, model, 400, 17 + static_cast<std::uint64_t>(life)));
+    ASSERT_TRUE(same(disk.read(0, kSize), model));
+  }
+  if (GetParam().format == std::string("qcow2")) {
+    const Said check = qemu_img("check " + path_);
+    EXPECT_EQ(check.status, 0) << check.text;
+  }
+  EXPECT_TRUE(same(converted(path_, GetParam().format), model));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, EveryDisk,
+    ::testing::Values(
+        Kind{"Raw", "raw", "", BlockCache::writeback, BlockEngine::io_uring},
+        Kind{"RawThreads", "raw", "", BlockCache::writeback, BlockEngine::threads},
+        Kind{"RawDirect", "raw", "", BlockCache::none, BlockEngine::io_uring},
+        Kind{"RawDirectThreads", "raw", "", BlockCache::none, BlockEngine::threads},
+        Kind{"Qcow2", "qcow2", "", BlockCache::writeback, BlockEngine::io_uring},
+        Kind{"Qcow2Threads", "qcow2", "", BlockCache::writeback, BlockEngine::threads},
+        Kind{"Qcow2Direct", "qcow2", "", BlockCache::none, BlockEngine::io_uring},
+        Kind{"Qcow2Version2", "qcow2", " -o compat=0.10", BlockCache::writeback, BlockEngine::io_uring},
+        Kind{"Qcow2LazyRefcounts", "qcow2", " -o lazy_refcounts=on", BlockCache::writeback,
+             BlockEngine::io_uring},
+        Kind{"Qcow2SmallestClusters", "qcow2", " -o cluster_size=512", BlockCache::writeback,
+             BlockEngine::io_uring},
+        Kind{"Qcow2SmallestClustersDirect", "qcow2", " -o cluster_size=512", BlockCache::none,
+             BlockEngine::io_uring},
+        Kind{"Qcow2LargestClusters", "qcow2", " -o cluster_size=2M", BlockCache::none, BlockEngine::io_uring},
+        Kind{"Qcow2OneBitRefcounts", "qcow2", " -o refcount_bits=1", BlockCache::writeback,
+             BlockEngine::io_uring},
+        Kind{"Qcow2WideRefcounts", "qcow2", " -o refcount_bits=64,cluster_size=1k", BlockCache::writeback,
+             BlockEngine::io_uring},
+        Kind{"Qcow2Preallocated", "qcow2", " -o preallocation=metadata", BlockCache::writeback,
+             BlockEngine::io_uring}),
+    [](const auto& kind) { return kind.param.name; });
+
+class DiskTest : public ::testing::Test {
+ protected:
+  Bytes allocated() const {
+    struct stat status = {};
+    ::stat(path_.c_str(), &status);
+    return static_cast<Bytes>(status.st_blocks) * 512;
+  }
+  Directory directory_;
+  std::string path_ = directory_ / "disk.img";
+};
+
+TEST_F(DiskTest, ADiscardGivesTheRoomBackToTheHost) {
+  for (const std::string format : {"raw", "qcow2"}) {
+    make_image("-f " + format + " " + path_ + " 16M");
+    {
+      TestDisk disk({.path = path_, .format = format == "raw" ? BlockFormat::raw : BlockFormat::qcow2});
+      ASSERT_TRUE(disk.write(0, noise(16 * kMiB, 1)));
+      ASSERT_TRUE(disk.flush());
+      ASSERT_GE(allocated(), 16 * kMiB) << format;
+      ASSERT_TRUE(disk.discard(kMiB, 12 * kMiB));
+      ASSERT_TRUE(disk.flush());
+      EXPECT_LE(allocated(), 5 * kMiB) << format;
+    }
+    std::filesystem::remove(path_);
+  }
+}
+
+TEST_F(DiskTest, ZeroesWithoutLeaveToUnmapKeepTheirPlace) {
+  make_image("-f qcow2 " + path_ + " 16M");
+  TestDisk disk({.path = path_, .format = BlockFormat::qcow2});
+  ASSERT_TRUE(disk.write(0, noise(4 * kMiB, 1)));
+  ASSERT_TRUE(disk.zero(0, 4 * kMiB, false));
+  ASSERT_TRUE(disk.flush());
+  EXPECT_GE(allocated(), 4 * kMiB);
+  EXPECT_TRUE(same(disk.read(0, 4 * kMiB), std::vector<std::byte>(4 * kMiB)));
+  // And parts written to the kept place leave zeros around them.
+  const auto sector = noise(512, 5);
+  ASSERT_TRUE(disk.write(kMiB + 1024, sector));
+  std::vector<std::byte> expected(65536);
+  std::ranges::copy(sector, expected.begin() + 1024);
+  EXPECT_TRUE(same(disk.read(kMiB, 65536), expected));
+}
+
+TEST_F(DiskTest, FreedClustersAreUsedAgain) {
+  make_image("-f qcow2 " + path_ + " 64M");
+  TestDisk disk({.path = path_, .format = BlockFormat::qcow2});
+  for (int round = 0; round < 8; ++round) {
+    ASSERT_TRUE(disk.write(0, noise(8 * kMiB, static_cast<std::uint64_t>(round))));
+    ASSERT_TRUE(disk.flush());
+    ASSERT_TRUE(disk.discard(0, 8 * kMiB));
+    ASSERT_TRUE(disk.flush());
+  }
+  EXPECT_LE(std::filesystem::file_size(path_), 10 * kMiB);
+}
+
+TEST_F(DiskTest, ManyRequestsAtOnceAreAllDone) {
+  for (const BlockEngine engine : {BlockEngine::io_uring, BlockEngine::threads}) {
+    make_image("-f raw " + path_ + " 16M");
+    const auto content = noise(16 * kMiB, 3);
+    write_file(path_, content);
+    int done = 0;
+    auto disk = Disk::open({.path = path_, .cache = BlockCache::none, .engine = engine},
+                           [&](DiskRequest& request) { done += request.result ? 1 : 0; });
+    ASSERT_TRUE(disk);
+    constexpr int kRequests = 2000;  // more than the kernel is given at once
+    std::vector<DiskRequest> requests(kRequests);
+    AlignedBuffer buffers(kRequests * 4096);
+    for (std::size_t i = 0; i < kRequests; ++i) {
+      requests[i] = {.kind = DiskRequest::Kind::read,
+                     .offset = i * 4096,
+                     .buffers = {{.iov_base = buffers.bytes().data() + i * 4096, .iov_len = 4096}}};
+      (*disk)->start(requests[i]);
+    }
+    (*disk)->submit();
+    (*disk)->drain();
+    EXPECT_EQ(done, kRequests);
+    EXPECT_TRUE(same(buffers.bytes(), std::span(content).first(kRequests * 4096)));
+  }
+}
+
+TEST_F(DiskTest, BuffersAndPlacesThatDirectIoCannotTakeGoThroughABounceBuffer) {
+  make_image("-f raw " + path_ + " 1M");
+  const auto content = noise(kMiB, 8);
+  write_file(path_, content);
+  TestDisk disk({.path = path_, .cache = BlockCache::none});
+  std::vector<std::byte> memory(8192 + 1);
+  const auto odd = std::span(memory).subspan(1, 1536);  // at an odd address
+  ASSERT_TRUE(disk.read(512, odd));
+  EXPECT_TRUE(same(odd, std::span(content).subspan(512, 1536)));
+  std::ranges::copy(noise(1536, 9), odd.begin());
+  DiskRequest request{
+      .kind = DiskRequest::Kind::write,
+      .offset = 3 * 512,
+      .buffers = {{.iov_base = odd.data(), .iov_len = 700}, {.iov_base = odd.data() + 700, .iov_len = 836}}};
+  ASSERT_TRUE(disk.run(request));
+  EXPECT_EQ(request.transferred, 1536U);
+  auto expected = content;
+  std::ranges::copy(odd, expected.begin() + 3 * 512);
+  EXPECT_TRUE(same(disk.read(0, kMiB), expected)) << "the sectors around it are as they were";
+}
+
+TEST_F(DiskTest, AnIoErrorIsToldAndTheNextRequestWorks) {
+  make_image("-f raw " + path_ + " 1M");
+  TestDisk disk({.path = path_});
+  std::filesystem::resize_file(path_, 4096);
+  std::vector<std::byte> sector(512);
+  const auto lost = disk.read(8192, sector);
+  ASSERT_FALSE(lost);
+  EXPECT_THAT(lost.error().message, HasSubstr("at byte 8192: the image has shrunk"));
+  EXPECT_TRUE(disk.read(0, sector));
+}
+
+}  // namespace
+}  // namespace balloon::vmm

@@ -1,0 +1,289 @@
+#include "vmm/devices/block/qcow2_image.h"
+
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "base/log.h"
+
+namespace balloon::vmm {
+namespace {
+
+/// 1 MiB: the tables of 8 GiB in clusters of 64 KiB.
+constexpr std::size_t kCachedL2Slices = 256;
+/// Of the deflate stream: QEMU writes it raw, with a window of 4 KiB.
+constexpr int kWindowBits = -12;
+
+Result<void> inflate_into(std::span<const std::byte> packed, std::span<std::byte> into) {
+  z_stream stream{};
+  if (::inflateInit2(&stream, kWindowBits) != Z_OK) return fail("zlib is out of memory");
+  stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(packed.data()));
+  stream.avail_in = static_cast<uInt>(packed.size());
+  stream.next_out = reinterpret_cast<Bytef*>(into.data());
+  stream.avail_out = static_cast<uInt>(into.size());
+  const int result = ::inflate(&stream, Z_FINISH);
+  ::inflateEnd(&stream);
+  if ((result == Z_STREAM_END || result == Z_BUF_ERROR) && stream.avail_out == 0) return {};
+  return fail("the image is damaged: a compressed cluster cannot be unpacked");
+}
+
+Result<Qcow2Header> read_header(const DiskFile& file) {
+  std::vector<std::byte> start(qcow2::kHeaderSize);
+  auto got = file.read_some(0, start);
+  if (!got) return std::unexpected(got.error());
+  start.resize(*got);
+  const auto bits = parse_qcow2_cluster_bits(start);
+  if (!bits) return std::unexpected(bits.error());
+  start.resize(1ULL << *bits);
+  got = file.read_some(0, start);
+  if (!got) return std::unexpected(got.error());
+  start.resize(*got);
+  return parse_qcow2_header(start);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct, int depth) {
+  auto image = Qcow2Image::open(path, read_only, direct, depth);
+  if (!image) return std::unexpected(std::move(image.error()));
+  return std::move(*image);
+}
+
+Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bool read_only, bool direct,
+                                                     int depth) {
+  auto file = DiskFile::open(path, read_only, direct);
+  if (!file) return std::unexpected(std::move(file.error()));
+  auto header = read_header(*file);
+  if (!header) return std::unexpected(std::move(header.error()));
+  if (!read_only && (header->dirty || header->corrupt)) {
+    return fail(
+        fmt::format("it is marked as {}: repair it with qemu-img check -r all {}, or open it read-only",
+                    header->corrupt ? "damaged" : "not closed cleanly (dirty)", path));
+  }
+  std::unique_ptr<Qcow2Image> image(new Qcow2Image(std::move(*file), std::move(*header)));
+  BALLOON_TRY(image->load());
+  BALLOON_TRY(image->open_backing(direct, depth));
+  if (!read_only) BALLOON_TRY(image->prepare_for_writing());
+  return image;
+}
+
+Qcow2Image::Qcow2Image(DiskFile file, Qcow2Header header)
+    : file_(std::move(file)),
+      header_(std::move(header)),
+      refcounts_(file_, header_),
+      l2_(file_, std::min<std::size_t>(header_.cluster_size(), MetadataCache::kMaxSliceSize), kCachedL2Slices,
+          [this] { return write_tables(); }) {}
+
+Qcow2Image::~Qcow2Image() {
+  if (!has_changes() && freed_.empty()) return;
+  if (const auto done = flush(true); !done)
+    log::error("disk image {}: {}", file_.path(), done.error().message);
+}
+
+Result<void> Qcow2Image::load() {
+  std::vector<std::byte> bytes(header_.l1_entries * sizeof(std::uint64_t));
+  if (auto done = file_.read_padded(header_.l1_offset, bytes); !done)
+    return fail("its L1 table", done.error());
+  l1_.resize(header_.l1_entries);
+  for (std::size_t i = 0; i < l1_.size(); ++i) {
+    l1_[i] = load_be64(bytes.data() + i * sizeof(std::uint64_t));
+    if ((l1_[i] & qcow2::kOffsetMask) % header_.cluster_size() != 0) {
+      return fail(
+          fmt::format("it is damaged: its L2 table {} at {:#x} is not at a cluster's start; repair it with "
+                      "qemu-img check -r all",
+                      i, l1_[i] & qcow2::kOffsetMask));
+    }
+  }
+  return {};
+}
+
+Result<void> Qcow2Image::open_backing(bool direct, int depth) {
+  if (header_.backing_file.empty()) return {};
+  const std::string& name = header_.backing_file;
+  if (name.starts_with("json:") || name.find("://") != std::string::npos || name.starts_with("nbd:")) {
+    return fail(fmt::format(
+        "its backing file {} is not a plain file's name, which is all that this VMM knows", name));
+  }
+  if (depth == 0) {
+    return fail(fmt::format("its chain of backing files is longer than {}, or goes round in a circle",
+                            kMaxBackingDepth));
+  }
+  const std::filesystem::path path = std::filesystem::path(file_.path()).parent_path() / name;
+  Result<std::unique_ptr<Image>> backing = std::unique_ptr<Image>();
+  if (header_.backing_format == "qcow2") {
+    backing = open_qcow2(path, true, direct, depth - 1);
+  } else if (header_.backing_format == "raw") {
+    backing = open_raw(path, true, direct);
+  } else if (header_.backing_format.empty()) {
+    // Guessing it from the content would let a guest that once wrote to a raw file choose.
+    return fail(
+        fmt::format("it does not say which format its backing file has: say it with qemu-img rebase -u -b "
+                    "{} -F raw (or qcow2)",
+                    name));
+  } else {
+    return fail(fmt::format("its backing file's format {} is neither raw nor qcow2", header_.backing_format));
+  }
+  if (!backing) return fail(fmt::format("its backing file {}", path.string()), backing.error());
+  backing_ = std::move(*backing);
+  return {};
+}
+
+ImageInfo Qcow2Image::info() const {
+  return {.path = file_.path(),
+          .format = "qcow2",
+          .virtual_size = header_.size,
+          .allocated = file_.allocated(),
+          .cluster_size = header_.cluster_size(),
+          .version = header_.version,
+          .refcount_bits = 1U << header_.refcount_order,
+          .backing_name = header_.backing_file,
+          .backing = backing_ ? std::make_shared<const ImageInfo>(backing_->info()) : nullptr};
+}
+
+Result<Qcow2Cluster> Qcow2Image::look_up(std::uint64_t cluster) {
+  const std::uint64_t table = l1_[cluster / header_.l2_entries()] & qcow2::kOffsetMask;
+  if (table == 0) return Qcow2Cluster{};
+  const auto bytes = l2_.at(table + cluster % header_.l2_entries() * sizeof(std::uint64_t));
+  if (!bytes) return std::unexpected(bytes.error());
+  return parse_l2_entry(load_be64(bytes->data()), header_);
+}
+
+Result<Extent> Qcow2Image::map(std::uint64_t offset, Bytes size, Access access) {
+  switch (access) {
+    case Access::read:
+      return map_read(offset, size);
+    case Access::write:
+      return map_write(offset, size);
+    case Access::zero:
+    case Access::discard:
+      break;
+  }
+  return Extent{.kind = Extent::Kind::slow, .size = size};
+}
+
+Result<Extent> Qcow2Image::map_read(std::uint64_t offset, Bytes size) {
+  const std::uint64_t cluster_size = header_.cluster_size();
+  std::uint64_t cluster = offset >> header_.cluster_bits;
+  const std::uint64_t skip = offset % cluster_size;
+  const auto first = look_up(cluster);
+  if (!first) return std::unexpected(first.error());
+  Bytes run = cluster_size - skip;
+  if (first->kind == Qcow2Cluster::Kind::compressed) return Extent{.size = std::min(run, size)};
+  // As far as the clusters that follow go on in the same way.
+  while (run < size) {
+    const auto next = look_up(++cluster);
+    if (!next || next->kind != first->kind) break;
+    if (first->kind == Qcow2Cluster::Kind::data && next->offset != first->offset + skip + run) break;
+    run += cluster_size;
+  }
+  run = std::min(run, size);
+  switch (first->kind) {
+    case Qcow2Cluster::Kind::unallocated:
+      return map_backing(offset, run);
+    case Qcow2Cluster::Kind::data:
+      return Extent{.kind = Extent::Kind::file,
+                    .size = run,
+                    .file = &file_,
+                    .offset = first->offset + skip,
+                    .padded = true};
+    default:
+      return Extent{.kind = Extent::Kind::zeros, .size = run};
+  }
+}
+
+Result<Extent> Qcow2Image::map_backing(std::uint64_t offset, Bytes size) {
+  if (!backing_ || offset >= backing_->size()) return Extent{.kind = Extent::Kind::zeros, .size = size};
+  return backing_->map(offset, std::min(size, backing_->size() - offset), Access::read);
+}
+
+Result<Extent> Qcow2Image::map_write(std::uint64_t offset, Bytes size) {
+  const std::uint64_t cluster_size = header_.cluster_size();
+  std::uint64_t cluster = offset >> header_.cluster_bits;
+  const std::uint64_t skip = offset % cluster_size;
+  const auto first = look_up(cluster);
+  if (!first) return std::unexpected(first.error());
+  const bool table_copied = (l1_[cluster / header_.l2_entries()] & qcow2::kCopied) != 0;
+  const bool in_place = first->in_place() && table_copied;
+  if (in_place) BALLOON_TRY(check_target(first->offset));
+  Bytes run = cluster_size - skip;
+  while (run < size) {
+    const auto next = look_up(++cluster);
+    if (!next) break;
+    const bool next_in_place =
+        next->in_place() && (l1_[cluster / header_.l2_entries()] & qcow2::kCopied) != 0;
+    if (next_in_place != in_place) break;
+    if (in_place && next->offset != first->offset + skip + run) break;
+    if (in_place) BALLOON_TRY(check_target(next->offset));
+    run += cluster_size;
+  }
+  run = std::min(run, size);
+  if (!in_place) return Extent{.kind = Extent::Kind::slow, .size = run};
+  return Extent{.kind = Extent::Kind::file,
+                .size = run,
+                .file = &file_,
+                .offset = first->offset + skip,
+                .padded = true};
+}
+
+Result<void> Qcow2Image::check_target(std::uint64_t offset) const {
+  // A damaged, or forged, image could make a guest write to the header, and so choose its next backing file.
+  const std::uint64_t index = offset >> header_.cluster_bits;
+  const std::uint64_t l1_first = header_.l1_offset >> header_.cluster_bits;
+  const std::uint64_t l1_clusters =
+      (header_.l1_entries * sizeof(std::uint64_t) + header_.cluster_size() - 1) >> header_.cluster_bits;
+  if (index != 0 && !(index >= l1_first && index - l1_first < l1_clusters) && !refcounts_.in_table(index))
+    return {};
+  return fail(
+      fmt::format("the image is damaged: something lies over its header or tables, at {:#x}", offset));
+}
+
+Result<void> Qcow2Image::read(std::uint64_t offset, std::span<std::byte> into) {
+  while (!into.empty()) {
+    const auto extent = map_read(offset, into.size());
+    if (!extent) return std::unexpected(extent.error());
+    const auto part = into.first(extent->size);
+    switch (extent->kind) {
+      case Extent::Kind::zeros:
+        std::ranges::fill(part, std::byte{0});
+        break;
+      case Extent::Kind::file:
+        BALLOON_TRY(extent->padded ? extent->file->read_padded(extent->offset, part)
+                                   : extent->file->read(extent->offset, part));
+        break;
+      case Extent::Kind::slow: {
+        const auto cluster = look_up(offset >> header_.cluster_bits);
+        if (!cluster) return std::unexpected(cluster.error());
+        if (cluster->kind == Qcow2Cluster::Kind::compressed) {
+          BALLOON_TRY(read_compressed(*cluster, offset % header_.cluster_size(), part));
+        } else {
+          BALLOON_TRY(backing_->read(offset, part));  // compressed further down
+        }
+        break;
+      }
+    }
+    offset += part.size();
+    into = into.subspan(part.size());
+  }
+  return {};
+}
+
+Result<void> Qcow2Image::read_compressed(const Qcow2Cluster& cluster, std::size_t skip,
+                                         std::span<std::byte> into) {
+  if (unpacked_offset_ != cluster.offset) {
+    unpacked_offset_.reset();
+    std::vector<std::byte> packed(cluster.compressed_size);
+    const auto got = file_.read_some(cluster.offset, packed);
+    if (!got) return std::unexpected(got.error());
+    unpacked_.resize(header_.cluster_size());
+    BALLOON_TRY(inflate_into(std::span(packed).first(*got), unpacked_));
+    unpacked_offset_ = cluster.offset;
+  }
+  std::memcpy(into.data(), unpacked_.data() + skip, into.size());
+  return {};
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,124 @@
+#include "vmm/machine/config_disk.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <string>
+
+#include "vmm/machine/flag_values.h"
+
+namespace balloon::vmm {
+namespace {
+
+constexpr std::size_t kMaxSerialNumber = 20;  // VIRTIO_BLK_ID_BYTES
+constexpr std::uint32_t kMinBlockSize = 512;
+constexpr std::uint32_t kMaxBlockSize = 4096;  ///< what Linux takes: a page
+
+Result<BlockFormat> parse_format(std::string_view text) {
+  if (text == "raw") return BlockFormat::raw;
+  if (text == "qcow2") return BlockFormat::qcow2;
+  return fail(fmt::format("format={}: use raw or qcow2", text));
+}
+
+Result<BlockCache> parse_cache(std::string_view text) {
+  if (text == "writeback") return BlockCache::writeback;
+  if (text == "writethrough") return BlockCache::writethrough;
+  if (text == "none") return BlockCache::none;
+  return fail(fmt::format("cache={}: use writeback, writethrough or none", text));
+}
+
+Result<BlockEngine> parse_engine(std::string_view text) {
+  if (text == "auto") return BlockEngine::automatic;
+  if (text == "io_uring") return BlockEngine::io_uring;
+  if (text == "threads") return BlockEngine::threads;
+  return fail(fmt::format("engine={}: use auto, io_uring or threads", text));
+}
+
+template <typename T>
+Setter to_parsed(T& into, Result<T> (*parse)(std::string_view)) {
+  return [&into, parse](std::string_view value) -> Result<void> {
+    const auto parsed = parse(value);
+    if (!parsed) return std::unexpected(parsed.error());
+    into = *parsed;
+    return {};
+  };
+}
+
+/// A string in YAML; the parser's complaint appears at its place.
+template <typename T>
+void read_parsed(yaml::Map& map, std::string_view key, T& into, Result<T> (*parse)(std::string_view)) {
+  map.with(key, [&](const yaml::Value& value) {
+    std::string text;
+    if (!value.read(text)) return;
+    if (const auto done = to_parsed(into, parse)(text); !done) value.complain(done.error().message);
+  });
+}
+
+}  // namespace
+
+Result<BlockConfig> parse_disk(std::string_view text) {
+  BlockConfig disk;
+  const auto read_only = [&](std::string_view value) -> Result<void> {
+    if (value.empty()) return disk.read_only = true, Result<void>{};
+    return to_switch(disk.read_only, "readonly")(value);
+  };
+  BALLOON_TRY(
+      parse_pairs(text, {{"path", to_string(disk.path, "path")},
+                         {"readonly", read_only},
+                         {"serial", to_string(disk.serial, "serial")},
+                         {"format", to_parsed(disk.format, parse_format)},
+                         {"cache", to_parsed(disk.cache, parse_cache)},
+                         {"engine", to_parsed(disk.engine, parse_engine)},
+                         {"queues", to_number(disk.queues, "queues")},
+                         {"block-size", to_number(disk.block_size, "block-size")},
+                         {"discard", to_switch(disk.discard, "discard")},
+                         {"rate-bytes", to_bytes(disk.bytes_per_second, "rate-bytes")},
+                         {"rate-bytes-burst", to_bytes(disk.burst_bytes, "rate-bytes-burst")},
+                         {"rate-requests", to_number(disk.requests_per_second, "rate-requests")},
+                         {"rate-requests-burst", to_number(disk.burst_requests, "rate-requests-burst")}}));
+  if (disk.path.empty()) return fail(fmt::format("'{}' has no path=", text));
+  return disk;
+}
+
+void read_disk(yaml::Map& map, BlockConfig& disk) {
+  map.require("path");
+  map.field("path", disk.path);
+  map.field("readonly", disk.read_only);
+  map.field("serial", disk.serial);
+  read_parsed(map, "format", disk.format, parse_format);
+  read_parsed(map, "cache", disk.cache, parse_cache);
+  read_parsed(map, "engine", disk.engine, parse_engine);
+  map.field("queues", disk.queues);
+  map.field("block_size", disk.block_size);
+  map.field("discard", disk.discard);
+  map.map("rate", [&](yaml::Map& rate) {
+    rate.bytes("bytes", disk.bytes_per_second);
+    rate.bytes("bytes_burst", disk.burst_bytes);
+    rate.field("requests", disk.requests_per_second);
+    rate.field("requests_burst", disk.burst_requests);
+  });
+}
+
+Result<void> check_disk(const BlockConfig& disk) {
+  if (disk.path.empty()) return fail("disk: its path is missing");
+  if (disk.serial.size() > kMaxSerialNumber) {
+    return fail(fmt::format("disk '{}': serial '{}' is longer than {} bytes", disk.path, disk.serial,
+                            kMaxSerialNumber));
+  }
+  if (disk.queues < 1 || disk.queues > kMaxBlockQueues) {
+    return fail(
+        fmt::format("disk '{}': {} queues are not within 1 to {}", disk.path, disk.queues, kMaxBlockQueues));
+  }
+  if (!std::has_single_bit(disk.block_size) || disk.block_size < kMinBlockSize ||
+      disk.block_size > kMaxBlockSize) {
+    return fail(fmt::format("disk '{}': a block size of {} is not a power of two within {} to {}", disk.path,
+                            disk.block_size, kMinBlockSize, kMaxBlockSize));
+  }
+  if ((disk.burst_bytes != 0 && disk.bytes_per_second == 0) ||
+      (disk.burst_requests != 0 && disk.requests_per_second == 0)) {
+    return fail(fmt::format("disk '{}': a burst needs a rate that it is a burst of", disk.path));
+  }
+  return {};
+}
+
+}  // namespace balloon::vmm

@@ -1,0 +1,39 @@
+#include "vmm/machine/config_virtio.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "vmm/machine/flag_values.h"
+
+namespace balloon::vmm {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, VirtioInterface>, 3> kInterfaces = {
+    {{"modern", VirtioInterface::modern},
+     {"transitional", VirtioInterface::transitional},
+     {"legacy", VirtioInterface::legacy}}};
+
+}  // namespace
+
+Result<TransportConfig> parse_virtio(std::string_view text) {
+  TransportConfig config;
+  const std::size_t comma = std::min(text.find(','), text.size());
+  const std::string_view name = text.substr(0, comma);
+  const auto* known = std::ranges::find(kInterfaces, name, [](const auto& entry) { return entry.first; });
+  if (known == kInterfaces.end()) {
+    return fail(fmt::format("'{}' is not one of modern, transitional, legacy", name));
+  }
+  config.interface = known->second;
+  if (comma < text.size()) {
+    BALLOON_TRY(parse_pairs(text.substr(comma + 1), {{"packed", to_switch(config.packed_rings, "packed")}}));
+  }
+  if (config.packed_rings && config.interface == VirtioInterface::legacy) {
+    return fail("legacy drivers have no packed rings: leave packed=on out, or use modern or transitional");
+  }
+  return config;
+}
+
+}  // namespace balloon::vmm

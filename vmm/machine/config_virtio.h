@@ -1,0 +1,14 @@
+// The virtio transport's part of the configuration.
+#pragma once
+
+#include <string_view>
+
+#include "base/error.h"
+#include "vmm/virtio/transport_config.h"
+
+namespace balloon::vmm {
+
+/// modern, transitional or legacy, then [,packed=on|off]
+Result<TransportConfig> parse_virtio(std::string_view text);
+
+}  // namespace balloon::vmm

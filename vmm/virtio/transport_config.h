@@ -1,0 +1,18 @@
+// Which virtio interface a guest's devices show.
+#pragma once
+
+namespace balloon::vmm {
+
+enum class VirtioInterface {
+  modern,        ///< virtio 1.0 and later only
+  transitional,  ///< both: the driver chooses
+  legacy,        ///< the interface from before virtio 1.0 only (virtio 1.2, 4.1.4.10), for old guests
+};
+
+struct TransportConfig {
+  VirtioInterface interface = VirtioInterface::modern;
+  /// Offers packed rings to drivers that know them. Off, as in QEMU: drivers are best tested with split ones.
+  bool packed_rings = false;
+};
+
+}  // namespace balloon::vmm
