@@ -18,6 +18,7 @@ void Outbox::put(v1::GuestStats stats) {
 
 void Outbox::put(v1::BalloonUpdate balloon) {
   const std::lock_guard lock(mutex_);
+  if (balloon.actual_bytes() == balloon.target_bytes()) balloon_not_before_ = {};
   balloon_ = std::move(balloon);
   changed_.notify_all();
 }

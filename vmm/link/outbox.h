@@ -14,9 +14,9 @@ namespace balloon::vmm {
 
 class Outbox {
  public:
-  /// The driver reports every mebibyte it moves, a thousand times a second on a quick host; the daemon has no
-  /// use for more than this.
-  static constexpr std::chrono::milliseconds kBalloonPause{10};
+  /// The driver reports every mebibyte it moves, a thousand times a second on a quick host; the daemon
+  /// decides at most this often (policy::kBurstGap), and each message costs both sides.
+  static constexpr std::chrono::milliseconds kBalloonPause{100};
 
   void put(v1::GuestStats stats);
   void put(v1::BalloonUpdate balloon);
@@ -29,8 +29,8 @@ class Outbox {
   void open();
   /// Ends take() until the next open().
   void close();
-  /// Waits for the next message; nothing after close(). A balloon state goes out at once, but not sooner than
-  /// kBalloonPause after the one before.
+  /// Waits for the next message; nothing after close(). A balloon state goes out at once, but while the
+  /// balloon is on its way not sooner than kBalloonPause after the one before.
   std::optional<v1::ConnectRequest> take();
 
  private:
