@@ -25,10 +25,10 @@ constexpr Bytes kPage = 4096;
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
 constexpr Bytes kPressedFiner = 4;
-/// The headroom is refilled from what idles once less than this part of it is free, and up to this part: the
-/// rest comes by itself, when nobody is in a hurry.
-constexpr double kRefillBelow = 0.5;
-constexpr double kRefillTo = 1.0;
+/// Others' idle memory is taken at once until this part of the headroom is free. The rest of it comes by
+/// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
+/// cache.
+constexpr double kRefill = 0.5;
 /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
 constexpr Bytes kCacheStep = 8;
 
@@ -83,9 +83,8 @@ struct Engine::Impl {
   Allocation allocation;
   Reservations reservations;
   KsmGovernor ksm;
-  bool refilling = false;  ///< the headroom
-  double liking = 1;       ///< of what guests would like beyond their needs, what is free
-  bool awaited = false;    ///< memory that guests hold is needed elsewhere
+  double liking = 1;     ///< of what guests would like beyond their needs, what is free
+  bool awaited = false;  ///< memory that guests hold is needed elsewhere
   // Working space of one decision, kept to be reused.
   std::vector<Seat> seats;
   std::vector<Party> parties;  ///< guests, then reservations
@@ -362,10 +361,8 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
   const auto pool = static_cast<double>(headroom(plan.budget));
-  if (wanted + kRefillBelow * pool > whole) refilling = true;
-  if (wanted + kRefillTo * pool <= whole) refilling = false;
   awaited = wanted > whole;
-  if (refilling) reclaim.ask(wanted + kRefillTo * pool - whole, Cost::cold);
+  reclaim.ask(wanted + kRefill * pool - whole, Cost::cold);
   reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
   if (actions.full_speed) reclaim.ask_everything();
 }

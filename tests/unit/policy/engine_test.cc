@@ -143,6 +143,22 @@ TEST(Engine, TakesAPinAsItIs) {
   EXPECT_EQ(plan.guests[1].reason, Reason::pin);
 }
 
+TEST(Engine, TakesFromGuestsThatAreHeldOnlyWhatMakesHalfOfTheHeadroomFree) {
+  FakeHost host(4 * kGiB);
+  for (int i = 0; i < 2; ++i) host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100});
+  const Tunables tunables;
+  Engine engine(tunables);
+  Plan plan;
+  for (int i = 0; i < 5; ++i) plan = host.step(engine);  // a guest that is new is held for 10 s
+  const auto headroom = static_cast<Bytes>(tunables.headroom_ratio * static_cast<double>(plan.budget));
+  const Bytes held = host.guests[0].seen.actual + host.guests[1].seen.actual;
+  EXPECT_LE(held, plan.budget - headroom / 2);
+  EXPECT_GT(held, plan.budget - headroom) << "the rest is in no hurry";
+  for (int i = 0; i < 20; ++i) plan = host.step(engine);
+  EXPECT_LE(host.guests[0].seen.actual + host.guests[1].seen.actual, plan.budget - headroom)
+      << "and comes by itself";
+}
+
 TEST(Engine, GivesSurplusToGuestsWhenPolicySaysSo) {
   FakeHost host = six_on_eight();
   Tunables tunables;

@@ -100,6 +100,14 @@ TEST(Runner, OursHasAHundredthOfTheStaticPartitionsDeficitWhereALoadGoesAround) 
   EXPECT_LE(run(scenario, *find_contender("balloond"), {}).scores.deficit, 0.01 * partition);
 }
 
+TEST(Runner, OursMovesLessThanHalfOfWhatQmemmanMovesWhereALoadGoesAround) {
+  const Scenario scenario = load("s03-rotating-square");
+  const Scores theirs = run(scenario, *find_contender("qmemman"), {}).scores;
+  const Scores ours = run(scenario, *find_contender("balloond"), {}).scores;
+  EXPECT_LE(ours.moved, 0.45 * theirs.moved);
+  EXPECT_LE(ours.reversals, 0.25 * theirs.reversals);
+}
+
 TEST(Runner, NeighboursOfGuestsThatLeakOrDoNotCooperateLoseLessThanTwoPercent) {
   for (const auto& [name, neighbours] :
        {std::pair{"s09-uncooperative", "honest"}, std::pair{"s13-leak", "works"}}) {
