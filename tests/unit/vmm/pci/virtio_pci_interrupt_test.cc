@@ -118,5 +118,30 @@ TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
   EXPECT_EQ(device->transport().interrupt_event(2), -1);
 }
 
+TEST_F(VirtioPciTest, VectorsThatNeverWereOrAreTakenAwayUnderALentQueueHarmNothing) {  // CVE-2024-4693
+  for (int life = 0; life < 3; ++life) {
+    set_status(0);
+    if (life > 0) open_vectors(3);  // in the first life MSI-X stays off, and no vector is ever set
+    negotiate();
+    if (life == 2) set_common<std::uint16_t>(kConfigVector, 0);
+    set_up_queue(0, queue0.layout());
+    set_status(kAccepted | kDriverOk);
+    for (const std::uint16_t vector : {std::uint16_t{2}, kNoVector, std::uint16_t{77}, std::uint16_t{1}}) {
+      {
+        const std::lock_guard lock(device->mutex);
+        const int event = device->transport().interrupt_event(0);
+        EXPECT_TRUE(event == -1 || life > 0) << "without MSI-X there is none to lend";
+      }
+      set_common<std::uint16_t>(kQueueSelect, 0);
+      set_common<std::uint16_t>(kQueueVector, vector);
+      set_common<std::uint16_t>(kConfigVector, vector);
+      device->transport().interrupt_config();
+      device->transport().interrupt_queue(0);
+    }
+  }
+  root.reset();
+  EXPECT_TRUE(host.doorbells.empty());
+}
+
 }  // namespace
 }  // namespace balloon::vmm::test

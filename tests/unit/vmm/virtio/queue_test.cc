@@ -152,6 +152,27 @@ TEST_F(QueueTest, AChainAsLongAsTheQueueIsTaken) {
   EXPECT_EQ((*chain)->writable().size(), kSize);
 }
 
+TEST_F(QueueTest, ADescriptorThatChangesAfterItWasTakenChangesNothing) {  // no double fetch
+  for (const bool indirect : {false, true}) {
+    VirtQueue queue = make();
+    const GuestAddress table = driver().allocate(16);
+    const test::FakeDescriptor good{driver().allocate(8), 8, kWrite, 0};
+    memory_.write(table, good);
+    driver().set_descriptor(0, indirect ? test::FakeDescriptor{table, 16, kIndirect, 0} : good);
+    driver().push_available(0);
+    auto chain = queue.take();
+    ASSERT_TRUE(chain && *chain);
+    const test::FakeDescriptor changed{~0ULL, 0xffffffff, 0, 0};
+    memory_.write(table, changed);
+    driver().set_descriptor(0, changed);
+    EXPECT_EQ((*chain)->writable_size(), 8U);
+    EXPECT_EQ((*chain)->write(0, bytes("12345678")), 8U);
+    std::vector<std::byte> written(8);
+    memory_.read(good.address, written);
+    EXPECT_EQ(written, bytes("12345678"));
+  }
+}
+
 TEST_F(QueueTest, ADroppedChainGoesBackEmpty) {
   VirtQueue queue = make();
   const std::uint16_t head = ChainBuilder(driver()).writable(8).submit();

@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "tests/unit/vmm/devices/block/block_fixture.h"
 
@@ -30,6 +32,33 @@ TEST_F(BlockTest, SectorsOutsideTheImageAreIoErrors) {  // Cloud Hypervisor #787
   EXPECT_EQ(image(0, kSectors * kSectorSize), pattern(kSectors * kSectorSize, 3));
   EXPECT_EQ(request(kIn, kSectors - 1, kSectorSize).status, kOk) << "the last one is inside";
   EXPECT_EQ(driver_->host().reset_reason(), "");
+}
+
+TEST_F(BlockTest, AHeaderThatTheGuestKeepsChangingIsReadOnce) {  // no double fetch
+  start();
+  const auto last = image(kSectors - 1, kSectorSize);
+  const GuestAddress at = queue().allocate(16);
+  memory_.write(at, std::span<const std::byte>(header(kIn, kSectors - 1)));
+  std::jthread changing([&](const std::stop_token& stop) {
+    const auto host = memory_.at(at + 8, 8);
+    const std::atomic_ref sector(*reinterpret_cast<std::uint64_t*>(host->data()));
+    while (!stop.stop_requested()) {
+      sector.store(~0ULL, std::memory_order_relaxed);
+      sector.store(kSectors - 1, std::memory_order_relaxed);
+    }
+  });
+  const GuestAddress data = queue().allocate(kSectorSize);
+  for (int round = 0; round < 2'000; ++round) {
+    const GuestAddress status = status_byte();
+    ChainBuilder builder(queue());
+    builder.readable_at(at, 16).writable_at(data, kSectorSize).writable_at(status, 1);
+    const Answer answer = finish(builder, status);
+    ASSERT_TRUE(answer.status == kOk || answer.status == kIoError) << round;
+    if (answer.status != kOk) continue;
+    std::vector<std::byte> got(kSectorSize);
+    memory_.read(data, got);
+    ASSERT_EQ(got, last) << round;
+  }
 }
 
 TEST_F(BlockTest, PartsOfSectorsAreIoErrors) {  // Cloud Hypervisor #8557
