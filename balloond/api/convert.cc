@@ -50,6 +50,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
   out.set_pid(record.peer.pid);
   if (record.merging) out.set_merging(*record.merging);
+  out.set_merging_refusal(record.merging_refusal);
   return out;
 }
 

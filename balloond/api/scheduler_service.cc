@@ -164,6 +164,10 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
 grpc::Status SchedulerService::merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request.name());
+  if (guest != nullptr && request.merging() && !guest->limits.ksm) {
+    return {grpc::StatusCode::FAILED_PRECONDITION,
+            fmt::format("policy keeps {}'s memory from KSM (ksm: off)", request.name())};
+  }
   const auto record =
       guest == nullptr ? std::nullopt : guests_.set_merging(request.name(), request.merging());
   if (!record) return not_found(request.name());

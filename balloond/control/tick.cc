@@ -98,6 +98,7 @@ void Ticker::tick() {
   if (shadow_ || journal_ != nullptr) show(seen, records, wall, plan);
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
+  keep_from_merging(seen, records);
   note_change(plan);
   ask_for_fresh_stats();
   publish(*host, std::move(records), seen, plan);
@@ -136,6 +137,15 @@ void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecor
       counters_.bytes_grown += move.target - guest.target;
     }
     guest.target = move.target;
+  }
+}
+
+void Ticker::keep_from_merging(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests) {
+  for (std::size_t i = 0; i < guests.size(); ++i) {
+    const GuestRecord& guest = guests[i];
+    if (seen.guests[i].limits.ksm || !guest.connected || guest.merging == false) continue;
+    if (guests_.keep_from_merging(guest.name, guest.session))
+      log::info("guest {}: policy keeps its memory from KSM", guest.name);
   }
 }
 

@@ -38,6 +38,8 @@ class Ticker {
   /// Shows a decision to whoever follows: the shadow policy and the journal.
   void show(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests, WallTime wall,
             const policy::Plan& plan);
+  /// Guests whose policy says so stay out of KSM, however their VMMs were started.
+  void keep_from_merging(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests);
   void note_change(const policy::Plan& plan);
   /// While the host is short of memory the next decision is made from what guests have then.
   void ask_for_fresh_stats();

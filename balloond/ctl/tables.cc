@@ -82,6 +82,12 @@ std::string labels_of(const v1::Guest& guest) {
   return labels.empty() ? "-" : fmt::format("{}", fmt::join(labels, ", "));
 }
 
+std::string merging_of(const v1::Guest& guest) {
+  const std::string is = !guest.has_merging() ? "its VMM does not say" : guest.merging() ? "on" : "off";
+  if (guest.merging_refusal().empty()) return is;
+  return fmt::format("{} (its VMM refused the change: {})", is, guest.merging_refusal());
+}
+
 }  // namespace
 
 std::string text_table(const std::vector<std::vector<std::string>>& rows) {
@@ -135,9 +141,7 @@ std::string guest_details(const v1::Guest& guest) {
       {"Actual", format_bytes(guest.actual_bytes())},
       {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
                                format_bytes(guest.swapped_bytes()))},
-      {"KSM", !guest.has_merging() ? "as its VMM was started"
-              : guest.merging()    ? "on"
-                                   : "off"},
+      {"KSM", merging_of(guest)},
       {"Pinned until", guest.has_pinned_until()
                            ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
                            : "-"},

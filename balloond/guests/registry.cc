@@ -11,7 +11,7 @@
 namespace balloon::daemon {
 namespace {
 
-/// A VMM that refused a target is not asked for the same one again for this long.
+/// A VMM that refused a target, or to end KSM, is not asked for the same again for this long.
 constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
@@ -61,6 +61,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   record.vmm_version = printable(registration.vmm_version());
   record.peer = peer;
   record.connected = true;
+  if (registration.has_merging()) record.merging = registration.merging();
   record.balloon = registration.balloon();
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   record.ready_since = clock_.now();
@@ -165,14 +166,16 @@ void Registry::stats_result(Session session, std::uint64_t sequence, const std::
 void Registry::merging_result(Session session, std::uint64_t sequence, const std::string& refusal) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
-  if (entry == nullptr || sequence == 0 || sequence != entry->merging_sequence) return;
+  if (entry == nullptr || !entry->merging_pending || sequence != entry->merging_sequence) return;
+  entry->merging_pending = false;
   GuestRecord& record = entry->record;
+  record.merging_refusal = printable(refusal);
   if (refusal.empty()) {
     record.merging = entry->merging_wanted;
     log::info("guest {}: KSM is {} for its memory", record.name, *record.merging ? "on" : "off");
   } else {
     log::warning("guest {}: its VMM does not turn KSM {}: {}", record.name,
-                 entry->merging_wanted ? "on" : "off", printable(refusal));
+                 entry->merging_wanted ? "on" : "off", record.merging_refusal);
   }
 }
 
@@ -185,6 +188,7 @@ void Registry::left(Session session) {
   entry->channel.reset();
   entry->pending = false;
   entry->stats_pending = false;
+  entry->merging_pending = false;
   entry->left_at = clock_.now();
   log::info("guest {} left", record.name);
   tell({.kind = GuestChange::Kind::left});
@@ -282,10 +286,27 @@ std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool m
   const std::lock_guard lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
-  Entry& entry = guest->second;
+  ask_merging(guest->second, merging);
+  return guest->second.record;
+}
+
+bool Registry::keep_from_merging(const std::string& name, Session session) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = by_session(session);
+  if (entry == nullptr || entry->record.name != name || !entry->channel) return false;
+  const bool under_way = entry->merging_pending && !entry->merging_wanted;
+  if (under_way || (!entry->merging_pending && entry->record.merging == false)) return false;
+  const Time now = clock_.now();
+  if (entry->merging_kept_at && now - *entry->merging_kept_at < kRefusalPause) return false;
+  entry->merging_kept_at = now;
+  ask_merging(*entry, false);
+  return true;
+}
+
+void Registry::ask_merging(Entry& entry, bool merging) {
   entry.merging_wanted = merging;
+  entry.merging_pending = true;
   entry.channel->set_merging(++entry.merging_sequence, merging);
-  return entry.record;
 }
 
 void Registry::set_stats_interval(std::chrono::nanoseconds interval) {

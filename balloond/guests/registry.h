@@ -43,7 +43,9 @@ struct GuestRecord {
   std::optional<v1::GuestStats> said;           ///< newest message, as sent, less unknown values
   std::optional<policy::GuestStats> usable;     ///< what of it policy may act on
   std::optional<v1::BalloonCounters> counters;  ///< newest, of its balloon since the guest booted
-  std::optional<bool> merging;  ///< whether KSM may share its pages, once that was set; unset: as started
+  std::optional<bool>
+      merging;  ///< whether KSM may share its pages, by its VMM's word; unset: it does not say
+  std::string merging_refusal;  ///< of the newest request about that; empty when it was done
   std::string complaint;        ///< why the newest message is not usable; empty when it is
   std::optional<PinRecord> pin;
   std::uint64_t rejected = 0;  ///< messages that made no sense
@@ -93,6 +95,9 @@ class Registry final : public GuestEvents {
   int request_fresh_stats(std::chrono::nanoseconds age);
   /// Returns the guest as it is when it has been asked; nothing when none of that name is connected.
   std::optional<GuestRecord> set_merging(const std::string& name, bool merging);
+  /// Asks the guest's VMM to keep its memory from KSM, unless that is so, is under way, or was refused a
+  /// moment ago. Returns whether it asked.
+  bool keep_from_merging(const std::string& name, Session session);
   void set_stats_interval(std::chrono::nanoseconds interval);
   std::chrono::nanoseconds stats_interval() const;
 
@@ -108,11 +113,14 @@ class Registry final : public GuestEvents {
     bool stats_pending = false;              ///< it has no answer yet
     std::uint64_t merging_sequence = 0;      ///< of the newest request about KSM
     bool merging_wanted = false;             ///< by that request
+    bool merging_pending = false;            ///< it has no answer yet
+    std::optional<Time> merging_kept_at{};   ///< when keep_from_merging() asked last
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
   };
   Entry* by_session(Session session);
+  static void ask_merging(Entry& entry, bool merging);
   void tell(const GuestChange& change) const;
   bool is_gone(const Entry& entry) const;
 

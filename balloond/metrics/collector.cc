@@ -165,7 +165,8 @@ void add_guest(Families& out, const GuestStatus& guest) {
   if (guest.record.said) add_guest_stats(out, *guest.record.said, label);
   if (guest.record.counters) add_guest_balloon(out, *guest.record.counters, label);
   if (guest.record.merging) {
-    out.gauge("balloon_guest_merging", "1 while KSM may share its memory, 0 while not; absent: as started.",
+    out.gauge("balloon_guest_merging",
+              "1 while KSM may share its memory, 0 while not; absent: its VMM does not say.",
               *guest.record.merging ? 1 : 0, label);
   }
 }

@@ -52,6 +52,7 @@ class GuestLink::Impl {
   explicit Impl(GuestLinkConfig config)
       : config_(std::move(config)), stub_(v1::GuestLinkService::NewStub(dial(config_.socket))) {
     last_state_.actual = last_state_.target = config_.memory;
+    merging_ = config_.merging;
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   }
 
@@ -151,6 +152,7 @@ class GuestLink::Impl {
     message.set_vcpus(config_.vcpus);
     message.set_vmm_version(BALLOON_VERSION);
     const std::lock_guard lock(balloon_mutex_);
+    message.set_merging(merging_);
     *message.mutable_balloon() = to_message(balloon_ != nullptr ? balloon_->state() : last_state_);
     return request;
   }
@@ -226,6 +228,8 @@ class GuestLink::Impl {
         result.set_refusal(kRebooting);
       } else if (const auto done = set_merging_(wanted.merging()); !done) {
         result.set_refusal(done.error().message);
+      } else {
+        merging_ = wanted.merging();
       }
     }
     outbox_.put(std::move(result));
@@ -245,6 +249,7 @@ class GuestLink::Impl {
   std::mutex balloon_mutex_;
   BalloonControl* balloon_ = nullptr;
   SetMerging set_merging_;  ///< of the same machine
+  bool merging_ = false;    ///< of it, and of the next one: a reboot changes nothing
   BalloonState last_state_;
   nanoseconds stats_interval_{};
 

@@ -19,6 +19,7 @@ struct GuestLinkConfig {
   std::map<std::string, std::string> labels;
   Bytes memory = 0;
   std::uint32_t vcpus = 1;
+  bool merging = false;  ///< KSM may share the guest's memory, as it is started
 };
 
 class GuestLink {

@@ -16,7 +16,6 @@ std::unexpected<Error> between_machines() { return fail("the guest is being rese
 
 GuestControl::GuestControl(const VmmConfig& config) : config_(config) {
   last_state_.actual = last_state_.target = config.memory;
-  for (const NetConfig& net : config.nets) links_.push_back(net.link);
 }
 
 Result<void> GuestControl::attach(Machine* machine) {
@@ -29,6 +28,10 @@ Result<void> GuestControl::attach(Machine* machine) {
   machine_ = machine;
   images_.clear();
   for (const BlockControl* const disk : machine_->disks()) images_.push_back(disk->image());
+  // The first machine's are those of the options or of the snapshot; each next one inherits them.
+  if (links_.empty()) {
+    for (const NetControl* const net : machine_->nets()) links_.push_back(net->state().link);
+  }
   for (std::size_t i = 0; i < links_.size(); ++i) machine_->nets()[i]->set_link(links_[i]);
   BalloonControl& balloon = machine_->balloon(BalloonHub::User::monitor);
   {

@@ -51,7 +51,7 @@ class GuestControl final : public MonitorGuest {
   mutable std::mutex mutex_;  ///< of machine_ and what a next machine inherits
   Machine* machine_ = nullptr;
   std::vector<ImageInfo> images_;  ///< of the newest machine's disks
-  std::vector<bool> links_;        ///< of the network devices: a cable that was pulled stays so
+  std::vector<bool> links_;        ///< of its network devices: a cable that was pulled stays so
   bool stopped_ = false;
   bool quit_ = false;
   std::chrono::seconds stats_interval_{0};

@@ -53,7 +53,8 @@ Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& lin
                                    .name = config.name,
                                    .labels = config.labels,
                                    .memory = config.memory,
-                                   .vcpus = config.cpus});
+                                   .vcpus = config.cpus,
+                                   .merging = config.memory_backing.merge});
   if (!started) return std::unexpected(started.error());
   link = std::move(*started);
   return {};

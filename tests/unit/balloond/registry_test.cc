@@ -225,8 +225,37 @@ TEST_F(RegistryTest, KsmIsWhatTheVmmSaysItIs) {
   ASSERT_TRUE(guests_.set_merging("a", false));
   guests_.merging_result(session, channel_->merging_asked.back().first, "cannot");
   EXPECT_EQ(guests_.find("a")->merging, true) << "it was refused";
+  EXPECT_EQ(guests_.find("a")->merging_refusal, "cannot");
   guests_.left(session);
   EXPECT_FALSE(guests_.set_merging("a", true)) << "it is not connected";
+}
+
+TEST_F(RegistryTest, AGuestThatJoinsSaysWhetherKsmMayShareItsMemory) {
+  v1::Register registration = test::registration("a", 2 * kGiB, kGiB);
+  registration.set_merging(true);
+  const auto session = guests_.joined(registration, kVmm, channel_);
+  ASSERT_TRUE(session);
+  EXPECT_EQ(guests_.find("a")->merging, true);
+  guests_.left(*session);
+  registration.set_merging(false);
+  ASSERT_TRUE(guests_.joined(registration, kVmm, channel_));
+  EXPECT_EQ(guests_.find("a")->merging, false) << "somebody else had it switched meanwhile";
+}
+
+TEST_F(RegistryTest, AVmmIsToldOnceToKeepItsGuestFromKsmAndAgainOnlyAWhileAfterARefusal) {
+  const Session session = join();
+  EXPECT_TRUE(guests_.keep_from_merging("a", session)) << "it does not say how it was started";
+  EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it has not answered";
+  guests_.merging_result(session, channel_->merging_asked.back().first, "the guest is rebooting");
+  EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it refused a moment ago";
+  clock_.advance(std::chrono::seconds(11));
+  EXPECT_TRUE(guests_.keep_from_merging("a", session));
+  guests_.merging_result(session, channel_->merging_asked.back().first, "");
+  clock_.advance(std::chrono::seconds(11));
+  EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it is so";
+  EXPECT_FALSE(guests_.keep_from_merging("a", session + 1)) << "of another stay";
+  ASSERT_EQ(channel_->merging_asked.size(), 2U);
+  EXPECT_FALSE(channel_->merging_asked.back().second);
 }
 
 TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {

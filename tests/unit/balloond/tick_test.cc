@@ -286,6 +286,23 @@ TEST_F(TickTest, AScheduleCountsFromTheTickAfterItBegins) {
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
 }
 
+TEST_F(TickTest, AGuestIsKeptFromKsmWherePolicySaysSoAndNothingIsTurnedOnOtherwise) {
+  FakeGuest guest{.name = "a", .actual = kGiB};
+  add(guest);
+  tick();
+  EXPECT_TRUE(guest.channel->merging_asked.empty());
+  PolicyFile policy = quick_policy();
+  policy.defaults.values.ksm = false;
+  ticker_->set_policy(policy);
+  tick();
+  tick();
+  ASSERT_EQ(guest.channel->merging_asked.size(), 1U);
+  EXPECT_FALSE(guest.channel->merging_asked[0].second);
+  guests_->merging_result(guest.session, guest.channel->merging_asked[0].first, "");
+  for (int i = 0; i < 20; ++i) tick();
+  EXPECT_EQ(guest.channel->merging_asked.size(), 1U) << "it is so";
+}
+
 TEST_F(TickTest, AHostThatCannotBeSampledMovesNothingAndIsCounted) {
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 100 * kMiB};
   add(guest);

@@ -289,6 +289,10 @@ void Net::set_status(std::uint16_t status) {
 
 void Net::set_link(bool up) {
   const std::lock_guard lock(mutex);
+  plug(up);
+}
+
+void Net::plug(bool up) {
   if (std::exchange(cable_, up) == up) return;
   pairs_[0].tap.set_carrier(up);
   set_status(static_cast<std::uint16_t>(up ? space_.status | kLinkUp : space_.status & ~kLinkUp));

@@ -113,6 +113,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   void watch_tap(Pair& pair);
   void unwatch_tap(Pair& pair);
   void tap_gone(Pair& pair);
+  void plug(bool up);
   void set_status(std::uint16_t status);
   bool wait_for_tokens(FrameLimit& limit);
   void on_tokens();
@@ -134,7 +135,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   std::vector<std::uint16_t> queue_sizes_;
   std::uint64_t offered_ = 0;
   ConfigSpace space_;
-  bool cable_ = true;  ///< as set_link() left it; survives the guest's resets
+  bool cable_ = true;  ///< as set_link() left it; survives the guest's resets, and snapshots
 
   std::uint64_t features_ = 0;
   std::uint64_t guest_offloads_ = 0;  ///< of the features, those that are on

@@ -1,4 +1,4 @@
-// A network device's state in snapshots: what the guest set through the control queue.
+// A network device's state in snapshots: the cable, and what the guest set through the control queue.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +11,7 @@ namespace balloon::vmm {
 void Net::save(StateWriter& writer) const {
   writer.section(name_);
   writer.put(space_.mac);
+  writer.put(cable_);
   writer.put(guest_offloads_);
   writer.put(static_cast<std::uint32_t>(std::ranges::count_if(pairs_, &Pair::used)));
   writer.put(filter_.promiscuous);
@@ -24,6 +25,7 @@ void Net::save(StateWriter& writer) const {
 Result<void> Net::load(StateReader& reader) {
   BALLOON_TRY(reader.section(name_));
   const auto mac = reader.get<MacAddress>();
+  const bool cable = reader.get<std::uint8_t>() != 0;
   const auto offloads = reader.get<std::uint64_t>();
   const auto pairs = reader.get<std::uint32_t>();
   ReceiveFilter filter;
@@ -40,6 +42,7 @@ Result<void> Net::load(StateReader& reader) {
   filter_ = std::move(filter);
   // The guest's address, even where this VMM would have chosen another one.
   if (!set_mac(mac)) return fail(fmt::format("{}: its MAC address is none", name_));
+  plug(cable);  // as it was, whatever this VMM's options say
   if (!active_) return {};
   if (pairs > 0 && !set_queue_pairs(pairs)) {
     return fail(

@@ -217,6 +217,24 @@ TEST(CpuidTest, NothingForNestedGuestsPmuOrWaiting) {
   EXPECT_EQ(get(guest, 0x80000022).eax, 0u);
 }
 
+TEST(CpuidTest, WhatDescribesTheCpuItselfIsTheHosts) {
+  constexpr std::uint32_t kFdpExceptionsOnly = 1U << 6, kZeroFcsFds = 1U << 13;
+  Leaves host = intel();
+  for (const std::uint32_t part : {0x80000002U, 0x80000003U, 0x80000004U})
+    host.push_back(leaf(part, 0, 0x20554350, part, 1, 2));  // the name
+  for (const std::uint32_t cache : {0x80000005U, 0x80000006U})
+    host.push_back(leaf(cache, 0, 1, 2, 0x01006040, cache));
+  const Leaves guest = guest_cpuid(host, {.vcpu = 1, .vcpus = 4});
+  for (const std::uint32_t kept : {0x80000002U, 0x80000003U, 0x80000004U, 0x80000005U, 0x80000006U}) {
+    const auto is = get(guest, kept), was = get(host, kept);
+    EXPECT_EQ(std::memcmp(&is, &was, sizeof is), 0) << std::hex << kept;
+  }
+  EXPECT_EQ(get(guest, 0x80000008).eax, 0x3934U) << "address widths";
+  EXPECT_EQ(get(guest, 1).ebx >> 8 & 0xff, get(host, 1).ebx >> 8 & 0xff) << "CLFLUSH line";
+  EXPECT_EQ(get(guest, 7).ebx & (kFdpExceptionsOnly | kZeroFcsFds), kFdpExceptionsOnly | kZeroFcsFds)
+      << "how its FPU keeps pointers: as this CPU does";
+}
+
 TEST(CpuidTest, TscDeadlineTimerFollowsTheCapability) {
   EXPECT_TRUE(has(get(guest_cpuid(intel(), {.vcpus = 1, .tsc_deadline_timer = true}), 1).ecx, 24));
   EXPECT_FALSE(has(get(guest_cpuid(intel(), {.vcpus = 1, .tsc_deadline_timer = false}), 1).ecx, 24));

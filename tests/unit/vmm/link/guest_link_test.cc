@@ -172,8 +172,12 @@ class GuestLinkTest : public testing::Test {
   ~GuestLinkTest() override { std::filesystem::remove_all(directory_); }
 
   std::unique_ptr<GuestLink> start() {
-    auto link = GuestLink::start(
-        {.socket = socket_, .name = "A", .labels = {{"tier", "db"}}, .memory = 2 * kGiB, .vcpus = 2});
+    auto link = GuestLink::start({.socket = socket_,
+                                  .name = "A",
+                                  .labels = {{"tier", "db"}},
+                                  .memory = 2 * kGiB,
+                                  .vcpus = 2,
+                                  .merging = true});
     EXPECT_TRUE(link) << link.error().message;
     (*link)->attach(balloon_, [this](bool on) -> Result<void> {
       if (on) return fail("memory: merge and lock contradict each other");
@@ -355,18 +359,24 @@ TEST_F(GuestLinkTest, ThatABalloonHasReachedItsTargetIsToldAtOnce) {
   EXPECT_LT(waited / kMoves, Outbox::kBalloonPause / 2);
 }
 
-TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonIs) {
+TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonAndKsmAre) {
   auto daemon = std::make_unique<FakeDaemon>(socket_);
   const auto link = start();
-  daemon->wait(is_register);
+  EXPECT_TRUE(daemon->wait(is_register).register_().merging()) << "as it was started";
   daemon->set_target(1, kGiB);
   daemon->wait([](const auto& request) { return request.has_target_result(); });
+  v1::ConnectResponse end_merging;
+  end_merging.mutable_set_merging()->set_sequence(1);
+  daemon->say(end_merging);
+  daemon->wait([](const auto& request) { return request.has_merging_result(); });
   daemon.reset();
   EXPECT_EQ(balloon_.state().target, kGiB) << "losing the daemon changes no balloon";
   std::filesystem::remove(socket_);
   daemon = std::make_unique<FakeDaemon>(socket_);
   const auto message = daemon->wait(is_register).register_();
   EXPECT_EQ(message.balloon().target_bytes(), kGiB);
+  EXPECT_TRUE(message.has_merging());
+  EXPECT_FALSE(message.merging());
 }
 
 TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {

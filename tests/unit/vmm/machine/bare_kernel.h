@@ -67,8 +67,20 @@ class Code {
   Code& out32(std::uint16_t port, std::uint32_t value) { return set_dx(port).load_eax(value).raw({0xef}); }
   Code& in32(std::uint16_t port) { return set_dx(port).raw({0xed}); }
   Code& load_eax(std::uint32_t value) { return raw({0xb8}).word(value); }
+  Code& load_ecx(std::uint32_t value) { return raw({0xb9}).word(value); }
   Code& store_eax(std::uint32_t address) { return raw({0xa3}).word(address); }
   Code& fetch_eax(std::uint32_t address) { return raw({0xa1}).word(address); }
+  /// Sends EAX, EBX, ECX and EDX of a leaf.
+  Code& print_cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
+    load_eax(leaf).load_ecx(subleaf).raw({0x0f, 0xa2}).store_eax(kScratch);
+    raw({0x89, 0x1d}).word(kScratch + 4).raw({0x89, 0x0d}).word(kScratch + 8);  // mov [...], ebx; ecx
+    raw({0x89, 0x15}).word(kScratch + 12);                                      // edx
+    for (std::uint32_t i = 0; i < 4; ++i) fetch_eax(kScratch + 4 * i).print_eax();
+    return *this;
+  }
+  Code& write_msr(std::uint32_t msr, std::uint32_t value) {
+    return load_ecx(msr).load_eax(value).raw({0x31, 0xd2, 0x0f, 0x30});  // xor edx, edx; wrmsr
+  }
   /// Sends AL, AH and so on as they are.
   Code& print_eax() {
     for (int i = 0; i < 4; ++i) set_dx(kSerial).raw({0xee, 0xc1, 0xe8, 0x08});  // out dx, al; shr eax, 8
@@ -84,6 +96,7 @@ class Code {
 
  private:
   static constexpr std::uint16_t kSerial = 0x3f8;
+  static constexpr std::uint32_t kScratch = 0x300000;
   Code& word(std::uint32_t value) {
     for (int i = 0; i < 4; ++i) bytes_.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
     return *this;

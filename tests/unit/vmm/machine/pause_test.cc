@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "tests/unit/vmm/devices/net/host_tap.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
 #include "vmm/machine/guest_control.h"
 #include "vmm/machine/machine.h"
@@ -19,6 +20,8 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+
+[[maybe_unused]] const auto* const kNamespace = testing::AddGlobalTestEnvironment(new Namespace);
 
 /// Answers each byte that it is sent with the next letter, and powers off after z. Where it is lies in
 /// memory, in registers and in the program counter.
@@ -267,6 +270,37 @@ TEST_F(PauseTest, TheMonitorStopsContinuesAndResetsTheGuest) {
   const std::lock_guard lock(mutex);
   using Kind = MonitorEvent::Kind;
   EXPECT_THAT(events, ElementsAre(Kind::stop, Kind::powerdown, Kind::resume));
+}
+
+TEST_F(PauseTest, APulledCableStaysPulledInARestoredGuestAndThroughItsReboots) {
+  const HostTap tap;
+  config.nets.push_back({.tap = kTap});
+  {
+    GuestControl control(config);
+    const auto machine = make();
+    ASSERT_TRUE(control.attach(machine.get()));
+    machine->start();
+    EXPECT_TRUE(machine->nets()[0]->state().link);
+    ASSERT_TRUE(control.set_link(0, false));
+    ASSERT_TRUE(control.save_snapshot(snapshot));
+    ASSERT_TRUE(control.attach(nullptr));
+  }
+  config.restore = snapshot;
+  GuestControl control(config);
+  auto machine = make();
+  ASSERT_TRUE(machine);
+  ASSERT_TRUE(control.attach(machine.get()));
+  EXPECT_FALSE(machine->nets()[0]->state().link);
+  EXPECT_FALSE(tap.has_carrier());
+  ASSERT_TRUE(control.attach(nullptr));
+  machine.reset();
+  config.restore.clear();  // as a reboot does
+  machine = make();
+  ASSERT_TRUE(control.attach(machine.get()));
+  EXPECT_FALSE(machine->nets()[0]->state().link);
+  ASSERT_TRUE(control.set_link(0, true));
+  EXPECT_TRUE(machine->nets()[0]->state().link);
+  ASSERT_TRUE(control.attach(nullptr));
 }
 
 TEST_F(PauseTest, ASnapshotOfARunningGuestLeavesItRunning) {

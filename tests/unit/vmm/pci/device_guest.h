@@ -10,53 +10,21 @@
 #include <utility>
 #include <vector>
 
-#include "tests/unit/vmm/pci/guest_pci.h"
+#include "tests/unit/vmm/pci/virtio_function.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
-#include "vmm/arch/x86_64/layout.h"
-#include "vmm/pci/pci_root.h"
-#include "vmm/pci/virtio_pci.h"
 
 namespace balloon::vmm::test {
 
-class DeviceGuest {
+class DeviceGuest : public VirtioRegisters {
  public:
-  // The modern common configuration (virtio 1.2, 4.1.4.3) and the legacy header (4.1.4.10), by the
-  // specification's offsets.
-  static constexpr unsigned kDeviceFeatureSelect = 0, kDeviceFeature = 4, kDriverFeatureSelect = 8,
-                            kDriverFeature = 12, kConfigVector = 16, kStatus = 20, kQueueSelect = 22,
-                            kQueueSize = 24, kQueueVector = 26, kQueueEnable = 28, kQueueDesc = 32,
-                            kQueueDriver = 40, kQueueDevice = 48, kQueueReset = 58;
-  static constexpr unsigned kOldDeviceFeatures = 0, kOldDriverFeatures = 4, kOldQueuePage = 8,
-                            kOldQueueSize = 12, kOldQueueSelect = 14, kOldNotify = 16, kOldStatus = 18,
-                            kOldConfigVector = 20, kOldQueueVector = 22;
-  static constexpr std::uint8_t kBegun = virtio_pci::kAcknowledge | virtio_pci::kDriver;
-  static constexpr std::uint8_t kAccepted = kBegun | virtio_pci::kFeaturesOk;
-
   DeviceGuest(std::unique_ptr<VirtioDevice> device, const GuestMemory& memory, EventLoop& loop,
               TransportConfig transport = {})
       : memory_(memory), legacy_(transport.interface == VirtioInterface::legacy), device_(device.get()) {
-    if (!ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, *root_))
-      throw std::runtime_error("the PCI root's ports");
-    auto made = VirtioPci::create(std::move(device), memory, loop, host_, {mmio_, ports_}, transport);
-    if (!made) throw std::runtime_error(made.error().message);
-    transport_ = made->get();
-    if (!root_->add(std::move(*made))) throw std::runtime_error("adding the device");
-    config_.enable_io_and_memory();
-    const unsigned memory_bar = legacy_ ? 1 : 0;
-    bar_ = config_.read<std::uint32_t>(0x10 + 4 * memory_bar) & ~15U;
-    if (legacy_) base_ = config_.read<std::uint32_t>(0x10) & ~3U;
+    function_.plug_in(std::move(device), memory, loop, transport);
   }
-  ~DeviceGuest() { root_.reset(); }
+  ~DeviceGuest() { function_.root.reset(); }
 
-  std::uint64_t offered() {
-    if (legacy_) return old<std::uint32_t>(kOldDeviceFeatures);
-    std::uint64_t features = 0;
-    for (std::uint32_t word = 0; word < 2; ++word) {
-      set_common<std::uint32_t>(kDeviceFeatureSelect, word);
-      features |= std::uint64_t{common<std::uint32_t>(kDeviceFeature)} << (32 * word);
-    }
-    return features;
-  }
+  std::uint64_t offered() { return legacy_ ? old<std::uint32_t>(kOldDeviceFeatures) : function_.offered(); }
   /// Up to FEATURES_OK, with `features` of those offered, no matter whether they are accepted. Whether they
   /// are.
   bool negotiate(std::uint64_t features = ~0ULL) {
@@ -69,24 +37,13 @@ class DeviceGuest {
       set_old<std::uint32_t>(kOldDriverFeatures, static_cast<std::uint32_t>(features));
       return true;
     }
-    for (std::uint32_t word = 0; word < 2; ++word) {
-      set_common<std::uint32_t>(kDriverFeatureSelect, word);
-      set_common<std::uint32_t>(kDriverFeature, static_cast<std::uint32_t>(features >> (32 * word)));
-    }
+    function_.accept(features);
     set_status(kAccepted);
     return (status() & virtio_pci::kFeaturesOk) != 0;
   }
   /// Opens MSI-X vector i + 1 for queue i, and vector 0 for the configuration.
   void use_messages() {
-    const auto msix = config_.capability([&](unsigned at) { return config_.read<std::uint8_t>(at) == 0x11; });
-    const auto vectors = static_cast<std::uint32_t>(device_->queue_sizes().size() + 1);
-    for (std::uint32_t vector = 0; vector < vectors; ++vector) {
-      const GuestAddress entry = bar_ + virtio_pci::kMsixTable + vector * 16;
-      bus_write<std::uint32_t>(mmio_, entry, 0xfee00000);
-      bus_write<std::uint32_t>(mmio_, entry + 8, 0x40 + vector);
-      bus_write<std::uint32_t>(mmio_, entry + 12, 0);
-    }
-    config_.write<std::uint16_t>(*msix + 2, 0x8000);
+    function_.open_vectors(static_cast<std::uint32_t>(device_->queue_sizes().size() + 1));
     messages_ = true;
     legacy_ ? set_old<std::uint16_t>(kOldConfigVector, 0) : set_common<std::uint16_t>(kConfigVector, 0);
   }
@@ -141,10 +98,11 @@ class DeviceGuest {
   FakeQueue& queue(std::uint16_t index) { return *queues_.at(index); }
   /// As KVM takes the driver's write.
   void kick(std::uint16_t index) {
-    const Doorbell bell =
-        legacy_ ? Doorbell{.address = base_ + kOldNotify, .port = true, .value = index}
-                : Doorbell{.address = bar_ + virtio_pci::kNotify + index * virtio_pci::kNotifyMultiplier};
-    ASSERT_TRUE(host_.kick(bell));
+    const Doorbell bell = legacy_
+                              ? Doorbell{.address = function_.base + kOldNotify, .port = true, .value = index}
+                              : Doorbell{.address = function_.bar + virtio_pci::kNotify +
+                                                    index * virtio_pci::kNotifyMultiplier};
+    ASSERT_TRUE(function_.host.kick(bell));
   }
   std::optional<UsedElement> wait_used(std::uint16_t index) {
     std::optional<UsedElement> used;
@@ -152,7 +110,7 @@ class DeviceGuest {
     return used;
   }
   /// Interrupts of queue `index` so far; with messages.
-  int interrupts(std::uint16_t index) { return host_.line(index + 1U).triggers; }
+  int interrupts(std::uint16_t index) { return function_.host.line(index + 1U).triggers; }
 
   std::uint8_t status() const {
     return legacy_ ? old<std::uint8_t>(kOldStatus) : common<std::uint8_t>(kStatus);
@@ -162,50 +120,44 @@ class DeviceGuest {
   }
   template <typename T>
   T common(unsigned offset) const {
-    return bus_read<T>(mmio_, bar_ + virtio_pci::kCommon + offset);
+    return function_.common<T>(offset);
   }
   template <typename T>
   void set_common(unsigned offset, T value) {
-    bus_write<T>(mmio_, bar_ + virtio_pci::kCommon + offset, value);
+    function_.set_common(offset, value);
   }
   template <typename T>
   T old(unsigned offset) const {
-    return bus_read<T>(ports_, base_ + offset);
+    return function_.old<T>(offset);
   }
   template <typename T>
   void set_old(unsigned offset, T value) {
-    bus_write<T>(ports_, base_ + offset, value);
+    function_.set_old(offset, value);
   }
   /// The device's configuration, byte by byte, as Linux reads it through ports.
   std::vector<std::byte> read_config(unsigned offset, std::size_t size) const {
     std::vector<std::byte> bytes;
     for (unsigned i = 0; i < size; ++i) {
-      bytes.push_back(legacy_ ? old<std::byte>((messages_ ? 24 : 20) + offset + i)
-                              : bus_read<std::byte>(mmio_, bar_ + virtio_pci::kDevice + offset + i));
+      bytes.push_back(
+          legacy_ ? old<std::byte>((messages_ ? 24 : 20) + offset + i)
+                  : bus_read<std::byte>(function_.mmio, function_.bar + virtio_pci::kDevice + offset + i));
     }
     return bytes;
   }
 
   VirtioDevice& device() { return *device_; }
-  VirtioPci& transport() { return *transport_; }
-  FakePciHost& host() { return host_; }
-  const ConfigPorts& config() const { return config_; }
-  const Bus& ports() const { return ports_; }
-  const Bus& mmio() const { return mmio_; }
-  std::uint32_t bar() const { return bar_; }
+  VirtioPci& transport() { return *function_.transport; }
+  FakePciHost& host() { return function_.host; }
+  const ConfigPorts& config() const { return function_.config; }
+  const Bus& ports() const { return function_.ports; }
+  const Bus& mmio() const { return function_.mmio; }
+  std::uint32_t bar() const { return function_.bar; }
 
  private:
   const GuestMemory& memory_;
   const bool legacy_;
   VirtioDevice* const device_;
-  VirtioPci* transport_ = nullptr;
-  FakePciHost host_;
-  Bus ports_;
-  Bus mmio_;
-  std::unique_ptr<PciRoot> root_ = std::make_unique<PciRoot>(PciSpaces{mmio_, ports_});
-  ConfigPorts config_{ports_, 1};
-  std::uint32_t base_ = 0;
-  std::uint32_t bar_ = 0;
+  VirtioFunction function_;
   bool messages_ = false;
   std::uint64_t features_ = 0;
   std::vector<std::unique_ptr<FakeQueue>> queues_;

@@ -3,66 +3,43 @@
 
 #include <thread>
 
-#include "tests/unit/vmm/pci/guest_pci.h"
+#include "tests/unit/vmm/pci/virtio_function.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/arch/x86_64/layout.h"
-#include "vmm/pci/pci_root.h"
-#include "vmm/pci/virtio_pci.h"
 
 namespace balloon::vmm::test {
 namespace {
 
 using namespace virtio_pci;
 
-// The legacy header (virtio 1.2, 4.1.4.10), by the specification's offsets.
-constexpr unsigned kDeviceFeatures = 0, kDriverFeatures = 4, kQueuePage = 8, kQueueSize = 12,
-                   kQueueSelect = 14, kQueueNotify = 16, kStatus = 18, kIsrStatus = 19, kConfigVector = 20,
-                   kQueueVector = 22;
-constexpr std::uint8_t kBegun = kAcknowledge | kDriver;
-
-class LegacyTest : public testing::TestWithParam<VirtioInterface> {
+class LegacyTest : public testing::TestWithParam<VirtioInterface>, protected VirtioFunction {
  protected:
   LegacyTest() {
-    EXPECT_TRUE(ports.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, *root));
     auto made = std::make_unique<FakeDevice>();
     device = made.get();
-    auto transport =
-        VirtioPci::create(std::move(made), memory, *loop, host, spaces, {.interface = GetParam()});
-    EXPECT_TRUE(transport);
-    EXPECT_TRUE(root->add(std::move(*transport)));
-    config.enable_io_and_memory();
-    base = config.read<std::uint32_t>(0x10) & ~3U;
-    bar = config.read<std::uint32_t>(0x14) & ~15U;
+    plug_in(std::move(made), memory, *loop, {.interface = GetParam()});
   }
   ~LegacyTest() override { root.reset(); }
 
-  template <typename T>
-  T in(unsigned offset) const {
-    return bus_read<T>(ports, base + offset);
-  }
-  template <typename T>
-  void out(unsigned offset, T value) {
-    bus_write<T>(ports, base + offset, value);
-  }
-  void set_status(std::uint8_t value) { out<std::uint8_t>(kStatus, value); }
+  void set_status(std::uint8_t value) { set_old<std::uint8_t>(kOldStatus, value); }
   /// The rings of queue `index` as a legacy driver lays them out: in a row from a page on.
   GuestAddress set_up_queue(std::uint16_t index) {
-    out<std::uint16_t>(kQueueSelect, index);
+    set_old<std::uint16_t>(kOldQueueSelect, index);
     const GuestAddress rings = (16U + index * 16U) * kPageSize;
-    out<std::uint32_t>(kQueuePage, static_cast<std::uint32_t>(rings / kPageSize));
+    set_old<std::uint32_t>(kOldQueuePage, static_cast<std::uint32_t>(rings / kPageSize));
     return rings;
   }
   void bring_up() {
     set_status(0);
     set_status(kAcknowledge);
     set_status(kBegun);
-    out<std::uint32_t>(kDriverFeatures, in<std::uint32_t>(kDeviceFeatures));
+    set_old<std::uint32_t>(kOldDriverFeatures, old<std::uint32_t>(kOldDeviceFeatures));
     set_up_queue(0);
     set_up_queue(1);
     set_status(kBegun | kDriverOk);
   }
   bool kick(std::uint16_t queue) {
-    return host.kick({.address = base + kQueueNotify, .port = true, .value = queue});
+    return host.kick({.address = base + kOldNotify, .port = true, .value = queue});
   }
   int kicks(std::uint16_t queue) {
     const std::lock_guard lock(device->mutex);
@@ -70,16 +47,8 @@ class LegacyTest : public testing::TestWithParam<VirtioInterface> {
   }
 
   GuestMemory memory = make_memory();
-  FakePciHost host;
-  Bus ports;
-  Bus mmio;
-  PciSpaces spaces{mmio, ports};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
-  std::unique_ptr<PciRoot> root = std::make_unique<PciRoot>(spaces);
   FakeDevice* device = nullptr;
-  ConfigPorts config{ports, 1};
-  std::uint32_t base = 0;
-  std::uint32_t bar = 0;
 };
 
 INSTANTIATE_TEST_SUITE_P(Interfaces, LegacyTest,
@@ -103,18 +72,17 @@ TEST_P(LegacyTest, TheModernStructuresAreHiddenUnlessItIsTransitional) {
   const auto vendor =
       config.capability([&](unsigned offset) { return config.read<std::uint8_t>(offset) == 0x09; });
   EXPECT_EQ(vendor.has_value(), GetParam() == VirtioInterface::transitional);
-  const auto msix = config.capability([&](unsigned at) { return config.read<std::uint8_t>(at) == 0x11; });
-  ASSERT_TRUE(msix);
-  EXPECT_EQ(config.read<std::uint32_t>(*msix + 4) & 7U, 1U) << "the table is in BAR 1";
+  ASSERT_NE(msix(), 0U);
+  EXPECT_EQ(config.read<std::uint32_t>(msix() + 4) & 7U, 1U) << "the table is in BAR 1";
 }
 
 TEST_P(LegacyTest, ItOffersTheLowFeaturesAndAnyLayout) {
-  EXPECT_EQ(in<std::uint32_t>(kDeviceFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
+  EXPECT_EQ(old<std::uint32_t>(kOldDeviceFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
 }
 
 TEST_P(LegacyTest, BringUpHandsTheDeviceItsQueuesWithoutVersion1) {
   bring_up();
-  EXPECT_EQ(in<std::uint8_t>(kStatus), kBegun | kDriverOk);
+  EXPECT_EQ(old<std::uint8_t>(kOldStatus), kBegun | kDriverOk);
   ASSERT_EQ(device->queues.size(), 2U);
   EXPECT_EQ(device->features, FakeDevice::kFeatures | kFeatureAnyLayout);
   const QueueLayout& layout = device->queues[1]->layout();
@@ -123,8 +91,8 @@ TEST_P(LegacyTest, BringUpHandsTheDeviceItsQueuesWithoutVersion1) {
   EXPECT_EQ(layout.available, 32 * kPageSize + 16 * 32);
   EXPECT_EQ(layout.used, 33 * kPageSize) << "on a page of its own";
   EXPECT_TRUE(layout.event_idx);
-  out<std::uint16_t>(kQueueSelect, 1);
-  EXPECT_EQ(in<std::uint32_t>(kQueuePage), 32U);
+  set_old<std::uint16_t>(kOldQueueSelect, 1);
+  EXPECT_EQ(old<std::uint32_t>(kOldQueuePage), 32U);
 }
 
 TEST_P(LegacyTest, AKickReachesTheDeviceAndItsPinTheGuest) {
@@ -133,8 +101,8 @@ TEST_P(LegacyTest, AKickReachesTheDeviceAndItsPinTheGuest) {
   EXPECT_TRUE(eventually([&] { return kicks(1) > 0 && host.pin(); }));
   EXPECT_EQ(config.read<std::uint16_t>(0x06) & 8, 8) << "the status register tells of the interrupt";
   EXPECT_TRUE(eventually([&] { return kicks(0) > 0; }));  // the looks that follow DRIVER_OK are over
-  EXPECT_EQ(in<std::uint8_t>(kIsrStatus) & 1, 1);
-  EXPECT_TRUE(eventually([&] { return in<std::uint8_t>(kIsrStatus) == 0 && !host.pin(); }))
+  EXPECT_EQ(old<std::uint8_t>(kOldIsrStatus) & 1, 1);
+  EXPECT_TRUE(eventually([&] { return old<std::uint8_t>(kOldIsrStatus) == 0 && !host.pin(); }))
       << "reading acknowledges and lets go of the pin";
   EXPECT_EQ(config.read<std::uint16_t>(0x06) & 8, 0);
 }
@@ -142,17 +110,17 @@ TEST_P(LegacyTest, AKickReachesTheDeviceAndItsPinTheGuest) {
 TEST_P(LegacyTest, AKickWithoutIoeventfdWorksToo) {
   bring_up();
   const int before = kicks(0);
-  out<std::uint16_t>(kQueueNotify, 0);
+  set_old<std::uint16_t>(kOldNotify, 0);
   EXPECT_TRUE(eventually([&] { return kicks(0) > before; }));
-  out<std::uint16_t>(kQueueNotify, 99);
-  out<std::uint16_t>(kQueueNotify, 0xffff);
+  set_old<std::uint16_t>(kOldNotify, 99);
+  set_old<std::uint16_t>(kOldNotify, 0xffff);
 }
 
 TEST_P(LegacyTest, AKickBeforeDriverOkMeansThatTheDriverIsReady) {
   // Linux before 3.18 used its queues in probe.
   set_status(kAcknowledge);
   set_status(kBegun);
-  out<std::uint32_t>(kDriverFeatures, 0);
+  set_old<std::uint32_t>(kOldDriverFeatures, 0);
   set_up_queue(0);
   set_up_queue(1);
   kick(0);
@@ -178,57 +146,56 @@ TEST_P(LegacyTest, KicksOfTheLifeBeforeStartNothing) {
 
 TEST_P(LegacyTest, FeaturesThatWereNotOfferedAreDropped) {
   set_status(kBegun);
-  out<std::uint32_t>(kDriverFeatures, 0xffffffff);
-  EXPECT_EQ(in<std::uint32_t>(kDriverFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
+  set_old<std::uint32_t>(kOldDriverFeatures, 0xffffffff);
+  EXPECT_EQ(old<std::uint32_t>(kOldDriverFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
 }
 
 TEST_P(LegacyTest, QueuesAndFeaturesAreFrozenAfterDriverOk) {
   bring_up();
-  out<std::uint16_t>(kQueueSelect, 0);
-  out<std::uint32_t>(kQueuePage, 0xdead);
-  out<std::uint32_t>(kDriverFeatures, 0);
-  EXPECT_EQ(in<std::uint32_t>(kQueuePage), 16U);
-  EXPECT_NE(in<std::uint32_t>(kDriverFeatures), 0U);
+  set_old<std::uint16_t>(kOldQueueSelect, 0);
+  set_old<std::uint32_t>(kOldQueuePage, 0xdead);
+  set_old<std::uint32_t>(kOldDriverFeatures, 0);
+  EXPECT_EQ(old<std::uint32_t>(kOldQueuePage), 16U);
+  EXPECT_NE(old<std::uint32_t>(kOldDriverFeatures), 0U);
 }
 
 TEST_P(LegacyTest, AnUnknownQueueReadsAsSizeZero) {
-  out<std::uint16_t>(kQueueSelect, 2);
-  EXPECT_EQ(in<std::uint16_t>(kQueueSize), 0);
-  out<std::uint32_t>(kQueuePage, 16);
-  EXPECT_EQ(in<std::uint32_t>(kQueuePage), 0U);
-  out<std::uint16_t>(kQueueSelect, 1);
-  EXPECT_EQ(in<std::uint16_t>(kQueueSize), 32);
+  set_old<std::uint16_t>(kOldQueueSelect, 2);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueSize), 0);
+  set_old<std::uint32_t>(kOldQueuePage, 16);
+  EXPECT_EQ(old<std::uint32_t>(kOldQueuePage), 0U);
+  set_old<std::uint16_t>(kOldQueueSelect, 1);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueSize), 32);
 }
 
 TEST_P(LegacyTest, AQueueOutsideRamStopsTheDeviceUntilItsReset) {
   set_status(kBegun);
-  out<std::uint16_t>(kQueueSelect, 0);
-  out<std::uint32_t>(kQueuePage, 0xfffffff0);
+  set_old<std::uint16_t>(kOldQueueSelect, 0);
+  set_old<std::uint32_t>(kOldQueuePage, 0xfffffff0);
   set_status(kBegun | kDriverOk);
   EXPECT_EQ(device->activations, 0);
-  EXPECT_NE(in<std::uint8_t>(kStatus) & kNeedsReset, 0);
+  EXPECT_NE(old<std::uint8_t>(kOldStatus) & kNeedsReset, 0);
   bring_up();
   EXPECT_EQ(device->activations, 1);
 }
 
 TEST_P(LegacyTest, MsixMovesTheDevicesConfigurationAndTakesThePinsPlace) {
-  out<std::uint32_t>(kLegacyHeader, 0x11223344);
-  EXPECT_EQ(in<std::uint32_t>(kLegacyHeader), 0x11223344U);
-  const auto msix = config.capability([&](unsigned at) { return config.read<std::uint8_t>(at) == 0x11; });
-  config.write<std::uint16_t>(*msix + 2, 0x8000);
-  EXPECT_EQ(in<std::uint32_t>(kLegacyHeaderMsix), 0x11223344U);
+  set_old<std::uint32_t>(kLegacyHeader, 0x11223344);
+  EXPECT_EQ(old<std::uint32_t>(kLegacyHeader), 0x11223344U);
+  config.write<std::uint16_t>(msix() + 2, 0x8000);
+  EXPECT_EQ(old<std::uint32_t>(kLegacyHeaderMsix), 0x11223344U);
   for (std::uint32_t vector = 0; vector < 3; ++vector) {
     bus_write<std::uint32_t>(mmio, bar + kMsixTable + vector * 16, 0xfee00000);
     bus_write<std::uint32_t>(mmio, bar + kMsixTable + vector * 16 + 12, 0);
   }
-  out<std::uint16_t>(kConfigVector, 0);
-  EXPECT_EQ(in<std::uint16_t>(kConfigVector), 0);
-  out<std::uint16_t>(kQueueSelect, 1);
-  out<std::uint16_t>(kQueueVector, 2);
-  EXPECT_EQ(in<std::uint16_t>(kQueueVector), 2);
-  out<std::uint16_t>(kQueueVector, 77);
-  EXPECT_EQ(in<std::uint16_t>(kQueueVector), kNoVector);
-  out<std::uint16_t>(kQueueVector, 2);
+  set_old<std::uint16_t>(kOldConfigVector, 0);
+  EXPECT_EQ(old<std::uint16_t>(kOldConfigVector), 0);
+  set_old<std::uint16_t>(kOldQueueSelect, 1);
+  set_old<std::uint16_t>(kOldQueueVector, 2);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueVector), 2);
+  set_old<std::uint16_t>(kOldQueueVector, 77);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueVector), kNoVector);
+  set_old<std::uint16_t>(kOldQueueVector, 2);
   set_status(kBegun);
   set_up_queue(0);
   set_up_queue(1);
@@ -247,20 +214,19 @@ TEST_P(LegacyTest, ThePinIsLetGoWhenItIsForbiddenOrMsixComesOnOrTheDeviceIsReset
   EXPECT_FALSE(host.pin()) << "INTx disabled";
   config.enable_io_and_memory();
   EXPECT_TRUE(host.pin()) << "it was only held back";
-  const auto msix = config.capability([&](unsigned at) { return config.read<std::uint8_t>(at) == 0x11; });
-  config.write<std::uint16_t>(*msix + 2, 0x8000);
+  config.write<std::uint16_t>(msix() + 2, 0x8000);
   EXPECT_FALSE(host.pin()) << "MSI-X on";
-  config.write<std::uint16_t>(*msix + 2, 0);
+  config.write<std::uint16_t>(msix() + 2, 0);
   EXPECT_TRUE(host.pin());
   set_status(0);
   EXPECT_FALSE(host.pin()) << "reset";
 }
 
 TEST_P(LegacyTest, DoorbellsFollowTheIoBar) {
-  EXPECT_TRUE(host.doorbells.contains({base + kQueueNotify, true, 1}));
+  EXPECT_TRUE(host.doorbells.contains({base + kOldNotify, true, 1}));
   config.write<std::uint32_t>(0x10, 0x8000);
-  EXPECT_FALSE(host.doorbells.contains({base + kQueueNotify, true, 1}));
-  EXPECT_TRUE(host.doorbells.contains({0x8000 + kQueueNotify, true, 1}));
+  EXPECT_FALSE(host.doorbells.contains({base + kOldNotify, true, 1}));
+  EXPECT_TRUE(host.doorbells.contains({0x8000 + kOldNotify, true, 1}));
   config.write<std::uint16_t>(0x04, 0x0002);
   for (const auto& [doorbell, event] : host.doorbells) EXPECT_FALSE(doorbell.port);
 }
@@ -277,16 +243,16 @@ TEST_P(LegacyTest, ARandomGuestHarmsNothing) {
     const auto offset = static_cast<unsigned>(random() % 40);
     switch (random() % 6) {
       case 0:
-        out<std::uint8_t>(offset, static_cast<std::uint8_t>(random()));
+        set_old<std::uint8_t>(offset, static_cast<std::uint8_t>(random()));
         break;
       case 1:
-        out<std::uint16_t>(offset, static_cast<std::uint16_t>(random() % 4));
+        set_old<std::uint16_t>(offset, static_cast<std::uint16_t>(random() % 4));
         break;
       case 2:
-        out<std::uint32_t>(offset, static_cast<std::uint32_t>(random() % 20'000));
+        set_old<std::uint32_t>(offset, static_cast<std::uint32_t>(random() % 20'000));
         break;
       case 3:
-        in<std::uint32_t>(offset);
+        old<std::uint32_t>(offset);
         break;
       case 4:
         set_status(static_cast<std::uint8_t>(random()));
@@ -296,7 +262,7 @@ TEST_P(LegacyTest, ARandomGuestHarmsNothing) {
     }
   }
   bring_up();
-  EXPECT_EQ(in<std::uint8_t>(kStatus), kBegun | kDriverOk);
+  EXPECT_EQ(old<std::uint8_t>(kOldStatus), kBegun | kDriverOk);
   EXPECT_EQ(device->calls_while_reset, 0);
 }
 
@@ -304,16 +270,11 @@ class TransitionalTest : public LegacyTest {};
 INSTANTIATE_TEST_SUITE_P(Interfaces, TransitionalTest, testing::Values(VirtioInterface::transitional));
 
 TEST_P(TransitionalTest, AModernDriverIsServedToo) {
-  bus_write<std::uint8_t>(mmio, bar + kCommon + 20, kBegun);
-  for (std::uint32_t word = 0; word < 2; ++word) {
-    bus_write<std::uint32_t>(mmio, bar + kCommon, word);
-    const auto offered = bus_read<std::uint32_t>(mmio, bar + kCommon + 4);
-    bus_write<std::uint32_t>(mmio, bar + kCommon + 8, word);
-    bus_write<std::uint32_t>(mmio, bar + kCommon + 12, offered);
-  }
-  bus_write<std::uint8_t>(mmio, bar + kCommon + 20, kBegun | kFeaturesOk);
-  bus_write<std::uint8_t>(mmio, bar + kCommon + 20, kBegun | kFeaturesOk | kDriverOk);
-  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kCommon + 20), kBegun | kFeaturesOk | kDriverOk);
+  set_common<std::uint8_t>(kStatus, kBegun);
+  accept(offered());
+  set_common<std::uint8_t>(kStatus, kAccepted);
+  set_common<std::uint8_t>(kStatus, kAccepted | kDriverOk);
+  EXPECT_EQ(common<std::uint8_t>(kStatus), kAccepted | kDriverOk);
   EXPECT_EQ(device->features, FakeDevice::kFeatures | kFeatureVersion1 | kFeatureRingReset);
 }
 

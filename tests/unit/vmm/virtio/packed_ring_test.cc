@@ -58,12 +58,7 @@ TEST_F(PackedRingTest, RefusesMisalignedPartsAndPartsOutsideRam) {
   }
 }
 
-TEST_F(PackedRingTest, AnEmptyQueueGivesNothing) {
-  VirtQueue queue = make();
-  const auto taken = queue.take();
-  ASSERT_TRUE(taken);
-  EXPECT_FALSE(*taken);
-}
+TEST_F(PackedRingTest, AnEmptyQueueGivesNothing) { expect_an_empty_queue_gives_nothing(); }
 
 TEST_F(PackedRingTest, AChainIsReadWrittenAndReturnedWithItsIdAndLength) {
   VirtQueue queue = make();
@@ -250,16 +245,7 @@ TEST_F(PackedRingTest, RefusesToTakeMoreThanTheQueueHolds) {  // the class of CV
 // Events
 
 TEST_F(PackedRingTest, WithoutEventIdxEachBatchInterruptsUnlessTheDriverForbidsIt) {
-  VirtQueue queue = make(false);
-  EXPECT_FALSE(queue.should_interrupt()) << "nothing was put";
-  driver().submit({writable(8)}, 0);
-  ASSERT_TRUE(bounce(queue));
-  EXPECT_TRUE(queue.should_interrupt());
-  EXPECT_FALSE(queue.should_interrupt()) << "nothing new";
-  driver().set_driver_event(1);
-  driver().submit({writable(8)}, 0);
-  ASSERT_TRUE(bounce(queue));
-  EXPECT_FALSE(queue.should_interrupt());
+  expect_each_batch_interrupts_unless_forbidden();
 }
 
 TEST_F(PackedRingTest, WithEventIdxOnlyPassingTheEventInterrupts) {
@@ -333,12 +319,7 @@ TEST_F(PackedRingTest, EnablingKicksAsksForTheNextPlaceWithEventIdx) {
 }
 
 TEST_F(PackedRingTest, EnablingKicksTellsOfAChainThatCameMeanwhile) {
-  for (const bool event_idx : {false, true}) {
-    VirtQueue queue = make(event_idx);
-    queue.disable_kicks();
-    driver().submit({writable(8)}, 0);
-    EXPECT_TRUE(queue.enable_kicks());
-  }
+  expect_enabling_kicks_tells_of_a_chain_that_came_meanwhile();
 }
 
 TEST_F(PackedRingTest, AQueueGoesOnFromItsPosition) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/virtio/fake_packed_queue.h"
 #include "vmm/virtio/queue.h"
 
 namespace balloon::vmm::test {
@@ -26,6 +27,12 @@ inline std::vector<std::byte> bytes(std::string_view text) {
   const auto raw = std::as_bytes(std::span(text));
   return {raw.begin(), raw.end()};
 }
+
+/// One buffer of 8 bytes for the device to write.
+inline void submit_buffer(FakeQueue& driver) { ChainBuilder(driver).writable(8).submit(); }
+inline void submit_buffer(FakePackedQueue& driver) { driver.submit({{driver.allocate(8), 8, 0, kWrite}}, 0); }
+inline void forbid_interrupts(FakeQueue& driver) { driver.set_available_flags(1); }
+inline void forbid_interrupts(FakePackedQueue& driver) { driver.set_driver_event(1); }
 
 /// `Driver`: FakeQueue or FakePackedQueue.
 template <typename Driver>
@@ -58,6 +65,32 @@ class RingTest : public ::testing::Test {
     return true;
   }
 
+  void expect_an_empty_queue_gives_nothing() {
+    VirtQueue queue = make();
+    const auto taken = queue.take();
+    ASSERT_TRUE(taken);
+    EXPECT_FALSE(*taken);
+  }
+  void expect_each_batch_interrupts_unless_forbidden() {
+    VirtQueue queue = make(/*event_idx=*/false);
+    EXPECT_FALSE(queue.should_interrupt()) << "nothing was put";
+    submit_buffer(driver());
+    ASSERT_TRUE(bounce(queue));
+    EXPECT_TRUE(queue.should_interrupt());
+    EXPECT_FALSE(queue.should_interrupt()) << "nothing new";
+    forbid_interrupts(driver());
+    submit_buffer(driver());
+    ASSERT_TRUE(bounce(queue));
+    EXPECT_FALSE(queue.should_interrupt());
+  }
+  void expect_enabling_kicks_tells_of_a_chain_that_came_meanwhile() {
+    for (const bool event_idx : {false, true}) {
+      VirtQueue queue = make(event_idx);
+      queue.disable_kicks();
+      submit_buffer(driver());
+      EXPECT_TRUE(queue.enable_kicks());
+    }
+  }
   /// A driver that makes chains available again and again, though nothing was returned, is refused.
   static void expect_no_more_than_the_queue_holds(VirtQueue& queue, const std::function<void()>& submit) {
     std::vector<Chain> out;

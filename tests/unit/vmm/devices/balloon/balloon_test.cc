@@ -796,5 +796,18 @@ TEST_F(BalloonTest, AQueueThatTheDriverDidNotEnableIsNotServed) {
   EXPECT_FALSE(balloon_->state().driver_ready);
 }
 
+TEST_F(BalloonTest, RequestsForAGuestWithoutADriverBlockNobodyAndTheLastTargetCounts) {  // crosvm c4e3eb2ec
+  make();
+  for (Bytes target = 1; target <= 20'000; ++target)
+    ASSERT_TRUE(balloon_->set_target(memory_.size() - target % 64 * kPageSize));
+  int refused = 0;
+  for (int i = 0; i < 100; ++i)
+    balloon_->request_stats([&](const Result<BalloonStats>& stats) { refused += stats ? 0 : 1; });
+  EXPECT_EQ(refused, 100);
+  ASSERT_TRUE(balloon_->set_target(memory_.size() - 7 * kPageSize));
+  driver_->start(kAtOnce);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 7U);
+}
+
 }  // namespace
 }  // namespace balloon::vmm

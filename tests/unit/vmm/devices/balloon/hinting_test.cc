@@ -253,5 +253,25 @@ TEST_F(HintingTest, AShortOrMixedBufferHarmsNothing) {
   EXPECT_TRUE(is_zero(kVictim)) << "the id comes first";
 }
 
+TEST_F(HintingTest, PagesInflatedDuringARoundAreReleasedAndNobodyWaits) {  // Firecracker #4988
+  start(kConfig);
+  touch(kVictim, kFreePages);
+  send_id(ask());
+  std::vector<std::uint32_t> pfns(256);
+  for (std::uint32_t i = 0; i < pfns.size(); ++i) pfns[i] = kVictim + i;
+  ASSERT_TRUE(send(kInflate, pfns));
+  hint(kVictim, 512);  // the half that the balloon has, and more
+  ASSERT_TRUE(send(kInflate, {kVictim + 600}));
+  EXPECT_EQ(resident(kVictim, 512), 0U);
+  EXPECT_EQ(resident(kVictim + 600, 1), 0U);
+  ASSERT_TRUE(send(kDeflate, pfns));
+  touch(kVictim, 256);
+  send_id(HintingRounds::kStop);
+  ASSERT_TRUE(eventually([&] { return outcome_.has_value(); }));
+  EXPECT_TRUE(*outcome_) << error();
+  for (std::uint32_t i = 0; i < 256; ++i) ASSERT_TRUE(is_patterned(kVictim + i)) << i;
+  EXPECT_TRUE(is_patterned(kVictim + 601));
+}
+
 }  // namespace
 }  // namespace balloon::vmm

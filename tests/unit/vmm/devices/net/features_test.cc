@@ -75,6 +75,16 @@ TEST_F(NetFeaturesTest, OfVhostsOwnFeaturesOnlyWhatItGivesIsOffered) {  // VHOST
   }
 }
 
+TEST_F(NetFeaturesTest, VhostsLogOfWritesIsNeverOfferedNorAskedFor) {  // CVE-2019-14835
+  constexpr std::uint64_t kLogAll = 1U << 26;                          // VHOST_F_LOG_ALL
+  vhost_.offered |= kLogAll;
+  start({.vhost = NetConfig::Vhost::on});
+  EXPECT_EQ(guest_->offered() & kLogAll, 0U);
+  guest_->bring_up();
+  ASSERT_TRUE(eventually([&] { return vhost_.running(0); }));
+  EXPECT_EQ(vhost_.features & kLogAll, 0U);
+}
+
 TEST_F(NetFeaturesTest, WhereVhostIsAbsentTheRingsAreOursAndMayBePacked) {
   vhost_.absent = true;
   start({.vhost = NetConfig::Vhost::on}, {.packed_rings = true});

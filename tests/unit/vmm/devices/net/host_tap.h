@@ -4,9 +4,11 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -96,6 +98,13 @@ class HostTap {
     ifreq request = named(name_);
     request.ifr_flags = static_cast<short>(up ? IFF_UP : 0);
     check(::ioctl(socket_.get(), SIOCSIFFLAGS, &request), "bringing it up");
+  }
+  bool has_carrier() const {
+    ethtool_value link = {.cmd = ETHTOOL_GLINK, .data = 0};
+    ifreq request = named(name_);
+    request.ifr_data = reinterpret_cast<char*>(&link);
+    check(::ioctl(socket_.get(), SIOCETHTOOL, &request), "its carrier");
+    return link.data != 0;
   }
   void set_mtu(int mtu) {
     ifreq request = named(name_);
