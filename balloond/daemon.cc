@@ -23,14 +23,16 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
       journal_(config_.daemon.journal.directory.empty()
                    ? nullptr
                    : std::make_unique<Journal>(clock_, config_.daemon.journal)),
-      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get()),
+      reservations_(clock_),
+      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_),
       collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
                                              journal_ ? &journal_->counters() : nullptr)),
       loop_(clock_, ticker_, config_.daemon.period,
             [this](std::chrono::nanoseconds duration) { collector_->observe_tick(duration); }),
-      server_(std::move(socket), guests_, states_, [this] { return !loop_.stalled(); }) {
+      server_(std::move(socket), guests_, states_, reservations_, [this] { return !loop_.stalled(); }) {
   guests_.set_stats_interval(config_.daemon.stats_interval);
   guests_.on_change([this](const GuestChange& change) { loop_.guest_changed(change); });
+  reservations_.on_change([this] { loop_.reservations_changed(); });
 }
 
 Daemon::~Daemon() {

@@ -38,6 +38,7 @@ class Daemon {
   HostSampler host_;
   StateStore states_;
   std::unique_ptr<Journal> journal_;
+  ReservationBook reservations_;
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;

@@ -22,8 +22,8 @@ struct Arguments {
   std::string log_level;
 };
 
-/// Each guest takes a connection and a file of /proc: the default of 1024 descriptors would end at some 500
-/// guests.
+/// Each guest takes a connection and up to eight files of /proc and its cgroup: the default of 1024
+/// descriptors would end at some 100 guests.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

@@ -23,6 +23,15 @@ double out_of_reach(std::span<const Party> guests, const Reservation& reservatio
   return bytes;
 }
 
+/// Of a grant, what the guest that it is for is not counted at yet: a guest that boots grows into it.
+Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot, std::span<const Party> guests) {
+  const auto guest = std::ranges::lower_bound(snapshot.guests, id, {}, &GuestSnapshot::name);
+  if (guest == snapshot.guests.end() || guest->name != id) return granted;
+  const Party& party = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
+  const Bytes counted = guest->controllable ? std::max(guest->actual, guest->target) : party.low;
+  return granted > counted ? granted - counted : 0;
+}
+
 }  // namespace
 
 /// Whether it can be had at all, and by its deadline. `guaranteed`: to guests and to reservations before it.
@@ -56,6 +65,7 @@ void Reservations::review(const Snapshot& snapshot, const Means& means, std::vec
       entry = {.state = GrantState::denied, .kept = 0, .round = round_};
     }
     if (entry.state == GrantState::granted) {
+      entry.kept = left_of(entry.granted, reservation.id, snapshot, parties);
       party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = entry.kept;
     } else if (entry.state == GrantState::pending) {
       party.calm = party.keep = party.most = most(reservation);
@@ -90,7 +100,10 @@ void Reservations::keep(const Snapshot& snapshot, std::span<const Bytes> shares,
       kept_ = kept_ - before + entry.kept;
       const bool enough = entry.kept >= reservation.min;
       const bool last = has_deadline(reservation) && since(snapshot.now, reservation.deadline) < kLastMoment;
-      if (enough && (entry.kept == shares[i] || last)) entry.state = GrantState::granted;
+      if (enough && (entry.kept == shares[i] || last)) {
+        entry.state = GrantState::granted;
+        entry.granted = entry.kept;
+      }
     }
     plan.reservations[i] = {reservation.id, entry.state, entry.kept};
   }

@@ -35,7 +35,8 @@ class Reservations {
  private:
   struct Entry {
     GrantState state = GrantState::pending;
-    Bytes kept = 0;
+    Bytes granted = 0;        ///< once it is
+    Bytes kept = 0;           ///< of that, once granted, what its guest is not counted at
     std::uint64_t round = 0;  ///< of the last review that saw it
   };
 

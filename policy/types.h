@@ -35,10 +35,11 @@ struct GuestStats {
 
 /// What the host itself sees of one guest, whatever the guest says: of its VMM's process and cgroup.
 struct GuestOnHost {
-  Bytes resident = 0;                   ///< 0 when unknown
-  Bytes swapped = 0;                    ///< in host swap
-  std::optional<Bytes> swap_in;         ///< from host swap, since the VMM started (cgroup memory.stat pswpin)
-  std::optional<double> pressure_some;  ///< PSI memory some avg10 of its cgroup, 0 to 1
+  Bytes resident = 0;  ///< 0 when unknown
+  Bytes swapped = 0;   ///< in host swap
+  /// From host swap, since some time: of its cgroup (memory.stat), or by its major faults.
+  std::optional<Bytes> swap_in;
+  std::optional<double> pressure_some;    ///< PSI memory some avg10 of its cgroup, 0 to 1
   std::optional<std::uint64_t> refaults;  ///< pages, since its cgroup was made (workingset_refault_*)
   bool pinned = false;  ///< its memory cannot be released (VFIO, mlock): a balloon frees nothing
 };

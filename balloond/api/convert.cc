@@ -32,8 +32,8 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   out.set_weight(guest.limits.weight);
   out.set_target_bytes(record.target);
   out.set_actual_bytes(record.balloon.actual_bytes());
-  out.set_resident_bytes(record.resident);
-  out.set_swapped_bytes(record.swapped);
+  out.set_resident_bytes(record.on_host.resident);
+  out.set_swapped_bytes(record.on_host.swapped);
   if (record.said) *out.mutable_stats() = *record.said;
   v1::Decision& decision = *out.mutable_decision();
   set_time(*decision.mutable_decided_at(), state.wall);
@@ -73,6 +73,21 @@ v1::Host host_to_proto(const State& state) {
   out.set_committed_bytes(state.committed);
   out.set_configured_bytes(state.configured);
   out.set_state(static_cast<v1::HostState>(state.host_state));
+  out.set_reserved_bytes(state.reserved);
+  return out;
+}
+
+v1::Reservation reservation_to_proto(const ReservationRecord& record) {
+  const bool granted = record.state == policy::GrantState::granted;
+  v1::Reservation out;
+  out.set_id(record.wish.id);
+  out.set_min_bytes(record.wish.min);
+  out.set_max_bytes(record.wish.max);
+  out.set_priority(record.wish.priority);
+  out.set_state(granted ? v1::RESERVATION_STATE_GRANTED : v1::RESERVATION_STATE_PENDING);
+  out.set_granted_bytes(record.granted);
+  set_time(*out.mutable_deadline(), record.deadline_wall);
+  if (granted) set_time(*out.mutable_lease_until(), record.lease_until);
   return out;
 }
 

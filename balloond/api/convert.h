@@ -8,5 +8,6 @@ namespace balloon::daemon {
 
 v1::Guest to_proto(const GuestStatus& guest, const State& state);
 v1::Host host_to_proto(const State& state);
+v1::Reservation reservation_to_proto(const ReservationRecord& record);
 
 }  // namespace balloon::daemon

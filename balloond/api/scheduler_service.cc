@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "balloond/api/convert.h"
+#include "balloond/api/durations.h"
+#include "balloond/api/reserve_call.h"
 #include "balloond/api/watch.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -15,7 +17,6 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kPinDefault = std::chrono::minutes(10);  // scheduler.proto, SetTargetRequest.duration
-constexpr nanoseconds kPinMax = std::chrono::hours(24);        // scheduler.proto, SetTarget
 constexpr Bytes kPage = 4096;
 
 grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grpc::Status& status) {
@@ -26,19 +27,6 @@ grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grp
 
 grpc::Status not_found(const std::string& name) {
   return {grpc::StatusCode::NOT_FOUND, fmt::format("there is no guest named '{}'", name)};
-}
-
-grpc::Status duration_of(const v1::SetTargetRequest& request, nanoseconds& out) {
-  out = kPinDefault;
-  if (!request.has_duration()) return grpc::Status::OK;
-  const auto& duration = request.duration();
-  const bool good = duration.seconds() >= 0 && duration.nanos() >= 0 && duration.nanos() <= 999'999'999 &&
-                    duration.seconds() <= std::chrono::duration_cast<std::chrono::seconds>(kPinMax).count();
-  if (good) out = std::chrono::seconds(duration.seconds()) + nanoseconds(duration.nanos());
-  if (!good || out <= nanoseconds(0) || out > kPinMax) {
-    return {grpc::StatusCode::INVALID_ARGUMENT, "the duration must be positive and at most 24 h"};
-  }
-  return grpc::Status::OK;
 }
 
 /// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot
@@ -64,18 +52,17 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes targe
   if (!record.connected) {
     return {grpc::StatusCode::FAILED_PRECONDITION, fmt::format("{}'s VMM is not connected", record.name)};
   }
-  Bytes others = 0;
+  Bytes others = state.reserved;
   for (const GuestStatus& other : state.guests) {
     if (other.record.name != record.name) others += least(other);
   }
   if (others + target > state.budget) {
     const Bytes rest = state.budget - std::min(state.budget, others);
-    return {
-        grpc::StatusCode::FAILED_PRECONDITION,
-        fmt::format(
-            "the host cannot free that much: of the {} that guests may have, the others keep at least {}, "
-            "which leaves {}",
-            format_bytes(state.budget), format_bytes(others), format_bytes(rest))};
+    return {grpc::StatusCode::FAILED_PRECONDITION,
+            fmt::format("the host cannot free that much: of the {} that guests may have, others and "
+                        "reservations keep at least {}, "
+                        "which leaves {}",
+                        format_bytes(state.budget), format_bytes(others), format_bytes(rest))};
   }
   return grpc::Status::OK;
 }
@@ -89,9 +76,9 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 
 }  // namespace
 
-SchedulerService::SchedulerService(Registry& guests, StateStore& states,
+SchedulerService::SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
                                    std::function<Peer(const std::string&)> peer_of)
-    : guests_(guests), states_(states), peer_of_(std::move(peer_of)) {}
+    : guests_(guests), states_(states), reservations_(reservations), peer_of_(std::move(peer_of)) {}
 
 grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context,
                                                        const v1::ListGuestsRequest*,
@@ -140,6 +127,33 @@ grpc::ServerUnaryReactor* SchedulerService::SetMerging(grpc::CallbackServerConte
   return answer(context, merge(*request, peer_of_(context->peer()), *response->mutable_guest()));
 }
 
+grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext* context,
+                                                    const v1::ReserveRequest* request,
+                                                    v1::ReserveResponse* response) {
+  const Peer peer = peer_of_(context->peer());
+  return reserve(reservations_, *request, fmt::format("uid {} (process {})", peer.uid, peer.pid), *response);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
+                                                               const v1::ReleaseReservationRequest* request,
+                                                               v1::ReleaseReservationResponse*) {
+  const Peer peer = peer_of_(context->peer());
+  if (!reservations_.release(request->id())) {
+    return answer(context, {grpc::StatusCode::NOT_FOUND,
+                            fmt::format("there is no reservation of the id '{}'", request->id())});
+  }
+  log::info("reservation {}: released by uid {} (process {})", request->id(), peer.uid, peer.pid);
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServerContext* context,
+                                                             const v1::ListReservationsRequest*,
+                                                             v1::ListReservationsResponse* response) {
+  for (const ReservationRecord& record : reservations_.list())
+    *response->add_reservations() = reservation_to_proto(record);
+  return answer(context, grpc::Status::OK);
+}
+
 grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(
     grpc::CallbackServerContext*, const v1::WatchGuestsRequest*) {
   return watch_guests(states_);
@@ -150,7 +164,10 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   const GuestStatus* const guest = state->find(request.name());
   if (guest == nullptr) return not_found(request.name());
   nanoseconds duration{};
-  if (const auto status = duration_of(request, duration); !status.ok()) return status;
+  if (const auto status = read_duration(request.has_duration() ? &request.duration() : nullptr, kPinDefault,
+                                        "duration", duration);
+      !status.ok())
+    return status;
   if (const auto status = check_pin(*guest, *state, request.target_bytes()); !status.ok()) return status;
   const Bytes target = request.target_bytes() / kPage * kPage;
   const auto record = guests_.set_pin(request.name(), target, duration);

@@ -1,5 +1,6 @@
 // balloon.v1.SchedulerService: reads answer from the newest published state; wishes become pins in the
-// registry.
+// registry,
+// reservations those of the book.
 #pragma once
 
 #include <functional>
@@ -13,7 +14,8 @@ namespace balloon::daemon {
 class SchedulerService final : public v1::SchedulerService::CallbackService {
  public:
   /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
-  SchedulerService(Registry& guests, StateStore& states, std::function<Peer(const std::string&)> peer_of);
+  SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
+                   std::function<Peer(const std::string&)> peer_of);
 
   grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context,
                                        const v1::ListGuestsRequest* request,
@@ -31,6 +33,14 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   grpc::ServerUnaryReactor* SetMerging(grpc::CallbackServerContext* context,
                                        const v1::SetMergingRequest* request,
                                        v1::SetMergingResponse* response) override;
+  grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest* request,
+                                    v1::ReserveResponse* response) override;
+  grpc::ServerUnaryReactor* ReleaseReservation(grpc::CallbackServerContext* context,
+                                               const v1::ReleaseReservationRequest* request,
+                                               v1::ReleaseReservationResponse* response) override;
+  grpc::ServerUnaryReactor* ListReservations(grpc::CallbackServerContext* context,
+                                             const v1::ListReservationsRequest* request,
+                                             v1::ListReservationsResponse* response) override;
   grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(
       grpc::CallbackServerContext* context, const v1::WatchGuestsRequest* request) override;
 
@@ -41,6 +51,7 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
 
   Registry& guests_;
   StateStore& states_;
+  ReservationBook& reservations_;
   std::function<Peer(const std::string&)> peer_of_;
 };
 

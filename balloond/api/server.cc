@@ -16,12 +16,14 @@ constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
 
 }  // namespace
 
-Server::Server(UnixSocket socket, Registry& guests, StateStore& states, std::function<bool()> serving)
+Server::Server(UnixSocket socket, Registry& guests, StateStore& states, ReservationBook& reservations,
+               std::function<bool()> serving)
     : acceptor_(std::move(socket)),
       vmm_link_(
           guests, [this](const std::string& peer) { return acceptor_.peer_of(peer); },
           [&guests] { return guests.stats_interval(); }),
-      scheduler_(guests, states, [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
+      scheduler_(guests, states, reservations,
+                 [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
 
 Server::~Server() { stop(); }

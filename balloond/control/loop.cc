@@ -68,6 +68,8 @@ void ControlLoop::guest_changed(const GuestChange& change) {
   }
 }
 
+void ControlLoop::reservations_changed() { wake(kRareGap); }
+
 void ControlLoop::set_policy(const PolicyFile& policy, nanoseconds period) {
   margin_min_ = policy.tunables.margin_min;
   margin_ratio_ = policy.tunables.margin_ratio;

@@ -28,6 +28,8 @@ class ControlLoop {
   /// Any thread, never blocks: what happened to a guest, judged by whether it is worth a tick before the
   /// period is over.
   void guest_changed(const GuestChange& change);
+  /// Any thread, never blocks: there is something to reserve, or no longer.
+  void reservations_changed();
   /// Any thread: taken over before the next tick, which comes at once.
   void set_policy(const PolicyFile& policy, std::chrono::nanoseconds period);
 

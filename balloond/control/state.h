@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "balloond/control/reservation_book.h"
 #include "balloond/guests/registry.h"
 #include "balloond/host/sampler.h"
 #include "policy/types.h"
@@ -29,6 +30,7 @@ struct State {
   Bytes reserve = 0;
   Bytes budget = 0;
   Bytes committed = 0;   ///< sum of max(actual, target)
+  Bytes reserved = 0;    ///< kept for reservations
   Bytes configured = 0;  ///< sum of boot memory
   policy::HostState host_state = policy::HostState::unspecified;
   std::vector<GuestStatus> guests;  ///< by name

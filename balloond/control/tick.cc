@@ -46,8 +46,7 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
   seen.limits = resolver.limits(guest.name, guest.labels, guest.memory);
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
-  seen.on_host.resident = guest.resident;
-  seen.on_host.swapped = guest.swapped;
+  seen.on_host = guest.on_host;
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
   const policy::Tunables& tunables = resolver.policy().tunables;
@@ -63,12 +62,13 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
 }  // namespace
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-               const PolicyFile& policy, Journal* journal)
+               const PolicyFile& policy, Journal* journal, ReservationBook* reservations)
     : clock_(clock),
       guests_(guests),
       host_(host),
       states_(states),
       journal_(journal),
+      reservations_(reservations),
       resolver_(policy),
       engine_(policy.tunables) {
   if (policy.shadow) shadow_.emplace(*policy.shadow);
@@ -102,6 +102,7 @@ void Ticker::tick() {
   note_change(plan);
   ask_for_fresh_stats();
   publish(*host, std::move(records), seen, plan);
+  if (reservations_ != nullptr) reservations_->settle(seen, plan);
 }
 
 policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
@@ -111,6 +112,7 @@ policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::v
       .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
   for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
+  if (reservations_ != nullptr) snapshot.reservations = reservations_->for_decision(snapshot.guests);
   return snapshot;
 }
 
@@ -155,6 +157,8 @@ void Ticker::note_change(const policy::Plan& plan) {
     grows_wait_ |= guest.reason == policy::Reason::waiting;
     ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
   }
+  for (const policy::ReservationPlan& reservation : plan.reservations)
+    grows_wait_ |= reservation.state == policy::GrantState::pending;
   if (std::exchange(host_state_, plan.state) == plan.state) return;
   if (plan.state >= policy::HostState::infeasible) {
     log::warning("host memory is {}", name_of(plan.state));
@@ -178,6 +182,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->reserve = resolver_.policy().tunables.host_reserve;
   state->budget = plan.budget;
   state->host_state = plan.state;
+  for (const policy::ReservationPlan& each : plan.reservations) state->reserved += each.granted;
   state->guests.reserve(guests.size());
   for (std::size_t i = 0; i < guests.size(); ++i) {
     state->committed += std::max<Bytes>(seen.guests[i].actual, guests[i].target);

@@ -17,13 +17,14 @@ namespace balloon::daemon {
 
 class Ticker {
  public:
-  /// `journal`: where decisions are recorded; may be null.
+  /// `journal`: where decisions are recorded; `reservations`: what is to be reserved. Either may be null.
   Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-         const PolicyFile& policy, Journal* journal = nullptr);
+         const PolicyFile& policy, Journal* journal = nullptr, ReservationBook* reservations = nullptr);
 
   void tick();
   void set_policy(const PolicyFile& policy);
-  /// Some guest would grow once memory is freed: the next freed memory is worth a tick.
+  /// Some guest would grow, or a reservation be granted, once memory is freed: the next freed memory is worth
+  /// a tick.
   bool grows_wait() const { return grows_wait_; }
   const Counters& counters() const { return counters_; }
   const PolicyFile& policy() const { return resolver_.policy(); }
@@ -49,6 +50,7 @@ class Ticker {
   HostSampler& host_;
   StateStore& states_;
   Journal* const journal_;
+  ReservationBook* const reservations_;
   Resolver resolver_;
   policy::Engine engine_;
   std::optional<ShadowPolicy> shadow_;

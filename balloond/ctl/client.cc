@@ -12,11 +12,12 @@ Client::Client(const std::string& socket, std::chrono::nanoseconds timeout)
       stub_(v1::SchedulerService::NewStub(
           grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials()))) {}
 
-std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline) const {
+std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline,
+                                                     std::chrono::nanoseconds more) const {
   auto context = std::make_unique<grpc::ClientContext>();
   if (with_deadline) {
     context->set_deadline(std::chrono::system_clock::now() +
-                          std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout_));
+                          std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout_ + more));
   }
   return context;
 }
@@ -28,6 +29,8 @@ CallError Client::error(const grpc::Status& status) const {
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::FAILED_PRECONDITION:
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
+    case grpc::StatusCode::ALREADY_EXISTS:
+    case grpc::StatusCode::ABORTED:
       return {Exit::refused, status.error_message()};
     case grpc::StatusCode::UNAVAILABLE:
       return {
@@ -96,6 +99,35 @@ Answer<v1::Guest> Client::clear(const std::string& name) {
   const auto status = stub_->ClearTarget(context(true).get(), request, &response);
   if (!status.ok()) return std::unexpected(error(status));
   return response.guest();
+}
+
+Answer<v1::Reservation> Client::reserve(const v1::ReserveRequest& request, std::chrono::nanoseconds within) {
+  v1::ReserveResponse response;
+  const auto call = context(true, within);
+  const auto status = stub_->Reserve(call.get(), request, &response);
+  // The daemon's own word that the time is over, not the end of our patience.
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
+      std::chrono::system_clock::now() < call->deadline()) {
+    return std::unexpected(CallError{Exit::refused, "its time is over: " + status.error_message()});
+  }
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.reservation();
+}
+
+Answer<void> Client::release(const std::string& id) {
+  v1::ReleaseReservationRequest request;
+  request.set_id(id);
+  v1::ReleaseReservationResponse response;
+  const auto status = stub_->ReleaseReservation(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return {};
+}
+
+Answer<v1::ListReservationsResponse> Client::reservations() {
+  v1::ListReservationsResponse response;
+  const auto status = stub_->ListReservations(context(true).get(), {}, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
 }
 
 Answer<void> Client::watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show) {

@@ -35,11 +35,15 @@ class Client {
                         std::optional<std::chrono::nanoseconds> duration);
   Answer<v1::Guest> merge(const std::string& name, bool merging);
   Answer<v1::Guest> clear(const std::string& name);
+  /// Waits for as long as the daemon may take to free the memory: `within` and the client's own timeout.
+  Answer<v1::Reservation> reserve(const v1::ReserveRequest& request, std::chrono::nanoseconds within);
+  Answer<void> release(const std::string& id);
+  Answer<v1::ListReservationsResponse> reservations();
   /// Calls `show` for each state until it returns false or the stream ends.
   Answer<void> watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show);
 
  private:
-  std::unique_ptr<grpc::ClientContext> context(bool with_deadline) const;
+  std::unique_ptr<grpc::ClientContext> context(bool with_deadline, std::chrono::nanoseconds more = {}) const;
   CallError error(const grpc::Status& status) const;
 
   std::string socket_;

@@ -25,8 +25,8 @@ using std::chrono::nanoseconds;
 
 constexpr auto kFooter =
     "Sizes are written like 512MiB or 2GiB, durations like 30s, 10m or 1h. JSON has bytes as numbers.\n"
-    "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest, 4 refused by the daemon, 5 daemon not "
-    "reachable.\n"
+    "Exit codes: 0 ok, 1 failure, 2 usage, 3 no such guest or reservation, 4 refused by the daemon,\n"
+    "5 daemon not reachable.\n"
     "policy check and show: 0 good, 1 bad; policy diff: 0 the same, 1 different or bad.\n"
     "replay: 0 ok, 1 unreadable, 3 the plans are not those that were recorded.\n"
     "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
@@ -39,6 +39,11 @@ struct Arguments {
   std::string size;
   std::string merging;
   std::string duration;
+  std::string id;
+  std::string max;
+  std::string within = "1m";
+  std::string lease;
+  std::uint32_t priority = 100;
   PolicyArguments policy;
   daemon::ReplayArguments replay;
   std::string interface;
@@ -54,6 +59,11 @@ std::optional<nanoseconds> parse_duration(const std::string& text) {
   const double scale = unit == "ms" ? 1e6 : unit == "s" ? 1e9 : unit == "m" ? 60e9 : unit == "h" ? 3600e9 : 0;
   if (error != std::errc{} || scale == 0 || !(number > 0) || number * scale > 9e18) return std::nullopt;
   return nanoseconds(static_cast<std::int64_t>(number * scale));
+}
+
+void set_duration(google::protobuf::Duration& out, nanoseconds duration) {
+  out.set_seconds(duration.count() / 1'000'000'000);
+  out.set_nanos(static_cast<std::int32_t>(duration.count() % 1'000'000'000));
 }
 
 CLI::Validator duration_validator() {
@@ -149,6 +159,37 @@ class Commands {
                          return "the VMM of " + guest.name() + " is asked to turn KSM " + arguments_.merging +
                                 "; show has what became of it\n";
                        });
+  }
+
+  int reserve() {
+    v1::ReserveRequest request;
+    request.set_id(arguments_.id);
+    const auto min = parse_bytes(arguments_.size);
+    if (!min) return fail_with({Exit::usage, min.error().message});
+    request.set_min_bytes(*min);
+    if (!arguments_.max.empty()) request.set_max_bytes(parse_bytes(arguments_.max).value_or(0));
+    request.set_priority(arguments_.priority);
+    const auto within = parse_duration(arguments_.within).value_or(std::chrono::minutes(1));
+    set_duration(*request.mutable_within(), within);
+    if (const auto lease = parse_duration(arguments_.lease)) set_duration(*request.mutable_lease(), *lease);
+    const auto granted = client_.reserve(request, within);
+    if (!granted) return fail_with(granted.error());
+    print(json_ ? to_json(*granted) + '\n'
+                : format_bytes(granted->granted_bytes()) + " are kept for " + granted->id() + " until " +
+                      format_time(granted->lease_until().seconds(), granted->lease_until().nanos()) + '\n');
+    return 0;
+  }
+
+  int release() {
+    const auto released = client_.release(arguments_.id);
+    return released ? 0 : fail_with(released.error());
+  }
+
+  int reservations() {
+    const auto response = client_.reservations();
+    if (!response) return fail_with(response.error());
+    print(json_ ? to_json(*response) + '\n' : reservation_table(response->reservations()));
+    return 0;
   }
 
   int watch() {
@@ -252,6 +293,27 @@ void add_policy_commands(CLI::App& app, PolicyArguments& arguments,
   add_at(diff);
 }
 
+void add_reservation_commands(
+    Arguments& arguments,
+    const std::function<CLI::App*(const char*, const char*, int (Commands::*)())>& add) {
+  const auto memory = memory_validator();
+  CLI::App* const reserve =
+      add("reserve", "Have memory freed for a guest to be, and kept; waits until it is", &Commands::reserve);
+  reserve->add_option("ID", arguments.id, "The name that the guest will have")->required();
+  reserve->add_option("MIN", arguments.size, "Less is no use")->required()->check(memory);
+  reserve->add_option("--max", arguments.max, "More is not wanted (default: MIN)")->check(memory);
+  reserve->add_option("--priority", arguments.priority, "As a guest's weight")->capture_default_str();
+  reserve->add_option("--within", arguments.within, "How long it may take, at most 24h")
+      ->check(duration_validator())
+      ->capture_default_str();
+  reserve->add_option("--lease", arguments.lease, "How long it is kept (default: 10m, at most 24h)")
+      ->check(duration_validator());
+  add("release", "End a reservation", &Commands::release)
+      ->add_option("ID", arguments.id, "Of the reservation")
+      ->required();
+  add("reservations", "All reservations, granted or not yet", &Commands::reservations);
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"Shows and sets the memory of this host's guests."};
   Arguments arguments;
@@ -314,6 +376,7 @@ int run(int argc, char** argv) {
   replay->add_option("--law", arguments.replay.law, "Control law that decides instead");
   replay->add_option("--guest", arguments.replay.guest, "Only this guest counts");
 
+  add_reservation_commands(arguments, add);
   add_policy_commands(app, arguments.policy, [&command](int (Commands::*run_it)()) { command = run_it; });
 
   try {

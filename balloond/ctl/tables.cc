@@ -161,6 +161,27 @@ std::string guest_details(const v1::Guest& guest) {
   });
 }
 
+std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations) {
+  std::vector<std::vector<Cell>> rows{{{.text = "RESERVATION"},
+                                       {.text = "STATE"},
+                                       {.text = "MIN", .right = true},
+                                       {.text = "MAX", .right = true},
+                                       {.text = "KEPT", .right = true},
+                                       {.text = "PRIORITY", .right = true},
+                                       {.text = "UNTIL"}}};
+  for (const v1::Reservation& each : reservations) {
+    const auto& until = each.has_lease_until() ? each.lease_until() : each.deadline();
+    rows.push_back({{.text = each.id()},
+                    {.text = short_name(*v1::ReservationState_descriptor()->FindValueByNumber(each.state()))},
+                    size(each.min_bytes()),
+                    size(each.max_bytes()),
+                    size(each.granted_bytes()),
+                    {.text = fmt::format("{}", each.priority()), .right = true},
+                    {.text = format_time(until.seconds(), until.nanos())}});
+  }
+  return lay_out(rows, {});
+}
+
 std::string host_details(const v1::Host& host) {
   return details({
       {"State", short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state()))},
@@ -177,6 +198,7 @@ std::string host_details(const v1::Host& host) {
       {"Reserve", format_bytes(host.reserve_bytes())},
       {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},
       {"Committed", fmt::format("{} to guests now", format_bytes(host.committed_bytes()))},
+      {"Reserved", fmt::format("{} for guests to be", format_bytes(host.reserved_bytes()))},
       {"Configured", fmt::format("{} of boot memory", format_bytes(host.configured_bytes()))},
   });
 }

@@ -14,6 +14,7 @@ struct Style {
 
 std::string guest_table(const google::protobuf::RepeatedPtrField<v1::Guest>& guests, const Style& style);
 std::string guest_details(const v1::Guest& guest);
+std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations);
 std::string host_details(const v1::Host& host);
 /// One line: what a watch shows above its guests.
 std::string host_line(const v1::Host& host);

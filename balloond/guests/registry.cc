@@ -49,7 +49,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   }
   Entry entry{.record = {},
               .channel = std::move(channel),
-              .process = Process(root_, peer.pid),
+              .observer = VmmObserver(root_, peer.pid),
               .previous = {},
               .refused_target = {}};
   GuestRecord& record = entry.record;
@@ -67,10 +67,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   record.ready_since = clock_.now();
   record.target = record.balloon.target_bytes();
   record.pin = pin;
-  if (const auto memory = entry.process.sample()) {
-    record.resident = memory->resident;
-    record.swapped = memory->swapped;
-  }
+  record.on_host = entry.observer.look(record.memory).value_or(policy::GuestOnHost{});
   log::info("guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid, peer.uid,
             format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory),
             format_bytes(record.target));
@@ -200,9 +197,7 @@ void Registry::refresh() {
   for (auto guest = guests_.begin(); guest != guests_.end();) {
     Entry& entry = guest->second;
     GuestRecord& record = entry.record;
-    const auto memory = entry.process.sample();
-    record.resident = memory ? memory->resident : 0;
-    record.swapped = memory ? memory->swapped : 0;
+    record.on_host = entry.observer.look(record.memory).value_or(policy::GuestOnHost{});
     if (record.pin && now >= record.pin->expires) {
       log::info("guest {}: its pin at {} has run out", record.name, format_bytes(record.pin->target));
       record.pin.reset();
@@ -333,7 +328,7 @@ void Registry::tell(const GuestChange& change) const {
 }
 
 bool Registry::is_gone(const Entry& entry) const {
-  if (entry.record.peer.pid != 0) return !entry.process.sample();
+  if (entry.record.peer.pid != 0) return !entry.observer.alive();
   return clock_.now() - entry.left_at >= kUnknownProcessGrace;
 }
 

@@ -11,7 +11,7 @@
 
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
-#include "balloond/host/process.h"
+#include "balloond/host/vmm_observer.h"
 #include "policy/urgency.h"
 
 namespace balloon::daemon {
@@ -38,8 +38,7 @@ struct GuestRecord {
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
   Bytes target = 0;
-  Bytes resident = 0;
-  Bytes swapped = 0;
+  policy::GuestOnHost on_host;                  ///< by the newest look at its process
   std::optional<v1::GuestStats> said;           ///< newest message, as sent, less unknown values
   std::optional<policy::GuestStats> usable;     ///< what of it policy may act on
   std::optional<v1::BalloonCounters> counters;  ///< newest, of its balloon since the guest booted
@@ -105,7 +104,7 @@ class Registry final : public GuestEvents {
   struct Entry {
     GuestRecord record;
     std::shared_ptr<GuestChannel> channel;
-    Process process;
+    VmmObserver observer;
     std::optional<v1::GuestStats> previous;  ///< the newest message of this boot, usable or not
     std::uint64_t sequence = 0;              ///< of the newest request
     bool pending = false;                    ///< the newest request has no answer yet

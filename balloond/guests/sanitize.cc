@@ -101,8 +101,10 @@ Result<void> check_counters(const v1::GuestStats& stats, const v1::GuestStats& p
 
 }  // namespace
 
+bool is_guest_name(std::string_view name) { return is_name(name, kNameMax); }
+
 Result<void> check_registration(const v1::Register& registration) {
-  if (!is_name(registration.name(), kNameMax)) {
+  if (!is_guest_name(registration.name())) {
     return fail("the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
   }
   const Bytes memory = registration.memory_bytes();

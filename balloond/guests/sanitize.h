@@ -15,6 +15,9 @@ namespace balloon::daemon {
 /// Rejects a registration that makes no sense. What is only too long to show is cut by the caller.
 Result<void> check_registration(const v1::Register& registration);
 
+/// 1 to 64 characters of A-Z a-z 0-9 . _ -
+bool is_guest_name(std::string_view name);
+
 /// Bounds sizes by boot memory; says whether it had to.
 bool clamp_balloon(v1::BalloonUpdate& balloon, policy::Bytes memory);
 

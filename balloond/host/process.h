@@ -13,7 +13,8 @@ namespace balloon::daemon {
 
 struct ProcessMemory {
   policy::Bytes resident = 0;  ///< VmRSS, and HugetlbPages
-  policy::Bytes swapped = 0;   ///< VmSwap
+  policy::Bytes swapped = 0;   ///< VmSwap: of private memory, not of a memfd
+  policy::Bytes pinned = 0;    ///< VmPin: held in place for devices (iommufd, vDPA, registered buffers)
 };
 
 class Process {
@@ -22,9 +23,13 @@ class Process {
   Process(const std::string& root, pid_t pid);
   /// What it uses now; nothing once it has ended. Reads of a dead process's status fail with ESRCH, for good.
   std::optional<ProcessMemory> sample() const;
+  /// Of all its threads since it started, less those that the kernel takes for it in the background (KVM's
+  /// asynchronous page faults).
+  std::optional<std::uint64_t> major_faults() const;
 
  private:
   PseudoFile status_;
+  PseudoFile stat_;
 };
 
 }  // namespace balloon::daemon

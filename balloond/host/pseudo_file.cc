@@ -37,4 +37,9 @@ std::optional<std::uint64_t> number_after(std::string_view text, std::string_vie
   return std::nullopt;
 }
 
+policy::Bytes page_size() {
+  static const auto size = static_cast<policy::Bytes>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
 }  // namespace balloon::daemon

@@ -29,4 +29,7 @@ class PseudoFile {
 /// The number after `key` at the start of a line, blanks between; nothing when there is none.
 std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key);
 
+/// The kernel counts swap, KSM and refaults in pages of this host.
+policy::Bytes page_size();
+
 }  // namespace balloon::daemon

@@ -35,6 +35,8 @@ void add_host(Families& out, const State& state) {
             number(state.budget));
   out.gauge("balloon_host_memory_committed_bytes", "Sum over guests of the larger of size and target.",
             number(state.committed));
+  out.gauge("balloon_host_memory_reserved_bytes", "Of the budget, memory that is kept for reservations.",
+            number(state.reserved));
   out.gauge("balloon_host_memory_configured_bytes", "Sum over guests of boot memory.",
             number(state.configured));
   out.gauge("balloon_host_swap_total_bytes", "Swap space of the host.", number(memory.swap_total));
@@ -71,10 +73,10 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", number(record.target), label);
   out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual_bytes()),
             label);
-  out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.", number(record.resident),
-            label);
-  out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.", number(record.swapped),
-            label);
+  out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.",
+            number(record.on_host.resident), label);
+  out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.",
+            number(record.on_host.swapped), label);
   out.gauge("balloon_guest_used_bytes", "Memory believed to be in use by the guest.", number(guest.plan.used),
             label);
   out.gauge("balloon_guest_need_bytes", "What the guest should have if nothing else limited it.",

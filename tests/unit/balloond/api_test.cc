@@ -24,10 +24,10 @@ class ApiTest : public ::testing::Test {
     tree_.host("8388608", "7340032");
     tree_.process(42, "1024");
     host_.emplace(tree_.root());
-    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile());
+    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
-    server_.emplace(std::move(*socket), guests_, states_, [this] { return serving_.load(); });
+    server_.emplace(std::move(*socket), guests_, states_, reservations_, [this] { return serving_.load(); });
     ASSERT_TRUE(server_->start());
     const auto channel = grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials());
     stub_ = v1::SchedulerService::NewStub(channel);
@@ -53,6 +53,7 @@ class ApiTest : public ::testing::Test {
   test::FakeClock clock_;
   StateStore states_;
   Registry guests_{clock_, tree_.root()};
+  ReservationBook reservations_{clock_};
   std::optional<HostSampler> host_;
   std::optional<Ticker> ticker_;
   std::atomic<bool> serving_{true};
@@ -69,6 +70,118 @@ TEST_F(ApiTest, TheHostIsUnavailableUntilItHasBeenSampled) {
   grpc::ClientContext after;
   EXPECT_TRUE(stub_->GetHost(&after, {}, &response).ok());
   EXPECT_EQ(response.host().total_bytes(), 8 * kGiB);
+}
+
+/// A call of Reserve that is under way.
+class Reserving {
+ public:
+  Reserving(v1::SchedulerService::Stub& stub, v1::ReserveRequest request)
+      : thread_([this, &stub, request = std::move(request)] {
+          status_ = stub.Reserve(&context_, request, &response_);
+          done_ = true;
+        }) {}
+  ~Reserving() { wait(); }
+  bool done() const { return done_; }
+  void cancel() { context_.TryCancel(); }
+  const grpc::Status& wait() {
+    if (thread_.joinable()) thread_.join();
+    return status_;
+  }
+  const v1::Reservation& reservation() const { return response_.reservation(); }
+
+ private:
+  grpc::ClientContext context_;
+  grpc::Status status_;
+  v1::ReserveResponse response_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+v1::ReserveRequest wish(const std::string& id, policy::Bytes min) {
+  v1::ReserveRequest request;
+  request.set_id(id);
+  request.set_min_bytes(min);
+  return request;
+}
+
+TEST_F(ApiTest, ReserveIsValidatedWithCanonicalCodes) {
+  const auto refused = [this](const std::function<void(v1::ReserveRequest&)>& spoil) {
+    v1::ReserveRequest request = wish("b", kGiB);
+    spoil(request);
+    return Reserving(*stub_, request).wait().error_code() == grpc::StatusCode::INVALID_ARGUMENT;
+  };
+  EXPECT_TRUE(refused([](auto& request) { request.set_id(""); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_id("../b"); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_id(std::string(65, 'b')); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_min_bytes(0); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_min_bytes(~0ULL); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_max_bytes(kMiB); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_max_bytes(~0ULL); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_priority(0); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_priority(~0U); }));
+  EXPECT_TRUE(refused([](auto& request) { request.mutable_within()->set_seconds(-1); }));
+  EXPECT_TRUE(refused([](auto& request) { request.mutable_lease()->set_seconds(25 * 3600); }));
+  EXPECT_TRUE(reservations_.list().empty());
+}
+
+TEST_F(ApiTest, ReserveIsAnsweredOnceTheMemoryIsKept) {
+  Reserving call(*stub_, wish("b", kGiB));
+  const auto end = std::chrono::steady_clock::now() + 10s;
+  while (reservations_.list().empty() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(1ms);
+  EXPECT_FALSE(call.done()) << "nothing has been decided yet";
+  ticker_->tick();
+  ASSERT_TRUE(call.wait().ok()) << call.wait().error_message();
+  EXPECT_EQ(call.reservation().granted_bytes(), kGiB);
+  EXPECT_EQ(call.reservation().state(), v1::RESERVATION_STATE_GRANTED);
+  ticker_->tick();
+  EXPECT_EQ(states_.newest()->reserved, kGiB);
+
+  grpc::ClientContext list;
+  v1::ListReservationsResponse all;
+  ASSERT_TRUE(stub_->ListReservations(&list, {}, &all).ok());
+  ASSERT_EQ(all.reservations_size(), 1);
+  EXPECT_TRUE(all.reservations(0).has_lease_until());
+
+  Reserving same(*stub_, wish("b", kGiB));
+  EXPECT_TRUE(same.wait().ok()) << "the lease begins anew";
+  Reserving other(*stub_, wish("b", 2 * kGiB));
+  EXPECT_EQ(other.wait().error_code(), grpc::StatusCode::ALREADY_EXISTS);
+
+  v1::ReleaseReservationRequest release;
+  release.set_id("b");
+  v1::ReleaseReservationResponse released;
+  grpc::ClientContext first;
+  EXPECT_TRUE(stub_->ReleaseReservation(&first, release, &released).ok());
+  grpc::ClientContext second;
+  EXPECT_EQ(stub_->ReleaseReservation(&second, release, &released).error_code(), grpc::StatusCode::NOT_FOUND);
+  ticker_->tick();
+  EXPECT_EQ(states_.newest()->reserved, 0U);
+}
+
+TEST_F(ApiTest, AReservationThatTheHostCannotHoldIsRefusedWithTheReason) {
+  Reserving call(*stub_, wish("b", 64 * kGiB));
+  const auto end = std::chrono::steady_clock::now() + 10s;
+  while (reservations_.list().empty() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(1ms);
+  ticker_->tick();
+  EXPECT_EQ(call.wait().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(call.wait().error_message().starts_with("the host cannot hold 64 GiB: of the "))
+      << call.wait().error_message();
+  EXPECT_TRUE(reservations_.list().empty());
+}
+
+TEST_F(ApiTest, ACallerThatGoesAwayWithdrawsWhatIsNotGrantedYet) {
+  Reserving call(*stub_, wish("b", kGiB));
+  const auto end = std::chrono::steady_clock::now() + 10s;
+  while (reservations_.list().empty() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(1ms);
+  ASSERT_EQ(reservations_.list().size(), 1U);
+  call.cancel();
+  EXPECT_EQ(call.wait().error_code(), grpc::StatusCode::CANCELLED);
+  while (!reservations_.list().empty() && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(1ms);
+  EXPECT_TRUE(reservations_.list().empty());
 }
 
 TEST_F(ApiTest, SetTargetIsValidatedWithCanonicalCodes) {

@@ -46,7 +46,7 @@ TEST_F(RegistryTest, AGuestThatJoinsIsTakenAsItIs) {
   ASSERT_TRUE(guest);
   EXPECT_EQ(guest->balloon.actual_bytes(), kGiB);
   EXPECT_EQ(guest->target, kGiB);
-  EXPECT_EQ(guest->resident, kMiB);
+  EXPECT_EQ(guest->on_host.resident, kMiB);
   EXPECT_EQ(guest->peer.pid, 42);
   EXPECT_TRUE(channel_->asked.empty());
   ASSERT_EQ(changes_.size(), 1U);

@@ -119,6 +119,33 @@ TEST_F(TickTest, AnIdleGuestIsShrunkAndItsStatePublished) {
   EXPECT_EQ(ticker_->counters().grows, 0U);
 }
 
+/// What the host sees of a guest's own cgroup comes to the policy.
+TEST_F(TickTest, AGuestWhoseProcessWaitsForMemoryIsUnderPressure) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  tree_.write("/proc/100/cgroup", "0::/vm.slice/a.service\n");
+  const std::string cgroup = "/sys/fs/cgroup/vm.slice/a.service/";
+  tree_.write(cgroup + "cgroup.procs", "100\n");
+  tree_.write(cgroup + "cgroup.stat", "nr_descendants 0\n");
+  tree_.write(cgroup + "memory.stat", "workingset_refault_anon 0\n");
+  tree_.write(cgroup + "memory.pressure", "some avg10=30.00 avg60=0.00 avg300=0.00 total=1\n");
+  add(guest);
+  ASSERT_EQ(guest.pid, 100);
+  for (int i = 0; i < 5; ++i) {
+    say(guest);
+    tick();
+  }
+  EXPECT_EQ(states_.newest()->find("a")->plan.why.signal, policy::Signal::host_pressure);
+  EXPECT_EQ(reason(guest), policy::Reason::hold);
+  EXPECT_TRUE(guest.channel->asked.empty()) << "it is no guest to take from";
+  tree_.write(cgroup + "memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n");
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_LT(guest.actual, 700 * kMiB);
+}
+
 TEST_F(TickTest, AfterARestartWhatIsFoundIsAdoptedWithoutAStep) {
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
   add(guest);

@@ -149,5 +149,26 @@ TEST_F(ReservationsTest, GiveTheirMemoryBackWhenTheyGo) {
   EXPECT_EQ(of(0).state, GrantState::granted);
 }
 
+TEST_F(ReservationsTest, AGuestThatBootsGrowsIntoWhatIsKeptForIt) {
+  fill(150 * kMiB);
+  step(60);
+  ask("new", kGiB, kGiB, seconds(30));
+  wait();
+  ASSERT_EQ(of(0).granted, kGiB);
+  FakeGuest& guest = host_.add(kGiB, 100 * kMiB, {256 * kMiB, kGiB, 100});
+  guest.seen.name = "new";
+  guest.seen.controllable = false;
+  guest.answers = false;
+  Bytes kept = kGiB;
+  for (const Bytes used : {100 * kMiB, 400 * kMiB, 900 * kMiB}) {
+    host_.guests.back().used = used;
+    step(2);
+    ASSERT_EQ(of(0).state, GrantState::granted);
+    EXPECT_LT(of(0).granted, kept) << "what it is counted at is not kept for it, too";
+    EXPECT_GE(of(0).granted + plan_.guests.back().share, kGiB) << "together it is what was granted";
+    kept = of(0).granted;
+  }
+}
+
 }  // namespace
 }  // namespace balloon::policy

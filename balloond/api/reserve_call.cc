@@ -1,0 +1,129 @@
+#include "balloond/api/reserve_call.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <memory>
+
+#include "balloond/api/convert.h"
+#include "balloond/api/durations.h"
+#include "balloond/guests/sanitize.h"
+#include "base/bytes.h"
+#include "base/log.h"
+
+namespace balloon::daemon {
+namespace {
+
+using std::chrono::nanoseconds;
+using Code = grpc::StatusCode;
+
+// scheduler.proto, ReserveRequest.
+constexpr nanoseconds kWithinDefault = std::chrono::minutes(1);
+constexpr nanoseconds kLeaseDefault = std::chrono::minutes(10);
+constexpr std::uint32_t kPriorityDefault = 100;
+constexpr std::uint32_t kPriorityMax = 10'000;
+/// As a guest's boot memory (guests/sanitize.cc).
+constexpr Bytes kSizeMax = 1ULL << 46;
+constexpr Bytes kPage = 4096;
+
+Bytes whole_pages(Bytes size) { return (size + kPage - 1) / kPage * kPage; }
+
+grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
+  if (!is_guest_name(asked.id()))
+    return {Code::INVALID_ARGUMENT, "the id must be 1 to 64 characters of A-Z a-z 0-9 . _ -"};
+  if (asked.min_bytes() == 0 || asked.min_bytes() > kSizeMax || asked.max_bytes() > kSizeMax)
+    return {Code::INVALID_ARGUMENT, "min_bytes must be above 0, and both sizes at most 2^46"};
+  const Bytes max = asked.has_max_bytes() ? asked.max_bytes() : asked.min_bytes();
+  if (max < asked.min_bytes())
+    return {Code::INVALID_ARGUMENT,
+            fmt::format("max {} is below min {}", format_bytes(max), format_bytes(asked.min_bytes()))};
+  const std::uint32_t priority = asked.has_priority() ? asked.priority() : kPriorityDefault;
+  if (priority == 0 || priority > kPriorityMax)
+    return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kPriorityMax)};
+  out = {
+      .id = asked.id(), .min = whole_pages(asked.min_bytes()), .max = whole_pages(max), .priority = priority};
+  if (const auto status = read_duration(asked.has_within() ? &asked.within() : nullptr, kWithinDefault,
+                                        "time to free it in", out.within);
+      !status.ok())
+    return status;
+  return read_duration(asked.has_lease() ? &asked.lease() : nullptr, kLeaseDefault, "lease", out.lease);
+}
+
+grpc::Status status_of(const ReservationOutcome& outcome) {
+  switch (outcome.kind) {
+    case ReservationOutcome::Kind::granted:
+      return grpc::Status::OK;
+    case ReservationOutcome::Kind::refused:
+      return {Code::RESOURCE_EXHAUSTED, outcome.reason};
+    case ReservationOutcome::Kind::expired:
+      return {Code::DEADLINE_EXCEEDED, outcome.reason};
+    case ReservationOutcome::Kind::released:
+    case ReservationOutcome::Kind::joined:
+      return {Code::ABORTED, outcome.reason};
+  }
+  return {Code::INTERNAL, "unknown outcome"};
+}
+
+class ReserveCall final : public grpc::ServerUnaryReactor {
+ public:
+  ReserveCall(ReservationBook& book, v1::ReserveResponse& response) : book_(book), response_(response) {}
+
+  void start(std::shared_ptr<ReserveCall> self, const ReservationRequest& wish) {
+    self_ = std::move(self);
+    const auto asked =
+        book_.ask(wish, this, [call = self_](const ReservationOutcome& outcome) { call->finish(outcome); });
+    if (asked) return;
+    if (asked.error() == ReservationBook::Refusal::too_many)
+      return finish({Code::RESOURCE_EXHAUSTED, "there are too many reservations"});
+    finish({Code::ALREADY_EXISTS, "there is a reservation of that id with other sizes: release it first"});
+  }
+
+  /// Without asking.
+  void refuse(std::shared_ptr<ReserveCall> self, const grpc::Status& status) {
+    self_ = std::move(self);
+    finish(status);
+  }
+
+  void OnCancel() override {
+    book_.withdraw(this);
+    finish(grpc::Status::CANCELLED);
+  }
+  void OnDone() override { self_.reset(); }
+
+ private:
+  void finish(const grpc::Status& status) {
+    if (!finished_.exchange(true)) Finish(status);
+  }
+
+  void finish(const ReservationOutcome& outcome) {
+    if (finished_.exchange(true)) return;
+    if (outcome.kind == ReservationOutcome::Kind::granted)
+      *response_.mutable_reservation() = reservation_to_proto(outcome.record);
+    Finish(status_of(outcome));
+  }
+
+  ReservationBook& book_;
+  v1::ReserveResponse& response_;
+  std::atomic<bool> finished_{false};
+  std::shared_ptr<ReserveCall> self_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request,
+                                  const std::string& peer, v1::ReserveResponse& response) {
+  const auto call = std::make_shared<ReserveCall>(book, response);
+  ReserveCall* const reactor = call.get();
+  ReservationRequest wish;
+  const grpc::Status good = read(request, wish);
+  if (good.ok()) {
+    log::info("reservation {}: {} to {} within {} s asked for by {}", wish.id, format_bytes(wish.min),
+              format_bytes(wish.max), wish.within.count() / 1'000'000'000, peer);
+    reactor->start(call, wish);
+  } else {
+    reactor->refuse(call, good);
+  }
+  return reactor;
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,15 @@
+// One call of Reserve: it is answered when the memory is there, or will not be.
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include "balloon/v1/scheduler.pb.h"
+#include "balloond/control/reservation_book.h"
+
+namespace balloon::daemon {
+
+/// The reactor owns itself until the call is done. `peer` goes into the log.
+grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request,
+                                  const std::string& peer, v1::ReserveResponse& response);
+
+}  // namespace balloon::daemon

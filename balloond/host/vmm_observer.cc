@@ -1,0 +1,47 @@
+#include "balloond/host/vmm_observer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace balloon::daemon {
+
+std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
+  const auto process = process_.sample();
+  if (!process) return std::nullopt;
+  policy::GuestOnHost seen{.resident = process->resident,
+                           .swapped = process->swapped,
+                           .swap_in = {},
+                           .pressure_some = {},
+                           .refaults = {},
+                           // Buffers of I/O are pinned, too, for a moment: only most of the memory counts.
+                           .pinned = process->pinned > memory / 2};
+  const auto cgroup = cgroup_.sample();
+  if (cgroup) {
+    seen.swapped = std::max(seen.swapped, cgroup->swapped);
+    seen.swap_in = cgroup->swap_in;
+    seen.pressure_some = cgroup->pressure_some;
+    seen.refaults = cgroup->refaults;
+  }
+  const auto read = read_back(*process);
+  if (!cgroup) seen.swap_in = read;
+  const Source source = cgroup ? Source::cgroup : Source::process;
+  if (std::exchange(source_, source) != source) {
+    seen.swap_in.reset();
+    seen.refaults.reset();
+  }
+  return seen;
+}
+
+/// Without a cgroup of its own: its major faults while it had memory in swap, a page each. Others read files;
+/// what is read ahead is not seen, so this is the least that it can be.
+std::optional<policy::Bytes> VmmObserver::read_back(const ProcessMemory& memory) {
+  const auto faults = process_.major_faults();
+  const bool has_swap = memory.swapped > 0;
+  if (faults && faults_ && *faults > *faults_ && (has_swap || had_swap_))
+    read_back_ += (*faults - *faults_) * page_size();
+  faults_ = faults;
+  had_swap_ = has_swap;
+  return faults ? std::optional(read_back_) : std::nullopt;
+}
+
+}  // namespace balloon::daemon

@@ -1,0 +1,100 @@
+// Reservations by a real daemon: freed by its guests' balloons, granted when free, refused or expired else.
+#include <signal.h>
+
+#include <thread>
+
+#include "tests/integration/daemon_fixture.h"
+
+namespace balloon::test {
+namespace {
+
+class ReservationTest : public DaemonTest {
+ protected:
+  void SetUp() override {
+    write_policy("");
+    start("journal: {directory: " + journal() + "}\n");
+  }
+  std::string journal() const { return directory_.file("journal"); }
+  std::uint64_t host(const char* what) const { return ctl_json({"host"}).at(what).get<std::uint64_t>(); }
+  std::size_t reservations() const { return ctl_json({"reservations"}).at("reservations").size(); }
+
+  /// A guest that has all of the host's memory, and uses 300 MiB of it as soon as it says so.
+  std::unique_ptr<FakeVmm> filling_guest() const {
+    const std::uint64_t size = host("total_bytes") / kMiB * kMiB;
+    return std::make_unique<FakeVmm>(socket(), FakeVmm::guest("idle", size, size));
+  }
+  bool is_controlled(FakeVmm& vmm) const {
+    return eventually([&] {
+      vmm.send_stats(300 * kMiB);
+      return state_of("idle") == "controlled";
+    });
+  }
+};
+
+TEST_F(ReservationTest, TheBalloonsOfIdleGuestsShrinkAndThenItIsGranted) {
+  const auto vmm = filling_guest();
+  ASSERT_TRUE(is_controlled(*vmm));
+  const std::uint64_t wanted = 2 * kGiB;
+  Outcome outcome;
+  std::thread asking([&] { outcome = ctl({"reserve", "new", "2GiB", "--within", "60s", "-o", "json"}); });
+  const bool kept = eventually([&] {
+    vmm->send_stats(300 * kMiB);
+    return host("reserved_bytes") >= wanted;
+  });
+  asking.join();
+  EXPECT_TRUE(kept) << ctl({"reservations"}).out << ctl({"list"}).out << daemon_->log();
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto granted = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(granted.at("state"), "granted");
+  EXPECT_EQ(granted.at("granted_bytes"), wanted);
+  EXPECT_LE(vmm->actual(), host("total_bytes") - wanted) << "it came from the idle guest";
+  EXPECT_LE(host("committed_bytes") + host("reserved_bytes"), host("budget_bytes") + 64 * kMiB);
+  EXPECT_NE(ctl({"reservations"}).out.find("new          granted"), std::string::npos)
+      << ctl({"reservations"}).out;
+
+  EXPECT_EQ(ctl({"release", "new"}).exit_code, 0);
+  EXPECT_EQ(ctl({"release", "new"}).exit_code, 3);
+  EXPECT_TRUE(eventually([&] { return host("reserved_bytes") == 0; }));
+  daemon_->signal(SIGTERM);
+  ASSERT_EQ(daemon_->wait(), 0);
+  const Outcome replay = run({BALLOON_SIM, "replay", journal(), "-o", "json"});
+  EXPECT_EQ(replay.exit_code, 0) << replay.out << replay.err;
+  EXPECT_EQ(nlohmann::json::parse(replay.out).at("different_ticks"), 0) << "the journal has them, too";
+}
+
+TEST_F(ReservationTest, OneThatCannotFitIsRefusedAtOnceWithTheReason) {
+  const Outcome outcome = ctl({"reserve", "giant", "8TiB", "--within", "1h"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_NE(outcome.err.find("the host cannot hold 8 TiB: of the "), std::string::npos) << outcome.err;
+  EXPECT_EQ(reservations(), 0U);
+}
+
+TEST_F(ReservationTest, OneWhoseMemoryDoesNotComeExpires) {
+  const auto vmm = filling_guest();
+  vmm->refuse("its balloon is broken");
+  ASSERT_TRUE(is_controlled(*vmm));
+  const Outcome outcome = ctl({"reserve", "late", "1GiB", "--within", "4s"});
+  EXPECT_EQ(outcome.exit_code, 4) << outcome.out;
+  EXPECT_NE(outcome.err.find("its time is over: 1 GiB cannot be freed within 4 s"), std::string::npos)
+      << outcome.err << ctl({"list"}).out;
+  EXPECT_NE(daemon_->log().find("reservation late: expired"), std::string::npos);
+  EXPECT_EQ(reservations(), 0U);
+}
+
+TEST_F(ReservationTest, AGuestThatHasComeTakesOverWhatWasKeptForIt) {
+  ASSERT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0);
+  ASSERT_EQ(reservations(), 1U);
+  v1::Register booting = FakeVmm::guest("new", 512 * kMiB, 512 * kMiB);
+  booting.mutable_balloon()->set_driver_ready(false);
+  {
+    const FakeVmm vmm(socket(), booting);
+    ASSERT_TRUE(eventually([&] { return state_of("new") == "booting"; }));
+    EXPECT_EQ(reservations(), 1U) << "it has not taken its memory yet";
+  }
+  const FakeVmm vmm(socket(), FakeVmm::guest("new", 512 * kMiB, 512 * kMiB));
+  EXPECT_TRUE(eventually([&] { return reservations() == 0; })) << ctl({"reservations"}).out;
+  EXPECT_NE(daemon_->log().find("reservation new: its guest has come"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace balloon::test
