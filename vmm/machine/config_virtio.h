@@ -8,7 +8,7 @@
 
 namespace balloon::vmm {
 
-/// modern, transitional or legacy, then [,packed=on|off]
+/// modern, transitional, legacy or mmio, then [,packed=on|off]
 Result<TransportConfig> parse_virtio(std::string_view text);
 
 }  // namespace balloon::vmm

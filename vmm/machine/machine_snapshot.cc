@@ -94,6 +94,7 @@ Result<void> Machine::save(const std::string& path) {
   writer.section("balloon target");
   writer.put(balloon_->of(BalloonHub::User::monitor).state().target);
   BALLOON_TRY(pci_.save(writer));
+  for (const auto& device : mmio_devices_) device->save(writer);
   const auto size = write_snapshot(path, writer.bytes(), memory_);
   if (!size) return std::unexpected(size.error());
   log::info("snapshot '{}' written: {} of the guest's {} were in use", path, format_bytes(size->memory),
@@ -147,6 +148,7 @@ Result<void> Machine::restore_state(StateReader& reader) {
   BALLOON_TRY(balloon_->of(BalloonHub::User::monitor).set_target(target));
   // Devices last: they go on at once, and may interrupt the vCPUs.
   BALLOON_TRY(pci_.load(reader));
+  for (const auto& device : mmio_devices_) BALLOON_TRY(device->load(reader));
   // Switches may know the guest's address in another place.
   for (NetControl* const net : nets_) net->announce();
   if (!reader.at_end()) return fail("there is more in it than this machine has parts");

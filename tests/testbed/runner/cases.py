@@ -357,6 +357,16 @@ def case_interrupts_by_pin_without_msi(bed: Bed):
     _disk_and_net_work(bed, "modern", "pci=nomsi")
 
 
+def case_virtio_mmio_transport(bed: Bed):
+    """Without PCI functions, disk and network work through virtio-mmio windows that ACPI announces."""
+    _disk_and_net_work(bed, "mmio")
+
+
+def case_virtio_mmio_transport_with_packed_rings(bed: Bed):
+    """Likewise over packed rings."""
+    _disk_and_net_work(bed, "mmio,packed=on")
+
+
 def _kernel_works_with_every_device(bed: Bed, series: str):
     """Boots this Debian kernel from a disk with all that the balloon offers, and uses everything once."""
     path, tap, console = bed.images.scratch / "qmp.sock", "tapkernel", bed.images.scratch / "hvc0"
