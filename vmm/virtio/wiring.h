@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -25,7 +26,14 @@ struct Doorbell {
   bool port = false;                     ///< an I/O port, not memory
   std::uint8_t width = 2;                ///< bytes that are written at once
   std::optional<std::uint16_t> value{};  ///< only writes of this value
-  friend auto operator<=>(const Doorbell&, const Doorbell&) = default;
+  friend bool operator==(const Doorbell&, const Doorbell&) = default;
+  // Not by default: GCC 12 takes the optional's for a read of what is not initialised.
+  friend auto operator<=>(const Doorbell& one, const Doorbell& other) { return one.key() <=> other.key(); }
+
+ private:
+  std::tuple<std::uint64_t, bool, std::uint8_t, int> key() const {
+    return {address, port, width, value ? int{*value} : -1};
+  }
 };
 
 class Wiring {
