@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "policy/rate.h"
+#include "policy/urgency.h"
 
 namespace balloon::policy {
 namespace {
@@ -12,10 +13,11 @@ constexpr double kCacheStep = 16 << 20;
 /// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
 /// it is not enough either.
 constexpr double kSmallPart = 4;
-/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
-constexpr double kFastGrowth = 0.1;
 /// Of the growth within the horizon, what is needed now.
 constexpr double kNear = 0.5;
+/// Of the page cache in use, what is as dear as programs' own memory. Reading the last of it again now and
+/// then hurts less than others' swapping would.
+constexpr double kFirmCache = 0.75;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
@@ -36,6 +38,7 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     // What comes back from swap is counted as swapped already: it is no growth beyond that.
     rise_ = std::max(0.0, rise - reading.swapped_in) + reading.swapped_out;
     growth_ = rise_ / reading.elapsed;
+    if (rise_ <= 0) known_ = peak_;
     swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
                                  reading.swapped_out - reading.swapped_in);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
@@ -93,8 +96,10 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
       factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
   const double swapped = std::min(swapped_, high);
   double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
-  // One that grows as it did before is expected to stop where it stopped before.
-  if (const double known = peak_ - (used + swapped + margin); known > 0) growth = std::min(growth, known);
+  // One that grows as it did before is expected to stop where it stopped before, give or take a little.
+  const double past = used + swapped + margin - known_;
+  const bool beyond = known_ <= 0 || past > static_cast<double>(tunables.deadband_min);
+  if (!beyond) growth = std::min(growth, std::max(0.0, -past));
   // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
   const double cache = std::min(std::max(0.0, cache_ - margin), high);
   // Only the first part of the growth is taken from others: what was expected for later and does not come has
@@ -105,6 +110,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // firm as soon as it is put there, and so on for ever.
   double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
                 static_cast<double>(tunables.deadband_min);
+  firm += kFirmCache * std::clamp(cache_ - (firm - base), 0.0, high);
   double need = std::max(firm, base + margin + cache);
   double rescue = 0;
   if (reading.level == Pressure::critical) {
@@ -145,7 +151,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   if (rise_ > std::max(kFastGrowth * used, static_cast<double>(tunables.deadband_min))) {
     // It is taken to be on its way to where it was before; or, when it never was higher, to double.
     claim = std::max(claim, calm);
-    if (peak_ <= steady) claim = std::max(claim, now_needed + used);
+    if (beyond) claim = std::max(claim, now_needed + used);
   }
   estimate.claim = bytes(std::min(claim, high));
   estimate.calm = std::max(estimate.calm, estimate.claim);

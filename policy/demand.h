@@ -21,7 +21,7 @@ class Demand {
     Bytes calm = 0;   ///< what it needed at its peaks of late, and may need again
     Bytes claim = 0;  ///< of that, what others free for it
     Bytes low = 0;    ///< what it should not come below: need with only part of the margin
-    Bytes firm = 0;   ///< what its programs hold, and just enough more to be under no pressure
+    Bytes firm = 0;  ///< what its programs hold, most of its cache in use, and enough to be under no pressure
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
     /// With all the page cache that it has: what it may keep while nobody else wants it.
     Bytes keep = 0;
@@ -53,6 +53,7 @@ class Demand {
   double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
   double cache_ = 0;    ///< page cache in use; bytes
   double peak_ = 0;     ///< the largest need of late; bytes
+  double known_ = 0;    ///< the same when its use last did not rise
   std::array<double, 2> peaks_{};  ///< in the window of time before, and in this one
   std::optional<Time> window_from_;
   bool doubted_ = false;

@@ -2,6 +2,7 @@
 """Tables for docs/comparison.md from what balloon-sim says.
 
   balloon-sim compare tests/scenarios/sim/*.yaml -o json | scripts/compare-laws.py
+  balloon-sim sweep --seeds 1000 -o json | scripts/compare-laws.py
 """
 import json
 import sys
@@ -37,8 +38,28 @@ def cell(scores):
     return text + (f" †{killed:.0f}" if killed else "")
 
 
-def main():
-    scenarios = json.load(sys.stdin)
+# What is shown of random scenarios: score, heading, figures after the point.
+SWEPT = (("cost", "cost, s", 0), ("deficit", "deficit, GiB·s", 0), ("stall", "stall, s", 0), ("t95_p99", "t95 p99, s", 1),
+         ("host_swap_in", "host swap in, GiB", 2), ("oom_guest", "programs killed", 0), ("jain", "Jain", 3),
+         ("moved", "GiB moved", 0), ("reversals", "reversals", 0))
+
+
+def swept(sweep):
+    """Of each law and score: median, worst, and in how many scenarios ours is better, as good, worse."""
+    def spread(score, digits):
+        return f"{score['median']:.{digits}f} / {score['worst']:.{digits}f}"
+
+    def verdict(score):
+        return f"{score['first_is_better']} : {score['equal']} : {score['first_is_worse']}"
+
+    laws = sweep["laws"]
+    header = ["law"] + [heading for _, heading, _ in SWEPT]
+    print(table(header, [[law["law"]] + [spread(law["scores"][key], digits) for key, _, digits in SWEPT] for law in laws]))
+    print(table(header, [[law["law"]] + [verdict(law["scores"][key]) for key, _, _ in SWEPT]
+                         for law in laws if law["law"] != OURS]))
+
+
+def compared(scenarios):
     laws = [law["law"] for law in scenarios[0]["laws"]]
     deficits, ours_rows, behind = [], [], []
     for scenario in scenarios:
@@ -57,6 +78,14 @@ def main():
     print(table(["scenario", "regret", "t95 median / longest, s", "stall, s", "Jain", "worst satisfaction",
                  "reversals, ours / qmemman", "GiB moved, ours / qmemman"], ours_rows))
     print(table(["scenario", "rival", "its deficit", "ours"], behind))
+
+
+def main():
+    found = json.load(sys.stdin)
+    if "seeds" in found:
+        swept(found)
+    else:
+        compared(found)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ lint=(clang-tidy-19 clang-format-19 shellcheck)
 # A Node.js installed from elsewhere conflicts with Debian's npm; either will do.
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
-  qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 kmod python3 python3-yaml python3-jsonschema
-  iproute2 util-linux prometheus acpica-tools fio iperf3
+  qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 xz-utils kmod python3 python3-yaml python3-jsonschema
+  iproute2 util-linux prometheus acpica-tools fio iperf3 pciutils pci.ids ethtool
 )
 
 case "${1:-all}" in

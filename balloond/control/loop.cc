@@ -8,15 +8,15 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "policy/urgency.h"
 
 namespace balloon::daemon {
 namespace {
 
 using std::chrono::nanoseconds;
 
-/// Events that come in bursts (balloons moving, statistics) wait this long after a tick, so that one tick
-/// serves many.
-constexpr nanoseconds kBurstGap = std::chrono::milliseconds(100);
+/// Events that come in bursts: balloons moving, statistics.
+using policy::kBurstGap;
 /// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
 /// spin.
 constexpr nanoseconds kRareGap = std::chrono::milliseconds(10);
@@ -62,12 +62,7 @@ void ControlLoop::guest_changed(const GuestChange& change) {
       return;
     case GuestChange::Kind::stats: {
       if (change.asked_for) return wake(kBurstGap);  // a decision waits for them
-      if (!change.available) return;
-      const Bytes used = change.actual - std::min(change.actual, *change.available);
-      const auto margin =
-          std::max(margin_min_.load(), static_cast<Bytes>(margin_ratio_ * static_cast<double>(used)));
-      // Half of what it should have available is gone: waiting for the period would be felt in the guest.
-      if (*change.available < margin / 2) wake(kBurstGap);
+      if (change.use && policy::is_urgent(*change.use, margin_min_, margin_ratio_)) wake(kBurstGap);
       return;
     }
   }

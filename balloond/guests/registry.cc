@@ -16,6 +16,11 @@ constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
 
+std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
+  if (!stats || !stats->available) return std::nullopt;
+  return policy::UseSample{.actual = stats->actual, .available = *stats->available};
+}
+
 }  // namespace
 
 Registry::Registry(const Clock& clock, std::string root) : clock_(clock), root_(std::move(root)) {}
@@ -71,7 +76,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   const Session session = record.session;
   names_.emplace(session, name);
   guests_.emplace(name, std::move(entry));
-  tell({.kind = GuestChange::Kind::joined, .available = {}});
+  tell({.kind = GuestChange::Kind::joined});
   return session;
 }
 
@@ -86,6 +91,8 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
                                           .previous = entry->previous ? &*entry->previous : nullptr,
                                           .wall = clock_.wall(),
                                           .now = clock_.now()});
+  std::optional<Bytes> used_before;
+  if (const auto before = use_of(record.usable)) used_before = before->used();
   if (usable) {
     record.usable = *usable;
     record.complaint.clear();
@@ -99,11 +106,11 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   }
   record.said = said;
   entry->previous = std::move(said);
-  const bool asked_for = std::exchange(entry->stats_pending, false);
+  std::optional<policy::UseSample> use = use_of(record.usable);
+  if (use) use->used_before = used_before;
   tell({.kind = GuestChange::Kind::stats,
-        .actual = record.balloon.actual_bytes(),
-        .available = record.usable ? record.usable->available : std::nullopt,
-        .asked_for = asked_for});
+        .use = use,
+        .asked_for = std::exchange(entry->stats_pending, false)});
 }
 
 void Registry::counters(Session session, const v1::BalloonCounters& counters) {
@@ -129,9 +136,7 @@ void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
   }
   const bool appeared = !was_ready && record.balloon.driver_ready();
   if (appeared) record.ready_since = clock_.now();
-  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
-        .actual = record.balloon.actual_bytes(),
-        .available = {}});
+  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved});
 }
 
 void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
@@ -182,7 +187,7 @@ void Registry::left(Session session) {
   entry->stats_pending = false;
   entry->left_at = clock_.now();
   log::info("guest {} left", record.name);
-  tell({.kind = GuestChange::Kind::left, .available = {}});
+  tell({.kind = GuestChange::Kind::left});
 }
 
 void Registry::refresh() {
@@ -245,7 +250,7 @@ std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes targ
       PinRecord{.target = target,
                 .expires = clock_.now() + duration,
                 .until = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(duration)};
-  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
 }
 
@@ -254,7 +259,7 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;
   guest->second.record.pin.reset();
-  tell({.kind = GuestChange::Kind::pin, .available = {}});
+  tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
 }
 

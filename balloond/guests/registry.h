@@ -12,6 +12,7 @@
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 #include "balloond/host/process.h"
+#include "policy/urgency.h"
 
 namespace balloon::daemon {
 
@@ -52,9 +53,8 @@ struct GuestRecord {
 /// What happened to some guest, for the control loop to wake on.
 struct GuestChange {
   enum class Kind : std::uint8_t { joined, left, balloon_moved, stats, pin } kind = Kind::stats;
-  Bytes actual = 0;
-  std::optional<Bytes> available;  ///< with Kind::stats, when usable
-  bool asked_for = false;          ///< with Kind::stats: by request_fresh_stats()
+  std::optional<policy::UseSample> use{};  ///< with Kind::stats, when usable
+  bool asked_for = false;                  ///< with Kind::stats: by request_fresh_stats()
 };
 
 class Registry final : public GuestEvents {

@@ -166,6 +166,10 @@ Result<policy::GuestStats> usable_stats(const v1::GuestStats& stats, const Stats
   if (stats.has_swap_in_bytes()) usable.swap_in = stats.swap_in_bytes();
   if (stats.has_swap_out_bytes()) usable.swap_out = stats.swap_out_bytes();
   if (stats.has_major_faults()) usable.major_faults = stats.major_faults();
+  if (stats.has_oom_kills()) usable.oom_kills = stats.oom_kills();
+  if (stats.has_alloc_stalls()) usable.alloc_stalls = stats.alloc_stalls();
+  if (stats.has_direct_scans()) usable.direct_scans = stats.direct_scans();
+  if (stats.has_direct_reclaims()) usable.direct_reclaims = stats.direct_reclaims();
   return usable;
 }
 

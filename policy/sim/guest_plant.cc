@@ -23,7 +23,7 @@ void GuestPlant::boot(Time now) {
   (spec_->pinned ? memory_.free_backed : memory_.free_unbacked) = all;
   counters_ = {};
   target_ = all;
-  command_at_.reset();
+  commands_.clear();
   hot_evicted_ = idle_anon_ = unreported_ = 0;
   killed_until_ = Time{};
   booted_at_ = now + spec_->boot;
@@ -54,8 +54,7 @@ bool GuestPlant::driver_up(Time now) const {
 }
 
 void GuestPlant::command(Bytes size, Time at) {
-  commanded_ = static_cast<double>(std::min(size, spec_->memory));
-  command_at_ = at;
+  commands_.push_back({at, static_cast<double>(std::min(size, spec_->memory))});
 }
 
 void GuestPlant::step(Time now, const Wants& wants, const HostGrant& grant) {
@@ -227,14 +226,23 @@ double GuestPlant::obtain(double bytes, Depth depth) {
 
 void GuestPlant::move_balloon(Time now) {
   if (!driver_up(now)) return;
-  double time = kStepSeconds;
-  if (command_at_ && *command_at_ < now + kStep) {
-    target_ = commanded_;
-    if (*command_at_ > now) time -= seconds(*command_at_ - now);
-    command_at_.reset();
+  Time from = now;
+  std::size_t seen = 0;
+  for (; seen < commands_.size() && commands_[seen].at < now + kStep; ++seen) {
+    const Time at = std::max(from, commands_[seen].at);
+    move_to_target(from, at);
+    target_ = commands_[seen].target;
     out_of_puff_until_ = Time{};
+    from = at;
   }
-  time *= slice_ / kStepSeconds;
+  commands_.erase(commands_.begin(), commands_.begin() + static_cast<std::ptrdiff_t>(seen));
+  move_to_target(from, now + kStep);
+}
+
+/// What the driver does between two moments of a step.
+void GuestPlant::move_to_target(Time from, Time to) {
+  double time = seconds(to - from) * slice_ / kStepSeconds;
+  if (time <= 0) return;
   if (reports()) time *= kBalloonTurn;
   const double size = memory_.size();
   if (size + kPageBytes <= target_) {
@@ -245,13 +253,13 @@ void GuestPlant::move_balloon(Time now) {
     memory_.free_backed += backed;
     memory_.free_unbacked += given - backed;
     counters_.moved += given;
-  } else if (size >= target_ + kPageBytes && now >= out_of_puff_until_) {
+  } else if (size >= target_ + kPageBytes && from >= out_of_puff_until_) {
     double wanted = size - target_;
     if (spec_->driver == Driver::slow) wanted = std::min(wanted, kPageBytes / 5 * time);
     if (spec_->driver == Driver::stuck)
       wanted = std::min(wanted, std::max(0.0, size - static_cast<double>(spec_->stuck_at)));
     const double taken = inflate(wanted, time);
-    if (taken < wanted && taken < 1) out_of_puff_until_ = now + speeds_.retry;
+    if (taken < wanted && taken < 1) out_of_puff_until_ = from + speeds_.retry;
   }
 }
 

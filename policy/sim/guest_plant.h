@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
-#include <optional>
+#include <vector>
 
 #include "policy/sim/physics.h"
 #include "policy/sim/scenario.h"
@@ -82,7 +82,7 @@ class GuestPlant {
   /// One step of kStep from `now` on.
   void step(Time now, const Wants& wants, const HostGrant& grant);
 
-  /// Takes the balloon's new target, which the driver sees at `at`.
+  /// Takes the balloon's new target, which the driver sees at `at`; until then it follows those before.
   void command(Bytes size, Time at);
 
   /// Host side: takes so much of what is resident, idle and in use, into host swap, as far as it is there.
@@ -128,6 +128,7 @@ class GuestPlant {
   double missed_swap(const Wants& wants) const;
   double reuse(double bytes) const;
   void move_balloon(Time now);
+  void move_to_target(Time from, Time to);
   double inflate(double bytes, double time);
   void grow(Time now, const Wants& wants);
   void out_of_memory(Time now, double missing);
@@ -153,8 +154,11 @@ class GuestPlant {
   Time booted_at_{};
   double floor_ = 0;  ///< free memory that allocations leave: the kernel's low watermark
   double target_ = 0;
-  std::optional<Time> command_at_;
-  double commanded_ = 0;
+  struct Command {
+    Time at{};  ///< when the driver sees it
+    double target = 0;
+  };
+  std::vector<Command> commands_;  ///< on their way, in the order in which they were given
   Time out_of_puff_until_{};
   double unreported_ = 0;   ///< freed by programs, and not yet reported; where reporting takes its time
   double hot_evicted_ = 0;  ///< hot pages that were there and are not

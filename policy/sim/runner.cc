@@ -1,11 +1,13 @@
 #include "policy/sim/runner.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "policy/engine.h"
 #include "policy/executor.h"
 #include "policy/peers/laws.h"
 #include "policy/sim/oracle.h"
+#include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -15,8 +17,10 @@ constexpr std::string_view kOurs = "balloond";
 std::vector<Contender> all_contenders() {
   std::vector<Contender> all;
   for (const peers::Law& law : peers::laws()) {
-    Contender contender{std::string(law.name), std::string(law.summary), law.period, law.two_phase, {}};
+    Contender contender{
+        std::string(law.name), std::string(law.summary), law.period, law.two_phase, false, {}};
     if (law.name == kOurs) {
+      contender.wakes = true;
       contender.make = [](const Scenario& scenario, std::uint64_t) {
         return std::make_unique<Engine>(scenario.tunables);
       };
@@ -26,7 +30,7 @@ std::vector<Contender> all_contenders() {
     all.push_back(std::move(contender));
   }
   all.push_back({"oracle", "knows what everybody will want in the next 2 s; the bound of what a law can do",
-                 Oracle::kPeriod, true, [](const Scenario& scenario, std::uint64_t seed) {
+                 Oracle::kPeriod, true, false, [](const Scenario& scenario, std::uint64_t seed) {
                    return std::make_unique<Oracle>(scenario, seed);
                  }});
   return all;
@@ -86,8 +90,10 @@ class Loop {
       controller_ = contender_.make(scenario_, seed_);
       world.forget_statistics();
       next_ = world.now();
+      last_.reset();
     }
-    if (world.now() < next_) return;
+    if (world.now() < next_ && !woken(world)) return;
+    last_ = world.now();
     next_ = world.now() + contender_.period;
     world.snapshot(snapshot_);
     const auto began = std::chrono::steady_clock::now();
@@ -108,15 +114,25 @@ class Loop {
         keeper.resized(world, world.guest_at(move.guest), from, move.target);
     }
     world.apply(plan);
+    if (!contender_.wakes) return;
+    grows_wait_ = std::ranges::any_of(plan.guests,
+                                      [](const GuestPlan& guest) { return guest.reason == Reason::waiting; });
   }
 
  private:
+  bool woken(const World& world) const {
+    return contender_.wakes && last_ && world.now() - *last_ >= kBurstGap &&
+           world.urgent(snapshot_, grows_wait_);
+  }
+
   const Scenario& scenario_;
   const Contender& contender_;
   std::uint64_t seed_;
   std::unique_ptr<Controller> controller_;
   Snapshot snapshot_;
   Time next_{};
+  std::optional<Time> last_;
+  bool grows_wait_ = false;
 };
 
 }  // namespace

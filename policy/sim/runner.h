@@ -18,6 +18,7 @@ struct Contender {
   std::string summary;
   Time period{};
   bool two_phase = false;
+  bool wakes = false;  ///< decides before its period is over when something is urgent, as balloond does
   std::function<std::unique_ptr<Controller>(const Scenario&, std::uint64_t seed)> make;
 };
 

@@ -1,6 +1,7 @@
 #include "policy/sim/stats_channel.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace balloon::policy::sim {
 namespace {
@@ -19,6 +20,7 @@ StatsChannel::StatsChannel(const StatsSpec& spec, Time offset, std::uint64_t see
 void StatsChannel::reset() {
   waiting_ = 0;
   newest_.reset();
+  before_.reset();
   frozen_.reset();
 }
 
@@ -43,7 +45,7 @@ void StatsChannel::step(Time now, const GuestPlant& guest, bool silent, Lie lie)
       if (kept != i) under_way_[kept] = under_way_[i];
       ++kept;
     } else if (!newest_ || newest_->sampled_at < under_way_[i].stats.sampled_at) {
-      newest_ = under_way_[i].stats;
+      before_ = std::exchange(newest_, under_way_[i].stats);
     }
   }
   waiting_ = kept;

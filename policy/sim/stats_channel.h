@@ -20,6 +20,8 @@ class StatsChannel {
   /// Forgets what was delivered, and what is under way: a new daemon, or a new guest.
   void reset();
   const std::optional<GuestStats>& newest() const { return newest_; }
+  /// The one delivered before the newest.
+  const std::optional<GuestStats>& before() const { return before_; }
 
  private:
   struct Sample {
@@ -36,6 +38,7 @@ class StatsChannel {
   std::array<Sample, 8> under_way_;  ///< by arrival; more than are ever late at once
   std::size_t waiting_ = 0;
   std::optional<GuestStats> newest_;
+  std::optional<GuestStats> before_;
   std::optional<GuestStats> frozen_;
   double backwards_ = 0;
 };

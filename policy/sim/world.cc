@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "policy/sim/random.h"
+#include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -290,6 +291,25 @@ void World::snapshot(Snapshot& snapshot) const {
                                      spec.reservation->at + spec.reservation->deadline});
     seen_reservations_.push_back(i);
   }
+}
+
+bool World::urgent(const Snapshot& seen, bool grows_wait) const {
+  std::size_t known = 0;
+  for (std::size_t i = 0; i < guests_.size(); ++i) {
+    if (!guests_[i].running()) continue;
+    if (known == seen_.size() || seen_[known] != i) return true;
+    const GuestSnapshot& before = seen.guests[known++];
+    if (before.controllable != guests_[i].driver_up(now_)) return true;
+    if (grows_wait && guests_[i].actual() / 4096 * 4096 != before.actual) return true;
+    const std::optional<GuestStats>& stats = channels_[i].newest();
+    if (!stats || !stats->available || (before.stats && stats->sampled_at == before.stats->sampled_at))
+      continue;
+    UseSample sample{stats->actual, *stats->available};
+    if (const auto& last = channels_[i].before(); last && last->available)
+      sample.used_before = UseSample{last->actual, *last->available}.used();
+    if (is_urgent(sample, scenario_->tunables.margin_min, scenario_->tunables.margin_ratio)) return true;
+  }
+  return known != seen_.size();
 }
 
 bool World::command(std::size_t guest, Bytes target) {

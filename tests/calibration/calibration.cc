@@ -187,7 +187,11 @@ Result<RecordedRun> load_run(const std::string& path) {
 }
 
 Contender recorded_targets(const RecordedRun& run) {
-  return {"recorded", "the targets of the recorded run", std::chrono::seconds(1), false,
+  return {"recorded",
+          "the targets of the recorded run",
+          std::chrono::seconds(1),
+          false,
+          false,
           [run](const Scenario&, std::uint64_t) { return std::make_unique<Playback>(run); }};
 }
 

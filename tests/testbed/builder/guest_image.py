@@ -45,7 +45,17 @@ def build_tools_disk(cache: Cache) -> Path:
     return cache.artefact("guest/tools.ext4", tree.digest(), lambda path: tree.write_ext4(path, TOOLS_MIB, "tools"))
 
 
-def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "guest/initramfs.cpio", further_modules: tuple = ()) -> Path:
+def inspection_tools() -> Tree:
+    """What shows a guest's devices and sets them: lspci with the names of devices, and ethtool."""
+    tree = Tree()
+    for name in ("lspci", "ethtool"):
+        tree.program(f"/bin/{name}", Path(find_tool(name)))
+    tree.file("/usr/share/misc/pci.ids", Path("/usr/share/misc/pci.ids"))
+    return tree
+
+
+def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "guest/initramfs.cpio", further_modules: tuple = (),
+                    tools: Tree | None = None) -> Path:
     init, busybox = HERE / "guest/init", Path(find_tool("busybox"))
     modules = kernel.module_order([*GUEST_MODULES, *further_modules])
 
@@ -58,12 +68,14 @@ def build_initramfs(cache: Cache, kernel: Kernel, agent: Path, name: str = "gues
         for applet in GUEST_APPLETS:
             image.symlink(f"bin/{applet}", "busybox")
         image.add_file("bin/agent", agent)
+        if tools:
+            tools.add_to(image)
         for module in modules:
             image.add(f"modules/{_plain_name(module)}", _plain_bytes(module), 0o644)
         image.add("modules/order", "".join(f"/modules/{_plain_name(module)}\n" for module in modules).encode(), 0o644)
         image.write(path)
 
-    return cache.artefact(name, digest_of(2, GUEST_APPLETS, init, busybox, agent, *modules), make)
+    return cache.artefact(name, digest_of(2, GUEST_APPLETS, init, busybox, agent, *modules, *([tools.digest()] if tools else [])), make)
 
 
 def _plain_name(module: Path) -> str:

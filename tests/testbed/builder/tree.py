@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from .cache import digest_of
+from .cpio import Initramfs
 from .errors import TestbedError
 from .shell import find_tool, run_tool
 
@@ -53,6 +54,11 @@ class Tree:
     def digest(self) -> str:
         return digest_of(sorted(self._texts.items()), sorted(self._links.items()), sorted(self._directories),
                          *[part for item in sorted(self._files.items()) for part in item])
+
+    def add_to(self, image: Initramfs):
+        """The files, without texts, links and empty directories, into an initramfs."""
+        for name, source in sorted(self._files.items()):
+            image.add_file(name, source)
 
     def write_ext4(self, image: Path, size_mib: int, label: str):
         """The tree as an ext4 image. No journal: these images are read-only where they are used."""

@@ -55,8 +55,8 @@ constexpr auto kHoldTick = std::chrono::milliseconds(100);
 /// A load without a swapped page is looked through again after this, if the process has any page in swap at
 /// all.
 constexpr auto kScanTick = std::chrono::seconds(1);
-/// Each character of an answer is an exit to the VMM.
-constexpr std::size_t kShellOutputMax = 4000;
+/// Each character of an answer is an exit to the VMM. What `lspci -v` says of six devices fits.
+constexpr std::size_t kShellOutputMax = 8000;
 
 /// Writes whole lines, from any thread.
 void say(const std::string& line) {
@@ -74,6 +74,10 @@ void say(const std::string& line) {
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
+    if (c == '\n') {
+      out += "\\n";
+      continue;
+    }
     if (c == '"' || c == '\\') out += '\\';
     out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
   }

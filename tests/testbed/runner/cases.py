@@ -1,7 +1,6 @@
 """Testbed tests: each a sentence about guests and daemon on a real KVM host. `python3 -m runner.cases` runs them there."""
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -12,54 +11,21 @@ import traceback
 from pathlib import Path
 
 from . import guest_kernels, vmm
+from .case_bed import BOOT_TIMEOUT, GIB, MIB, Bed, expect, expect_clean_power_off, wait_for
 from .daemon import Daemon
+from .device_cases import DEVICE_CASES
 from .events import EventLog
 from .guest import Guest
 from .qmp import Qmp
-from .scenario import GuestSpec, Scenario
-from .session import Session, default_images
+from .scenario import GuestSpec
+from .session import default_images
 from .tap import make_tap
 
-GIB, MIB = 1 << 30, 1 << 20
-# One guest alone is up in 10 s on a quiet machine.
-BOOT_TIMEOUT = 240
 RECONNECT_TIMEOUT = 120
 # An emulated guest's balloon takes some 10 s for 400 MiB on a quiet machine, minutes on one that also compiles.
 SETTLE_TIMEOUT = 480
 # What a balloon that nobody moves may seem to move: rounding, and the guest's own allocations seen from outside.
 STILL = 32 * MIB
-
-
-class Bed:
-    """What a case needs to start guests and a daemon; closes them behind it."""
-
-    def __init__(self, events: EventLog, vmm_name: str, images: vmm.Images):
-        self.events, self.vmm_name, self.images = events, vmm_name, images
-        self.session: Session | None = None
-        self.notes: list[str] = []  # what a case found out, shown with its verdict
-
-    def open(self, with_daemon: bool = False, policy: dict | None = None) -> Session:
-        scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {}, {})
-        self.session = Session(scenario, self.images, self.events, with_daemon, direct=False)
-        if with_daemon:
-            self.session.daemon.start()
-        return self.session
-
-    def boot(self, name: str = "A", memory: int = 512 * MIB, extras: vmm.Extras | None = None, cpus: int = 1) -> Guest:
-        guest = self.session.add_guest(GuestSpec(name, memory, cpus=cpus), extras)
-        guest.wait_ready(BOOT_TIMEOUT)
-        return guest
-
-
-def expect(condition, what: str):
-    if not condition:
-        raise AssertionError(what)
-
-
-def expect_clean_power_off(guest: Guest):
-    guest.ask("poweroff")
-    status = guest.wait_end(120)
-    expect(status == 0, f"the VMM's status after power-off is {status}, expected 0; it said: {guest.stderr_tail()}")
 
 
 def case_bzimage_boots_and_powers_off(bed: Bed):
@@ -173,11 +139,11 @@ def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     guest = bed.boot(extras=vmm.Extras(qmp=path))
     qmp = Qmp(path)
     qmp("balloon", value=384 * MIB)
-    _wait("the balloon to reach 384 MiB", lambda: abs(qmp("query-balloon")["actual"] - 384 * MIB) < 2 * MIB, 120)
+    wait_for("the balloon to reach 384 MiB", lambda: abs(qmp("query-balloon")["actual"] - 384 * MIB) < 2 * MIB, 120)
     balloon = qmp.balloon_path()
     qmp("qom-set", path=balloon, property="guest-stats-polling-interval", value=1)
     stats = lambda: qmp("qom-get", path=balloon, property="guest-stats")
-    _wait("statistics", lambda: stats()["last-update"] > 0, 60)
+    wait_for("statistics", lambda: stats()["last-update"] > 0, 60)
     free = stats()["stats"]["stat-free-memory"]
     expect(0 < free < 512 * MIB, f"the guest's free memory by its statistics is {free}")
     qmp("stop")
@@ -186,7 +152,7 @@ def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     time.sleep(5)
     expect(stats()["last-update"] == frozen, "a paused guest sent statistics")
     qmp("cont")
-    _wait("statistics after the pause", lambda: stats()["last-update"] > frozen, 60)
+    wait_for("statistics after the pause", lambda: stats()["last-update"] > frozen, 60)
     expect({"BALLOON_CHANGE", "STOP", "RESUME"} <= set(qmp.events), f"events: {qmp.events}")
     expect_clean_power_off(guest)
 
@@ -198,7 +164,7 @@ def case_snapshot_of_a_guest_with_an_inflated_balloon_goes_on(bed: Bed):
     guest = bed.boot("A", extras=vmm.Extras(qmp=path))
     qmp = Qmp(path)
     qmp("balloon", value=256 * MIB)
-    _wait("the balloon to reach 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 120)
+    wait_for("the balloon to reach 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 120)
     qmp("stop")
     qmp("snapshot-to-file", path=str(snapshot))
     expect(snapshot.stat().st_size < 256 * MIB, f"the snapshot has {snapshot.stat().st_size} bytes: it holds the balloon's pages")
@@ -206,10 +172,10 @@ def case_snapshot_of_a_guest_with_an_inflated_balloon_goes_on(bed: Bed):
     expect(guest.wait_end(60) == 0, "the VMM's status after quit is not 0")
     restored = bed.session.add_guest(GuestSpec("A2", 512 * MIB), vmm.Extras(qmp=path, restore=snapshot))
     qmp = Qmp(path)
-    _wait("the restored balloon, at 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 60)
+    wait_for("the restored balloon, at 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 60)
     free = restored.status()["meminfo"]["MemFree"]
     qmp("balloon", value=512 * MIB)
-    _wait("the restored guest to grow", lambda: restored.status()["meminfo"]["MemFree"] > free + 200 * MIB, 120)
+    wait_for("the restored guest to grow", lambda: restored.status()["meminfo"]["MemFree"] > free + 200 * MIB, 120)
     expect_clean_power_off(restored)
 
 
@@ -223,7 +189,7 @@ def case_guest_above_4_gib_has_all_its_memory(bed: Bed):
     qmp = Qmp(path)
     for target in (1 * GIB, 5 * GIB):
         qmp("balloon", value=target)
-        _wait(f"the balloon to reach {target >> 30} GiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 4 * MIB, SETTLE_TIMEOUT)
+        wait_for(f"the balloon to reach {target >> 30} GiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 4 * MIB, SETTLE_TIMEOUT)
     expect_clean_power_off(guest)
 
 
@@ -237,12 +203,12 @@ def _deflated_by(bed: Bed, backing: str, slack: int):
     _load_and_free(bed, guest)
     qmp = Qmp(path)
     qmp("balloon", value=256 * MIB)
-    _wait("the balloon to reach 256 MiB", lambda: qmp("query-balloon")["actual"] <= 256 * MIB + slack, 240)
+    wait_for("the balloon to reach 256 MiB", lambda: qmp("query-balloon")["actual"] <= 256 * MIB + slack, 240)
     # What is gathered into huge pages comes within 2 s.
-    _wait(f"the host to hold 256 MiB and little more (memory {backing}); it holds {_resident(guest) / MIB:.0f} MiB",
+    wait_for(f"the host to hold 256 MiB and little more (memory {backing}); it holds {_resident(guest) / MIB:.0f} MiB",
           lambda: _resident(guest) <= 256 * MIB + slack + 48 * MIB, 30)
     qmp("balloon", value=512 * MIB)
-    _wait("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+    wait_for("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
     _load_and_free(bed, guest)
     expect_clean_power_off(guest)
 
@@ -276,9 +242,9 @@ def case_balloon_of_pool_pages_frees_whole_huge_pages(bed: Bed):
         qmp = Qmp(path)
         qmp("balloon", value=256 * MIB)
         # 256 MiB are 128 huge pages. The guest gives single pages of 4 KiB, and of a huge page it may keep one for long: at least half must come whole.
-        _wait(f"64 huge pages to return to the pool, where {start} were free", lambda: free() >= start + 64, 240)
+        wait_for(f"64 huge pages to return to the pool, where {start} were free", lambda: free() >= start + 64, 240)
         qmp("balloon", value=512 * MIB)
-        _wait("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
+        wait_for("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
         _load_and_free(bed, guest)
         expect(free() < start + 64, f"{free()} huge pages are free after the guest used its memory again, {start} before")
         expect_clean_power_off(guest)
@@ -313,13 +279,6 @@ def _load_and_free(bed: Bed, guest: Guest):
     guest.ask("load 300M")
     expect(loaded.wait(240), "a load of 300 MiB was not satisfied within 240 s")
     guest.ask("free")
-
-
-def _wait(what: str, condition, patience: float):
-    end = time.monotonic() + patience
-    while not condition():
-        expect(time.monotonic() < end, f"waited {patience:.0f} s in vain for {what}")
-        time.sleep(0.5)
 
 
 def _disk_and_net_work(bed: Bed, virtio: str, cmdline: str = ""):
@@ -382,7 +341,7 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
             cmdline="testbed.root=/dev/vda testbed.ip=10.77.2.2/24", **extras))
 
     console.unlink(missing_ok=True)
-    guest = boot("A", qmp=path, hinting=True, console=console)
+    guest = boot("A", qmp=path, hinting=True, console=f"file:{console}")
     expected, found = guest_kernels.EXPECTED[series], guest_kernels.facts(guest)
     features = guest_kernels.balloon_features(guest)
     bed.notes.append(f"{found}; balloon features: {', '.join(sorted(features))}")
@@ -390,7 +349,7 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
     expect(found["clocksource"] == "kvm-clock", f"the guest's clocksource is {found['clocksource']}")
     expect("writable" in "\n".join(guest.console), "the root disk is not writable")
     guest.ask("sh echo said over virtio >/dev/hvc0")
-    _wait("the guest's word on its virtio console", lambda: "said over virtio" in console.read_text(errors="replace"), 30)
+    wait_for("the guest's word on its virtio console", lambda: "said over virtio" in console.read_text(errors="replace"), 30)
     expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "the host does not answer the guest's ping")
     done = subprocess.run(["ping", "-c", "3", "-w", "30", "10.77.2.2"], capture_output=True, text=True)
     expect(done.returncode == 0, f"the guest does not answer the host's ping: {done.stdout[-200:]}")
@@ -401,19 +360,19 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
     expect(loaded.wait(240), "a load of 400 MiB was not satisfied within 240 s")
     resident = _resident(guest)
     guest.ask("free")
-    _wait("300 MiB of what the guest freed to be reported", lambda: resident - _resident(guest) > 300 * MIB, 120)
+    wait_for("300 MiB of what the guest freed to be reported", lambda: resident - _resident(guest) > 300 * MIB, 120)
 
     qmp = Qmp(path)
     qmp("qom-set", path=qmp.balloon_path(), property="guest-stats-polling-interval", value=1)
     stats = lambda: qmp("qom-get", path=qmp.balloon_path(), property="guest-stats")
-    _wait("statistics", lambda: stats()["last-update"] > 0, 60)
+    wait_for("statistics", lambda: stats()["last-update"] > 0, 60)
     tags = guest_kernels.sent_tags(stats()["stats"])
     bed.notes.append(f"statistics: {', '.join(sorted(tags))}")
     expect(tags == expected.tags, f"tags that are new: {sorted(tags - expected.tags)}, missing: {sorted(expected.tags - tags)}")
 
     for target in (512 * MIB, 1536 * MIB):
         qmp("balloon", value=target)
-        _wait(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
+        wait_for(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
     expect_clean_power_off(guest)
 
     guest = boot("packed", virtio="modern,packed=on")
@@ -503,14 +462,16 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
     return daemon.wait_for("guests to be controlled and to settle", still, SETTLE_TIMEOUT)
 
 
-CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
+CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")} | DEVICE_CASES
 # Kernels that a case needs beside the images' own (builder/guest_kernels.py).
-KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"]}
+KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
+              "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
 # What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
 NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
                 "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
                 "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
                 "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
+                "lspci_shows_every_device_bound_to_its_driver", "driver_resizes_its_rings", "guest_with_64_cpus_has_them_all",
                 "killed_daemon_moves_no_balloon_and_takes_over_again",
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from .guest import Guest
 
 DIRECTORY = Path("/opt/testbed/kernels")
+# Debian 12's kernel for all machines (builder/guest_kernels.py); the others are cloud kernels, with fewer drivers.
+ORDINARY = "6.1-ordinary"
 BALLOON_ID = "0x0005"  # virtio 1.2, 5: device types
 # virtio 1.2, 5.5.3 and 6: bits of the balloon, and of all devices.
 FEATURES = {0: "must-tell-host", 1: "statistics", 2: "deflate-on-oom", 3: "free-page-hinting", 4: "page-poison", 5: "free-page-reporting",
@@ -53,7 +55,7 @@ def facts(guest: Guest) -> dict[str, str]:
     return {"release": _said(guest, "cat /proc/sys/kernel/osrelease"),
             "clocksource": _said(guest, "cat /sys/devices/system/clocksource/clocksource0/current_clocksource"),
             "tsc-deadline-timer": "yes" if _said(guest, "dmesg | grep -c 'TSC deadline timer' || true") not in ("", "0") else "no",
-            "drivers": _said(guest, "for d in /sys/bus/virtio/drivers/*; do echo ${d##*/}; done")}
+            "drivers": " ".join(_said(guest, "for d in /sys/bus/virtio/drivers/*; do echo ${d##*/}; done").split())}
 
 
 def _said(guest: Guest, command: str) -> str:

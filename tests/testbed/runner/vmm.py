@@ -40,7 +40,7 @@ class Extras:
     root_options: str = ""  # how balloon-vmm opens it, for example "format=qcow2,cache=none"
     link: str | None = None  # the daemon's socket
     qmp: Path | None = None  # socket for QMP clients
-    console: Path | None = None  # file that a virtio console writes to (balloon-vmm)
+    console: str = ""  # where a virtio console goes (balloon-vmm --console)
     restore: Path | None = None  # snapshot to go on from
     backing: str = ""  # what the guest's memory is made of (balloon-vmm --memory-backing)
     preallocate: bool = False  # all of the guest's memory is there from the start
@@ -96,7 +96,7 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
     if extras.qmp:
         line += ["--monitor", str(extras.qmp)]
     if extras.console:
-        line += ["--console", f"file:{extras.console}"]
+        line += ["--console", extras.console]
     if extras.restore:
         line += ["--restore", str(extras.restore)]
     for key, value in spec.labels.items():

@@ -72,6 +72,17 @@ TEST_F(LoopTest, AGuestThatReportsPressureIsServedAtOnceAndOneThatDoesNotWaits) 
   EXPECT_TRUE(reaches(3));
 }
 
+TEST_F(LoopTest, AGuestThatIsOnItsWayToMoreThanItHasRoomForIsServedAtOnce) {
+  start();
+  const Session session = join();
+  ASSERT_TRUE(reaches(2));
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 500 * kMiB));
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 480 * kMiB));
+  EXPECT_FALSE(reaches(3, 400ms)) << "20 MiB more are nothing";
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 400 * kMiB));
+  EXPECT_TRUE(reaches(3)) << "80 MiB in a second, and no room to double";
+}
+
 TEST_F(LoopTest, AFloodOfEventsDoesNotMakeItSpin) {
   start();
   const Session session = join();

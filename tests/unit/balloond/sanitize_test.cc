@@ -40,6 +40,19 @@ TEST_F(SanitizeTest, GoodStatisticsAreCarriedOver) {
   EXPECT_EQ(usable->disk_caches, std::nullopt);
 }
 
+TEST_F(SanitizeTest, ThePressureOfANewerKernelIsCarriedOver) {
+  good_.set_oom_kills(2);
+  good_.set_alloc_stalls(3);
+  good_.set_direct_scans(5);
+  good_.set_direct_reclaims(4);
+  const auto usable = usable_stats(good_, context());
+  ASSERT_TRUE(usable);
+  EXPECT_EQ(usable->oom_kills, 2U);
+  EXPECT_EQ(usable->alloc_stalls, 3U);
+  EXPECT_EQ(usable->direct_scans, 5U);
+  EXPECT_EQ(usable->direct_reclaims, 4U);
+}
+
 TEST_F(SanitizeTest, AvailableAboveTotalIsNonsense) {
   good_.set_total_bytes(kGiB);
   good_.set_available_bytes(kGiB + 1 * kMiB);

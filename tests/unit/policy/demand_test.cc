@@ -58,6 +58,31 @@ TEST(Demand, FallsByHalfInItsHalfLife) {
   EXPECT_NEAR(static_cast<double>(later), static_cast<double>((high + (400 + 128) * kMiB) / 2), kMiB);
 }
 
+TEST(Demand, ExpectsNoGrowthBeyondAKnownPeakThatUseHasJustReached) {
+  Demand demand;
+  const auto at = [&](int second, Bytes used) {
+    return take(demand, guest(2 * kGiB, 2 * kGiB - used, seconds(second)), seconds(second));
+  };
+  at(100, 1000 * kMiB);
+  at(101, 1000 * kMiB);
+  for (int second = 102; second < 200; ++second) at(second, 300 * kMiB);
+  at(200, 600 * kMiB);
+  EXPECT_NEAR(static_cast<double>(at(201, 1000 * kMiB).need), 1150.0 * kMiB, kMiB) << "use and margin";
+  at(202, 300 * kMiB);
+  EXPECT_GT(at(203, 1100 * kMiB).need, 1700 * kMiB) << "beyond the peak it may go anywhere";
+}
+
+TEST(Demand, CountsMostOfTheCacheInUseAsFirm) {
+  Demand without;
+  Demand with;
+  with.learn_cache(400 * kMiB);
+  const auto sample = guest(kGiB, 624 * kMiB);
+  const Bytes firm = take(without, sample, seconds(100)).firm;
+  const Bytes more = take(with, sample, seconds(100)).firm;
+  const Bytes beyond = 400 * kMiB - (firm - 400 * kMiB);  // some of it has room in what firm adds to use
+  EXPECT_NEAR(static_cast<double>(more - firm), 0.75 * static_cast<double>(beyond), kMiB);
+}
+
 TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
   Demand demand;
   const auto at = [&](int second, Bytes used) {

@@ -9,13 +9,22 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <initializer_list>
 #include <new>
+#include <thread>
 #include <utility>
 
 namespace balloon::vmm {
 namespace {
+
+using std::chrono::milliseconds;
+
+/// A VMM that was killed holds its locks a little longer than its process lives: the kernel first ends what
+/// it had given to io_uring (io_ring_exit_work in io_uring/io_uring.c).
+constexpr milliseconds kLockPatience(1000);
+constexpr milliseconds kLockPause(50);
 
 constexpr std::uint32_t kSmallestBlock = 512;
 constexpr std::uint32_t kLargestBlock = 4096;
@@ -83,6 +92,19 @@ Result<void> DiskFile::inspect() {
 }
 
 Result<void> DiskFile::lock() const {
+  Result<Holder> holder = Holder::nobody;
+  for (milliseconds waited{}; waited <= kLockPatience; waited += kLockPause) {
+    if (waited != milliseconds::zero()) std::this_thread::sleep_for(kLockPause);
+    holder = try_lock();
+    if (!holder) return std::unexpected(holder.error());
+    if (*holder == Holder::nobody) return {};
+  }
+  return fail(fmt::format("another VMM has it open{}; stop that one, {}give each guest its own image",
+                          *holder == Holder::writer ? " for writing" : "",
+                          read_only_ ? "or " : "open it read-only in both, or "));
+}
+
+Result<DiskFile::Holder> DiskFile::try_lock() const {
   // As QEMU locks images (its block/file-posix.c), so that its programs and this one see each other. Who has
   // an image open holds a byte for each thing that it does, and one for each thing that it does not let
   // others do; all are shared locks. Whether somebody else holds one shows by asking for an exclusive lock.
@@ -93,6 +115,8 @@ Result<void> DiskFile::lock() const {
   constexpr off_t kResizes = 103;
   constexpr off_t kNoWriters = 201;
   constexpr off_t kNoResizers = 203;
+  constexpr off_t kFirst = kReads;
+  constexpr off_t kEnd = kNoResizers + 1;
   const auto call = [this](int command, short type, off_t byte) -> Result<bool> {
     struct flock lock = {};
     lock.l_type = type;
@@ -117,10 +141,15 @@ Result<void> DiskFile::lock() const {
   if (conflict && !*conflict && !read_only_)
     conflict = taken({kNoWriters, kNoResizers}, F_OFD_GETLK, F_WRLCK);
   if (!conflict) return std::unexpected(conflict.error());
-  if (!*conflict) return {};
-  return fail(fmt::format("another VMM has it open{}; stop that one, {}give each guest its own image",
-                          writer ? " for writing" : "",
-                          read_only_ ? "or " : "open it read-only in both, or "));
+  if (!*conflict) return Holder::nobody;
+  // Nobody else should see what was taken in vain.
+  struct flock all = {};
+  all.l_type = F_UNLCK;
+  all.l_whence = SEEK_SET;
+  all.l_start = kFirst;
+  all.l_len = kEnd - kFirst;
+  if (::fcntl(fd(), F_OFD_SETLK, &all) != 0) return fail_errno("unlocking it", errno);
+  return writer ? Holder::writer : Holder::reader;
 }
 
 Result<void> DiskFile::find_alignment() {

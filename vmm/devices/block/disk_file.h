@@ -39,7 +39,8 @@ class DiskFile {
   static constexpr std::size_t kBounceSize = 256 * kKiB;
 
   /// Opens a regular file or block device and locks it against other processes: a writer alone, readers
-  /// together. The lock goes when it is closed. `direct`: O_DIRECT.
+  /// together. Waits a second for one that lets go of it. The lock goes when it is closed. `direct`:
+  /// O_DIRECT.
   static Result<DiskFile> open(const std::string& path, bool read_only, bool direct);
 
   const std::string& path() const { return path_; }
@@ -76,7 +77,10 @@ class DiskFile {
  private:
   DiskFile() = default;
   Result<void> inspect();
+  /// Of a lock that keeps this file from being opened.
+  enum class Holder : std::uint8_t { nobody, reader, writer };
   Result<void> lock() const;
+  Result<Holder> try_lock() const;
   Result<void> find_alignment();
   Result<std::size_t> pread_all(std::uint64_t offset, std::span<std::byte> into) const;
   Result<void> pwrite_all(std::uint64_t offset, std::span<const std::byte> from);

@@ -131,6 +131,25 @@ TEST_F(GuestPlantTest, SeesACommandOnlyAfterItsLatency) {
   EXPECT_THAT(guest->memory().balloon, DoubleNear(1.67 * 1024 * kMib * 0.05, kMib)) << "half a step was left";
 }
 
+TEST_F(GuestPlantTest, FollowsEachCommandThoughAnotherIsOnItsWay) {
+  start();
+  for (int i = 0; i < 10; ++i) {
+    guest->command((896 - static_cast<Bytes>(i)) * kMiB, now + std::chrono::milliseconds(250));
+    play(0.1);
+  }
+  EXPECT_THAT(guest->memory().size(), DoubleNear(896 * kMib, 16 * kMib)) << "not only once the last was seen";
+}
+
+TEST_F(GuestPlantTest, CommandsThatChangeLittleDoNotHoldUpABalloonThatMoves) {
+  start();
+  guest->command(512 * kMiB, now);
+  for (int i = 1; i <= 2; ++i) {
+    play(0.1);
+    guest->command((512 - static_cast<Bytes>(i)) * kMiB, now + std::chrono::milliseconds(50));
+  }
+  EXPECT_THAT(guest->memory().balloon, DoubleNear(1.67 * 1024 * kMib * 0.2, kTolerance));
+}
+
 TEST_F(GuestPlantTest, ProgramsTakeNewMemoryAt700MiBASecond) {
   spec.memory = 4 * kGiB;
   start();

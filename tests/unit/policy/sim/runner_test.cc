@@ -81,6 +81,45 @@ TEST(Runner, ADaemonThatIsDownDecidesNothing) {
   EXPECT_EQ(result.scores.resizes, 0);
 }
 
+TEST(Runner, OursDecidesBeforeItsPeriodIsOverWhenAGuestIsInNeed) {
+  const Scenario scenario = load("s02-single-step");
+  const double periods = std::chrono::duration<double>(scenario.duration).count();
+  EXPECT_GT(run(scenario, *find_contender("balloond"), {}).decisions, periods);
+  EXPECT_LT(run(load("s01-idle-warm-cache"), *find_contender("balloond"), {}).decisions,
+            std::chrono::duration<double>(load("s01-idle-warm-cache").duration).count() + 10)
+      << "not when nothing happens";
+}
+
+TEST(Runner, OursMeetsALoadThatComesInASecondWithinTwo) {
+  EXPECT_LE(run(load("s02-single-step"), *find_contender("balloond"), {}).scores.t95_max, 2.0);
+}
+
+TEST(Runner, OursHasAHundredthOfTheStaticPartitionsDeficitWhereALoadGoesAround) {
+  const Scenario scenario = load("s03-rotating-square");
+  const double partition = run(scenario, *find_contender("static"), {}).scores.deficit;
+  EXPECT_LE(run(scenario, *find_contender("balloond"), {}).scores.deficit, 0.01 * partition);
+}
+
+TEST(Runner, NeighboursOfGuestsThatLeakOrDoNotCooperateLoseLessThanTwoPercent) {
+  for (const auto& [name, neighbours] :
+       {std::pair{"s09-uncooperative", "honest"}, std::pair{"s13-leak", "works"}}) {
+    const Scenario scenario = load(name);
+    const RunResult result = run(scenario, *find_contender("balloond"), {});
+    for (std::size_t i = 0; i < scenario.guests.size(); ++i) {
+      if (!scenario.guests[i].name.starts_with(neighbours)) continue;
+      EXPECT_GT(result.guests[i].satisfaction, 0.98) << scenario.guests[i].name;
+    }
+  }
+}
+
+TEST(Runner, NoPeriodOfALoadResonates) {
+  for (const char* period : {"2s", "5s", "10s", "20s", "30s", "60s", "120s", "240s"}) {
+    const RunResult result =
+        run(load(std::string("s16-oscillator-") + period), *find_contender("balloond"), {});
+    EXPECT_LE(result.scores.reversals, 10) << period;
+  }
+}
+
 TEST(Runner, RecordsASeriesWhenAskedTo) {
   RunOptions options;
   options.samples = 100;

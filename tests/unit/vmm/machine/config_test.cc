@@ -7,22 +7,13 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/unit/vmm/machine/good_config.h"
+
 namespace balloon::vmm::test {
 namespace {
 
 using testing::HasSubstr;
 
-Flags good() {
-  Flags flags;
-  flags.name = "web-1";
-  flags.memory = "2G";
-  flags.kernel = "/boot/vmlinuz";
-  return flags;
-}
-std::string error_of(const Flags& flags) {
-  const auto config = make_config(flags);
-  return config ? "no error" : config.error().message;
-}
 template <typename Change>
 std::string error_with(Change change) {
   Flags flags = good();

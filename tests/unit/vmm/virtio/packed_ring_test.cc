@@ -4,15 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/fake_packed_queue.h"
+#include "tests/unit/vmm/virtio/ring_test.h"
 #include "vmm/virtio/queue.h"
 
 namespace balloon::vmm {
 namespace {
 
+using test::bytes;
 using test::FakePackedQueue;
 using test::kIndirect;
 using test::kNext;
@@ -23,43 +24,12 @@ using test::make_memory;
 using test::PackedDescriptor;
 using ::testing::HasSubstr;
 
-constexpr GuestAddress kBase = kMiB;
-constexpr std::uint16_t kSize = 8;
 constexpr std::uint32_t kEventWrap = 0x8000;
 
-std::vector<std::byte> bytes(std::string_view text) {
-  const auto raw = std::as_bytes(std::span(text));
-  return {raw.begin(), raw.end()};
-}
-
-class PackedRingTest : public ::testing::Test {
+class PackedRingTest : public test::RingTest<FakePackedQueue> {
  protected:
-  VirtQueue make(bool event_idx = false, bool indirect = true, std::uint16_t size = kSize) {
-    const auto rings = memory_.at(kBase, FakePackedQueue::kRings);
-    std::memset(rings->data(), 0, rings->size());
-    driver_.emplace(memory_, kBase, size, event_idx, indirect);
-    auto queue = VirtQueue::create(memory_, driver_->layout());
-    if (!queue) throw std::runtime_error(queue.error().message);
-    return std::move(*queue);
-  }
-  FakePackedQueue& driver() { return *driver_; }
   GuestAddress text(std::string_view what) { return driver().allocate(bytes(what)); }
   PackedDescriptor writable(std::uint32_t size) { return {driver().allocate(size), size, 0, kWrite}; }
-
-  std::string refusal(VirtQueue& queue) {
-    const auto taken = queue.take();
-    return taken ? "" : taken.error().message;
-  }
-  /// Takes a chain and gives it back at once; whether there was one.
-  static bool bounce(VirtQueue& queue, std::uint32_t written = 0) {
-    auto chain = queue.take();
-    if (!chain || !*chain) return false;
-    queue.put(std::move(**chain), written);
-    return true;
-  }
-
-  GuestMemory memory_ = make_memory();
-  std::optional<FakePackedQueue> driver_;
 };
 
 TEST_F(PackedRingTest, TakesAnySizeUpTo32768ButNone) {
@@ -274,20 +244,7 @@ TEST_F(PackedRingTest, RefusesMoreThanFourGigabytes) {
 
 TEST_F(PackedRingTest, RefusesToTakeMoreThanTheQueueHolds) {  // the class of CVE-2016-5403
   VirtQueue queue = make();
-  std::vector<Chain> out;
-  // The driver makes everything available again and again, though nothing was returned.
-  std::string why;
-  for (int i = 0; i < 3 * kSize && why.empty(); ++i) {
-    driver().submit({{0x1000, 8, 0, kWrite}}, 0);
-    auto chain = queue.take();
-    if (!chain) {
-      why = chain.error().message;
-    } else if (*chain) {
-      out.push_back(std::move(**chain));
-    }
-  }
-  EXPECT_THAT(why, HasSubstr("all 8 descriptors"));
-  EXPECT_EQ(out.size(), kSize);
+  expect_no_more_than_the_queue_holds(queue, [&] { driver().submit({{0x1000, 8, 0, kWrite}}, 0); });
 }
 
 // Events
@@ -421,62 +378,25 @@ TEST_F(PackedRingTest, RandomRingContentsNeverHarm) {
   for (int round = 0; round < 20'000; ++round) {
     VirtQueue queue = make(any(2) != 0, any(2) != 0, static_cast<std::uint16_t>(1 + any(kSize)));
     for (std::uint16_t i = 0; i < queue.size(); ++i) {
-      const GuestAddress near[] = {kBase, kBase + i * 16U, memory_.size() - any(64), ~0ULL - any(64), 0x5000};
       const std::uint16_t flags = static_cast<std::uint16_t>(any(8) | (any(4) != 0 ? kPackedAvailable : 0) |
                                                              (any(8) == 0 ? kPackedUsed : 0));
-      driver().set_raw(i, {near[any(5)], any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
+      driver().set_raw(i, {any_address(i, any), any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
                            static_cast<std::uint16_t>(random()), flags});
     }
-    for (int taken = 0; taken <= 2 * kSize; ++taken) {
-      auto chain = queue.take();
-      if (!chain || !*chain) break;
-      for (const ChainBuffer& buffer : (*chain)->writable()) {
-        ASSERT_LE(buffer.address + buffer.host.size(), memory_.size());
-      }
-      std::vector<std::byte> into(64);
-      (*chain)->read(any(512), into);
-      (*chain)->write(any(512), into);  // it may hit the ring itself
-    }
-    queue.should_interrupt();
-    queue.enable_kicks();
+    ASSERT_NO_FATAL_FAILURE(use_all(queue, any));
   }
 }
 
 TEST_F(PackedRingTest, ADriverOnAnotherThreadGetsEveryChainBackAndNeverSleepsForEver) {
   VirtQueue queue = make(true);
   const GuestAddress buffer = driver().allocate(8);
-  constexpr std::uint32_t kChains = 20'000;
-  std::atomic<bool> failed = false;
-  std::jthread device([&](const std::stop_token& stop) {
-    for (std::uint32_t done = 0; done < kChains && !stop.stop_requested();) {
-      auto chain = queue.take();
-      if (!chain) {
-        failed = true;
-        return;
-      }
-      if (!*chain) {
-        std::this_thread::yield();
-        continue;
-      }
-      queue.put(std::move(**chain), ++done);
-    }
-  });
-  std::uint32_t sent = 0;
-  for (std::uint32_t received = 0; received < kChains && !failed;) {
-    while (sent < kChains && sent - received < kSize / 2) {
-      driver().submit({{buffer, 4, 0, kWrite}, {buffer, 4, 0, kWrite}},
-                      static_cast<std::uint16_t>(sent % kSize));
-      ++sent;
-    }
-    const auto used = driver().pop_used();
-    if (!used) {
-      std::this_thread::yield();
-      continue;
-    }
-    ASSERT_EQ(used->id, received % kSize);
-    ASSERT_EQ(used->length, ++received);
-  }
-  EXPECT_FALSE(failed);
+  pass_chains_between_threads(
+      queue, kSize / 2,
+      [&](std::uint32_t number) {
+        driver().submit({{buffer, 4, 0, kWrite}, {buffer, 4, 0, kWrite}},
+                        static_cast<std::uint16_t>(number % kSize));
+      },
+      [](const test::PackedUsed& used, std::uint32_t number) { EXPECT_EQ(used.id, number % kSize); });
 }
 
 }  // namespace

@@ -4,13 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <random>
-#include <thread>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "tests/unit/vmm/virtio/ring_test.h"
 
 namespace balloon::vmm {
 namespace {
 
+using test::bytes;
 using test::ChainBuilder;
 using test::FakeQueue;
 using test::kIndirect;
@@ -19,33 +20,7 @@ using test::kWrite;
 using test::make_memory;
 using ::testing::HasSubstr;
 
-constexpr GuestAddress kBase = kMiB;
-constexpr std::uint16_t kSize = 8;
-
-std::vector<std::byte> bytes(std::string_view text) {
-  const auto raw = std::as_bytes(std::span(text));
-  return {raw.begin(), raw.end()};
-}
-
-class QueueTest : public ::testing::Test {
- protected:
-  VirtQueue make(bool event_idx = false, bool indirect = true) {
-    driver_.emplace(memory_, kBase, kSize, event_idx, indirect);
-    auto queue = VirtQueue::create(memory_, driver_->layout());
-    if (!queue) throw std::runtime_error(queue.error().message);
-    return std::move(*queue);
-  }
-  FakeQueue& driver() { return *driver_; }
-
-  /// Why the queue refuses what the driver made available; empty when it does not.
-  std::string refusal(VirtQueue& queue) {
-    const auto taken = queue.take();
-    return taken ? "" : taken.error().message;
-  }
-
-  GuestMemory memory_ = make_memory();
-  std::optional<FakeQueue> driver_;
-};
+using QueueTest = test::RingTest<FakeQueue>;
 
 // Layout
 
@@ -394,20 +369,10 @@ TEST_F(QueueTest, ARefusedChainIsNotReturned) {
 
 TEST_F(QueueTest, RefusesToTakeMoreThanTheQueueHolds) {  // the class of CVE-2016-5403
   VirtQueue queue = make();
-  std::vector<Chain> out;
-  std::string why;
-  for (int i = 0; i < 3 * kSize && why.empty(); ++i) {
+  expect_no_more_than_the_queue_holds(queue, [&] {
     driver().set_descriptor(0, {0x1000, 8, kWrite, 0});
     driver().push_available(0);
-    auto chain = queue.take();
-    if (!chain) {
-      why = chain.error().message;
-    } else if (*chain) {
-      out.push_back(std::move(**chain));
-    }
-  }
-  EXPECT_THAT(why, HasSubstr("all 8 descriptors"));
-  EXPECT_EQ(out.size(), kSize);
+  });
 }
 
 TEST_F(QueueTest, AQueueGoesOnFromItsPosition) {
@@ -468,7 +433,6 @@ TEST_F(QueueTest, RandomGoodChainsComeBackWholeAndInOrder) {
     ASSERT_TRUE(used);
     ASSERT_EQ(used->id, head);
     ASSERT_EQ(used->length, room);
-    std::memset(memory_.at(kBase, FakeQueue::kRings)->data(), 0, FakeQueue::kRings);
   }
 }
 
@@ -478,21 +442,12 @@ TEST_F(QueueTest, RandomRingContentsNeverHarm) {
   for (int round = 0; round < 20000; ++round) {
     VirtQueue queue = make(any(2) != 0, any(2) != 0);
     for (std::uint16_t i = 0; i < kSize; ++i) {
-      const GuestAddress near[] = {kBase, kBase + i * 16U, memory_.size() - any(64), ~0ULL - any(64), 0x5000};
       driver().set_descriptor(
-          i, {near[any(5)], any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
+          i, {any_address(i, any), any(4) == 0 ? static_cast<std::uint32_t>(random()) : any(256),
               static_cast<std::uint16_t>(any(8)), static_cast<std::uint16_t>(any(kSize + 1))});
       driver().push_available(static_cast<std::uint16_t>(any(kSize + (i == 7 ? 1 : 0))));
     }
-    for (int taken = 0; taken <= kSize; ++taken) {
-      auto chain = queue.take();
-      if (!chain || !*chain) break;
-      for (const ChainBuffer& buffer : (*chain)->writable()) {
-        ASSERT_LE(buffer.address + buffer.host.size(), memory_.size());
-      }
-      std::vector<std::byte> into(64);
-      (*chain)->read(any(512), into);
-    }
+    ASSERT_NO_FATAL_FAILURE(use_all(queue, any));
   }
 }
 
@@ -560,44 +515,15 @@ TEST_F(QueueTest, EnablingKicksTellsOfAChainThatCameMeanwhile) {
     queue.disable_kicks();
     ChainBuilder(driver()).writable(8).submit();
     EXPECT_TRUE(queue.enable_kicks());
-    std::memset(memory_.at(kBase, FakeQueue::kRings)->data(), 0, FakeQueue::kRings);
   }
 }
 
 TEST_F(QueueTest, ADriverOnAnotherThreadGetsEveryChainBackInOrder) {
   VirtQueue queue = make(true);
   const GuestAddress buffer = driver().allocate(8);
-  constexpr int kChains = 20000;
-  std::atomic<bool> failed = false;
-  std::jthread device([&](const std::stop_token& stop) {
-    for (int done = 0; done < kChains && !stop.stop_requested();) {
-      auto chain = queue.take();
-      if (!chain) {
-        failed = true;
-        return;
-      }
-      if (!*chain) {
-        std::this_thread::yield();
-        continue;
-      }
-      queue.put(std::move(**chain), static_cast<std::uint32_t>(done++));
-    }
-  });
-  int sent = 0;
-  for (int received = 0; received < kChains && !failed;) {
-    while (sent < kChains && sent - received < kSize) {
-      ChainBuilder(driver()).writable_at(buffer, 8).submit();
-      ++sent;
-    }
-    const auto used = driver().pop_used();
-    if (!used) {
-      std::this_thread::yield();
-      continue;
-    }
-    ASSERT_EQ(used->length, static_cast<std::uint32_t>(received));
-    ++received;
-  }
-  EXPECT_FALSE(failed);
+  pass_chains_between_threads(
+      queue, kSize, [&](std::uint32_t) { ChainBuilder(driver()).writable_at(buffer, 8).submit(); },
+      [](const test::UsedElement&, std::uint32_t) {});
 }
 
 }  // namespace

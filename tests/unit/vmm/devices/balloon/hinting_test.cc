@@ -49,6 +49,8 @@ TEST(HintingRounds, BuffersBelongToTheRoundBetweenItsIdAndStop) {
 
 class HintingTest : public BalloonTest {
  protected:
+  ~HintingTest() override { driver_.reset(); }  // which still answers what was asked
+
   /// Starts a round; the command that the driver reads.
   std::uint32_t ask() {
     outcome_.reset();

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
@@ -712,6 +713,16 @@ TEST_F(BlockTest, TwoWritersOfOneImageAreRefused) {
   driver_.reset();
   block_.reset();
   EXPECT_EQ(refusal({.path = path_}), "") << "the lock goes with its owner";
+}
+
+TEST_F(BlockTest, AnImageWhoseOwnerIsJustEndingIsOpened) {
+  start();
+  std::jthread end([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    driver_.reset();
+    block_.reset();
+  });
+  EXPECT_EQ(refusal({.path = path_}), "");
 }
 
 TEST_F(BlockTest, ReadersShareAnImageAndKeepWritersOut) {

@@ -1,0 +1,31 @@
+// What a decision should not wait for its period for. The daemon's loop and the simulator's ask the same.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "policy/tunables.h"
+#include "policy/types.h"
+
+namespace balloon::policy {
+
+/// Decisions brought forward come no closer than this, so that one serves many events.
+constexpr std::chrono::nanoseconds kBurstGap = std::chrono::milliseconds(100);
+
+/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
+constexpr double kFastGrowth = 0.1;
+
+/// One sample of a guest of the size `actual`, and what it used in the sample before.
+struct UseSample {
+  Bytes actual = 0;
+  Bytes available = 0;
+  std::optional<Bytes> used_before{};
+
+  Bytes used() const { return actual - std::min(actual, available); }
+};
+
+/// Whether waiting would be felt in the guest: half of what it should have available is gone, or it is on its
+/// way to something and would have no room to double.
+bool is_urgent(const UseSample& sample, Bytes margin_min, double margin_ratio);
+
+}  // namespace balloon::policy
