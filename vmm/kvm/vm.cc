@@ -50,9 +50,9 @@ Result<void> ioeventfd(int vm, const Doorbell& doorbell, int event, std::uint32_
   request.fd = event;
   request.flags = flags;
   if (doorbell.port) request.flags |= KVM_IOEVENTFD_FLAG_PIO;
-  if (doorbell.value) {
+  if (doorbell.value != Doorbell::kAnyValue) {
     request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
-    request.datamatch = *doorbell.value;
+    request.datamatch = static_cast<std::uint64_t>(doorbell.value);
   }
   if (::ioctl(vm, KVM_IOEVENTFD, &request) != 0) {
     return fail_errno(fmt::format("connecting the doorbell at {:#x}", doorbell.address), errno);

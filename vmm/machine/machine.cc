@@ -141,6 +141,7 @@ Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop
 }
 
 Result<void> Machine::add_mmio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
+  static_assert(layout::kMmioWindowSize == virtio_mmio::kWindow);
   const auto index = static_cast<std::uint32_t>(mmio_devices_.size());
   if (index == layout::kMmioDevices) {
     return fail(fmt::format("virtio-mmio has room for {} devices at most", layout::kMmioDevices));

@@ -126,7 +126,7 @@ std::vector<Doorbell> VirtioPci::doorbells(std::size_t queue) const {
   if (ports_address_) {
     all.push_back({.address = *ports_address_ + kLegacyNotify,
                    .port = true,
-                   .value = static_cast<std::uint16_t>(queue)});
+                   .value = static_cast<std::int32_t>(queue)});
   }
   return all;
 }

@@ -93,15 +93,18 @@ std::vector<Doorbell> VirtioMmio::doorbells(std::size_t queue) const {
   if (!on_bus_) return {};
   return {{.address = place_.address + kNotify,
            .width = kRegisterSize,
-           .value = static_cast<std::uint16_t>(queue)}};
+           .value = static_cast<std::int32_t>(queue)}};
 }
 
 void VirtioMmio::bus_read(std::uint64_t offset, std::span<std::byte> into) {
   if (offset >= kConfig) return read_device_config(offset - kConfig, into);
   std::ranges::fill(into, std::byte{0});
   if (!is_register(offset, into.size())) return;
-  const std::lock_guard lock(device_->mutex);
-  const std::uint32_t value = read_register(offset);
+  std::uint32_t value = isr_;
+  if (offset != kInterruptStatus) {  // an interrupt handler does not wait for what the device does
+    const std::lock_guard lock(device_->mutex);
+    value = read_register(offset);
+  }
   std::memcpy(into.data(), &value, sizeof value);
 }
 
@@ -110,6 +113,10 @@ void VirtioMmio::bus_write(std::uint64_t offset, std::span<const std::byte> from
   if (!is_register(offset, from.size())) return;
   std::uint32_t value = 0;
   std::memcpy(&value, from.data(), sizeof value);
+  if (offset == kInterruptAcknowledge) {  // without the mutex, as above
+    take_isr(static_cast<std::uint8_t>(value));
+    return;
+  }
   const std::lock_guard lock(device_->mutex);
   write_register(offset, value);
 }
@@ -131,8 +138,6 @@ std::uint32_t VirtioMmio::read_register(std::uint64_t offset) {
       return queue != nullptr ? queue->max_size : 0;
     case kQueueReady:
       return queue != nullptr && queue->enabled ? 1 : 0;
-    case kInterruptStatus:
-      return isr_;
     case kStatus:
       return status_;
     case kSharedMemoryLengthLow:
@@ -163,9 +168,6 @@ void VirtioMmio::write_register(std::uint64_t offset, std::uint32_t value) {
       return;
     case kQueueNotify:  // an ioeventfd could not be made
       if (value < queues_.size()) ring(static_cast<std::uint16_t>(value));
-      return;
-    case kInterruptAcknowledge:
-      take_isr(static_cast<std::uint8_t>(value));
       return;
     case kStatus:
       // Bits past the eighth are reserved; only a zero in all of them is a reset (4.2.2).

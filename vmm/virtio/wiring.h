@@ -5,8 +5,6 @@
 #include <compare>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <tuple>
 
 #include "base/error.h"
 
@@ -22,18 +20,12 @@ class PinLine {
 
 /// A guest write that is a kick.
 struct Doorbell {
+  static constexpr std::int32_t kAnyValue = -1;
   std::uint64_t address = 0;
-  bool port = false;                     ///< an I/O port, not memory
-  std::uint8_t width = 2;                ///< bytes that are written at once
-  std::optional<std::uint16_t> value{};  ///< only writes of this value
-  friend bool operator==(const Doorbell&, const Doorbell&) = default;
-  // Not by default: GCC 12 takes the optional's for a read of what is not initialised.
-  friend auto operator<=>(const Doorbell& one, const Doorbell& other) { return one.key() <=> other.key(); }
-
- private:
-  std::tuple<std::uint64_t, bool, std::uint8_t, int> key() const {
-    return {address, port, width, value ? int{*value} : -1};
-  }
+  bool port = false;               ///< an I/O port, not memory
+  std::uint8_t width = 2;          ///< bytes that are written at once
+  std::int32_t value = kAnyValue;  ///< only writes of this value (a queue's index)
+  friend auto operator<=>(const Doorbell&, const Doorbell&) = default;
 };
 
 class Wiring {

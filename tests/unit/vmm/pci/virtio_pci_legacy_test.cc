@@ -257,10 +257,10 @@ TEST_P(LegacyTest, ThePinIsLetGoWhenItIsForbiddenOrMsixComesOnOrTheDeviceIsReset
 }
 
 TEST_P(LegacyTest, DoorbellsFollowTheIoBar) {
-  EXPECT_TRUE(host.doorbells.contains({base + kQueueNotify, true, 1}));
+  EXPECT_TRUE(host.doorbells.contains({.address = base + kQueueNotify, .port = true, .value = 1}));
   config.write<std::uint32_t>(0x10, 0x8000);
-  EXPECT_FALSE(host.doorbells.contains({base + kQueueNotify, true, 1}));
-  EXPECT_TRUE(host.doorbells.contains({0x8000 + kQueueNotify, true, 1}));
+  EXPECT_FALSE(host.doorbells.contains({.address = base + kQueueNotify, .port = true, .value = 1}));
+  EXPECT_TRUE(host.doorbells.contains({.address = 0x8000 + kQueueNotify, .port = true, .value = 1}));
   config.write<std::uint16_t>(0x04, 0x0002);
   for (const auto& [doorbell, event] : host.doorbells) EXPECT_FALSE(doorbell.port);
 }
