@@ -37,4 +37,10 @@ Result<TransportConfig> parse_virtio(std::string_view text) {
   return config;
 }
 
+std::string_view name_of(VirtioInterface interface) {
+  const auto* known =
+      std::ranges::find(kInterfaces, interface, [](const auto& entry) { return entry.second; });
+  return known == kInterfaces.end() ? "unknown" : known->first;
+}
+
 }  // namespace balloon::vmm
