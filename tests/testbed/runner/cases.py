@@ -294,10 +294,10 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
         wait_for(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
     expect_clean_power_off(guest)
 
-    for virtio in ("modern,packed=on", "mmio,packed=on"):
-        guest = boot(virtio, virtio=virtio)
-        expect("packed-ring" in guest_kernels.balloon_features(guest), f"the balloon's driver did not take packed rings ({virtio})")
-        expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, f"the host does not answer the guest's ping ({virtio})")
+    for interface in ("modern", "mmio"):
+        guest = boot(interface, virtio=f"{interface},packed=on")
+        expect("packed-ring" in guest_kernels.balloon_features(guest), f"the balloon's driver did not take packed rings ({interface})")
+        expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, f"over packed rings ({interface}) the host does not answer the guest's ping")
         expect_clean_power_off(guest)
 
 
