@@ -67,17 +67,17 @@ class BareMetalTest : public testing::TestWithParam<Way> {
   TemporaryDirectory directory;
 };
 
-INSTANTIATE_TEST_SUITE_P(Ways, BareMetalTest,
-                         testing::Values(Way{"Modern", "modern", "messages"},
-                                         Way{"ModernByPin", "modern", "pin"},
-                                         Way{"Packed", "modern,packed=on", "packed"},
-                                         Way{"PackedByPin", "modern,packed=on", "packed pin"},
-                                         Way{"Legacy", "legacy", "legacy"},
-                                         Way{"LegacyByPin", "legacy", "legacy pin"},
-                                         Way{"TransitionalAsModern", "transitional", "messages"},
-                                         Way{"TransitionalAsPacked", "transitional,packed=on", "packed"},
-                                         Way{"TransitionalAsLegacy", "transitional", "legacy"}),
-                         [](const auto& way) { return std::string(way.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Ways, BareMetalTest,
+    testing::Values(Way{"Modern", "modern", "messages"}, Way{"ModernByPin", "modern", "pin"},
+                    Way{"Packed", "modern,packed=on", "packed"},
+                    Way{"PackedByPin", "modern,packed=on", "packed pin"}, Way{"Legacy", "legacy", "legacy"},
+                    Way{"LegacyByPin", "legacy", "legacy pin"},
+                    Way{"TransitionalAsModern", "transitional", "messages"},
+                    Way{"TransitionalAsPacked", "transitional,packed=on", "packed"},
+                    Way{"TransitionalAsLegacy", "transitional", "legacy"}, Way{"Mmio", "mmio", "mmio"},
+                    Way{"MmioPacked", "mmio,packed=on", "mmio packed"}),
+    [](const auto& way) { return std::string(way.param.name); });
 
 TEST_P(BareMetalTest, BalloonAndDiskWorkAndInterruptsCome) {
   const std::string said = run();

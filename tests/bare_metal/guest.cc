@@ -1,5 +1,5 @@
 // A guest without an operating system: finds the machine's virtio devices, drives each, and says on the
-// serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin".
+// serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin", "mmio".
 #include "virtio.h"
 
 namespace bare {
@@ -97,10 +97,11 @@ void drive_net(unsigned slot, const Mode& mode) {
 }
 
 void run(const char* command_line) {
+  const bool mmio = contains(command_line, "mmio");
   const Mode mode{contains(command_line, "legacy"), contains(command_line, "packed"),
-                  contains(command_line, "pin")};
+                  mmio || contains(command_line, "pin"), mmio};
   set_up_interrupts();
-  for (unsigned slot = 1; slot < 32; ++slot) {
+  for (unsigned slot = mmio ? 0 : 1; slot < 32; ++slot) {
     switch (Device::id(slot, mode)) {
       case 1:
         drive_net(slot, mode);

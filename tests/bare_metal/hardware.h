@@ -85,7 +85,7 @@ constexpr uint32_t kLocalApic = 0xfee00000;
 constexpr uint32_t kIoApic = 0xfec00000;
 inline volatile uint32_t messages;  ///< how many came
 inline volatile uint32_t pins;
-/// Reads the ISR of the device under test, which lets go of the pin.
+/// Reads and acknowledges the ISR of the device under test, which lets go of the pin.
 inline uint8_t (*acknowledge)();
 
 extern "C" [[gnu::used]] inline void on_message() {

@@ -1,5 +1,5 @@
-// A small virtio driver for the test guest: modern and legacy interface, split and packed rings, MSI-X and
-// INTx.
+// A small virtio driver for the test guest: modern and legacy interface of PCI functions, MMIO windows, split
+// and packed rings, MSI-X and pins.
 #pragma once
 
 #include "hardware.h"
@@ -9,7 +9,8 @@ namespace bare {
 struct Mode {
   bool legacy = false;
   bool packed = false;
-  bool pin = false;  ///< INTx instead of MSI-X
+  bool pin = false;   ///< INTx instead of MSI-X; MMIO has nothing else
+  bool mmio = false;  ///< windows instead of PCI functions
 };
 
 constexpr uint64_t kVersion1 = 1ULL << 32;
@@ -121,8 +122,11 @@ class Device {
  public:
   static constexpr unsigned kQueues = 4;
 
-  /// The virtio id of the function in `slot`; 0 when it is none.
+  /// The window of MMIO device `slot` (vmm/arch/x86_64/layout.h; Linux has it from ACPI).
+  static uint32_t window(unsigned slot) { return 0xfeb00000 + 4096 * slot; }
+  /// The virtio id of the function or window in `slot`; 0 when it is none.
   static unsigned id(unsigned slot, const Mode& mode) {
+    if (mode.mmio) return at<uint32_t>(window(slot)) == 0x74726976 ? at<uint32_t>(window(slot) + 8) : 0;
     const Pci pci{slot};
     if (pci.read<uint16_t>(0) != 0x1af4) return 0;
     const uint16_t device = pci.read<uint16_t>(2);
@@ -134,8 +138,14 @@ class Device {
   void start(unsigned slot, const Mode& mode, uint64_t wanted, unsigned count) {
     pci_.slot = slot;
     mode_ = mode;
-    pci_.write<uint16_t>(4, 7);
-    mode_.legacy ? find_ports() : find_structures();
+    if (mode_.mmio) {
+      window_ = window(slot);
+      config_ = window_ + 0x100;
+      expect(at<uint32_t>(window_ + 4) == 2, "the window is of version 2");
+    } else {
+      pci_.write<uint16_t>(4, 7);
+      mode_.legacy ? find_ports() : find_structures();
+    }
     set_status(0);
     set_status(1);
     set_status(3);
@@ -154,7 +164,9 @@ class Device {
     Queue& queue = queues_[index];
     queue.submit(buffers, count);
     asm volatile("mfence" : : : "memory");
-    if (mode_.legacy) {
+    if (mode_.mmio) {
+      at<uint32_t>(window_ + 0x50) = index;
+    } else if (mode_.legacy) {
       out<uint16_t>(static_cast<uint16_t>(ports_ + 16), index);
     } else {
       at<uint16_t>(notify_[index]) = index;
@@ -163,7 +175,13 @@ class Device {
     wait_for([&] { return queue.pop(length); });
     return length;
   }
+  /// Acknowledges what it returns.
   uint8_t read_isr() const {
+    if (mode_.mmio) {
+      const uint32_t status = at<uint32_t>(window_ + 0x60);
+      at<uint32_t>(window_ + 0x64) = status;
+      return static_cast<uint8_t>(status);
+    }
     return mode_.legacy ? in<uint8_t>(static_cast<uint16_t>(ports_ + 19)) : at<uint8_t>(isr_);
   }
   template <typename T>
@@ -210,10 +228,15 @@ class Device {
     notify_base_ = notify;
   }
   void set_status(uint8_t value) const {
+    if (mode_.mmio) {
+      at<uint32_t>(window_ + 0x70) = value;
+      return;
+    }
     if (mode_.legacy) return out<uint8_t>(static_cast<uint16_t>(ports_ + 18), value);
     at<uint8_t>(common_ + 20) = value;
   }
   uint8_t status() const {
+    if (mode_.mmio) return static_cast<uint8_t>(at<uint32_t>(window_ + 0x70));
     return mode_.legacy ? in<uint8_t>(static_cast<uint16_t>(ports_ + 18)) : at<uint8_t>(common_ + 20);
   }
   void negotiate(uint64_t wanted) {
@@ -222,12 +245,16 @@ class Device {
       return out<uint32_t>(static_cast<uint16_t>(ports_ + 4), static_cast<uint32_t>(features_));
     }
     wanted |= kVersion1 | (mode_.packed ? kRingPacked : 0);
+    const uint32_t offered_select = mode_.mmio ? window_ + 0x14 : common_;
+    const uint32_t offered = mode_.mmio ? window_ + 0x10 : common_ + 4;
+    const uint32_t taken_select = mode_.mmio ? window_ + 0x24 : common_ + 8;
+    const uint32_t taken = mode_.mmio ? window_ + 0x20 : common_ + 12;
     for (uint32_t word = 0; word < 2; ++word) {
-      at<uint32_t>(common_) = word;
-      const uint64_t take = at<uint32_t>(common_ + 4) & static_cast<uint32_t>(wanted >> (32 * word));
+      at<uint32_t>(offered_select) = word;
+      const uint64_t take = at<uint32_t>(offered) & static_cast<uint32_t>(wanted >> (32 * word));
       features_ |= take << (32 * word);
-      at<uint32_t>(common_ + 8) = word;
-      at<uint32_t>(common_ + 12) = static_cast<uint32_t>(take);
+      at<uint32_t>(taken_select) = word;
+      at<uint32_t>(taken) = static_cast<uint32_t>(take);
     }
     expect((features_ & kVersion1) != 0, "VERSION_1 is offered");
     expect(!mode_.packed || (features_ & kRingPacked) != 0, "packed rings are offered");
@@ -250,6 +277,16 @@ class Device {
   void set_up_queue(uint16_t index) {
     Queue& queue = queues_[index];
     queue = Queue();
+    if (mode_.mmio) {
+      at<uint32_t>(window_ + 0x30) = index;
+      queue.lay_out(static_cast<uint16_t>(at<uint32_t>(window_ + 0x34)), mode_.packed);
+      at<uint32_t>(window_ + 0x38) = queue.size;
+      at<uint32_t>(window_ + 0x80) = queue.descriptors;
+      at<uint32_t>(window_ + 0x90) = queue.packed ? queue.available & ~3U : queue.available;
+      at<uint32_t>(window_ + 0xa0) = queue.used;
+      at<uint32_t>(window_ + 0x44) = 1;
+      return;
+    }
     if (mode_.legacy) {
       out<uint16_t>(static_cast<uint16_t>(ports_ + 14), index);
       queue.lay_out(in<uint16_t>(static_cast<uint16_t>(ports_ + 12)), false);
@@ -272,6 +309,7 @@ class Device {
   Mode mode_;
   uint64_t features_ = 0;
   uint32_t ports_ = 0, common_ = 0, isr_ = 0, config_ = 0, notify_base_ = 0, multiplier_ = 0;
+  uint32_t window_ = 0;
   uint32_t notify_[kQueues] = {};
   Queue queues_[kQueues];
 };

@@ -46,13 +46,13 @@ Result<void> irqfd(int vm, std::uint32_t gsi, int event, std::uint32_t flags) {
 Result<void> ioeventfd(int vm, const Doorbell& doorbell, int event, std::uint32_t flags) {
   kvm_ioeventfd request{};
   request.addr = doorbell.address;
-  request.len = 2;  // a virtio kick is 16 bits wide (virtio 1.2, 4.1.5.2)
+  request.len = doorbell.width;
   request.fd = event;
   request.flags = flags;
   if (doorbell.port) request.flags |= KVM_IOEVENTFD_FLAG_PIO;
-  if (doorbell.value) {
+  if (doorbell.value != Doorbell::kAnyValue) {
     request.flags |= KVM_IOEVENTFD_FLAG_DATAMATCH;
-    request.datamatch = *doorbell.value;
+    request.datamatch = static_cast<std::uint64_t>(doorbell.value);
   }
   if (::ioctl(vm, KVM_IOEVENTFD, &request) != 0) {
     return fail_errno(fmt::format("connecting the doorbell at {:#x}", doorbell.address), errno);

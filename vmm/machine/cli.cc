@@ -36,8 +36,10 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_option(
       "--balloon", flags.balloon,
       "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off][,free-page-hinting=on|off]");
-  app.add_option("--virtio", flags.virtio,
-                 "modern (default), transitional or legacy (for old guests); ,packed=on offers packed rings");
+  app.add_option(
+      "--virtio", flags.virtio,
+      "modern (default), transitional, legacy (for old guests) or mmio (no PCI); ,packed=on offers packed "
+      "rings (docs/virtio.md)");
   app.add_option("--link", flags.link, "Unix socket of balloond");
   app.add_option("--monitor", flags.monitor, "Unix socket to listen on for QMP clients (docs/monitor.md)");
   app.add_option("--restore", flags.restore,

@@ -8,7 +8,9 @@
 
 namespace balloon::vmm {
 
-/// modern, transitional or legacy, then [,packed=on|off]
+/// modern, transitional, legacy or mmio, then [,packed=on|off]
 Result<TransportConfig> parse_virtio(std::string_view text);
+/// As in the configuration; "unknown" for what is none.
+std::string_view name_of(VirtioInterface interface);
 
 }  // namespace balloon::vmm

@@ -65,7 +65,9 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   }
   const auto entry = load_kernel(machine->memory_, config.boot);
   if (!entry) return std::unexpected(entry.error());
-  if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables({.vcpus = config.cpus})) ||
+  const AcpiConfig acpi{.vcpus = config.cpus,
+                        .mmio_devices = static_cast<std::uint32_t>(machine->mmio_devices_.size())};
+  if (!machine->memory_.write(layout::kAcpiTables, build_acpi_tables(acpi)) ||
       !machine->memory_.write(kResetVector, kResetCode)) {
     return fail("the guest's memory has no room for the ACPI tables");
   }
@@ -130,11 +132,27 @@ Result<EventLoop*> Machine::add_loop(std::string_view kind) {
 }
 
 Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
+  if (config_.virtio.interface == VirtioInterface::mmio) return add_mmio(std::move(device), loop);
   auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_,
                                      {.memory = mmio_, .ports = ports_}, config_.virtio);
   if (!transport) return std::unexpected(transport.error());
   virtio_.push_back(transport->get());
   return pci_.add(std::move(*transport));
+}
+
+Result<void> Machine::add_mmio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
+  static_assert(layout::kMmioWindowSize == virtio_mmio::kWindow);
+  const auto index = static_cast<std::uint32_t>(mmio_devices_.size());
+  if (index == layout::kMmioDevices) {
+    return fail(fmt::format("virtio-mmio has room for {} devices at most", layout::kMmioDevices));
+  }
+  auto transport = VirtioMmio::create(std::move(device), memory_, loop, *vm_, mmio_,
+                                      {.address = layout::mmio_window(index), .pin = layout::mmio_pin(index)},
+                                      config_.virtio);
+  if (!transport) return std::unexpected(transport.error());
+  virtio_.push_back(transport->get());
+  mmio_devices_.push_back(std::move(*transport));
+  return {};
 }
 
 Result<void> Machine::add_power() {

@@ -26,11 +26,11 @@
 #include "vmm/machine/power.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/pci/pci_root.h"
+#include "vmm/virtio/virtio_mmio.h"
 
 namespace balloon::vmm {
 
 class StateReader;
-class VirtioPci;
 
 /// What outlives a machine; all of it must.
 struct MachineHost {
@@ -77,6 +77,7 @@ class Machine {
   Result<void> add_devices();
   Result<EventLoop*> add_loop(std::string_view kind);
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
+  Result<void> add_mmio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();
   Result<void> add_power();
   void each_loop(const std::function<void(EventLoop&)>& call);
@@ -98,11 +99,12 @@ class Machine {
   KeyboardReset keyboard_;
   UniqueFd power_button_irq_;
   std::vector<std::unique_ptr<EventLoop>> device_loops_;
-  // pci_ owns the devices.
+  // pci_ or mmio_devices_ own the devices.
   std::vector<BlockControl*> disks_;
   std::vector<NetControl*> nets_;
   PciRoot pci_;
-  std::vector<VirtioPci*> virtio_;  ///< its devices
+  std::vector<std::unique_ptr<VirtioMmio>> mmio_devices_;
+  std::vector<VirtioTransport*> virtio_;  ///< all of them
   PciPorts pci_ports_;
   std::unique_ptr<BalloonHub> balloon_;
   UniqueFd serial_irq_;

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include "vmm/machine/machine.h"
-#include "vmm/pci/virtio_pci.h"
 
 namespace balloon::vmm {
 
@@ -18,7 +17,7 @@ Result<void> Machine::pause() {
   for (const auto& vcpu : vcpus_) vcpu->wait_paused();
   // After the vCPUs: what they asked of the devices last is still under way on the loops.
   each_loop([](EventLoop& loop) { loop.pause(); });
-  for (VirtioPci* device : virtio_) device->settle();
+  for (VirtioTransport* device : virtio_) device->settle();
   for (NetControl* const net : nets_) net->pause();
   paused_ = true;
   const auto clock = vm_->clock();

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "vmm/machine/config_virtio.h"
 #include "vmm/machine/machine.h"
 #include "vmm/snapshot/snapshot_file.h"
 #include "vmm/snapshot/state_stream.h"
@@ -77,6 +78,7 @@ Result<void> Machine::save(const std::string& path) {
   writer.section("machine");
   writer.put(memory_.size());
   writer.put(config_.cpus);
+  writer.put(config_.virtio.interface);
   auto vm = vm_->save();
   if (!vm) return std::unexpected(vm.error());
   vm->clock = clock_;  // as it stood when the vCPUs did
@@ -94,6 +96,7 @@ Result<void> Machine::save(const std::string& path) {
   writer.section("balloon target");
   writer.put(balloon_->of(BalloonHub::User::monitor).state().target);
   BALLOON_TRY(pci_.save(writer));
+  for (const auto& device : mmio_devices_) device->save(writer);
   const auto size = write_snapshot(path, writer.bytes(), memory_);
   if (!size) return std::unexpected(size.error());
   log::info("snapshot '{}' written: {} of the guest's {} were in use", path, format_bytes(size->memory),
@@ -111,11 +114,16 @@ Result<void> Machine::restore(const std::string& path) {
   if (const auto found = reader.section("machine"); !found) return doing(found.error());
   const auto memory = reader.get<Bytes>();
   const auto cpus = reader.get<std::uint32_t>();
+  const auto interface = reader.get<VirtioInterface>();
   if (memory != memory_.size() || cpus != config_.cpus) {
     return doing({fmt::format(
         "it is of a guest with {} of memory and {} CPUs, this one has {} and {}: start it with the "
         "same options",
         format_bytes(memory), cpus, format_bytes(memory_.size()), config_.cpus)});
+  }
+  if (interface != config_.virtio.interface) {
+    return doing({fmt::format("its devices show another virtio interface: start it with --virtio {}",
+                              name_of(interface))});
   }
   // Memory first: setting some of the MSRs has KVM write to it.
   BALLOON_TRY(file->load_memory(memory_));
@@ -147,6 +155,7 @@ Result<void> Machine::restore_state(StateReader& reader) {
   BALLOON_TRY(balloon_->of(BalloonHub::User::monitor).set_target(target));
   // Devices last: they go on at once, and may interrupt the vCPUs.
   BALLOON_TRY(pci_.load(reader));
+  for (const auto& device : mmio_devices_) BALLOON_TRY(device->load(reader));
   // Switches may know the guest's address in another place.
   for (NetControl* const net : nets_) net->announce();
   if (!reader.at_end()) return fail("there is more in it than this machine has parts");

@@ -1,12 +1,11 @@
-// What PCI devices need of the hypervisor: interrupts and doorbells. vmm/kvm implements it; tests use fakes.
+// What PCI devices need of the hypervisor beyond what all virtio transports do: message-signalled interrupts.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <memory>
-#include <optional>
 
 #include "base/error.h"
+#include "vmm/virtio/wiring.h"
 
 namespace balloon::vmm {
 
@@ -35,31 +34,9 @@ class MsiLine {
   virtual bool held_signal() const { return false; }
 };
 
-/// One device's part in a level-triggered interrupt pin, which is asserted while any of its devices asserts
-/// it. Calls are serialised by the owner.
-class PinLine {
+class PciHost : public Wiring {
  public:
-  virtual ~PinLine() = default;
-  virtual void set(bool asserted) = 0;
-};
-
-/// A guest write that is a kick.
-struct Doorbell {
-  std::uint64_t address = 0;
-  bool port = false;                     ///< an I/O port, not memory
-  std::optional<std::uint16_t> value{};  ///< only writes of this value
-  friend auto operator<=>(const Doorbell&, const Doorbell&) = default;
-};
-
-class PciHost {
- public:
-  virtual ~PciHost() = default;
   virtual Result<std::unique_ptr<MsiLine>> new_msi_line() = 0;
-  /// Pin `gsi` of the I/O APIC.
-  virtual Result<std::unique_ptr<PinLine>> new_pin_line(std::uint32_t gsi) = 0;
-  /// A two-byte guest write to `doorbell` signals `event` (an eventfd) without an exit to us.
-  virtual Result<void> connect_doorbell(const Doorbell& doorbell, int event) = 0;
-  virtual void disconnect_doorbell(const Doorbell& doorbell, int event) = 0;
 };
 
 }  // namespace balloon::vmm

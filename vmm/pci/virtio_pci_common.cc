@@ -1,6 +1,5 @@
 // The common configuration structure: what the driver reads, and what it may write when.
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <mutex>
@@ -42,29 +41,15 @@ std::uint64_t little_endian(std::span<const std::byte> from) {
 
 }  // namespace
 
-VirtioPci::Queue* VirtioPci::selected_queue() {
-  return queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
-}
-
-std::uint64_t VirtioPci::offered() const {
-  const bool packed = transport_.packed_rings && device_->takes_packed_rings();
-  return device_->offered_features() | kFeatureVersion1 | kFeatureRingReset |
-         (packed ? kFeatureRingPacked : 0);
-}
-
 void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
   std::ranges::fill(into, std::byte{0});
   if (offset >= kCommonSize || into.size() > kCommonSize - offset) return;
   const std::lock_guard lock(device_->mutex);
-  // Feature words past the second are reserved and read as 0.
-  const auto word = [](std::uint64_t features, std::uint32_t select) {
-    return select < 2 ? static_cast<std::uint32_t>(features >> (32 * select)) : 0;
-  };
   CommonConfig config{};
   config.device_feature_select = device_feature_select_;
-  config.device_feature = word(offered(), device_feature_select_);
+  config.device_feature = offered_word();
   config.driver_feature_select = driver_feature_select_;
-  config.driver_feature = word(driver_features_, driver_feature_select_);
+  config.driver_feature = driver_word();
   config.config_msix_vector = config_vector_;
   config.num_queues = static_cast<std::uint16_t>(queues_.size());
   config.device_status = status_;
@@ -73,7 +58,7 @@ void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
   config.queue_msix_vector = kNoVector;
   if (const Queue* queue = selected_queue()) {  // an unknown queue reads as size 0: not there (4.1.4.3.1)
     config.queue_size = queue->size;
-    config.queue_msix_vector = queue->vector;
+    config.queue_msix_vector = queue_vectors_[queue_select_];
     config.queue_enable = queue->enabled ? 1 : 0;
     config.queue_notify_off = queue_select_;
     config.queue_desc = queue->descriptors;
@@ -92,10 +77,7 @@ void VirtioPci::write_common(std::uint64_t offset, std::span<const std::byte> fr
   } else if (offset == offsetof(CommonConfig, driver_feature_select) && size == 4) {
     driver_feature_select_ = static_cast<std::uint32_t>(value);
   } else if (offset == offsetof(CommonConfig, driver_feature) && size == 4) {
-    // Frozen once the driver has said FEATURES_OK.
-    if ((status_ & kFeaturesOk) != 0 || driver_feature_select_ > 1) return;
-    const unsigned shift = 32 * driver_feature_select_;
-    driver_features_ = (driver_features_ & ~(0xffffffffULL << shift)) | value << shift;
+    write_driver_word(static_cast<std::uint32_t>(value));
   } else if (offset == offsetof(CommonConfig, config_msix_vector) && size == 2) {
     config_vector_ = checked_vector(value);
   } else if (offset == offsetof(CommonConfig, device_status) && size == 1) {
@@ -111,56 +93,28 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
   Queue* queue = selected_queue();
   if (queue == nullptr) return;
   if (offset == offsetof(CommonConfig, queue_msix_vector) && size == 2) {
-    queue->vector = checked_vector(value);
-    return interrupts_changed();
+    queue_vectors_[queue_select_] = checked_vector(value);
+    return messages_changed();
   }
-  const bool runs = (status_ & kDriverOk) != 0;
   if (offset == offsetof(CommonConfig, queue_reset) && size == 2) {
     if (value == 1 && queue->enabled && negotiated(kFeatureRingReset)) reset_queue(*queue);
-    return;
-  }
-  // From here on the queue's shape, frozen once it is enabled or the device runs (the class of
-  // CVE-2026-5747). Of a running device, only a queue that was reset can be set up.
-  if (queue->enabled || (runs && !negotiated(kFeatureRingReset))) return;
-  if (offset == offsetof(CommonConfig, queue_size) && size == 2) {
-    // A packed ring may have any size (2.8.10).
-    const bool fits = negotiated(kFeatureRingPacked) || std::has_single_bit(value);
-    if (fits && value != 0 && value <= queue->max_size) queue->size = static_cast<std::uint16_t>(value);
-    return;
-  }
-  if (offset == offsetof(CommonConfig, queue_enable) && size == 2) {
+  } else if (offset == offsetof(CommonConfig, queue_size) && size == 2) {
+    set_queue_size(*queue, value);
+  } else if (offset == offsetof(CommonConfig, queue_enable) && size == 2) {
     if (value == 1) enable_queue(*queue);
-    return;
   }
   // 64-bit addresses: whole, or either half (4.1.3.1).
-  const auto address = [&](std::size_t field, GuestAddress& into) {
-    if (offset == field && size == 8) into = value;
-    if (offset == field && size == 4) into = (into & ~0xffffffffULL) | value;
-    if (offset == field + 4 && size == 4) into = (into & 0xffffffffULL) | value << 32;
+  const auto address = [&](std::size_t field, GuestAddress Queue::* part) {
+    const auto low = static_cast<std::uint32_t>(value);
+    if (offset == field && size >= 4) set_queue_address(*queue, part, false, low);
+    if (offset == field && size == 8) {
+      set_queue_address(*queue, part, true, static_cast<std::uint32_t>(value >> 32));
+    }
+    if (offset == field + 4 && size == 4) set_queue_address(*queue, part, true, low);
   };
-  address(offsetof(CommonConfig, queue_desc), queue->descriptors);
-  address(offsetof(CommonConfig, queue_driver), queue->available);
-  address(offsetof(CommonConfig, queue_device), queue->used);
-}
-
-void VirtioPci::enable_queue(Queue& queue) {
-  queue.enabled = true;
-  const std::uint8_t status = status_;
-  if ((status & kDriverOk) == 0 || (status & kNeedsReset) != 0) return;
-  auto made = make_queue(queue);
-  if (!made) return needs_reset(made.error().message);
-  queue.ring = made->get();
-  device_->start_queue(index_of(queue), std::move(*made));
-}
-
-/// 2.6.1: when this returns, the driver may do with the rings and buffers what it likes.
-void VirtioPci::reset_queue(Queue& queue) {
-  if (queue.ring != nullptr) device_->reset_queue(index_of(queue));
-  queue.clear();
-}
-
-std::uint16_t VirtioPci::checked_vector(std::uint64_t value) const {
-  return value < msix_.vectors() ? static_cast<std::uint16_t>(value) : kNoVector;
+  address(offsetof(CommonConfig, queue_desc), &Queue::descriptors);
+  address(offsetof(CommonConfig, queue_driver), &Queue::available);
+  address(offsetof(CommonConfig, queue_device), &Queue::used);
 }
 
 }  // namespace balloon::vmm

@@ -40,6 +40,10 @@ std::uint64_t VirtioPci::offered_to_legacy() const {
   return static_cast<std::uint32_t>(device_->offered_features()) | kFeatureAnyLayout;
 }
 
+std::uint64_t VirtioPci::acceptable() const {
+  return offered() | (transport_.interface == VirtioInterface::modern ? 0 : offered_to_legacy());
+}
+
 void VirtioPci::read_legacy(std::uint64_t offset, std::span<std::byte> into) {
   const std::uint32_t header_size = legacy_header();
   if (offset >= header_size) return read_device_config(offset - header_size, into);
@@ -58,7 +62,7 @@ void VirtioPci::read_legacy(std::uint64_t offset, std::span<std::byte> into) {
   if (const Queue* queue = selected_queue()) {  // an unknown queue reads as size 0: not there
     header.queue_size = queue->max_size;
     header.queue_page = queue->enabled ? static_cast<std::uint32_t>(queue->descriptors / kQueueAlign) : 0;
-    header.queue_vector = queue->vector;
+    header.queue_vector = queue_vectors_[queue_select_];
   }
   std::memcpy(into.data(), reinterpret_cast<const std::byte*>(&header) + offset, into.size());
 }
@@ -88,9 +92,9 @@ void VirtioPci::write_legacy_header(std::uint64_t offset, std::size_t size, std:
   } else if (at(offsetof(LegacyHeader, config_vector), 2)) {
     config_vector_ = checked_vector(value);
   } else if (at(offsetof(LegacyHeader, queue_vector), 2)) {
-    if (Queue* queue = selected_queue()) {
-      queue->vector = checked_vector(value);
-      interrupts_changed();
+    if (selected_queue() != nullptr) {
+      queue_vectors_[queue_select_] = checked_vector(value);
+      messages_changed();
     }
   }
 }

@@ -1,8 +1,5 @@
-// A virtio device's state in snapshots: what its driver set up, how far its queues have come, and what the
-// device adds.
-#include <fmt/format.h>
-
-#include <algorithm>
+// A virtio function's state in snapshots: the function's own, its messages and its pin; the transport has the
+// rest.
 #include <mutex>
 
 #include "vmm/pci/virtio_pci.h"
@@ -10,72 +7,14 @@
 
 namespace balloon::vmm {
 using namespace virtio_pci;  // NOLINT: the constants of the transport's own header
-namespace {
-
-struct TransportState {
-  std::uint64_t driver_features = 0;
-  std::uint32_t device_feature_select = 0;
-  std::uint32_t driver_feature_select = 0;
-  std::uint16_t queue_select = 0;
-  std::uint16_t config_vector = kNoVector;
-  std::uint8_t status = 0;
-  std::uint8_t config_generation = 0;
-  std::uint8_t isr = 0;
-  std::uint8_t reserved = 0;
-  std::uint32_t queues = 0;
-};
-
-struct QueueState {
-  std::uint64_t descriptors = 0;
-  std::uint64_t available = 0;
-  std::uint64_t used = 0;
-  std::uint16_t size = 0;
-  std::uint16_t vector = kNoVector;
-  std::uint16_t next_available = 0;
-  std::uint16_t next_used = 0;
-  std::uint8_t available_wrap = 1;
-  std::uint8_t used_wrap = 1;
-  std::uint8_t enabled = 0;
-  std::uint8_t reserved[5] = {};
-};
-
-}  // namespace
-
-void VirtioPci::settle() {
-  const std::lock_guard lock(device_->mutex);
-  if ((status_ & kDriverOk) != 0) device_->settle();
-}
 
 Result<void> VirtioPci::save(StateWriter& writer) const {
   BALLOON_TRY(PciDevice::save(writer));
   msix_.save(writer);
-  const std::lock_guard lock(device_->mutex);
-  writer.section("virtio");
-  writer.put(TransportState{.driver_features = driver_features_,
-                            .device_feature_select = device_feature_select_,
-                            .driver_feature_select = driver_feature_select_,
-                            .queue_select = queue_select_,
-                            .config_vector = config_vector_,
-                            .status = status_,
-                            .config_generation = config_generation_,
-                            .isr = isr_,
-                            .queues = static_cast<std::uint32_t>(queues_.size())});
-  for (const Queue& queue : queues_) {
-    // Chains that the device holds (the balloon's statistics buffer) are available again for the restored
-    // one.
-    const QueuePosition at = queue.ring != nullptr ? queue.ring->position().rewound() : QueuePosition{};
-    writer.put(QueueState{.descriptors = queue.descriptors,
-                          .available = queue.available,
-                          .used = queue.used,
-                          .size = queue.size,
-                          .vector = queue.vector,
-                          .next_available = at.next_available,
-                          .next_used = at.next_used,
-                          .available_wrap = static_cast<std::uint8_t>(at.available_wrap),
-                          .used_wrap = static_cast<std::uint8_t>(at.used_wrap),
-                          .enabled = static_cast<std::uint8_t>(queue.enabled)});
-  }
-  device_->save(writer);
+  writer.section("vectors");
+  writer.put(config_vector_.load());
+  for (const auto& vector : queue_vectors_) writer.put(vector.load());
+  save_driver(writer);
   return {};
 }
 
@@ -83,73 +22,13 @@ Result<void> VirtioPci::load(StateReader& reader) {
   BALLOON_TRY(PciDevice::load(reader));
   BALLOON_TRY(msix_.load(reader));
   msix_.set_control(config_.get<std::uint16_t>(msix_capability_ + 2U));
-  {
-    const std::lock_guard lock(pin_mutex_);
-    pin_forbidden_ =
-        (config_.get<std::uint16_t>(PciConfigSpace::kCommand) & PciConfigSpace::kCommandNoPin) != 0;
-  }
-  const std::lock_guard lock(device_->mutex);
-  BALLOON_TRY(reader.section("virtio"));
-  const auto state = reader.get<TransportState>();
-  if (state.queues != queues_.size()) {
-    return fail(fmt::format("{}: the snapshot has {} queues, this machine has {}", name(), state.queues,
-                            queues_.size()));
-  }
-  driver_features_ = state.driver_features;
-  device_feature_select_ = state.device_feature_select;
-  driver_feature_select_ = state.driver_feature_select;
-  queue_select_ = state.queue_select;
-  config_vector_ = checked_vector(state.config_vector);
-  config_generation_ = state.config_generation;
-  isr_ = state.isr;
-  std::vector<QueuePosition> positions;
-  for (Queue& queue : queues_) {
-    const auto saved = reader.get<QueueState>();
-    if (saved.size > queue.max_size) {
-      return fail(fmt::format("{}: the snapshot has a queue of {}, this machine's have at most {}", name(),
-                              saved.size, queue.max_size));
-    }
-    queue.size = saved.size;
-    queue.enabled = saved.enabled != 0;
-    queue.descriptors = saved.descriptors;
-    queue.available = saved.available;
-    queue.used = saved.used;
-    queue.vector = checked_vector(saved.vector);
-    positions.push_back({.next_available = saved.next_available,
-                         .next_used = saved.next_used,
-                         .available_wrap = saved.available_wrap != 0,
-                         .used_wrap = saved.used_wrap != 0});
-  }
+  pin_forbidden_ =
+      (config_.get<std::uint16_t>(PciConfigSpace::kCommand) & PciConfigSpace::kCommandNoPin) != 0;
+  BALLOON_TRY(reader.section("vectors"));
+  config_vector_ = checked_vector(reader.get<std::uint16_t>());
+  for (auto& vector : queue_vectors_) vector = checked_vector(reader.get<std::uint16_t>());
   BALLOON_TRY(reader.check());
-  const bool was_active = (state.status & kDriverOk) != 0;
-  const std::uint64_t unknown =
-      driver_features_ &
-      ~(offered() | (transport_.interface == VirtioInterface::modern ? 0 : offered_to_legacy()));
-  const bool accepted = (state.status & (kFeaturesOk | kDriverOk)) != 0;
-  if (accepted && unknown != 0) {
-    return fail(fmt::format(
-        "{}: its driver uses features {:#x}, which this machine's device does not have: start it with "
-        "the same options and on a host like the first",
-        name(), unknown));
-  }
-  status_ = state.status & static_cast<std::uint8_t>(~kDriverOk);
-  if (was_active) {
-    if ((state.status & kNeedsReset) == 0) {
-      activate(positions);
-    } else {
-      status_ |= kDriverOk;  // broken: it waits for its reset
-    }
-  }
-  BALLOON_TRY(device_->load(reader));
-  if (was_active) {
-    // An interrupt that was on its way when the first machine stopped may be lost; one too many does no harm.
-    for (std::size_t i = 0; i < queues_.size(); ++i) {
-      if (queues_[i].enabled) interrupt_queue(static_cast<std::uint16_t>(i));
-    }
-    interrupt_config();
-  }
-  update_pin();
-  return {};
+  return load_driver(reader);
 }
 
 }  // namespace balloon::vmm

@@ -7,6 +7,7 @@ enum class VirtioInterface {
   modern,        ///< virtio 1.0 and later only
   transitional,  ///< both: the driver chooses
   legacy,        ///< the interface from before virtio 1.0 only (virtio 1.2, 4.1.4.10), for old guests
+  mmio,          ///< no PCI functions: virtio-mmio windows (4.2), virtio 1.0 and later
 };
 
 struct TransportConfig {

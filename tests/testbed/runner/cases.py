@@ -20,6 +20,7 @@ from .qmp import Qmp
 from .scenario import GuestSpec
 from .session import default_images
 from .tap import make_tap
+from .transport_cases import TRANSPORT_CASES
 
 RECONNECT_TIMEOUT = 120
 # An emulated guest's balloon takes some 10 s for 400 MiB on a quiet machine, minutes on one that also compiles.
@@ -117,21 +118,6 @@ def case_guest_and_host_reach_each_other_over_a_tap(bed: Bed):
     expect_clean_power_off(guest)
 
 
-def case_kernel_moves_the_frames_with_vhost(bed: Bed):
-    """Host and guest ping each other while vhost-net serves the queues; large pings pass, too."""
-    make_tap("tapcase", "10.77.0.1/24")
-    bed.open()
-    guest = bed.boot(extras=vmm.Extras(tap="tapcase", net="vhost=force", cmdline="testbed.ip=10.77.0.2/24"))
-    for size in ("56", "8000"):
-        done = subprocess.run(["ping", "-c", "5", "-w", "60", "-s", size, "10.77.0.2"], capture_output=True, text=True)
-        expect(done.returncode == 0, f"the host's ping of {size} bytes got no answer: {done.stdout[-200:]}")
-    answer = guest.ask("ping 10.77.0.1")
-    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
-    threads = subprocess.run("cat /proc/[0-9]*/task/*/comm", shell=True, capture_output=True, text=True).stdout
-    expect("\nvhost-" in threads, "no vhost worker thread runs on the host")
-    expect_clean_power_off(guest)
-
-
 def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     """A QMP client moves the balloon, reads the guest's statistics, pauses the guest and presses its power button."""
     bed.open()
@@ -155,28 +141,6 @@ def case_qmp_client_written_for_qemu_drives_the_balloon(bed: Bed):
     wait_for("statistics after the pause", lambda: stats()["last-update"] > frozen, 60)
     expect({"BALLOON_CHANGE", "STOP", "RESUME"} <= set(qmp.events), f"events: {qmp.events}")
     expect_clean_power_off(guest)
-
-
-def case_snapshot_of_a_guest_with_an_inflated_balloon_goes_on(bed: Bed):
-    """A guest with an inflated balloon is saved, ended and restored: same boot, same balloon, and it still grows and powers off."""
-    bed.open()
-    path, snapshot = bed.images.scratch / "qmp.sock", bed.images.scratch / "guest.snapshot"
-    guest = bed.boot("A", extras=vmm.Extras(qmp=path))
-    qmp = Qmp(path)
-    qmp("balloon", value=256 * MIB)
-    wait_for("the balloon to reach 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 120)
-    qmp("stop")
-    qmp("snapshot-to-file", path=str(snapshot))
-    expect(snapshot.stat().st_size < 256 * MIB, f"the snapshot has {snapshot.stat().st_size} bytes: it holds the balloon's pages")
-    qmp("quit")
-    expect(guest.wait_end(60) == 0, "the VMM's status after quit is not 0")
-    restored = bed.session.add_guest(GuestSpec("A2", 512 * MIB), vmm.Extras(qmp=path, restore=snapshot))
-    qmp = Qmp(path)
-    wait_for("the restored balloon, at 256 MiB", lambda: abs(qmp("query-balloon")["actual"] - 256 * MIB) < 2 * MIB, 60)
-    free = restored.status()["meminfo"]["MemFree"]
-    qmp("balloon", value=512 * MIB)
-    wait_for("the restored guest to grow", lambda: restored.status()["meminfo"]["MemFree"] > free + 200 * MIB, 120)
-    expect_clean_power_off(restored)
 
 
 def case_guest_above_4_gib_has_all_its_memory(bed: Bed):
@@ -281,41 +245,6 @@ def _load_and_free(bed: Bed, guest: Guest):
     guest.ask("free")
 
 
-def _disk_and_net_work(bed: Bed, virtio: str, cmdline: str = ""):
-    """A guest with this virtio interface writes its root disk, and pings the host."""
-    tap = "tapvirtio"
-    make_tap(tap, "10.77.1.1/24")
-    bed.open()
-    root = bed.images.scratch / "root.ext4"
-    shutil.copyfile(bed.images.kernel.with_name("root.ext4"), root)
-    guest = bed.boot(extras=vmm.Extras(root=root, tap=tap, virtio=virtio,
-                                       cmdline=f"testbed.root=/dev/vda testbed.ip=10.77.1.2/24 {cmdline}".strip()))
-    expect("writable" in "\n".join(guest.console), "the root disk is not writable")
-    answer = guest.ask("ping 10.77.1.1")
-    expect(answer == {"ping": "answered"}, f"the guest's ping: {answer}")
-    expect_clean_power_off(guest)
-
-
-def case_legacy_virtio_interface(bed: Bed):
-    """With the modern interface hidden, disk and network work through the legacy one."""
-    _disk_and_net_work(bed, "legacy")
-
-
-def case_transitional_virtio_devices_as_modern_ones(bed: Bed):
-    """A transitional device serves a modern driver."""
-    _disk_and_net_work(bed, "transitional")
-
-
-def case_packed_rings(bed: Bed):
-    """Disk and network work over packed rings."""
-    _disk_and_net_work(bed, "modern,packed=on")
-
-
-def case_interrupts_by_pin_without_msi(bed: Bed):
-    """A guest that uses no MSI gets its interrupts by the INTx pins that ACPI's _PRT describes."""
-    _disk_and_net_work(bed, "modern", "pci=nomsi")
-
-
 def _kernel_works_with_every_device(bed: Bed, series: str):
     """Boots this Debian kernel from a disk with all that the balloon offers, and uses everything once."""
     path, tap, console = bed.images.scratch / "qmp.sock", "tapkernel", bed.images.scratch / "hvc0"
@@ -365,10 +294,11 @@ def _kernel_works_with_every_device(bed: Bed, series: str):
         wait_for(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) < 2 * MIB, SETTLE_TIMEOUT)
     expect_clean_power_off(guest)
 
-    guest = boot("packed", virtio="modern,packed=on")
-    expect("packed-ring" in guest_kernels.balloon_features(guest), "the balloon's driver did not take packed rings")
-    expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, "over packed rings the host does not answer the guest's ping")
-    expect_clean_power_off(guest)
+    for interface in ("modern", "mmio"):
+        guest = boot(interface, virtio=f"{interface},packed=on")
+        expect("packed-ring" in guest_kernels.balloon_features(guest), f"the balloon's driver did not take packed rings ({interface})")
+        expect(guest.ask("ping 10.77.2.1") == {"ping": "answered"}, f"over packed rings ({interface}) the host does not answer the guest's ping")
+        expect_clean_power_off(guest)
 
 
 def case_guest_kernel_5_10(bed: Bed):
@@ -452,14 +382,15 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
     return daemon.wait_for("guests to be controlled and to settle", still, SETTLE_TIMEOUT)
 
 
-CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")} | DEVICE_CASES
+CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
+CASES |= TRANSPORT_CASES | DEVICE_CASES
 # Kernels that a case needs beside the images' own (builder/guest_kernels.py).
 KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
               "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
 # What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
 NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
                 "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",
-                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "root_filesystem_on_qcow2_with_direct_io",
+                "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "snapshot_of_a_guest_without_pci_goes_on", "root_filesystem_on_qcow2_with_direct_io",
                 "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
                 "lspci_shows_every_device_bound_to_its_driver", "driver_resizes_its_rings", "guest_with_64_cpus_has_them_all",
                 "killed_daemon_moves_no_balloon_and_takes_over_again",

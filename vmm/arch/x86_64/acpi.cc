@@ -92,11 +92,34 @@ aml::Term processors(std::uint32_t vcpus) {
   return all;
 }
 
-std::vector<std::byte> build_dsdt(std::uint32_t vcpus) {
+/// "LNRO0005": what Linux's virtio_mmio driver binds to (drivers/virtio/virtio_mmio.c), and microvm's name
+/// for them.
+aml::Term mmio_devices(std::uint32_t count) {
+  aml::Term all;
+  for (std::uint32_t index = 0; index < count; ++index) {
+    constexpr std::uint64_t kCoherent = 1;  // _CCA (ACPI 6.4, 6.2.17): DMA sees the caches
+    auto device = aml::device(
+        fmt::format("VR{:02X}", index),
+        aml::concat({
+            aml::name("_HID", aml::string("LNRO0005")),
+            aml::name("_UID", aml::integer(index)),
+            aml::name("_CCA", aml::integer(kCoherent)),
+            aml::name("_CRS", aml::resource_template({
+                                  aml::fixed_memory(static_cast<std::uint32_t>(layout::mmio_window(index)),
+                                                    layout::kMmioWindowSize),
+                                  aml::level_interrupt(layout::mmio_pin(index)),
+                              })),
+        }));
+    all.insert(all.end(), device.begin(), device.end());
+  }
+  return all;
+}
+
+std::vector<std::byte> build_dsdt(const AcpiConfig& config) {
   constexpr std::uint8_t kRevision = 2;  // integers of 64 bits
   AcpiTable table("DSDT", kRevision);
-  table.add_bytes(
-      aml::scope("\\_SB", aml::concat({processors(vcpus), pci_root(), serial_port(), power_button()})));
+  table.add_bytes(aml::scope("\\_SB", aml::concat({processors(config.vcpus), pci_root(), serial_port(),
+                                                   power_button(), mmio_devices(config.mmio_devices)})));
   // SLP_TYPa and SLP_TYPb; a hardware-reduced machine has one register and uses the first.
   table.add_bytes(aml::name("\\_S5", aml::package({aml::integer(layout::kSleepTypeS5), aml::integer(0)})));
   return std::move(table).finish();
@@ -118,8 +141,8 @@ std::vector<std::byte> build_madt(std::uint32_t vcpus) {
   constexpr std::uint32_t kGsiBase = 0;
   table.add(kIoApicEntry).add(std::uint8_t{12}).add(kIoApicId).add(std::uint8_t{0});
   table.add(static_cast<std::uint32_t>(layout::kIoApic)).add(kGsiBase);
-  // No interrupt source override: the only GSIs in use are the serial port's and the power button's, which
-  // their descriptors in the DSDT describe.
+  // No interrupt source override: the only GSIs in use below 16 are the serial port's and the power
+  // button's, which their descriptors in the DSDT describe.
   constexpr std::uint8_t kLocalApicNmiEntry = 4;
   constexpr std::uint8_t kAllProcessors = 0xff;
   constexpr std::uint8_t kLint1 = 1;
@@ -206,7 +229,7 @@ class Image {
 
 std::vector<std::byte> build_acpi_tables(const AcpiConfig& config) {
   Image image;
-  const GuestAddress dsdt = image.place(build_dsdt(config.vcpus));
+  const GuestAddress dsdt = image.place(build_dsdt(config));
   const GuestAddress fadt = image.place(build_fadt(dsdt));
   const GuestAddress madt = image.place(build_madt(config.vcpus));
   const GuestAddress xsdt = image.place(build_xsdt(fadt, madt));

@@ -1,5 +1,5 @@
-// ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port). Pure:
-// bytes out.
+// ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port,
+// virtio-mmio devices). Pure: bytes out.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ namespace balloon::vmm {
 inline constexpr std::uint32_t kMaxVcpus = 254;
 
 struct AcpiConfig {
-  std::uint32_t vcpus = 1;  ///< 1 to kMaxVcpus; local APIC ids 0 .. vcpus-1
+  std::uint32_t vcpus = 1;         ///< 1 to kMaxVcpus; local APIC ids 0 .. vcpus-1
+  std::uint32_t mmio_devices = 0;  ///< virtio-mmio devices, up to layout::kMmioDevices
 };
 
 /// All tables as one image to be placed at layout::kAcpiTables, the RSDP at its first byte.

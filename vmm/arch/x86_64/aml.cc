@@ -178,14 +178,40 @@ Term io_ports(std::uint16_t first, std::uint8_t count) {
   return term;
 }
 
-Term edge_interrupt(std::uint32_t gsi) {
+namespace {
+
+/// An extended interrupt descriptor (6.4.3.6) with one interrupt.
+Term interrupt(std::uint8_t flags, std::uint32_t gsi) {
   constexpr std::uint8_t kTag = 0x89;
-  constexpr std::uint8_t kConsumerEdge = 1 << 0 | 1 << 1;
   Term term{kTag};
   append_little_endian(term, 6, 2);
-  term.push_back(kConsumerEdge);
+  term.push_back(flags);
   term.push_back(1);  // interrupts in the list
   append_little_endian(term, gsi, 4);
+  return term;
+}
+
+}  // namespace
+
+Term edge_interrupt(std::uint32_t gsi) {
+  constexpr std::uint8_t kConsumerEdge = 1 << 0 | 1 << 1;
+  return interrupt(kConsumerEdge, gsi);
+}
+
+Term level_interrupt(std::uint32_t gsi) {
+  constexpr std::uint8_t kConsumerShared = 1 << 0 | 1 << 3;
+  return interrupt(kConsumerShared, gsi);
+}
+
+/// 6.4.3.4
+Term fixed_memory(std::uint32_t first, std::uint32_t size) {
+  constexpr std::uint8_t kTag = 0x86;
+  constexpr std::uint8_t kReadWrite = 1;
+  Term term{kTag};
+  append_little_endian(term, 9, 2);
+  term.push_back(kReadWrite);
+  append_little_endian(term, first, 4);
+  append_little_endian(term, size, 4);
   return term;
 }
 

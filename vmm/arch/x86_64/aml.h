@@ -37,6 +37,10 @@ Term notify(std::string_view object, std::uint8_t value);
 Term io_ports(std::uint16_t first, std::uint8_t count);
 /// An edge-triggered, active-high, exclusive interrupt.
 Term edge_interrupt(std::uint32_t gsi);
+/// A level-triggered, active-high one that devices may share.
+Term level_interrupt(std::uint32_t gsi);
+/// Memory that a device decodes itself.
+Term fixed_memory(std::uint32_t first, std::uint32_t size);
 // Windows of a bridge, handed down to what is behind it.
 Term bus_window(std::uint16_t first, std::uint16_t last);
 Term io_window(std::uint16_t first, std::uint16_t last);

@@ -39,6 +39,14 @@ inline constexpr std::uint32_t kPciPins = 8;
 constexpr std::uint32_t pci_pin(unsigned slot) { return kPciPinsStart + slot % kPciPins; }
 inline constexpr unsigned kPciSlots = 32;
 
+/// virtio-mmio devices, a page each, where QEMU's microvm has them. They share the I/O APIC's upper pins when
+/// there are more of them than pins.
+inline constexpr GuestAddress kMmioWindows = 0xfeb00000;
+inline constexpr std::uint32_t kMmioWindowSize = 0x1000;
+inline constexpr std::uint32_t kMmioDevices = 32;
+constexpr GuestAddress mmio_window(std::uint32_t index) { return kMmioWindows + index * kMmioWindowSize; }
+constexpr std::uint32_t mmio_pin(std::uint32_t index) { return kPciPinsStart + index % kPciPins; }
+
 inline constexpr GuestAddress kIoApic = 0xfec00000;
 inline constexpr GuestAddress kLocalApic = 0xfee00000;
 inline constexpr GuestAddress kKvmIdentityMap = 0xfeffc000;  ///< KVM_SET_IDENTITY_MAP_ADDR: one page

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -19,11 +20,13 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// Reads the tables as a kernel does: from the RSDP on, by guest address.
 class Tables {
  public:
-  explicit Tables(std::uint32_t vcpus) : image_(build_acpi_tables({.vcpus = vcpus})) {}
+  explicit Tables(std::uint32_t vcpus, std::uint32_t mmio_devices = 0)
+      : image_(build_acpi_tables({.vcpus = vcpus, .mmio_devices = mmio_devices})) {}
 
   std::size_t size() const { return image_.size(); }
   template <typename T>
@@ -77,7 +80,7 @@ TEST(AcpiTest, EveryTableAddsUpToZero) {
 }
 
 TEST(AcpiTest, TheLargestMachinesTablesFitTheirPlace) {
-  EXPECT_LE(Tables(kMaxVcpus).size(), layout::kAcpiTablesEnd - layout::kAcpiTables);
+  EXPECT_LE(Tables(kMaxVcpus, layout::kMmioDevices).size(), layout::kAcpiTablesEnd - layout::kAcpiTables);
 }
 
 TEST(AcpiTest, FadtIsHardwareReducedWithSleepAndResetRegisters) {
@@ -153,7 +156,7 @@ std::string iasl(const std::filesystem::path& directory, const std::string& argu
 }
 
 TEST(AcpiTest, TheReferenceDisassemblerReadsTheDsdtAndItsCompilerHasNoComplaint) {
-  Tables tables(64);
+  Tables tables(64, 9);
   std::string name = std::filesystem::temp_directory_path() / "balloon-acpi-XXXXXX";
   ASSERT_NE(::mkdtemp(name.data()), nullptr);
   std::filesystem::path directory(name);
@@ -174,6 +177,12 @@ TEST(AcpiTest, TheReferenceDisassemblerReadsTheDsdtAndItsCompilerHasNoComplaint)
   EXPECT_THAT(source.str(), HasSubstr("Name (_HID, \"ACPI0013\""));
   EXPECT_THAT(source.str(), HasSubstr("Notify (\\_SB.PWRB, 0x80)"));
   EXPECT_THAT(source.str(), HasSubstr("Name (_PRT, Package (0x20)")) << "a pin for each PCI slot";
+  // One virtio-mmio device's resources; the ninth shares the first one's pin.
+  const std::regex ninth(
+      R"(Device \(VR08\)[^}]*"LNRO0005"[^}]*Memory32Fixed \(ReadWrite,\s*0xFEB08000,[^}]*0x00001000,[^}]*)"
+      R"(Interrupt \(ResourceConsumer, Level, ActiveHigh, Shared[^}]*\{\s*0x00000010,)");
+  EXPECT_TRUE(std::regex_search(source.str(), ninth)) << source.str();
+  EXPECT_THAT(source.str(), Not(HasSubstr("Device (VR09)")));
   EXPECT_THAT(iasl(directory, "-p again dsdt.dsl"), HasSubstr("0 Errors, 0 Warnings"));
   std::filesystem::remove_all(directory);
 }

@@ -168,12 +168,16 @@ TEST(VmmConfig, TheVirtioInterfaceIsChosenWithOrWithoutPackedRings) {
   ASSERT_TRUE(both);
   EXPECT_EQ(both->interface, VirtioInterface::transitional);
   EXPECT_TRUE(both->packed_rings);
+  const auto mmio = parse_virtio("mmio,packed=on");
+  ASSERT_TRUE(mmio);
+  EXPECT_EQ(mmio->interface, VirtioInterface::mmio);
+  EXPECT_TRUE(mmio->packed_rings);
   EXPECT_THAT(error_with([](Flags& f) { f.virtio = "ancient"; }),
               HasSubstr("--virtio: 'ancient' is not one of"));
   EXPECT_THAT(error_with([](Flags& f) { f.virtio = "modern,packed"; }), HasSubstr("on or off"));
   EXPECT_THAT(error_with([](Flags& f) { f.virtio = "modern,ring=packed"; }), HasSubstr("'ring'"));
   EXPECT_THAT(error_with([](Flags& f) { f.virtio = "legacy,packed=on"; }), HasSubstr("no packed rings"));
-  EXPECT_THAT(error_with([](Flags& f) { f.virtio = ""; }), HasSubstr("modern, transitional, legacy"));
+  EXPECT_THAT(error_with([](Flags& f) { f.virtio = ""; }), HasSubstr("modern, transitional, legacy, mmio"));
 }
 
 TEST(VmmConfig, ALinkSocketThatIsTooLongIsRefused) {

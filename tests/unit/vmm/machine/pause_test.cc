@@ -208,6 +208,30 @@ TEST_F(PauseTest, ABalloonsTargetIsRestored) {
   EXPECT_EQ(machine->balloon(BalloonHub::User::link).state().target, 48 * kMiB);
 }
 
+TEST_F(PauseTest, AMachineWithoutPciIsRestoredAndItsSnapshotFitsNoOther) {
+  config.virtio.interface = VirtioInterface::mmio;
+  auto machine = make();
+  machine->start();
+  EXPECT_EQ(letters(5), "abcde");
+  ASSERT_TRUE(machine->balloon(BalloonHub::User::link).set_target(48 * kMiB));
+  ASSERT_TRUE(machine->pause());
+  ASSERT_TRUE(machine->save(snapshot));
+  machine.reset();
+  config.restore = snapshot;
+  config.virtio.interface = VirtioInterface::modern;
+  EXPECT_THAT(create_error(), HasSubstr("start it with --virtio mmio"));
+  config.virtio.interface = VirtioInterface::mmio;
+  config.rng.enabled = false;
+  EXPECT_THAT(create_error(), HasSubstr("there is more in it"));
+  config.rng.enabled = true;
+  machine = make();
+  ASSERT_TRUE(machine);
+  EXPECT_EQ(machine->balloon(BalloonHub::User::link).state().target, 48 * kMiB);
+  machine->start();
+  EXPECT_EQ(letters(21), kAlphabet.substr(5));
+  EXPECT_EQ(wait_end(*machine), Ending::power_off);
+}
+
 TEST_F(PauseTest, ASnapshotThatDoesNotFitOrIsDamagedIsRefusedWithTheReason) {
   auto machine = make();
   EXPECT_FALSE(machine->save(snapshot)) << "of a guest that may run";

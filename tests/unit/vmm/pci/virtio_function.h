@@ -28,8 +28,8 @@ struct VirtioRegisters {
   static constexpr unsigned kOldDeviceFeatures = 0, kOldDriverFeatures = 4, kOldQueuePage = 8,
                             kOldQueueSize = 12, kOldQueueSelect = 14, kOldNotify = 16, kOldStatus = 18,
                             kOldIsrStatus = 19, kOldConfigVector = 20, kOldQueueVector = 22;
-  static constexpr std::uint8_t kBegun = virtio_pci::kAcknowledge | virtio_pci::kDriver;
-  static constexpr std::uint8_t kAccepted = kBegun | virtio_pci::kFeaturesOk;
+  static constexpr std::uint8_t kBegun = virtio_transport::kAcknowledge | virtio_transport::kDriver;
+  static constexpr std::uint8_t kAccepted = kBegun | virtio_transport::kFeaturesOk;
 };
 
 struct VirtioFunction : VirtioRegisters {

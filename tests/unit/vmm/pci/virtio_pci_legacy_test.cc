@@ -223,10 +223,10 @@ TEST_P(LegacyTest, ThePinIsLetGoWhenItIsForbiddenOrMsixComesOnOrTheDeviceIsReset
 }
 
 TEST_P(LegacyTest, DoorbellsFollowTheIoBar) {
-  EXPECT_TRUE(host.doorbells.contains({base + kOldNotify, true, 1}));
+  EXPECT_TRUE(host.doorbells.contains({.address = base + kOldNotify, .port = true, .value = 1}));
   config.write<std::uint32_t>(0x10, 0x8000);
-  EXPECT_FALSE(host.doorbells.contains({base + kOldNotify, true, 1}));
-  EXPECT_TRUE(host.doorbells.contains({0x8000 + kOldNotify, true, 1}));
+  EXPECT_FALSE(host.doorbells.contains({.address = base + kOldNotify, .port = true, .value = 1}));
+  EXPECT_TRUE(host.doorbells.contains({.address = 0x8000 + kOldNotify, .port = true, .value = 1}));
   config.write<std::uint16_t>(0x04, 0x0002);
   for (const auto& [doorbell, event] : host.doorbells) EXPECT_FALSE(doorbell.port);
 }

@@ -1,16 +1,41 @@
-// The transport, driven as a guest's driver drives it: what the function says of itself, negotiation, queues,
-// resets.
+// The transport, driven as a guest's driver drives it: configuration ports, capabilities, BAR accesses,
+// kicks.
 #include "vmm/pci/virtio_pci.h"
 
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 
-#include "tests/unit/vmm/pci/virtio_pci_fixture.h"
-#include "tests/unit/vmm/virtio/fake_packed_queue.h"
+#include "tests/unit/vmm/pci/pci_guest.h"
+#include "tests/unit/vmm/virtio/fake_driver.h"
+#include "vmm/arch/x86_64/layout.h"
 
 namespace balloon::vmm::test {
 namespace {
 
 using namespace virtio_pci;
+using namespace common_field;
+
+class VirtioPciTest : public testing::Test {
+ protected:
+  /// All the way to DRIVER_OK.
+  void bring_up() {
+    guest.negotiate();
+    guest.set_up_queue(0, queue0.layout());
+    guest.set_up_queue(1, queue1.layout());
+    guest.set_status(PciGuest::kRuns);
+  }
+
+  GuestMemory memory = make_memory();
+  FakeQueue queue0{memory, 1 * kMiB, 64};
+  FakeQueue queue1{memory, 2 * kMiB, 32};
+  std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
+  PciGuest guest{memory, *loop, {}};
+  FakeDevice* const device = guest.device;
+  FakePciHost& host = guest.host;
+  Bus& mmio = guest.mmio;
+  const ConfigPorts& config = guest.config;
+  const std::uint32_t bar = guest.bar;
+};
 
 TEST_F(VirtioPciTest, ItIsAModernVirtioFunction) {
   EXPECT_EQ(config.read<std::uint16_t>(0), 0x1af4);
@@ -32,206 +57,257 @@ TEST_F(VirtioPciTest, ItsCapabilitiesNameEveryStructureInTheBar) {
   }
 }
 
-TEST_F(VirtioPciTest, ItOffersTheDevicesFeaturesAndVersion1) {
-  EXPECT_EQ(offered(), FakeDevice::kFeatures | kFeatureVersion1 | kFeatureRingReset);
-  set_common<std::uint32_t>(kDeviceFeatureSelect, 2);
-  EXPECT_EQ(common<std::uint32_t>(kDeviceFeature), 0U) << "words past the second are reserved";
-}
-
-TEST_F(VirtioPciTest, FeaturesThatWereNotOfferedAreRefused) {
-  set_status(kAcknowledge | kDriver);
-  accept(offered() | 0x2);
-  set_status(kAccepted);
-  EXPECT_EQ(status(), kAcknowledge | kDriver);
-}
-
-TEST_F(VirtioPciTest, ALegacyDriverIsRefused) {
-  set_status(kAcknowledge | kDriver);
-  accept(offered() & ~kFeatureVersion1);
-  set_status(kAccepted);
-  EXPECT_EQ(status() & kFeaturesOk, 0);
-}
-
-TEST_F(VirtioPciTest, FeaturesAreFrozenOnceAccepted) {
-  negotiate();
-  const std::uint64_t accepted = offered();
-  accept(0);
-  set_status(kAccepted | kDriverOk);
-  EXPECT_EQ(device->features, accepted);
-}
-
-TEST_F(VirtioPciTest, DriverOkWithoutFeaturesOkDoesNothing) {
-  set_status(kAcknowledge | kDriver | kDriverOk);
-  EXPECT_EQ(device->activations, 0);
-  EXPECT_EQ(status() & kDriverOk, 0);
-}
-
-TEST_F(VirtioPciTest, BringUpHandsTheDeviceItsQueues) {
+TEST_F(VirtioPciTest, AKickReachesTheDeviceAndItsInterruptTheGuest) {
   bring_up();
-  EXPECT_EQ(status(), kAccepted | kDriverOk);
-  ASSERT_EQ(device->queues.size(), 2U);
-  EXPECT_EQ(device->queues[0]->size(), 64);
-  EXPECT_EQ(device->queues[1]->size(), 32);
+  ASSERT_TRUE(guest.kick(1));
+  EXPECT_TRUE(eventually([&] { return host.line(2).triggers > 0; }));
+  EXPECT_GT(guest.kicks(1), 0);
+  EXPECT_EQ(host.line(2).message, (MsiMessage{0xfee00000, 0x42}));
+  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kIsr), 1) << "queue interrupt";
+  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kIsr), 0) << "reading acknowledges";
 }
 
-TEST_F(VirtioPciTest, AQueueThatTheDriverDidNotEnableIsNull) {
-  negotiate();
-  set_up_queue(1, queue1.layout());
-  set_status(kAccepted | kDriverOk);
-  ASSERT_EQ(device->queues.size(), 2U);
-  EXPECT_EQ(device->queues[0], nullptr);
-  EXPECT_NE(device->queues[1], nullptr);
-}
-
-TEST_F(VirtioPciTest, DriverOkTwiceActivatesOnce) {
+TEST_F(VirtioPciTest, AKickByAnOddWriteWorksToo) {
   bring_up();
-  set_status(kAccepted | kDriverOk);
-  EXPECT_EQ(device->activations, 1);
+  const int before = guest.kicks(0);
+  bus_write<std::uint32_t>(mmio, bar + kNotify, 0);
+  EXPECT_TRUE(eventually([&] { return guest.kicks(0) > before; }));
+}
+
+TEST_F(VirtioPciTest, KicksOfQueuesThatAreNotThereAreIgnored) {
+  bring_up();
+  bus_write<std::uint16_t>(mmio, bar + kNotify + 2 * kNotifyMultiplier, 2);
+  bus_write<std::uint16_t>(mmio, bar + kNotify + 0xffe, 0xffff);
 }
 
 TEST_F(VirtioPciTest, AnUnknownQueueReadsAsSizeZeroAndTakesNoWrites) {
   for (const std::uint16_t select : {std::uint16_t{2}, std::uint16_t{0x7fff}, std::uint16_t{0xffff}}) {
-    set_common<std::uint16_t>(kQueueSelect, select);
-    EXPECT_EQ(common<std::uint16_t>(kQueueSize), 0) << select;
-    EXPECT_EQ(common<std::uint16_t>(kQueueVector), kNoVector) << select;
-    set_common<std::uint16_t>(kQueueSize, 64);
-    set_common<std::uint64_t>(kQueueDesc, 0x1000);
-    set_common<std::uint16_t>(kQueueEnable, 1);
-    EXPECT_EQ(common<std::uint16_t>(kQueueEnable), 0) << select;
+    guest.set_common<std::uint16_t>(kQueueSelect, select);
+    EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 0) << select;
+    EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), kNoVector) << select;
+    guest.set_common<std::uint16_t>(kQueueSize, 64);
+    guest.set_common<std::uint64_t>(kQueueDesc, 0x1000);
+    guest.set_common<std::uint16_t>(kQueueEnable, 1);
+    EXPECT_EQ(guest.common<std::uint16_t>(kQueueEnable), 0) << select;
   }
 }
 
 TEST_F(VirtioPciTest, ABadQueueSizeIsIgnored) {
-  set_common<std::uint16_t>(kQueueSelect, 0);
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
   for (const std::uint16_t size :
        {std::uint16_t{0}, std::uint16_t{3}, std::uint16_t{128}, std::uint16_t{0xffff}}) {
-    set_common<std::uint16_t>(kQueueSize, size);
-    EXPECT_EQ(common<std::uint16_t>(kQueueSize), 64) << size;
+    guest.set_common<std::uint16_t>(kQueueSize, size);
+    EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 64) << size;
   }
-  set_common<std::uint16_t>(kQueueSize, 16);
-  EXPECT_EQ(common<std::uint16_t>(kQueueSize), 16);
+  guest.set_common<std::uint16_t>(kQueueSize, 16);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 16);
 }
 
 TEST_F(VirtioPciTest, QueueConfigurationIsFrozenAfterDriverOk) {
   // The class of CVE-2026-5747: a size or an address changed under a running device.
   bring_up();
-  set_common<std::uint16_t>(kQueueSelect, 0);
-  set_common<std::uint16_t>(kQueueSize, 16);
-  set_common<std::uint64_t>(kQueueDesc, 0xdead000);
-  EXPECT_EQ(common<std::uint16_t>(kQueueSize), 64);
-  EXPECT_EQ(common<std::uint64_t>(kQueueDesc), queue0.layout().descriptors);
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
+  guest.set_common<std::uint16_t>(kQueueSize, 16);
+  guest.set_common<std::uint64_t>(kQueueDesc, 0xdead000);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 64);
+  EXPECT_EQ(guest.common<std::uint64_t>(kQueueDesc), queue0.layout().descriptors);
 }
 
-TEST_F(VirtioPciTest, AQueueIsFrozenOnceEnabled) {
-  negotiate();
-  set_up_queue(0, queue0.layout());
-  set_common<std::uint64_t>(kQueueDevice, 0xdead000);
-  EXPECT_EQ(common<std::uint64_t>(kQueueDevice), queue0.layout().used);
-}
-
-TEST_F(VirtioPciTest, AQueueOutsideRamAsksForAReset) {
-  negotiate();
-  QueueLayout layout = queue0.layout();
-  layout.descriptors = 0xfffffffffffff000;
-  set_up_queue(0, layout);
-  set_status(kAccepted | kDriverOk);
-  EXPECT_NE(status() & kNeedsReset, 0);
-  EXPECT_EQ(device->activations, 0);
-  bring_up();
-  EXPECT_EQ(status(), kAccepted | kDriverOk) << "a reset heals it";
-}
-
-TEST_F(VirtioPciTest, ABrokenGuestGetsNeedsResetAndItsQueuesStop) {
-  bring_up();
-  ASSERT_TRUE(eventually([&] { return kicks(0) > 0 && kicks(1) > 0; }));  // the look that follows DRIVER_OK
-  {
-    const std::lock_guard lock(device->mutex);
-    device->complain = true;
-  }
-  kick(0);
-  ASSERT_TRUE(eventually([&] { return (status() & kNeedsReset) != 0; }));
-  EXPECT_EQ(host.line(0).triggers, 1) << "the guest is told by a configuration interrupt";
-  const int before = kicks(1);
-  kick(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  EXPECT_EQ(kicks(1), before);
-  set_status(0);
-  EXPECT_EQ(status(), 0);
+TEST_F(VirtioPciTest, AVectorThatIsNotThereReadsBackAsNone) {
+  guest.set_common<std::uint16_t>(kConfigVector, 3);
+  EXPECT_EQ(guest.common<std::uint16_t>(kConfigVector), kNoVector);
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
+  guest.set_common<std::uint16_t>(kQueueVector, 0xfffe);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), kNoVector);
+  guest.set_common<std::uint16_t>(kQueueVector, 2);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), 2);
 }
 
 TEST_F(VirtioPciTest, ResetDrainsAndForgets) {
   bring_up();
-  kick(0);
-  set_status(0);
+  guest.kick(0);
+  guest.set_status(0);
   EXPECT_EQ(device->resets, 1);
-  EXPECT_EQ(status(), 0);
-  kick(0);
-  kick(1);
+  EXPECT_EQ(guest.status(), 0);
+  guest.kick(0);
+  guest.kick(1);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_EQ(device->calls_while_reset, 0);
-  set_common<std::uint16_t>(kQueueSelect, 0);
-  EXPECT_EQ(common<std::uint16_t>(kQueueEnable), 0);
-  EXPECT_EQ(common<std::uint16_t>(kQueueSize), 64);
-  EXPECT_EQ(common<std::uint16_t>(kQueueVector), kNoVector);
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueEnable), 0);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 64);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), kNoVector);
 }
 
-TEST_F(VirtioPciTest, ADeviceThatNeverRanIsNotReset) {
-  set_status(0);
-  set_status(kAcknowledge);
-  set_status(0);
-  EXPECT_EQ(device->resets, 0);
-}
-
-TEST_F(VirtioPciTest, ManyLivesFollowEachOther) {
-  for (int life = 1; life <= 50; ++life) {
-    bring_up();
-    ASSERT_EQ(device->activations, life);
-    kick(0);
-  }
-  EXPECT_EQ(device->calls_while_reset, 0);
-}
-
-TEST_F(VirtioPciTest, TheDriverCannotSetNeedsResetOrClearBits) {
-  negotiate();
-  set_status(kNeedsReset | kAccepted);
-  EXPECT_EQ(status(), kAccepted);
-  set_status(kAcknowledge);
-  EXPECT_EQ(status(), kAccepted);
-}
-
-TEST_F(VirtioPciTest, DestroyingARunningDeviceResetsItAndLetsGoOfEverything) {
+TEST_F(VirtioPciTest, EveryOffsetOfTheBarTakesEveryAccess) {
   bring_up();
-  kick(0);
-  root.reset();
+  for (std::uint32_t offset = 0; offset + 8 <= kBarSize; offset += 4) {
+    bus_read<std::uint8_t>(mmio, bar + offset);
+    bus_read<std::uint16_t>(mmio, bar + offset + 1);
+    bus_read<std::uint32_t>(mmio, bar + offset);
+    bus_read<std::uint64_t>(mmio, bar + offset);
+    bus_write<std::uint8_t>(mmio, bar + offset, 0xff);
+    bus_write<std::uint16_t>(mmio, bar + offset + 1, 0xffff);
+    bus_write<std::uint32_t>(mmio, bar + offset, 0xffffffff);
+    bus_write<std::uint64_t>(mmio, bar + offset, ~0ULL);
+  }
+  bring_up();
+  EXPECT_EQ(guest.status(), PciGuest::kRuns);
+}
+
+TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
+  const auto at = config.capability([&](unsigned offset) {
+    return config.read<std::uint8_t>(offset) == 0x09 && config.read<std::uint8_t>(offset + 3) == 5;
+  });
+  ASSERT_TRUE(at);
+  const auto point = [&](std::uint8_t index, std::uint32_t offset, std::uint32_t length) {
+    config.write<std::uint8_t>(*at + 4, index);
+    config.write<std::uint32_t>(*at + 8, offset);
+    config.write<std::uint32_t>(*at + 12, length);
+  };
+  point(0, kCommon + kNumQueues, 2);
+  EXPECT_EQ(config.read<std::uint16_t>(*at + 16), 2);
+  point(0, kCommon + kStatus, 1);
+  config.write<std::uint8_t>(*at + 16, kAcknowledge);
+  EXPECT_EQ(guest.status(), kAcknowledge);
+  // Bad windows do nothing (cloud-hypervisor #8272: a length that was believed).
+  point(0, kBarSize, 4);
+  config.write<std::uint32_t>(*at + 16, 1);
+  point(0, 0xfffffffc, 4);
+  config.read<std::uint32_t>(*at + 16);
+  point(0, 2, 4);
+  config.write<std::uint32_t>(*at + 16, 1);
+  point(0, 0, 0xffffffff);
+  config.write<std::uint32_t>(*at + 16, 1);
+  config.read<std::uint32_t>(*at + 16);
+  point(5, 0, 4);
+  config.write<std::uint32_t>(*at + 16, 1);
+  EXPECT_EQ(guest.status(), kAcknowledge);
+}
+
+TEST_F(VirtioPciTest, WithoutMsixItsPinInterrupts) {
+  guest.use_messages = false;
+  guest.negotiate();
+  guest.set_up_queue(0, queue0.layout());
+  guest.set_status(PciGuest::kRuns);
+  device->transport().interrupt_config();
+  EXPECT_TRUE(host.pin());
+  EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar + kIsr) & 2, 2);
+  ASSERT_TRUE(eventually([&] { return guest.kicks(0) > 0; }));  // the look that follows DRIVER_OK
+  EXPECT_TRUE(eventually([&] { return (bus_read<std::uint8_t>(mmio, bar + kIsr), !host.pin()); }));
+}
+
+TEST_F(VirtioPciTest, WithMsixItsPinIsStill) {
+  bring_up();
+  device->transport().interrupt_config();
+  EXPECT_FALSE(host.pin());
+}
+
+TEST_F(VirtioPciTest, DoorbellsFollowTheBar) {
+  EXPECT_TRUE(host.doorbells.contains({bar + kNotify}));
+  const std::uint32_t moved = layout::kPciWindowStart + 0x1000000;
+  config.write<std::uint32_t>(0x10, moved);
+  EXPECT_FALSE(host.doorbells.contains({bar + kNotify}));
+  EXPECT_TRUE(host.doorbells.contains({moved + kNotify + kNotifyMultiplier}));
+  config.write<std::uint16_t>(0x04, 0);
   EXPECT_TRUE(host.doorbells.empty());
 }
 
-class PackedVirtioPciTest : public VirtioPciTest {
- protected:
-  PackedVirtioPciTest() : VirtioPciTest({.packed_rings = true}) {}
-};
-
-TEST_F(VirtioPciTest, PackedRingsAreOfferedOnRequestOnly) { EXPECT_EQ(offered() & kFeatureRingPacked, 0U); }
-
-TEST_F(PackedVirtioPciTest, ADriverThatTakesPackedRingsGetsThem) {
-  EXPECT_NE(offered() & kFeatureRingPacked, 0U);
-  negotiate();
-  FakePackedQueue packed(memory, 1 * kMiB, 48);
-  set_up_queue(0, packed.layout());
-  set_status(kAccepted | kDriverOk);
-  ASSERT_EQ(device->queues.size(), 2U);
-  EXPECT_TRUE(device->queues[0]->layout().packed);
-  EXPECT_EQ(device->queues[0]->size(), 48) << "no power of two, as packed rings may";
+TEST_F(VirtioPciTest, ARandomGuestHarmsNothing) {
+  std::uint64_t state = 0x9e3779b97f4a7c15;
+  const auto random = [&] {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+  };
+  for (int i = 0; i < 200'000; ++i) {
+    const std::uint64_t at = bar + random() % kBarSize;
+    switch (random() % 8) {
+      case 0:
+        bus_write<std::uint8_t>(mmio, at, static_cast<std::uint8_t>(random()));
+        break;
+      case 1:
+        bus_write<std::uint16_t>(mmio, at, static_cast<std::uint16_t>(random() % 70));
+        break;
+      case 2:
+        bus_write<std::uint32_t>(mmio, at, static_cast<std::uint32_t>(random()));
+        break;
+      case 3:
+        bus_write<std::uint64_t>(mmio, at, random());
+        break;
+      case 4:
+        bus_read<std::uint64_t>(mmio, at);
+        break;
+      case 5:
+        guest.set_common<std::uint16_t>(static_cast<unsigned>(random() % 56),
+                                        static_cast<std::uint16_t>(random()));
+        break;
+      case 6:
+        guest.set_status(static_cast<std::uint8_t>(random()));
+        break;
+      default:
+        config.write<std::uint8_t>(static_cast<unsigned>(0x40 + random() % 0xc0),
+                                   static_cast<std::uint8_t>(random()));
+    }
+  }
+  bring_up();
+  EXPECT_EQ(guest.status(), PciGuest::kRuns);
+  EXPECT_EQ(device->calls_while_reset, 0);
 }
 
-TEST_F(PackedVirtioPciTest, ADriverThatDoesNotGetsSplitOnes) {
-  set_status(kAcknowledge | kDriver);
-  accept(offered() & ~kFeatureRingPacked);
-  set_status(kAccepted);
-  set_up_queue(0, queue0.layout());
-  set_status(kAccepted | kDriverOk);
-  ASSERT_EQ(device->queues.size(), 2U);
-  EXPECT_FALSE(device->queues[0]->layout().packed);
+// A queue that somebody else serves (vhost)
+
+TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
+  bring_up();
+  ASSERT_TRUE(eventually([&] { return guest.kicks(0) > 0 && guest.kicks(1) > 0; }));
+  const int before = guest.kicks(0);
+  const UniqueFd elsewhere(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  {
+    const std::lock_guard lock(device->mutex);
+    device->transport().divert_kicks(0, elsewhere.get());
+  }
+  ASSERT_TRUE(guest.kick(0));
+  std::uint64_t count = 0;
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  // So do kicks that KVM did not take: of an odd width.
+  bus_write<std::uint32_t>(mmio, bar + kNotify, 0);
+  EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  EXPECT_EQ(guest.kicks(0), before);
+  guest.set_status(0);
+  bring_up();
+  EXPECT_TRUE(eventually([&] { return guest.kicks(0) > before; })) << "the device's own again";
+}
+
+TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
+  bring_up();
+  const std::lock_guard lock(device->mutex);
+  EXPECT_EQ(device->transport().interrupt_event(0), host.lines[1].event);
+  EXPECT_EQ(device->transport().interrupt_event(1), host.lines[2].event);
+  EXPECT_EQ(device->transport().interrupt_event(2), -1);
+}
+
+TEST_F(VirtioPciTest, VectorsThatNeverWereOrAreTakenAwayUnderALentQueueHarmNothing) {  // CVE-2024-4693
+  for (int life = 0; life < 3; ++life) {
+    guest.use_messages = life > 0;  // in the first life MSI-X stays off, and no vector is ever set
+    guest.negotiate();
+    guest.set_up_queue(0, queue0.layout());
+    guest.set_status(PciGuest::kRuns);
+    for (const std::uint16_t vector : {std::uint16_t{2}, kNoVector, std::uint16_t{77}, std::uint16_t{1}}) {
+      {
+        const std::lock_guard lock(device->mutex);
+        const int event = device->transport().interrupt_event(0);
+        EXPECT_TRUE(event == -1 || life > 0) << "without MSI-X there is none to lend";
+      }
+      guest.set_common<std::uint16_t>(kQueueSelect, 0);
+      guest.set_common<std::uint16_t>(kQueueVector, vector);
+      guest.set_common<std::uint16_t>(kConfigVector, vector);
+      device->transport().interrupt_config();
+      device->transport().interrupt_queue(0);
+    }
+  }
+  guest.destroy();
+  EXPECT_TRUE(host.doorbells.empty());
 }
 
 }  // namespace
