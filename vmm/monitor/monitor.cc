@@ -69,7 +69,9 @@ void Monitor::post(const MonitorEvent& event) {
   {
     const std::lock_guard lock(events_mutex_);
     if (event.kind == MonitorEvent::Kind::balloon_change) {
-      balloon_change_ = event;  // the newest value takes the place of one not yet sent
+      // The newest value takes the place of one not yet sent, for which the loop comes already: a balloon
+      // steps a thousand times a second.
+      if (std::exchange(balloon_change_, event)) return;
     } else if (events_.size() < kMaxEvents) {
       events_.push_back(event);
     }

@@ -47,11 +47,7 @@ Result<void> Balloon::make_timers(EventLoop& loop) {
     return {};
   };
   BALLOON_TRY(make(stats_timer_, [this] { ask_for_stats(); }));
-  BALLOON_TRY(make(hold_back_timer_, [this] {
-    held_back_.flush();
-    hold_back_timer_->set({});
-    tell_state();
-  }));
+  BALLOON_TRY(make(hold_back_timer_, [this] { end_hold_back(); }));
   BALLOON_TRY(make(pool_timer_, [this] { retry_deflates(); }));
   return make(hinting_timer_, [this] {
     if (rounds_.under_way()) end_hinting(fail("the guest did not come to an end with its free pages"));
@@ -125,6 +121,8 @@ void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from
       bytes[at] = from[i];
     }
   }
+  // Linux writes `actual` after each chain: at its target it gives no more.
+  if (space_.actual == space_.num_pages) held_back_.release_run();
   tell_state();
 }
 
@@ -219,6 +217,15 @@ void Balloon::drop_queues() {
 Bytes Balloon::claimed_size() const {
   const Bytes size = memory_.size();
   return size - std::min(size, Bytes{space_.actual} * kPageSize);  // the guest may claim any number
+}
+
+void Balloon::end_hold_back() {
+  const auto left = kHoldBack - (std::chrono::steady_clock::now() - last_inflate_);
+  hold_back_ends_ = left > left.zero();
+  hold_back_timer_->set(hold_back_ends_ ? left : left.zero());
+  if (hold_back_ends_) return;
+  held_back_.flush();
+  tell_state();
 }
 
 BalloonState Balloon::current() const {

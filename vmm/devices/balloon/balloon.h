@@ -117,6 +117,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Bytes release(GuestRange range);
   Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);
   void refuse(std::uint64_t pages, const char* what);
+  void end_hold_back();
   void drop_queues();
   void forget_stats(const char* why);
   void forget_deflates();
@@ -137,6 +138,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::vector<GuestRange> ranges_;
   HugeRelease held_back_;
   std::unique_ptr<EventLoop::Timer> hold_back_timer_;
+  bool hold_back_ends_ = false;  ///< the timer is set
+  std::chrono::steady_clock::time_point last_inflate_{};
   RateLimit refusals_;
   RateLimit failures_;
   std::function<void(const BalloonStats&)> on_stats_;

@@ -1,6 +1,7 @@
 #include "vmm/devices/balloon/huge_release.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace balloon::vmm {
 
@@ -21,7 +22,10 @@ void HugeRelease::add(GuestRange range) {
 void HugeRelease::add_within(GuestAddress huge_page, GuestRange piece) {
   auto held = held_.find(huge_page);
   if (held == held_.end()) {
-    if (piece.size == huge_page_) return release_(piece);
+    if (piece.size == huge_page_) {
+      bytes_ += huge_page_;
+      return complete(huge_page);
+    }
     if (!whole_only_ && held_.size() == kMostHugePages) release_oldest();
     held =
         held_.emplace(huge_page, Held{.since = next_++, .pages = std::vector<bool>(huge_page_ / kPageSize)})
@@ -30,13 +34,33 @@ void HugeRelease::add_within(GuestAddress huge_page, GuestRange piece) {
   mark(*held, piece, true);
   if (held->second.count == held->second.pages.size()) {
     held_.erase(held);
-    bytes_ -= huge_page_;
-    release_({huge_page, huge_page_});
+    complete(huge_page);
   }
-  if (!whole_only_ && bytes_ > kMostHeld) release_oldest();
+  if (!whole_only_ && bytes_ - run_.size > kMostHeld) release_oldest();
+}
+
+void HugeRelease::complete(GuestAddress huge_page) {
+  const bool before = huge_page + huge_page_ == run_.start;
+  if (run_.size > 0 && !before && huge_page != run_.start + run_.size) release_run();
+  run_ = {before || run_.size == 0 ? huge_page : run_.start, run_.size + huge_page_};
+  if (whole_only_ || run_.size >= kRun) release_run();
+}
+
+void HugeRelease::release_run() {
+  if (run_.size == 0) return;
+  bytes_ -= run_.size;
+  release_(std::exchange(run_, {}));
 }
 
 void HugeRelease::cancel(GuestRange range) {
+  const GuestAddress end = range.start + range.size;
+  const GuestAddress run_end = run_.start + run_.size;
+  if (range.start < run_end && run_.start < end) {
+    bytes_ -= run_.size;
+    const GuestRange run = std::exchange(run_, {});
+    if (run.start < range.start) release_({run.start, range.start - run.start});
+    if (end < run_end) release_({end, run_end - end});
+  }
   for_huge_pages(range, [this](GuestAddress huge_page, GuestRange piece) {
     const auto held = held_.find(huge_page);
     if (held == held_.end()) return;
@@ -58,12 +82,14 @@ void HugeRelease::mark(HeldPages::value_type& entry, GuestRange piece, bool held
 
 void HugeRelease::flush() {
   if (whole_only_) return;
+  release_run();
   for (const auto& entry : held_) release_pages(entry);
   drop();
 }
 
 void HugeRelease::drop() {
   held_.clear();
+  run_ = {};
   bytes_ = 0;
 }
 

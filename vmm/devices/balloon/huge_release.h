@@ -1,9 +1,10 @@
-// Gathers inflated pages into huge pages before they are released. Pure.
+// Gathers inflated pages into huge pages, and those into runs, before they are released. Pure.
 //
 // Linux hands over 1 MiB at a time (256 PFNs, drivers/virtio/virtio_balloon.c). Releasing that at once splits
 // the host's transparent huge page, frees nothing until its other half follows, and leaves a page table
 // behind, so that the guest gets the memory back in 4 KiB faults. Releasing 2 MiB in one call does none of
-// this.
+// this. Each call also interrupts the guest's CPUs, whose TLBs must forget the pages: so neighbours go in
+// one.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,8 @@ class HugeRelease {
   /// guest whose free memory is scattered needs many at once to complete any.
   static constexpr std::size_t kMostHugePages = 256;
   static constexpr Bytes kMostHeld = 64 * kMiB;
+  /// Whole huge pages that lie side by side are released together, this much at the most.
+  static constexpr Bytes kRun = 8 * kMiB;
 
   /// `whole_only`: the host has memory in pages of `huge_page` and nothing smaller (a pool's). Then parts are
   /// held for as long as it takes, a bit a page, and only whole ones released.
@@ -28,9 +31,11 @@ class HugeRelease {
                        bool whole_only = false)
       : release_(std::move(release)), huge_page_(huge_page), whole_only_(whole_only) {}
 
-  /// The guest gave `range` (whole pages) away: releases it now, or holds it back until its huge page is
-  /// complete.
+  /// The guest gave `range` (whole pages) away: holds it back until its huge page is complete, and that until
+  /// its run is.
   void add(GuestRange range);
+  /// Releases the huge pages that are complete: nothing may follow for a while.
+  void release_run();
   /// The guest takes `range` back: what of it is held is not released.
   void cancel(GuestRange range);
   /// Releases all that is held; nothing of a pool's.
@@ -53,6 +58,8 @@ class HugeRelease {
   template <typename Each>
   void for_huge_pages(GuestRange range, Each each) const;
   void add_within(GuestAddress huge_page, GuestRange piece);
+  /// A huge page is whole.
+  void complete(GuestAddress huge_page);
   /// Sets the pages of `piece`, or takes them out.
   void mark(HeldPages::value_type& entry, GuestRange piece, bool held);
   void release_pages(const HeldPages::value_type& entry);
@@ -62,6 +69,7 @@ class HugeRelease {
   const Bytes huge_page_;
   const bool whole_only_;
   HeldPages held_;
+  GuestRange run_;  ///< of whole huge pages
   std::uint64_t next_ = 0;
   Bytes bytes_ = 0;
 };

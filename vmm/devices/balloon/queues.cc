@@ -28,7 +28,10 @@ void Balloon::inflate(const Chain& chain) {
   // Such a driver takes pages back without a word. So nothing may be held: neither released late, nor counted
   // as a part of a pool's page that will be whole one day.
   if (!negotiated(kFeatureMustTellHost)) held_back_.whole_only() ? held_back_.drop() : held_back_.flush();
-  if (held_back_.held() > 0 && !held_back_.whole_only()) hold_back_timer_->set(kHoldBack);
+  if (held_back_.held() == 0 || held_back_.whole_only()) return;
+  last_inflate_ = Clock::now();
+  // It is not put off with each chain, which would be one more system call: it does so itself.
+  if (!std::exchange(hold_back_ends_, true)) hold_back_timer_->set(kHoldBack);
 }
 
 void Balloon::deflate(VirtQueue& queue, Chain chain) {

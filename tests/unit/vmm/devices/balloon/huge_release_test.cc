@@ -28,6 +28,7 @@ TEST_F(HugeReleaseTest, ReleasesTwoHalvesInOneCall) {
   held_.add({5 * kHugePageSize + kMiB, kMiB});
   EXPECT_THAT(released_, IsEmpty());
   held_.add({5 * kHugePageSize, kMiB});
+  held_.release_run();
   EXPECT_THAT(released_, ElementsAre(GuestRange{5 * kHugePageSize, kHugePageSize}));
   EXPECT_EQ(held_.held(), 0U);
 }
@@ -36,15 +37,39 @@ TEST_F(HugeReleaseTest, GathersScatteredPages) {
   for (std::uint64_t page = 0; page < 512; page += 2) held_.add({page * kPageSize, kPageSize});
   EXPECT_THAT(released_, IsEmpty());
   for (std::uint64_t page = 1; page < 512; page += 2) held_.add({page * kPageSize, kPageSize});
+  held_.release_run();
   EXPECT_THAT(released_, ElementsAre(GuestRange{0, kHugePageSize}));
 }
 
 TEST_F(HugeReleaseTest, ReleasesWholeHugePagesOfALongRangeAtOnceAndHoldsItsEnds) {
   held_.add({kMiB, 4 * kMiB});
+  held_.release_run();
   EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}));
   held_.flush();
   EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}, GuestRange{kMiB, kMiB},
                                      GuestRange{4 * kMiB, kMiB}));
+  EXPECT_EQ(held_.held(), 0U);
+}
+
+TEST_F(HugeReleaseTest, ReleasesNeighboursInOneCallUpToALimit) {
+  constexpr std::uint64_t kPages = HugeRelease::kRun / kHugePageSize;
+  for (std::uint64_t page = kPages - 1; page > 0; --page) held_.add({page * kHugePageSize, kHugePageSize});
+  EXPECT_THAT(released_, IsEmpty()) << "there may be more";
+  EXPECT_EQ(held_.held(), (kPages - 1) * kHugePageSize);
+  held_.add({0, kHugePageSize});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{0, HugeRelease::kRun}));
+  held_.add({10 * HugeRelease::kRun, kHugePageSize});
+  held_.add({20 * HugeRelease::kRun, kHugePageSize});
+  EXPECT_EQ(released_.size(), 2U) << "one that lies elsewhere ends a run";
+  EXPECT_EQ(held_.held(), kHugePageSize);
+}
+
+TEST_F(HugeReleaseTest, TakesBackTheMiddleOfARun) {
+  held_.add({0, 3 * kHugePageSize});
+  held_.cancel({kHugePageSize + kPageSize, kPageSize});
+  EXPECT_THAT(released_,
+              ElementsAre(GuestRange{0, kHugePageSize + kPageSize},
+                          GuestRange{kHugePageSize + 2 * kPageSize, 2 * kHugePageSize - 2 * kPageSize}));
   EXPECT_EQ(held_.held(), 0U);
 }
 
