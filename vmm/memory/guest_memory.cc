@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -140,6 +141,11 @@ Result<void> GuestMemory::take_back(GuestRange range) const {
     }
   }
   return {};
+}
+
+void GuestMemory::join_huge_page(GuestAddress huge_page) const {
+  if (backing_.huge_pages != HugePages::transparent || backing_.shared || backing_.lock) return;
+  if (const auto host = at(huge_page, kHugePageSize)) ::madvise(host->data(), host->size(), MADV_COLLAPSE);
 }
 
 Result<void> GuestMemory::set_merging(bool on) {

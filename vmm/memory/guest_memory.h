@@ -85,6 +85,9 @@ class GuestMemory {
   /// Makes sure that the host has memory for `range` again. Only a pool can be empty; other memory comes when
   /// it is touched.
   Result<void> take_back(GuestRange range) const;
+  /// Has the host make one huge page of the small ones at `huge_page` (its start), where it has private
+  /// memory in huge pages of its own accord, and can (Linux 6.1). Nothing is lost when it does not.
+  void join_huge_page(GuestAddress huge_page) const;
   /// Lets KSM share equal pages, or ends that and copies what is shared.
   Result<void> set_merging(bool on);
 

@@ -58,9 +58,15 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
     : config_(config),
       memory_(memory),
       pfns_(kPfnBatch),
-      held_back_([this](GuestRange range) { counters_.inflated += release(range); },
-                 std::max(kHugePageSize, page_size(memory.backing().huge_pages)),
-                 from_pool(memory.backing().huge_pages)) {
+      held_back_(
+          [this](GuestRange range) {
+            counters_.inflated += release(range);
+            restored_.released(range);
+          },
+          std::max(kHugePageSize, page_size(memory.backing().huge_pages)),
+          from_pool(memory.backing().huge_pages)),
+      restored_(memory.regions().back().start + memory.regions().back().host.size(),
+                [&memory](GuestAddress huge_page) { memory.join_huge_page(huge_page); }) {
   told_ = current();
 }
 
@@ -211,6 +217,7 @@ void Balloon::drop_queues() {
   if (const auto reply = std::exchange(on_dropped_, {})) reply(fail("the guest's balloon driver went away"));
   space_.free_page_hint_cmd_id = rounds_.command();
   held_back_.drop();  // the next driver starts with all pages
+  restored_.reset();
   if (queues_) queues_->stop();
 }
 

@@ -16,6 +16,7 @@
 #include "vmm/devices/balloon/balloon_control.h"
 #include "vmm/devices/balloon/hinting.h"
 #include "vmm/devices/balloon/huge_release.h"
+#include "vmm/devices/balloon/huge_restore.h"
 #include "vmm/devices/balloon/pace.h"
 #include "vmm/devices/balloon/stats_requests.h"
 #include "vmm/devices/devices.h"
@@ -137,6 +138,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::vector<std::uint32_t> pfns_;
   std::vector<GuestRange> ranges_;
   HugeRelease held_back_;
+  HugeRestore restored_;
   std::unique_ptr<EventLoop::Timer> hold_back_timer_;
   bool hold_back_ends_ = false;  ///< the timer is set
   std::chrono::steady_clock::time_point last_inflate_{};

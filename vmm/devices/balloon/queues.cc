@@ -24,7 +24,10 @@ GuestRange whole_pages(const ChainBuffer& buffer) {
 }  // namespace
 
 void Balloon::inflate(const Chain& chain) {
-  for_ranges(chain, [this](GuestRange range) { held_back_.add(range); });
+  for_ranges(chain, [this](GuestRange range) {
+    restored_.inflated(range);
+    held_back_.add(range);
+  });
   // Such a driver takes pages back without a word. So nothing may be held: neither released late, nor counted
   // as a part of a pool's page that will be whole one day.
   if (!negotiated(kFeatureMustTellHost)) held_back_.whole_only() ? held_back_.drop() : held_back_.flush();
@@ -38,7 +41,10 @@ void Balloon::deflate(VirtQueue& queue, Chain chain) {
   // Released pages need nothing: when the guest uses them again, they are allocated on demand. But from an
   // empty pool they would not be, and the guest would die; so it waits for its answer until there are some.
   counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
-  if (held_back_.held() > 0) for_ranges(chain, [this](GuestRange range) { held_back_.cancel(range); });
+  for_ranges(chain, [this](GuestRange range) {
+    if (held_back_.held() > 0) held_back_.cancel(range);
+    restored_.deflated(range);
+  });
   if (!held_back_.whole_only() || take_back(chain)) return queue.put(std::move(chain), 0);
   ++counters_.deflates_delayed;
   waiting_deflates_.push_back(std::move(chain));
