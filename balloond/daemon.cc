@@ -38,6 +38,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
 Daemon::~Daemon() {
   server_.stop();
   loop_.stop();
+  keeper_.reset();  // its last write may still tell the loop
 }
 
 /// Before the first decision, which is to count them.
