@@ -26,7 +26,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
       reservations_(clock_),
       ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_),
       collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
-                                             journal_ ? &journal_->counters() : nullptr)),
+                                             journal_ ? &journal_->counters() : nullptr, reservations_)),
       loop_(clock_, ticker_, config_.daemon.period,
             [this](std::chrono::nanoseconds duration) { collector_->observe_tick(duration); }),
       server_(std::move(socket), guests_, states_, reservations_, [this] { return !loop_.stalled(); }) {
@@ -38,9 +38,24 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
 Daemon::~Daemon() {
   server_.stop();
   loop_.stop();
+  keeper_.reset();  // its last write may still tell the loop
+}
+
+/// Before the first decision, which is to count them.
+Result<void> Daemon::keep_reservations() {
+  if (config_.daemon.reservations_file.empty()) {
+    log::info("reservations end with this daemon: no reservations.file is configured");
+    return {};
+  }
+  auto keeper =
+      ReservationKeeper::start(reservations_, ReservationFile(clock_, config_.daemon.reservations_file));
+  if (!keeper) return std::unexpected(keeper.error());
+  keeper_ = std::move(*keeper);
+  return {};
 }
 
 Result<void> Daemon::start_parts() {
+  BALLOON_TRY(keep_reservations());
   if (!config_.daemon.metrics_listen.empty()) {
     auto metrics = MetricsServer::start(config_.daemon.metrics_listen, collector_);
     if (!metrics) return std::unexpected(metrics.error());
@@ -66,9 +81,11 @@ void Daemon::reload() {
   const DaemonConfig& fresh = config->daemon;
   if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode ||
       old.socket_group != fresh.socket_group || old.metrics_listen != fresh.metrics_listen ||
-      old.log_level != fresh.log_level || old.journal != fresh.journal) {
+      old.log_level != fresh.log_level || old.journal != fresh.journal ||
+      old.reservations_file != fresh.reservations_file) {
     log::warning(
-        "socket, metrics, journal and log_level are as at the start: a change of these needs a restart");
+        "socket, metrics, journal, reservations and log_level are as at the start: a change of these needs a "
+        "restart");
   }
   config_ = std::move(*config);
   guests_.set_stats_interval(config_.daemon.stats_interval);

@@ -8,6 +8,7 @@
 #include "balloond/api/server.h"
 #include "balloond/config/config.h"
 #include "balloond/control/loop.h"
+#include "balloond/control/reservation_keeper.h"
 #include "balloond/journal/journal.h"
 #include "balloond/metrics/collector.h"
 #include "balloond/metrics/exposer.h"
@@ -30,6 +31,7 @@ class Daemon {
  private:
   Daemon(std::string config_path, Config config, UnixSocket socket);
   Result<void> start_parts();
+  Result<void> keep_reservations();
 
   const std::string config_path_;
   Config config_;
@@ -39,6 +41,7 @@ class Daemon {
   StateStore states_;
   std::unique_ptr<Journal> journal_;
   ReservationBook reservations_;
+  std::unique_ptr<ReservationKeeper> keeper_;
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;

@@ -60,6 +60,8 @@ void Reservations::review(const Snapshot& snapshot, const Means& means, std::vec
     Entry& entry = entries_[reservation.id];
     entry.round = round_;
     Party party{.weight = std::max<std::uint32_t>(reservation.priority, 1)};
+    if (reservation.granted > 0 && entry.state != GrantState::granted)
+      entry = {.state = GrantState::granted, .granted = reservation.granted, .kept = 0, .round = round_};
     if (entry.state == GrantState::pending &&
         !possible(reservation, entry, snapshot.now, means, guaranteed + promised)) {
       entry = {.state = GrantState::denied, .kept = 0, .round = round_};

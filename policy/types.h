@@ -71,6 +71,7 @@ struct Reservation {
   Bytes max = 0;                 ///< more is not wanted
   std::uint32_t priority = 100;  ///< as a weight among guests
   Time deadline{};               ///< the grant must be there by then, else it is refused
+  Bytes granted = 0;             ///< it was granted so much before, perhaps by an engine that is no more
 };
 
 /// A target set by a person or scheduler.

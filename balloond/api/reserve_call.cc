@@ -21,9 +21,7 @@ using Code = grpc::StatusCode;
 constexpr nanoseconds kWithinDefault = std::chrono::minutes(1);
 constexpr nanoseconds kLeaseDefault = std::chrono::minutes(10);
 constexpr std::uint32_t kPriorityDefault = 100;
-constexpr std::uint32_t kPriorityMax = 10'000;
-/// As a guest's boot memory (guests/sanitize.cc).
-constexpr Bytes kSizeMax = 1ULL << 46;
+static_assert(kWishMax == kLeaseMax);
 constexpr Bytes kPage = 4096;
 
 Bytes whole_pages(Bytes size) { return (size + kPage - 1) / kPage * kPage; }
@@ -31,15 +29,16 @@ Bytes whole_pages(Bytes size) { return (size + kPage - 1) / kPage * kPage; }
 grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
   if (!is_guest_name(asked.id()))
     return {Code::INVALID_ARGUMENT, "the id must be 1 to 64 characters of A-Z a-z 0-9 . _ -"};
-  if (asked.min_bytes() == 0 || asked.min_bytes() > kSizeMax || asked.max_bytes() > kSizeMax)
+  if (asked.min_bytes() == 0 || asked.min_bytes() > kReservationSizeMax ||
+      asked.max_bytes() > kReservationSizeMax)
     return {Code::INVALID_ARGUMENT, "min_bytes must be above 0, and both sizes at most 2^46"};
   const Bytes max = asked.has_max_bytes() ? asked.max_bytes() : asked.min_bytes();
   if (max < asked.min_bytes())
     return {Code::INVALID_ARGUMENT,
             fmt::format("max {} is below min {}", format_bytes(max), format_bytes(asked.min_bytes()))};
   const std::uint32_t priority = asked.has_priority() ? asked.priority() : kPriorityDefault;
-  if (priority == 0 || priority > kPriorityMax)
-    return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kPriorityMax)};
+  if (priority == 0 || priority > kReservationPriorityMax)
+    return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kReservationPriorityMax)};
   out = {
       .id = asked.id(), .min = whole_pages(asked.min_bytes()), .max = whole_pages(max), .priority = priority};
   if (const auto status = read_duration(asked.has_within() ? &asked.within() : nullptr, kWithinDefault,
@@ -60,6 +59,8 @@ grpc::Status status_of(const ReservationOutcome& outcome) {
     case ReservationOutcome::Kind::released:
     case ReservationOutcome::Kind::joined:
       return {Code::ABORTED, outcome.reason};
+    case ReservationOutcome::Kind::unsaved:
+      return {Code::INTERNAL, outcome.reason};
   }
   return {Code::INTERNAL, "unknown outcome"};
 }

@@ -137,13 +137,19 @@ grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
                                                                const v1::ReleaseReservationRequest* request,
                                                                v1::ReleaseReservationResponse*) {
-  const Peer peer = peer_of_(context->peer());
-  if (!reservations_.release(request->id())) {
-    return answer(context, {grpc::StatusCode::NOT_FOUND,
-                            fmt::format("there is no reservation of the id '{}'", request->id())});
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto tell = [reactor, id = request->id(),
+                     peer = peer_of_(context->peer())](const ReservationOutcome& outcome) {
+    if (outcome.kind == ReservationOutcome::Kind::unsaved)
+      return reactor->Finish({grpc::StatusCode::INTERNAL, outcome.reason});
+    log::info("reservation {}: released by uid {} (process {})", id, peer.uid, peer.pid);
+    reactor->Finish(grpc::Status::OK);
+  };
+  if (!reservations_.release(request->id(), tell)) {
+    reactor->Finish(
+        {grpc::StatusCode::NOT_FOUND, fmt::format("there is no reservation of the id '{}'", request->id())});
   }
-  log::info("reservation {}: released by uid {} (process {})", request->id(), peer.uid, peer.pid);
-  return answer(context, grpc::Status::OK);
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServerContext* context,

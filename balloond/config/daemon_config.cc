@@ -66,15 +66,16 @@ void read_period(const yaml::Value& value, std::chrono::nanoseconds& out) {
 constexpr Bytes kJournalFileMin = kMiB;
 constexpr Bytes kJournalFileMax = kGiB;
 
+void read_absolute_path(const yaml::Value& value, std::string& out) {
+  std::string path;
+  if (!value.read(path)) return;
+  if (!path.starts_with('/')) return value.complain(fmt::format("'{}' is not an absolute path", path));
+  out = path;
+}
+
 void read_journal(yaml::Map& journal, JournalConfig& out) {
   journal.require("directory");
-  journal.with("directory", [&](const yaml::Value& value) {
-    std::string directory;
-    if (!value.read(directory)) return;
-    if (!directory.starts_with('/'))
-      return value.complain(fmt::format("'{}' is not an absolute path", directory));
-    out.directory = directory;
-  });
+  journal.with("directory", [&](const yaml::Value& value) { read_absolute_path(value, out.directory); });
   journal.with("file_size", [&](const yaml::Value& value) {
     Bytes size = 0;
     if (!value.read_bytes(size)) return;
@@ -125,6 +126,11 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       config.policy_path = (std::filesystem::path(path).parent_path() / policy).lexically_normal().string();
     });
     root.map("journal", [&](yaml::Map& journal) { read_journal(journal, config.journal); });
+    root.map("reservations", [&](yaml::Map& reservations) {
+      reservations.require("file");
+      reservations.with(
+          "file", [&](const yaml::Value& value) { read_absolute_path(value, config.reservations_file); });
+    });
     root.with("log_level", [&](const yaml::Value& value) { read_log_level(value, config.log_level); });
   });
   return document.finish();

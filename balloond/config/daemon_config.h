@@ -29,6 +29,7 @@ struct DaemonConfig {
   std::string
       policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
   JournalConfig journal;
+  std::string reservations_file;  ///< where grants are kept; empty: they end with the daemon
   std::string log_level = "info";
 };
 

@@ -37,27 +37,48 @@ std::string why_denied(const ReservationRequest& wish, Bytes kept_for_others, co
 
 }  // namespace
 
+bool ReservationBook::Entry::is_waited_for() const {
+  return !waiters.empty() ||
+         std::ranges::any_of(changes, [](const Change& each) { return !each.waiters.empty(); });
+}
+
+void ReservationBook::restore(const std::vector<ReservationRecord>& grants) {
+  const std::lock_guard lock(mutex_);
+  for (const ReservationRecord& record : grants) entries_.push_back({.record = record});
+}
+
+void ReservationBook::keep_by(std::function<void()> changed) {
+  const std::lock_guard lock(mutex_);
+  keep_ = std::move(changed);
+  revise();
+}
+
 std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const ReservationRequest& request,
                                                                    const void* caller, Tell tell_caller) {
   std::vector<News> news;
   {
     const std::lock_guard lock(mutex_);
-    const Time now = clock_.now();
     auto entry = find(request.id);
     if (entry != entries_.end()) {
       const ReservationRequest& wish = entry->record.wish;
       if (wish.min != request.min || wish.max != request.max) return std::unexpected(Refusal::already_exists);
-      entry->record.wish.lease = request.lease;
     } else {
       if (entries_.size() >= kMost) return std::unexpected(Refusal::too_many);
-      entry =
-          entries_.insert(entries_.end(), {.record = {.wish = request,
-                                                      .deadline = now + request.within,
-                                                      .deadline_wall = later(clock_.wall(), request.within)},
-                                           .waiters = {}});
+      entry = entries_.insert(entries_.end(),
+                              {.record = {.wish = request,
+                                          .deadline = clock_.now() + request.within,
+                                          .deadline_wall = later(clock_.wall(), request.within)}});
     }
-    entry->waiters.push_back({caller, std::move(tell_caller)});
-    if (entry->record.state == GrantState::granted) grant(*entry, entry->record.granted, news);
+    std::list<Waiter> waiters;
+    waiters.push_back({caller, std::move(tell_caller)});
+    ReservationRecord as = entry->newest();
+    as.wish.lease = request.lease;
+    if (as.state == GrantState::granted) {
+      grant(entry, as, std::move(waiters), news);
+    } else {
+      entry->record = as;
+      entry->waiters.splice(entry->waiters.end(), waiters);
+    }
   }
   tell(news);
   if (listener_) listener_();
@@ -65,27 +86,36 @@ std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const Reserva
 }
 
 void ReservationBook::withdraw(const void* caller) {
-  std::vector<News> news;
+  const auto is_callers = [&](const Waiter& waiter) { return waiter.caller == caller; };
+  std::vector<News> news;  // of nobody: what ends has no waiters
   const std::lock_guard lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const bool waited =
-        std::erase_if(entry->waiters, [&](const Waiter& waiter) { return waiter.caller == caller; }) > 0;
-    if (waited && entry->waiters.empty() && entry->record.state == GrantState::pending) {
-      log::info("reservation {}: withdrawn, nobody waits for it any more", entry->record.wish.id);
-      entry = end(entry, {.kind = Kind::released, .record = {}, .reason = {}}, news);
-    } else {
+    std::size_t waited = std::erase_if(entry->waiters, is_callers);
+    for (Change& each : entry->changes) waited += std::erase_if(each.waiters, is_callers);
+    if (waited == 0 || entry->granted() || entry->is_waited_for()) {
       ++entry;
+      continue;
     }
+    log::info("reservation {}: withdrawn, nobody waits for it any more", entry->record.wish.id);
+    if (!entry->changes.empty()) revise();
+    entry = end(entry, {.kind = Kind::released, .record = {}, .reason = {}}, news);
   }
 }
 
-bool ReservationBook::release(const std::string& id) {
+bool ReservationBook::release(const std::string& id, Tell tell_caller) {
   std::vector<News> news;
   {
     const std::lock_guard lock(mutex_);
     const auto entry = find(id);
     if (entry == entries_.end()) return false;
-    end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
+    Change gone{.kind = Kind::released, .record = entry->newest()};
+    gone.waiters.push_back({nullptr, std::move(tell_caller)});
+    if (entry->newest().state == GrantState::granted) {
+      change(entry, std::move(gone), news);
+    } else {
+      entry->waiters.splice(entry->waiters.end(), gone.waiters);
+      end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
+    }
   }
   tell(news);
   if (listener_) listener_();
@@ -112,15 +142,18 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
     for (auto entry = entries_.begin(); entry != entries_.end();) {
       const ReservationRecord& record = entry->record;
       const ReservationRequest& wish = record.wish;
-      const bool granted = record.state == GrantState::granted;
-      if (has_come(guests, wish.id, granted)) {
+      // What is being written down is not ended under the writer's hands.
+      const bool at_rest = entry->changes.empty();
+      if (at_rest && has_come(guests, wish.id, entry->granted())) {
         log::info("reservation {}: its guest has come", wish.id);
+        if (entry->granted()) revise();
         entry = end(entry, {.kind = Kind::joined, .record = {}, .reason = "its guest came before the memory"},
                     news);
         continue;
       }
-      if (granted && now >= record.lease_ends) {
+      if (at_rest && entry->granted() && now >= record.lease_ends) {
         log::warning("reservation {}: its lease of {} has run out", wish.id, format_bytes(record.granted));
+        revise();
         entry = end(entry, {.kind = Kind::released, .record = {}, .reason = "its lease has run out"}, news);
         continue;
       }
@@ -130,7 +163,8 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
                           .min = wish.min,
                           .max = wish.max,
                           .priority = wish.priority,
-                          .deadline = record.deadline});
+                          .deadline = record.deadline,
+                          .granted = entry->granted() ? record.granted : 0});
       ++entry;
     }
   }
@@ -146,10 +180,12 @@ void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& p
     for (const policy::ReservationPlan& planned : plan.reservations) {
       kept += planned.granted;
       const auto entry = find(planned.id);
-      if (entry == entries_.end() || !entry->seen || entry->record.state != GrantState::pending) continue;
+      if (entry == entries_.end() || !entry->seen || entry->newest().state != GrantState::pending) continue;
       if (planned.state == GrantState::granted) {
-        log::info("reservation {}: {} granted", planned.id, format_bytes(planned.granted));
-        grant(*entry, planned.granted, news);
+        ReservationRecord as = entry->record;
+        as.state = GrantState::granted;
+        as.granted = planned.granted;
+        grant(entry, as, std::move(entry->waiters), news);
       } else if (planned.state == GrantState::denied) {
         const Kind kind = entry->judged ? Kind::expired : Kind::refused;
         std::string why = why_denied(entry->record.wish, kept, seen, plan);
@@ -164,29 +200,106 @@ void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& p
   tell(news);
 }
 
+std::optional<KeptReservations> ReservationBook::unkept() const {
+  const std::lock_guard lock(mutex_);
+  if (kept_ == revision_) return std::nullopt;
+  KeptReservations all{.revision = revision_};
+  for (const Entry& entry : entries_) {
+    const bool goes =
+        std::ranges::any_of(entry.changes, [](const Change& each) { return each.kind == Kind::released; });
+    if (!goes && entry.newest().state == GrantState::granted) all.grants.push_back(entry.newest());
+  }
+  return all;
+}
+
+void ReservationBook::kept(std::uint64_t revision) {
+  failing_ = false;
+  std::vector<News> news;
+  {
+    const std::lock_guard lock(mutex_);
+    kept_ = revision;
+    for (auto entry = entries_.begin(); entry != entries_.end();) entry = carry_out(entry, revision, news);
+  }
+  tell(news);
+  if (!news.empty() && listener_) listener_();
+}
+
+void ReservationBook::not_kept(std::uint64_t revision, const std::string& why) {
+  failing_ = true;
+  std::vector<News> news;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto entry = entries_.begin(); entry != entries_.end();) entry = give_up(entry, revision, why, news);
+  }
+  tell(news);
+  if (!news.empty() && listener_) listener_();
+}
+
 ReservationBook::Entries::iterator ReservationBook::find(const std::string& id) {
   return std::ranges::find(entries_, id,
                            [](const Entry& entry) -> const std::string& { return entry.record.wish.id; });
 }
 
-/// Its end, and what those who wait for it will be told.
 ReservationBook::Entries::iterator ReservationBook::end(Entries::iterator entry, ReservationOutcome outcome,
                                                         std::vector<News>& news) {
   outcome.record = entry->record;
   ended_.insert(entry->record.wish.id);
+  for (Change& each : entry->changes) entry->waiters.splice(entry->waiters.end(), each.waiters);
   if (!entry->waiters.empty()) news.push_back({std::move(entry->waiters), std::move(outcome)});
   return entries_.erase(entry);
 }
 
-void ReservationBook::grant(Entry& entry, Bytes granted, std::vector<News>& news) {
-  ReservationRecord& record = entry.record;
-  record.state = GrantState::granted;
-  record.granted = granted;
-  record.lease_ends = clock_.now() + record.wish.lease;
-  record.lease_until = later(clock_.wall(), record.wish.lease);
-  if (entry.waiters.empty()) return;
-  news.push_back({std::move(entry.waiters), {.kind = Kind::granted, .record = record, .reason = {}}});
-  entry.waiters.clear();
+/// For the first time, or anew.
+void ReservationBook::grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters,
+                            std::vector<News>& news) {
+  Change granted{.kind = Kind::granted, .record = as, .waiters = std::move(waiters)};
+  granted.record.lease_ends = clock_.now() + as.wish.lease;
+  granted.record.lease_until = later(clock_.wall(), as.wish.lease);
+  entry->waiters.clear();
+  change(entry, std::move(granted), news);
+}
+
+void ReservationBook::change(Entries::iterator entry, Change change, std::vector<News>& news) {
+  revise();
+  change.revision = revision_;
+  entry->changes.push_back(std::move(change));
+  if (!keep_) carry_out(entry, revision_, news);
+}
+
+ReservationBook::Entries::iterator ReservationBook::carry_out(Entries::iterator entry, std::uint64_t revision,
+                                                              std::vector<News>& news) {
+  while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
+    if (entry->changes.front().kind == Kind::released)
+      return end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
+    Change granted = std::move(entry->changes.front());
+    entry->changes.pop_front();
+    if (!entry->granted())
+      log::info("reservation {}: {} granted", granted.record.wish.id, format_bytes(granted.record.granted));
+    entry->record = granted.record;
+    if (!granted.waiters.empty())
+      news.push_back({std::move(granted.waiters),
+                      {.kind = Kind::granted, .record = std::move(granted.record), .reason = {}}});
+  }
+  return std::next(entry);
+}
+
+ReservationBook::Entries::iterator ReservationBook::give_up(Entries::iterator entry, std::uint64_t revision,
+                                                            const std::string& why, std::vector<News>& news) {
+  ReservationOutcome outcome{
+      .kind = Kind::unsaved, .record = {}, .reason = "it cannot be written down: " + why};
+  while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
+    if (!entry->granted()) return end(entry, std::move(outcome), news);
+    outcome.record = entry->record;
+    news.push_back({std::move(entry->changes.front().waiters), outcome});
+    entry->changes.pop_front();
+  }
+  return std::next(entry);
+}
+
+/// What is to be kept is no longer what was.
+void ReservationBook::revise() {
+  ++revision_;
+  if (keep_) keep_();
 }
 
 void ReservationBook::tell(const std::vector<News>& news) {

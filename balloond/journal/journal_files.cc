@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/files.h"
 #include "policy/recording/wire.h"
 
 namespace balloon::daemon {
@@ -17,17 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr mode_t kFileMode = 0640;
-constexpr fs::perms kDirectoryMode = fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec;
-
-Result<void> make_directory(const std::string& directory) {
-  std::error_code error;
-  if (!fs::create_directories(directory, error)) {
-    if (error) return fail(fmt::format("cannot make {}: {}", directory, error.message()));
-    return {};
-  }
-  fs::permissions(directory, kDirectoryMode, error);
-  return {};
-}
 
 }  // namespace
 

@@ -214,11 +214,12 @@ void add_journal(Families& out, const JournalCounters& journal) {
 }  // namespace
 
 Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters,
-                     const JournalCounters* journal)
+                     const JournalCounters* journal, const ReservationBook& reservations)
     : clock_(clock),
       states_(states),
       counters_(counters),
       journal_(journal),
+      reservations_(reservations),
       tick_seconds_(kTickBuckets),
       reload_time_(seconds_of(clock.wall())) {}
 
@@ -230,6 +231,8 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   for (const GuestStatus& guest : state->guests) add_guest(out, guest);
   add_control(out, counters_);
   if (journal_ != nullptr) add_journal(out, *journal_);
+  out.gauge("balloon_reservations_failing", "1 while what is reserved cannot be written down.",
+            reservations_.failing() ? 1 : 0);
   out.family("balloon_control_loop_duration_seconds",
              "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "balloond/control/counters.h"
+#include "balloond/control/reservation_book.h"
 #include "balloond/control/state.h"
 #include "balloond/journal/journal.h"
 
@@ -18,7 +19,7 @@ class Collector final : public prometheus::Collectable {
  public:
   /// `journal`: null without one.
   Collector(const Clock& clock, const StateStore& states, const Counters& counters,
-            const JournalCounters* journal);
+            const JournalCounters* journal, const ReservationBook& reservations);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -31,6 +32,7 @@ class Collector final : public prometheus::Collectable {
   const StateStore& states_;
   const Counters& counters_;
   const JournalCounters* const journal_;
+  const ReservationBook& reservations_;
   prometheus::Histogram tick_seconds_;
   std::atomic<bool> reload_good_{true};
   std::atomic<double> reload_time_;

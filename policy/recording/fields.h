@@ -15,7 +15,7 @@ namespace balloon::policy::recording {
 
 static_assert(sizeof(GuestStats) == 192 && sizeof(GuestOnHost) == 72 && sizeof(GuestLimits) == 72 &&
                   sizeof(GuestSnapshot) == 424 && sizeof(HostSnapshot) == 128 && sizeof(KsmSnapshot) == 48 &&
-                  sizeof(GroupLimits) == 56 && sizeof(Reservation) == 64 && sizeof(Snapshot) == 208,
+                  sizeof(GroupLimits) == 56 && sizeof(Reservation) == 72 && sizeof(Snapshot) == 208,
               "a field was added to what the policy sees: record it below");
 static_assert(sizeof(GuestPlan) == 192 && sizeof(Explanation) == 112 && sizeof(NeedTerms) == 56 &&
                   sizeof(Alternative) == 32 && sizeof(ReservationPlan) == 48 && sizeof(KsmPlan) == 24 &&
@@ -282,6 +282,7 @@ void code_reservation(Coder& coder, Wanted& now, const Reservation& before) {
   number(coder, now.max, before.max);
   number(coder, now.priority, before.priority);
   coder.time(now.deadline, before.deadline, before.deadline);
+  number(coder, now.granted, before.granted);
   coder.end();
 }
 

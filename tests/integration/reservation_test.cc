@@ -1,6 +1,7 @@
 // Reservations by a real daemon: freed by its guests' balloons, granted when free, refused or expired else.
 #include <signal.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "tests/integration/daemon_fixture.h"
@@ -94,6 +95,78 @@ TEST_F(ReservationTest, AGuestThatHasComeTakesOverWhatWasKeptForIt) {
   const FakeVmm vmm(socket(), FakeVmm::guest("new", 512 * kMiB, 512 * kMiB));
   EXPECT_TRUE(eventually([&] { return reservations() == 0; })) << ctl({"reservations"}).out;
   EXPECT_NE(daemon_->log().find("reservation new: its guest has come"), std::string::npos);
+}
+
+/// A daemon that keeps what it grants.
+class KeptReservationTest : public ReservationTest {
+ protected:
+  void SetUp() override {
+    write_policy("");
+    start_again();
+  }
+  void start_again() {
+    start("journal: {directory: " + journal() + "}\nreservations: {file: " + file() + "}\n");
+  }
+  void kill() {
+    daemon_->signal(SIGKILL);
+    ASSERT_EQ(daemon_->wait(), 128 + SIGKILL);
+  }
+  std::string file() const { return directory_.file("state/reservations.json"); }
+};
+
+TEST_F(KeptReservationTest, WhatWasGrantedIsThereAfterAKillAndKeepsItsMemoryUntilItIsReleased) {
+  ASSERT_EQ(ctl({"reserve", "new", "1GiB", "--max", "1GiB", "--lease", "1h"}).exit_code, 0);
+  const auto before = ctl_json({"reservations"}).at("reservations").at(0);
+  kill();
+  start_again();
+  const auto after = ctl_json({"reservations"});
+  ASSERT_EQ(after.at("reservations").size(), 1U) << daemon_->log();
+  for (const char* const same : {"id", "state", "min_bytes", "granted_bytes", "deadline"})
+    EXPECT_EQ(after.at("reservations").at(0).at(same), before.at(same)) << same;
+  EXPECT_EQ(host("reserved_bytes"), kGiB) << "from the first decision on, before any guest has come";
+  const std::string rest = std::to_string((host("budget_bytes") - kGiB / 2) / kMiB) + "MiB";
+  EXPECT_EQ(ctl({"reserve", "other", rest, "--within", "1s"}).exit_code, 4) << "that is promised already";
+
+  EXPECT_EQ(ctl({"release", "new"}).exit_code, 0);
+  kill();
+  start_again();
+  EXPECT_EQ(reservations(), 0U) << "a release is kept, too";
+  EXPECT_EQ(host("reserved_bytes"), 0U);
+  daemon_->signal(SIGTERM);
+  ASSERT_EQ(daemon_->wait(), 0);
+  const Outcome replay = run({BALLOON_SIM, "replay", journal(), "-o", "json"});
+  EXPECT_EQ(replay.exit_code, 0) << replay.out << replay.err;
+  EXPECT_EQ(nlohmann::json::parse(replay.out).at("runs"), 3);
+  EXPECT_EQ(nlohmann::json::parse(replay.out).at("different_ticks"), 0) << replay.out;
+}
+
+TEST_F(KeptReservationTest, OnAFullDiskNothingIsGrantedOrReleasedAndTheCallerIsToldWhy) {
+  ASSERT_EQ(ctl({"reserve", "old", "512MiB"}).exit_code, 0);
+  std::filesystem::create_symlink("/dev/full", file() + ".new");
+  const Outcome refused = ctl({"reserve", "new", "512MiB"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_NE(refused.err.find("it cannot be written down: cannot write " + file() + ".new: No space left"),
+            std::string::npos)
+      << refused.err;
+  std::filesystem::create_symlink("/dev/full", file() + ".new");
+  EXPECT_EQ(ctl({"release", "old"}).exit_code, 1);
+  EXPECT_EQ(reservations(), 1U) << "the old one, as before";
+  EXPECT_TRUE(eventually([&] { return host("reserved_bytes") == 512 * kMiB; }));
+  EXPECT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0) << "there is room again";
+  EXPECT_EQ(reservations(), 2U);
+}
+
+TEST_F(KeptReservationTest, ADamagedFileKeepsTheDaemonFromStartingAsIfItHadGrantedNothing) {
+  ASSERT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0);
+  kill();
+  std::filesystem::resize_file(file(), std::filesystem::file_size(file()) / 2);
+  const Outcome outcome = run({BALLOOND, "--config", directory_.file("balloond.yaml")});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.err.find(file() + ": it is damaged: "), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("mv " + file() + " " + file() + ".damaged"), std::string::npos) << outcome.err;
+  std::filesystem::rename(file(), file() + ".damaged");
+  start_again();
+  EXPECT_EQ(reservations(), 0U);
 }
 
 }  // namespace

@@ -28,6 +28,9 @@ class ReservationBookTest : public ::testing::Test {
         .ask(request, &heard, [&heard](const ReservationOutcome& outcome) { heard.outcome = outcome; })
         .has_value();
   }
+  bool release(const std::string& id) {
+    return book_.release(id, [](const ReservationOutcome&) {});
+  }
   /// One decision in which each reservation gets `state`; how many there were.
   std::size_t decide(GrantState state, Bytes granted = 0) {
     policy::Snapshot seen;
@@ -123,7 +126,8 @@ TEST_F(ReservationBookTest, ANewWishDoesNotInheritWhatAnEndedOneOfThatIdHad) {
   Heard heard;
   ask(heard);
   decide(GrantState::granted, kGiB);
-  EXPECT_TRUE(book_.release("b"));
+  EXPECT_TRUE(release("b"));
+  EXPECT_FALSE(release("b"));
   Heard larger;
   ask(larger, wish("b", 2 * kGiB));
   EXPECT_EQ(decide(GrantState::granted, kGiB), 0U) << "first the engine forgets the one before";
@@ -137,7 +141,7 @@ TEST_F(ReservationBookTest, WhatIsReleasedBetweenTheDecisionAndItsResultIsNotGra
   ask(heard);
   policy::Snapshot seen;
   seen.reservations = book_.for_decision({});
-  book_.release("b");
+  release("b");
   EXPECT_EQ(heard.outcome->kind, Kind::released);
   Heard larger;
   ask(larger, wish("b", 2 * kGiB));

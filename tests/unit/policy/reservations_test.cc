@@ -137,6 +137,24 @@ TEST_F(ReservationsTest, AreNotGrantedTheSameMemoryTwice) {
   EXPECT_EQ(of(1).state, GrantState::denied);
 }
 
+TEST_F(ReservationsTest, ThatWereGrantedBeforeAreKeptFromTheFirstDecisionOnAndBeforeAnyGuest) {
+  ask("before", 3 * kGiB, 3 * kGiB, seconds(0));
+  host_.reservations[0].granted = 3 * kGiB;
+  ask("new", 6 * kGiB, 6 * kGiB, seconds(3600));
+  step();
+  EXPECT_EQ(of(0).state, GrantState::granted);
+  EXPECT_EQ(of(0).granted, 3 * kGiB);
+  EXPECT_EQ(of(1).state, GrantState::denied) << "the host cannot hold both";
+  host_.reservations.pop_back();
+  before_ = ~Bytes{0} / 2;  // guests come with all their memory
+  fill(1900 * kMiB);
+  for (int i = 0; i < 30; ++i) {
+    step();
+    ASSERT_EQ(of(0).state, GrantState::granted) << "whatever guests need";
+    ASSERT_EQ(of(0).granted, 3 * kGiB);
+  }
+}
+
 TEST_F(ReservationsTest, GiveTheirMemoryBackWhenTheyGo) {
   fill(150 * kMiB);
   step(60);

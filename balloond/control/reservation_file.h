@@ -1,0 +1,50 @@
+// The grants on disk: one small file (proto/balloon/state/v1), replaced whole.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "balloond/control/reservation_book.h"
+#include "base/error.h"
+
+namespace balloon::daemon {
+
+/// When something is read or written, by three clocks.
+struct Moment {
+  Time now{};
+  WallTime wall{};
+  std::string boot{};  ///< of the host, which `now` counts from; empty: not known
+};
+
+/// "1f2e...": another after each boot of the host; empty when the kernel does not say.
+std::string boot_id();
+
+std::string write_reservations(const std::vector<ReservationRecord>& grants, const std::string& boot);
+
+/// The grants whose lease is not over at `at`. A lease ends by the clock that counts since boot, and after
+/// another boot by the clock on the wall; however that was set, no lease has more left than its length. What
+/// is not as it was written is refused, with what it is.
+Result<std::vector<ReservationRecord>> read_reservations(std::string_view text, const Moment& at);
+
+class ReservationFile {
+ public:
+  /// A thousand reservations with the longest names take some 500 KiB.
+  static constexpr std::size_t kSizeMax = 4U << 20;
+
+  ReservationFile(const Clock& clock, std::string path, std::string boot = boot_id());
+
+  /// Nothing when there is no file. The error says what to do.
+  Result<std::vector<ReservationRecord>> load() const;
+  /// On the disk when it returns.
+  Result<void> save(const std::vector<ReservationRecord>& grants) const;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  const Clock& clock_;
+  std::string path_;
+  std::string boot_;
+};
+
+}  // namespace balloon::daemon

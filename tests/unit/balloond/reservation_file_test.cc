@@ -1,0 +1,194 @@
+// What the daemon keeps of its grants, and what it makes of a file that is not as it was written.
+#include "balloond/control/reservation_file.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/files.h"
+#include "tests/unit/balloond/fakes.h"
+
+namespace balloon::daemon {
+namespace {
+
+using test::kGiB;
+using test::kMiB;
+using namespace std::chrono_literals;
+
+constexpr const char* kBoot = "6e5f0a3e-0000-4000-8000-000000000001";
+constexpr const char* kNextBoot = "6e5f0a3e-0000-4000-8000-000000000002";
+
+class ReservationFileTest : public ::testing::Test {
+ protected:
+  Moment now(const char* boot = kBoot) const {
+    return {.now = clock_.now(), .wall = clock_.wall(), .boot = boot};
+  }
+  ReservationRecord grant(const std::string& id, std::chrono::nanoseconds lease = 10min) const {
+    ReservationRecord record;
+    record.wish = {.id = id, .min = kGiB, .max = 2 * kGiB, .priority = 300, .within = 30s, .lease = lease};
+    record.deadline_wall = clock_.wall() + 30s;
+    record.state = policy::GrantState::granted;
+    record.granted = kGiB + 512 * kMiB;
+    record.lease_ends = clock_.now() + lease;
+    record.lease_until = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(lease);
+    return record;
+  }
+  std::string file() const { return tree_.root() + "/state/reservations.json"; }
+  std::string complaint(const std::string& text) const {
+    const auto read = read_reservations(text, now());
+    return read ? "" : read.error().message;
+  }
+  /// The text of one good grant with a part of it replaced.
+  std::string spoilt(const std::string& part, const std::string& by) const {
+    std::string text = write_reservations({grant("a")}, kBoot);
+    const auto at = text.find(part);
+    EXPECT_NE(at, std::string::npos) << part << " is not in " << text;
+    return at == std::string::npos ? text : text.replace(at, part.size(), by);
+  }
+
+  test::FakeClock clock_;
+  test::FakeTree tree_;
+};
+
+TEST_F(ReservationFileTest, WhatIsSavedIsThereAgain) {
+  const ReservationFile saved(clock_, file(), kBoot);
+  EXPECT_TRUE(saved.load()->empty()) << "there is no file yet";
+  ASSERT_TRUE(saved.save({grant("a"), grant("b", 20min)})) << "its directory is made";
+  clock_.advance(4min);
+  const auto loaded = ReservationFile(clock_, file(), kBoot).load();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_EQ(loaded->size(), 2U);
+  const ReservationRecord& a = loaded->at(0);
+  EXPECT_EQ(a.wish.id, "a");
+  EXPECT_EQ(a.wish.min, kGiB);
+  EXPECT_EQ(a.wish.max, 2 * kGiB);
+  EXPECT_EQ(a.wish.priority, 300U);
+  EXPECT_EQ(a.wish.lease, 10min);
+  EXPECT_EQ(a.granted, kGiB + 512 * kMiB);
+  EXPECT_EQ(a.state, policy::GrantState::granted);
+  EXPECT_EQ(a.lease_ends - clock_.now(), 6min);
+  EXPECT_EQ(a.lease_until - clock_.wall(), 6min);
+  EXPECT_EQ(loaded->at(1).wish.id, "b") << "in the order in which they came";
+}
+
+TEST_F(ReservationFileTest, ALeaseThatIsOverIsNotInForceAgain) {
+  const std::string text = write_reservations({grant("short", 1min), grant("long", 1h)}, kBoot);
+  for (const char* boot : {kBoot, kNextBoot, ""}) {
+    test::FakeClock then;
+    then.advance(1min);
+    const auto read = read_reservations(text, {.now = then.now(), .wall = then.wall(), .boot = boot});
+    ASSERT_EQ(read->size(), 1U) << boot;
+    EXPECT_EQ(read->at(0).wish.id, "long");
+  }
+}
+
+TEST_F(ReservationFileTest, WithinABootASteppedWallClockChangesNothing) {
+  const std::string text = write_reservations({grant("a", 10min)}, kBoot);
+  clock_.advance(9min);
+  for (const auto step : {-48h, 0h, 48h}) {
+    Moment at = now();
+    at.wall += step;
+    const auto read = read_reservations(text, at);
+    ASSERT_EQ(read->size(), 1U);
+    EXPECT_EQ(read->at(0).lease_ends - at.now, 1min);
+    EXPECT_EQ(read->at(0).lease_until - at.wall, 1min);
+  }
+  clock_.advance(1min);
+  Moment back = now();
+  back.wall -= 48h;
+  EXPECT_TRUE(read_reservations(text, back)->empty());
+}
+
+TEST_F(ReservationFileTest, AfterAnotherBootTheWallClockCountsAndNeverForMoreThanTheLease) {
+  const std::string text = write_reservations({grant("a", 10min)}, kBoot);
+  Moment at = now(kNextBoot);
+  at.now = 5s;
+  at.wall += 4min;
+  EXPECT_EQ(read_reservations(text, at)->at(0).lease_ends - at.now, 6min);
+  at.wall -= 48h;
+  EXPECT_EQ(read_reservations(text, at)->at(0).lease_ends - at.now, 10min) << "the clock went back";
+  at.wall += 96h;
+  EXPECT_TRUE(read_reservations(text, at)->empty()) << "the clock went on";
+  at.boot = "";
+  EXPECT_TRUE(read_reservations(write_reservations({grant("a", 10min)}, ""), at)->empty())
+      << "two boots that are not known are not the same";
+}
+
+TEST_F(ReservationFileTest, EveryTruncatedFileIsRefused) {
+  const std::string text = write_reservations({grant("a"), grant("b")}, kBoot);
+  const std::size_t whole = text.find_last_not_of(" \n") + 1;
+  for (std::size_t size = 0; size < whole; ++size)
+    EXPECT_TRUE(complaint(text.substr(0, size)).starts_with("it is damaged: ")) << text.substr(0, size);
+  EXPECT_EQ(complaint(text), "");
+}
+
+TEST_F(ReservationFileTest, AFlippedBitIsRefusedOrReadsAsSomethingThatMakesSense) {
+  const std::string text = write_reservations({grant("a"), grant("b")}, kBoot);
+  for (std::size_t bit = 0; bit < 8 * text.size(); ++bit) {
+    std::string flipped = text;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    const auto read = read_reservations(flipped, now());
+    if (!read) continue;
+    for (const ReservationRecord& record : *read) {
+      EXPECT_GE(record.granted, record.wish.min);
+      EXPECT_LE(record.granted, record.wish.max);
+      EXPECT_LE(record.lease_ends - clock_.now(), record.wish.lease);
+      EXPECT_LE(record.wish.lease, kLeaseMax);
+    }
+  }
+}
+
+TEST_F(ReservationFileTest, WhatMakesNoSenseIsRefusedByName) {
+  EXPECT_EQ(complaint(spoilt(R"("version": 1)", R"("version": 2, "more": [1])")),
+            "it has version 2 of the format, this program reads version 1");
+  EXPECT_EQ(complaint("{}"), "it has version 0 of the format, this program reads version 1");
+  EXPECT_TRUE(complaint(spoilt(R"("priority")", R"("proirity")")).find("proirity") != std::string::npos);
+  const auto of_a = [&](const std::string& part, const std::string& by) {
+    const std::string said = complaint(spoilt(part, by));
+    EXPECT_TRUE(said.starts_with("it is damaged: grant '")) << said;
+    return said.substr(std::min(said.size(), said.find("': ") + 3));
+  };
+  EXPECT_EQ(of_a(R"("id": "a")", R"("id": "../a")"), "its id is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
+  EXPECT_EQ(of_a(R"("min_bytes": "1073741824")", R"("min_bytes": "0")"), "its sizes make no sense");
+  EXPECT_EQ(of_a(R"("max_bytes": "2147483648")", R"("max_bytes": "18446744073709551615")"),
+            "its sizes make no sense");
+  EXPECT_EQ(of_a(R"("granted_bytes": "1610612736")", R"("granted_bytes": "4294967296")"),
+            "what is granted is not between its sizes");
+  EXPECT_EQ(of_a(R"("priority": 300)", R"("priority": 0)"), "its priority is out of range");
+  EXPECT_EQ(of_a(R"("lease": "600s")", R"("lease": "-600s")"), "its lease is out of range");
+  EXPECT_EQ(of_a(R"("lease": "600s")", R"("lease": "86401s")"), "its lease is out of range");
+  EXPECT_EQ(of_a(R"("lease": "600s",)", ""), "one of its times is missing");
+  EXPECT_EQ(of_a(R"("lease_until_since_boot": "1600s")", R"("lease_until_since_boot": "315576000000s")"),
+            "its lease_until_since_boot is out of range");
+  EXPECT_EQ(complaint(write_reservations({grant("a"), grant("a")}, kBoot)),
+            "it is damaged: grant 'a' is there twice");
+  EXPECT_EQ(complaint(write_reservations(std::vector(ReservationBook::kMost + 1, grant("a")), kBoot)),
+            "it is damaged: 1001 grants are more than 1000");
+}
+
+TEST_F(ReservationFileTest, ADamagedFileIsAnErrorThatSaysWhatWhereAndWhatToDo) {
+  tree_.write("/state/reservations.json", "{\"version\": 1, \"gra");
+  const auto loaded = ReservationFile(clock_, file(), kBoot).load();
+  ASSERT_FALSE(loaded);
+  EXPECT_TRUE(loaded.error().message.starts_with(file() + ": it is damaged: ")) << loaded.error().message;
+  EXPECT_TRUE(loaded.error().message.ends_with("mend the file, or move it away (mv " + file() + " " + file() +
+                                               ".damaged), which ends the reservations in it"))
+      << loaded.error().message;
+  tree_.write("/state/reservations.json", std::string(ReservationFile::kSizeMax + 1, ' '));
+  EXPECT_FALSE(ReservationFile(clock_, file(), kBoot).load());
+  EXPECT_FALSE(ReservationFile(clock_, tree_.root() + "/state", kBoot).load()) << "a directory";
+}
+
+TEST_F(ReservationFileTest, AThousandReservationsFit) {
+  const ReservationFile saved(clock_, file(), kBoot);
+  std::vector<ReservationRecord> all;
+  for (std::size_t i = 0; i < ReservationBook::kMost; ++i)
+    all.push_back(grant(std::string(60, 'x') + std::to_string(i)));
+  ASSERT_TRUE(saved.save(all));
+  EXPECT_EQ(saved.load()->size(), all.size());
+}
+
+TEST_F(ReservationFileTest, TheKernelSaysWhichBootItIs) { EXPECT_EQ(boot_id().size(), 36U) << boot_id(); }
+
+}  // namespace
+}  // namespace balloon::daemon
