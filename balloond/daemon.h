@@ -39,6 +39,7 @@ class Daemon {
   StateStore states_;
   std::unique_ptr<Journal> journal_;
   ReservationBook reservations_;
+  KsmControl ksm_;
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;
