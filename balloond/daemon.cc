@@ -24,7 +24,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
                    ? nullptr
                    : std::make_unique<Journal>(clock_, config_.daemon.journal)),
       reservations_(clock_),
-      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_),
+      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_, &ksm_),
       collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
                                              journal_ ? &journal_->counters() : nullptr, reservations_)),
       loop_(clock_, ticker_, config_.daemon.period,

@@ -42,6 +42,7 @@ class Daemon {
   std::unique_ptr<Journal> journal_;
   ReservationBook reservations_;
   std::unique_ptr<ReservationKeeper> keeper_;
+  KsmControl ksm_;
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;

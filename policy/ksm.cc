@@ -28,11 +28,15 @@ constexpr double kStop = 1.5;
 
 std::optional<KsmPlan> KsmGovernor::update(const Snapshot& snapshot, const Plan& plan, double needed,
                                            const Tunables& tunables) {
-  if (!snapshot.host.ksm) return std::nullopt;
+  if (!snapshot.host.ksm || !snapshot.host.ksm->controllable) {
+    run_.reset();
+    return std::nullopt;
+  }
   const KsmSnapshot& ksm = *snapshot.host.ksm;
-  double mergeable = 0;  // of guests that do not opt out
+  double mergeable = 0;  // of guests that take part
   for (const GuestSnapshot& guest : snapshot.guests) {
-    if (guest.limits.ksm) mergeable += static_cast<double>(std::min(guest.on_host.resident, guest.memory));
+    if (guest.limits.ksm && guest.on_host.merging)
+      mergeable += static_cast<double>(std::min(guest.on_host.resident, guest.memory));
   }
   const double left = static_cast<double>(plan.budget) - needed;
   const double start = tunables.ksm_ratio * static_cast<double>(snapshot.host.total);

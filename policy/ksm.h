@@ -10,8 +10,9 @@ namespace balloon::policy {
 
 class KsmGovernor {
  public:
-  /// Unset when the host has no KSM. Merging runs while memory is short (`needed` of plan.budget) or the
-  /// host's state says so; it stops without unmerging anything: what was merged stays merged.
+  /// Unset when the host has no KSM, or it is not the plan's to run. Merging runs while memory is short
+  /// (`needed` of plan.budget) or the host's state says so; it stops without unmerging anything: what was
+  /// merged stays merged.
   std::optional<KsmPlan> update(const Snapshot& snapshot, const Plan& plan, double needed,
                                 const Tunables& tunables);
 

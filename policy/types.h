@@ -42,6 +42,7 @@ struct GuestOnHost {
   std::optional<double> pressure_some;    ///< PSI memory some avg10 of its cgroup, 0 to 1
   std::optional<std::uint64_t> refaults;  ///< pages, since its cgroup was made (workingset_refault_*)
   bool pinned = false;  ///< its memory cannot be released (VFIO, mlock): a balloon frees nothing
+  bool merging = true;  ///< KSM may share its pages, unless its VMM says that it may not
 };
 
 /// What policy grants a guest, resolved for it.
@@ -100,6 +101,7 @@ struct KsmSnapshot {
   Bytes unshared = 0;  ///< looked at in vain (pages_unshared)
   std::uint64_t pages_to_scan = 0;
   std::chrono::nanoseconds sleep{};
+  bool controllable = false;  ///< a plan for it is carried out; else somebody else runs it, or nobody
 };
 
 /// The host at one tick. Rates are the caller's to compute: here are counters and gauges as sampled.

@@ -9,6 +9,21 @@ void set_time(google::protobuf::Timestamp& out, WallTime time) {
   out.set_nanos(static_cast<std::int32_t>(nanos % 1'000'000'000));
 }
 
+void set_ksm(v1::Host& host, const policy::KsmSnapshot& seen, const KsmFigures& more) {
+  host.set_ksm_saved_bytes(seen.sharing);
+  v1::Ksm& out = *host.mutable_ksm();
+  out.set_running(seen.running);
+  out.set_controllable(seen.controllable);
+  out.set_shared_bytes(seen.shared);
+  out.set_unshared_bytes(seen.unshared);
+  out.set_volatile_bytes(more.changing);
+  out.set_full_scans(more.full_scans);
+  out.set_pages_to_scan(seen.pages_to_scan);
+  out.mutable_sleep()->set_seconds(seen.sleep.count() / 1'000'000'000);
+  out.mutable_sleep()->set_nanos(static_cast<std::int32_t>(seen.sleep.count() % 1'000'000'000));
+  if (more.profit) out.set_profit_bytes(*more.profit);
+}
+
 // policy/types.h mirrors these enums value for value.
 static_assert(static_cast<int>(policy::Reason::need) == v1::REASON_NEED);
 static_assert(static_cast<int>(policy::Reason::surplus) == v1::REASON_SURPLUS);
@@ -67,7 +82,7 @@ v1::Host host_to_proto(const State& state) {
   out.set_swap_out_bytes(memory.swap_out);
   out.set_pressure_some_ratio(memory.pressure_some);
   out.set_pressure_full_ratio(memory.pressure_full);
-  out.set_ksm_saved_bytes(state.host.ksm_saved);
+  if (memory.ksm) set_ksm(out, *memory.ksm, state.host.ksm);
   out.set_reserve_bytes(state.reserve);
   out.set_budget_bytes(state.budget);
   out.set_committed_bytes(state.committed);

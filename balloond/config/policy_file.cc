@@ -30,7 +30,7 @@ class PolicyReader {
   }
 
   void read(yaml::Map& root) {
-    read_tunables(root, policy_.host_memory, policy_.tunables);
+    read_tunables(root, policy_.host_memory, policy_.tunables, policy_.ksm);
     root.map("defaults", [&](yaml::Map& map) {
       const LayerSpots spots = read_layer(map, kGuestWords, policy_.defaults);
       check_layers({&policy_.defaults}, spots, std::nullopt);

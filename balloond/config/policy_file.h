@@ -41,6 +41,7 @@ struct ShadowFile {
 
 struct PolicyFile {
   policy::Tunables tunables;
+  bool ksm = false;  ///< the daemon runs the host's KSM; else it leaves it alone
   Layer defaults{.place = {.path = "defaults"}};
   std::vector<GroupRule> groups;
   std::vector<GuestRule> guests;  ///< the first that fits counts

@@ -322,10 +322,11 @@ void read_thresholds(yaml::Map& states, Bytes host_memory, HostStateRules& out) 
 
 }  // namespace
 
-void read_tunables(yaml::Map& root, Bytes host_memory, Tunables& out) {
+void read_tunables(yaml::Map& root, Bytes host_memory, Tunables& out, bool& ksm) {
   root.map("host", [&](yaml::Map& host) {
     host.with("reserve",
               [&](const yaml::Value& value) { read_host_size(value, host_memory, out.host_reserve); });
+    host.with("ksm", [&](const yaml::Value& value) { ksm = read_switch(value).value_or(ksm); });
   });
   root.map("engine", [&](yaml::Map& engine) { read_keys<All>(engine, kEngine, host_memory, out); });
   root.map("states", [&](yaml::Map& states) {

@@ -11,8 +11,8 @@
 namespace balloon::daemon {
 
 /// Reads the sections host, engine and states. `host_memory` bounds what the host may keep for itself, and is
-/// what its shares are of.
-void read_tunables(yaml::Map& root, Bytes host_memory, policy::Tunables& out);
+/// what its shares are of. `ksm`: whether the daemon runs KSM, which is no business of the engine's.
+void read_tunables(yaml::Map& root, Bytes host_memory, policy::Tunables& out, bool& ksm);
 
 /// Every tunable by its key, as it would be written: {"engine.hold", "10s"}.
 std::vector<std::pair<std::string, std::string>> describe(const policy::Tunables& tunables);

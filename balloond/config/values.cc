@@ -27,13 +27,6 @@ void read_class(const yaml::Value& value, std::optional<SloClass>& out) {
   out = static_cast<SloClass>(found - kClasses.begin());
 }
 
-void read_switch(const yaml::Value& value, std::optional<bool>& out) {
-  std::string text;
-  if (!value.read(text)) return;
-  if (text != "on" && text != "off") return value.complain(fmt::format("'{}' is not one of on, off", text));
-  out = text == "on";
-}
-
 void read_margin_factor(const yaml::Value& value, std::optional<double>& out) {
   double factor = 0;
   if (!value.read(factor)) return;
@@ -61,7 +54,7 @@ std::optional<yaml::Value> read_values(yaml::Map& map, const LayerWords& words, 
   map.with("weight", [&](const yaml::Value& value) { read_weight(value, out.weight); });
   if (!words.guest) return at;
   map.with("class", [&](const yaml::Value& value) { read_class(value, out.slo_class); });
-  map.with("ksm", [&](const yaml::Value& value) { read_switch(value, out.ksm); });
+  map.with("ksm", [&](const yaml::Value& value) { out.ksm = read_switch(value); });
   map.with("margin_factor", [&](const yaml::Value& value) { read_margin_factor(value, out.margin_factor); });
   return at;
 }
@@ -83,6 +76,14 @@ void read_schedule(const yaml::Value& value, const LayerWords& words, std::vecto
 }
 
 }  // namespace
+
+std::optional<bool> read_switch(const yaml::Value& value) {
+  std::string text;
+  if (!value.read(text)) return std::nullopt;
+  if (text == "on" || text == "off") return text == "on";
+  value.complain(fmt::format("'{}' is not one of on, off", text));
+  return std::nullopt;
+}
 
 std::string_view name_of(SloClass slo_class) { return kClasses.at(static_cast<std::size_t>(slo_class)); }
 

@@ -40,6 +40,9 @@ const Values& values_of(SloClass slo_class);
 /// What holds where a policy says nothing at all.
 const Values& built_in_values();
 
+/// on or off; complains about anything else.
+std::optional<bool> read_switch(const yaml::Value& value);
+
 /// Where in a file something stands.
 struct Place {
   std::string path{};    ///< of keys, e.g. "guests[0].schedules[1]"

@@ -47,6 +47,7 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
   seen.on_host = guest.on_host;
+  seen.on_host.merging = guest.merging.value_or(true);
   seen.controllable = guest.connected && guest.balloon.driver_ready();
   seen.stats = guest.usable;
   const policy::Tunables& tunables = resolver.policy().tunables;
@@ -62,13 +63,14 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
 }  // namespace
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-               const PolicyFile& policy, Journal* journal, ReservationBook* reservations)
+               const PolicyFile& policy, Journal* journal, ReservationBook* reservations, KsmControl* ksm)
     : clock_(clock),
       guests_(guests),
       host_(host),
       states_(states),
       journal_(journal),
       reservations_(reservations),
+      ksm_(ksm),
       resolver_(policy),
       engine_(policy.tunables) {
   if (policy.shadow) shadow_.emplace(*policy.shadow);
@@ -81,15 +83,17 @@ void Ticker::set_policy(const PolicyFile& policy) {
   if (journal_ != nullptr) journal_->tunables(policy.tunables);
   shadow_.reset();
   if (policy.shadow) shadow_.emplace(*policy.shadow);
+  if (ksm_ != nullptr) ksm_->begin_anew();
 }
 
 void Ticker::tick() {
-  const auto host = host_.sample();
+  auto host = host_.sample();
   if (!host) {
     if (counters_.failed_ticks++ == 0)
       log::error("the host cannot be sampled, no balloon is moved: {}", host.error().message);
     return;
   }
+  claim_ksm(*host);
   guests_.refresh();
   std::vector<GuestRecord> records = guests_.list();
   const WallTime wall = clock_.wall();
@@ -99,10 +103,17 @@ void Ticker::tick() {
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
   move(moves, records);
   keep_from_merging(seen, records);
+  if (plan.ksm && seen.host.ksm && seen.host.ksm->controllable) ksm_->apply(*plan.ksm, *seen.host.ksm);
   note_change(plan);
   ask_for_fresh_stats();
   publish(*host, std::move(records), seen, plan);
   if (reservations_ != nullptr) reservations_->settle(seen, plan);
+}
+
+void Ticker::claim_ksm(HostSample& host) {
+  if (ksm_ == nullptr || !resolver_.policy().ksm) return;
+  if (!host.memory.ksm) return ksm_->note_missing();
+  host.memory.ksm->controllable = ksm_->works() && !host.ksm.unmerging;
 }
 
 policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,

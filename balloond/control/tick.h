@@ -9,6 +9,7 @@
 #include "balloond/control/counters.h"
 #include "balloond/control/shadow_policy.h"
 #include "balloond/control/state.h"
+#include "balloond/host/ksm_control.h"
 #include "balloond/journal/journal.h"
 #include "policy/engine.h"
 #include "policy/executor.h"
@@ -17,9 +18,11 @@ namespace balloon::daemon {
 
 class Ticker {
  public:
-  /// `journal`: where decisions are recorded; `reservations`: what is to be reserved. Either may be null.
+  /// `journal`: where decisions are recorded; `reservations`: what is to be reserved; `ksm`: how the host's
+  /// KSM is run, where policy says so. Each may be null.
   Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-         const PolicyFile& policy, Journal* journal = nullptr, ReservationBook* reservations = nullptr);
+         const PolicyFile& policy, Journal* journal = nullptr, ReservationBook* reservations = nullptr,
+         KsmControl* ksm = nullptr);
 
   void tick();
   void set_policy(const PolicyFile& policy);
@@ -30,6 +33,8 @@ class Ticker {
   const PolicyFile& policy() const { return resolver_.policy(); }
 
  private:
+  /// KSM is the plan's to run where policy says so, the kernel lets us, and nobody unmerges.
+  void claim_ksm(HostSample& host);
   policy::Snapshot snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
                             WallTime wall);
   void move(const std::vector<policy::Move>& moves,
@@ -51,6 +56,7 @@ class Ticker {
   StateStore& states_;
   Journal* const journal_;
   ReservationBook* const reservations_;
+  KsmControl* const ksm_;
   Resolver resolver_;
   policy::Engine engine_;
   std::optional<ShadowPolicy> shadow_;

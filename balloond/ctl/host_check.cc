@@ -103,7 +103,7 @@ Check ksm(const HostView& host) {
   return {
       "KSM", State::note, "off",
       "guests with mergeable memory could share equal pages, for some CPU time and a side channel between "
-      "guests: echo 1 >/sys/kernel/mm/ksm/run"};
+      "guests: ksm: on under host in balloond's policy, or echo 1 >/sys/kernel/mm/ksm/run"};
 }
 
 Check pressure(const HostView& host) {

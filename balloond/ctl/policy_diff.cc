@@ -77,6 +77,7 @@ std::vector<std::string> selectors(const PolicyFile& policy) {
 
 Lines lines_of(const PolicyFile& policy) {
   Lines out = describe(policy.tunables);
+  out.emplace_back("host.ksm", policy.ksm ? "on" : "off");
   add("defaults", whole_defaults(policy), out);
   for (const GroupRule& group : policy.groups) {
     const std::string key = fmt::format("groups[{}]", group.name);

@@ -88,6 +88,15 @@ std::string merging_of(const v1::Guest& guest) {
   return fmt::format("{} (its VMM refused the change: {})", is, guest.merging_refusal());
 }
 
+std::string ksm_of(const v1::Host& host) {
+  if (!host.has_ksm()) return "none";
+  const v1::Ksm& ksm = host.ksm();
+  const std::string by = ksm.controllable() ? "run by balloond" : "not run by balloond";
+  if (!ksm.running()) return "off, " + by;
+  const auto millis = ksm.sleep().seconds() * 1000 + ksm.sleep().nanos() / 1'000'000;
+  return fmt::format("on, {}: {} pages every {} ms", by, ksm.pages_to_scan(), millis);
+}
+
 }  // namespace
 
 std::string text_table(const std::vector<std::vector<std::string>>& rows) {
@@ -194,6 +203,7 @@ std::string host_details(const v1::Host& host) {
       {"Swapped out", format_bytes(host.swap_out_bytes())},
       {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
                                host.pressure_some_ratio() * 100, host.pressure_full_ratio() * 100)},
+      {"KSM", ksm_of(host)},
       {"KSM saves", format_bytes(host.ksm_saved_bytes())},
       {"Reserve", format_bytes(host.reserve_bytes())},
       {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},

@@ -1,7 +1,5 @@
 #include "balloond/host/sampler.h"
 
-#include <charconv>
-
 #include "balloond/host/pressure.h"
 
 namespace balloon::daemon {
@@ -9,7 +7,7 @@ HostSampler::HostSampler(const std::string& root)
     : meminfo_(root + "/proc/meminfo"),
       vmstat_(root + "/proc/vmstat"),
       pressure_(root + "/proc/pressure/memory"),
-      ksm_(root + "/sys/kernel/mm/ksm/pages_sharing") {}
+      ksm_(root) {}
 
 Result<HostSample> HostSampler::sample() {
   HostSample sample;
@@ -40,11 +38,7 @@ Result<HostSample> HostSampler::sample() {
     sample.pressure_full_micros = full.total_micros;
     sample.has_pressure = true;
   }
-  if (const auto sharing = ksm_.read(buffer_)) {
-    std::uint64_t pages = 0;
-    std::from_chars(sharing->data(), sharing->data() + sharing->size(), pages);
-    sample.ksm_saved = pages * page_size();
-  }
+  sample.memory.ksm = ksm_.sample(buffer_, sample.ksm);
   return sample;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "balloond/host/ksm_sampler.h"
 #include "balloond/host/pseudo_file.h"
 #include "base/error.h"
 #include "policy/types.h"
@@ -11,10 +12,10 @@ namespace balloon::daemon {
 
 struct HostSample {
   policy::HostSnapshot memory;
-  policy::Bytes ksm_saved = 0;             ///< pages_sharing (Documentation/admin-guide/mm/ksm.rst)
   std::uint64_t pressure_some_micros = 0;  ///< PSI memory totals since boot
   std::uint64_t pressure_full_micros = 0;
   bool has_pressure = false;  ///< the kernel has PSI, and it is on
+  KsmFigures ksm;             ///< what memory.ksm does not have; of a host with KSM
 };
 
 class HostSampler {
@@ -28,7 +29,7 @@ class HostSampler {
   PseudoFile meminfo_;
   PseudoFile vmstat_;
   PseudoFile pressure_;
-  PseudoFile ksm_;
+  KsmSampler ksm_;
   ReadBuffer buffer_{};
 };
 

@@ -23,6 +23,30 @@ double number(std::uint64_t value) { return static_cast<double>(value); }
 
 double seconds_of(WallTime time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); }
 
+void add_ksm(Families& out, const policy::KsmSnapshot& ksm, const KsmFigures& more) {
+  out.gauge("balloon_host_ksm_running", "1 while KSM merges pages.", ksm.running ? 1 : 0);
+  out.gauge("balloon_host_ksm_controllable", "1 while balloond runs KSM, 0 while it leaves it alone.",
+            ksm.controllable ? 1 : 0);
+  out.gauge("balloon_host_ksm_saved_bytes", "Memory that KSM saves by sharing equal pages.",
+            number(ksm.sharing));
+  out.gauge("balloon_host_ksm_shared_bytes", "Memory that stands for several equal pages.",
+            number(ksm.shared));
+  out.gauge("balloon_host_ksm_unshared_bytes", "Memory that KSM looked at and that is like no other.",
+            number(ksm.unshared));
+  out.gauge("balloon_host_ksm_volatile_bytes", "Memory that changes too fast for KSM.",
+            number(more.changing));
+  if (more.profit) {
+    out.gauge("balloon_host_ksm_profit_bytes", "What KSM saves less what its bookkeeping takes.",
+              static_cast<double>(*more.profit));
+  }
+  out.gauge("balloon_host_ksm_scan_pages", "Pages that KSM looks at each time it wakes.",
+            number(ksm.pages_to_scan));
+  out.gauge("balloon_host_ksm_sleep_seconds", "How long KSM sleeps in between.",
+            std::chrono::duration<double>(ksm.sleep).count());
+  out.counter("balloon_host_ksm_full_scans_total", "Scans of all memory that KSM may share.",
+              number(more.full_scans));
+}
+
 void add_host(Families& out, const State& state) {
   const policy::HostSnapshot& memory = state.host.memory;
   out.gauge("balloon_host_memory_total_bytes", "Memory of the host (MemTotal).", number(memory.total));
@@ -44,8 +68,7 @@ void add_host(Families& out, const State& state) {
   out.counter("balloon_host_swap_in_bytes_total", "Memory that the host swapped in.", number(memory.swap_in));
   out.counter("balloon_host_swap_out_bytes_total", "Memory that the host swapped out.",
               number(memory.swap_out));
-  out.gauge("balloon_host_ksm_saved_bytes", "Memory that KSM saves by sharing equal pages.",
-            number(state.host.ksm_saved));
+  if (memory.ksm) add_ksm(out, *memory.ksm, state.host.ksm);
   if (state.host.has_pressure) {
     out.gauge("balloon_host_memory_pressure_some_ratio",
               "Share of the last 10 s in which some task waited for memory.", memory.pressure_some);

@@ -65,9 +65,9 @@ void take_whole(Input& in, std::vector<T>& out, void (*code)(RowReader&, T&, con
 Result<void> check_header(std::string_view header) {
   if (!header.starts_with(kMagic)) return fail("it is no recording of balloond");
   const std::uint32_t version = get_u32(header.data() + kMagic.size());
-  if (version < kOldestVersion || version > kVersion) {
-    return fail(fmt::format("it has version {} of the format, this program reads versions {} to {}", version,
-                            kOldestVersion, kVersion));
+  if (version != kVersion) {
+    return fail(
+        fmt::format("it has version {} of the format, this program reads version {}", version, kVersion));
   }
   return {};
 }

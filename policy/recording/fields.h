@@ -14,8 +14,8 @@
 namespace balloon::policy::recording {
 
 static_assert(sizeof(GuestStats) == 192 && sizeof(GuestOnHost) == 72 && sizeof(GuestLimits) == 72 &&
-                  sizeof(GuestSnapshot) == 424 && sizeof(HostSnapshot) == 128 && sizeof(KsmSnapshot) == 48 &&
-                  sizeof(GroupLimits) == 56 && sizeof(Reservation) == 72 && sizeof(Snapshot) == 208,
+                  sizeof(GuestSnapshot) == 424 && sizeof(HostSnapshot) == 136 && sizeof(KsmSnapshot) == 56 &&
+                  sizeof(GroupLimits) == 56 && sizeof(Reservation) == 72 && sizeof(Snapshot) == 216,
               "a field was added to what the policy sees: record it below");
 static_assert(sizeof(GuestPlan) == 192 && sizeof(Explanation) == 112 && sizeof(NeedTerms) == 56 &&
                   sizeof(Alternative) == 32 && sizeof(ReservationPlan) == 48 && sizeof(KsmPlan) == 24 &&
@@ -134,6 +134,7 @@ void code_guest(Coder& coder, Guest& now, const GuestSnapshot& before, Time at, 
   if (now.on_host.pressure_some)
     coder.real(*now.on_host.pressure_some, before.on_host.pressure_some.value_or(0));
   coder.flag(now.on_host.pinned, before.on_host.pinned);
+  coder.flag(now.on_host.merging, before.on_host.merging);
   coder.flag(now.controllable, before.controllable);
   if (now.pin) coder.number(now.pin->target, before.pin ? before.pin->target : 0, now.target);
   number(coder, now.memory, before.memory);
@@ -228,6 +229,7 @@ void code_host(Coder& coder, Host& now, const HostSnapshot& before) {
     number(coder, ksm.pages_to_scan, ksm_before.pages_to_scan);
     coder.time(ksm.sleep, ksm_before.sleep, ksm_before.sleep);
     coder.flag(ksm.running, ksm_before.running);
+    coder.flag(ksm.controllable, ksm_before.controllable);
   }
   coder.end();
 }

@@ -16,10 +16,8 @@ inline constexpr std::string_view kMagic{
     "\x89"
     "BLREC\r\n",
     8};
-/// Raised with every change of what records contain.
+/// Raised with every change of what records contain; a reader knows one version.
 inline constexpr std::uint32_t kVersion = 2;
-/// The oldest that is read: in version 1 a reservation has no Reservation::granted, and a row may end early.
-inline constexpr std::uint32_t kOldestVersion = 1;
 /// Of files.
 inline constexpr std::string_view kSuffix = ".balloonrec";
 inline constexpr std::size_t kHeaderSize = 12;

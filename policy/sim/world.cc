@@ -251,8 +251,13 @@ void World::snapshot(Snapshot& snapshot) const {
   host.pressure_full = host_.pressure_full();
   if (scenario_->host.ksm.present) {
     const KsmSpec& ksm = host_.ksm();
-    host.ksm = KsmSnapshot{ksm.run,           host_.ksm_shared(), host_.ksm_sharing(), host_.ksm_unshared(),
-                           ksm.pages_to_scan, ksm.sleep};
+    host.ksm = KsmSnapshot{.running = ksm.run,
+                           .shared = host_.ksm_shared(),
+                           .sharing = host_.ksm_sharing(),
+                           .unshared = host_.ksm_unshared(),
+                           .pages_to_scan = ksm.pages_to_scan,
+                           .sleep = ksm.sleep,
+                           .controllable = true};
   }
   seen_.clear();
   std::size_t count = 0;

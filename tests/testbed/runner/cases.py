@@ -16,6 +16,7 @@ from .daemon import Daemon
 from .device_cases import DEVICE_CASES
 from .events import EventLog
 from .guest import Guest
+from .ksm_cases import KSM_CASES
 from .qmp import Qmp
 from .scenario import GuestSpec
 from .session import default_images
@@ -383,7 +384,7 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
 
 
 CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
-CASES |= TRANSPORT_CASES | DEVICE_CASES
+CASES |= TRANSPORT_CASES | DEVICE_CASES | KSM_CASES
 # Kernels that a case needs beside the images' own (builder/guest_kernels.py).
 KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
               "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
@@ -393,7 +394,7 @@ NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_me
                 "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "snapshot_of_a_guest_without_pci_goes_on", "root_filesystem_on_qcow2_with_direct_io",
                 "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
                 "lspci_shows_every_device_bound_to_its_driver", "driver_resizes_its_rings", "guest_with_64_cpus_has_them_all",
-                "killed_daemon_moves_no_balloon_and_takes_over_again",
+                "killed_daemon_moves_no_balloon_and_takes_over_again", *KSM_CASES,
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 
 

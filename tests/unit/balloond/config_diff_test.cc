@@ -54,6 +54,10 @@ TEST(PolicyDiffTest, SizesThatLookAlikeWhenRoundedDiffer) {
             "host.reserve: 1025 MiB -> 1026 MiB\n");
 }
 
+TEST(PolicyDiffTest, WhoRunsTheHostsKsmIsADifference) {
+  EXPECT_EQ(differences("", "host: {ksm: on}\n"), "host.ksm: off -> on\n");
+}
+
 TEST(PolicyDiffTest, RulesInAnotherOrderDiffer) {
   EXPECT_EQ(differences("guests: [{name: a}, {name: \"*\"}]\n", "guests: [{name: \"*\"}, {name: a}]\n"),
             "guests (order of the rules): a, * -> *, a\n");

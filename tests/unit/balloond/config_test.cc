@@ -189,6 +189,13 @@ TEST(PolicyFileTest, TunablesAreReadByName) {
   EXPECT_EQ(policy->tunables.surplus, policy::Surplus::guests);
 }
 
+TEST(PolicyFileTest, TheHostsKsmIsLeftAloneUnlessPolicySaysOtherwise) {
+  EXPECT_FALSE(policy_of("")->ksm);
+  EXPECT_FALSE(policy_of("defaults: {ksm: on}\n")->ksm) << "that is about guests";
+  EXPECT_TRUE(policy_of("host: {ksm: on}\n")->ksm);
+  EXPECT_FALSE(policy_of("host: {ksm: off}\n")->ksm);
+}
+
 TEST(ResolveTest, TheFirstRuleThatFitsCountsAndDefaultsFillIt) {
   const auto policy = policy_of(
       "guests:\n  - {name: \"web-*\", labels: {tier: db}, weight: 7}\n  - {name: \"web-*\", max: 1GiB}\n"

@@ -55,7 +55,18 @@ class FakeTree {
     write("/proc/pressure/memory",
           "some avg10=12.50 avg60=1.00 avg300=0.10 total=7000000\nfull avg10=2.00 avg60=0.50 avg300=0.01 "
           "total=3000000\n");
-    write("/sys/kernel/mm/ksm/pages_sharing", "10\n");
+  }
+  /// KSM as it is after boot: stopped, with the kernel's own settings.
+  void ksm() const {
+    const std::pair<const char*, const char*> files[] = {{"run", "0\n"},
+                                                         {"pages_to_scan", "100\n"},
+                                                         {"sleep_millisecs", "20\n"},
+                                                         {"pages_shared", "0\n"},
+                                                         {"pages_sharing", "0\n"},
+                                                         {"pages_unshared", "0\n"},
+                                                         {"pages_volatile", "0\n"},
+                                                         {"full_scans", "0\n"}};
+    for (const auto& [file, text] : files) write(std::string("/sys/kernel/mm/ksm/") + file, text);
   }
   void process(int pid, const std::string& resident_kib) const {
     write("/proc/" + std::to_string(pid) + "/status", "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmRSS:\t  " +

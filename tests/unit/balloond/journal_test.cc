@@ -43,7 +43,8 @@ class JournalTest : public ::testing::Test {
     journal_ = std::make_unique<Journal>(
         clock_, JournalConfig{.directory = directory(), .file_size = file_size, .total_size = total_size});
     guests_ = std::make_unique<Registry>(clock_, tree_.root());
-    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, PolicyFile(), journal_.get());
+    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, PolicyFile(), journal_.get(),
+                                       nullptr, &ksm_);
     for (FakeGuest& guest : fakes_) join(guest);
   }
   /// What waits is written.
@@ -58,6 +59,7 @@ class JournalTest : public ::testing::Test {
     guest.answered = 0;
     v1::Register registration = test::registration(guest.name, guest.memory, guest.actual);
     if (guest.pid % 2 == 0) (*registration.mutable_labels())["tier"] = guest.pid % 3 == 0 ? "db" : "web";
+    if (guest.pid % 5 == 0) registration.set_merging(guest.pid % 2 == 0);
     guest.session = guests_->joined(registration, {.pid = guest.pid, .uid = 0}, guest.channel).value_or(0);
   }
   void add_guest() {
@@ -92,11 +94,17 @@ class JournalTest : public ::testing::Test {
     for (FakeGuest& guest : fakes_) live(guest);
     if (one_in(50)) guests_->set_pin(fakes_.front().name, random_() % (2 * kGiB), std::chrono::seconds(5));
     if (one_in(20)) tree_.host("8388608", std::to_string(random_() % 8'000'000));
+    if (one_in(20))
+      tree_.write("/sys/kernel/mm/ksm/pages_sharing", std::to_string(random_() % 300'000) + "\n");
+    if (one_in(100)) tree_.write("/sys/kernel/mm/ksm/run", std::to_string(random_() % 3) + "\n");
     clock_.advance(std::chrono::milliseconds(10 + random_() % 1200));
     ticker_->tick();
+    const policy::KsmSnapshot& ksm = *states_.newest()->host.memory.ksm;
+    if (ksm.running && ksm.controllable) ++ticks_with_ksm_;
   }
   void reload() {
     PolicyFile policy;
+    policy.ksm = !one_in(4);
     policy.tunables.hold = std::chrono::seconds(random_() % 30);
     policy.tunables.margin_ratio = static_cast<double>(random_() % 50) / 100;
     policy.defaults.values.min = SizeRule{.bytes = (64 + random_() % 512) * kMiB};
@@ -130,10 +138,13 @@ class JournalTest : public ::testing::Test {
   StateStore states_;
   HostSampler host_ = [this] {
     tree_.host("8388608", "7340032");
+    tree_.ksm();
     return HostSampler(tree_.root());
   }();
+  KsmControl ksm_{tree_.root()};
   std::vector<FakeGuest> fakes_;
   int next_pid_ = 0;
+  int ticks_with_ksm_ = 0;
   std::unique_ptr<Registry> guests_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Ticker> ticker_;
@@ -153,6 +164,7 @@ TEST_F(JournalTest, WhatTheDaemonDecidedReplaysToIdenticalPlansThroughReloadsAnd
   EXPECT_EQ(report.runs, 3U);
   EXPECT_EQ(report.different, 0U) << policy::sim::to_table(report);
   EXPECT_EQ(report.warm_up, 0U);
+  EXPECT_GT(ticks_with_ksm_, 100) << "KSM is a part of it";
 }
 
 TEST_F(JournalTest, AFileThatIsFullIsFollowedByOneThatStandsAlone) {

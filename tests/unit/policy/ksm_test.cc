@@ -11,7 +11,7 @@ class KsmTest : public testing::Test {
  protected:
   KsmTest() {
     snapshot_.host.total = 8 * kGiB;
-    snapshot_.host.ksm = KsmSnapshot{};
+    snapshot_.host.ksm = KsmSnapshot{.controllable = true};
     GuestSnapshot guest;
     guest.memory = 2 * kGiB;
     guest.on_host.resident = kGiB;
@@ -31,6 +31,14 @@ class KsmTest : public testing::Test {
 TEST_F(KsmTest, IsLeftAloneOnAHostWithoutIt) {
   snapshot_.host.ksm.reset();
   EXPECT_FALSE(governor_.update(snapshot_, plan_, 0, {}));
+}
+
+TEST_F(KsmTest, IsLeftAloneWhereItIsNotOursAndBeginsAnewWhenItIs) {
+  ASSERT_TRUE(with_left(kGiB).run);
+  snapshot_.host.ksm->controllable = false;
+  EXPECT_FALSE(governor_.update(snapshot_, plan_, 0, {}));
+  snapshot_.host.ksm->controllable = true;
+  EXPECT_FALSE(with_left(2 * kGiB).run) << "it was found stopped, and between the thresholds it stays so";
 }
 
 TEST_F(KsmTest, RunsWhileLittleIsLeftAndStopsOnlyWithMoreLeft) {
@@ -65,6 +73,13 @@ TEST_F(KsmTest, IsNotRunForGuestsThatOptOut) {
   for (GuestSnapshot& guest : snapshot_.guests) guest.limits.ksm = false;
   EXPECT_FALSE(with_left(0).run);
   snapshot_.guests[0].limits.ksm = true;
+  EXPECT_TRUE(with_left(0).run);
+}
+
+TEST_F(KsmTest, IsNotRunWhereNoVmmHasOpenedItsMemoryToIt) {
+  for (GuestSnapshot& guest : snapshot_.guests) guest.on_host.merging = false;
+  EXPECT_FALSE(with_left(0).run);
+  snapshot_.guests[0].on_host.merging = true;
   EXPECT_TRUE(with_left(0).run);
 }
 

@@ -108,7 +108,8 @@ class RandomHost {
     if (one_in(3)) host.swap_total = anything();
     if (one_in(3)) host.pressure_some = any_ratio();
     if (one_in(3)) host.pressure_full = any_ratio();
-    if (one_in(3)) host.ksm = KsmSnapshot{one_in(2), anything(), anything(), anything(), anything(), {}};
+    if (one_in(3))
+      host.ksm = KsmSnapshot{one_in(2), anything(), anything(), anything(), anything(), {}, one_in(2)};
   }
 
   Time any_time() {
