@@ -172,6 +172,19 @@ TEST(GuestMemory, ReleasingAPartOfAHugePageSplitsItSoThatTheHostHasThePartAtOnce
   EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB), 0);
 }
 
+TEST(GuestMemory, AHugePageThatWasTakenApartIsOneAgainOnceItIsJoined) {
+  auto memory = GuestMemory::create(8 * kMiB);
+  ASSERT_TRUE(memory);
+  std::memset(memory->at(2 * kMiB, 2 * kMiB)->data(), 0xa5, 2 * kMiB);
+  ASSERT_TRUE(memory->release({3 * kMiB, kMiB}));
+  ASSERT_EQ(resident_pages(*memory, 2 * kMiB, 2 * kMiB), kHugePages / 2);
+  memory->join_huge_page(2 * kMiB);
+  EXPECT_EQ(resident_pages(*memory, 2 * kMiB, 2 * kMiB), kHugePages) << "needs Linux 6.1 (MADV_COLLAPSE)";
+  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB - 1), 0xa5);
+  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB), 0);
+  memory->join_huge_page(kGiB);  // outside its RAM
+}
+
 TEST(GuestMemory, AReleaseIsClippedToRam) {
   const GuestMemory memory = make(3 * kGiB + kMiB);
   const auto ram = [&](GuestRange range) { return memory.release(range)->ram; };
