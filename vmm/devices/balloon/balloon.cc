@@ -1,6 +1,7 @@
 #include "vmm/devices/balloon/balloon.h"
 
 #include <fmt/format.h>
+#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +14,15 @@ namespace {
 constexpr std::array<std::uint16_t, 5> kQueueSizes = {
     Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize, Balloon::kQueueSize};
 constexpr std::size_t kAlwaysOffered = 3;  ///< inflate, deflate, statistics
+
+/// Of the host's memory, what must be free for huge pages to be joined: it takes memory, and where there is
+/// little the kernel would compact and reclaim for it.
+constexpr unsigned long kRoomPart = 16;
+
+bool host_has_room() {
+  struct sysinfo host = {};
+  return ::sysinfo(&host) == 0 && host.freeram >= host.totalram / kRoomPart;
+}
 
 std::uint32_t to_pages(Bytes bytes) { return static_cast<std::uint32_t>(bytes / kPageSize); }
 
@@ -66,7 +76,9 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
           std::max(kHugePageSize, page_size(memory.backing().huge_pages)),
           from_pool(memory.backing().huge_pages)),
       restored_(memory.regions().back().start + memory.regions().back().host.size(),
-                [&memory](GuestAddress huge_page) { memory.join_huge_page(huge_page); }) {
+                [&memory](GuestAddress huge_page) {
+                  if (host_has_room()) memory.join_huge_page(huge_page);
+                }) {
   told_ = current();
 }
 
