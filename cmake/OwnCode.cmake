@@ -3,10 +3,16 @@ add_library(own_code INTERFACE)
 target_include_directories(own_code INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(own_code INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -Werror
+  # GCC 12 reports false positives of these in the standard library's strings and containers.
+  -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-restrict -Wno-maybe-uninitialized
+  # Everywhere, as some libraries' targets ask for it, and the precompiled headers suit one way only.
+  -pthread
   $<$<CONFIG:Release>:-O2>)
+target_link_libraries(own_code INTERFACE fmt::fmt)
 target_compile_definitions(own_code INTERFACE BALLOON_VERSION="${PROJECT_VERSION}")
 if(BALLOON_SANITIZE)
-  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  # A little optimized, lines but no variables in the debug information: quicker to compile, and to run.
+  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -O1 -g1)
   target_link_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE})
   if(BALLOON_SANITIZE MATCHES "thread")
     # protobuf's headers give a map another layout where this is defined; Debian's library has the plain one.
@@ -16,8 +22,20 @@ if(BALLOON_SANITIZE)
     # Its vptr check probes memory through a pipe, and so reports falsely in tests that run out of file descriptors.
     target_compile_options(own_code INTERFACE -fno-sanitize=vptr)
   endif()
-  # GCC 12 reports false positives of these when it instruments.
-  target_compile_options(own_code INTERFACE -Wno-maybe-uninitialized -Wno-stringop-overflow)
+endif()
+
+# Precompiled: what nearly every file includes, read once instead of hundreds of times, which halves the time to build. Each file still
+# includes what it uses (configure with -D CMAKE_DISABLE_PRECOMPILE_HEADERS=ON to see). One set for programs, one for tests.
+set(common_headers <algorithm> <array> <atomic> <charconv> <chrono> <cstdint> <cstring> <deque> <expected> <filesystem> <functional> <map>
+    <memory> <mutex> <optional> <span> <string> <string_view> <thread> <utility> <vector> <fmt/chrono.h> <fmt/format.h>)
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/precompiled.cc CONTENT "")
+add_library(precompiled OBJECT ${PROJECT_BINARY_DIR}/precompiled.cc)
+target_link_libraries(precompiled PRIVATE own_code)
+target_precompile_headers(precompiled PRIVATE ${common_headers})
+if(BALLOON_TESTS)
+  add_library(precompiled_tests OBJECT ${PROJECT_BINARY_DIR}/precompiled.cc)
+  target_link_libraries(precompiled_tests PRIVATE own_code GTest::gmock)
+  target_precompile_headers(precompiled_tests PRIVATE ${common_headers} <gmock/gmock.h> <gtest/gtest.h>)
 endif()
 
 # balloon_library(NAME SOURCES... [LINK targets...]): a static library of our own code.
@@ -25,6 +43,7 @@ function(balloon_library name)
   cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
   add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC own_code ${arg_LINK})
+  target_precompile_headers(${name} REUSE_FROM precompiled)
 endfunction()
 
 # balloon_program(NAME SOURCES... [LINK targets...]): a program in build/bin.
@@ -32,6 +51,7 @@ function(balloon_program name)
   cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK})
+  target_precompile_headers(${name} REUSE_FROM precompiled)
 endfunction()
 
 # grpc_proto_library(NAME STEM): a library of one of the .proto files that come with gRPC (package grpc-proto), STEM without the
@@ -58,6 +78,7 @@ function(balloon_test name)
   cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK} GTest::gmock GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM precompiled_tests)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   if("unit" IN_LIST arg_LABELS)
     add_dependencies(unit_tests ${name})

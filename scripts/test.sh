@@ -53,13 +53,24 @@ stage "Done"
 passed=0
 failed=0
 for file in "$results"/*.xml; do
-  total=$(sed -n 's/.*<testsuite[^>]* tests="\([0-9]*\)".*/\1/p; s/^\s*tests="\([0-9]*\)".*/\1/p' "$file" | head -1)
-  bad=$(sed -n 's/.*<testsuite[^>]* failures="\([0-9]*\)".*/\1/p; s/^\s*failures="\([0-9]*\)".*/\1/p' "$file" | head -1)
-  skipped=$(sed -n 's/.*<testsuite[^>]* skipped="\([0-9]*\)".*/\1/p; s/^\s*skipped="\([0-9]*\)".*/\1/p' "$file" | head -1)
-  [ "${skipped:-0}" -eq 0 ] || broken+=("$skipped tests skipped themselves: $(basename "$file")")
-  passed=$((passed + total - bad))
+  counts=$(/usr/bin/python3 - "$file" <<'EOF'
+import sys
+import xml.etree.ElementTree as ET
+
+suite = ET.parse(sys.argv[1]).getroot()
+bad = [case for case in suite.iter("testcase") if case.find("failure") is not None or case.get("status") == "fail"]
+skipped = [case for case in suite.iter("testcase") if case.find("skipped") is not None]
+for case in bad[:20]:
+    print(f"\n-- {case.get('name')} failed:", *(case.findtext("system-out") or "").strip().splitlines()[-30:], sep="\n", file=sys.stderr)
+print(int(suite.get("tests")) - len(bad) - len(skipped), len(bad), ",".join(case.get("name") for case in bad + skipped))
+EOF
+  ) || broken+=("reading $file")
+  read -r good bad names <<<"$counts"
+  passed=$((passed + good))
   failed=$((failed + bad))
+  [ -z "$names" ] || broken+=("$(basename "$file" .xml): $names (failed, or skipped itself)")
 done
+echo
 for what in "${broken[@]}"; do echo "test: FAILED: $what"; done
 echo "$passed passed, $failed failed"
 [ ${#broken[@]} -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -162,18 +162,18 @@ TEST_F(LargeGuest, ItsTargetAndSizeAreCountedWithoutTheHole) {
 
 // A pool of huge pages
 
-class PoolTest : public BalloonTest {
+constexpr int kPoolPages = 16;
+
+struct WithPool {
+  LentPool pool_{kPoolPages};
+};
+
+// The pool is the first base: it is given back to the next test only when the guest's memory has left it.
+class PoolTest : protected WithPool, public BalloonTest {
  protected:
-  static constexpr int kPages = 16;
-  PoolTest() : PoolTest(std::make_unique<LentPool>(kPages)) {}
-  explicit PoolTest(std::unique_ptr<LentPool> pool)
-      : BalloonTest(memory_of(kPages * kHugePageSize, {.huge_pages = HugePages::two_mib})),
-        pool_(std::move(pool)) {}
-  ~PoolTest() override { pool_->set(kPages); }
+  PoolTest() : BalloonTest(memory_of(kPoolPages * kHugePageSize, {.huge_pages = HugePages::two_mib})) {}
   /// In the pool, and not in the fake driver's way.
   static constexpr std::uint32_t kPage = 24 * kMiB / kPageSize;
-
-  std::unique_ptr<LentPool> pool_;
 };
 
 TEST_F(PoolTest, OnlyWholeHugePagesLeaveAndPartsCountAsTheGuests) {
@@ -228,13 +228,13 @@ TEST_F(PoolTest, AGuestThatWantsItsMemoryBackFromAnEmptyPoolWaitsForIt) {  // el
   start({}, kGather);
   touch(kPage, kHugePages);
   EXPECT_EQ(send(kInflate, run(kPage, kHugePages)), 0U);
-  pool_->set(0);  // somebody else took it
+  pool_.set(0);  // somebody else took it
   ChainBuilder(queue(kDeflate)).readable_values(run(kPage, 4)).submit();
   driver_->kick(kDeflate);
   std::this_thread::sleep_for(3 * Balloon::kPoolRetry);
   EXPECT_FALSE(queue(kDeflate).pop_used());
   EXPECT_EQ(balloon_->counters().deflates_delayed, 1U);
-  pool_->set(kPages);
+  pool_.set(kPoolPages);
   EXPECT_TRUE(eventually([&] { return queue(kDeflate).pop_used().has_value(); }));
   touch(kPage, 4);
   EXPECT_TRUE(is_patterned(kPage));
@@ -243,12 +243,12 @@ TEST_F(PoolTest, AGuestThatWantsItsMemoryBackFromAnEmptyPoolWaitsForIt) {  // el
 TEST_F(PoolTest, AResetForgetsAGuestThatWaits) {
   start({}, kGather);
   EXPECT_EQ(send(kInflate, run(kPage, kHugePages)), 0U);
-  pool_->set(0);
+  pool_.set(0);
   ChainBuilder(queue(kDeflate)).readable_values(run(kPage, 4)).submit();
   driver_->kick(kDeflate);
   const auto used = queue(kDeflate).used_index();
   driver_->reset();
-  pool_->set(kPages);
+  pool_.set(kPoolPages);
   std::this_thread::sleep_for(2 * Balloon::kPoolRetry);
   EXPECT_EQ(queue(kDeflate).used_index(), used) << "nothing is written to the rings of an old life";
 }
