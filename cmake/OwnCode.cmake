@@ -4,7 +4,7 @@ target_include_directories(own_code INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(own_code INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -Werror
   # GCC 12 reports false positives of these in the standard library's strings and containers.
-  -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-restrict -Wno-maybe-uninitialized
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread -Wno-restrict -Wno-maybe-uninitialized>
   # Everywhere, as some libraries' targets ask for it, and the precompiled headers suit one way only.
   -pthread
   $<$<CONFIG:Release>:-O2>)
@@ -52,6 +52,7 @@ function(balloon_program name)
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK})
   target_precompile_headers(${name} REUSE_FROM precompiled)
+  add_dependencies(host_tests ${name})
 endfunction()
 
 # grpc_proto_library(NAME STEM): a library of one of the .proto files that come with gRPC (package grpc-proto), STEM without the
@@ -70,8 +71,9 @@ function(grpc_proto_library name stem)
   target_link_libraries(${name} PUBLIC protobuf::libprotobuf gRPC::grpc++)
 endfunction()
 
-# unit_tests: builds all tests labelled unit.
+# unit_tests: builds all tests labelled unit. host_tests: builds the others, which need KVM or the programs, and all programs.
 add_custom_target(unit_tests)
+add_custom_target(host_tests)
 
 # balloon_test(NAME SOURCES... [LINK targets...] [LABELS labels...]): one GoogleTest program, one CTest entry a case.
 function(balloon_test name)
@@ -82,6 +84,8 @@ function(balloon_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   if("unit" IN_LIST arg_LABELS)
     add_dependencies(unit_tests ${name})
+  else()
+    add_dependencies(host_tests ${name})
   endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
 endfunction()
