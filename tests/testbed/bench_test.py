@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report.bench import METRICS, Bar, Results, table  # noqa: E402
 from runner import vmm  # noqa: E402
-from runner.bench import block, durability  # noqa: E402
+from runner.bench import block, durability, kvm_trace  # noqa: E402
 from runner.bench.__main__ import Bench, StepTimeout  # noqa: E402
 from runner.bench.bed import StepError  # noqa: E402
 from runner.bench.parts import PARTS, Part, room_for_another, select  # noqa: E402
@@ -23,6 +23,27 @@ IMAGES = vmm.Images(kernel=Path("/k"), initramfs=Path("/i"), data=Path("/d"), sc
 
 def measured(results, subject, **values):
     results.take({"event": "figures", "part": "p", "subject": subject, "round": 0, "values": values})
+
+
+class KvmTraceTest(unittest.TestCase):
+    TRACE = """# tracer: nop
+ vmm-loop-812     [001] d..1.   100.000100: kvm_msi_set_irq: dst 0 vec 36 (Fixed|physical|edge)
+ vcpu-0-815       [000] .....   100.000900: kvm_mmio: mmio write len 4 gpa 0xfee000b0 val 0x0
+ vcpu-0-815       [000] .....   100.001000: kvm_mmio: mmio read len 4 gpa 0xe0001014 val 0x1
+ vcpu-0-815       [000] .....   100.002100: kvm_mmio: mmio write len 2 gpa 0xe0003008 val 0x2
+"""
+
+    def test_devices_writes_are_told_from_reads_and_interrupt_controllers(self):
+        self.assertEqual(kvm_trace.parse(self.TRACE), ([100.0001], [100.0021]))
+
+    def test_the_guests_time_is_from_interrupt_to_write(self):
+        sent, written = kvm_trace.parse(self.TRACE)
+        self.assertAlmostEqual(kvm_trace.guest_time(sent, written, 100, 100.01), 0.002)
+
+    def test_what_is_not_in_the_window_is_missing(self):
+        sent, written = kvm_trace.parse(self.TRACE)
+        self.assertIsNone(kvm_trace.guest_time(sent, written, 100.001, 100.01))
+        self.assertIsNone(kvm_trace.guest_time(sent, written, 100, 100.001))
 
 
 class TableTest(unittest.TestCase):

@@ -10,6 +10,7 @@ sys.path.insert(0, str(HERE))
 
 from builder import scenario_file  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
+from runner.rest import REST_SECONDS, Rest  # noqa: E402
 from runner.scenario import ScenarioError, parse  # noqa: E402
 
 
@@ -41,6 +42,29 @@ class Scenarios(unittest.TestCase):
             file.flush()
             with self.assertRaisesRegex(TestbedError, ":1: key 'name' is given twice"):
                 scenario_file.load(Path(file.name))
+
+
+class RestTest(unittest.TestCase):
+    def reached_after(self, *samples: dict) -> bool:
+        """Samples come at even distances, the last one REST_SECONDS after the first."""
+        rest = Rest({"A": 1024})
+        return [rest.reached({"A": sample}, number * REST_SECONDS / (len(samples) - 1)) for number, sample in enumerate(samples)][-1]
+
+    def test_sizes_that_stand_are_at_rest_and_ones_that_creep_are_not(self):
+        sizes = [{"actual": 500, "target": 500, "state": "controlled"}] * 3
+        self.assertTrue(self.reached_after(*sizes))
+        self.assertFalse(self.reached_after(sizes[0], {**sizes[0], "actual": 520, "target": 520}, {**sizes[0], "actual": 540, "target": 540}))
+
+    def test_a_guest_on_its_way_or_out_of_control_is_not_at_rest(self):
+        self.assertFalse(self.reached_after(*[{"actual": 500, "target": 400, "state": "controlled"}] * 3))
+        self.assertFalse(self.reached_after(*[{"actual": 500, "target": 500, "state": "stuck"}] * 3))
+
+    def test_without_the_daemon_what_a_guest_has_of_the_host_counts(self):
+        self.assertTrue(self.reached_after({"rss": 500}, {"rss": 505}, {"rss": 495}))
+        self.assertFalse(self.reached_after({"rss": 500}, {"rss": 600}, {"rss": 600}))
+
+    def test_before_the_first_sample_nothing_is_at_rest(self):
+        self.assertFalse(Rest({"A": 1024}).reached({}, 100))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 // The daemon's end of one guest link, which does nothing but ask for statistics, one sample after the other,
 // and prints how long each took: by the VMM's own account, from its request to the guest's buffer, and over
 // the link.
-//   stats-probe SOCKET SAMPLES      {"round_trip_us":[...],"link_us":[...]}
+//   stats-probe SOCKET SAMPLES      {"round_trip_us":[...],"link_us":[...],"asked_at_us":[...]}
+// asked_at_us is of CLOCK_MONOTONIC.
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -60,7 +61,8 @@ class Probe final : public balloon::v1::GuestLinkService::Service {
   }
 
   void print() const {
-    std::printf("{\"round_trip_us\":%s,\"link_us\":%s}\n", list(round_trip_).c_str(), list(link_).c_str());
+    std::printf("{\"round_trip_us\":%s,\"link_us\":%s,\"asked_at_us\":%s}\n", list(round_trip_).c_str(),
+                list(link_).c_str(), list(asked_at_).c_str());
     std::fflush(stdout);
   }
 
@@ -83,6 +85,7 @@ class Probe final : public balloon::v1::GuestLinkService::Service {
       round_trip_.push_back(static_cast<double>(took.seconds()) * 1e6 +
                             static_cast<double>(took.nanos()) / 1e3);
       link_.push_back(microseconds(Clock::now() - start));
+      asked_at_.push_back(microseconds(start.time_since_epoch()));
       return true;
     }
     std::fprintf(stderr, "the VMM hung up\n");
@@ -101,6 +104,7 @@ class Probe final : public balloon::v1::GuestLinkService::Service {
   bool done_ = false;
   std::vector<double> round_trip_;
   std::vector<double> link_;
+  std::vector<double> asked_at_;
 };
 
 }  // namespace

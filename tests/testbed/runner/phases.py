@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from .guest import GuestError
+from .rest import Rest
 from .sampler import Sampler
 from .scenario import PhaseSpec
 from .session import Session
@@ -27,7 +28,7 @@ def run_phase(session: Session, sampler: Sampler, phase: PhaseSpec):
     session.events.emit("phase_start", phase=phase.name, title=phase.title, fits=phase.fits, idle=phase.idle,
                         loaded=[guest for guest, commands in phase.work.items() if _has_load(commands)])
     demands = _give_work(session, phase)
-    _await(session, demands, phase)
+    _await(session, sampler, demands, phase)
     time.sleep(phase.settle)
     session.events.emit("phase_end", phase=phase.name, demands=[_described(demand) for demand in demands],
                         guests=_final_guests(session), overhead=session.overheads())
@@ -54,8 +55,10 @@ def _give_work(session: Session, phase: PhaseSpec) -> list[Demand]:
     return demands
 
 
-def _await(session: Session, demands: list[Demand], phase: PhaseSpec):
+def _await(session: Session, sampler: Sampler, demands: list[Demand], phase: PhaseSpec):
+    """Until all have what they asked for; in a phase that cannot give it to them, until sizes have come to rest."""
     deadline = time.monotonic() + phase.timeout
+    rest = Rest({name: guest.spec.memory for name, guest in session.guests.items()})
     while time.monotonic() < deadline:
         open_demands = [demand for demand in demands if demand.seconds is None]
         if not open_demands:
@@ -69,6 +72,8 @@ def _await(session: Session, demands: list[Demand], phase: PhaseSpec):
             if not guest.alive():
                 raise GuestError(f"guest {guest.name}: its VMM ended with status {guest.process.returncode} in phase"
                                  f" {phase.name}; it said: {guest.stderr_tail()}; console: {guest.console[-5:]}")
+        if not phase.fits and rest.reached(sampler.guests, time.monotonic()):
+            break
         time.sleep(0.2)
     for demand in demands:
         if demand.seconds is None:

@@ -21,6 +21,7 @@ class Sampler:
         self._threads += [threading.Thread(target=self._poll, args=(guest, number), daemon=True)
                           for number, guest in enumerate(guests.values())]
         self.phase = ""
+        self.guests: dict[str, dict] = {}  # the last sample
 
     def start(self):
         for thread in self._threads:
@@ -46,8 +47,8 @@ class Sampler:
         while not self._stopping.is_set():
             started = time.monotonic()
             seen = self._watch.guests() if self._watch else {}
-            self._events.emit("sample", phase=self.phase, host=host.sample(), daemon=self._daemon_sample(),
-                              guests={name: guest_sample(guest, seen.get(name)) for name, guest in self._guests.items()})
+            self.guests = {name: guest_sample(guest, seen.get(name)) for name, guest in self._guests.items()}
+            self._events.emit("sample", phase=self.phase, host=host.sample(), daemon=self._daemon_sample(), guests=self.guests)
             self._stopping.wait(max(0.1, PERIOD - (time.monotonic() - started)))
 
     def _daemon_sample(self) -> dict | None:

@@ -26,8 +26,8 @@ class PhaseSpec:
     name: str
     title: str
     work: dict[str, list[str]]  # guest -> agent commands
-    timeout: float  # seconds until what is not satisfied counts as unsatisfied
-    settle: float  # seconds from the last satisfaction to the end of the phase
+    timeout: float  # seconds until what is not satisfied counts as unsatisfied; what does not fit may come to rest sooner
+    settle: float  # seconds from the last satisfaction, or rest, to the end of the phase
     fits: bool | None  # whether everybody can have what they ask for; None: nothing is claimed
     idle: list[str]  # guests that are expected to have given up what they do not use
 
