@@ -11,8 +11,8 @@ target_compile_options(own_code INTERFACE
 target_link_libraries(own_code INTERFACE fmt::fmt)
 target_compile_definitions(own_code INTERFACE BALLOON_VERSION="${PROJECT_VERSION}")
 if(BALLOON_SANITIZE)
-  # Lines but no variables in the debug information: enough for a report, and a third quicker to compile.
-  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1)
+  # A little optimized: takes longer to compile, but the tests run five times as fast. Debug information has lines only, enough for a report.
+  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -O1 -g1)
   target_link_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE})
   if(BALLOON_SANITIZE MATCHES "thread")
     # protobuf's headers give a map another layout where this is defined; Debian's library has the plain one.
