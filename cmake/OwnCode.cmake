@@ -11,8 +11,11 @@ target_compile_options(own_code INTERFACE
 target_link_libraries(own_code INTERFACE fmt::fmt)
 target_compile_definitions(own_code INTERFACE BALLOON_VERSION="${PROJECT_VERSION}")
 if(BALLOON_SANITIZE)
-  # A little optimized: takes longer to compile, but the tests run five times as fast. Debug information has lines only, enough for a report.
-  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -O1 -g1)
+  # Not optimized, as most of the time goes to compiling; what simulates, decides or compares megabytes for minutes says so
+  # (COMPUTES) and is, a little.
+  # Debug information has lines only, enough for a report.
+  target_compile_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -g1
+    -O$<BOOL:$<TARGET_PROPERTY:COMPUTES>>)
   target_link_options(own_code INTERFACE -fsanitize=${BALLOON_SANITIZE})
   if(BALLOON_SANITIZE MATCHES "thread")
     # protobuf's headers give a map another layout where this is defined; Debian's library has the plain one.
@@ -38,12 +41,20 @@ if(BALLOON_TESTS)
   target_precompile_headers(precompiled_tests PRIVATE ${common_headers} <gmock/gmock.h> <gtest/gtest.h>)
 endif()
 
-# balloon_library(NAME SOURCES... [LINK targets...]): a static library of our own code.
+# precompile(TARGET SET COMPUTES): the target uses that set of precompiled headers, which suits one level of optimization only.
+function(precompile target set computes)
+  set_target_properties(${target} PROPERTIES COMPUTES ${computes})
+  if(NOT (computes AND BALLOON_SANITIZE))
+    target_precompile_headers(${target} REUSE_FROM ${set})
+  endif()
+endfunction()
+
+# balloon_library(NAME SOURCES... [LINK targets...] [COMPUTES]): a static library of our own code.
 function(balloon_library name)
-  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  cmake_parse_arguments(arg "COMPUTES" "" "LINK" ${ARGN})
   add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC own_code ${arg_LINK})
-  target_precompile_headers(${name} REUSE_FROM precompiled)
+  precompile(${name} precompiled ${arg_COMPUTES})
 endfunction()
 
 # balloon_program(NAME SOURCES... [LINK targets...]): a program in build/bin.
@@ -75,12 +86,12 @@ endfunction()
 add_custom_target(unit_tests)
 add_custom_target(host_tests)
 
-# balloon_test(NAME SOURCES... [LINK targets...] [LABELS labels...]): one GoogleTest program, one CTest entry a case.
+# balloon_test(NAME SOURCES... [LINK targets...] [LABELS labels...] [COMPUTES]): one GoogleTest program, one CTest entry a case.
 function(balloon_test name)
-  cmake_parse_arguments(arg "" "" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "COMPUTES" "" "LINK;LABELS" ${ARGN})
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE own_code ${arg_LINK} GTest::gmock GTest::gtest_main)
-  target_precompile_headers(${name} REUSE_FROM precompiled_tests)
+  precompile(${name} precompiled_tests ${arg_COMPUTES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   if("unit" IN_LIST arg_LABELS)
     add_dependencies(unit_tests ${name})

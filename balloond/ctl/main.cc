@@ -343,7 +343,8 @@ int run(int argc, char** argv) {
   };
   add("list", "All guests", &Commands::list);
   add_guest(add("show", "One guest, with all that is known of it", &Commands::show));
-  CLI::App* const host = add("host", "The host's memory", &Commands::host);
+  CLI::App* const host = add(
+      "host", "The host's memory; host check: what it has for guests, and what is amiss", &Commands::host);
   CLI::App* const check = host->add_subcommand(
       "check",
       "What this host has of what guests need, and what to do about the rest; exit code 1: a problem");
