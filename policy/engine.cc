@@ -25,7 +25,7 @@ constexpr Bytes kPage = 4096;
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
 constexpr Bytes kPressedFiner = 4;
-/// Others' idle memory is taken at once until this part of the headroom is free. The rest of it comes by
+/// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
 /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
 /// cache.
 constexpr double kRefill = 0.5;
@@ -41,6 +41,13 @@ Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, gu
 Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
 
 Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
+
+/// What nobody in the guest uses, not even as page cache. Where that is not known it is what is available and
+/// not known to be cache; what the host knows to be available was never touched.
+Bytes free_in(const GuestSnapshot& guest, Source source, Bytes available) {
+  if (source == Source::host) return available;
+  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(0)));
+}
 
 /// What the engine remembers of one guest.
 struct Track {
@@ -58,11 +65,13 @@ struct Seat {
   bool movable = false;  ///< takes part in the sharing
   bool stuck = false;    ///< its balloon frees nothing
   bool over = false;     ///< its group has more than it may, and it more than its share of that
-  Bytes claim = 0;       ///< what others free for it
+  Bytes need = 0;        ///< what others give page cache for
+  Bytes claim = 0;       ///< what others free for it, if it is free in them
   Bytes low = 0;         ///< of its need: grown when it has less
   Bytes hot = 0;         ///< page cache in use
   Bytes free = 0;
   Bytes available = 0;
+  Bytes sampled = 0;  ///< its size when that was so
   Bytes deadband = 0;
   Pressure pressure = Pressure::none;
   Excess excess{};
@@ -220,13 +229,15 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
     seat.low = estimate.low;
     seat.hot = estimate.cache;
     seat.available = above(judged.size, estimate.used);
+    seat.sampled = judged.size;
     if (estimate.doubted) mine.why.trust = Trust::limited;
-    if (mine.why.source == Source::statistics) seat.free = guest.stats->free.value_or(0);
+    seat.free = free_in(guest, mine.why.source, seat.available);
     seat.movable = guest.controllable;
   }
   seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
   classify(guest, seat, mine);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
+  seat.need = parties.back().need;
   seat.claim = parties.back().claim;
 }
 
@@ -324,8 +335,10 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
 }
 
 /// How much must be freed, beyond what is being freed already, for everybody to have their share; and from
-/// whom to ask it.
+/// whom to ask it. Page cache and more is asked only for what is needed; for what is expected, and for the
+/// headroom, what is free in guests.
 void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
+  double needed = 0;
   double wanted = 0;
   double free = static_cast<double>(plan.budget);
   double liked = 0;
@@ -336,6 +349,7 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
     const Bytes share = plan.guests[i].share;
     Seat& seat = seats[i];
     if (!seat.movable) {
+      needed += static_cast<double>(parties[i].low);
       wanted += static_cast<double>(parties[i].low);
       free -= static_cast<double>(parties[i].low);
       continue;
@@ -343,27 +357,34 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
     const Bytes settling = settling_at(guest);
     // More than is needed comes only out of what is free.
     const Bytes claim = std::min(share, seat.claim);
+    needed += static_cast<double>(std::max(settling, std::min(share, seat.need)));
     wanted += static_cast<double>(std::max(settling, claim));
     free -= static_cast<double>(std::max(held(guest), claim));
     if (share > std::max(held(guest), claim))
       liked += static_cast<double>(share - std::max(held(guest), claim));
     if (settling <= share) continue;
-    seat.excess = split(settling - share, above(seat.available, above(guest.actual, settling)), seat.free,
-                        seat.hot, seat.pressure);
+    // What was taken since its sample was the cheapest, and is not there again.
+    const Bytes taken = above(seat.sampled, settling);
+    seat.excess = split(settling - share, above(seat.available, taken), above(seat.free, taken), seat.hot,
+                        seat.pressure);
     reclaim.add(seat.excess);
     // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
     others_idle |= settling > add(std::max(share, plan.guests[i].need), seat.deadband);
   }
   const auto shares = allocation.shares().subspan(seats.size());
-  for (const Bytes share : shares) wanted += static_cast<double>(share), free -= static_cast<double>(share);
+  for (const Bytes share : shares) {
+    needed += static_cast<double>(share);
+    wanted += static_cast<double>(share);
+    free -= static_cast<double>(share);
+  }
   liking = liked <= 0 ? 1 : std::clamp(free / liked, 0.0, 1.0);
 
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
   const auto pool = static_cast<double>(headroom(plan.budget));
   awaited = wanted > whole;
-  reclaim.ask(wanted + kRefill * pool - whole, Cost::cold);
-  reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
+  reclaim.ask(wanted + kRefill * pool - whole, Cost::free);
+  reclaim.ask(needed - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
   if (actions.full_speed) reclaim.ask_everything();
 }
 
