@@ -169,6 +169,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     const Bytes held = judged.used + cached(guest, judged);
     estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
   }
+  estimate.growth = growth_;
   estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;

@@ -25,6 +25,7 @@ class Demand {
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
     /// With all the page cache that it has: what it may keep while nobody else wants it.
     Bytes keep = 0;
+    double growth = 0;     ///< of use and by swap traffic, bytes a second
     bool doubted = false;  ///< it claims to want what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;

@@ -159,6 +159,29 @@ TEST(Engine, TakesFromGuestsThatAreHeldOnlyWhatMakesHalfOfTheHeadroomFree) {
       << "and comes by itself";
 }
 
+TEST(Engine, StopsASlowBalloonThatAGrowingGuestWouldMeetUnlessOthersWait) {
+  for (const bool others_wait : {false, true}) {
+    FakeHost host(6 * kGiB);
+    host.add(2 * kGiB, 250 * kMiB, kLimits).speed = 10 * kMiB;
+    for (int i = 0; i < 2; ++i) host.add(2 * kGiB, 250 * kMiB, kLimits);
+    Engine engine({});
+    for (int i = 0; i < 60; ++i) host.step(engine);
+    FakeGuest& slow = host.guests[0];
+    const Bytes from = slow.seen.actual;
+    ASSERT_GT(from, slow.seen.target + 500 * kMiB) << "still on its way down";
+    if (others_wait) host.guests[1].used = host.guests[2].used = 2 * kGiB;
+    for (int i = 0; i < 60; ++i) {
+      slow.used += 15 * kMiB;
+      host.step(engine);
+    }
+    if (others_wait) {
+      EXPECT_LT(slow.seen.actual, from - 100 * kMiB);
+    } else {
+      EXPECT_GE(slow.seen.actual, from - 20 * kMiB);
+    }
+  }
+}
+
 TEST(Engine, TakesPageCacheForNeedsButNotForTheHeadroom) {
   FakeHost host(4 * kGiB);
   host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100}).free = 0;
