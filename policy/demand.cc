@@ -38,7 +38,7 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     // What comes back from swap is counted as swapped already: it is no growth beyond that.
     rise_ = std::max(0.0, rise - reading.swapped_in) + reading.swapped_out;
     growth_ = rise_ / reading.elapsed;
-    if (rise_ <= 0) known_ = peak_;
+    if (rise_ <= 0) known_ = peaks_.need();
     swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
                                  reading.swapped_out - reading.swapped_in);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
@@ -51,16 +51,23 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
 
 void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 
-/// The most it needed in this window of time and the one before.
-void Demand::note_peak(double need, Time now, const Tunables& tunables) {
-  if (!window_from_ || !within(*window_from_, now, tunables.peak_window)) {
-    const bool next = window_from_ && within(*window_from_, now, 2 * tunables.peak_window);
-    peaks_[0] = next ? peaks_[1] : 0;
-    peaks_[1] = 0;
-    window_from_ = now;
-  }
-  peaks_[1] = std::max(peaks_[1], need);
-  peak_ = std::max(peaks_[0], peaks_[1]);
+/// What its programs hold, most of its cache in use, and room not to count as under pressure: with less it
+/// would claim more than firm as soon as it is put there, and so on for ever.
+double Demand::firm_part(double base, const Tunables& tunables) const {
+  const double room = std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5);
+  const double firm = base / (1 - room) + static_cast<double>(tunables.deadband_min);
+  return firm + kFirmCache * std::max(0.0, cache_ - (firm - base));
+}
+
+/// What a critical guest is let out to. How much it lacks is not known, since it cannot use what it does not
+/// have; but one that came back from a peak before most likely lacks what it had there.
+double Demand::let_out(const Judgement& judged, Signal signal, double high, const Tunables& tunables) const {
+  if (signal == Signal::oom_kill) return high;
+  const auto size = static_cast<double>(judged.size);
+  const double deadband =
+      std::max(static_cast<double>(tunables.deadband_min), tunables.deadband_ratio * size);
+  if (peaks_.proved() > size + deadband) return std::min(peaks_.proved(), high);
+  return std::min(std::max(size, high / kSmallPart) * tunables.critical_growth, high);
 }
 
 /// Whether the guest's claim to have nothing left does not fit with how quiet it is.
@@ -94,6 +101,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
   const double margin =
       factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+  const double least = std::clamp(tunables.margin_low, 0.0, 1.0) * margin;
   const double swapped = std::min(swapped_, high);
   double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
   // One that grows as it did before is expected to stop where it stopped before, give or take a little.
@@ -106,17 +114,17 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // hurt nobody.
   const double later = growth * (1 - kNear);
   const double base = used + swapped + growth - later;
-  // With no more than its firm part a guest must not count as under pressure, or it would claim more than
-  // firm as soon as it is put there, and so on for ever.
-  double firm = base / (1 - std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5)) +
-                static_cast<double>(tunables.deadband_min);
-  firm += kFirmCache * std::clamp(cache_ - (firm - base), 0.0, high);
-  double need = std::max(firm, base + margin + cache);
+  double firm = firm_part(base, tunables);
+  // Margin is for what is not known. One that came back from a peak before is not expected to go beyond that,
+  // and from others it takes no more than is enough there.
+  const double enough = std::max(firm_part(used + swapped, tunables), used + swapped + least + cache);
+  const double proved = peaks_.proved();
+  const bool returning = proved > 0 && enough <= proved + static_cast<double>(tunables.deadband_min);
+  const double kept = returning ? std::clamp(proved - base - cache, least, margin) : margin;
+  double need = std::max(firm, base + kept + cache);
   double rescue = 0;
   if (reading.level == Pressure::critical) {
-    const double from = std::max(static_cast<double>(judged.size), high / kSmallPart);
-    const double out = reading.signal == Signal::oom_kill ? high : from * tunables.critical_growth;
-    rescue = std::max(0.0, std::min(out, high) - need);
+    rescue = std::max(0.0, let_out(judged, reading.signal, high, tunables) - need);
     need += rescue;
     firm = need;
   }
@@ -126,13 +134,14 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   // soon as they turn out not to be wanted.
   const double elapsed = smoothed_at_ ? std::max(0.0, seconds(since(*smoothed_at_, now))) : 0.0;
   double steady = std::clamp(used + swapped + margin + cache, low, high);
+  peaks_.note({.need = steady, .low = enough}, margin, now, tunables);
   if (smoothed_at_ && steady < smooth_need_) {
     steady += (smooth_need_ - steady) * decay(seconds(tunables.need_half_life), elapsed);
   }
-  note_peak(steady, now, tunables);
   smooth_need_ = steady;
   smoothed_at_ = now;
   need = std::clamp(std::max(need, steady), low, high);
+  if (returning) need = std::max(now_needed, std::min(need, proved));
   const double recent = need - now_needed;
 
   Estimate estimate;
@@ -140,10 +149,9 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.need = bytes(need);
   estimate.now = bytes(now_needed);
   estimate.firm = bytes(std::clamp(firm, low, now_needed));
-  estimate.low =
-      bytes(std::clamp(std::max(firm, base + tunables.margin_low * margin + cache), low, now_needed));
+  estimate.low = bytes(std::clamp(std::max(firm, base + least + cache), low, now_needed));
   estimate.cache = bytes(cache);
-  const double calm = std::min(std::max(need, peak_), high);
+  const double calm = std::min(std::max(need, peaks_.need()), high);
   estimate.calm = bytes(calm);
   estimate.keep = bytes(calm);
   // One that grows is taken to be on its way to where it was before.
@@ -153,6 +161,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     claim = std::max(claim, calm);
     if (beyond) claim = std::max(claim, now_needed + used);
   }
+  if (returning) claim = std::max(now_needed, std::min(claim, proved));
   estimate.claim = bytes(std::min(claim, high));
   estimate.calm = std::max(estimate.calm, estimate.claim);
   estimate.keep = estimate.calm;
@@ -160,11 +169,12 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     const Bytes held = judged.used + cached(guest, judged);
     estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
   }
+  estimate.growth = growth_;
   estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,
-                    .margin = bytes(margin),
+                    .margin = bytes(kept),
                     .growth = bytes(growth),
                     .swapped = bytes(swapped),
                     .cache = bytes(cache),

@@ -1,9 +1,9 @@
 // How much memory a guest needs: from what it uses, how fast that grows, and how much it is hurting.
 #pragma once
 
-#include <array>
 #include <optional>
 
+#include "policy/peaks.h"
 #include "policy/pressure.h"
 #include "policy/trust.h"
 #include "policy/tunables.h"
@@ -25,6 +25,7 @@ class Demand {
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
     /// With all the page cache that it has: what it may keep while nobody else wants it.
     Bytes keep = 0;
+    double growth = 0;     ///< of use and by swap traffic, bytes a second
     bool doubted = false;  ///< it claims to want what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;
@@ -42,7 +43,8 @@ class Demand {
 
  private:
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
-  void note_peak(double need, Time now, const Tunables& tunables);
+  double firm_part(double base, const Tunables& tunables) const;
+  double let_out(const Judgement& judged, Signal signal, double high, const Tunables& tunables) const;
   bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
                 const Tunables& tunables) const;
 
@@ -52,10 +54,8 @@ class Demand {
   double growth_ = 0;   ///< the same a second
   double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
   double cache_ = 0;    ///< page cache in use; bytes
-  double peak_ = 0;     ///< the largest need of late; bytes
-  double known_ = 0;    ///< the same when its use last did not rise
-  std::array<double, 2> peaks_{};  ///< in the window of time before, and in this one
-  std::optional<Time> window_from_;
+  Peaks peaks_;
+  double known_ = 0;  ///< the largest need of late when its use last did not rise; bytes
   bool doubted_ = false;
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;

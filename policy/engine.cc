@@ -25,7 +25,7 @@ constexpr Bytes kPage = 4096;
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
 constexpr Bytes kPressedFiner = 4;
-/// Others' idle memory is taken at once until this part of the headroom is free. The rest of it comes by
+/// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
 /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
 /// cache.
 constexpr double kRefill = 0.5;
@@ -38,9 +38,25 @@ Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.tar
 /// Where the guest will be, at most, once the shrink that was asked of it is done.
 Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
 
+/// Whether the guest will use all of its target before its balloon, `speed` bytes a second, has come down to
+/// it. Then what is still to come down would only have to go up again.
+bool outgrown(const GuestSnapshot& guest, const Demand::Estimate& estimate, double speed) {
+  if (guest.actual <= guest.target || estimate.growth <= 0) return false;
+  const auto down = static_cast<double>(guest.actual - guest.target);
+  const double room = static_cast<double>(guest.target) - static_cast<double>(estimate.used);
+  return estimate.growth * down > std::max(room, 0.0) * speed;
+}
+
 Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
 
 Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
+
+/// What nobody in the guest uses, not even as page cache. Where that is not known it is what is available and
+/// not known to be cache; what the host knows to be available was never touched.
+Bytes free_in(const GuestSnapshot& guest, Source source, Bytes available) {
+  if (source == Source::host) return available;
+  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(0)));
+}
 
 /// What the engine remembers of one guest.
 struct Track {
@@ -55,14 +71,18 @@ using Tracks = std::unordered_map<std::string, Track>;
 /// One guest within one decision.
 struct Seat {
   Tracks::value_type* entry = nullptr;
-  bool movable = false;  ///< takes part in the sharing
-  bool stuck = false;    ///< its balloon frees nothing
-  bool over = false;     ///< its group has more than it may, and it more than its share of that
-  Bytes claim = 0;       ///< what others free for it
-  Bytes low = 0;         ///< of its need: grown when it has less
-  Bytes hot = 0;         ///< page cache in use
+  bool movable = false;   ///< takes part in the sharing
+  bool stuck = false;     ///< its balloon frees nothing
+  bool over = false;      ///< its group has more than it may, and it more than its share of that
+  Bytes need = 0;         ///< what others give page cache for
+  Bytes settling = 0;     ///< where it will be, at most, once its shrink is done or stopped
+  bool stopping = false;  ///< its shrink stops where it is, unless others wait for the rest
+  Bytes claim = 0;        ///< what others free for it, if it is free in them
+  Bytes low = 0;          ///< of its need: grown when it has less
+  Bytes hot = 0;          ///< page cache in use
   Bytes free = 0;
   Bytes available = 0;
+  Bytes sampled = 0;  ///< its size when that was so
   Bytes deadband = 0;
   Pressure pressure = Pressure::none;
   Excess excess{};
@@ -220,13 +240,17 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
     seat.low = estimate.low;
     seat.hot = estimate.cache;
     seat.available = above(judged.size, estimate.used);
+    seat.sampled = judged.size;
     if (estimate.doubted) mine.why.trust = Trust::limited;
-    if (mine.why.source == Source::statistics) seat.free = guest.stats->free.value_or(0);
+    seat.free = free_in(guest, mine.why.source, seat.available);
     seat.movable = guest.controllable;
   }
   seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
   classify(guest, seat, mine);
+  seat.stopping = seat.movable && !seat.stuck && outgrown(guest, estimate, track.progress.speed(tunables));
+  seat.settling = seat.stopping ? guest.actual : settling_at(guest);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
+  seat.need = parties.back().need;
   seat.claim = parties.back().claim;
 }
 
@@ -314,18 +338,20 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
   group_held.assign(snapshot.groups.size(), 0);
   for (std::size_t i = 0; i < seats.size(); ++i) {
     if (seats[i].movable) plan.guests[i].share = allocation.shares()[i];
-    if (parties[i].group != kNoGroup) group_held[parties[i].group] += settling_at(snapshot.guests[i]);
+    if (parties[i].group != kNoGroup) group_held[parties[i].group] += seats[i].settling;
   }
   for (std::size_t i = 0; i < seats.size(); ++i) {
     const std::uint32_t group = parties[i].group;
     seats[i].over = group != kNoGroup && group_held[group] > snapshot.groups[group].max &&
-                    settling_at(snapshot.guests[i]) > plan.guests[i].share;
+                    seats[i].settling > plan.guests[i].share;
   }
 }
 
 /// How much must be freed, beyond what is being freed already, for everybody to have their share; and from
-/// whom to ask it.
+/// whom to ask it. Page cache and more is asked only for what is needed; for what is expected, and for the
+/// headroom, what is free in guests.
 void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
+  double needed = 0;
   double wanted = 0;
   double free = static_cast<double>(plan.budget);
   double liked = 0;
@@ -336,34 +362,42 @@ void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
     const Bytes share = plan.guests[i].share;
     Seat& seat = seats[i];
     if (!seat.movable) {
+      needed += static_cast<double>(parties[i].low);
       wanted += static_cast<double>(parties[i].low);
       free -= static_cast<double>(parties[i].low);
       continue;
     }
-    const Bytes settling = settling_at(guest);
+    const Bytes settling = seat.settling;
     // More than is needed comes only out of what is free.
     const Bytes claim = std::min(share, seat.claim);
+    needed += static_cast<double>(std::max(settling, std::min(share, seat.need)));
     wanted += static_cast<double>(std::max(settling, claim));
     free -= static_cast<double>(std::max(held(guest), claim));
     if (share > std::max(held(guest), claim))
       liked += static_cast<double>(share - std::max(held(guest), claim));
     if (settling <= share) continue;
-    seat.excess = split(settling - share, above(seat.available, above(guest.actual, settling)), seat.free,
-                        seat.hot, seat.pressure);
+    // What was taken since its sample was the cheapest, and is not there again.
+    const Bytes taken = above(seat.sampled, settling);
+    seat.excess = split(settling - share, above(seat.available, taken), above(seat.free, taken), seat.hot,
+                        seat.pressure);
     reclaim.add(seat.excess);
     // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
     others_idle |= settling > add(std::max(share, plan.guests[i].need), seat.deadband);
   }
   const auto shares = allocation.shares().subspan(seats.size());
-  for (const Bytes share : shares) wanted += static_cast<double>(share), free -= static_cast<double>(share);
+  for (const Bytes share : shares) {
+    needed += static_cast<double>(share);
+    wanted += static_cast<double>(share);
+    free -= static_cast<double>(share);
+  }
   liking = liked <= 0 ? 1 : std::clamp(free / liked, 0.0, 1.0);
 
   const StateActions& actions = actions_in(plan.level, tunables.actions);
   const auto whole = static_cast<double>(plan.budget);
   const auto pool = static_cast<double>(headroom(plan.budget));
   awaited = wanted > whole;
-  reclaim.ask(wanted + kRefill * pool - whole, Cost::cold);
-  reclaim.ask(wanted - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
+  reclaim.ask(wanted + kRefill * pool - whole, Cost::free);
+  reclaim.ask(needed - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
   if (actions.full_speed) reclaim.ask_everything();
 }
 
@@ -404,6 +438,13 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
   mine.reason = reason_for(plan, mine, guest.limits);
   if (mine.share == guest.target) return;
   const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
+  if (seat.stopping && mine.share < guest.actual && guest.actual <= guest.limits.max && !outside_limits &&
+      reclaim.asked(seat.excess) <= 0) {
+    mine.target = guest.actual;
+    mine.reason = Reason::hold;
+    seat.track().probing.grown(now, tunables);
+    return;
+  }
   if (mine.share > guest.target) {
     const bool pressed = seat.pressure != Pressure::none;
     const Bytes sure = std::max(held(guest), std::min(mine.share, seat.claim));
@@ -425,7 +466,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
     }
     return;
   }
-  if (settling_at(guest) <= mine.share || outside_limits) return;
+  if (seat.settling <= mine.share || outside_limits) return;
   if (guest.target - mine.share < seat.deadband && !awaited) {
     mine.target = guest.target;
     return;
@@ -437,7 +478,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
 /// The next step down to the share.
 Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, Time now,
                            const StateActions& actions, GuestPlan& mine) const {
-  const Bytes from = settling_at(guest);
+  const Bytes from = seat.settling;
   const Bytes excess = from - mine.share;
   const double asked = reclaim.asked(seat.excess);
   const bool held_back = seat.pressure != Pressure::none || seat.track().probing.held_for(now) > Time{};

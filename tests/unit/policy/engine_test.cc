@@ -159,6 +159,74 @@ TEST(Engine, TakesFromGuestsThatAreHeldOnlyWhatMakesHalfOfTheHeadroomFree) {
       << "and comes by itself";
 }
 
+TEST(Engine, StopsASlowBalloonThatAGrowingGuestWouldMeetUnlessOthersWait) {
+  for (const bool others_wait : {false, true}) {
+    FakeHost host(6 * kGiB);
+    host.add(2 * kGiB, 250 * kMiB, kLimits).speed = 10 * kMiB;
+    for (int i = 0; i < 2; ++i) host.add(2 * kGiB, 250 * kMiB, kLimits);
+    Engine engine({});
+    for (int i = 0; i < 60; ++i) host.step(engine);
+    FakeGuest& slow = host.guests[0];
+    const Bytes from = slow.seen.actual;
+    ASSERT_GT(from, slow.seen.target + 500 * kMiB) << "still on its way down";
+    if (others_wait) host.guests[1].used = host.guests[2].used = 2 * kGiB;
+    for (int i = 0; i < 60; ++i) {
+      slow.used += 15 * kMiB;
+      host.step(engine);
+    }
+    if (others_wait) {
+      EXPECT_LT(slow.seen.actual, from - 100 * kMiB);
+    } else {
+      EXPECT_GE(slow.seen.actual, from - 20 * kMiB);
+    }
+  }
+}
+
+TEST(Engine, TakesPageCacheForNeedsButNotForTheHeadroom) {
+  FakeHost host(4 * kGiB);
+  host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100}).free = 0;
+  FakeGuest& other = host.add(2 * kGiB, 300 * kMiB, {256 * kMiB, 2 * kGiB, 100});
+  other.seen.actual = other.seen.target = 1660 * kMiB;
+  other.free = 0;
+  const Tunables tunables;
+  Engine engine(tunables);
+  for (int i = 0; i < 5; ++i) {
+    const Plan plan = host.step(engine);
+    ASSERT_GT(host.committed(), plan.budget - static_cast<Bytes>(tunables.headroom_ratio / 2 *
+                                                                 static_cast<double>(plan.budget)));
+    ASSERT_EQ(host.guests[0].seen.target, 1680 * kMiB);
+  }
+  host.guests[1].used = 1600 * kMiB;
+  for (int i = 0; i < 3; ++i) host.step(engine);
+  EXPECT_LT(host.guests[0].seen.actual, 1600 * kMiB);
+  EXPECT_GE(host.guests[1].seen.actual, 1800 * kMiB);
+}
+
+TEST(Engine, DoesNotTakeAgainWhatWasFreeWhenTheGuestWasSampled) {
+  Snapshot snapshot;
+  snapshot.now = std::chrono::hours(1);
+  snapshot.host.total = 4 * kGiB;
+  snapshot.host.available = 1820 * kMiB;  // so that less than half of the headroom is free
+  GuestSnapshot guest;
+  guest.name = "a";
+  guest.memory = 2000 * kMiB;
+  guest.limits = {256 * kMiB, 2000 * kMiB, 100};
+  guest.actual = guest.target = 1700 * kMiB;
+  guest.on_host.resident = 300 * kMiB;
+  guest.controllable = true;
+  guest.stats = GuestStats{};
+  guest.stats->sampled_at = snapshot.now;
+  guest.stats->actual = guest.actual;
+  guest.stats->available = guest.actual - 300 * kMiB;
+  guest.stats->free = 300 * kMiB;
+  snapshot.guests = {guest};
+  EXPECT_LT(Engine({}).decide(snapshot).guests[0].target, guest.target);
+  GuestStats& stats = *snapshot.guests[0].stats;  // from before the balloon took what was free
+  stats.actual = guest.actual + 300 * kMiB;
+  stats.available = stats.actual - 300 * kMiB;
+  EXPECT_EQ(Engine({}).decide(snapshot).guests[0].target, guest.target);
+}
+
 TEST(Engine, GivesSurplusToGuestsWhenPolicySaysSo) {
   FakeHost host = six_on_eight();
   Tunables tunables;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -14,10 +15,11 @@ namespace balloon::policy {
 
 struct FakeGuest {
   GuestSnapshot seen;
-  Bytes used = 0;            ///< what its programs and kernel hold, if it had room
-  Bytes speed = 512 * kMiB;  ///< of its balloon, bytes a second
-  bool answers = true;       ///< sends statistics
-  Bytes sticks_at = 0;       ///< its balloon shrinks it no further
+  Bytes used = 0;               ///< what its programs and kernel hold, if it had room
+  Bytes speed = 512 * kMiB;     ///< of its balloon, bytes a second
+  bool answers = true;          ///< sends statistics
+  std::optional<Bytes> free{};  ///< what it says is free, if it does; the rest of what is available is cache
+  Bytes sticks_at = 0;          ///< its balloon shrinks it no further
 };
 
 class FakeHost {
@@ -48,6 +50,7 @@ class FakeHost {
         stats.actual = guest.seen.actual;
         stats.total = guest.seen.memory;
         stats.available = guest.seen.actual - guest.seen.on_host.resident;
+        stats.free = guest.free;
         guest.seen.stats = stats;
       }
       snapshot.guests.push_back(guest.seen);
