@@ -46,7 +46,12 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     if (reading.lacks_cache)
       learn_cache(static_cast<double>(judged.available) + std::max(kCacheStep, reading.cache_missed));
   }
-  if (!used_ || reading.elapsed > 0) used_ = judged.used;
+  if (!used_ || reading.elapsed > 0) {
+    const auto used = static_cast<double>(judged.used);
+    trough_ = used - std::max(0.0, used - (used_ ? trough_ : used)) *
+                         decay(seconds(tunables.need_half_life), reading.elapsed);
+    used_ = judged.used;
+  }
 }
 
 void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
@@ -169,7 +174,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     const Bytes held = judged.used + cached(guest, judged);
     estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
   }
-  estimate.growth = growth_;
+  estimate.surging = used - trough_ > least;
   estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;

@@ -25,7 +25,7 @@ class Demand {
     Bytes cache = 0;  ///< of need: page cache that proved to be in use
     /// With all the page cache that it has: what it may keep while nobody else wants it.
     Bytes keep = 0;
-    double growth = 0;     ///< of use and by swap traffic, bytes a second
+    bool surging = false;  ///< its use rose of late by more than half of its margin
     bool doubted = false;  ///< it claims to want what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;
@@ -52,6 +52,7 @@ class Demand {
   std::optional<Bytes> used_;  ///< in the sample before
   double rise_ = 0;     ///< of use and by swap traffic from one sample to the next, not negative; bytes
   double growth_ = 0;   ///< the same a second
+  double trough_ = 0;   ///< the least that was used of late; bytes
   double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
   double cache_ = 0;    ///< page cache in use; bytes
   Peaks peaks_;

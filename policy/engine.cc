@@ -8,6 +8,7 @@
 #include "policy/budget.h"
 #include "policy/demand.h"
 #include "policy/explain.h"
+#include "policy/holdings.h"
 #include "policy/host_state.h"
 #include "policy/ksm.h"
 #include "policy/probing.h"
@@ -32,24 +33,14 @@ constexpr double kRefill = 0.5;
 /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
 constexpr Bytes kCacheStep = 8;
 
-/// What a guest holds or was promised.
-Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
-
-/// Where the guest will be, at most, once the shrink that was asked of it is done.
-Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
-
-/// Whether the guest will use all of its target before its balloon, `speed` bytes a second, has come down to
-/// it. Then what is still to come down would only have to go up again.
-bool outgrown(const GuestSnapshot& guest, const Demand::Estimate& estimate, double speed) {
-  if (guest.actual <= guest.target || estimate.growth <= 0) return false;
-  const auto down = static_cast<double>(guest.actual - guest.target);
-  const double room = static_cast<double>(guest.target) - static_cast<double>(estimate.used);
-  return estimate.growth * down > std::max(room, 0.0) * speed;
+/// Whether the guest's use rises, and its balloon, `speed` bytes a second, would be on its way down for
+/// longer than growth is foreseen. Most of what is still to come down would have to go up again.
+bool outgrows(const GuestSnapshot& guest, const Demand::Estimate& estimate, double speed,
+              const Tunables& tunables) {
+  if (!estimate.surging) return false;
+  const Bytes down = above(guest.actual, std::min(guest.target, estimate.need));
+  return static_cast<double>(down) > speed * seconds(tunables.growth_horizon);
 }
-
-Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
-
-Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
 
 /// What nobody in the guest uses, not even as page cache. Where that is not known it is what is available and
 /// not known to be cache; what the host knows to be available was never touched.
@@ -247,7 +238,8 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
   }
   seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
   classify(guest, seat, mine);
-  seat.stopping = seat.movable && !seat.stuck && outgrown(guest, estimate, track.progress.speed(tunables));
+  seat.stopping =
+      seat.movable && !seat.stuck && outgrows(guest, estimate, track.progress.speed(tunables), tunables);
   seat.settling = seat.stopping ? guest.actual : settling_at(guest);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
   seat.need = parties.back().need;
@@ -442,7 +434,6 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
       reclaim.asked(seat.excess) <= 0) {
     mine.target = guest.actual;
     mine.reason = Reason::hold;
-    seat.track().probing.grown(now, tunables);
     return;
   }
   if (mine.share > guest.target) {

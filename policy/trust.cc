@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
+#include "policy/holdings.h"
 #include "policy/rate.h"
 
 namespace balloon::policy {
 namespace {
-
-Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
 
 bool possible(const GuestSnapshot& guest, const GuestStats& stats) {
   if (stats.actual == 0 || stats.actual > guest.memory) return false;

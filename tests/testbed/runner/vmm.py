@@ -67,7 +67,8 @@ def _disks(images: Images, swap: Path | None, extras: Extras) -> list[Disk]:
     if extras.root:
         disks.append(Disk(extras.root, "root", options=extras.root_options))
     if swap:
-        disks.append(Disk(swap, "swap"))
+        # In the host's page cache, what a guest swaps out would take the host's memory after all.
+        disks.append(Disk(swap, "swap", direct=True))
     if extras.data:
         disks.append(Disk(images.data, "data", read_only=True))
     return disks + list(extras.disks)
