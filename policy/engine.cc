@@ -67,7 +67,7 @@ struct Seat {
   bool over = false;      ///< its group has more than it may, and it more than its share of that
   Bytes need = 0;         ///< what others give page cache for
   Bytes settling = 0;     ///< where it will be, at most, once its shrink is done or stopped
-  bool stopping = false;  ///< its shrink stops where it is, unless others wait for the rest
+  bool outgrows = false;  ///< its balloon: that stops where it is, unless others wait for the rest
   Bytes claim = 0;        ///< what others free for it, if it is free in them
   Bytes low = 0;          ///< of its need: grown when it has less
   Bytes hot = 0;          ///< page cache in use
@@ -238,9 +238,9 @@ void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& pla
   }
   seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
   classify(guest, seat, mine);
-  seat.stopping =
+  seat.outgrows =
       seat.movable && !seat.stuck && outgrows(guest, estimate, track.progress.speed(tunables), tunables);
-  seat.settling = seat.stopping ? guest.actual : settling_at(guest);
+  seat.settling = seat.outgrows ? guest.actual : settling_at(guest);
   parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
   seat.need = parties.back().need;
   seat.claim = parties.back().claim;
@@ -413,6 +413,7 @@ void Engine::Impl::set_targets(const Snapshot& snapshot, Plan& plan) {
         .group_full = group != kNoGroup && allocation.group_share(parties[i]) >= snapshot.groups[group].max,
         .deadband = seat.deadband,
         .held_for = seat.track().probing.held_for(snapshot.now),
+        .outgrows = seat.outgrows,
         .shrink_per_second = shrink_ratio(actions) * static_cast<double>(guest.memory)};
     mine.why.otherwise = what_else(mine, guest, outlook);
   }
@@ -430,7 +431,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
   mine.reason = reason_for(plan, mine, guest.limits);
   if (mine.share == guest.target) return;
   const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
-  if (seat.stopping && mine.share < guest.actual && guest.actual <= guest.limits.max && !outside_limits &&
+  if (seat.outgrows && mine.share < guest.actual && guest.actual <= guest.limits.max && !outside_limits &&
       reclaim.asked(seat.excess) <= 0) {
     mine.target = guest.actual;
     mine.reason = Reason::hold;

@@ -33,6 +33,8 @@ std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapsho
       return fmt::format("no more of its memory is needed at once, so it shrinks to {} step by step",
                          format_bytes(guest.share));
     case Reason::hold:
+      if (guest.why.otherwise.lever == Lever::growth)
+        return "it is held: its use rises, and would want back what so slow a balloon takes";
       return guest.why.pressure == Pressure::none
                  ? "it is held: it grew a moment ago, or what was taken from it before had to be given back"
                  : "it is held: it is under pressure, and others have idle memory to give first";
@@ -125,6 +127,8 @@ std::string otherwise(const GuestPlan& guest, const GuestSnapshot& seen) {
       return fmt::format(" In {:.0f} s it would be at {}.", std::ceil(seconds(other.wait)), target);
     case Lever::pressure:
       return fmt::format(" Without the pressure it would shrink to {}.", target);
+    case Lever::growth:
+      return fmt::format(" Once its use has come to rest it would shrink to {}.", target);
     case Lever::statistics:
       return " Statistics that can be believed would let it be moved.";
     case Lever::balloon:
@@ -164,6 +168,7 @@ Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Ou
     }
     case Reason::hold:
       if (mine.why.pressure != Pressure::none) return {Lever::pressure, mine.share, 0, {}};
+      if (outlook.outgrows) return {Lever::growth, mine.share, 0, {}};
       return {Lever::time, mine.share, 0, outlook.held_for};
     case Reason::pin:
       return {Lever::pin, mine.need, 0, {}};

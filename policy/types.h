@@ -208,6 +208,7 @@ enum class Lever : std::uint8_t {
   time,           ///< `wait` more
   others,         ///< `amount` that others have yet to free
   pressure,       ///< no pressure on it
+  growth,         ///< no growth of its use
   statistics,     ///< statistics that can be believed
   balloon,        ///< a balloon that moves
   pin,            ///< no pin

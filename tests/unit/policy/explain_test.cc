@@ -83,6 +83,21 @@ TEST(Explain, SaysHowLongAGuestIsHeld) {
   EXPECT_THAT(said.text, HasSubstr("In 7 s it would be at"));
 }
 
+TEST(Explain, SaysThatASlowBalloonWaitsForAGrowthToEnd) {
+  FakeHost host = host_of(2, 300 * kMiB);
+  host.guests[0].speed = 10 * kMiB;
+  Engine engine({});
+  for (int i = 0; i < 60; ++i) host.step(engine);
+  for (int i = 0; i < 10; ++i) {
+    host.guests[0].used += 15 * kMiB;
+    host.step(engine);
+  }
+  const Said said = after(host, engine, 1);
+  EXPECT_EQ(said.plan.reason, Reason::hold);
+  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::growth);
+  EXPECT_THAT(said.text, AllOf(HasSubstr("its use rises"), HasSubstr("it would shrink to")));
+}
+
 TEST(Explain, SaysThatAHigherMaximumWouldHelp) {
   FakeHost host = host_of(2, 1900 * kMiB);
   host.guests[0].seen.limits.max = kGiB;
