@@ -19,7 +19,7 @@ from .outer_image import OuterHost, make_run_disks
 from .shell import find_tool
 
 TIMED_OUT, OUTER_LOST = 124, 125
-BOOT_HUNG = -1  # no exit status
+BOOT_HUNG, SILENT = -1, -2  # no exit status
 # QEMU's emulation of SVM can crash the outer kernel now and then; such a run says nothing about us and is repeated.
 MAX_RESTARTS = 2
 # What its console says then. A panic for lack of memory is not among them: that would be ours.
@@ -27,6 +27,8 @@ OUTER_CRASH = re.compile(r"BUG: |Oops|general protection fault|stack guard page|
                          r"Kernel panic - not syncing: (?!.*(Out of memory|deadlocked on memory))")
 # The outer host boots in 3 to 15 s. One that is not there after this long hangs: its emulation does that now and then, too.
 BOOT_SECONDS = 90
+# Once it is there, it says every 10 s that it is alive (outer/testbed-init). A busy one may be late, but not by this much.
+SILENT_SECONDS = 180
 # Nor does one come back whose console says this.
 HANGS = re.compile(r"soft lockup - CPU#\d+ stuck for (?:[6-9]\d|\d{3,})s")
 MIN_HOST_FREE_MIB = 1024  # beyond the outer host's memory, for QEMU's own and the page cache
@@ -130,7 +132,7 @@ def _follow(console: Path, reads: dict[str, int], request: Request) -> int | Non
     for port, fd in reads.items():
         selector.register(fd, selectors.EVENT_READ, port)
     pending, archive, control = b"", b"", b""
-    started = time.monotonic()
+    started = heard = time.monotonic()
     status = None
     while selector.get_map():
         running = time.monotonic() - started
@@ -140,6 +142,9 @@ def _follow(console: Path, reads: dict[str, int], request: Request) -> int | Non
         if HANGS.search(_said(console)):
             status = TIMED_OUT
             break
+        if control and time.monotonic() - heard > SILENT_SECONDS:
+            status = SILENT
+            break
         for key, _ in selector.select(timeout=1):
             data = os.read(key.fd, 1 << 16)
             if not data:
@@ -147,7 +152,7 @@ def _follow(console: Path, reads: dict[str, int], request: Request) -> int | Non
             elif key.data == "output":
                 request.on_output(data)
             elif key.data == "control":
-                control += data
+                control, heard = control + data, time.monotonic()
             elif key.data == "files":
                 archive += data
             else:
@@ -170,6 +175,8 @@ def _said(console: Path) -> str:
 def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple[int, str | None]:
     if status == BOOT_HUNG:
         return OUTER_LOST, f"nothing: it did not come up within {BOOT_SECONDS} s"
+    if status == SILENT:
+        return OUTER_LOST, f"nothing: no sign of life for {SILENT_SECONDS} s"
     if status is not None and status != TIMED_OUT:
         return status, None
     text = _said(console)
