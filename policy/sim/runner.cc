@@ -115,8 +115,12 @@ class Loop {
     }
     world.apply(plan);
     if (!contender_.wakes) return;
-    grows_wait_ = std::ranges::any_of(plan.guests,
-                                      [](const GuestPlan& guest) { return guest.reason == Reason::waiting; });
+    // As balloond's Ticker has it.
+    grows_wait_ = std::ranges::any_of(
+                      plan.guests, [](const GuestPlan& guest) { return guest.reason == Reason::waiting; }) ||
+                  std::ranges::any_of(plan.reservations, [](const ReservationPlan& reservation) {
+                    return reservation.state == GrantState::pending;
+                  });
   }
 
  private:
