@@ -147,7 +147,6 @@ void Vcpu::request_stop() {
     pause_changed_.notify_all();
   }
   if (!thread_.joinable()) return;
-  if (!thread_.joinable()) return;
   // Before the signal: a thread that is just on its way into KVM_RUN then comes straight out again.
   std::atomic_ref(run_->immediate_exit).store(1);
   ::pthread_kill(thread_.native_handle(), kick_signal());

@@ -166,20 +166,22 @@ void Net::send(Pair& pair) {
   do {
     queue->disable_kicks();
     for (; left > 0; --left) {
-      if (wait_for_tokens(send_limit_)) return queues_->notify(index);
+      if (wait_for_tokens(send_limit_)) return;
       auto chain = queue->take();
       if (!chain) return queues_->broken(index, chain.error());
       if (!*chain) break;
       const auto outcome = link_up() ? pair.sender.send(**chain, pair.tap) : Sender::Outcome::dropped;
       count_sent(outcome, pair.sender.frame_size());
       queue->put(std::move(**chain), 0);
+      // At once, if the guest asks: its TCP lets little more than a frame or two be under way (TCP small
+      // queues), so that it prepares the next one only when it hears that this one is out.
+      queues_->notify(index);
     }
     if (left == 0) {
       queues_->come_back(index);
       break;
     }
   } while (queue->enable_kicks());
-  queues_->notify(index);
 }
 
 void Net::count_sent(Sender::Outcome outcome, std::uint64_t size) {

@@ -171,6 +171,16 @@ TEST_F(NetTest, AFrameOfTheGuestReachesTheTapWithoutItsHeader) {
   EXPECT_EQ(driver_->host().queue_interrupts(kSend), 1);
 }
 
+TEST_F(NetTest, TheGuestHearsOfEachFrameThatIsOutBeforeTheNextOneIsSent) {
+  start(kPlain & ~kFeatureEventIdx);
+  std::vector<std::byte> whole = no_offload_;
+  whole.resize(100);
+  for (int i = 0; i < 3; ++i) ChainBuilder(queue(kSend)).readable(whole).submit();
+  driver_->kick(kSend);
+  EXPECT_EQ(net_->counters().sent, 3U);
+  EXPECT_EQ(driver_->host().queue_interrupts(kSend), 3);
+}
+
 TEST_F(NetTest, HeaderAndFrameMayShareOrSplitBuffers) {
   start();
   auto all = no_offload_;
