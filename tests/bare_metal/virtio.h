@@ -168,8 +168,10 @@ class Device {
       at<uint32_t>(window_ + 0x50) = index;
     } else if (mode_.legacy) {
       out<uint16_t>(static_cast<uint16_t>(ports_ + 16), index);
+    } else if (by_port_ = !by_port_; by_port_) {  // both doorbells in turn
+      out<uint16_t>(static_cast<uint16_t>(ports_bell_.of(bells_[index])), index);
     } else {
-      at<uint16_t>(notify_[index]) = index;
+      at<uint16_t>(memory_bell_.of(bells_[index])) = index;
     }
     uint32_t length = 0;
     wait_for([&] { return queue.pop(length); });
@@ -203,16 +205,16 @@ class Device {
     ports_ = bar(0) & ~3U;
   }
   void find_structures() {
-    uint32_t notify = 0;
     for (unsigned place = pci_.capability(9); place != 0; place = pci_.capability(9, place)) {
-      const uint32_t address = (bar(pci_.read<uint8_t>(place + 4)) & ~15U) + pci_.read<uint32_t>(place + 8);
+      const uint32_t base = bar(pci_.read<uint8_t>(place + 4));
+      const bool is_port = (base & 1) == 1;
+      const uint32_t address = (base & (is_port ? ~3U : ~15U)) + pci_.read<uint32_t>(place + 8);
       switch (pci_.read<uint8_t>(place + 3)) {
         case 1:
           common_ = address;
           break;
         case 2:
-          notify = address;
-          multiplier_ = pci_.read<uint32_t>(place + 16);
+          (is_port ? ports_bell_ : memory_bell_) = {address, pci_.read<uint32_t>(place + 16)};
           break;
         case 3:
           isr_ = address;
@@ -224,8 +226,9 @@ class Device {
           break;
       }
     }
-    expect(common_ != 0 && notify != 0 && isr_ != 0 && config_ != 0, "every structure has its capability");
-    notify_base_ = notify;
+    expect(common_ != 0 && memory_bell_.base != 0 && isr_ != 0 && config_ != 0,
+           "every structure has its capability");
+    expect(ports_bell_.base != 0, "there are doorbells in I/O space, too");
   }
   void set_status(uint8_t value) const {
     if (mode_.mmio) {
@@ -300,17 +303,24 @@ class Device {
     at<uint32_t>(common_ + 40) = queue.packed ? queue.available & ~3U : queue.available;
     at<uint32_t>(common_ + 48) = queue.used;
     if (!mode_.pin) at<uint16_t>(common_ + 26) = static_cast<uint16_t>(index + 1);
-    notify_[index] = notify_base_ + at<uint16_t>(common_ + 30) * multiplier_;
+    bells_[index] = at<uint16_t>(common_ + 30);
     at<uint16_t>(common_ + 28) = 1;
   }
+
+  /// A notification structure (4.1.4.4).
+  struct Bells {
+    uint32_t base = 0, multiplier = 0;
+    uint32_t of(uint16_t bell) const { return base + bell * multiplier; }
+  };
 
   static inline Device* current;
   Pci pci_{0};
   Mode mode_;
   uint64_t features_ = 0;
-  uint32_t ports_ = 0, common_ = 0, isr_ = 0, config_ = 0, notify_base_ = 0, multiplier_ = 0;
-  uint32_t window_ = 0;
-  uint32_t notify_[kQueues] = {};
+  uint32_t ports_ = 0, common_ = 0, isr_ = 0, config_ = 0, window_ = 0;
+  Bells ports_bell_, memory_bell_;
+  uint16_t bells_[kQueues] = {};  // queue_notify_off
+  bool by_port_ = false;
   Queue queues_[kQueues];
 };
 

@@ -65,11 +65,15 @@ VirtioPci::~VirtioPci() { end(); }
 // --- BAR and configuration space ---
 
 void VirtioPci::read_bar(unsigned bar, std::uint64_t offset, std::span<std::byte> into) {
-  bar == memory_bar_ ? read_memory(offset, into) : read_legacy(offset, into);
+  if (bar == memory_bar_) return read_memory(offset, into);
+  if (bar == kLegacyBar) return read_legacy(offset, into);
+  std::ranges::fill(into, std::byte{0});  // doorbells
 }
 
 void VirtioPci::write_bar(unsigned bar, std::uint64_t offset, std::span<const std::byte> from) {
-  bar == memory_bar_ ? write_memory(offset, from) : write_legacy(offset, from);
+  if (bar == memory_bar_) return write_memory(offset, from);
+  if (bar == kLegacyBar) return write_legacy(offset, from);
+  write_doorbell(offset);
 }
 
 void VirtioPci::read_memory(std::uint64_t offset, std::span<std::byte> into) {
@@ -100,16 +104,17 @@ void VirtioPci::write_memory(std::uint64_t offset, std::span<const std::byte> fr
     case kDevice:
       return write_device_config(within, from);
     case kNotify:
-      // Only kicks of an odd width come here, or those through the access capability; the others are
-      // ioeventfds.
-      if (within % kNotifyMultiplier == 0 && within / kNotifyMultiplier < queues_.size()) {
-        ring(static_cast<std::uint16_t>(within / kNotifyMultiplier));
-      }
-      return;
+      return write_doorbell(within);
     case kMsixTable:
       return msix_.write_table(within, from);
     default:
       return;
+  }
+}
+
+void VirtioPci::write_doorbell(std::uint64_t offset) {
+  if (offset % kNotifyMultiplier == 0 && offset / kNotifyMultiplier < queues_.size()) {
+    ring(static_cast<std::uint16_t>(offset / kNotifyMultiplier));
   }
 }
 
@@ -122,8 +127,11 @@ void VirtioPci::bar_moved(unsigned bar, std::optional<GuestAddress> address) {
 
 std::vector<Doorbell> VirtioPci::doorbells(std::size_t queue) const {
   std::vector<Doorbell> all;
-  if (memory_address_) all.push_back({.address = *memory_address_ + kNotify + queue * kNotifyMultiplier});
-  if (ports_address_) {
+  const std::uint64_t offset = queue * kNotifyMultiplier;
+  if (memory_address_) all.push_back({.address = *memory_address_ + kNotify + offset});
+  if (ports_address_ && transport_.interface == VirtioInterface::modern) {
+    all.push_back({.address = *ports_address_ + offset, .port = true});
+  } else if (ports_address_) {
     all.push_back({.address = *ports_address_ + kLegacyNotify,
                    .port = true,
                    .value = static_cast<std::int32_t>(queue)});

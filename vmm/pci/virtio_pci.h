@@ -30,6 +30,10 @@ inline constexpr std::uint32_t kBarSize = 0x8000;
 inline constexpr std::uint32_t kPart = 0x1000;
 /// Each queue has a doorbell of its own: one ioeventfd, no data match.
 inline constexpr std::uint32_t kNotifyMultiplier = 4;
+/// Of a modern function: the same doorbells as ports, offered first. KVM signals an ioeventfd at a port
+/// without decoding the guest's instruction, which on AMD, and with an ioeventfd of a fixed width on Intel, it
+/// has to do for one in memory (arch/x86/kvm: kvm_fast_pio(), kvm_mmu_page_fault()).
+inline constexpr unsigned kKickBar = 1;
 inline constexpr std::uint16_t kNoVector = 0xffff;
 
 /// The legacy interface is BAR 0, in I/O space: it makes the memory BAR number 1.
@@ -37,7 +41,9 @@ inline constexpr unsigned kLegacyBar = 0;
 /// Its header, without and with the MSI-X vectors; the device's configuration follows.
 inline constexpr std::uint32_t kLegacyHeader = 20;
 inline constexpr std::uint32_t kLegacyHeaderMsix = 24;
+/// All queues' doorbell, told apart by the value; for a transitional device's modern driver as well.
 inline constexpr std::uint32_t kLegacyNotify = 16;
+inline constexpr std::uint32_t kLegacyNotifySize = 2;
 
 using namespace virtio_transport;  // NOLINT: its constants are every transport's
 }  // namespace virtio_pci
@@ -60,6 +66,8 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
             const PciSpaces& spaces, TransportConfig config, std::vector<std::unique_ptr<MsiLine>> lines);
   // In virtio_pci_setup.cc.
   static PciIdentity identity(DeviceId id, VirtioInterface interface);
+  /// Size of the BAR of doorbell ports; 0: there is none.
+  std::uint32_t kick_ports() const;
   void add_bars();
   void add_virtio_capabilities();
   void add_msix_capability();
@@ -88,6 +96,9 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   void read_common(std::uint64_t offset, std::span<std::byte> into);
   void write_common(std::uint64_t offset, std::span<const std::byte> from);
   void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value);
+
+  /// Only kicks of an odd width come here, or those through the access capability; the others are ioeventfds.
+  void write_doorbell(std::uint64_t offset);
 
   // The legacy interface, in virtio_pci_legacy.cc.
   void read_legacy(std::uint64_t offset, std::span<std::byte> into);

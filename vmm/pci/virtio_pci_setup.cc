@@ -14,6 +14,7 @@ constexpr std::uint16_t kVirtioVendor = 0x1af4;
 constexpr std::uint16_t kModernDeviceBase = 0x1040;  // 4.1.2
 /// I/O BARs have at most 256 ports (PCI Local Bus 3.0, 6.2.5.1); no device's configuration comes near.
 constexpr std::uint32_t kIoBarMin = 32;
+constexpr std::uint32_t kIoBarMax = 256;
 constexpr std::uint8_t kVendorCapability = 0x09;
 
 /// struct virtio_pci_cap (4.1.4) behind the id and the next pointer.
@@ -104,8 +105,15 @@ PciIdentity VirtioPci::identity(DeviceId id, VirtioInterface interface) {
           .subsystem = number};
 }
 
+std::uint32_t VirtioPci::kick_ports() const {
+  if (transport_.interface != VirtioInterface::modern) return 0;
+  const auto size = std::bit_ceil(static_cast<std::uint32_t>(queues_.size()) * kNotifyMultiplier);
+  return size > kIoBarMax ? 0 : size;  // with that many queues, memory has to do
+}
+
 void VirtioPci::add_bars() {
   config_.add_memory_bar(memory_bar_, kBarSize);
+  if (kick_ports() > 0) config_.add_io_bar(kKickBar, kick_ports());
   if (memory_bar_ == kLegacyBar) return;
   config_.add_io_bar(kLegacyBar,
                      std::max(kIoBarMin, std::bit_ceil(kLegacyHeaderMsix + device_->config_size())));
@@ -119,11 +127,16 @@ void VirtioPci::add_virtio_capabilities() {
   add(kTypeCommon, kCommon, kCommonSize);
   add(kTypeIsr, kIsr, 1);
   if (device_->config_size() > 0) add(kTypeDevice, kDevice, device_->config_size());
-  const NotifyBody notify{
-      capability(memory_bar_, kTypeNotify, kNotify,
-                 static_cast<std::uint32_t>(queues_.size()) * kNotifyMultiplier, sizeof(NotifyBody)),
-      kNotifyMultiplier};
-  config_.add_capability(kVendorCapability, bytes_of(notify), {});
+  const auto add_doorbells = [&](unsigned bar, std::uint32_t offset, std::uint32_t size,
+                                 std::uint32_t multiplier) {
+    const NotifyBody notify{capability(bar, kTypeNotify, offset, size, sizeof(NotifyBody)), multiplier};
+    config_.add_capability(kVendorCapability, bytes_of(notify), {});
+  };
+  const auto own = static_cast<std::uint32_t>(queues_.size()) * kNotifyMultiplier;
+  // 4.1.4: the driver takes the first that it can use.
+  if (kick_ports() > 0) add_doorbells(kKickBar, 0, own, kNotifyMultiplier);
+  if (memory_bar_ != kLegacyBar) add_doorbells(kLegacyBar, kLegacyNotify, kLegacyNotifySize, 0);
+  add_doorbells(memory_bar_, kNotify, own, kNotifyMultiplier);
 
   // 4.1.4.9: the driver may write bar, offset and length, then access the BAR through the data bytes.
   const AccessBody access{capability(memory_bar_, kTypeAccess, 0, 0, sizeof(AccessBody)), {}};

@@ -15,7 +15,7 @@
 namespace balloon::vmm {
 
 /// Changes with any change of what is in a snapshot. Other versions are refused.
-inline constexpr std::uint32_t kSnapshotVersion = 2;
+inline constexpr std::uint32_t kSnapshotVersion = 3;
 
 struct SnapshotSize {
   Bytes memory = 0;  ///< bytes of guest memory in the file

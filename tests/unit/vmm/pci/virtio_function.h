@@ -47,7 +47,7 @@ struct VirtioFunction : VirtioRegisters {
     config.enable_io_and_memory();
     const bool modern = transport_config.interface == VirtioInterface::modern;
     bar = config.read<std::uint32_t>(modern ? 0x10 : 0x14) & ~15U;
-    if (!modern) base = config.read<std::uint32_t>(0x10) & ~3U;
+    base = config.read<std::uint32_t>(modern ? 0x14 : 0x10) & ~3U;
   }
 
   template <typename T>

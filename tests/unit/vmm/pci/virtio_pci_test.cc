@@ -74,6 +74,30 @@ TEST_F(VirtioPciTest, AKickByAnOddWriteWorksToo) {
   EXPECT_TRUE(eventually([&] { return guest.kicks(0) > before; }));
 }
 
+TEST_F(VirtioPciTest, TheDoorbellsThatTheDriverFindsFirstArePorts) {
+  const auto at = config.capability([&](unsigned offset) {
+    return config.read<std::uint8_t>(offset) == 0x09 && config.read<std::uint8_t>(offset + 3) == 2;
+  });
+  ASSERT_TRUE(at);
+  EXPECT_EQ(config.read<std::uint8_t>(*at + 4), kKickBar);
+  EXPECT_EQ(config.read<std::uint32_t>(*at + 8), 0U);
+  EXPECT_EQ(config.read<std::uint32_t>(*at + 12), 2 * kNotifyMultiplier);
+  const auto register_value = config.read<std::uint32_t>(0x14);
+  EXPECT_EQ(register_value & 3, 1U) << "an I/O BAR";
+  const std::uint32_t base = register_value & ~3U;
+  EXPECT_FALSE(host.doorbells.contains({base, true})) << "I/O is off";
+  config.enable_io_and_memory();
+  bring_up();
+  const int before = guest.kicks(1);
+  ASSERT_TRUE(host.kick({base + kNotifyMultiplier, true}));
+  EXPECT_TRUE(eventually([&] { return guest.kicks(1) > before; }));
+  bus_write<std::uint32_t>(guest.ports, base + kNotifyMultiplier, 1);  // of a width without an ioeventfd
+  EXPECT_TRUE(eventually([&] { return guest.kicks(1) > before + 1; }));
+  bus_write<std::uint16_t>(guest.ports, base + 1, 1);  // between two
+  EXPECT_EQ(bus_read<std::uint16_t>(guest.ports, base), 0);
+  EXPECT_TRUE(guest.kick(1)) << "the doorbells in memory are there as well";
+}
+
 TEST_F(VirtioPciTest, KicksOfQueuesThatAreNotThereAreIgnored) {
   bring_up();
   bus_write<std::uint16_t>(mmio, bar + kNotify + 2 * kNotifyMultiplier, 2);
