@@ -33,6 +33,14 @@ class KvmTraceTest(unittest.TestCase):
  vcpu-0-815       [000] .....   100.002100: kvm_mmio: mmio write len 2 gpa 0xe0003008 val 0x2
 """
 
+    def test_a_write_to_a_devices_port_counts_and_one_to_the_platforms_does_not(self):
+        trace = """
+          vcpu-0-815       [000] .....   100.000500: kvm_pio: pio_write at 0x3f8 size 1 count 1 val 0x41
+          vcpu-0-815       [000] .....   100.000600: kvm_pio: pio_read at 0x1004 size 2 count 1 val 0x0
+          vcpu-0-815       [000] .....   100.000700: kvm_pio: pio_write at 0x1004 size 2 count 1 val 0x1
+        """
+        self.assertEqual(kvm_trace.parse(trace), ([], [100.0007]))
+
     def test_devices_writes_are_told_from_reads_and_interrupt_controllers(self):
         self.assertEqual(kvm_trace.parse(self.TRACE), ([100.0001], [100.0021]))
 

@@ -5,12 +5,14 @@ import subprocess
 from pathlib import Path
 
 TRACING = Path("/sys/kernel/tracing")
-EVENTS = ("kvm/kvm_msi_set_irq", "kvm/kvm_mmio")
+EVENTS = ("kvm/kvm_msi_set_irq", "kvm/kvm_mmio", "kvm/kvm_pio")
 BUFFER_KIB = 8192
-LINE = re.compile(r"\s(\d+\.\d+): (kvm_msi_set_irq|kvm_mmio): (.*)")
-WRITE = re.compile(r"mmio write len \d+ gpa (0x[0-9a-f]+)")
+LINE = re.compile(r"\s(\d+\.\d+): (kvm_msi_set_irq|kvm_mmio|kvm_pio): (.*)")
+WRITE = re.compile(r"mmio write len \d+ gpa (0x[0-9a-f]+)|pio_write at (0x[0-9a-f]+)")
 # The local and I/O interrupt controllers' registers: every interrupt and timer has some.
 CONTROLLERS = range(0xFEC00000, 0xFEF00000)
+# Ports below are the platform's: serial port, PCI configuration.
+PCI_PORTS = 0x1000
 
 
 class KvmTrace:
@@ -48,9 +50,13 @@ def parse(text: str) -> tuple[list[float], list[float]]:
         time, event, what = float(found[1]), found[2], found[3]
         if event == "kvm_msi_set_irq":
             sent.append(time)
-        elif (write := WRITE.match(what)) and int(write[1], 16) not in CONTROLLERS:
+        elif (write := WRITE.match(what)) and _is_of_device(write):
             written.append(time)
     return sorted(sent), sorted(written)
+
+
+def _is_of_device(write: re.Match) -> bool:
+    return int(write[1], 16) not in CONTROLLERS if write[1] else int(write[2], 16) >= PCI_PORTS
 
 
 def guest_time(sent: list[float], written: list[float], start: float, end: float) -> float | None:
