@@ -31,8 +31,8 @@ inline constexpr std::uint32_t kPart = 0x1000;
 /// Each queue has a doorbell of its own: one ioeventfd, no data match.
 inline constexpr std::uint32_t kNotifyMultiplier = 4;
 /// Of a modern function: the same doorbells as ports, offered first. KVM signals an ioeventfd at a port
-/// without decoding the guest's instruction, which on AMD, and with an ioeventfd of a fixed width on Intel, it
-/// has to do for one in memory (arch/x86/kvm: kvm_fast_pio(), kvm_mmu_page_fault()).
+/// without decoding the guest's instruction, which on AMD, and with an ioeventfd of a fixed width on Intel,
+/// it has to do for one in memory (arch/x86/kvm: kvm_fast_pio(), kvm_mmu_page_fault()).
 inline constexpr unsigned kKickBar = 1;
 inline constexpr std::uint16_t kNoVector = 0xffff;
 

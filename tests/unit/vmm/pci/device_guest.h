@@ -99,9 +99,8 @@ class DeviceGuest : public VirtioRegisters {
   /// As KVM takes the driver's write.
   void kick(std::uint16_t index) {
     const Doorbell bell =
-        legacy_
-            ? Doorbell{.address = function_.base + kOldNotify, .port = true, .value = index}
-            : Doorbell{.address = function_.base + index * virtio_pci::kNotifyMultiplier, .port = true};
+        legacy_ ? Doorbell{.address = function_.base + kOldNotify, .port = true, .value = index}
+                : Doorbell{.address = function_.base + index * virtio_pci::kNotifyMultiplier, .port = true};
     ASSERT_TRUE(function_.host.kick(bell));
   }
   std::optional<UsedElement> wait_used(std::uint16_t index) {
