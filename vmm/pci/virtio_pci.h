@@ -66,7 +66,7 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
             const PciSpaces& spaces, TransportConfig config, std::vector<std::unique_ptr<MsiLine>> lines);
   // In virtio_pci_setup.cc.
   static PciIdentity identity(DeviceId id, VirtioInterface interface);
-  /// Size of the BAR of doorbell ports; 0: there is none.
+  /// Ports in the BAR of doorbells; 0: there is none, because of the interface or the number of queues.
   std::uint32_t kick_ports() const;
   void add_bars();
   void add_virtio_capabilities();
@@ -97,7 +97,7 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   void write_common(std::uint64_t offset, std::span<const std::byte> from);
   void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value);
 
-  /// Only kicks of an odd width come here, or those through the access capability; the others are ioeventfds.
+  /// Kicks of an odd width, and those through the access capability; all others are ioeventfds.
   void write_doorbell(std::uint64_t offset);
 
   // The legacy interface, in virtio_pci_legacy.cc.

@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::uint16_t kVirtioVendor = 0x1af4;
 constexpr std::uint16_t kModernDeviceBase = 0x1040;  // 4.1.2
-/// I/O BARs have at most 256 ports (PCI Local Bus 3.0, 6.2.5.1); no device's configuration comes near.
-constexpr std::uint32_t kIoBarMin = 32;
+/// Ports that an I/O BAR has at most (PCI Local Bus 3.0, 6.2.5.1); no device's legacy interface comes near.
 constexpr std::uint32_t kIoBarMax = 256;
+/// Ports of the smallest legacy interface: its header, and some configuration.
+constexpr std::uint32_t kLegacyBarMin = 32;
 constexpr std::uint8_t kVendorCapability = 0x09;
 
 /// struct virtio_pci_cap (4.1.4) behind the id and the next pointer.
@@ -116,7 +117,7 @@ void VirtioPci::add_bars() {
   if (kick_ports() > 0) config_.add_io_bar(kKickBar, kick_ports());
   if (memory_bar_ == kLegacyBar) return;
   config_.add_io_bar(kLegacyBar,
-                     std::max(kIoBarMin, std::bit_ceil(kLegacyHeaderMsix + device_->config_size())));
+                     std::max(kLegacyBarMin, std::bit_ceil(kLegacyHeaderMsix + device_->config_size())));
 }
 
 void VirtioPci::add_virtio_capabilities() {

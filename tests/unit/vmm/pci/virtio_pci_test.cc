@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include "tests/unit/vmm/pci/pci_guest.h"
+#include "tests/unit/vmm/pci/virtio_function.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/arch/x86_64/layout.h"
 
@@ -96,6 +97,32 @@ TEST_F(VirtioPciTest, TheDoorbellsThatTheDriverFindsFirstArePorts) {
   bus_write<std::uint16_t>(guest.ports, base + 1, 1);  // between two
   EXPECT_EQ(bus_read<std::uint16_t>(guest.ports, base), 0);
   EXPECT_TRUE(guest.kick(1)) << "the doorbells in memory are there as well";
+}
+
+class DeviceOfManyQueues final : public FakeDevice {
+ public:
+  explicit DeviceOfManyQueues(std::size_t count) : sizes_(count, 16) {}
+  std::span<const std::uint16_t> queue_sizes() const override { return sizes_; }
+
+ private:
+  std::vector<std::uint16_t> sizes_;
+};
+
+TEST_F(VirtioPciTest, MoreQueuesThanAnIoBarHasRoomForHaveTheirDoorbellsInMemoryOnly) {
+  for (const std::size_t queues : {64U, 65U}) {
+    test::VirtioFunction function;
+    function.plug_in(std::make_unique<DeviceOfManyQueues>(queues), memory, *loop);
+    const auto at = function.config.capability([&](unsigned offset) {
+      return function.config.read<std::uint8_t>(offset) == 0x09 &&
+             function.config.read<std::uint8_t>(offset + 3) == 2;
+    });
+    ASSERT_TRUE(at);
+    EXPECT_EQ(function.config.read<std::uint8_t>(*at + 4), queues == 64 ? kKickBar : 0U);
+    EXPECT_EQ(function.config.read<std::uint32_t>(0x14) != 0, queues == 64);
+    const auto last = static_cast<std::uint32_t>(queues - 1) * kNotifyMultiplier;
+    EXPECT_TRUE(function.host.doorbells.contains({function.bar + kNotify + last}));
+    function.root.reset();
+  }
 }
 
 TEST_F(VirtioPciTest, KicksOfQueuesThatAreNotThereAreIgnored) {
