@@ -206,9 +206,9 @@ void Block::process_queue(std::uint16_t index) {
       if (!*chain) break;
       serve(index, std::move(**chain));
     }
+    disk_->submit();  // takes its time: what the guest adds meanwhile needs no kick
   } while (left > 0 && !limited && queues_->at(index) != nullptr && queue->enable_kicks());
   if (left == 0) queues_->come_back(index);
-  disk_->submit();
   disk_->collect();  // what the host's cache had is done already
   notify();
 }
