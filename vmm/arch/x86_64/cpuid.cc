@@ -120,6 +120,11 @@ void rewrite(kvm_cpuid_entry2& leaf, const Topology& topology, const CpuidConfig
     case 0x80000001:
       if (amd) set_amd_features(leaf, topology);
       break;
+    case 0x80000007:
+      // No invariant TSC: Linux would prefer it to kvm-clock (arch/x86/kernel/kvmclock.c, kvmclock_init()),
+      // but it goes on while the guest is paused, and at another pace on a host that a snapshot is taken to.
+      set_flag(leaf.edx, 8, false);
+      break;
     case 0x80000008:
       if (!amd) break;
       set_bits(leaf.ecx, 0, 8, topology.cores - 1);

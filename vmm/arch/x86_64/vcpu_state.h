@@ -26,7 +26,7 @@ struct CpuidConfig {
   bool tsc_deadline_timer = false;
 };
 /// What the guest sees, from KVM_GET_SUPPORTED_CPUID's answer: own topology, hypervisor bit, KVM leaves,
-/// no PMU, nothing for nested guests.
+/// no PMU, nothing for nested guests, no TSC that Linux would prefer to kvm-clock.
 std::vector<kvm_cpuid_entry2> guest_cpuid(std::vector<kvm_cpuid_entry2> supported, const CpuidConfig& config);
 
 }  // namespace balloon::vmm

@@ -235,6 +235,14 @@ TEST(CpuidTest, WhatDescribesTheCpuItselfIsTheHosts) {
       << "how its FPU keeps pointers: as this CPU does";
 }
 
+TEST(CpuidTest, NoInvariantTscIsOfferedSoThatLinuxKeepsToKvmClock) {
+  constexpr unsigned kInvariantTsc = 8, kOther = 1;
+  for (Leaves host : {intel(), amd()}) {
+    host.push_back(leaf(0x80000007, 0, 0, 0, 0, 1U << kInvariantTsc | 1U << kOther));
+    EXPECT_EQ(get(guest_cpuid(host, {.vcpus = 2}), 0x80000007).edx, 1U << kOther);
+  }
+}
+
 TEST(CpuidTest, TscDeadlineTimerFollowsTheCapability) {
   EXPECT_TRUE(has(get(guest_cpuid(intel(), {.vcpus = 1, .tsc_deadline_timer = true}), 1).ecx, 24));
   EXPECT_FALSE(has(get(guest_cpuid(intel(), {.vcpus = 1, .tsc_deadline_timer = false}), 1).ecx, 24));
