@@ -116,6 +116,26 @@ class TableTest(unittest.TestCase):
         self.assertEqual(results.failures, [{"part": "net", "subject": "qemu-pc", "round": 1, "reason": "no answer"}])
 
 
+class LostHostTest(unittest.TestCase):
+    def test_the_part_under_way_is_forgotten_and_those_before_it_are_kept(self):
+        results = Results()
+        failed = {"event": "step_failed", "subject": "qemu-pc", "round": 0, "reason": "no answer"}
+        results.take({"event": "part", "part": "boot"})
+        measured(results, "balloon-vmm", boot_bzimage_s=1.0)
+        results.take({**failed, "part": "boot"})
+        results.take({"event": "part", "part": "idle"})
+        measured(results, "balloon-vmm", idle_percent=1.0)
+        results.take({**failed, "part": "idle"})
+        results.forget_part()
+        self.assertEqual((results.part, list(results.samples), [failure["part"] for failure in results.failures]),
+                         ("idle", ["boot_bzimage_s"], ["boot"]))
+
+    def test_one_that_is_lost_before_its_first_part_has_nothing_to_forget(self):
+        results = Results()
+        results.forget_part()
+        self.assertEqual((results.part, results.samples), (None, {}))
+
+
 class RoundsTest(unittest.TestCase):
     def test_the_first_round_runs_in_any_case(self):
         self.assertTrue(room_for_another(0, 5, 0, 0, 0))

@@ -89,10 +89,13 @@ class Results:
     def __init__(self):
         self.samples: dict[str, dict[str, list[float]]] = {}  # metric -> VMM -> values, in the order in which they came
         self.failures: list[dict] = []
+        self.part: str | None = None  # the one under way, or the last
         self.ended = False
 
     def take(self, event: dict):
-        if event["event"] == "figures":
+        if event["event"] == "part":
+            self.part = event["part"]
+        elif event["event"] == "figures":
             for key, value in event["values"].items():
                 found = self.samples.setdefault(key, {}).setdefault(event["subject"], [])
                 found.extend(value if isinstance(value, list) else [value])
@@ -100,6 +103,13 @@ class Results:
             self.failures.append({key: event[key] for key in ("part", "subject", "round", "reason")})
         elif event["event"] == "end":
             self.ended = True
+
+    def forget_part(self):
+        """Drops what is there of the part under way, for it to be measured anew."""
+        for metric in METRICS:
+            if metric.part == self.part:
+                self.samples.pop(metric.key, None)
+        self.failures = [failure for failure in self.failures if failure["part"] != self.part]
 
     def figures(self) -> list[dict]:
         return [_figure(metric, self.samples[metric.key]) for metric in METRICS if self.samples.get(metric.key)]
