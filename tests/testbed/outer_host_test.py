@@ -40,7 +40,7 @@ class RestartTest(unittest.TestCase):
         rest.assert_called_with("a soft lockup")
 
     def test_it_gives_up_after_so_many(self):
-        result, booted = self.run_with([LOST] * 4, restarts=3)
+        result, booted = self.run_with([LOST] * 4, max_restarts=3)
         self.assertEqual((result.status, result.restarts, len(booted)), (outer_host.OUTER_LOST, 3, 4))
 
 

@@ -42,13 +42,13 @@ def run(options, names: list[str]) -> int:
     logs = cache.root / "runs/logs-cases"
     results: dict[str, bool] = {}
 
-    def host_for(names: list[str]) -> outer_image.OuterHost:
-        command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(names)}"
-        kernels = guest_kernels.files(cache, [series for name in names for series in KERNELS_OF.get(name, [])])
+    def host_for(cases: list[str]) -> outer_image.OuterHost:
+        command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(cases)}"
+        kernels = guest_kernels.files(cache, [series for name in cases for series in KERNELS_OF.get(name, [])])
         return outer_image.build(cache, options.build_dir, command, kernels, ["/scratch/run"])
 
     def restart(reason: str) -> outer_image.OuterHost:
-        """What failed may have failed because the host was about to be lost: that is run again, too."""
+        """For what has not passed: what failed may have failed because the host was about to be lost. One lost at its very end runs the last again."""
         return host_for([name for name in names if not results.get(name)] or names[-1:])
 
     def take(line: str):

@@ -52,7 +52,7 @@ class Request:
     files_to: Path | None = None  # where the files that were asked for are unpacked
     on_output: Callable[[bytes], None] = lambda data: _to_stdout(data)
     on_event: Callable[[str], None] = lambda line: None
-    restarts: int = MAX_RESTARTS
+    max_restarts: int = MAX_RESTARTS
     # What to boot instead of the one that was lost, for what is left to do; None: the same once more.
     on_restart: Callable[[str], OuterHost | None] = lambda reason: None
 
@@ -77,11 +77,11 @@ def run(cache: Cache, host: OuterHost, request: Request) -> RunResult:
             return result
         result.crashes.append(crash)
         print(f"testbed: THE OUTER HOST WAS LOST (its console: {crash}); no fault of the programs under test", file=sys.stderr)
-        if result.restarts == request.restarts:
-            print(f"testbed: giving up after {request.restarts} restarts", file=sys.stderr)
+        if result.restarts == request.max_restarts:
+            print(f"testbed: giving up after {request.max_restarts} restarts", file=sys.stderr)
             return result
         result.restarts += 1
-        print(f"testbed: booting another (restart {result.restarts} of {request.restarts})", file=sys.stderr, flush=True)
+        print(f"testbed: booting another (restart {result.restarts} of {request.max_restarts})", file=sys.stderr, flush=True)
         host = request.on_restart(crash) or host
 
 
