@@ -28,4 +28,7 @@ struct UseSample {
 /// way to something and would have no room to double.
 bool is_urgent(const UseSample& sample, Bytes margin_min, double margin_ratio);
 
+/// Such a rule of any law, for the simulator's loop.
+using UrgencyRule = bool(const UseSample& sample, const Tunables& tunables);
+
 }  // namespace balloon::policy

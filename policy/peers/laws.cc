@@ -4,6 +4,7 @@
 #include <array>
 
 #include "policy/engine.h"
+#include "policy/peers/balloond1/law.h"
 #include "policy/peers/baselines.h"
 #include "policy/peers/hypeman.h"
 #include "policy/peers/mom.h"
@@ -20,40 +21,47 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 template <typename T>
-std::unique_ptr<Controller> plain() {
+std::unique_ptr<Controller> plain(const Tunables&) {
   return std::make_unique<T>();
 }
 
-std::unique_ptr<Controller> our_engine() { return std::make_unique<Engine>(Tunables{}); }
-std::unique_ptr<Controller> mom_of_vdsm() { return std::make_unique<Mom>(vdsm_settings()); }
-std::unique_ptr<Controller> proxmox_95() {
+std::unique_ptr<Controller> our_engine(const Tunables& tunables) {
+  return std::make_unique<Engine>(tunables);
+}
+bool urgent_for_us(const UseSample& sample, const Tunables& tunables) {
+  return is_urgent(sample, tunables.margin_min, tunables.margin_ratio);
+}
+std::unique_ptr<Controller> mom_of_vdsm(const Tunables&) { return std::make_unique<Mom>(vdsm_settings()); }
+std::unique_ptr<Controller> proxmox_95(const Tunables&) {
   return std::make_unique<Proxmox>(ProxmoxSettings{.ballooning_target = 0.95});
 }
 
 constexpr std::array kLaws = {
-    Law{"balloond", "our engine with its default tunables", seconds(1), true, our_engine},
+    Law{"balloond", "our engine with its default tunables", seconds(1), our_engine, admit, urgent_for_us},
+    Law{"balloond-1", "our engine as it was before its rework", seconds(1), balloond1::make, balloond1::admit,
+        balloond1::is_urgent},
     Law{"none",
         "no balloon: every guest has its boot memory; the host swaps what does not fit; grants unseen",
-        seconds(1), false, plain<NoBalloon>},
+        seconds(1), plain<NoBalloon>},
     Law{"static", "a fixed size for each guest, by weight between its limits; grants unseen", seconds(1),
-        false, plain<StaticPartition>},
+        plain<StaticPartition>},
     Law{"mom", "oVirt MOM, stock rules: every guest 5 % down or up by the host's free memory; grants unseen",
-        seconds(5), false, plain<Mom>},
+        seconds(5), plain<Mom>},
     Law{"mom-vdsm", "oVirt MOM as vdsm ships it, ballooning enabled: every 15 s; grants unseen", seconds(15),
-        false, mom_of_vdsm},
+        mom_of_vdsm},
     Law{"proxmox", "Proxmox VE: shares of 80 % of the host, 100 MiB a guest every 10 s; grants unseen",
-        seconds(10), false, plain<Proxmox>},
-    Law{"proxmox-95", "Proxmox VE with ballooning-target 95; grants unseen", seconds(10), false, proxmox_95},
+        seconds(10), plain<Proxmox>},
+    Law{"proxmox-95", "Proxmox VE with ballooning-target 95; grants unseen", seconds(10), proxmox_95},
     Law{"squeezed", "xapi squeezed: the same part of each guest's range; reserves by the same formula",
-        seconds(1), false, plain<Squeezed>},
+        seconds(1), plain<Squeezed>},
     Law{"qmemman", "Qubes qmemman: 1.3 x used, the rest in proportion; grants what donors free fast enough",
-        milliseconds(100), false, plain<Qmemman>},
+        milliseconds(100), plain<Qmemman>},
     Law{"hypeman", "kernel/hypeman: up to 15 % of the host from all alike, at 10 % available; grants unseen",
-        seconds(2), false, plain<Hypeman>},
+        seconds(2), plain<Hypeman>},
     Law{"pi", "qemus/qemu: a PI loop on the host's free memory in each guest; grants unseen", seconds(5),
-        false, plain<PiLoops>},
+        plain<PiLoops>},
     Law{"vm0", "vm0: two thresholds on each guest's own free memory, down to 1 GiB; grants unseen",
-        seconds(5), false, plain<Vm0>},
+        seconds(5), plain<Vm0>},
 };
 
 }  // namespace

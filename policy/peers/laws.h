@@ -7,15 +7,23 @@
 #include <string_view>
 
 #include "policy/controller.h"
+#include "policy/executor.h"
+#include "policy/tunables.h"
+#include "policy/urgency.h"
 
 namespace balloon::policy::peers {
+
+/// A two-phase rule: of a plan, the moves that may be made now.
+using Admit = std::vector<Move>(Plan& plan, std::span<const GuestSnapshot> guests);
 
 struct Law {
   std::string_view name;
   std::string_view summary;
-  std::chrono::nanoseconds period;        ///< between two calls of decide()
-  bool two_phase;                         ///< its plans go through admit()
-  std::unique_ptr<Controller> (*make)();  ///< a new one that has seen nothing yet
+  std::chrono::nanoseconds period;  ///< between two calls of decide()
+  /// A new one that has seen nothing yet. The tunables are our engine's: rivals take nothing from them.
+  std::unique_ptr<Controller> (*make)(const Tunables& tunables);
+  Admit* admit = nullptr;         ///< null: what a plan says is asked for at once
+  UrgencyRule* urgent = nullptr;  ///< what it decides for before its period is over; null: nothing
 };
 
 /// All of them; ours, "balloond", is the first.

@@ -22,7 +22,7 @@ class Decider {
     decided_.reset();
     last_ = {};
     if (alternate_.law != nullptr) {
-      law_ = alternate_.law->make();
+      law_ = alternate_.law->make({});
     } else {
       tunables_ = alternate_.tunables.value_or(recorded);
       engine_.emplace(tunables_);

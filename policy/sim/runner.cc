@@ -3,34 +3,22 @@
 #include <algorithm>
 #include <optional>
 
-#include "policy/engine.h"
 #include "policy/executor.h"
-#include "policy/peers/laws.h"
 #include "policy/sim/oracle.h"
 #include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
 
-constexpr std::string_view kOurs = "balloond";
-
 std::vector<Contender> all_contenders() {
   std::vector<Contender> all;
   for (const peers::Law& law : peers::laws()) {
-    Contender contender{
-        std::string(law.name), std::string(law.summary), law.period, law.two_phase, false, {}};
-    if (law.name == kOurs) {
-      contender.wakes = true;
-      contender.make = [](const Scenario& scenario, std::uint64_t) {
-        return std::make_unique<Engine>(scenario.tunables);
-      };
-    } else {
-      contender.make = [make = law.make](const Scenario&, std::uint64_t) { return make(); };
-    }
-    all.push_back(std::move(contender));
+    all.push_back(
+        {std::string(law.name), std::string(law.summary), law.period, law.admit, law.urgent,
+         [make = law.make](const Scenario& scenario, std::uint64_t) { return make(scenario.tunables); }});
   }
   all.push_back({"oracle", "knows what everybody will want in the next 2 s; the bound of what a law can do",
-                 Oracle::kPeriod, true, false, [](const Scenario& scenario, std::uint64_t seed) {
+                 Oracle::kPeriod, admit, nullptr, [](const Scenario& scenario, std::uint64_t seed) {
                    return std::make_unique<Oracle>(scenario, seed);
                  }});
   return all;
@@ -99,11 +87,11 @@ class Loop {
     const auto began = std::chrono::steady_clock::now();
     Plan plan = controller_->decide(snapshot_);
     std::vector<Move> moves;
-    if (contender_.two_phase) moves = admit(plan, snapshot_.guests);
+    if (contender_.admit != nullptr) moves = contender_.admit(plan, snapshot_.guests);
     result.decide_us +=
         std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began).count();
     result.decisions += 1;
-    if (!contender_.two_phase) {
+    if (contender_.admit == nullptr) {
       for (std::size_t i = 0; i < plan.guests.size(); ++i) {
         if (snapshot_.guests[i].controllable) moves.push_back({i, plan.guests[i].target});
       }
@@ -114,7 +102,7 @@ class Loop {
         keeper.resized(world, world.guest_at(move.guest), from, move.target);
     }
     world.apply(plan);
-    if (!contender_.wakes) return;
+    if (contender_.urgent == nullptr) return;
     // As balloond's Ticker has it.
     grows_wait_ = std::ranges::any_of(
                       plan.guests, [](const GuestPlan& guest) { return guest.reason == Reason::waiting; }) ||
@@ -125,8 +113,8 @@ class Loop {
 
  private:
   bool woken(const World& world) const {
-    return contender_.wakes && last_ && world.now() - *last_ >= kBurstGap &&
-           world.urgent(snapshot_, grows_wait_);
+    return contender_.urgent != nullptr && last_ && world.now() - *last_ >= kBurstGap &&
+           world.urgent(snapshot_, grows_wait_, *contender_.urgent);
   }
 
   const Scenario& scenario_;

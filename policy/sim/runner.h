@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "policy/controller.h"
+#include "policy/peers/laws.h"
 #include "policy/sim/scores.h"
 #include "policy/sim/world.h"
 
@@ -17,8 +18,8 @@ struct Contender {
   std::string name;
   std::string summary;
   Time period{};
-  bool two_phase = false;
-  bool wakes = false;  ///< decides before its period is over when something is urgent, as balloond does
+  peers::Admit* admit = nullptr;  ///< its two-phase rule; null: a plan is asked for at once
+  UrgencyRule* urgent = nullptr;  ///< what it decides for before its period is over; null: nothing
   std::function<std::unique_ptr<Controller>(const Scenario&, std::uint64_t seed)> make;
 };
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "policy/sim/random.h"
-#include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -298,7 +297,7 @@ void World::snapshot(Snapshot& snapshot) const {
   }
 }
 
-bool World::urgent(const Snapshot& seen, bool grows_wait) const {
+bool World::urgent(const Snapshot& seen, bool grows_wait, UrgencyRule& rule) const {
   std::size_t known = 0;
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     if (!guests_[i].running()) continue;
@@ -312,7 +311,7 @@ bool World::urgent(const Snapshot& seen, bool grows_wait) const {
     UseSample sample{stats->actual, *stats->available};
     if (const auto& last = channels_[i].before(); last && last->available)
       sample.used_before = UseSample{last->actual, *last->available}.used();
-    if (is_urgent(sample, scenario_->tunables.margin_min, scenario_->tunables.margin_ratio)) return true;
+    if (rule(sample, scenario_->tunables)) return true;
   }
   return known != seen_.size();
 }

@@ -10,6 +10,7 @@
 #include "policy/sim/scenario.h"
 #include "policy/sim/signal.h"
 #include "policy/sim/stats_channel.h"
+#include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 
@@ -65,8 +66,8 @@ class World {
   /// What a daemon would see now. Reuses what `snapshot` holds.
   void snapshot(Snapshot& snapshot) const;
   /// Whether a daemon that saw `seen` last should not wait for its period: a guest came or went, a new sample
-  /// shows a guest in need, or a balloon moved while others wait for its memory.
-  bool urgent(const Snapshot& seen, bool grows_wait) const;
+  /// shows a guest in need by `rule`, or a balloon moved while others wait for its memory.
+  bool urgent(const Snapshot& seen, bool grows_wait, UrgencyRule& rule) const;
   /// Sets a balloon's target; `guest` is an index into the last snapshot's guests. Returns whether it
   /// changed.
   bool command(std::size_t guest, Bytes target);

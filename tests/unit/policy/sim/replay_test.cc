@@ -8,6 +8,7 @@
 #include <random>
 #include <sstream>
 
+#include "policy/executor.h"
 #include "policy/recording/encoder.h"
 #include "policy/sim/generator.h"
 #include "policy/sim/runner.h"
@@ -236,7 +237,7 @@ TEST_F(ReplayTest, ADayOfFiftyBusyGuestsTakesNoMoreThan150MegabytesAndReplays) {
   const Contender recorder{.name = "recorded",
                            .summary = {},
                            .period = std::chrono::seconds(1),
-                           .two_phase = true,
+                           .admit = admit,
                            .make = [&](const Scenario&, std::uint64_t) {
                              recorded.clear();
                              return std::make_unique<RecordedEngine>(recorded);

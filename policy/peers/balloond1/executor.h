@@ -1,0 +1,17 @@
+// The two-phase rule, pure: shrinks first; a grow only when what pays for it has really been freed.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "policy/executor.h"
+
+namespace balloon::policy::peers::balloond1 {
+
+/// The moves of `plan` that may be made now: shrinks first, then grows, as far as Σ max(actual, target) and
+/// what is kept for reservations stay within plan.budget. When not all grows fit, each gets the same part of
+/// what it misses, the rest when more has been freed; such guests get Reason::waiting and the granted target
+/// in `plan`. O(n).
+std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests);
+
+}  // namespace balloon::policy::peers::balloond1

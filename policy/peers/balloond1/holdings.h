@@ -1,0 +1,20 @@
+// What a guest holds of the host's memory, and sums of bytes that neither wrap nor go below zero.
+#pragma once
+
+#include <algorithm>
+
+#include "policy/types.h"
+
+namespace balloon::policy::peers::balloond1 {
+
+inline Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
+
+inline Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
+
+/// What the guest holds or was promised.
+inline Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
+
+/// Where the guest will be, at most, once the shrink that was asked of it is done.
+inline Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
+
+}  // namespace balloon::policy::peers::balloond1
