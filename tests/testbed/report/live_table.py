@@ -20,11 +20,12 @@ class LiveTable:
         kind = event["event"]
         if kind == "sample":
             self._show_sample(event)
-        elif kind in ("phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed"):
+        elif kind in ("speed", "phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed"):
             self._line(event)
 
     def _line(self, event: dict):
         text = {
+            "speed": lambda e: f"speed: factor {e['factor']:.1f} {e['when']} (1.0 is the quick day of docs/figures.md)",
             "phase_start": lambda e: f"== {e['phase']}: {e['title']}",
             "guest_up": lambda e: f"guest {e['guest']} is up after {e['seconds']} s",
             "satisfied": lambda e: f"{e['guest']}: {e['command']} satisfied after {e['seconds']} s",

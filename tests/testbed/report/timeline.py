@@ -31,6 +31,7 @@ class Timeline:
     boots: dict[str, float] = field(default_factory=dict)
     restarts: list[dict] = field(default_factory=list)
     troubles: list[dict] = field(default_factory=list)
+    speeds: list[dict] = field(default_factory=list)  # of the machine, as measured between phases
     failure: str | None = None
     end: dict | None = None
 
@@ -65,6 +66,8 @@ class Timeline:
             self.restarts.append(event)
         elif kind == "guest_trouble":
             self.troubles.append(event)
+        elif kind == "speed":
+            self.speeds.append(event)
         elif kind == "failed":
             self.failure = event["reason"]
         elif kind == "end":

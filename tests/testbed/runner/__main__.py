@@ -15,6 +15,7 @@ from .phases import run_phase
 from .sampler import Sampler
 from .scenario import Scenario, ScenarioError, parse
 from .session import Session, default_images
+from .speed import MACHINE
 
 
 def parse_arguments():
@@ -33,6 +34,8 @@ def run(options, scenario: Scenario, events: EventLog):
     if not with_daemon:
         for guest in scenario.guests:
             guest.free_page_reporting = scenario.baseline["free_page_reporting"]
+    events.emit("speed", when="at the start", **MACHINE.measure())
+    MACHINE.follow()
     session = Session(scenario, default_images(options.direct, options.images, options.scratch), events, with_daemon,
                       options.direct)
     try:
@@ -42,10 +45,12 @@ def run(options, scenario: Scenario, events: EventLog):
         sampler.start()
         for phase in scenario.phases:
             run_phase(session, sampler, phase)
+            events.emit("speed", when=f"after {phase.name}", **MACHINE.measure())
         sampler.stop()
         session.power_off_all()
         events.emit("end", host=host.sample(), guests_powered_off=len(session.guests))
     finally:
+        MACHINE.stop()
         session.close()
 
 

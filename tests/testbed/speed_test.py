@@ -1,0 +1,67 @@
+"""The measure of a machine's speed, and the clock that counts seconds of the quick day."""
+
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from runner import speed  # noqa: E402
+
+
+class SpeedTest(unittest.TestCase):
+    def setUp(self):
+        self.now = 100.0
+        self.machine = speed.Machine(clock=lambda: self.now)
+
+    def runs_at(self, factor: float, pieces: int = speed.RECENT):
+        for _ in range(pieces):
+            self.machine.took(factor * speed.QUICK_PIECE_SECONDS)
+
+    def passes(self, seconds: float) -> float:
+        before = self.machine.quick_now()
+        self.now += seconds
+        return self.machine.quick_now() - before
+
+    def test_a_machine_of_a_third_of_the_speed_has_limits_of_three_times_the_length(self):
+        self.runs_at(3)
+        self.assertAlmostEqual(self.machine.factor, 3)
+        self.assertAlmostEqual(self.machine.wall(20), 60)
+        self.assertAlmostEqual(self.passes(60), 20)
+
+    def test_a_quicker_machine_has_no_shorter_limits(self):
+        self.runs_at(0.1)
+        self.assertAlmostEqual(self.machine.factor, 0.1)
+        self.assertAlmostEqual(self.machine.wall(20), 20)
+        self.assertAlmostEqual(self.passes(20), 20)
+
+    def test_the_clock_keeps_what_it_counted_when_the_speed_changes(self):
+        before = self.machine.quick_now()
+        self.now += 10
+        self.runs_at(2)
+        self.now += 10
+        self.assertAlmostEqual(self.machine.quick_now() - before, 15)
+
+    def test_single_slow_pieces_change_nothing(self):
+        self.runs_at(1)
+        self.runs_at(30, pieces=speed.RECENT // 2)
+        self.assertAlmostEqual(self.machine.factor, 1)
+
+    def test_a_measurement_in_a_process_of_its_own_gives_a_piece_a_factor_and_a_slowdown(self):
+        found = self.machine.measure()
+        self.assertGreater(found["piece"], 0)
+        self.assertAlmostEqual(found["factor"], speed.factor_of(found["piece"]), delta=0.01)
+        self.assertAlmostEqual(found["slowdown"], speed.QUICK_SLOWDOWN * speed.factor_of(found["piece"]), delta=0.1)
+
+    def test_followed_it_measures_by_itself(self):
+        self.machine.follow()
+        self.addCleanup(self.machine.stop)
+        for _ in range(200):
+            if self.machine.factor != 1.0:
+                break
+            speed.time.sleep(0.1)
+        self.assertNotEqual(self.machine.factor, 1.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
