@@ -1,0 +1,172 @@
+#include "balloond/guests/qmp/readings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+#include "tests/unit/balloond/guests/qmp/recording.h"
+
+namespace balloon::daemon::qmp {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+constexpr const char* kBooting = "before the guest's driver is up";
+constexpr const char* kOther = "another QEMU";
+
+template <typename T>
+std::string complaint(const Result<T>& read) {
+  return read ? "none" : read.error().message;
+}
+
+json statistics_with(const char* key, const json& value) {
+  json answer = recorded("driver up", "guest-stats");
+  answer["stats"][key] = value;
+  return answer;
+}
+
+TEST(Readings, NameAndUuid) {
+  EXPECT_EQ(read_name(recorded(kBooting, "query-name")).value(), "web");
+  EXPECT_EQ(read_uuid(recorded(kBooting, "query-uuid")).value(), "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31");
+}
+
+TEST(Readings, NameAndUuidThatQemuWasNotGivenAreUnset) {
+  EXPECT_EQ(read_name(recorded(kOther, "query-name")).value(), std::nullopt);
+  EXPECT_EQ(read_uuid(recorded(kOther, "query-uuid")).value(), std::nullopt);
+}
+
+TEST(Readings, MemoryIsBootMemoryAndModules) {
+  EXPECT_EQ(read_memory_size(recorded(kBooting, "query-memory-size-summary")).value(), 512 * kMiB);
+  EXPECT_EQ(read_memory_size({{"base-memory", 5U}, {"plugged-memory", 6U}}).value(), 11U);
+  EXPECT_EQ(read_memory_size({{"base-memory", 5U}}).value(), 5U) << "plugged-memory came with QEMU 2.11";
+  EXPECT_EQ(complaint(read_memory_size({{"base-memory", 5U}, {"plugged-memory", ~0ULL}})),
+            "the memory's size is absurd");
+  EXPECT_EQ(complaint(read_memory_size({{"base-memory", -5}})), "'base-memory' is -5, not a count");
+  EXPECT_EQ(complaint(read_memory_size(json::array())), "'base-memory' is missing");
+}
+
+TEST(Readings, BalloonIsFoundByItsTypeWhateverItsName) {
+  EXPECT_EQ(find_balloon(recorded(kBooting, "peripheral\"")).value(), "balloon0");
+  EXPECT_EQ(find_balloon(recorded(kBooting, "peripheral-anon")).value(), std::nullopt);
+  EXPECT_EQ(find_balloon(recorded(kBooting, "unattached")).value(), std::nullopt);
+  for (const char* type : {"child<virtio-balloon-ccw>", "child<virtio-balloon-device>",
+                           "child<virtio-balloon-pci-non-transitional>"})
+    EXPECT_EQ(find_balloon(json::array({{{"name", "device[3]"}, {"type", type}}})).value(), "device[3]");
+}
+
+TEST(Readings, AGuestWithoutABalloonHasNone) {
+  EXPECT_EQ(find_balloon(recorded(kOther, "peripheral\"")).value(), std::nullopt);
+  EXPECT_THAT(recorded_line(kOther, "query-balloon"), HasSubstr("DeviceNotActive"));
+}
+
+TEST(Readings, ActualIsWhatTheGuestHasLeft) {
+  EXPECT_EQ(read_actual(recorded("target 300 MiB", "query-balloon")).value(), 300 * kMiB);
+  EXPECT_EQ(complaint(read_actual({{"actual", -1}})), "'actual' is -1, not a count");
+  EXPECT_EQ(complaint(read_actual({{"actual", 1e30}})), "'actual' is 1e+30, not a count");
+  EXPECT_EQ(complaint(read_actual({{"actual", "300"}})), "'actual' is \"300\", not a count");
+  EXPECT_EQ(complaint(read_actual({{"actual", {{"a", 1}}}})), "'actual' is an object, not a count");
+  EXPECT_EQ(complaint(read_actual(json())), "'actual' is missing");
+}
+
+TEST(Readings, RunStateSaysWhetherTheGuestRuns) {
+  EXPECT_TRUE(read_run_state(recorded(kBooting, "query-status")).value().running);
+  const auto paused = read_run_state(recorded("paused", "query-status")).value();
+  EXPECT_FALSE(paused.running);
+  EXPECT_EQ(paused.status, "paused");
+  EXPECT_EQ(read_run_state(recorded("migration", "query-status")).value().status, "postmigrate");
+  EXPECT_FALSE(read_run_state({{"status", "running"}}));
+}
+
+TEST(Readings, MigrationIsUnderWayUntilItIsOver) {
+  EXPECT_FALSE(read_migrating(recorded(kBooting, "query-migrate")).value()) << "never begun";
+  EXPECT_TRUE(read_migrating(recorded("migration", "query-migrate")).value()) << "being set up";
+  EXPECT_TRUE(read_migrating({{"status", "postcopy-active"}}).value());
+  EXPECT_TRUE(read_migrating({{"status", "a state of the future"}}).value());
+  for (const char* over : {"completed", "failed", "cancelled", "none"})
+    EXPECT_FALSE(read_migrating({{"status", over}}).value()) << over;
+}
+
+TEST(Readings, StatisticsAreUnsetBeforeTheDriverIsUp) {
+  const auto stats = read_statistics(recorded(kBooting, "guest-stats\""));
+  ASSERT_TRUE(stats) << stats.error().message;
+  EXPECT_EQ(stats->updated_at, std::nullopt);
+  EXPECT_EQ(stats->available, std::nullopt);
+  EXPECT_EQ(stats->swap_in, std::nullopt);
+}
+
+TEST(Readings, StatisticsAreBytes) {
+  const auto stats = read_statistics(recorded("target 300 MiB", "guest-stats"));
+  ASSERT_TRUE(stats) << stats.error().message;
+  EXPECT_GT(stats->updated_at.value(), std::chrono::seconds(1'700'000'000));
+  EXPECT_GT(stats->available.value(), 200 * kMiB);
+  EXPECT_LT(stats->available.value(), 300 * kMiB);
+  EXPECT_GT(stats->total.value(), 300 * kMiB) << "with deflate-on-oom, total does not follow the balloon";
+  EXPECT_EQ(stats->swap_in, 0U);
+  EXPECT_EQ(stats->oom_kills, std::nullopt) << "this QEMU does not know the tag";
+}
+
+TEST(Readings, TagsOfNewerQemusAreTaken) {
+  EXPECT_EQ(read_statistics(statistics_with("stat-oom-kills", 3U)).value().oom_kills, 3U);
+  EXPECT_TRUE(read_statistics(statistics_with("stat-of-the-future", "whatever")));
+}
+
+TEST(Readings, UnknownValuesAreUnsetHoweverTheyAreWritten) {
+  EXPECT_EQ(read_statistics(statistics_with("stat-swap-in", ~0ULL)).value().swap_in, std::nullopt);
+  EXPECT_EQ(read_statistics(statistics_with("stat-swap-in", -1)).value().swap_in, std::nullopt);
+}
+
+TEST(Readings, StatisticsThatAreNoCountsAreRefused) {
+  EXPECT_EQ(complaint(read_statistics(statistics_with("stat-free-memory", -4096))),
+            "'stat-free-memory' is -4096, not a count");
+  EXPECT_EQ(complaint(read_statistics(statistics_with("stat-free-memory", 1.5))),
+            "'stat-free-memory' is 1.5, not a count");
+  EXPECT_EQ(complaint(read_statistics(json::parse(R"({"stats":{"stat-free-memory":2e30},"last-update":1})"))),
+            "'stat-free-memory' is 2e+30, not a count");
+  EXPECT_EQ(complaint(read_statistics({{"stats", 5}, {"last-update", 1U}})),
+            "'stats' is missing or no object");
+  EXPECT_EQ(complaint(read_statistics({{"stats", json::object()}})), "'last-update' is missing");
+  EXPECT_EQ(complaint(read_statistics({{"stats", json::object()}, {"last-update", ~0ULL}})),
+            "'last-update' 18446744073709551615 is not a time");
+}
+
+TEST(Readings, PollingIntervalIsOffUntilItIsSet) {
+  EXPECT_EQ(read_polling_interval(recorded(kBooting, "guest-stats-polling-interval")).value().count(), 0);
+  EXPECT_EQ(read_polling_interval(recorded("driver up", "guest-stats-polling-interval")).value().count(), 1);
+  EXPECT_FALSE(read_polling_interval("1"));
+}
+
+TEST(Readings, DriverIsNotReadyBeforeTheGuestHasLoadedIt) {
+  const auto driver = read_driver(recorded(kBooting, "x-query-virtio-status"));
+  ASSERT_TRUE(driver) << driver.error().message;
+  EXPECT_FALSE(driver->ready);
+}
+
+TEST(Readings, DriverSaysWhatItCan) {
+  const auto driver = read_driver(recorded("driver up", "x-query-virtio-status"));
+  ASSERT_TRUE(driver) << driver.error().message;
+  EXPECT_TRUE(driver->ready);
+  EXPECT_TRUE(driver->statistics);
+  EXPECT_TRUE(driver->deflate_on_oom);
+  EXPECT_TRUE(driver->free_page_reporting);
+  EXPECT_FALSE(read_driver(json::object()));
+}
+
+TEST(Readings, AfterAResetOnlyTheDriverTellsThatTheBalloonIsEmpty) {
+  // QEMU goes on to say what the guest had before, though the guest may use all of its memory.
+  EXPECT_EQ(read_actual(recorded("the guest boots again", "query-balloon")).value(), 300 * kMiB);
+  EXPECT_FALSE(read_driver(recorded("the guest boots again", "x-query-virtio-status")).value().ready);
+}
+
+TEST(Readings, DiskReadsAreSummedOverDisks) {
+  EXPECT_EQ(read_disk_reads(recorded("driver up", "query-blockstats")).value(), 4608U)
+      << "the guest's kernel looked for partitions";
+  const json disk = {{"stats", {{"rd_bytes", 7U}}}, {"parent", {{"stats", {{"rd_bytes", 100U}}}}}};
+  EXPECT_EQ(read_disk_reads(json::array({disk, disk})).value(), 14U);
+  const json absurd = {{"stats", {{"rd_bytes", ~0ULL}}}};
+  EXPECT_EQ(complaint(read_disk_reads(json::array({absurd, disk}))), "what the disks read is absurd");
+  EXPECT_FALSE(read_disk_reads(json::object()));
+}
+
+}  // namespace
+}  // namespace balloon::daemon::qmp
