@@ -62,7 +62,7 @@ def _to_stdout(data: bytes):
     sys.stdout.buffer.flush()
 
 
-def _end_with_parent():
+def end_with_parent():
     """In the child: the kernel ends it when we die, however we die (prctl PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -97,7 +97,7 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
         pipes = {port: os.pipe() for port in PORTS}
         qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes), stdin=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()],
-                                preexec_fn=_end_with_parent)
+                                preexec_fn=end_with_parent)
         for _, write in pipes.values():
             os.close(write)
         try:

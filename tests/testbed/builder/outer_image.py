@@ -143,7 +143,7 @@ def _build_payload(cache: Cache, build_dir: Path | None, command: str, files, fe
             if (build_dir / "bin" / name).is_file():
                 tree.program(f"/usr/local/bin/{name}", build_dir / "bin" / name)
     tree.file("/sbin/testbed-init", HERE / "outer/testbed-init")
-    tree.folder("/opt/testbed/runner", HERE / "runner", ("__pycache__", "bench/__pycache__"))
+    tree.folder("/opt/testbed/runner", HERE / "runner", ("__pycache__", "bench/__pycache__", "facts/__pycache__"))
     for source, destination in files:
         if source.is_dir():
             tree.folder(destination, source)

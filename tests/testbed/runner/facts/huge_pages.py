@@ -1,0 +1,78 @@
+"""What ballooning does to the huge pages that a guest's memory is made of."""
+
+import re
+import time
+from pathlib import Path
+
+from .. import vmm as vmms
+from ..bench.bed import MIB, SETTLE_SECONDS, Bed, connect_qmp, wait_until
+
+THP = Path("/sys/kernel/mm/transparent_hugepage")
+MEMORY = 1024 * MIB
+# The balloon takes and returns half of the guest.
+MOVED = 512 * MIB
+# What the guest uses and frees before and after, so that its host has memory for it: nearly all that its kernel leaves.
+TOUCHED_MIB = 832
+CYCLES = 20
+MOVE_TIMEOUT = 120
+NEARLY = 1 * MIB
+# balloon-vmm makes huge pages whole some time after the balloon gave them back.
+AFTER_CYCLES_SECONDS = 5
+# Each VMM, with the host's ways to make a huge page at a fault: where one is free, or by compacting memory first as madvise(2) asks for.
+CASES = (("balloon-vmm", "never"), ("qemu-pc", "never"), ("qemu-pc", "madvise"))
+
+
+def measure(bed: Bed, vmm: str, defrag: str) -> dict:
+    before_defrag = selected((THP / "defrag").read_text())
+    (THP / "defrag").write_text(defrag)
+    try:
+        return _cycles(bed, vmm, defrag)
+    finally:
+        (THP / "defrag").write_text(before_defrag)
+
+
+def _cycles(bed: Bed, vmm: str, defrag: str) -> dict:
+    path = bed.socket("qmp.sock")
+    guest = bed.boot(vmm, MEMORY, vmms.Extras(qmp=path))
+    qmp = connect_qmp(path)
+
+    def move(target: int):
+        qmp("balloon", value=target)
+        wait_until(f"the balloon to reach {target // MIB} MiB", lambda: abs(qmp("query-balloon")["actual"] - target) <= NEARLY, MOVE_TIMEOUT)
+
+    def touch():
+        bed.touch_and_free(guest, TOUCHED_MIB)
+        time.sleep(SETTLE_SECONDS)
+
+    touch()
+    before = backing(guest.pid)
+    after_one = before
+    for cycle in range(CYCLES):
+        move(MEMORY - MOVED)
+        move(MEMORY)
+        if cycle == 0:
+            time.sleep(AFTER_CYCLES_SECONDS)
+            touch()
+            after_one = backing(guest.pid)
+    time.sleep(AFTER_CYCLES_SECONDS)
+    after = backing(guest.pid)
+    touch()
+    touched = backing(guest.pid)
+    return {"fact": "huge_pages", "vmm": vmm, "thp": selected((THP / "enabled").read_text()), "defrag": defrag,
+            "before_mib": before["huge"] / MIB, "resident_before_mib": before["resident"] / MIB,
+            "after_1_cycle_mib": after_one["huge"] / MIB,
+            "untouched_after_mib": after["huge"] / MIB, "resident_untouched_mib": after["resident"] / MIB,
+            "after_20_cycles_mib": touched["huge"] / MIB, "resident_after_mib": touched["resident"] / MIB}
+
+
+def backing(pid: int) -> dict[str, int]:
+    """Bytes of the process that are there, and of them what huge pages hold (Documentation/filesystems/proc.rst, smaps_rollup)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kib = {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+    return {"resident": kib["Rss"] * 1024,
+            "huge": (kib["AnonHugePages"] + kib["ShmemPmdMapped"] + kib["FilePmdMapped"]) * 1024}
+
+
+def selected(setting: str) -> str:
+    """Which of a setting's words has the brackets."""
+    return re.search(r"\[(.+?)\]", setting).group(1)
