@@ -13,6 +13,7 @@
 #include <charconv>
 #include <chrono>
 
+#include "balloond/guests/registry.h"
 #include "base/log.h"
 
 namespace balloon::daemon {
@@ -24,6 +25,8 @@ constexpr int kFdRange = 4096;
 /// What the daemon needs for itself (files of /proc, one for each guest, and gRPC's own) stays below the
 /// range.
 constexpr int kFdShareForConnections = 2;  // the upper half
+
+const log::Source kAccepting{"accepting connections"};
 
 struct FdRange {
   int first;
@@ -78,7 +81,7 @@ void Acceptor::run(grpc::Server& server) {
     if (connection) {
       take(server, std::move(connection));
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      log::warning("cannot accept a connection: {}", fail_errno("accept", errno).error().message);
+      log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
       std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
     }
   }
@@ -93,7 +96,8 @@ void Acceptor::take(grpc::Server& server, UniqueFd connection) {
   UniqueFd placed(::fcntl(connection.get(), F_DUPFD_CLOEXEC, next_fd_));
   if (!placed) placed = UniqueFd(::fcntl(connection.get(), F_DUPFD_CLOEXEC, range.first));
   if (!placed) {
-    log::warning("a connection of process {} is refused: no descriptors are left", credentials.pid);
+    log::warning(source_of({.pid = credentials.pid, .uid = credentials.uid}),
+                 "a connection of process {} is refused: no descriptors are left", credentials.pid);
     return;
   }
   next_fd_ = placed.get() + 1;

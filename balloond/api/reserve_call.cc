@@ -7,6 +7,7 @@
 
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
+#include "balloond/guests/registry.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -111,15 +112,16 @@ class ReserveCall final : public grpc::ServerUnaryReactor {
 
 }  // namespace
 
-grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request,
-                                  const std::string& peer, v1::ReserveResponse& response) {
+grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request, const Peer& peer,
+                                  v1::ReserveResponse& response) {
   const auto call = std::make_shared<ReserveCall>(book, response);
   ReserveCall* const reactor = call.get();
   ReservationRequest wish;
   const grpc::Status good = read(request, wish);
   if (good.ok()) {
-    log::info("reservation {}: {} to {} within {} s asked for by {}", wish.id, format_bytes(wish.min),
-              format_bytes(wish.max), wish.within.count() / 1'000'000'000, peer);
+    log::info(source_of(peer), "reservation {}: {} to {} within {} s asked for by uid {} (process {})",
+              wish.id, format_bytes(wish.min), format_bytes(wish.max), wish.within.count() / 1'000'000'000,
+              peer.uid, peer.pid);
     reactor->start(call, wish);
   } else {
     reactor->refuse(call, good);

@@ -5,11 +5,12 @@
 
 #include "balloon/v1/scheduler.pb.h"
 #include "balloond/control/reservation_book.h"
+#include "balloond/guests/backend.h"
 
 namespace balloon::daemon {
 
 /// The reactor owns itself until the call is done. `peer` goes into the log.
-grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request,
-                                  const std::string& peer, v1::ReserveResponse& response);
+grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request, const Peer& peer,
+                                  v1::ReserveResponse& response);
 
 }  // namespace balloon::daemon

@@ -130,8 +130,7 @@ grpc::ServerUnaryReactor* SchedulerService::SetMerging(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext* context,
                                                     const v1::ReserveRequest* request,
                                                     v1::ReserveResponse* response) {
-  const Peer peer = peer_of_(context->peer());
-  return reserve(reservations_, *request, fmt::format("uid {} (process {})", peer.uid, peer.pid), *response);
+  return reserve(reservations_, *request, peer_of_(context->peer()), *response);
 }
 
 grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
@@ -142,7 +141,7 @@ grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackSer
                      peer = peer_of_(context->peer())](const ReservationOutcome& outcome) {
     if (outcome.kind == ReservationOutcome::Kind::unsaved)
       return reactor->Finish({grpc::StatusCode::INTERNAL, outcome.reason});
-    log::info("reservation {}: released by uid {} (process {})", id, peer.uid, peer.pid);
+    log::info(source_of(peer), "reservation {}: released by uid {} (process {})", id, peer.uid, peer.pid);
     reactor->Finish(grpc::Status::OK);
   };
   if (!reservations_.release(request->id(), tell)) {
@@ -178,8 +177,8 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   const Bytes target = request.target_bytes() / kPage * kPage;
   const auto record = guests_.set_pin(request.name(), target, duration);
   if (!record) return not_found(request.name());
-  log::info("guest {}: pinned at {} for {} s by uid {} (process {})", request.name(), format_bytes(target),
-            duration.count() / 1'000'000'000, peer.uid, peer.pid);
+  log::info(source_of(peer), "guest {}: pinned at {} for {} s by uid {} (process {})", request.name(),
+            format_bytes(target), duration.count() / 1'000'000'000, peer.uid, peer.pid);
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
 }
@@ -194,7 +193,7 @@ grpc::Status SchedulerService::merge(const v1::SetMergingRequest& request, const
   const auto record =
       guest == nullptr ? std::nullopt : guests_.set_merging(request.name(), request.merging());
   if (!record) return not_found(request.name());
-  log::info("guest {}: KSM turned {} by uid {} (process {})", request.name(),
+  log::info(source_of(peer), "guest {}: KSM turned {} by uid {} (process {})", request.name(),
             request.merging() ? "on" : "off", peer.uid, peer.pid);
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
@@ -206,7 +205,7 @@ grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, cons
   const GuestStatus* const guest = state->find(request.name());
   const auto record = guest == nullptr ? std::nullopt : guests_.clear_pin(request.name());
   if (!record) return not_found(request.name());
-  log::info("guest {}: unpinned by uid {} (process {})", request.name(), peer.uid, peer.pid);
+  log::info(source_of(peer), "guest {}: unpinned by uid {} (process {})", request.name(), peer.uid, peer.pid);
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
 }

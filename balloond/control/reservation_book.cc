@@ -13,6 +13,9 @@ namespace {
 using Kind = ReservationOutcome::Kind;
 using policy::GrantState;
 
+/// Whose share of the log these lines use up: all reservations' together.
+const log::Source kSource{"reservations"};
+
 WallTime later(WallTime wall, std::chrono::nanoseconds by) {
   return wall + std::chrono::duration_cast<WallTime::duration>(by);
 }
@@ -55,7 +58,7 @@ void ReservationBook::keep_by(std::function<void()> changed) {
 
 std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const ReservationRequest& request,
                                                                    const void* caller, Tell tell_caller) {
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     auto entry = find(request.id);
@@ -87,7 +90,7 @@ std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const Reserva
 
 void ReservationBook::withdraw(const void* caller) {
   const auto is_callers = [&](const Waiter& waiter) { return waiter.caller == caller; };
-  std::vector<News> news;  // of nobody: what ends has no waiters
+  News news;  // of nobody: what ends has no waiters
   const std::lock_guard lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     std::size_t waited = std::erase_if(entry->waiters, is_callers);
@@ -96,14 +99,15 @@ void ReservationBook::withdraw(const void* caller) {
       ++entry;
       continue;
     }
-    log::info("reservation {}: withdrawn, nobody waits for it any more", entry->record.wish.id);
+    news.lines.info(kSource, "reservation {}: withdrawn, nobody waits for it any more",
+                    entry->record.wish.id);
     if (!entry->changes.empty()) revise();
     entry = end(entry, {.kind = Kind::released, .record = {}, .reason = {}}, news);
   }
 }
 
 bool ReservationBook::release(const std::string& id, Tell tell_caller) {
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     const auto entry = find(id);
@@ -133,7 +137,7 @@ std::vector<ReservationRecord> ReservationBook::list() const {
 std::vector<policy::Reservation> ReservationBook::for_decision(
     const std::vector<policy::GuestSnapshot>& guests) {
   std::vector<policy::Reservation> wishes;
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     const Time now = clock_.now();
@@ -145,14 +149,15 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
       // What is being written down is not ended under the writer's hands.
       const bool at_rest = entry->changes.empty();
       if (at_rest && has_come(guests, wish.id, entry->granted())) {
-        log::info("reservation {}: its guest has come", wish.id);
+        news.lines.info(kSource, "reservation {}: its guest has come", wish.id);
         if (entry->granted()) revise();
         entry = end(entry, {.kind = Kind::joined, .record = {}, .reason = "its guest came before the memory"},
                     news);
         continue;
       }
       if (at_rest && entry->granted() && now >= record.lease_ends) {
-        log::warning("reservation {}: its lease of {} has run out", wish.id, format_bytes(record.granted));
+        news.lines.warning(kSource, "reservation {}: its lease of {} has run out", wish.id,
+                           format_bytes(record.granted));
         revise();
         entry = end(entry, {.kind = Kind::released, .record = {}, .reason = "its lease has run out"}, news);
         continue;
@@ -173,7 +178,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
 }
 
 void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& plan) {
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     Bytes kept = 0;
@@ -189,7 +194,8 @@ void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& p
       } else if (planned.state == GrantState::denied) {
         const Kind kind = entry->judged ? Kind::expired : Kind::refused;
         std::string why = why_denied(entry->record.wish, kept, seen, plan);
-        log::info("reservation {}: {}: {}", planned.id, kind == Kind::expired ? "expired" : "refused", why);
+        news.lines.info(kSource, "reservation {}: {}: {}", planned.id,
+                        kind == Kind::expired ? "expired" : "refused", why);
         end(entry, {.kind = kind, .record = {}, .reason = std::move(why)}, news);
       } else {
         entry->judged = true;
@@ -214,25 +220,25 @@ std::optional<KeptReservations> ReservationBook::unkept() const {
 
 void ReservationBook::kept(std::uint64_t revision) {
   failing_ = false;
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     kept_ = revision;
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = carry_out(entry, revision, news);
   }
   tell(news);
-  if (!news.empty() && listener_) listener_();
+  if (!news.answers.empty() && listener_) listener_();
 }
 
 void ReservationBook::not_kept(std::uint64_t revision, const std::string& why) {
   failing_ = true;
-  std::vector<News> news;
+  News news;
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = give_up(entry, revision, why, news);
   }
   tell(news);
-  if (!news.empty() && listener_) listener_();
+  if (!news.answers.empty() && listener_) listener_();
 }
 
 ReservationBook::Entries::iterator ReservationBook::find(const std::string& id) {
@@ -241,17 +247,17 @@ ReservationBook::Entries::iterator ReservationBook::find(const std::string& id) 
 }
 
 ReservationBook::Entries::iterator ReservationBook::end(Entries::iterator entry, ReservationOutcome outcome,
-                                                        std::vector<News>& news) {
+                                                        News& news) {
   outcome.record = entry->record;
   ended_.insert(entry->record.wish.id);
   for (Change& each : entry->changes) entry->waiters.splice(entry->waiters.end(), each.waiters);
-  if (!entry->waiters.empty()) news.push_back({std::move(entry->waiters), std::move(outcome)});
+  if (!entry->waiters.empty()) news.answers.push_back({std::move(entry->waiters), std::move(outcome)});
   return entries_.erase(entry);
 }
 
 /// For the first time, or anew.
 void ReservationBook::grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters,
-                            std::vector<News>& news) {
+                            News& news) {
   Change granted{.kind = Kind::granted, .record = as, .waiters = std::move(waiters)};
   granted.record.lease_ends = clock_.now() + as.wish.lease;
   granted.record.lease_until = later(clock_.wall(), as.wish.lease);
@@ -259,7 +265,7 @@ void ReservationBook::grant(Entries::iterator entry, const ReservationRecord& as
   change(entry, std::move(granted), news);
 }
 
-void ReservationBook::change(Entries::iterator entry, Change change, std::vector<News>& news) {
+void ReservationBook::change(Entries::iterator entry, Change change, News& news) {
   revise();
   change.revision = revision_;
   entry->changes.push_back(std::move(change));
@@ -267,30 +273,31 @@ void ReservationBook::change(Entries::iterator entry, Change change, std::vector
 }
 
 ReservationBook::Entries::iterator ReservationBook::carry_out(Entries::iterator entry, std::uint64_t revision,
-                                                              std::vector<News>& news) {
+                                                              News& news) {
   while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
     if (entry->changes.front().kind == Kind::released)
       return end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
     Change granted = std::move(entry->changes.front());
     entry->changes.pop_front();
     if (!entry->granted())
-      log::info("reservation {}: {} granted", granted.record.wish.id, format_bytes(granted.record.granted));
+      news.lines.info(kSource, "reservation {}: {} granted", granted.record.wish.id,
+                      format_bytes(granted.record.granted));
     entry->record = granted.record;
     if (!granted.waiters.empty())
-      news.push_back({std::move(granted.waiters),
-                      {.kind = Kind::granted, .record = std::move(granted.record), .reason = {}}});
+      news.answers.push_back({std::move(granted.waiters),
+                              {.kind = Kind::granted, .record = std::move(granted.record), .reason = {}}});
   }
   return std::next(entry);
 }
 
 ReservationBook::Entries::iterator ReservationBook::give_up(Entries::iterator entry, std::uint64_t revision,
-                                                            const std::string& why, std::vector<News>& news) {
+                                                            const std::string& why, News& news) {
   ReservationOutcome outcome{
       .kind = Kind::unsaved, .record = {}, .reason = "it cannot be written down: " + why};
   while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
     if (!entry->granted()) return end(entry, std::move(outcome), news);
     outcome.record = entry->record;
-    news.push_back({std::move(entry->changes.front().waiters), outcome});
+    news.answers.push_back({std::move(entry->changes.front().waiters), outcome});
     entry->changes.pop_front();
   }
   return std::next(entry);
@@ -302,8 +309,8 @@ void ReservationBook::revise() {
   if (keep_) keep_();
 }
 
-void ReservationBook::tell(const std::vector<News>& news) {
-  for (const News& each : news) {
+void ReservationBook::tell(const News& news) {
+  for (const Answer& each : news.answers) {
     for (const Waiter& waiter : each.waiters) waiter.tell(each.outcome);
   }
 }

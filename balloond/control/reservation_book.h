@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "balloond/clock.h"
+#include "base/log.h"
 #include "policy/types.h"
 
 namespace balloon::daemon {
@@ -134,24 +135,28 @@ class ReservationBook {
     bool is_waited_for() const;
     const ReservationRecord& newest() const { return changes.empty() ? record : changes.back().record; }
   };
-  struct News {
+  struct Answer {
     std::list<Waiter> waiters{};
     ReservationOutcome outcome;
+  };
+  /// What is said of a change once the book is free: to who waits for it, and in the log.
+  struct News {
+    std::vector<Answer> answers{};
+    log::Later lines{};
   };
   using Entries = std::list<Entry>;
 
   Entries::iterator find(const std::string& id);
   /// Its end, and what those who wait for it will be told.
-  Entries::iterator end(Entries::iterator entry, ReservationOutcome outcome, std::vector<News>& news);
-  void grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters,
-             std::vector<News>& news);
-  void change(Entries::iterator entry, Change change, std::vector<News>& news);
+  Entries::iterator end(Entries::iterator entry, ReservationOutcome outcome, News& news);
+  void grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters, News& news);
+  void change(Entries::iterator entry, Change change, News& news);
   /// Lets happen what is kept by `revision`. The entry after it: it may end.
-  Entries::iterator carry_out(Entries::iterator entry, std::uint64_t revision, std::vector<News>& news);
+  Entries::iterator carry_out(Entries::iterator entry, std::uint64_t revision, News& news);
   Entries::iterator give_up(Entries::iterator entry, std::uint64_t revision, const std::string& why,
-                            std::vector<News>& news);
+                            News& news);
   void revise();
-  static void tell(const std::vector<News>& news);
+  static void tell(const News& news);
 
   const Clock& clock_;
   std::function<void()> listener_;

@@ -13,6 +13,9 @@ namespace {
 /// from it: half of the default interval of statistics, or of the period.
 constexpr std::chrono::nanoseconds kFreshEnough = std::chrono::milliseconds(500);
 
+/// Guests can make the host's state change with every decision.
+const log::Source kStates{"the host's state"};
+
 std::string_view name_of(policy::HostState state) {
   switch (state) {
     case policy::HostState::unspecified:
@@ -158,7 +161,7 @@ void Ticker::keep_from_merging(const policy::Snapshot& seen, const std::vector<G
     const GuestRecord& guest = guests[i];
     if (seen.guests[i].limits.ksm || !guest.connected || guest.merging == false) continue;
     if (guests_.keep_from_merging(guest.name, guest.session))
-      log::info("guest {}: policy keeps its memory from KSM", guest.name);
+      log::info(source_of(guest.peer), "guest {}: policy keeps its memory from KSM", guest.name);
   }
 }
 
@@ -172,9 +175,9 @@ void Ticker::note_change(const policy::Plan& plan) {
     grows_wait_ |= reservation.state == policy::GrantState::pending;
   if (std::exchange(host_state_, plan.state) == plan.state) return;
   if (plan.state >= policy::HostState::infeasible) {
-    log::warning("host memory is {}", name_of(plan.state));
+    log::warning(kStates, "host memory is {}", name_of(plan.state));
   } else {
-    log::info("host memory is {}", name_of(plan.state));
+    log::info(kStates, "host memory is {}", name_of(plan.state));
   }
 }
 

@@ -23,6 +23,8 @@ std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>&
 
 }  // namespace
 
+log::Source source_of(const Peer& peer) { return {fmt::format("process {} (uid {})", peer.pid, peer.uid)}; }
+
 Registry::Registry(const Clock& clock, std::string root) : clock_(clock), root_(std::move(root)) {}
 
 std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registration, const Peer& peer,
@@ -30,30 +32,13 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   if (const auto good = check_registration(registration); !good) {
     return std::unexpected(JoinRefusal{JoinRefusal::Kind::invalid, good.error().message});
   }
-  const std::lock_guard lock(mutex_);
-  std::optional<PinRecord> pin;
   const std::string& name = registration.name();
-  if (const auto known = guests_.find(name); known != guests_.end()) {
-    const GuestRecord& record = known->second.record;
-    // A VMM that left without its process ending still has its memory: another one cannot take over its name.
-    const bool other_lives = record.peer.pid != peer.pid && !is_gone(known->second);
-    if (record.connected || other_lives) {
-      return std::unexpected(JoinRefusal{
-          JoinRefusal::Kind::already_exists,
-          fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name,
-                      record.peer.pid)});
-    }
-    pin = record.pin;
-    names_.erase(record.session);
-    guests_.erase(known);
-  }
   Entry entry{.record = {},
               .channel = std::move(channel),
-              .observer = VmmObserver(root_, peer.pid),
+              .observer = std::make_shared<VmmObserver>(root_, peer.pid),
               .previous = {},
               .refused_target = {}};
   GuestRecord& record = entry.record;
-  record.session = ++last_session_;
   record.name = name;
   record.labels.insert(registration.labels().begin(), registration.labels().end());
   record.memory = registration.memory_bytes();
@@ -64,13 +49,31 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   if (registration.has_merging()) record.merging = registration.merging();
   record.balloon = registration.balloon();
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
-  record.ready_since = clock_.now();
   record.target = record.balloon.target_bytes();
-  record.pin = pin;
-  record.on_host = entry.observer.look(record.memory).value_or(policy::GuestOnHost{});
-  log::info("guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid, peer.uid,
-            format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory),
-            format_bytes(record.target));
+  record.on_host = entry.observer->look(record.memory).value_or(policy::GuestOnHost{});
+  const std::optional<Session> gone = ended_stay(name);
+
+  log::Later lines;
+  const std::lock_guard lock(mutex_);
+  if (const auto known = guests_.find(name); known != guests_.end()) {
+    const GuestRecord& before = known->second.record;
+    // A VMM that left without its process ending still has its memory: another one cannot take over its name.
+    const bool other_lives = before.peer.pid != peer.pid && before.session != gone;
+    if (before.connected || other_lives) {
+      return std::unexpected(JoinRefusal{
+          JoinRefusal::Kind::already_exists,
+          fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name,
+                      before.peer.pid)});
+    }
+    record.pin = before.pin;
+    names_.erase(before.session);
+    guests_.erase(known);
+  }
+  record.session = ++last_session_;
+  record.ready_since = clock_.now();
+  lines.info(source_of(peer), "guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid,
+             peer.uid, format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory),
+             format_bytes(record.target));
   const Session session = record.session;
   names_.emplace(session, name);
   guests_.emplace(name, std::move(entry));
@@ -79,6 +82,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
 }
 
 void Registry::stats(Session session, const v1::GuestStats& stats) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
@@ -96,7 +100,8 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
     record.complaint.clear();
   } else {
     if (record.complaint.empty()) {
-      log::warning("guest {} sends statistics that make no sense: {}", record.name, usable.error().message);
+      lines.warning(source_of(record.peer), "guest {} sends statistics that make no sense: {}", record.name,
+                    usable.error().message);
     }
     record.usable.reset();
     record.complaint = usable.error().message;
@@ -138,6 +143,7 @@ void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
 }
 
 void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr || !entry->pending || sequence != entry->sequence) return;
@@ -147,20 +153,23 @@ void Registry::target_result(Session session, std::uint64_t sequence, const std:
   ++record.refused;
   entry->refused_target = record.target;
   entry->refused_at = clock_.now();
-  log::warning("guest {}: its VMM refused target {}: {}", record.name, format_bytes(record.target),
-               printable(refusal));
+  lines.warning(source_of(record.peer), "guest {}: its VMM refused target {}: {}", record.name,
+                format_bytes(record.target), printable(refusal));
   record.target = record.balloon.target_bytes();
 }
 
 void Registry::stats_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr || sequence != entry->stats_sequence || refusal.empty()) return;
   entry->stats_pending = false;
-  log::debug("guest {}: no fresh statistics: {}", entry->record.name, printable(refusal));
+  lines.debug(source_of(entry->record.peer), "guest {}: no fresh statistics: {}", entry->record.name,
+              printable(refusal));
 }
 
 void Registry::merging_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr || !entry->merging_pending || sequence != entry->merging_sequence) return;
@@ -169,14 +178,16 @@ void Registry::merging_result(Session session, std::uint64_t sequence, const std
   record.merging_refusal = printable(refusal);
   if (refusal.empty()) {
     record.merging = entry->merging_wanted;
-    log::info("guest {}: KSM is {} for its memory", record.name, *record.merging ? "on" : "off");
+    lines.info(source_of(record.peer), "guest {}: KSM is {} for its memory", record.name,
+               *record.merging ? "on" : "off");
   } else {
-    log::warning("guest {}: its VMM does not turn KSM {}: {}", record.name,
-                 entry->merging_wanted ? "on" : "off", record.merging_refusal);
+    lines.warning(source_of(record.peer), "guest {}: its VMM does not turn KSM {}: {}", record.name,
+                  entry->merging_wanted ? "on" : "off", record.merging_refusal);
   }
 }
 
 void Registry::left(Session session) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
@@ -187,29 +198,46 @@ void Registry::left(Session session) {
   entry->stats_pending = false;
   entry->merging_pending = false;
   entry->left_at = clock_.now();
-  log::info("guest {} left", record.name);
+  lines.info(source_of(record.peer), "guest {} left", record.name);
   tell({.kind = GuestChange::Kind::left});
 }
 
 void Registry::refresh() {
+  const std::vector<Sight> sights = look();
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   const Time now = clock_.now();
-  for (auto guest = guests_.begin(); guest != guests_.end();) {
-    Entry& entry = guest->second;
-    GuestRecord& record = entry.record;
-    record.on_host = entry.observer.look(record.memory).value_or(policy::GuestOnHost{});
+  for (const Sight& sight : sights) {
+    Entry* const entry = by_session(sight.session);
+    if (entry == nullptr) continue;  // another stay of its guest has begun meanwhile
+    GuestRecord& record = entry->record;
+    record.on_host = sight.on_host.value_or(policy::GuestOnHost{});
     if (record.pin && now >= record.pin->expires) {
-      log::info("guest {}: its pin at {} has run out", record.name, format_bytes(record.pin->target));
+      lines.info(source_of(record.peer), "guest {}: its pin at {} has run out", record.name,
+                 format_bytes(record.pin->target));
       record.pin.reset();
     }
-    if (!record.connected && is_gone(entry)) {
-      log::info("guest {} is gone", record.name);
-      names_.erase(record.session);
-      guest = guests_.erase(guest);
-      continue;
+    if (!record.connected && is_gone(*entry, sight.on_host.has_value())) {
+      lines.info(source_of(record.peer), "guest {} is gone", record.name);
+      const std::string name = record.name;
+      names_.erase(sight.session);
+      guests_.erase(name);
     }
-    ++guest;
   }
+}
+
+/// Reads /proc, whose files may take their time, with the registry free.
+std::vector<Registry::Sight> Registry::look() const {
+  std::vector<Sight> sights;
+  {
+    const std::lock_guard lock(mutex_);
+    sights.reserve(guests_.size());
+    for (const auto& [name, entry] : guests_)
+      sights.push_back(
+          {.session = entry.record.session, .memory = entry.record.memory, .observer = entry.observer});
+  }
+  for (Sight& sight : sights) sight.on_host = sight.observer->look(sight.memory);
+  return sights;
 }
 
 std::vector<GuestRecord> Registry::list() const {
@@ -327,9 +355,26 @@ void Registry::tell(const GuestChange& change) const {
   if (listener_) listener_(change);
 }
 
-bool Registry::is_gone(const Entry& entry) const {
-  if (entry.record.peer.pid != 0) return !entry.observer.alive();
+bool Registry::is_gone(const Entry& entry, bool alive) const {
+  if (entry.record.peer.pid != 0) return !alive;
   return clock_.now() - entry.left_at >= kUnknownProcessGrace;
+}
+
+/// The last stay of the guest `name`, if its VMM has left and its process is gone.
+std::optional<Session> Registry::ended_stay(const std::string& name) const {
+  std::shared_ptr<VmmObserver> observer;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = guests_.find(name);
+    if (known == guests_.end() || known->second.record.connected) return std::nullopt;
+    observer = known->second.observer;
+  }
+  const bool alive = observer->alive();
+  const std::lock_guard lock(mutex_);
+  const auto known = guests_.find(name);
+  if (known == guests_.end() || known->second.observer != observer) return std::nullopt;
+  if (!is_gone(known->second, alive)) return std::nullopt;
+  return known->second.record.session;
 }
 
 }  // namespace balloon::daemon

@@ -1,4 +1,5 @@
-// All guests of the host, whichever hypervisor runs them. One mutex guards it; nothing in it blocks.
+// All guests of the host, whichever hypervisor runs them. One mutex guards it, under which nothing is read
+// from /proc and nothing is logged: nothing in it blocks.
 #pragma once
 
 #include <functional>
@@ -12,6 +13,7 @@
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 #include "balloond/host/vmm_observer.h"
+#include "base/log.h"
 #include "policy/urgency.h"
 
 namespace balloon::daemon {
@@ -58,6 +60,9 @@ struct GuestChange {
   bool asked_for = false;                  ///< with Kind::stats: by request_fresh_stats()
 };
 
+/// Whose share of the log a guest's or a caller's lines use up: the process's, whatever names it goes by.
+log::Source source_of(const Peer& peer);
+
 class Registry final : public GuestEvents {
  public:
   /// `root` goes before /proc: empty but for tests.
@@ -78,7 +83,7 @@ class Registry final : public GuestEvents {
   void left(Session session) override;
 
   /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
-  /// out.
+  /// out. The control thread's.
   void refresh();
   /// All guests, by name.
   std::vector<GuestRecord> list() const;
@@ -104,7 +109,7 @@ class Registry final : public GuestEvents {
   struct Entry {
     GuestRecord record;
     std::shared_ptr<GuestChannel> channel;
-    VmmObserver observer;
+    std::shared_ptr<VmmObserver> observer;   ///< look() is the control thread's, once the guest has joined
     std::optional<v1::GuestStats> previous;  ///< the newest message of this boot, usable or not
     std::uint64_t sequence = 0;              ///< of the newest request
     bool pending = false;                    ///< the newest request has no answer yet
@@ -121,7 +126,17 @@ class Registry final : public GuestEvents {
   Entry* by_session(Session session);
   static void ask_merging(Entry& entry, bool merging);
   void tell(const GuestChange& change) const;
-  bool is_gone(const Entry& entry) const;
+  /// What a look at a guest's process found.
+  struct Sight {
+    Session session = 0;
+    Bytes memory = 0;
+    std::shared_ptr<VmmObserver> observer;
+    std::optional<policy::GuestOnHost> on_host{};  ///< nothing once the process has ended
+  };
+  std::vector<Sight> look() const;
+  /// `alive`: its process.
+  bool is_gone(const Entry& entry, bool alive) const;
+  std::optional<Session> ended_stay(const std::string& name) const;
 
   const Clock& clock_;
   const std::string root_;

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "balloond/metrics/families.h"
+#include "base/log.h"
 
 namespace balloon::daemon {
 namespace {
@@ -234,6 +235,13 @@ void add_journal(Families& out, const JournalCounters& journal) {
   out.gauge("balloon_journal_failing", "1 while decisions are not recorded.", journal.failing ? 1 : 0);
 }
 
+void add_log(Families& out, const log::Losses& losses) {
+  constexpr auto help =
+      "Lines that are not in the log: standard error did not take them, or their source wrote too many.";
+  out.counter("balloon_log_lost_lines_total", help, number(losses.not_taken), {{"reason", "not_taken"}});
+  out.counter("balloon_log_lost_lines_total", help, number(losses.limited), {{"reason", "limited"}});
+}
+
 }  // namespace
 
 Collector::Collector(const Clock& clock, const StateStore& states, const Counters& counters,
@@ -263,6 +271,7 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
             reload_good_ ? 1 : 0);
   out.gauge("balloon_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.",
             reload_time_);
+  add_log(out, log::losses());
   add_process_metrics(out);
   return out.take();
 }
