@@ -151,10 +151,16 @@ void EventLoop::stop() {
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
-Result<void> EventLoop::watch(int fd, Callback callback) {
+Result<void> EventLoop::watch(int fd, Callback callback) { return watch(fd, EPOLLIN, std::move(callback)); }
+
+Result<void> EventLoop::watch_writable(int fd, Callback callback) {
+  return watch(fd, EPOLLOUT, std::move(callback));
+}
+
+Result<void> EventLoop::watch(int fd, std::uint32_t events, Callback callback) {
   const std::lock_guard lock(impl_->mutex);
   const Impl::Id id = ++impl_->last_id;
-  epoll_event event{.events = EPOLLIN, .data = {.u64 = id}};
+  epoll_event event{.events = events, .data = {.u64 = id}};
   if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     return fail_errno(fmt::format("watching file descriptor {}", fd), errno);
   }

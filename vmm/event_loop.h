@@ -24,6 +24,8 @@ class EventLoop {
   /// Calls `callback` on the loop's thread while `fd` is readable (level-triggered). The fd must outlive the
   /// watch.
   Result<void> watch(int fd, Callback callback);
+  /// Likewise, while `fd` takes what is written to it. A descriptor is watched for one of the two.
+  Result<void> watch_writable(int fd, Callback callback);
   /// After it returns, the callback does not run and will not run (unless called from within it: then not
   /// again).
   void unwatch(int fd);
@@ -42,6 +44,7 @@ class EventLoop {
 
  private:
   struct Impl;
+  Result<void> watch(int fd, std::uint32_t events, Callback callback);
   explicit EventLoop(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -1,5 +1,6 @@
 // A guest without an operating system: finds the machine's virtio devices, drives each, and says on the
 // serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin", "mmio".
+#include "entry.h"
 #include "virtio.h"
 
 namespace bare {
@@ -8,15 +9,6 @@ namespace {
 unsigned char sector[512];
 unsigned char serial[20];
 uint32_t pfns[512];
-
-bool contains(const char* text, const char* word) {
-  for (; *text != 0; ++text) {
-    unsigned i = 0;
-    while (word[i] != 0 && text[i] == word[i]) ++i;
-    if (word[i] == 0) return true;
-  }
-  return false;
-}
 
 /// Gives 2 MiB to the host: what lay there must be gone, and the memory must be good again afterwards.
 void drive_balloon(unsigned slot, const Mode& mode) {
@@ -126,15 +118,4 @@ void run(const char* command_line) {
 }  // namespace
 }  // namespace bare
 
-/// PVH's entry: EBX points to hvm_start_info, whose command line lies at offset 24.
-extern "C" [[gnu::used]] void enter(const uint32_t* start_info) {
-  bare::run(reinterpret_cast<const char*>(start_info[6]));
-}
-
-asm(".section .start, \"ax\"\n"
-    ".globl start\n"
-    "start:\n"
-    "  mov $0x80000, %esp\n"  // free low memory
-    "  push %ebx\n"
-    "  call enter\n"
-    ".previous\n");
+void bare::start(const char* command_line) { run(command_line); }

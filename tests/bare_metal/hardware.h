@@ -40,6 +40,17 @@ inline void print(uint32_t number) {
   print(start);
 }
 
+/// What was typed on the serial port; waits for it.
+inline char read_key() {
+  while ((in<uint8_t>(0x3fd) & 1) == 0) asm volatile("pause");
+  return static_cast<char>(in<uint8_t>(0x3f8));
+}
+inline uint64_t clock_ticks() {
+  uint32_t low, high;
+  asm volatile("rdtsc" : "=a"(low), "=d"(high));
+  return uint64_t{high} << 32 | low;
+}
+
 /// ACPI's S5 through the sleep control register (vmm/arch/x86_64/layout.h).
 [[noreturn]] inline void power_off() {
   out<uint8_t>(0x600, 1U << 5 | 5U << 2);

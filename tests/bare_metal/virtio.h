@@ -20,6 +20,7 @@ struct Buffer {
   const void* address;
   uint32_t size;
   bool writable;
+  bool table = false;  ///< of descriptors (INDIRECT_DESC)
 };
 
 /// Memory for rings, each page used once.
@@ -107,7 +108,8 @@ class Queue {
  private:
   uint16_t flags(const Buffer& buffer, bool more) const {
     const unsigned state = packed ? (wrap_ ? 1U << 7 : 1U << 15) : 0;
-    return static_cast<uint16_t>((more ? 1U : 0U) | (buffer.writable ? 2U : 0U) | state);
+    return static_cast<uint16_t>((more ? 1U : 0U) | (buffer.writable ? 2U : 0U) | (buffer.table ? 4U : 0U) |
+                                 state);
   }
   uint16_t next_ = 0;
   bool wrap_ = true;
@@ -161,8 +163,14 @@ class Device {
 
   /// Sends a chain and sleeps until an interrupt says that it is back; what the device wrote.
   uint32_t request(uint16_t index, const Buffer* buffers, unsigned count) {
-    Queue& queue = queues_[index];
-    queue.submit(buffers, count);
+    queue(index).submit(buffers, count);
+    kick(index);
+    uint32_t length = 0;
+    wait_for([&] { return queue(index).pop(length); });
+    return length;
+  }
+  Queue& queue(uint16_t index) { return queues_[index]; }
+  void kick(uint16_t index) {
     asm volatile("mfence" : : : "memory");
     if (mode_.mmio) {
       at<uint32_t>(window_ + 0x50) = index;
@@ -173,9 +181,6 @@ class Device {
     } else {
       at<uint16_t>(memory_bell_.of(bells_[index])) = index;
     }
-    uint32_t length = 0;
-    wait_for([&] { return queue.pop(length); });
-    return length;
   }
   /// Acknowledges what it returns.
   uint8_t read_isr() const {
@@ -226,7 +231,8 @@ class Device {
           break;
       }
     }
-    expect(common_ != 0 && memory_bell_.base != 0 && isr_ != 0 && config_ != 0,
+    const bool has_config = pci_.read<uint16_t>(2) != 0x1044;  // an rng has none
+    expect(common_ != 0 && memory_bell_.base != 0 && isr_ != 0 && (config_ != 0) == has_config,
            "every structure has its capability");
     expect(ports_bell_.base != 0, "there are doorbells in I/O space, too");
   }

@@ -4,18 +4,19 @@
 // Threads. A device is driven from two sides: vCPU threads (config space, status) and one event-loop thread
 // (queues, taps, timers). The transport holds `VirtioDevice::mutex` around every call below; a device's own
 // event-loop callbacks take it themselves. So a device needs no lock of its own, and never sees two calls at
-// once.
+// once. No call may take long (turn_budget.h): whoever waits for the mutex waits for that call, and no other.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <mutex>  // std::lock_guard, for whoever takes the device's mutex
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "vmm/virtio/fair_mutex.h"
 #include "vmm/virtio/feature_dependency.h"
 
 namespace balloon::vmm {
@@ -113,7 +114,7 @@ class VirtioDevice {
   /// Set by the transport before anything else is called.
   void attach(DeviceHost& host) { host_ = &host; }
 
-  mutable std::mutex mutex;
+  mutable FairMutex mutex;
 
  protected:
   DeviceHost& host() const { return *host_; }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -21,48 +22,65 @@ DeviceQueues::~DeviceQueues() {
   if (again_) loop_.unwatch(again_.get());
 }
 
+void DeviceQueues::Slot::clear() {
+  // Not to be returned: the rings are no longer ours to write.
+  if (work) VirtQueue::forget(std::move(work->chain));
+  work.reset();
+  queue.reset();
+  pending = false;
+}
+
 void DeviceQueues::start(DeviceHost& host, std::vector<std::unique_ptr<VirtQueue>> queues) {
+  stop();
   host_ = &host;
   broken_ = false;
-  queues_ = std::move(queues);
-  pending_.assign(queues_.size(), false);
-  for (std::size_t index = 0; index < queues_.size(); ++index) come_back(static_cast<std::uint16_t>(index));
+  slots_.resize(queues.size());
+  for (std::size_t index = 0; index < queues.size(); ++index)
+    add(static_cast<std::uint16_t>(index), std::move(queues[index]));
 }
 
 void DeviceQueues::stop() {
-  queues_.clear();
-  pending_.clear();
+  for (Slot& slot : slots_) slot.clear();
+  slots_.clear();
 }
 
 void DeviceQueues::remove(std::uint16_t index) {
-  if (index >= queues_.size()) return;
-  queues_[index].reset();
-  pending_[index] = false;
+  if (index < slots_.size()) slots_[index].clear();
 }
 
 void DeviceQueues::add(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
-  if (index >= queues_.size()) return;
-  queues_[index] = std::move(queue);
+  if (index >= slots_.size()) return;
+  slots_[index].queue = std::move(queue);
   come_back(index);
 }
 
 VirtQueue* DeviceQueues::at(std::uint16_t index) const {
-  return broken_ || index >= queues_.size() ? nullptr : queues_[index].get();
+  return broken_ || index >= slots_.size() ? nullptr : slots_[index].queue.get();
 }
 
-void DeviceQueues::serve(std::uint16_t index, const std::function<void(VirtQueue&, Chain)>& handle) {
+void DeviceQueues::serve(std::uint16_t index, const Handler& handle) {
   VirtQueue* queue = at(index);
   if (queue == nullptr) return;
-  int left = kChainsPerTurn;
+  std::optional<Work>& work = slots_[index].work;
+  TurnBudget budget;
+  Progress progress = Progress::done;
   do {
     queue->disable_kicks();
-    for (; left > 0; --left) {
-      auto chain = queue->take();
-      if (!chain) return broken(index, chain.error());
-      if (!*chain) break;
-      handle(*queue, std::move(**chain));
+    while (!budget.over()) {
+      if (!work) {
+        auto chain = queue->take();
+        if (!chain) return broken(index, chain.error());
+        if (!*chain) break;
+        work.emplace(std::move(**chain));
+        budget.take_chain();
+      }
+      progress = handle(*queue, *work, budget);
+      if (progress != Progress::done) break;
+      work.reset();
     }
-    if (left == 0) {
+    // Kicks stay off: whoever goes on with the queue comes by himself.
+    if (progress == Progress::waits) break;
+    if (progress == Progress::more || budget.over()) {
       come_back(index);
       break;
     }
@@ -77,7 +95,12 @@ void DeviceQueues::notify(std::uint16_t index) {
 
 void DeviceQueues::come_back(std::uint16_t index) {
   if (at(index) == nullptr) return;
-  pending_[index] = true;
+  slots_[index].pending = true;
+  call_loop();
+}
+
+void DeviceQueues::call_loop() {
+  if (std::exchange(loop_called_, true)) return;
   const std::uint64_t one = 1;
   // It can only fail when the counter is full, and then the loop comes anyway.
   [[maybe_unused]] const ssize_t written = ::write(again_.get(), &one, sizeof one);
@@ -95,12 +118,18 @@ void DeviceQueues::broken(std::uint16_t index, const Error& why) {
 
 void DeviceQueues::resume() {
   const std::lock_guard lock(device_.mutex);
-  for (std::size_t index = 0; index < pending_.size(); ++index) {
-    if (pending_[index]) {
-      pending_[index] = false;
-      device_.process_queue(static_cast<std::uint16_t>(index));
-    }
+  loop_called_ = false;
+  // One queue a turn: between two, others have the loop and the mutex.
+  const auto is_pending = [this](std::size_t i) { return slots_[i % slots_.size()].pending; };
+  for (std::size_t i = next_; i < next_ + slots_.size(); ++i) {
+    if (!is_pending(i)) continue;
+    const std::size_t index = i % slots_.size();
+    slots_[index].pending = false;
+    next_ = index + 1;
+    device_.process_queue(static_cast<std::uint16_t>(index));
+    break;
   }
+  if (std::ranges::any_of(slots_, &Slot::pending)) call_loop();
 }
 
 }  // namespace balloon::vmm

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string_view>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -13,14 +13,26 @@
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/queue.h"
 #include "vmm/virtio/rate_limit.h"
+#include "vmm/virtio/turn_budget.h"
 
 namespace balloon::vmm {
 
+/// A chain that a device works off, over several turns where it is long.
+struct Work {
+  Chain chain;
+  std::uint64_t done = 0;  ///< the device's place in it, in whatever it counts
+};
+
+enum class Progress {
+  done,   ///< the device has given the chain back, or keeps it
+  more,   ///< the turn is over: goes on in the next one
+  waits,  ///< for something; the device calls come_back() then
+};
+
 class DeviceQueues {
  public:
-  /// Chains served before other devices on the loop, and the device's mutex, get their turn: an endless
-  /// stream of requests delays others by one turn at most.
-  static constexpr int kChainsPerTurn = 32;
+  /// Does a part of a chain; in small pieces, of which no more is begun once the budget is over.
+  using Handler = std::function<Progress(VirtQueue& queue, Work& work, TurnBudget& budget)>;
 
   /// `device` owns the result. Its process_queue() is called from the loop for what a turn left over.
   static Result<std::unique_ptr<DeviceQueues>> create(VirtioDevice& device, EventLoop& loop);
@@ -33,7 +45,7 @@ class DeviceQueues {
   /// From activate(). Each queue is looked at once from the loop: Linux kicks the statistics queue before
   /// DRIVER_OK.
   void start(DeviceHost& host, std::vector<std::unique_ptr<VirtQueue>> queues);
-  /// From reset(). No chain of these queues may be left by then.
+  /// From reset(). Chains that the device kept may not be left by then; one under way is forgotten.
   void stop();
   /// From reset_queue(). Likewise, of this queue.
   void remove(std::uint16_t index);
@@ -42,9 +54,9 @@ class DeviceQueues {
 
   /// Queue `index`; null when the driver did not enable it, before start(), after stop() and once broken.
   VirtQueue* at(std::uint16_t index) const;
-  /// Hands each available chain of queue `index` to `handle`, then raises the interrupt if the guest wants
-  /// one.
-  void serve(std::uint16_t index, const std::function<void(VirtQueue& queue, Chain chain)>& handle);
+  /// One turn: hands the chain under way and then each available chain of queue `index` to `handle`, as far
+  /// as the budget goes, and raises the interrupt if the guest wants one. What is left has its turn soon.
+  void serve(std::uint16_t index, const Handler& handle);
   /// Raises the queue's interrupt if the guest wants one for what was put since the last time.
   void notify(std::uint16_t index);
   /// Looks at queue `index` again, from the loop.
@@ -54,16 +66,24 @@ class DeviceQueues {
 
  private:
   DeviceQueues(VirtioDevice& device, EventLoop& loop) : device_(device), loop_(loop) {}
+  struct Slot {
+    std::unique_ptr<VirtQueue> queue;
+    std::optional<Work> work;  ///< under way
+    bool pending = false;      ///< to be looked at when `again_` fires
+    void clear();
+  };
   void resume();
+  void call_loop();
 
   VirtioDevice& device_;
   EventLoop& loop_;
   UniqueFd again_;
+  bool loop_called_ = false;  ///< `again_` has been signalled
   DeviceHost* host_ = nullptr;
   bool broken_ = false;
   RateLimit breaks_;  ///< a guest can break and reset a device as often as it likes
-  std::vector<std::unique_ptr<VirtQueue>> queues_;
-  std::vector<bool> pending_;  ///< queues to look at when `again_` fires
+  std::vector<Slot> slots_;
+  std::size_t next_ = 0;  ///< the queue whose turn is next
 };
 
 }  // namespace balloon::vmm

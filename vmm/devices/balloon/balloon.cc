@@ -152,17 +152,18 @@ void Balloon::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQ
 }
 
 void Balloon::process_queue(std::uint16_t index) {
-  queues_->serve(index, [this, index](VirtQueue& queue, Chain chain) {
+  queues_->serve(index, [this, index](VirtQueue& queue, Work& work, TurnBudget& budget) {
+    Chain& chain = work.chain;
     switch (queue_of(index)) {
       case Queue::inflate:
         inflate(chain);
         break;
       case Queue::deflate:
         deflate(queue, std::move(chain));
-        return;
+        return Progress::done;
       case Queue::stats:
         accept_stats(queue, std::move(chain));
-        return;
+        return Progress::done;
       case Queue::hinting:
         hint(chain);
         break;
@@ -173,6 +174,8 @@ void Balloon::process_queue(std::uint16_t index) {
     // 5.5.6.6: nothing was written; a used length other than 0 on the reporting queue would mean something
     // one day.
     queue.put(std::move(chain), 0);
+    budget.look_at_clock();
+    return Progress::done;
   });
   tell_state();
 }

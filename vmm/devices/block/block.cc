@@ -193,7 +193,7 @@ void Block::settle() {
 void Block::process_queue(std::uint16_t index) {
   VirtQueue* queue = queues_->at(index);
   if (queue == nullptr) return;
-  int left = DeviceQueues::kChainsPerTurn;
+  int left = TurnBudget::kChains;
   bool limited = false;
   do {
     queue->disable_kicks();

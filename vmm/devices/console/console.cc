@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "vmm/virtio/iovecs.h"
+
 namespace balloon::vmm {
 
 Result<std::unique_ptr<VirtioDevice>> make_console(SerialBackend& backend, EventLoop& loop) {
@@ -35,8 +37,11 @@ void Console::read_config(std::uint32_t offset, std::span<std::byte> into) {
 }
 
 void Console::write_config(std::uint32_t offset, std::span<const std::byte> from) {
-  // The lowest byte is the character.
-  if (offset == offsetof(ConfigSpace, emergency_write) && !from.empty()) backend_.transmit(from[0]);
+  // The lowest byte is the character. Nobody waits for its reader here: the mutex is held.
+  if (offset != offsetof(ConfigSpace, emergency_write) || from.empty()) return;
+  std::byte character = from[0];
+  const iovec buffer{.iov_base = &character, .iov_len = 1};
+  backend_.transmit_some(std::span(&buffer, 1));
 }
 
 void Console::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<VirtQueue>> queues) {
@@ -45,10 +50,30 @@ void Console::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<V
 
 void Console::process_queue(std::uint16_t index) {
   if (static_cast<Queue>(index) == Queue::receive) return deliver();
-  queues_->serve(index, [this](VirtQueue& queue, Chain chain) {
-    for (const ChainBuffer& buffer : chain.readable()) backend_.transmit_all(buffer.host);
-    queue.put(std::move(chain), 0);
+  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget) {
+    return transmit(queue, work, budget);
   });
+}
+
+/// One write for each piece.
+Progress Console::transmit(VirtQueue& queue, Work& work, TurnBudget& budget) {
+  for (;;) {
+    to_iovecs(work.chain.readable(), work.done, kPiece, piece_);
+    if (piece_.empty()) break;
+    if (budget.over()) return Progress::more;
+    const std::size_t taken = backend_.transmit_some(piece_);
+    budget.spend(taken);
+    budget.look_at_clock();
+    if (taken == 0) return Progress::waits;
+    work.done += taken;
+  }
+  queue.put(std::move(work.chain), 0);
+  return Progress::done;
+}
+
+void Console::transmit_ready() {
+  const std::lock_guard lock(mutex);
+  queues_->come_back(static_cast<std::uint16_t>(Queue::transmit));
 }
 
 void Console::deliver() {
@@ -56,7 +81,11 @@ void Console::deliver() {
   VirtQueue* queue = queues_->at(kReceive);
   if (queue == nullptr) return;
   // Buffers stay in the ring until there is something to put into them.
-  while (!input_.empty()) {
+  for (TurnBudget budget; !input_.empty(); budget.take_chain()) {
+    if (budget.over()) {  // buffers without room, or hardly any
+      queues_->come_back(kReceive);
+      break;
+    }
     auto chain = queue->take();
     if (!chain) return queues_->broken(kReceive, chain.error());
     if (!*chain) {

@@ -25,6 +25,8 @@ class Console final : public VirtioDevice, public SerialSink {
   static constexpr std::uint16_t kQueueSize = 64;
   /// Input that waits for the guest: a pasted screenful; more waits at its source.
   static constexpr std::size_t kInputRoom = 4096;
+  /// Output handed to the backend at once: as much as a pipe of Linux takes.
+  static constexpr Bytes kPiece = 64 * kKiB;
 
   /// `backend` must outlive it.
   static Result<std::unique_ptr<Console>> create(SerialBackend& backend, EventLoop& loop);
@@ -49,6 +51,7 @@ class Console final : public VirtioDevice, public SerialSink {
 
   std::size_t receive_room() const override;
   void receive(std::span<const std::byte> bytes) override;
+  void transmit_ready() override;
 
  private:
   /// 5.3.4, little-endian. Of it only emerg_wr means anything: sizes and ports need features not offered.
@@ -61,12 +64,15 @@ class Console final : public VirtioDevice, public SerialSink {
   static constexpr std::array<std::uint16_t, 2> kQueueSizes = {kQueueSize, kQueueSize};
 
   explicit Console(SerialBackend& backend) : backend_(backend) {}
-  /// With the mutex held: hands waiting input to the guest's buffers.
+  // With the mutex held.
+  /// Hands waiting input to the guest's buffers.
   void deliver();
+  Progress transmit(VirtQueue& queue, Work& work, TurnBudget& budget);
 
   SerialBackend& backend_;
   std::deque<std::byte> input_;
   bool source_waits_ = false;
+  std::vector<iovec> piece_;  ///< of transmit()
   std::unique_ptr<DeviceQueues> queues_;
 };
 

@@ -228,9 +228,11 @@ void Net::on_tokens() {
 // --- The control queue ---
 
 void Net::serve_control(std::uint16_t index) {
-  queues_->serve(index, [this](VirtQueue& queue, Chain chain) {
-    const std::uint32_t written = answer_control(chain, features_, *this);
-    queue.put(std::move(chain), written);
+  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget) {
+    const std::uint32_t written = answer_control(work.chain, features_, *this);
+    budget.look_at_clock();  // the tap's filter may have been set
+    queue.put(std::move(work.chain), written);
+    return Progress::done;
   });
 }
 

@@ -27,7 +27,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
  public:
   static constexpr std::uint16_t kControlQueueSize = 64;  ///< Linux has one command out at a time
   /// Frames received before others on the loop get their turn; as many chains as DeviceQueues serves in one.
-  static constexpr int kFramesPerTurn = DeviceQueues::kChainsPerTurn;
+  static constexpr int kFramesPerTurn = TurnBudget::kChains;
 
   /// `kernel`: who answers for /dev/vhost-net; must outlive the device.
   static Result<std::unique_ptr<Net>> create(const NetConfig& config, const GuestMemory& memory,

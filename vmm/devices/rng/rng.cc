@@ -48,10 +48,12 @@ void Rng::process_queue(std::uint16_t index) {
     ++counters_.waits;
     return refilled_->set(wait);
   }
-  queues_->serve(index, [&](VirtQueue& queue, Chain chain) {
-    const std::uint32_t written = fill(chain);
+  queues_->serve(index, [&](VirtQueue& queue, Work& work, TurnBudget& budget) {
+    const std::uint32_t written = fill(work.chain);
     bucket_.spend(written);
-    queue.put(std::move(chain), written);
+    budget.spend(written);
+    queue.put(std::move(work.chain), written);
+    return Progress::done;
   });
 }
 

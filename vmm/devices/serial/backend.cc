@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -20,45 +19,38 @@
 namespace balloon::vmm {
 namespace {
 
-/// How long the guest waits for a reader of its output that has fallen asleep, before output is dropped until
-/// it wakes.
-constexpr int kStalledReaderMilliseconds = 200;
-
-/// Writes a byte to a pipe, terminal or file that may be slow.
-class SlowWriter {
- public:
-  void write(int fd, std::byte byte) {
-    pollfd poll{.fd = fd, .events = POLLOUT, .revents = 0};
-    const int timeout = stalled_ ? 0 : kStalledReaderMilliseconds;
-    const bool ready = ::poll(&poll, 1, timeout) > 0 && (poll.revents & POLLOUT) != 0;
-    stalled_ = !ready;
-    // A failed write loses the byte: a console must not stop the machine.
-    if (ready) [[maybe_unused]]
-      const auto written = ::write(fd, &byte, 1);
-  }
-
- private:
-  std::atomic<bool> stalled_ = false;
-};
-
 class NoBackend final : public SerialBackend {
  public:
   void transmit(std::byte) override {}
+  std::size_t transmit_some(std::span<const iovec> buffers) override {
+    std::size_t taken = 0;
+    for (const iovec& buffer : buffers) taken += buffer.iov_len;
+    return taken;
+  }
 };
 
 class FileBackend final : public SerialBackend {
  public:
-  static Result<std::unique_ptr<SerialBackend>> create(const std::string& path) {
+  static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640));
-    if (!fd) return fail_errno(fmt::format("opening the serial port's file '{}'", path), errno);
-    return std::make_unique<FileBackend>(std::move(fd));
+    // Once it is open: a pipe without a reader yet is waited for.
+    if (!fd || ::fcntl(fd.get(), F_SETFL, O_APPEND | O_NONBLOCK) != 0)
+      return fail_errno(fmt::format("opening the serial port's file '{}'", path), errno);
+    auto output = SerialOutput::create(loop);
+    if (!output) return std::unexpected(output.error());
+    return std::make_unique<FileBackend>(std::move(fd), std::move(*output));
   }
-  explicit FileBackend(UniqueFd fd) : fd_(std::move(fd)) {}
-  void transmit(std::byte byte) override { writer_.write(fd_.get(), byte); }
+  FileBackend(UniqueFd fd, std::unique_ptr<SerialOutput> output)
+      : fd_(std::move(fd)), output_(std::move(output)) {
+    output_->follow(fd_.get());
+  }
+  void transmit(std::byte byte) override { output_->write_waiting(byte); }
+  std::size_t transmit_some(std::span<const iovec> buffers) override { return output_->write_some(buffers); }
+  void attach(SerialSink* sink) override { output_->attach(sink); }
 
  private:
   UniqueFd fd_;
-  SlowWriter writer_;
+  std::unique_ptr<SerialOutput> output_;
 };
 
 class StdioBackend final : public SerialBackend {
@@ -66,18 +58,26 @@ class StdioBackend final : public SerialBackend {
   static Result<std::unique_ptr<SerialBackend>> create(EventLoop& loop) {
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());
-    auto backend = std::make_unique<StdioBackend>(std::move(*input));
+    auto output = SerialOutput::create(loop);
+    if (!output) return std::unexpected(output.error());
+    auto backend = std::make_unique<StdioBackend>(std::move(*input), std::move(*output));
     backend->make_raw();
+    backend->output_->follow(STDOUT_FILENO);
     backend->input_->follow(STDIN_FILENO, {});
     return backend;
   }
-  explicit StdioBackend(std::unique_ptr<SerialInput> input) : input_(std::move(input)) {}
+  StdioBackend(std::unique_ptr<SerialInput> input, std::unique_ptr<SerialOutput> output)
+      : input_(std::move(input)), output_(std::move(output)) {}
   ~StdioBackend() override {
     input_.reset();
     if (terminal_) ::tcsetattr(STDIN_FILENO, TCSANOW, &*terminal_);
   }
-  void transmit(std::byte byte) override { writer_.write(STDOUT_FILENO, byte); }
-  void attach(SerialSink* sink) override { input_->attach(sink); }
+  void transmit(std::byte byte) override { output_->write_waiting(byte); }
+  std::size_t transmit_some(std::span<const iovec> buffers) override { return output_->write_some(buffers); }
+  void attach(SerialSink* sink) override {
+    input_->attach(sink);
+    output_->attach(sink);
+  }
   void resume_input() override { input_->resume(); }
 
  private:
@@ -93,7 +93,7 @@ class StdioBackend final : public SerialBackend {
   }
 
   std::unique_ptr<SerialInput> input_;
-  SlowWriter writer_;
+  std::unique_ptr<SerialOutput> output_;
   std::optional<termios> terminal_;
 };
 
@@ -109,12 +109,20 @@ class SocketBackend final : public SerialBackend {
     if (!listener) return fail("serial port", listener.error());
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());
-    auto backend = std::make_unique<SocketBackend>(path, std::move(*listener), std::move(*input), loop);
+    auto output = SerialOutput::create(loop);
+    if (!output) return std::unexpected(output.error());
+    auto backend = std::make_unique<SocketBackend>(path, std::move(*listener), std::move(*input),
+                                                   std::move(*output), loop);
     BALLOON_TRY(loop.watch(backend->listener_.get(), [raw = backend.get()] { raw->on_client(); }));
     return backend;
   }
-  SocketBackend(std::string path, UniqueFd listener, std::unique_ptr<SerialInput> input, EventLoop& loop)
-      : path_(std::move(path)), listener_(std::move(listener)), input_(std::move(input)), loop_(loop) {}
+  SocketBackend(std::string path, UniqueFd listener, std::unique_ptr<SerialInput> input,
+                std::unique_ptr<SerialOutput> output, EventLoop& loop)
+      : path_(std::move(path)),
+        listener_(std::move(listener)),
+        input_(std::move(input)),
+        output_(std::move(output)),
+        loop_(loop) {}
   ~SocketBackend() override {
     loop_.unwatch(listener_.get());
     input_.reset();
@@ -125,7 +133,15 @@ class SocketBackend final : public SerialBackend {
     // A client that does not read loses output; the guest does not wait for it.
     if (client_) ::send(client_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
-  void attach(SerialSink* sink) override { input_->attach(sink); }
+  /// Likewise, but for a moment.
+  std::size_t transmit_some(std::span<const iovec> buffers) override {
+    const std::lock_guard lock(mutex_);
+    return output_->write_some(buffers);
+  }
+  void attach(SerialSink* sink) override {
+    input_->attach(sink);
+    output_->attach(sink);
+  }
   void resume_input() override { input_->resume(); }
 
  private:
@@ -136,7 +152,7 @@ class SocketBackend final : public SerialBackend {
     // While the guest takes no input nobody reads the old client's end; look for it here.
     if (client_ && hung_up(client_.get())) {
       input_->unfollow();
-      client_.reset();
+      drop_client();
     }
     if (client_) {
       static constexpr std::string_view kBusy = "balloon-vmm: another client has this serial port\r\n";
@@ -144,18 +160,24 @@ class SocketBackend final : public SerialBackend {
       return;
     }
     client_ = std::move(client);
+    output_->follow(client_.get());
     input_->follow(client_.get(), [this] {
       const std::lock_guard end_lock(mutex_);
-      client_.reset();
+      drop_client();
     });
+  }
+  void drop_client() {
+    output_->follow(-1);
+    client_.reset();
   }
 
   std::string path_;
   UniqueFd listener_;
-  std::unique_ptr<SerialInput> input_;
-  EventLoop& loop_;
-  std::mutex mutex_;  ///< of client_: vCPUs write, the loop connects
   UniqueFd client_;
+  std::unique_ptr<SerialInput> input_;
+  std::unique_ptr<SerialOutput> output_;
+  EventLoop& loop_;
+  std::mutex mutex_;  ///< of client_ and output_: vCPUs write, the loop connects
 };
 
 /// A pseudo-terminal that `screen` or `minicom` opens. Its name is logged; a symbolic link makes it findable.
@@ -187,22 +209,35 @@ class PtyBackend final : public SerialBackend {
     log::info("the serial port is {}", name.data());
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());
-    auto backend = std::make_unique<PtyBackend>(std::move(fd), std::move(slave), link, std::move(*input));
+    auto output = SerialOutput::create(loop);
+    if (!output) return std::unexpected(output.error());
+    auto backend = std::make_unique<PtyBackend>(std::move(fd), std::move(slave), link, std::move(*input),
+                                                std::move(*output));
     backend->input_->follow(backend->fd_.get(), {});
     return backend;
   }
-  PtyBackend(UniqueFd fd, UniqueFd slave, std::string link, std::unique_ptr<SerialInput> input)
-      : fd_(std::move(fd)), slave_(std::move(slave)), link_(std::move(link)), input_(std::move(input)) {}
+  PtyBackend(UniqueFd fd, UniqueFd slave, std::string link, std::unique_ptr<SerialInput> input,
+             std::unique_ptr<SerialOutput> output)
+      : fd_(std::move(fd)),
+        slave_(std::move(slave)),
+        link_(std::move(link)),
+        input_(std::move(input)),
+        output_(std::move(output)) {
+    output_->follow(fd_.get());
+  }
   ~PtyBackend() override {
     input_.reset();
     if (!link_.empty()) ::unlink(link_.c_str());
   }
   // What nobody reads fills the terminal's buffer, and what comes then is dropped.
-  void transmit(std::byte byte) override { transmit_all(std::span(&byte, 1)); }
-  void transmit_all(std::span<const std::byte> bytes) override {
-    [[maybe_unused]] const auto written = ::write(fd_.get(), bytes.data(), bytes.size());
+  void transmit(std::byte byte) override {
+    [[maybe_unused]] const auto written = ::write(fd_.get(), &byte, 1);
   }
-  void attach(SerialSink* sink) override { input_->attach(sink); }
+  std::size_t transmit_some(std::span<const iovec> buffers) override { return output_->write_some(buffers); }
+  void attach(SerialSink* sink) override {
+    input_->attach(sink);
+    output_->attach(sink);
+  }
   void resume_input() override { input_->resume(); }
 
  private:
@@ -210,6 +245,7 @@ class PtyBackend final : public SerialBackend {
   UniqueFd slave_;
   std::string link_;
   std::unique_ptr<SerialInput> input_;
+  std::unique_ptr<SerialOutput> output_;
 };
 
 }  // namespace
@@ -221,7 +257,7 @@ Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig&
     case SerialConfig::Kind::stdio:
       return StdioBackend::create(loop);
     case SerialConfig::Kind::file:
-      return FileBackend::create(config.path);
+      return FileBackend::create(config.path, loop);
     case SerialConfig::Kind::unix_socket:
       return SocketBackend::create(config.path, loop);
     case SerialConfig::Kind::pty:

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "vmm/devices/serial/output.h"
 #include "vmm/devices/serial/sink.h"
 #include "vmm/event_loop.h"
 
@@ -34,11 +35,12 @@ class SerialBackend {
 
   /// A byte from the guest. Does not block for long: what nobody reads is dropped.
   virtual void transmit(std::byte byte) = 0;
-  /// Bytes from the guest, likewise.
-  virtual void transmit_all(std::span<const std::byte> bytes) {
-    for (const std::byte byte : bytes) transmit(byte);
-  }
-  /// Input goes to `sink` from now on; nullptr: waits. Once it returns, the former one is not called.
+  /// Bytes from the guest: takes those that go at once, and returns how many that was. 0: its reader is
+  /// behind. When that has changed, or has lasted for too long, SerialSink::transmit_ready() is called. Never
+  /// waits; what nobody reads is dropped, and counts as taken. At most IOV_MAX buffers, not all empty.
+  virtual std::size_t transmit_some(std::span<const iovec> buffers) = 0;
+  /// Input goes to `sink` from now on; nullptr: waits. Once it returns, the former one is not called. Not
+  /// with a mutex that the sink takes.
   virtual void attach(SerialSink* /*sink*/) {}
   /// The attached device has room again.
   virtual void resume_input() {}

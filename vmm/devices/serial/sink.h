@@ -1,4 +1,4 @@
-// What takes a terminal's input in the guest: a UART or a virtio console.
+// What a terminal talks to in the guest: a UART or a virtio console.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,8 @@ class SerialSink {
   /// How many bytes receive() takes now.
   virtual std::size_t receive_room() const = 0;
   virtual void receive(std::span<const std::byte> bytes) = 0;
+  /// After SerialBackend::transmit_some() took nothing: it may be tried again.
+  virtual void transmit_ready() {}
 };
 
 }  // namespace balloon::vmm

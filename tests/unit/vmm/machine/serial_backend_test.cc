@@ -2,9 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -14,6 +18,7 @@
 #include <string>
 #include <thread>
 
+#include "base/bytes.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/uart.h"
 
@@ -86,6 +91,103 @@ TEST_F(SerialBackendTest, AFileGetsWhatTheGuestSends) {
 TEST_F(SerialBackendTest, AFileThatCannotBeOpenedIsAnErrorWithItsName) {
   const auto backend = SerialBackend::create({Kind::file, directory / "missing" / "log"}, *loop);
   EXPECT_THAT(error_of(backend), HasSubstr("missing/log"));
+}
+
+/// Counts how often the backend says that it may be tried again.
+struct Waiting final : SerialSink {
+  std::size_t receive_room() const override { return 0; }
+  void receive(std::span<const std::byte>) override {}
+  void transmit_ready() override { ++ready; }
+  std::atomic<int> ready = 0;
+};
+
+std::size_t transmit(SerialBackend& backend, std::string text) {
+  const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
+  return backend.transmit_some(std::span(&buffer, 1));
+}
+
+/// Each way to write to somebody who may not read, and the reader's end of it.
+TEST_F(SerialBackendTest, AReaderThatIsBehindIsWaitedForAndNothingIsLost) {
+  const std::string fifo = directory / "fifo", link = directory / "tty";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const UniqueFd fifo_end(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  for (const SerialConfig& config : {SerialConfig{Kind::file, fifo}, SerialConfig{Kind::unix_socket, socket},
+                                     SerialConfig{Kind::pty, link}}) {
+    const auto backend = SerialBackend::create(config, *loop);
+    ASSERT_TRUE(backend) << error_of(backend);
+    Waiting sink;
+    (*backend)->attach(&sink);
+    UniqueFd other;
+    if (config.kind == Kind::unix_socket) other = dial(socket);
+    if (config.kind == Kind::pty) other = UniqueFd(::open(link.c_str(), O_RDONLY | O_NOCTTY | O_CLOEXEC));
+    const int reader = config.kind == Kind::file ? fifo_end.get() : other.get();
+    if (config.kind == Kind::unix_socket) {  // until it is connected, output goes nowhere
+      ASSERT_TRUE(eventually([&] {
+        char c = 0;
+        transmit(**backend, "x");
+        return ::recv(reader, &c, 1, MSG_DONTWAIT) == 1;
+      }));
+    }
+
+    std::string sent, seen;
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t took = 1; took != 0 && sent.size() < 16 * kMiB;) {
+      const std::string piece(8192, static_cast<char>('a' + sent.size() / 8192 % 26));
+      took = transmit(**backend, piece);
+      sent += piece.substr(0, took);
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2)) << "it never waits";
+    ASSERT_LT(sent.size(), 16 * kMiB);
+    EXPECT_EQ(sink.ready, 0);
+    std::array<char, 65536> buffer{};
+    while (seen.size() < sent.size()) {
+      const ssize_t count = ::read(reader, buffer.data(), std::min(buffer.size(), sent.size() - seen.size()));
+      if (count > 0) seen.append(buffer.data(), static_cast<std::size_t>(count));
+      if (count <= 0) break;
+    }
+    EXPECT_TRUE(seen == sent) << seen.size() << " of " << sent.size();
+    EXPECT_TRUE(eventually([&] { return sink.ready == 1; })) << "kind " << static_cast<int>(config.kind);
+    EXPECT_EQ(transmit(**backend, "more"), 4U);
+    (*backend)->attach(nullptr);
+  }
+}
+
+TEST_F(SerialBackendTest, AReaderThatSleepsIsWaitedForOnceAndThenLosesOutputUntilItWakes) {
+  const std::string fifo = directory / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const UniqueFd reader(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  const auto backend = SerialBackend::create({Kind::file, fifo}, *loop);
+  ASSERT_TRUE(backend) << error_of(backend);
+  Waiting sink;
+  (*backend)->attach(&sink);
+  const std::string piece(65536, 'x');
+  while (transmit(**backend, piece) != 0) {
+  }
+  ASSERT_TRUE(eventually([&] { return sink.ready == 1; })) << "its patience ends";
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(transmit(**backend, piece), piece.size()) << "dropped";
+  EXPECT_EQ(sink.ready, 1);
+  std::array<char, 65536> buffer{};
+  while (::read(reader.get(), buffer.data(), buffer.size()) > 0) {
+  }
+  EXPECT_EQ(transmit(**backend, "awake"), 5U);
+  EXPECT_EQ(::read(reader.get(), buffer.data(), buffer.size()), 5);
+  (*backend)->attach(nullptr);
+}
+
+TEST_F(SerialBackendTest, APipeThatOthersWriteToStaysAsItIsAndIsNeverWaitedFor) {  // standard output
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]), writer(ends[1]);
+  const auto output = SerialOutput::create(*loop);
+  ASSERT_TRUE(output);
+  (*output)->follow(writer.get());
+  EXPECT_EQ(::fcntl(writer.get(), F_GETFL) & O_NONBLOCK, 0) << "it is not ours to change";
+  const auto start = std::chrono::steady_clock::now();
+  std::string text(kMiB, 'x');
+  const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
+  while ((*output)->write_some(std::span(&buffer, 1)) != 0) {
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
 TEST_F(SerialBackendTest, ASocketClientTalksToTheGuestBothWays) {

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
@@ -12,9 +15,19 @@ namespace {
 
 class RecordingBackend final : public SerialBackend {
  public:
-  void transmit(std::byte byte) override {
+  void transmit(std::byte) override { throw std::logic_error("a console writes whole buffers"); }
+  std::size_t transmit_some(std::span<const iovec> buffers) override {
     const std::lock_guard lock(mutex);
-    sent += static_cast<char>(byte);
+    ++calls;
+    std::size_t taken = 0;
+    for (const iovec& buffer : buffers) {
+      const std::size_t part = std::min(buffer.iov_len, room - std::min(room, taken));
+      sent.append(static_cast<const char*>(buffer.iov_base), part);
+      taken += part;
+    }
+    room -= std::min(room, taken);
+    if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return taken;
   }
   void attach(SerialSink* wanted) override { sink = wanted; }
   void resume_input() override { ++resumed; }
@@ -22,8 +35,15 @@ class RecordingBackend final : public SerialBackend {
     const std::lock_guard lock(mutex);
     return sent;
   }
+  std::size_t size() {
+    const std::lock_guard lock(mutex);
+    return sent.size();
+  }
   std::mutex mutex;
   std::string sent;
+  std::size_t room = SIZE_MAX;  ///< taken before the reader is behind
+  bool slow = false;            ///< a piece takes a millisecond
+  std::atomic<int> calls = 0;
   SerialSink* sink = nullptr;
   std::atomic<int> resumed = 0;
 };
@@ -63,6 +83,97 @@ TEST_F(ConsoleTest, WhatTheGuestWritesIsTransmitted) {
       .submit();
   EXPECT_EQ(driver->kick_and_wait(1)->length, 0U);
   EXPECT_EQ(backend.text(), text + text);
+}
+
+TEST_F(ConsoleTest, AChainIsTransmittedInOneGoNotByteByByte) {
+  const std::string text(10'000, 'x');
+  ChainBuilder(driver->queue(1))
+      .readable(std::as_bytes(std::span(text)))
+      .readable(std::as_bytes(std::span(text)))
+      .submit();
+  ASSERT_TRUE(driver->kick_and_wait(1));
+  EXPECT_EQ(backend.size(), 20'000U);
+  EXPECT_EQ(backend.calls, 1);
+}
+
+TEST_F(ConsoleTest, AChainOfAnyLengthIsWorkedOffInShortTurns) {
+  backend.slow = true;
+  constexpr std::uint32_t kBuffer = 8 * kMiB;
+  ChainBuilder builder(driver->queue(1));
+  for (int i = 0; i < 4; ++i) builder.readable_at(32 * kMiB, kBuffer);  // all the same: 32 MiB for 8
+  builder.submit();
+  const auto start = std::chrono::steady_clock::now();
+  driver->kick(1);  // holds the mutex, as the loop does for each turn
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(100));
+  EXPECT_LT(backend.size(), 4 * kBuffer);
+  ASSERT_TRUE(eventually([&] { return driver->queue(1).pop_used().has_value(); }));
+  EXPECT_EQ(backend.size(), 4 * kBuffer) << "all of it, once";
+}
+
+TEST_F(ConsoleTest, OthersGetTheMutexWhileALongChainIsUnderWay) {
+  backend.slow = true;
+  ChainBuilder(driver->queue(1)).readable_at(16 * kMiB, 32 * kMiB).submit();
+  driver->kick(1);
+  for (int i = 0; i < 20; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    driver->read_config<std::uint32_t>(0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(100));
+  }
+  EXPECT_EQ(driver->queue(1).used_index(), 0) << "it is still under way";
+}
+
+TEST_F(ConsoleTest, AReaderThatIsBehindIsWaitedForWithoutSpinningAndNothingIsLost) {
+  backend.room = 6;
+  const std::string text = "hello, host\n";
+  ChainBuilder(driver->queue(1)).readable(std::as_bytes(std::span(text))).submit();
+  driver->kick(1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_LE(backend.calls, 3) << "one that went, and one for the kick and for the driver's start each";
+  EXPECT_EQ(driver->queue(1).used_index(), 0);
+  {
+    const std::lock_guard lock(backend.mutex);
+    backend.room = 100;
+  }
+  backend.sink->transmit_ready();
+  ASSERT_TRUE(eventually([&] { return driver->queue(1).used_index() == 1; }));
+  EXPECT_EQ(backend.text(), text);
+}
+
+TEST_F(ConsoleTest, AResetForgetsTheOutputThatIsUnderWay) {
+  backend.room = 3;
+  const std::string text = "never to be seen";
+  for (const bool whole : {true, false}) {
+    ChainBuilder(driver->queue(1)).readable(std::as_bytes(std::span(text))).submit();
+    driver->kick(1);
+    whole ? driver->reset() : driver->reset_queue(1);
+    {
+      const std::lock_guard lock(backend.mutex);
+      backend.room = 100;
+    }
+    backend.sink->transmit_ready();
+    driver->kick(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(driver->queue(1).used_index(), 0) << "the rings are the driver's again";
+    EXPECT_EQ(backend.text(), "nev");
+    if (whole) driver->start();
+    const std::lock_guard lock(backend.mutex);
+    backend.sent.clear();
+    backend.room = 3;
+  }
+}
+
+TEST_F(ConsoleTest, ReceiveBuffersWithoutRoomAreReturnedInShortTurns) {
+  for (int i = 0; i < Console::kQueueSize; ++i)
+    ChainBuilder(driver->queue(0)).readable_at(driver->queue(0).allocate(1), 1).submit();
+  {
+    const std::lock_guard lock(console->mutex);
+    console->process_queue(0);
+  }
+  EXPECT_EQ(driver->queue(0).used_index(), 0) << "they wait for input";
+  type("x");
+  const int at_once = driver->queue(0).used_index();
+  EXPECT_LE(at_once, TurnBudget::kChains);
+  EXPECT_TRUE(eventually([&] { return driver->queue(0).used_index() == Console::kQueueSize; }));
 }
 
 TEST_F(ConsoleTest, WhatIsTypedReachesTheGuestsBuffers) {

@@ -1,0 +1,216 @@
+// A guest that asks a device for as much as the rules allow (greedy_guest.cc) delays nobody else, costs no
+// memory, and can be ended. On this host's KVM.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/unique_fd.h"
+#include "tests/integration/process.h"
+#include "tests/unit/vmm/machine/bare_kernel.h"
+
+namespace balloon::vmm::test {
+namespace {
+
+using balloon::test::Background;
+using balloon::test::eventually;
+using balloon::test::TemporaryDirectory;
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using Clock = std::chrono::steady_clock;
+
+/// What nobody may be delayed by more than; of several tries the median, because the machine that runs this
+/// has other things to do, too. None may take ten times as long.
+constexpr milliseconds kPrompt{100};
+/// A turn that is under way, and what it takes to end vCPUs and devices.
+constexpr milliseconds kEnd{2000};
+constexpr Bytes kMemoryGrowth = 16 * kMiB;
+constexpr int kTries = 11;
+
+/// A connection to a Unix socket of the VMM.
+class Line {
+ public:
+  explicit Line(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    eventually([&] {
+      fd_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      return ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    });
+  }
+  void send(const std::string& text) const {
+    [[maybe_unused]] const auto sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
+  }
+  /// Reads until a line with `text` is complete; that line, or nothing within `limit`.
+  std::string line_with(const std::string& text, milliseconds limit = std::chrono::seconds(30)) {
+    const auto end = Clock::now() + limit;
+    while (Clock::now() < end) {
+      for (std::size_t at; (at = unread_.find('\n')) != std::string::npos;) {
+        const std::string line = unread_.substr(0, at);
+        unread_.erase(0, at + 1);
+        EXPECT_EQ(line.find("FAILED"), std::string::npos) << line;
+        if (line.find(text) != std::string::npos) return line;
+      }
+      pollfd ready{.fd = fd_.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&ready, 1, 50) != 1) continue;
+      std::array<char, 4096> buffer{};
+      const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
+      if (count <= 0) return "";
+      unread_.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+    return "";
+  }
+
+ private:
+  UniqueFd fd_;
+  std::string unread_;
+};
+
+double ticks_per_millisecond() {
+  const auto start = Clock::now();
+  const std::uint64_t from = __rdtsc();
+  std::this_thread::sleep_for(milliseconds(50));
+  const std::chrono::duration<double, std::milli> took = Clock::now() - start;
+  return static_cast<double>(__rdtsc() - from) / took.count();
+}
+
+Bytes resident_memory(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/statm");
+  Bytes size = 0, resident = 0;
+  file >> size >> resident;
+  return resident * static_cast<Bytes>(::getpagesize());
+}
+
+/// How long each of several calls took, in order.
+template <typename Call>
+std::vector<milliseconds> times(Call call) {
+  std::vector<milliseconds> took;
+  for (int i = 0; i < kTries; ++i) {
+    const auto start = Clock::now();
+    call();
+    took.push_back(std::chrono::duration_cast<milliseconds>(Clock::now() - start));
+  }
+  std::ranges::sort(took);
+  return took;
+}
+
+void expect_prompt(const char* what, const std::vector<milliseconds>& took) {
+  EXPECT_LE(took[took.size() / 2].count(), kPrompt.count()) << what << ": the median, in milliseconds";
+  EXPECT_LE(took.back().count(), 10 * kPrompt.count()) << what << ": the slowest, in milliseconds";
+}
+
+struct Greed {
+  const char* name;
+  const char* command;  ///< of the guest
+  std::vector<std::string> flags;
+  friend void PrintTo(const Greed& greed, std::ostream* out) { *out << greed.name; }
+};
+
+class GreedyGuestTest : public testing::TestWithParam<Greed> {
+ protected:
+  void SetUp() override {
+    std::ifstream image(GREEDY_GUEST, std::ios::binary);
+    const std::vector<std::uint8_t> code{std::istreambuf_iterator<char>(image), {}};
+    ASSERT_FALSE(code.empty()) << GREEDY_GUEST;
+    const auto kernel = make_kernel(code);
+    directory.write("kernel", std::string(kernel.begin(), kernel.end()));
+    std::vector<std::string> command{BALLOON_VMM,
+                                     "--name=greedy",
+                                     "--memory=64MiB",
+                                     "--kernel=" + directory.file("kernel"),
+                                     std::string("--cmdline=") + GetParam().command,
+                                     "--serial=unix:" + directory.file("serial"),
+                                     "--monitor=" + directory.file("monitor"),
+                                     "--virtio=modern",
+                                     "--no-reboot"};
+    for (const std::string& flag : GetParam().flags) command.push_back(flag);
+    vmm = std::make_unique<Background>(command, directory.file("log"));
+    serial = std::make_unique<Line>(directory.file("serial"));
+    ASSERT_NE(serial->line_with("ready"), "") << vmm->log();
+  }
+  /// From now on the device has more to do than it will get done.
+  void be_greedy() const {
+    serial->send("g");
+    ASSERT_NE(serial->line_with("asked"), "") << vmm->log();
+  }
+  /// Signals an end by `how`; how long it took.
+  template <typename How>
+  milliseconds end(How how) const {
+    const auto start = Clock::now();
+    how();
+    EXPECT_EQ(vmm->wait(std::chrono::seconds(60)), 0) << vmm->log();
+    return std::chrono::duration_cast<milliseconds>(Clock::now() - start);
+  }
+  std::string monitor_path() const { return directory.file("monitor"); }
+
+  TemporaryDirectory directory;
+  std::unique_ptr<Background> vmm;
+  std::unique_ptr<Line> serial;
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, GreedyGuestTest,
+                         testing::Values(Greed{"Console", "console", {"--console=file:/dev/null"}}),
+                         [](const auto& greed) { return std::string(greed.param.name); });
+
+TEST_P(GreedyGuestTest, AnotherDeviceOnTheSameLoopAnswersAtOnce) {
+  be_greedy();
+  const std::string said = serial->line_with("slowest", std::chrono::seconds(30));
+  ASSERT_NE(said, "") << "no answers within 30 s";
+  const double slowest = std::stod(said.substr(said.find(' '))) * (1 << 20) / ticks_per_millisecond();
+  EXPECT_LE(slowest, 10 * kPrompt.count()) << "the slowest of 20 answers, in milliseconds";
+}
+
+TEST_P(GreedyGuestTest, TheMonitorGreetsAndAnswersAtOnceAndMemoryStaysWhatItWas) {
+  const Bytes before = resident_memory(vmm->pid());
+  be_greedy();
+  expect_prompt("the greeting", times([&] { EXPECT_NE(Line(monitor_path()).line_with("QMP"), ""); }));
+  Line monitor(monitor_path());
+  monitor.send("{\"execute\":\"qmp_capabilities\"}\n");
+  EXPECT_NE(monitor.line_with("return"), "");
+  expect_prompt("query-balloon", times([&] {
+                  monitor.send("{\"execute\":\"query-balloon\"}\n");
+                  EXPECT_THAT(monitor.line_with("return"), HasSubstr("actual"));
+                }));
+  Bytes target = 64 * kMiB;
+  expect_prompt(
+      "a new target", times([&] {
+        target -= kMiB;
+        monitor.send("{\"execute\":\"balloon\",\"arguments\":{\"value\":" + std::to_string(target) + "}}\n");
+        EXPECT_NE(monitor.line_with("return"), "");
+      }));
+  const Bytes after = resident_memory(vmm->pid());
+  EXPECT_LT(after, before + kMemoryGrowth) << "it was " << before;
+}
+
+TEST_P(GreedyGuestTest, SigtermEndsIt) {
+  be_greedy();
+  EXPECT_LE(end([&] { vmm->signal(SIGTERM); }), kEnd);
+}
+
+TEST_P(GreedyGuestTest, QuitEndsIt) {
+  be_greedy();
+  Line monitor(monitor_path());
+  monitor.send("{\"execute\":\"qmp_capabilities\"}\n");
+  EXPECT_NE(monitor.line_with("return"), "");
+  EXPECT_LE(end([&] { monitor.send("{\"execute\":\"quit\"}\n"); }), kEnd);
+}
+
+}  // namespace
+}  // namespace balloon::vmm::test
