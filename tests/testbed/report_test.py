@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import checks, figures  # noqa: E402
+from report.bar import bar, steps_in  # noqa: E402
 from report.recording import check_recording  # noqa: E402
 from report.timeline import Phase, Timeline  # noqa: E402
 
@@ -122,6 +123,19 @@ class Recording(unittest.TestCase):
         self.assertFalse(check.passed)
         self.assertEqual(check.found, "balloon-sim: there are no recordings")
         self.assertFalse(check_recording(Path("/nonexistent/balloon-sim"), Path("/")).passed)
+
+
+class Bars(unittest.TestCase):
+    def test_a_bar_fills_with_what_is_done_and_does_not_overflow(self):
+        self.assertEqual(bar(0, 0), f"[{'.' * 24}] 0/0")
+        self.assertEqual(bar(6, 12, " MiB"), f"[{'#' * 12}{'.' * 12}] 6/12 MiB")
+        self.assertEqual(bar(14, 12), f"[{'#' * 24}] 14/12")
+
+    def test_a_log_tells_how_far_its_job_is(self):
+        self.assertEqual(steps_in("[1/280] Building\n[70/280] Building [3/4]\n", ended=False), (70, 280))
+        self.assertEqual(steps_in("testbed: step 3 of 9: making base\n", ended=False), (3, 9))
+        self.assertEqual(steps_in("", ended=False), (0, 0))
+        self.assertEqual(steps_in("testbed: step 3 of 9: making base\n", ended=True), (9, 9))
 
 
 if __name__ == "__main__":

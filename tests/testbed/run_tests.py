@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from builder import guest_kernels, outer_host, outer_image  # noqa: E402
 from builder.cache import Cache, default_cache_dir  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
+from report.summary import speed_line  # noqa: E402
 from runner.cases import CASES, KERNELS_OF, NEEDS_DAEMON  # noqa: E402
 
-# One case takes a minute on a quiet machine; on a busy one several.
-CASE_SECONDS = 400
+# One case takes a minute on the quick day (runner/speed.py).
+CASE_SECONDS = 200
 
 
 def main() -> int:
@@ -41,6 +42,7 @@ def run(options, names: list[str]) -> int:
     cache = Cache(options.cache)
     logs = cache.root / "runs/logs-cases"
     results: dict[str, bool] = {}
+    pace = 1.0  # of the machine, as the cases told last
 
     def host_for(cases: list[str]) -> outer_image.OuterHost:
         command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(cases)}"
@@ -52,7 +54,11 @@ def run(options, names: list[str]) -> int:
         return host_for([name for name in names if not results.get(name)] or names[-1:])
 
     def take(line: str):
+        nonlocal pace
         event = json.loads(line)
+        pace = event.get("factor", pace)
+        if event["event"] == "speed":
+            print(speed_line(event), flush=True)
         if event["event"] == "case":
             results[event["name"]] = event["passed"]
             print(f"{'PASS' if event['passed'] else 'FAIL'}  {event['what']} ({event['seconds']:.0f} s)", flush=True)
@@ -61,7 +67,7 @@ def run(options, names: list[str]) -> int:
             if not event["passed"]:
                 print(f"        {event['failure']}", flush=True)
 
-    request = outer_host.Request(timeout=CASE_SECONDS * len(names) + 120, on_event=take, console_log=options.console,
+    request = outer_host.Request(timeout=CASE_SECONDS * len(names) + 120, pace=lambda: pace, on_event=take, console_log=options.console,
                                  files_to=logs, on_restart=restart)
     result = outer_host.run(cache, host_for(names), request)
     missing = [name for name in names if name not in results]

@@ -10,8 +10,11 @@ sys.path.insert(0, str(HERE))
 
 from builder import scenario_file  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
-from runner.rest import REST_SECONDS, Rest  # noqa: E402
-from runner.scenario import ScenarioError, parse  # noqa: E402
+from runner.progress import GRAIN, STALL_SECONDS, Progress  # noqa: E402
+from runner.rest import Rest  # noqa: E402
+from runner.scenario import ScenarioError, pace, parse  # noqa: E402
+
+REST_SECONDS = 60
 
 
 class Scenarios(unittest.TestCase):
@@ -44,10 +47,39 @@ class Scenarios(unittest.TestCase):
                 scenario_file.load(Path(file.name))
 
 
+    def test_what_the_policy_says_of_slow_guests_is_for_the_quick_day(self):
+        policy = {"engine": {"stale_after": "30s", "progress_per_second": "32KiB", "hold": "2s"}, "defaults": {"min": "256M"}}
+        slow = pace(policy, 3.0)
+        self.assertEqual(slow["engine"], {"stale_after": "90s", "progress_per_second": "10KiB", "hold": "2s"})
+        self.assertEqual(slow["defaults"], policy["defaults"])
+        self.assertEqual(pace(policy, 0.2), policy)
+        with self.assertRaisesRegex(ScenarioError, "policy.engine.stale_after: 'soon' is not a number of s"):
+            pace({"engine": {"stale_after": "soon"}}, 3.0)
+
+
+class ProgressTest(unittest.TestCase):
+    def stalled_after(self, *samples: dict) -> bool:
+        """Samples come at even distances, the last one STALL_SECONDS after the first."""
+        progress = Progress({"A": 1 << 30})
+        return [progress.stalled({"A": sample}, number * STALL_SECONDS / (len(samples) - 1)) for number, sample in enumerate(samples)][-1]
+
+    def test_a_phase_in_which_no_counter_moves_has_stalled(self):
+        self.assertTrue(self.stalled_after(*[{"actual": 1 << 29, "load": {"touched": GRAIN, "resident": GRAIN}, "read": 0}] * 3))
+
+    def test_a_load_a_reader_or_a_size_that_moves_is_progress(self):
+        self.assertFalse(self.stalled_after(*[{"actual": 1 << 29, "load": {"touched": n * GRAIN, "resident": 0}} for n in range(3)]))
+        self.assertFalse(self.stalled_after(*[{"actual": 1 << 29, "read": n * GRAIN} for n in range(3)]))
+        self.assertFalse(self.stalled_after(*[{"actual": (1 << 29) + n * (32 << 20)} for n in range(3)]))
+
+    def test_pages_that_only_go_to_swap_and_come_back_are_none(self):
+        resident = [100 * GRAIN, 90 * GRAIN, 100 * GRAIN]
+        self.assertTrue(self.stalled_after(*[{"actual": 1 << 29, "load": {"touched": 100 * GRAIN, "resident": size}} for size in resident]))
+
+
 class RestTest(unittest.TestCase):
     def reached_after(self, *samples: dict) -> bool:
         """Samples come at even distances, the last one REST_SECONDS after the first."""
-        rest = Rest({"A": 1024})
+        rest = Rest({"A": 1024}, REST_SECONDS)
         return [rest.reached({"A": sample}, number * REST_SECONDS / (len(samples) - 1)) for number, sample in enumerate(samples)][-1]
 
     def test_sizes_that_stand_are_at_rest_and_ones_that_creep_are_not(self):
@@ -64,7 +96,7 @@ class RestTest(unittest.TestCase):
         self.assertFalse(self.reached_after({"rss": 500}, {"rss": 600}, {"rss": 600}))
 
     def test_before_the_first_sample_nothing_is_at_rest(self):
-        self.assertFalse(Rest({"A": 1024}).reached({}, 100))
+        self.assertFalse(Rest({"A": 1024}, REST_SECONDS).reached({}, 100))
 
 
 if __name__ == "__main__":

@@ -42,10 +42,31 @@ class SpeedTest(unittest.TestCase):
         self.now += 10
         self.assertAlmostEqual(self.machine.quick_now() - before, 15)
 
-    def test_single_slow_pieces_change_nothing(self):
+    def test_a_single_slow_piece_changes_nothing(self):
         self.runs_at(1)
-        self.runs_at(30, pieces=speed.RECENT // 2)
+        self.runs_at(30, pieces=1)
         self.assertAlmostEqual(self.machine.factor, 1)
+
+    def test_guests_that_boot_slower_than_the_piece_says_count_and_quicker_ones_do_not(self):
+        self.runs_at(2)
+        self.machine.booted(6, 25.4 * 2)
+        self.assertAlmostEqual(self.machine.factor, 2)
+        self.machine.booted(6, 25.4 * 3)
+        self.assertAlmostEqual(self.machine.factor, 3)
+        self.runs_at(4)
+        self.assertAlmostEqual(self.machine.factor, 6)
+        self.machine.booted(6, 25.4)
+        self.assertAlmostEqual(self.machine.factor, 4)
+
+    def test_a_machine_that_stays_too_slow_is_told_so_and_one_that_recovers_is_not(self):
+        self.runs_at(speed.MAX_FACTOR + 1)
+        self.now += speed.SLOW_SECONDS - 1
+        self.machine.check()
+        self.now += 2
+        with self.assertRaisesRegex(speed.TooSlow, "has been above"):
+            self.machine.check()
+        self.runs_at(1)
+        self.machine.check()
 
     def test_a_measurement_in_a_process_of_its_own_gives_a_piece_a_factor_and_a_slowdown(self):
         found = self.machine.measure()

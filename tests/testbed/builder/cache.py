@@ -34,6 +34,7 @@ def file_digest(path: Path) -> str:
 class Cache:
     def __init__(self, root: Path):
         self.root = root
+        self._steps, self._step = 0, 0
         root.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -43,13 +44,19 @@ class Cache:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def begin(self, steps: int):
+        """So many artefacts are wanted from here on: each that must be made says which step it is."""
+        self._steps, self._step = steps, 0
+
     def artefact(self, name: str, digest: str, make) -> Path:
         """Path of `name`, after calling make(temporary path) if it is absent or was made from something else."""
+        self._step += 1
         path = self.root / name
         stamp = self.root / (name + ".inputs")
         if path.exists() and stamp.exists() and stamp.read_text() == digest:
             return path
-        print(f"testbed: making {name}", flush=True)
+        step = f"step {self._step} of {self._steps}: " if self._step <= self._steps else ""
+        print(f"testbed: {step}making {name}", flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(path.name + ".new")
         _remove(fresh)

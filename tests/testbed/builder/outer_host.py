@@ -25,10 +25,11 @@ MAX_RESTARTS = 2
 # What its console says then. A panic for lack of memory is not among them: that would be ours.
 OUTER_CRASH = re.compile(r"BUG: |Oops|general protection fault|stack guard page|double fault|rcu: INFO: .*stall|"
                          r"Kernel panic - not syncing: (?!.*(Out of memory|deadlocked on memory))")
-# The outer host boots in 3 to 15 s. One that is not there after this long hangs: its emulation does that now and then, too.
-BOOT_SECONDS = 90
-# Once it is there, it says every 10 s that it is alive (outer/testbed-init). A busy one may be late, but not by this much.
-SILENT_SECONDS = 180
+# The outer host boots in 3 to 15 s, on a machine as slow as may be (runner/speed.py: MAX_FACTOR) in 12 times that. One that is not
+# there after this long hangs: its emulation does that now and then, too.
+BOOT_SECONDS = 200
+# Once it is there, it says every 10 s that it is alive (outer/testbed-init). A busy one may be late, but not by this much on the quick day.
+SILENT_SECONDS = 120
 # Nor does one come back whose console says this.
 HANGS = re.compile(r"soft lockup - CPU#\d+ stuck for (?:[6-9]\d|\d{3,})s")
 MIN_HOST_FREE_MIB = 1024  # beyond the outer host's memory, for QEMU's own and the page cache
@@ -45,7 +46,8 @@ class RunResult:
 @dataclass
 class Request:
     memory_mib: int = 8192
-    timeout: float = 600
+    timeout: float = 600  # seconds of the quick day (runner/speed.py)
+    pace: Callable[[], float] = lambda: 1.0  # how many times as long as on the quick day everything takes, as the run tells
     # Time from the TSC, not from an emulated HPET: a quarter faster when busy, but such a host hangs now and then.
     fast_clock: bool = False
     console_log: Path | None = None
@@ -135,16 +137,17 @@ def _follow(console: Path, reads: dict[str, int], request: Request) -> int | Non
         selector.register(fd, selectors.EVENT_READ, port)
     pending, archive, control = b"", b"", b""
     started = heard = time.monotonic()
-    status = None
+    status, pace = None, 1.0
     while selector.get_map():
         running = time.monotonic() - started
-        if running > request.timeout or (running > BOOT_SECONDS and not control):
+        pace = max(pace, request.pace())
+        if running > request.timeout * pace or (running > BOOT_SECONDS and not control):
             status = TIMED_OUT if control else BOOT_HUNG
             break
         if HANGS.search(_said(console)):
             status = TIMED_OUT
             break
-        if control and time.monotonic() - heard > SILENT_SECONDS:
+        if control and time.monotonic() - heard > SILENT_SECONDS * pace:
             status = SILENT
             break
         for key, _ in selector.select(timeout=1):
@@ -178,7 +181,7 @@ def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple
     if status == BOOT_HUNG:
         return OUTER_LOST, f"nothing: it did not come up within {BOOT_SECONDS} s"
     if status == SILENT:
-        return OUTER_LOST, f"nothing: no sign of life for {SILENT_SECONDS} s"
+        return OUTER_LOST, f"nothing: no sign of life for {SILENT_SECONDS} s, times the speed factor"
     if status is not None and status != TIMED_OUT:
         return status, None
     text = _said(console)
@@ -187,7 +190,7 @@ def _verdict(status: int | None, console: Path, qemu, request: Request) -> tuple
         line = text[text.rfind("\n", 0, crash.start()) + 1:]
         return OUTER_LOST, line.splitlines()[0].strip()
     if status == TIMED_OUT:
-        print(f"testbed: no end after {request.timeout:.0f} s; console log: {console}", file=sys.stderr)
+        print(f"testbed: no end after {request.timeout:.0f} s, times the speed factor; console log: {console}", file=sys.stderr)
         return TIMED_OUT, None
     said = qemu.stderr.read().decode(errors="replace").strip()
     print(f"testbed: the outer host ended without the command's status; QEMU: {said or 'said nothing'};"

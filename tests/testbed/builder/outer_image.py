@@ -25,6 +25,7 @@ SCRATCH_MIB = 10 * 1024
 SWAP_MIB = 6 * 1024
 PROGRAMS = ["balloond", "balloon-vmm", "balloonctl"]
 PAYLOADS_KEPT = 6
+ARTEFACTS = 9  # that build() asks the cache for
 
 
 @dataclass
@@ -39,6 +40,7 @@ class OuterHost:
 
 def build(cache: Cache, build_dir: Path | None, command: str, files: list[tuple[Path, str]], fetch: list[str]) -> OuterHost:
     with cache.locked():
+        cache.begin(ARTEFACTS)
         kernel = fetch_kernel(cache)
         guest = _guest_files(cache, kernel)
         return OuterHost(

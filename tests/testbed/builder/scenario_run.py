@@ -8,15 +8,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from report import record
 from report.live_table import LiveTable
 from report.timeline import Timeline
+from runner.speed import measure
 
 from . import outer_host, outer_image
 from .cache import Cache
 from .errors import TestbedError
 
 HERE = Path(__file__).resolve().parent.parent
-# What a run may take beyond its phases' own limits: outer boot, guests' boots, measurements, power-off.
+# What a run may take beyond its phases' own limits, on the quick day: outer boot, guests' boots, measurements, power-off.
 RUN_EXTRA_SECONDS = 900
 # On a machine that is this much larger than the scenario's host, a run without balloond would not be short of memory.
 SAME_SIZE_TOLERANCE = 0.15
@@ -32,38 +34,45 @@ class Runner:
 
     def run(self, scenario, document: dict, mode: str) -> tuple[Timeline, int]:
         """The timeline, and how often the emulated outer host was lost on the way."""
+        collector = self._collector = _Collector(measure())
         timeout = sum(phase.timeout + phase.settle for phase in scenario.phases) + RUN_EXTRA_SECONDS
         shutil.rmtree(self.recording(scenario, mode), ignore_errors=True)
         run = self._run_direct if self._direct else self._run_in_testbed
-        return run(scenario, document, mode, timeout)
+        restarts = run(scenario, document, mode, timeout, collector)
+        self.events(scenario, mode).parent.mkdir(parents=True, exist_ok=True)
+        record.write(collector.timeline.events, self.events(scenario, mode))
+        return collector.timeline, restarts
 
-    def _run_in_testbed(self, scenario, document: dict, mode: str, timeout: float) -> tuple[Timeline, int]:
+    def events(self, scenario, mode: str) -> Path:
+        """Where the newest run's events are, for tests/testbed/judge."""
+        return self._logs(scenario, mode) / "events.jsonl"
+
+    def _run_in_testbed(self, scenario, document: dict, mode: str, timeout: float, collector: "_Collector") -> int:
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "scenario.json"
             file.write_text(json.dumps(document))
             command = f"cd /opt/testbed && python3 -m runner --scenario /opt/testbed/scenario.json --mode {mode} --events /dev/testbed-events"
             host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json")], ["/scratch/run"])
         self._require_programs(mode, scenario.vmm)
-        collector = _Collector()
         logs = self._logs(scenario, mode)
-        request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, files_to=logs, fast_clock=self._fast_clock,
+        request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, pace=collector.pace, files_to=logs, fast_clock=self._fast_clock,
                                      console_log=self._cache.root / "runs" / f"console-{scenario.name}-{mode}.log",
                                      on_event=collector.take, on_output=_to_stderr, on_restart=lambda reason: collector.reset())
         result = outer_host.run(self._cache, host, request)
-        if collector.timeline.failure is None and result.status != 0:
-            collector.timeline.failure = {
-                outer_host.TIMED_OUT: f"the run did not end within {timeout:.0f} s",
-                outer_host.OUTER_LOST: "the emulated outer host crashed each time: " + "; ".join(result.crashes),
-            }.get(result.status, f"the runner ended with status {result.status}")
+        if result.status == outer_host.OUTER_LOST:
+            collector.add(event="host_lost", reason="; ".join(result.crashes))
+        elif result.status == outer_host.TIMED_OUT:
+            collector.note_end(f"the run did not end within {timeout:.0f} s of the quick day")
+        else:
+            collector.note_end(None if result.status == 0 else f"the runner ended with status {result.status}")
         if collector.timeline.failure:
             print(f"logs of the daemon and the VMMs: {logs}", file=sys.stderr)
-        return collector.timeline, result.restarts
+        return result.restarts
 
-    def _run_direct(self, scenario, document: dict, mode: str, timeout: float) -> tuple[Timeline, int]:
+    def _run_direct(self, scenario, document: dict, mode: str, timeout: float, collector: "_Collector") -> int:
         self._require_programs(mode, scenario.vmm)
         document = _fit_to_machine(scenario, document, mode)
         images = outer_image.build_guest_images(self._cache)
-        collector = _Collector()
         with tempfile.TemporaryDirectory(dir=self._cache.root) as directory:
             file = Path(directory) / "scenario.json"
             file.write_text(json.dumps(document))
@@ -76,17 +85,12 @@ class Runner:
             with os.fdopen(read) as events:
                 for line in events:
                     collector.take(line)
-            try:
-                status = process.wait(timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                status = outer_host.TIMED_OUT
+            status = process.wait()  # what it sent has ended, so it has, too
             written = Path(directory) / "run/journal"
             if written.is_dir():
                 shutil.copytree(written, self.recording(scenario, mode))
-        if collector.timeline.failure is None and status != 0:
-            collector.timeline.failure = f"the runner ended with status {status}"
-        return collector.timeline, 0
+        collector.note_end(None if status == 0 else f"the runner ended with status {status}")
+        return 0
 
     def _logs(self, scenario, mode: str) -> Path:
         return self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
@@ -101,17 +105,35 @@ class Runner:
 class _Collector:
     """Events as they come: into the timeline and onto the screen."""
 
-    def __init__(self):
+    def __init__(self, native_piece: float):
+        """`native_piece`: what speed.measure() gave on this machine, which is the hardware below the emulated one."""
+        self._native_piece = native_piece
         self.reset()
 
     def reset(self):
         self.timeline = Timeline()
         self._table = LiveTable(self.timeline)
+        self._factor = 1.0
+
+    def pace(self) -> float:
+        return self._factor
 
     def take(self, line: str):
         event = self.timeline.add_line(line)
         if event:
+            self._factor = event.get("factor", self._factor)
+            if event["event"] == "speed":
+                event["slowdown"] = round(event["piece"] / self._native_piece * event.get("suffering", 1.0), 1)
             self._table.show(event)
+
+    def add(self, **event):
+        last = self.timeline.events[-1]["t"] if self.timeline.events else 0.0
+        self.take(json.dumps({"t": last, **event}))
+
+    def note_end(self, failure: str | None):
+        """What the runner has not said itself."""
+        if failure and not self.timeline.failure and not self.timeline.too_slow:
+            self.add(event="failed", reason=failure, ended=False)
 
 
 def _to_stderr(data: bytes):

@@ -23,8 +23,8 @@ class Check:
 def run_checks(timeline: Timeline) -> list[Check]:
     checks = [_all_up(timeline), _no_oom_kill(timeline)]
     for phase in timeline.phases:
-        if phase.end is None:
-            checks.append(Check(f"{phase.name} was completed", False, timeline.failure or "it was not"))
+        if phase.end is None or not phase.samples:
+            checks.append(Check(f"{phase.name} was completed", False, timeline.failure or timeline.too_slow or timeline.host_lost or "it was not"))
         elif phase.fits:
             checks += [_no_swap_in(phase), _loads_satisfied(phase)]
             if phase.idle:
@@ -42,8 +42,8 @@ def _all_up(timeline: Timeline) -> Check:
     name = f"all {len(timeline.memory)} guests up together, to the end"
     configured = sum(timeline.memory.values()) / 2**30
     host = timeline.first_host.get("total", 0) / 2**30
-    if timeline.failure:
-        return Check(name, False, timeline.failure)
+    if timeline.failure or timeline.too_slow or timeline.host_lost:
+        return Check(name, False, timeline.failure or timeline.too_slow or timeline.host_lost)
     if timeline.restarts:
         return Check(name, False, "; ".join(f"{event['guest']} started again" for event in timeline.restarts))
     ended = timeline.end is not None and timeline.end["guests_powered_off"] == len(timeline.memory)
@@ -52,8 +52,8 @@ def _all_up(timeline: Timeline) -> Check:
 
 
 def _no_oom_kill(timeline: Timeline) -> Check:
-    host_kills = (timeline.end or (timeline.samples[-1] if timeline.samples else {"host": timeline.first_host}))["host"]["oom_kills"] \
-        - timeline.first_host["oom_kills"]
+    host_kills = (timeline.end or (timeline.samples[-1] if timeline.samples else {"host": timeline.first_host}))["host"].get("oom_kills", 0) \
+        - timeline.first_host.get("oom_kills", 0)
     guest_kills = {}
     for phase in timeline.phases:
         for guest, final in phase.guests.items():

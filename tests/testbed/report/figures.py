@@ -17,7 +17,7 @@ def phase_figures(phase: Phase) -> dict:
     loads = [demand for demand in phase.demands if demand["command"].startswith("load")]
     reads = [demand for demand in phase.demands if demand["command"].startswith("read")]
     return {
-        "title": phase.title, "fits": phase.fits, "seconds": _duration(phase),
+        "title": phase.title, "fits": phase.fits, "seconds": _duration(phase), "quick_seconds": phase.quick_seconds, "why": phase.why,
         "load_satisfaction": _satisfaction(loads), "read_satisfaction": _satisfaction(reads),
         "moved_gib": round(sum(sum(abs(b - a) for a, b in zip(sizes, sizes[1:])) for sizes in _actuals(phase)) / 2**30, 2),
         "reversals": sum(_reversals(sizes) for sizes in _actuals(phase)),

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from .bar import bar
+from .summary import speed_line
 from .timeline import Timeline
 
 PLAIN_PERIOD = 10.0
@@ -20,12 +22,12 @@ class LiveTable:
         kind = event["event"]
         if kind == "sample":
             self._show_sample(event)
-        elif kind in ("speed", "phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed"):
+        elif kind in ("speed", "phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed", "too_slow", "host_lost"):
             self._line(event)
 
     def _line(self, event: dict):
         text = {
-            "speed": lambda e: f"speed: factor {e['factor']:.1f} {e['when']} (1.0 is the quick day of docs/figures.md)",
+            "speed": speed_line,
             "phase_start": lambda e: f"== {e['phase']}: {e['title']}",
             "guest_up": lambda e: f"guest {e['guest']} is up after {e['seconds']} s",
             "satisfied": lambda e: f"{e['guest']}: {e['command']} satisfied after {e['seconds']} s",
@@ -34,6 +36,8 @@ class LiveTable:
             "guest_restarted": lambda e: f"{e['guest']}: the guest or its worker started again",
             "guest_trouble": lambda e: f"{e['guest']}: {e['line']}",
             "failed": lambda e: f"FAILED: {e['reason']}",
+            "too_slow": lambda e: f"this machine is too slow to judge: {e['reason']}",
+            "host_lost": lambda e: f"the emulated host was lost each time: {e['reason']}",
         }[event["event"]](event)
         self._erase()
         print(f"[{event['t']:6.1f} s] {text}", file=self._out, flush=True)
@@ -43,7 +47,7 @@ class LiveTable:
         if not self._terminal and now - self._printed_at < PLAIN_PERIOD:
             return
         self._printed_at = now
-        lines = table_lines(sample)
+        lines = [*table_lines(sample), *phase_lines(self._timeline, sample)]
         self._erase()
         print("\n".join(lines), file=self._out, flush=True)
         self._height = len(lines) if self._terminal else 0
@@ -69,6 +73,18 @@ def table_lines(sample: dict) -> list[str]:
                      f"{_mib(guest.get('actual')):>8}{_mib(guest.get('rss')):>7}{_mib(guest.get('swap')):>6}  {shown:<18}"
                      f"{guest.get('reason', '') if guest.get('alive') else 'GONE'}")
     return lines
+
+
+def phase_lines(timeline: Timeline, sample: dict) -> list[str]:
+    """How far the phase's work is: what guests were asked to load and what of it they have."""
+    phase = timeline.phases[-1] if timeline.phases and timeline.phases[-1].end is None else None
+    if phase is None:
+        return []
+    loads = [sample["guests"].get(name, {}).get("load") or {} for name in phase.loaded]
+    done, wanted = (sum(load.get(what, 0) for load in loads) for what in ("resident", "requested"))
+    if not wanted:
+        return []
+    return [f"{phase.name}, number {len(timeline.phases)}: loads {bar(done >> 20, wanted >> 20, ' MiB')} resident, after {sample['t'] - phase.start:.0f} s"]
 
 
 def _mib(size) -> str:

@@ -1,8 +1,12 @@
 """The end of a run in words: figures side by side, checks with PASS or FAIL."""
 
-from .checks import Check
+from .verdict import Outcome, Verdict
 
 PAGE_MIB = 4096 / 2**20
+
+
+def speed_line(speed: dict) -> str:
+    return f"speed: factor {speed['factor']:.1f} {speed['when']} (1.0 is the quick day of docs/figures.md; {speed['slowdown']:.0f} times slower than hardware)"
 
 
 def figure_rows(figures: dict) -> list[tuple[str, str]]:
@@ -22,6 +26,7 @@ def figure_rows(figures: dict) -> list[tuple[str, str]]:
         ("VMM overhead a guest, private / PSS",
          f"{overhead['private_mib_median']:.1f} / {overhead['pss_mib_median']:.1f} MiB" if overhead else "-"),
         ("phase took", f"{figures['seconds']:.0f} s" if figures["seconds"] is not None else "not completed"),
+        ("  on the quick day, and why it ended", f"{figures['quick_seconds']:.0f} s, {figures['why']}" if figures["quick_seconds"] is not None else "-"),
     ]
 
 
@@ -39,13 +44,18 @@ def print_runs(runs: dict[str, dict]):
             print(f"  {measure:<40}" + "".join(f"{rows[mode].get(measure, 'not reached'):>24}" for mode in runs))
 
 
-def print_checks(checks: list[Check]) -> bool:
+def print_verdict(verdict: Verdict):
+    judged = verdict.outcome in (Outcome.PASSED, Outcome.FAILED)
     print()
-    for check in checks:
-        print(f"{'PASS' if check.passed else 'FAIL'}  {check.name}\n        {check.found}")
-    failed = sum(not check.passed for check in checks)
-    print(f"\n{len(checks) - failed} of {len(checks)} checks passed" + (f", {failed} FAILED" if failed else ""))
-    return failed == 0
+    for check in verdict.checks:
+        word = "PASS" if check.passed else "FAIL" if judged else "OPEN"
+        print(f"{word}  {check.name}\n        {check.found}")
+    failed = sum(not check.passed for check in verdict.checks)
+    print(f"\n{len(verdict.checks) - failed} of {len(verdict.checks)} checks passed" + (f", {failed} FAILED" if failed and judged else ""))
+    if verdict.outcome == Outcome.TOO_SLOW:
+        print(f"NOT JUDGED: this machine is too slow to tell a fault from its slowness: {verdict.reason}. Run it again when it has less else to do.")
+    elif verdict.outcome == Outcome.HOST_LOST:
+        print(f"NOT JUDGED: the emulated host was lost each time, which says nothing of the programs under test: {verdict.reason}")
 
 
 def _pair(first, second) -> str:

@@ -17,6 +17,8 @@ class Phase:
     guests: dict[str, dict] = field(default_factory=dict)  # exact figures at the end
     overhead: dict[str, dict] = field(default_factory=dict)
     samples: list[dict] = field(default_factory=list)  # the last one before the phase first
+    why: str | None = None  # it ended: "done", "at rest", "stalled", "limit"
+    quick_seconds: float | None = None  # what it would have taken on the quick day (runner/speed.py)
 
 
 @dataclass
@@ -33,7 +35,11 @@ class Timeline:
     troubles: list[dict] = field(default_factory=list)
     speeds: list[dict] = field(default_factory=list)  # of the machine, as measured between phases
     failure: str | None = None
+    ended: bool = False  # the failure is that a process ended, which no machine's speed explains
+    too_slow: str | None = None  # what the runner said when it gave up for the machine's speed
+    host_lost: str | None = None  # the emulated host itself was lost, each time
     end: dict | None = None
+    events: list[dict] = field(default_factory=list)  # all of the above was made of these
 
     def add_line(self, line: str) -> dict | None:
         try:
@@ -45,6 +51,7 @@ class Timeline:
 
     def add(self, event: dict):
         kind = event["event"]
+        self.events.append(event)
         if kind == "start":
             self.mode, self.scenario, self.vmm = event["mode"], event["scenario"], event["vmm"]
             self.memory = {name: guest["memory"] for name, guest in event["guests"].items()}
@@ -60,6 +67,7 @@ class Timeline:
             phase = self.phases[-1]
             phase.end, phase.demands = event["t"], event["demands"]
             phase.guests, phase.overhead = event["guests"], event["overhead"]
+            phase.why, phase.quick_seconds = event.get("why"), event.get("quick_seconds")
         elif kind == "guest_up":
             self.boots[event["guest"]] = event["seconds"]
         elif kind == "guest_restarted":
@@ -69,6 +77,10 @@ class Timeline:
         elif kind == "speed":
             self.speeds.append(event)
         elif kind == "failed":
-            self.failure = event["reason"]
+            self.failure, self.ended = event["reason"], event.get("ended", False)
+        elif kind == "too_slow":
+            self.too_slow = event["reason"]
+        elif kind == "host_lost":
+            self.host_lost = event["reason"]
         elif kind == "end":
             self.end = event

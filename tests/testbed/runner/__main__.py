@@ -8,14 +8,16 @@ import traceback
 from pathlib import Path
 
 from . import host
-from .daemon import DaemonError
+from .daemon import DaemonEnded, DaemonError
 from .events import EventLog
-from .guest import GuestError
+from .guest import GuestEnded, GuestError
 from .phases import run_phase
 from .sampler import Sampler
 from .scenario import Scenario, ScenarioError, parse
 from .session import Session, default_images
-from .speed import MACHINE
+from .speed import MACHINE, MAX_FACTOR, TooSlow
+
+TOO_SLOW = 3  # exit status: nothing was judged
 
 
 def parse_arguments():
@@ -34,18 +36,22 @@ def run(options, scenario: Scenario, events: EventLog):
     if not with_daemon:
         for guest in scenario.guests:
             guest.free_page_reporting = scenario.baseline["free_page_reporting"]
-    events.emit("speed", when="at the start", **MACHINE.measure())
+    tell_speed(events, "at the start")
+    if MACHINE.factor > MAX_FACTOR:
+        raise TooSlow(f"its speed factor is {MACHINE.factor:.1f} at the start, above {MAX_FACTOR:.0f}")
     MACHINE.follow()
     session = Session(scenario, default_images(options.direct, options.images, options.scratch), events, with_daemon,
                       options.direct)
     try:
         session.start_daemon()
         session.boot_all()
+        MACHINE.booted(len(session.guests), session.booted_together())
+        tell_speed(events, "after the guests' boot")
         sampler = Sampler(events, session.guests, session.daemon, session.watch)
         sampler.start()
         for phase in scenario.phases:
             run_phase(session, sampler, phase)
-            events.emit("speed", when=f"after {phase.name}", **MACHINE.measure())
+            tell_speed(events, f"after {phase.name}")
         sampler.stop()
         session.power_off_all()
         events.emit("end", host=host.sample(), guests_powered_off=len(session.guests))
@@ -54,13 +60,17 @@ def run(options, scenario: Scenario, events: EventLog):
         session.close()
 
 
+def tell_speed(events: EventLog, when: str):
+    events.emit("speed", when=when, **MACHINE.measure())
+
+
 def main() -> int:
     options = parse_arguments()
     events = EventLog(options.events)
     try:
         scenario = parse(json.loads(options.scenario.read_text()))
     except ScenarioError as error:
-        events.emit("failed", reason=str(error))
+        events.emit("failed", reason=str(error), ended=False)
         print(f"runner: {error}", file=sys.stderr)
         return 2
     events.emit("start", scenario=scenario.name, mode=options.mode, vmm=scenario.vmm, host=host.sample(),
@@ -68,11 +78,15 @@ def main() -> int:
     try:
         run(options, scenario, events)
         return 0
+    except TooSlow as error:
+        events.emit("too_slow", reason=str(error))
+        print(f"runner: this machine is too slow: {error}", file=sys.stderr)
+        return TOO_SLOW
     except (GuestError, DaemonError, OSError, subprocess.SubprocessError) as error:
-        reason = str(error)
+        reason, ended = str(error), isinstance(error, (GuestEnded, DaemonEnded))
     except Exception as error:  # a fault of the runner itself: say where
-        reason = f"{error!r} at {traceback.format_exc().splitlines()[-3:]}"
-    events.emit("failed", reason=reason)
+        reason, ended = f"{error!r} at {traceback.format_exc().splitlines()[-3:]}", False
+    events.emit("failed", reason=reason, ended=ended)
     print(f"runner: {reason}", file=sys.stderr)
     return 1
 

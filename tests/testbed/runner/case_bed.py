@@ -7,9 +7,10 @@ from .events import EventLog
 from .guest import Guest
 from .scenario import GuestSpec, Scenario
 from .session import Session
+from .speed import MACHINE
 
 GIB, MIB = 1 << 30, 1 << 20
-# One guest alone is up in 10 s on a quiet machine.
+# Seconds of the quick day (speed.py), as all limits here. One guest alone is up in 10 s.
 BOOT_TIMEOUT = 240
 
 
@@ -46,7 +47,7 @@ def expect_clean_power_off(guest: Guest):
 
 
 def wait_for(what: str, condition, patience: float):
-    end = time.monotonic() + patience
+    end = MACHINE.quick_now() + patience
     while not condition():
-        expect(time.monotonic() < end, f"waited {patience:.0f} s in vain for {what}")
+        expect(MACHINE.quick_now() < end, f"waited {patience:.0f} s in vain for {what}")
         time.sleep(0.5)

@@ -20,6 +20,7 @@ from .ksm_cases import KSM_CASES
 from .qmp import Qmp
 from .scenario import GuestSpec
 from .session import default_images
+from .speed import MACHINE
 from .tap import make_tap
 from .transport_cases import TRANSPORT_CASES
 
@@ -414,7 +415,7 @@ def run_case(name: str, bed: Bed, events: EventLog) -> bool:
             bed.session.close()
             bed.session = None
     events.emit("case", name=name, passed=failure is None, failure=failure, seconds=round(time.monotonic() - started, 1),
-                what=CASES[name].__doc__, notes=bed.notes)
+                factor=round(MACHINE.factor, 2), what=CASES[name].__doc__, notes=bed.notes)
     return failure is None
 
 
@@ -429,7 +430,10 @@ def main() -> int:
     events = EventLog(options.events)
     bed = Bed(events, options.vmm, default_images(False, options.images, options.scratch))
     os.umask(0o022)
+    events.emit("speed", when="at the start", **MACHINE.measure())
+    MACHINE.follow()
     results = [run_case(name, bed, events) for name in options.names]
+    MACHINE.stop()
     return 0 if all(results) else 1
 
 

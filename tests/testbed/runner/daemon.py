@@ -8,7 +8,10 @@ import threading
 import time
 from pathlib import Path
 
+from .speed import MACHINE
+
 DAEMON_CPU = 0
+# Seconds of the quick day (speed.py), as all limits here.
 START_TIMEOUT = 60
 CALL_TIMEOUT = 60
 # balloonctl starts anew for each list; under emulation a start costs most of a second of CPU.
@@ -17,6 +20,10 @@ WATCH_RETRY = 2
 
 class DaemonError(Exception):
     pass
+
+
+class DaemonEnded(DaemonError):
+    """Its process is gone: no speed of any machine explains that."""
 
 
 class Daemon:
@@ -37,15 +44,15 @@ class Daemon:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(["balloond", "--config", str(self.config)], stdout=log, stderr=log,
                                             preexec_fn=lambda: os.sched_setaffinity(0, {DAEMON_CPU}))
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = MACHINE.quick_now() + START_TIMEOUT
         while True:
             if self.process.poll() is not None:
-                raise DaemonError(f"balloond ended with status {self.process.returncode}: {self.log_tail()}")
+                raise DaemonEnded(f"balloond ended with status {self.process.returncode}: {self.log_tail()}")
             try:
                 self.list()
                 return self
             except DaemonError as error:
-                if time.monotonic() > deadline:
+                if MACHINE.quick_now() > deadline:
                     raise DaemonError(f"balloond does not answer {START_TIMEOUT} s after its start: {error}; {self.log_tail()}")
             time.sleep(0.5)
 
@@ -64,7 +71,7 @@ class Daemon:
     def stop(self) -> int:
         self.process.terminate()
         try:
-            return self.process.wait(30)
+            return self.process.wait(MACHINE.wall(30))
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise DaemonError("balloond did not end within 30 s of SIGTERM")
@@ -73,11 +80,12 @@ class Daemon:
         return " / ".join(self.log.read_text(errors="replace").splitlines()[-6:]) or "it logged nothing"
 
     def ctl(self, *arguments: str) -> str:
+        timeout = MACHINE.wall(CALL_TIMEOUT)
         try:
-            done = subprocess.run(["balloonctl", "--socket", str(self.socket), *arguments], text=True, capture_output=True,
-                                  timeout=CALL_TIMEOUT)
+            done = subprocess.run(["balloonctl", "--socket", str(self.socket), "--timeout", f"{timeout:.0f}s", *arguments], text=True,
+                                  capture_output=True, timeout=timeout + 5)
         except subprocess.TimeoutExpired:
-            raise DaemonError(f"balloonctl {' '.join(arguments)}: no answer in {CALL_TIMEOUT} s")
+            raise DaemonError(f"balloonctl {' '.join(arguments)}: no answer in {timeout:.0f} s")
         if done.returncode != 0:
             raise DaemonError(f"balloonctl {' '.join(arguments)}: status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
@@ -88,9 +96,9 @@ class Daemon:
 
     def wait_for(self, what: str, condition, timeout: float = 120) -> dict[str, dict]:
         """Lists until condition(guests) holds."""
-        deadline = time.monotonic() + timeout
+        deadline = MACHINE.quick_now() + timeout
         guests = {}
-        while time.monotonic() < deadline:
+        while MACHINE.quick_now() < deadline:
             guests = self.list()
             if condition(guests):
                 return guests
@@ -115,7 +123,7 @@ class Watch:
     def guests(self, max_age: float = 10) -> dict[str, dict]:
         """Newest state, or nothing when it is older than that."""
         at, guests = self._newest
-        return guests if time.monotonic() - at < max_age else {}
+        return guests if time.monotonic() - at < MACHINE.wall(max_age) else {}
 
     def stop(self):
         self._stopping.set()

@@ -12,18 +12,23 @@ from typing import Callable
 
 from . import vmm
 from .scenario import GuestSpec
+from .speed import MACHINE
 
 # All processes that run vCPUs share one CPU: with more, the SVM emulation of the testbed's outer host breaks.
 VCPU_CPU = 1
 HELPER_CPU = 0
-# Generous, as the emulation is slow and slower on a busy machine: six guests started together are up in 45 s at best.
-BOOT_TIMEOUT = 600
+# Seconds of the quick day (speed.py), as all limits here. Six guests that start together take 25 to 45 s.
+BOOT_TIMEOUT = 300
 ANSWER_TIMEOUT = 90
 TROUBLE = re.compile(r"Out of memory|oom-kill|invoked oom-killer|Kernel panic")
 
 
 class GuestError(Exception):
     pass
+
+
+class GuestEnded(GuestError):
+    """Its VMM's process is gone: no speed of any machine explains that."""
 
 
 class Guest:
@@ -61,18 +66,19 @@ class Guest:
 
     def wait_ready(self, timeout: float = BOOT_TIMEOUT) -> float:
         """Seconds from start until the worker in the guest said that it is there."""
-        deadline = time.monotonic() + timeout
+        deadline = MACHINE.quick_now() + timeout
         while not self._ready.wait(0.5):
             if not self.alive():
-                raise GuestError(f"guest {self.name}: its VMM ended with status {self.process.returncode} before the guest"
+                raise GuestEnded(f"guest {self.name}: its VMM ended with status {self.process.returncode} before the guest"
                                  f" was up; it said: {self.stderr_tail()}; console: {self.console[-5:]}")
-            if time.monotonic() > deadline:
+            if MACHINE.quick_now() > deadline:
                 raise GuestError(f"guest {self.name}: not up after {timeout:.0f} s (waited for 'ready' on its console);"
                                  f" console: {self.console[-5:]}; VMM said: {self.stderr_tail()}")
         self._place_helpers(HELPER_CPU)
         return time.monotonic() - self.started
 
     def ask(self, command: str, timeout: float = ANSWER_TIMEOUT) -> dict:
+        timeout = MACHINE.wall(timeout)
         with self._asking:
             while not self._answers.empty():
                 self._answers.get_nowait()
@@ -80,10 +86,11 @@ class Guest:
                 self.process.stdin.write(command.encode() + b"\n")
                 answer = self._answers.get(timeout=timeout)
             except queue.Empty:
-                raise GuestError(f"guest {self.name}: no answer to '{command}' in {timeout:.0f} s"
-                                 f" (VMM {'alive' if self.alive() else 'gone'}; console: {self.console[-3:]})")
+                raise (GuestError if self.alive() else GuestEnded)(
+                    f"guest {self.name}: no answer to '{command}' in {timeout:.0f} s"
+                    f" (VMM {'alive' if self.alive() else 'gone'}; console: {self.console[-3:]})")
             except OSError as error:
-                raise GuestError(f"guest {self.name}: cannot send '{command}': {error}; VMM said: {self.stderr_tail()}")
+                raise GuestEnded(f"guest {self.name}: cannot send '{command}': {error}; VMM said: {self.stderr_tail()}")
         if "error" in answer:
             raise GuestError(f"guest {self.name}: '{command}' was refused: {answer['error']}")
         return answer
@@ -93,6 +100,7 @@ class Guest:
         return self.last_status
 
     def wait_end(self, timeout: float = 60) -> int:
+        timeout = MACHINE.wall(timeout)
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:

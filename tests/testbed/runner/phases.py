@@ -1,14 +1,19 @@
-"""Drives a scenario's phases: gives guests work, waits until they have what they asked for, measures."""
+"""Drives a scenario's phases: gives guests work, waits until they have what they asked for, measures.
+
+All limits here are seconds of the quick day (speed.py): a slow machine has more time."""
 
 import threading
 import time
 from dataclasses import dataclass
 
-from .guest import GuestError
+from .daemon import DaemonEnded
+from .guest import GuestEnded, GuestError
+from .progress import Progress
 from .rest import Rest
 from .sampler import Sampler
 from .scenario import PhaseSpec
 from .session import Session
+from .speed import MACHINE
 
 # The worker's event that ends each kind of work; "free" ends at once.
 DONE_EVENT = {"load": "loaded", "read": "read"}
@@ -27,10 +32,12 @@ def run_phase(session: Session, sampler: Sampler, phase: PhaseSpec):
     sampler.phase = phase.name
     session.events.emit("phase_start", phase=phase.name, title=phase.title, fits=phase.fits, idle=phase.idle,
                         loaded=[guest for guest, commands in phase.work.items() if _has_load(commands)])
+    began = MACHINE.quick_now()
     demands = _give_work(session, phase)
-    _await(session, sampler, demands, phase)
-    time.sleep(phase.settle)
-    session.events.emit("phase_end", phase=phase.name, demands=[_described(demand) for demand in demands],
+    why = _await(session, sampler, demands, phase)
+    _tell_unsatisfied(session, phase, demands)
+    MACHINE.sleep(phase.settle)
+    session.events.emit("phase_end", phase=phase.name, why=why, quick_seconds=round(MACHINE.quick_now() - began, 1), demands=[_described(demand) for demand in demands],
                         guests=_final_guests(session), overhead=session.overheads())
 
 
@@ -55,26 +62,44 @@ def _give_work(session: Session, phase: PhaseSpec) -> list[Demand]:
     return demands
 
 
-def _await(session: Session, sampler: Sampler, demands: list[Demand], phase: PhaseSpec):
-    """Until all have what they asked for; in a phase that cannot give it to them, until sizes have come to rest."""
-    deadline = time.monotonic() + phase.timeout
-    rest = Rest({name: guest.spec.memory for name, guest in session.guests.items()})
-    while time.monotonic() < deadline:
+def _await(session: Session, sampler: Sampler, demands: list[Demand], phase: PhaseSpec) -> str:
+    """Until all have what they asked for; in a phase that cannot give it to them, until sizes have come to rest; in both until nothing
+    moves any more. Says which. The phase's own limit is for what moves for ever and comes to nothing."""
+    memory = {name: guest.spec.memory for name, guest in session.guests.items()}
+    rest, progress = Rest(memory, phase.rest), Progress(memory)
+    deadline = MACHINE.quick_now() + phase.timeout
+    while True:
         open_demands = [demand for demand in demands if demand.seconds is None]
-        if not open_demands:
-            return
+        if not open_demands and phase.fits is not False:
+            return "done"
         for demand in open_demands:
             if demand.done.is_set():
                 demand.seconds = session.events.now() - demand.since
                 session.events.emit("satisfied", phase=phase.name, guest=demand.guest, command=demand.command,
                                     seconds=round(demand.seconds, 1))
-        for guest in session.guests.values():
-            if not guest.alive():
-                raise GuestError(f"guest {guest.name}: its VMM ended with status {guest.process.returncode} in phase"
-                                 f" {phase.name}; it said: {guest.stderr_tail()}; console: {guest.console[-5:]}")
-        if not phase.fits and rest.reached(sampler.guests, time.monotonic()):
-            break
+        _all_live(session, phase)
+        now = MACHINE.quick_now()
+        if phase.fits is False and rest.reached(sampler.guests, now):
+            return "at rest"
+        if progress.stalled(sampler.guests, now):
+            return "stalled"
+        if now > deadline:
+            return "limit"
+        MACHINE.check()
         time.sleep(0.2)
+
+
+def _all_live(session: Session, phase: PhaseSpec):
+    for guest in session.guests.values():
+        if not guest.alive():
+            raise GuestEnded(f"guest {guest.name}: its VMM ended with status {guest.process.returncode} in phase"
+                             f" {phase.name}; it said: {guest.stderr_tail()}; console: {guest.console[-5:]}")
+    if session.daemon and not session.daemon.alive():
+        raise DaemonEnded(f"balloond ended with status {session.daemon.process.returncode} in phase {phase.name}:"
+                          f" {session.daemon.log_tail()}")
+
+
+def _tell_unsatisfied(session: Session, phase: PhaseSpec, demands: list[Demand]):
     for demand in demands:
         if demand.seconds is None:
             session.events.emit("unsatisfied", phase=phase.name, guest=demand.guest, command=demand.command,

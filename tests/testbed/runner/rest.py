@@ -1,12 +1,12 @@
 """Whether guests' sizes have come to rest, as they do once what there is has been shared out."""
 
-# For this long no size has left a band of this part of the guest's memory, and each is that near to its target.
-REST_SECONDS = 60
+# For some time no size has left a band of this part of the guest's memory, and each is that near to its target.
 BAND = 1 / 64
 
 
 class Rest:
-    def __init__(self, memory: dict[str, int]):
+    def __init__(self, memory: dict[str, int], seconds: float):
+        self._seconds = seconds
         self._band = {name: size * BAND for name, size in memory.items()}
         self._sizes: dict[str, int] = {}
         self._since = 0.0
@@ -17,7 +17,7 @@ class Rest:
         if not sizes or sizes.keys() != self._sizes.keys() or not all(self._rests(name, guest, sizes[name]) for name, guest in guests.items()):
             self._sizes, self._since = sizes, now
             return False
-        return now - self._since >= REST_SECONDS
+        return now - self._since >= self._seconds
 
     def _rests(self, name: str, guest: dict, size: int) -> bool:
         return abs(size - self._sizes[name]) <= self._band[name] and abs(size - guest.get("target", size)) <= self._band[name] \

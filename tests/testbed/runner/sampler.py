@@ -7,9 +7,10 @@ from . import host
 from .daemon import Daemon, Watch
 from .events import EventLog
 from .guest import Guest, GuestError
+from .speed import MACHINE
 
 PERIOD = 1.0
-# Each character on a guest's serial console is an exit to its VMM: workers are asked seldom.
+# Each character on a guest's serial console is an exit to its VMM: workers are asked seldom. Seconds of the quick day.
 STATUS_PERIOD = 10.0
 
 
@@ -41,14 +42,14 @@ class Sampler:
                     self._events.emit("note", text=str(error))
                 else:
                     return
-            self._stopping.wait(STATUS_PERIOD)
+            self._stopping.wait(MACHINE.wall(STATUS_PERIOD))
 
     def _sample(self):
         while not self._stopping.is_set():
             started = time.monotonic()
             seen = self._watch.guests() if self._watch else {}
             self.guests = {name: guest_sample(guest, seen.get(name)) for name, guest in self._guests.items()}
-            self._events.emit("sample", phase=self.phase, host=host.sample(), daemon=self._daemon_sample(), guests=self.guests)
+            self._events.emit("sample", phase=self.phase, factor=round(MACHINE.factor, 2), host=host.sample(), daemon=self._daemon_sample(), guests=self.guests)
             self._stopping.wait(max(0.1, PERIOD - (time.monotonic() - started)))
 
     def _daemon_sample(self) -> dict | None:
@@ -71,6 +72,8 @@ def guest_sample(guest: Guest, seen: dict | None) -> dict:
     elif guest.last_status and not seen:
         available = guest.last_status["meminfo"]["MemAvailable"]
         found |= {"available": available, "used": guest.spec.memory - available}
+    if guest.last_status:
+        found["read"] = guest.last_status.get("read_bytes", 0)
     if guest.last_status and guest.last_status.get("load"):
         load = guest.last_status["load"]
         found["load"] = {key: load[key] for key in ("requested", "touched", "resident", "swapped")}

@@ -26,8 +26,10 @@ class PhaseSpec:
     name: str
     title: str
     work: dict[str, list[str]]  # guest -> agent commands
-    timeout: float  # seconds until what is not satisfied counts as unsatisfied; what does not fit may come to rest sooner
-    settle: float  # seconds from the last satisfaction, or rest, to the end of the phase
+    # Seconds of the quick day (speed.py):
+    timeout: float  # at most, though something still moves; a phase whose work stands still ends sooner (progress.py)
+    settle: float  # from the last satisfaction, or rest, to the end of the phase
+    rest: float  # sizes that have stood for so long are at rest, which ends a phase that does not fit
     fits: bool | None  # whether everybody can have what they ask for; None: nothing is claimed
     idle: list[str]  # guests that are expected to have given up what they do not use
 
@@ -99,6 +101,26 @@ def parse(document) -> Scenario:
                     {"free_page_reporting": free_page_reporting})
 
 
+def pace(policy: dict, factor: float) -> dict:
+    """The policy for a machine of that factor (speed.py): what the scenario says about how slow a guest may be is for the quick day."""
+    engine = dict(policy.get("engine", {}))
+    factor = max(1.0, factor)
+    for key in ("stale_after", "stuck_after"):
+        if key in engine:
+            engine[key] = f"{int(_number(engine[key], 's', f'policy.engine.{key}') * factor)}s"
+    if "progress_per_second" in engine:
+        kib = _number(engine["progress_per_second"], "KiB", "policy.engine.progress_per_second")
+        engine["progress_per_second"] = f"{max(1, int(kib / factor))}KiB"
+    return {**policy, "engine": engine} if engine else policy
+
+
+def _number(text: str, unit: str, place: str) -> int:
+    match = re.fullmatch(rf"(\d+){unit}", text)
+    if not match:
+        raise ScenarioError(f"{place}: '{text}' is not a number of {unit}, which a slow machine's could be made of")
+    return int(match.group(1))
+
+
 def _guest(name: str, value) -> GuestSpec:
     section = _Section(value, f"guests.{name}")
     spec = GuestSpec(name=name, memory=section.size("memory", required=True), cpus=section.take("cpus", int, 1),
@@ -121,7 +143,7 @@ def _phase(value, number: int, guests: list[str]) -> PhaseSpec:
             raise ScenarioError(f"{section.place}.work.{guest}: expected a list of commands ({', '.join(WORK_VERBS)})")
     spec = PhaseSpec(name=name, title=section.take("title", str, name), work=work, idle=idle,
                      timeout=float(section.take("timeout", (int, float), 120)),
-                     settle=float(section.take("settle", (int, float), 10)),
+                     settle=float(section.take("settle", (int, float), 10)), rest=float(section.take("rest", (int, float), 60)),
                      fits=section.take("fits", bool, None))
     section.done()
     return spec

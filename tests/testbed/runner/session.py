@@ -3,14 +3,14 @@
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 from . import host, vmm
 from .daemon import Daemon, Watch
 from .events import EventLog
 from .guest import TROUBLE, Guest, GuestError, make_swap_disk
-from .scenario import GuestSpec, Scenario
+from .scenario import GuestSpec, Scenario, pace
+from .speed import MACHINE
 
 HOST_CPU = 0
 POWER_OFF_TIMEOUT = 120
@@ -21,9 +21,10 @@ class Session:
         self.scenario, self.images, self.events, self.direct = scenario, images, events, direct
         self.run_dir = images.scratch / "run"
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.daemon = Daemon(self.run_dir, scenario.policy) if with_daemon else None
+        self.daemon = Daemon(self.run_dir, pace(scenario.policy, MACHINE.factor)) if with_daemon else None
         self.watch: Watch | None = None
         self.guests: dict[str, Guest] = {}
+        self._boots: list[float] = []
         self._waiting: dict[tuple[str, str], threading.Event] = {}  # (guest, event of its worker) -> set when seen
         if not direct:
             os.sched_setaffinity(0, {HOST_CPU})
@@ -47,7 +48,12 @@ class Session:
         for spec in self.scenario.guests:
             self.add_guest(spec)
         for guest in self.guests.values():
-            self.events.emit("guest_up", guest=guest.name, seconds=round(guest.wait_ready(), 1))
+            self._boots.append(guest.wait_ready())
+            self.events.emit("guest_up", guest=guest.name, seconds=round(self._boots[-1], 1))
+
+    def booted_together(self) -> float:
+        """Seconds of the slowest of those that booted together."""
+        return max(self._boots)
 
     def expect(self, guest: str, worker_event: str) -> threading.Event:
         """An event that is set when that guest's worker says so."""
@@ -58,9 +64,9 @@ class Session:
         for guest in self.guests.values():
             if guest.alive():
                 guest.ask("poweroff")
-        deadline = time.monotonic() + POWER_OFF_TIMEOUT
+        deadline = MACHINE.quick_now() + POWER_OFF_TIMEOUT
         for guest in self.guests.values():
-            status = guest.wait_end(max(1.0, deadline - time.monotonic()))
+            status = guest.wait_end(max(1.0, deadline - MACHINE.quick_now()))
             if status != 0:
                 raise GuestError(f"guest {guest.name}: VMM status {status} after power-off; it said: {guest.stderr_tail()}")
 
