@@ -1,5 +1,6 @@
 #include "vmm/link/outbox.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace balloon::vmm {
@@ -7,6 +8,13 @@ namespace {
 
 /// A daemon that leaves this many answers unread does not read any.
 constexpr std::size_t kMaxResults = 64;
+
+bool is_crumb(const v1::BalloonUpdate& told, const v1::BalloonUpdate& now) {
+  const std::uint64_t low = std::min(told.actual_bytes(), now.actual_bytes());
+  const std::uint64_t high = std::max(told.actual_bytes(), now.actual_bytes());
+  return high - low < Outbox::kBalloonStep && told.target_bytes() == now.target_bytes() &&
+         told.driver_ready() == now.driver_ready();
+}
 
 }  // namespace
 
@@ -18,7 +26,6 @@ void Outbox::put(v1::GuestStats stats) {
 
 void Outbox::put(v1::BalloonUpdate balloon) {
   const std::lock_guard lock(mutex_);
-  if (balloon.actual_bytes() == balloon.target_bytes()) balloon_not_before_ = {};
   balloon_ = std::move(balloon);
   changed_.notify_all();
 }
@@ -65,6 +72,7 @@ void Outbox::open() {
   open_ = true;
   stats_.reset();
   balloon_.reset();
+  balloon_told_.reset();
   counters_.reset();
   results_.clear();
 }
@@ -73,6 +81,11 @@ void Outbox::close() {
   const std::lock_guard lock(mutex_);
   open_ = false;
   changed_.notify_all();
+}
+
+Outbox::Clock::time_point Outbox::balloon_due() const {
+  if (!balloon_told_ || balloon_->actual_bytes() == balloon_->target_bytes()) return {};
+  return balloon_told_at_ + (is_crumb(*balloon_told_, *balloon_) ? kBalloonCrumbPause : kBalloonPause);
 }
 
 std::optional<v1::ConnectRequest> Outbox::take() {
@@ -85,9 +98,10 @@ std::optional<v1::ConnectRequest> Outbox::take() {
       return request;
     }
     const auto now = Clock::now();
-    if (balloon_ && now >= balloon_not_before_) {
-      *request.mutable_balloon() = *std::exchange(balloon_, std::nullopt);
-      balloon_not_before_ = now + kBalloonPause;
+    if (balloon_ && now >= balloon_due()) {
+      balloon_told_ = std::exchange(balloon_, std::nullopt);
+      balloon_told_at_ = now;
+      *request.mutable_balloon() = *balloon_told_;
       return request;
     }
     if (stats_) {
@@ -99,7 +113,7 @@ std::optional<v1::ConnectRequest> Outbox::take() {
       return request;
     }
     if (balloon_) {
-      changed_.wait_until(lock, balloon_not_before_);
+      changed_.wait_until(lock, balloon_due());
     } else {
       changed_.wait(lock);
     }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -17,6 +18,11 @@ class Outbox {
   /// The driver reports every mebibyte it moves, a thousand times a second on a quick host; the daemon
   /// decides at most this often (policy::kBurstGap), and each message costs both sides.
   static constexpr std::chrono::milliseconds kBalloonPause{100};
+  /// A balloon that has moved by less than this since it was told waits longer. A quick host's moves a
+  /// hundred times that in a second; where a busy guest gives a few pages at a time, each of six such
+  /// messages costs the daemon a decision, and its guests get memory in crumbs.
+  static constexpr std::uint64_t kBalloonStep = 8 << 20;
+  static constexpr std::chrono::milliseconds kBalloonCrumbPause{1000};
 
   void put(v1::GuestStats stats);
   void put(v1::BalloonUpdate balloon);
@@ -30,12 +36,15 @@ class Outbox {
   /// Ends take() until the next open().
   void close();
   /// Waits for the next message; nothing after close(). A balloon state goes out at once, but while the
-  /// balloon is on its way not sooner than kBalloonPause after the one before.
+  /// balloon is on its way not sooner than kBalloonPause after the one before, and kBalloonCrumbPause if all
+  /// that changed since is less than kBalloonStep.
   std::optional<v1::ConnectRequest> take();
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// When the balloon's state that waits may go out.
+  Clock::time_point balloon_due() const;
   void put_result(v1::ConnectRequest result);
 
   std::mutex mutex_;
@@ -44,7 +53,8 @@ class Outbox {
   std::optional<v1::GuestStats> stats_;
   std::optional<v1::BalloonUpdate> balloon_;
   std::optional<v1::BalloonCounters> counters_;
-  Clock::time_point balloon_not_before_{};
+  std::optional<v1::BalloonUpdate> balloon_told_;  ///< the last that was taken, on this stream
+  Clock::time_point balloon_told_at_{};
   std::deque<v1::ConnectRequest> results_;  ///< answers, in order
 };
 
