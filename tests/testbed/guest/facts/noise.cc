@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <latch>
 #include <random>
 #include <string_view>
 #include <thread>
@@ -32,7 +33,7 @@ constexpr std::size_t kProgramBytes = kMiB;
 
 /// Blocks of 4 KiB to 1 MiB, as many of a size as of its double; the oldest go when there are more than
 /// `live` bytes.
-void keep_heap(const std::stop_token& stop, std::uint64_t live) {
+void keep_heap(const std::stop_token& stop, std::uint64_t live, std::latch& ready) {
   std::mt19937_64 random(1);
   std::uniform_real_distribution<double> exponent(0, 8);
   std::vector<std::pair<void*, std::size_t>> blocks;
@@ -46,16 +47,18 @@ void keep_heap(const std::stop_token& stop, std::uint64_t live) {
       static_cast<volatile std::byte*>(memory)[at] = std::byte{1};
     blocks.emplace_back(memory, size);
     total += size;
-    const bool full = total > live;
+    const bool filled = oldest == 0 && total > live;
+    if (filled) ready.count_down();
     for (; total > live; ++oldest) {
       munmap(blocks[oldest].first, blocks[oldest].second);
       total -= blocks[oldest].second;
     }
-    if (full) std::this_thread::sleep_for(kHeapPause);
+    if (oldest > 0) std::this_thread::sleep_for(kHeapPause);
   }
 }
 
-void read_files(const std::stop_token& stop, const std::string& path, std::size_t mib) {
+/// All of the files once, then blocks of them at random.
+void read_files(const std::stop_token& stop, const std::string& path, std::size_t mib, std::latch& ready) {
   DIR* directory = opendir(path.c_str());
   if (directory == nullptr) facts::fail(path);
   std::vector<facts::File> files;
@@ -66,6 +69,8 @@ void read_files(const std::stop_token& stop, const std::string& path, std::size_
     blocks += files.back().size() / kMiB;
   }
   closedir(directory);
+  for (const facts::File& file : files) file.read_part(0, file.size());
+  ready.count_down();
   std::mt19937_64 random(2);
   while (!stop.stop_requested()) {
     const facts::File& file = files[random() % files.size()];
@@ -135,11 +140,12 @@ int main(int argc, char** argv) {
   }
   const std::size_t mib = std::strtoull(argv[4], nullptr, 10);
   const std::uint64_t live = facts::meminfo_kib("MemTotal") * 1024 / 4;
-  const std::jthread heap([live](const std::stop_token& stop) { keep_heap(stop, live); });
-  const std::jthread reader([&](const std::stop_token& stop) { read_files(stop, argv[3], mib); });
+  // Memory's use is constant when the heap is full and all files were read once.
+  std::latch ready(2);
+  const std::jthread heap([&, live](const std::stop_token& stop) { keep_heap(stop, live, ready); });
+  const std::jthread reader([&](const std::stop_token& stop) { read_files(stop, argv[3], mib, ready); });
   const std::jthread programs(run_short_programs);
-  // Until the heap is full and most files were read once, memory's use is not constant.
-  std::this_thread::sleep_for(std::chrono::seconds(60));
+  ready.wait();
   sample(samples, "files_" + std::to_string(mib) + "_mib");
   return 0;
 }

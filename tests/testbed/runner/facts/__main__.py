@@ -28,7 +28,7 @@ def main() -> int:
     for _ in range(options.repeats):
         for vmm, defrag in huge_pages.CASES:
             try:
-                events.emit("fact", **huge_pages.measure(bed, vmm, defrag))
+                events.emit("fact", **huge_pages.measure(bed, vmm, defrag, lambda text: events.emit("progress", text=text)))
             except (StepError, GuestError, QmpError, OSError, subprocess.SubprocessError) as error:
                 events.emit("failed", vmm=vmm, defrag=defrag, reason=f"{error}"[:600])
                 failed = True
