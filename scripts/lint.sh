@@ -16,7 +16,7 @@ step "clang-format"
 git ls-files -z '*.cc' '*.h' | xargs -0 clang-format-19 --dry-run --Werror || failed=1
 
 step "shellcheck"
-git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck || failed=1
+git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x || failed=1
 
 step "buf lint (proto/)"
 buf_version=1.75.0

@@ -3,7 +3,8 @@
 # address and undefined-behaviour sanitizers, and the testbed (real KVM, real guests).
 #   scripts/test.sh            everything
 #   scripts/test.sh --fast     unit tests without sanitizers, and no testbed: what to run while developing
-# Exits non-zero when anything fails or something needed is missing; nothing is skipped in silence.
+# Exits non-zero when anything fails or something needed is missing; nothing is skipped in silence. How long each stage took stands beside
+# its limit at the end. What takes longer runs in scripts/nightly.sh.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -11,49 +12,49 @@ fast=false
 case "${1:-}" in
   "") ;;
   --fast) fast=true ;;
-  -h | --help) sed -n '2,6s/^# \?//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,7s/^# \?//p' "$0"; exit 0 ;;
   *) echo "test: unknown option '$1' (only --fast is known)" >&2; exit 2 ;;
 esac
 
-started=$SECONDS
+# shellcheck source=scripts/stages.sh
+. scripts/stages.sh
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 broken=()
 
-stage() { printf '\n== %s (%d s so far) ==\n' "$*" $((SECONDS - started)); }
 must() { "$@" || { echo "test: '$*' failed; nothing after it can run" >&2; exit 1; }; }
 note() { "$@" || broken+=("$*"); }
 
-stage "Installing what the tests need"
+stage 3 "Installing what the tests need"
 must scripts/install-deps.sh
 [ -e /dev/kvm ] || { echo "test: /dev/kvm is missing: the VMM's KVM tests need it (any backend will do)" >&2; exit 1; }
 
-stage "Checking the form of the code"
+stage 2 "Checking the form of the code"
 must cmake --preset release
 note scripts/lint.sh
 
 if $fast; then
-  stage "Building"
+  stage 10 "Building"
   must cmake --build --preset release
-  stage "Unit, KVM and integration tests"
-  note ctest --preset release -LE testbed -j "$(nproc)" --output-junit "$results/release.xml"
+  stage 4 "Unit, KVM and integration tests"
+  note ctest --preset release -LE "testbed|nightly" -j "$(nproc)" --output-junit "$results/release.xml"
 else
-  stage "Building the programs"
+  stage 7 "Building the programs"
   must cmake --build --preset release --target host_tests
-  stage "KVM and integration tests"
+  stage 3 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"
 
-  stage "Building with address and undefined-behaviour sanitizers"
+  stage 10 "Building with address and undefined-behaviour sanitizers"
   must cmake --preset asan
   must cmake --build --preset asan --target unit_tests
-  stage "Unit tests with sanitizers"
+  stage 4 "Unit tests with sanitizers"
   note ctest --preset asan -L unit -j "$(nproc)" --output-junit "$results/asan.xml"
 
-  stage "Testbed: real KVM, unmodified Debian guests"
+  stage 18 "Testbed: real KVM, unmodified Debian guests"
   note ctest --preset release -L testbed --output-junit "$results/testbed.xml"
 fi
 
-stage "Done"
+report_stages 45
 passed=0
 failed=0
 for file in "$results"/*.xml; do
@@ -75,6 +76,8 @@ EOF
   [ -z "$names" ] || broken+=("$(basename "$file" .xml): $names (failed, or skipped itself)")
 done
 echo
+tests/testbed/run_tests.py --list-nightly
+echo "and: Linux' facts against tests/calibration/linux-facts.json"
 for what in "${broken[@]}"; do echo "test: FAILED: $what"; done
 echo "$passed passed, $failed failed"
 [ ${#broken[@]} -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

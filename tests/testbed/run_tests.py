@@ -12,7 +12,7 @@ from builder import guest_kernels, outer_host, outer_image  # noqa: E402
 from builder.cache import Cache, default_cache_dir  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
 from report.summary import speed_line  # noqa: E402
-from runner.cases import CASES, KERNELS_OF, NEEDS_DAEMON  # noqa: E402
+from runner.cases import CASES, KERNELS_OF, NEEDS_DAEMON, NIGHTLY  # noqa: E402
 
 # One case takes a minute on the quick day (runner/speed.py).
 CASE_SECONDS = 200
@@ -24,9 +24,15 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=default_cache_dir(), help="where images are kept (%(default)s)")
     parser.add_argument("--vmm", choices=("balloon-vmm", "qemu"), default="balloon-vmm", help="qemu: check the testbed itself with a peer")
     parser.add_argument("--console", type=Path, help="keep the outer host's console log there")
-    parser.add_argument("names", nargs="*", metavar="CASE", help=f"default: all of {', '.join(sorted(CASES))}")
+    parser.add_argument("--nightly", action="store_true", help="the cases that scripts/nightly.sh runs, instead of the others")
+    parser.add_argument("--list-nightly", action="store_true", help="only say which these are")
+    parser.add_argument("names", nargs="*", metavar="CASE", help=f"default: all but the nightly ones of {', '.join(sorted(CASES))}")
     options = parser.parse_args()
-    names = options.names or [name for name in CASES if options.vmm == "balloon-vmm" or name not in NEEDS_DAEMON]
+    if options.list_nightly:
+        print(f"left to scripts/nightly.sh: testbed cases {', '.join(sorted(NIGHTLY))}")
+        return 0
+    names = options.names or [name for name in CASES if (name in NIGHTLY) == options.nightly
+                              and (options.vmm == "balloon-vmm" or name not in NEEDS_DAEMON)]
     for name in names:
         if name not in CASES:
             raise TestbedError(f"there is no case {name}")

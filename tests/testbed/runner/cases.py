@@ -389,6 +389,9 @@ CASES |= TRANSPORT_CASES | DEVICE_CASES | KSM_CASES
 # Kernels that a case needs beside the images' own (builder/guest_kernels.py).
 KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
               "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
+# Variants of cases that run each time, left to scripts/nightly.sh.
+NIGHTLY = {"guest_kernel_5_10", "guest_kernel_6_12", "balloon_of_locked_memory_frees_the_host", "virtio_mmio_transport_with_packed_rings",
+           "kernel_moves_the_frames_without_pci", "snapshot_of_a_guest_without_pci_goes_on", "guest_with_64_cpus_has_them_all"}
 # What needs the daemon, or what only balloon-vmm has, cannot be shown by a peer VMM.
 NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_memory_frees_the_host",
                 "balloon_of_pool_pages_frees_whole_huge_pages", "free_pages_are_dropped_before_a_snapshot",

@@ -8,6 +8,7 @@ Limits of time are seconds of the quick day: MACHINE.wall() makes seconds of the
 `slowdown`: how many times as long as on hardware something takes in the emulated host, QUICK_SLOWDOWN * factor.
 
   python3 -m runner.speed              measures once: one JSON object
+  python3 -m runner.speed --below      of a machine that is not emulated: how many times as long as alone ordinary work takes
   python3 -m runner.speed --follow     a piece each FOLLOW_PERIOD, on each CPU in turn: a line of seconds for each"""
 
 import json
@@ -31,7 +32,9 @@ QUICK_BOOT_SECONDS, QUICK_BOOT_SECONDS_EACH = 5.0, 3.4
 GUESTS_SUFFER_MAX = 4.0
 # The same piece takes 0.0027 s (0.00262 to 0.00323) on the machine below, whose CPU is taken for hardware.
 QUICK_SLOWDOWN = 10.4
+NATIVE_PIECE_SECONDS = QUICK_PIECE_SECONDS / QUICK_SLOWDOWN
 ROUNDS_OF_PIECE = 12_000
+BELOW_PIECES = 150  # on each CPU: half a second alone
 PIECES = 20  # on each CPU: a second on the quick day
 FOLLOW_PERIOD = 2.0
 RECENT = 12  # pieces while following: the mean of so many counts, without the slowest
@@ -82,7 +85,13 @@ def pieces_on(cpu: int, pieces: int) -> list[float]:
     return found
 
 
-def pieces_at_once() -> list[float]:
+def ordinary_pieces_on(cpu: int, pieces: int) -> list[float]:
+    """Of no priority and without a pause, as a compiler works."""
+    os.sched_setaffinity(0, {cpu})
+    return [piece() for _ in range(pieces)]
+
+
+def pieces_at_once(work=pieces_on, pieces: int = PIECES) -> list[float]:
     """On all CPUs at the same time, as in a run all are busy."""
     read, write = os.pipe()
     children = []
@@ -90,7 +99,7 @@ def pieces_at_once() -> list[float]:
         child = os.fork()
         if child == 0:
             try:
-                os.write(write, (json.dumps(pieces_on(cpu, PIECES)) + "\n").encode())
+                os.write(write, (json.dumps(work(cpu, pieces)) + "\n").encode())
             finally:
                 os._exit(0)
         children.append(child)
@@ -229,6 +238,8 @@ MACHINE = Machine()  # what this process runs on
 def main():
     if sys.argv[1:] == ["--follow"]:
         return follow(sys.stdout)
+    if sys.argv[1:] == ["--below"]:
+        return print(f"{statistics.fmean(pieces_at_once(ordinary_pieces_on, BELOW_PIECES)) / NATIVE_PIECE_SECONDS:.1f}")
     found = pieces_at_once()
     mean = statistics.fmean(found)
     print(json.dumps({"piece": round(mean, 5), "factor": round(factor_of(mean), 2), "quickest": round(min(found), 5),
