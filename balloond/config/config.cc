@@ -13,7 +13,7 @@ Result<Config> load_config(const std::string& path, Bytes host_memory) {
   };
   if (const auto read = read_daemon_config(*document, path, config.daemon); !read) note(read.error());
   if (!config.daemon.policy_path.empty()) {
-    auto policy = load_policy(config.daemon.policy_path, host_memory);
+    auto policy = policy::rules::load_policy(config.daemon.policy_path, host_memory);
     if (policy) {
       config.policy = std::move(*policy);
     } else {

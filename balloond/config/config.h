@@ -4,13 +4,13 @@
 #include <string>
 
 #include "balloond/config/daemon_config.h"
-#include "balloond/config/policy_file.h"
+#include "policy/rules/policy_file.h"
 
 namespace balloon::daemon {
 
 struct Config {
   DaemonConfig daemon;
-  PolicyFile policy;
+  policy::rules::PolicyFile policy;
 };
 
 /// Loads the daemon's file at `path` and the policy file that it names.

@@ -70,7 +70,7 @@ void ControlLoop::guest_changed(const GuestChange& change) {
 
 void ControlLoop::reservations_changed() { wake(kRareGap); }
 
-void ControlLoop::set_policy(const PolicyFile& policy, nanoseconds period) {
+void ControlLoop::set_policy(const policy::rules::PolicyFile& policy, nanoseconds period) {
   margin_min_ = policy.tunables.margin_min;
   margin_ratio_ = policy.tunables.margin_ratio;
   period_ = period.count();
@@ -97,7 +97,7 @@ void ControlLoop::run() {
 }
 
 void ControlLoop::take_over() {
-  std::optional<PolicyFile> policy;
+  std::optional<policy::rules::PolicyFile> policy;
   {
     const std::lock_guard lock(mutex_);
     policy.swap(new_policy_);

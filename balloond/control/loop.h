@@ -31,7 +31,7 @@ class ControlLoop {
   /// Any thread, never blocks: there is something to reserve, or no longer.
   void reservations_changed();
   /// Any thread: taken over before the next tick, which comes at once.
-  void set_policy(const PolicyFile& policy, std::chrono::nanoseconds period);
+  void set_policy(const policy::rules::PolicyFile& policy, std::chrono::nanoseconds period);
 
   /// No tick for five periods: whoever asks for health is told.
   bool stalled() const;
@@ -57,7 +57,7 @@ class ControlLoop {
 
   mutable std::mutex mutex_;                       ///< guards the two below
   std::optional<std::chrono::nanoseconds> woken_;  ///< an event wants a tick this long after the last one
-  std::optional<PolicyFile> new_policy_;
+  std::optional<policy::rules::PolicyFile> new_policy_;
   std::thread thread_;
 };
 

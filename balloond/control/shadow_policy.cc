@@ -21,7 +21,7 @@ void report(const policy::ShadowReport& report) {
 
 }  // namespace
 
-ShadowPolicy::ShadowPolicy(const PolicyFile& policy)
+ShadowPolicy::ShadowPolicy(const policy::rules::PolicyFile& policy)
     : resolver_(policy), shadow_(std::make_unique<policy::Engine>(policy.tunables)) {}
 
 void ShadowPolicy::observe(const policy::Snapshot& seen,

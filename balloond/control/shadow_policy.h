@@ -6,15 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "balloond/config/resolver.h"
 #include "balloond/control/counters.h"
+#include "policy/rules/resolver.h"
 #include "policy/shadow.h"
 
 namespace balloon::daemon {
 
 class ShadowPolicy {
  public:
-  explicit ShadowPolicy(const PolicyFile& policy);
+  explicit ShadowPolicy(const policy::rules::PolicyFile& policy);
 
   /// What it would have done with `seen`, by its own limits, beside what the live policy decided. `labels`
   /// are the guests', in the snapshot's order. Counts, and says in the log once a minute what differs.
@@ -23,7 +23,7 @@ class ShadowPolicy {
                std::chrono::system_clock::time_point wall, const policy::Plan& live, Counters& counters);
 
  private:
-  Resolver resolver_;
+  policy::rules::Resolver resolver_;
   policy::Shadow shadow_;
   policy::Time reported_{};
 };

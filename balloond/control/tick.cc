@@ -42,7 +42,7 @@ bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables,
   return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
 }
 
-policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now) {
+policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& resolver, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
@@ -66,7 +66,8 @@ policy::GuestSnapshot see(const GuestRecord& guest, Resolver& resolver, Time now
 }  // namespace
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-               const PolicyFile& policy, Journal* journal, ReservationBook* reservations, KsmControl* ksm)
+               const policy::rules::PolicyFile& policy, Journal* journal, ReservationBook* reservations,
+               KsmControl* ksm)
     : clock_(clock),
       guests_(guests),
       host_(host),
@@ -80,8 +81,8 @@ Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateSto
   if (journal_ != nullptr) journal_->tunables(policy.tunables);
 }
 
-void Ticker::set_policy(const PolicyFile& policy) {
-  resolver_ = Resolver(policy);
+void Ticker::set_policy(const policy::rules::PolicyFile& policy) {
+  resolver_ = policy::rules::Resolver(policy);
   engine_.set_tunables(policy.tunables);
   if (journal_ != nullptr) journal_->tunables(policy.tunables);
   shadow_.reset();

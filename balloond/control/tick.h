@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 
-#include "balloond/config/resolver.h"
 #include "balloond/control/counters.h"
 #include "balloond/control/shadow_policy.h"
 #include "balloond/control/state.h"
@@ -13,6 +12,7 @@
 #include "balloond/journal/journal.h"
 #include "policy/engine.h"
 #include "policy/executor.h"
+#include "policy/rules/resolver.h"
 
 namespace balloon::daemon {
 
@@ -21,16 +21,16 @@ class Ticker {
   /// `journal`: where decisions are recorded; `reservations`: what is to be reserved; `ksm`: how the host's
   /// KSM is run, where policy says so. Each may be null.
   Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
-         const PolicyFile& policy, Journal* journal = nullptr, ReservationBook* reservations = nullptr,
-         KsmControl* ksm = nullptr);
+         const policy::rules::PolicyFile& policy, Journal* journal = nullptr,
+         ReservationBook* reservations = nullptr, KsmControl* ksm = nullptr);
 
   void tick();
-  void set_policy(const PolicyFile& policy);
+  void set_policy(const policy::rules::PolicyFile& policy);
   /// Some guest would grow, or a reservation be granted, once memory is freed: the next freed memory is worth
   /// a tick.
   bool grows_wait() const { return grows_wait_; }
   const Counters& counters() const { return counters_; }
-  const PolicyFile& policy() const { return resolver_.policy(); }
+  const policy::rules::PolicyFile& policy() const { return resolver_.policy(); }
 
  private:
   /// KSM is the plan's to run where policy says so, the kernel lets us, and nobody unmerges.
@@ -57,7 +57,7 @@ class Ticker {
   Journal* const journal_;
   ReservationBook* const reservations_;
   KsmControl* const ksm_;
-  Resolver resolver_;
+  policy::rules::Resolver resolver_;
   policy::Engine engine_;
   std::optional<ShadowPolicy> shadow_;
   Counters counters_;

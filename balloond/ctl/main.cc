@@ -15,8 +15,8 @@
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
-#include "balloond/replay/command.h"
 #include "base/bytes.h"
+#include "policy/sim/replay_command.h"
 
 namespace balloon::ctl {
 namespace {
@@ -45,7 +45,7 @@ struct Arguments {
   std::string lease;
   std::uint32_t priority = 100;
   PolicyArguments policy;
-  daemon::ReplayArguments replay;
+  policy::sim::ReplayArguments replay;
   std::string interface;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
 };
@@ -209,9 +209,9 @@ class Commands {
   }
 
   int replay() {
-    daemon::ReplayArguments replay = arguments_.replay;
+    policy::sim::ReplayArguments replay = arguments_.replay;
     replay.output = arguments_.output;
-    return daemon::run_replay(replay, "balloonctl");
+    return policy::sim::run_replay(replay, "balloonctl");
   }
 
   int check_policy() { return finish(policy_check(policy())); }

@@ -10,15 +10,15 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "balloond/config/resolve.h"
 #include "balloond/ctl/policy_diff.h"
 #include "balloond/ctl/tables.h"
 #include "base/bytes.h"
+#include "policy/rules/resolve.h"
 
 namespace balloon::ctl {
 namespace {
 
-using daemon::PolicyFile;
+using policy::rules::PolicyFile;
 using Json = nlohmann::ordered_json;
 using WallTime = std::chrono::system_clock::time_point;
 
@@ -32,10 +32,10 @@ Bytes memory_here() {
 }
 
 Result<PolicyFile> load(const PolicyArguments& arguments, const std::string& file) {
-  if (arguments.host_memory.empty()) return daemon::load_policy(file, memory_here());
+  if (arguments.host_memory.empty()) return policy::rules::load_policy(file, memory_here());
   const auto memory = parse_bytes(arguments.host_memory);
   if (!memory) return std::unexpected(memory.error());
-  return daemon::load_policy(file, *memory);
+  return policy::rules::load_policy(file, *memory);
 }
 
 WallTime time_of(const PolicyArguments& arguments) {
@@ -83,7 +83,7 @@ Printed refused(const Error& error) {
   return {.code = Exit::failure, .out = {}, .err = error.message + '\n'};
 }
 
-std::string said_by(const daemon::Place* place, std::string_view by_class) {
+std::string said_by(const policy::rules::Place* place, std::string_view by_class) {
   if (place == nullptr) return "built in";
   const std::string where = fmt::format("{}, line {}", place->path, place->line);
   return by_class.empty() ? where : fmt::format("class {} of {}", by_class, where);
@@ -96,11 +96,11 @@ struct Row {
   std::string written;
   std::string by;
   Json value;
-  const daemon::Place* place;
+  const policy::rules::Place* place;
 };
 
-std::vector<Row> rows_of(const daemon::Resolution& resolution) {
-  const daemon::Terms& terms = resolution.terms;
+std::vector<Row> rows_of(const policy::rules::Resolution& resolution) {
+  const policy::rules::Terms& terms = resolution.terms;
   const policy::GuestLimits& limits = resolution.limits;
   const auto row = [&](const char* key, const auto& term, std::string granted, std::string written,
                        Json value) {
@@ -112,8 +112,8 @@ std::vector<Row> rows_of(const daemon::Resolution& resolution) {
   const std::string factor = fmt::format("{}", limits.margin_factor);
   const std::string ksm = limits.ksm ? "on" : "off";
   return {
-      row("min", terms.min, daemon::exact_bytes(limits.min), describe(terms.min.value), limits.min),
-      row("max", terms.max, daemon::exact_bytes(limits.max), describe(terms.max.value), limits.max),
+      row("min", terms.min, policy::rules::exact_bytes(limits.min), describe(terms.min.value), limits.min),
+      row("max", terms.max, policy::rules::exact_bytes(limits.max), describe(terms.max.value), limits.max),
       row("weight", terms.weight, weight, weight, limits.weight),
       row("class", terms.slo_class, slo_class, slo_class, slo_class),
       row("margin_factor", terms.margin_factor, factor, factor, limits.margin_factor),
@@ -130,9 +130,9 @@ const policy::GroupLimits* find_group(const std::vector<policy::GroupLimits>& gr
 std::string group_text(const policy::GroupLimits* group) {
   if (group == nullptr) return "none";
   const std::string most =
-      group->max == ~Bytes{0} ? "no maximum" : "at most " + daemon::exact_bytes(group->max);
-  return fmt::format("{}: at least {}, {}, weight {}, together", group->name, daemon::exact_bytes(group->min),
-                     most, group->weight);
+      group->max == ~Bytes{0} ? "no maximum" : "at most " + policy::rules::exact_bytes(group->max);
+  return fmt::format("{}: at least {}, {}, weight {}, together", group->name,
+                     policy::rules::exact_bytes(group->min), most, group->weight);
 }
 
 Json group_json(const policy::GroupLimits* group) {
@@ -235,12 +235,13 @@ Printed policy_show(const PolicyArguments& arguments) {
   const auto memory = parse_bytes(arguments.memory);
   if (!memory) return refused(memory.error());
   const WallTime at = time_of(arguments);
-  const daemon::WallFace face(at);
+  const policy::rules::WallFace face(at);
   const auto resolution =
-      daemon::resolve_terms(*policy, arguments.guest, labels_of(arguments.labels), *memory, face);
-  const auto groups = daemon::resolve_groups(*policy, face);
+      policy::rules::resolve_terms(*policy, arguments.guest, labels_of(arguments.labels), *memory, face);
+  const auto groups = policy::rules::resolve_groups(*policy, face);
   const policy::GroupLimits* const group = find_group(groups, resolution.limits.group);
-  const daemon::Place* const rule = resolution.rule == nullptr ? nullptr : &resolution.rule->layer.place;
+  const policy::rules::Place* const rule =
+      resolution.rule == nullptr ? nullptr : &resolution.rule->layer.place;
   const std::vector<Row> rows = rows_of(resolution);
   Printed printed;
   if (arguments.json) {
@@ -261,11 +262,12 @@ Printed policy_show(const PolicyArguments& arguments) {
   }
   std::vector<std::vector<std::string>> table{{"VALUE", "GRANTED", "WRITTEN", "SAID BY"}};
   for (const Row& row : rows) table.push_back({row.key, row.granted, row.written, row.by});
-  printed.out = text_table({{"Guest:", fmt::format("{}, {}", arguments.guest, daemon::exact_bytes(*memory))},
-                            {"At:", fmt::format("{}, {}", local_text(at), utc_text(at))},
-                            {"Rule:", rule == nullptr ? "none fits: defaults" : said_by(rule, "")},
-                            {"Group:", group_text(group)}}) +
-                '\n' + text_table(table);
+  printed.out =
+      text_table({{"Guest:", fmt::format("{}, {}", arguments.guest, policy::rules::exact_bytes(*memory))},
+                  {"At:", fmt::format("{}, {}", local_text(at), utc_text(at))},
+                  {"Rule:", rule == nullptr ? "none fits: defaults" : said_by(rule, "")},
+                  {"Group:", group_text(group)}}) +
+      '\n' + text_table(table);
   return printed;
 }
 
@@ -277,7 +279,7 @@ Printed policy_diff(const PolicyArguments& arguments, Client& client) {
   if (!after) return refused(after.error());
   const auto rules = rule_differences(*before, *after);
   const auto running = running_guests(client);
-  const daemon::WallFace face(time_of(arguments));
+  const policy::rules::WallFace face(time_of(arguments));
   const auto guests =
       running ? guest_differences(*before, *after, *running, face) : std::vector<GuestDifference>();
   Printed printed;

@@ -7,18 +7,18 @@
 #include <iterator>
 #include <utility>
 
-#include "balloond/config/tunable_keys.h"
+#include "policy/rules/tunable_keys.h"
 
 namespace balloon::ctl {
 namespace {
 
-using daemon::describe;
-using daemon::exact_bytes;
-using daemon::GroupRule;
-using daemon::GuestRule;
-using daemon::Layer;
-using daemon::PolicyFile;
-using daemon::Values;
+using policy::rules::describe;
+using policy::rules::exact_bytes;
+using policy::rules::GroupRule;
+using policy::rules::GuestRule;
+using policy::rules::Layer;
+using policy::rules::PolicyFile;
+using policy::rules::Values;
 
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
@@ -46,7 +46,8 @@ void add(const std::string& key, const Layer& layer, Lines& out) {
 /// The defaults with what is built in, so that to write that down is no difference.
 Layer whole_defaults(const PolicyFile& policy) {
   Layer layer = policy.defaults;
-  const daemon::Terms terms = daemon::settle({{.place = &layer.place, .values = &policy.defaults.values}});
+  const policy::rules::Terms terms =
+      policy::rules::settle({{.place = &layer.place, .values = &policy.defaults.values}});
   layer.values = {.min = terms.min.value,
                   .max = terms.max.value,
                   .weight = terms.weight.value,
@@ -137,11 +138,13 @@ std::vector<Difference> rule_differences(const PolicyFile& before, const PolicyF
 
 std::vector<GuestDifference> guest_differences(const PolicyFile& before, const PolicyFile& after,
                                                const std::vector<Subject>& guests,
-                                               const daemon::WallFace& face) {
+                                               const policy::rules::WallFace& face) {
   std::vector<GuestDifference> out;
   for (const Subject& guest : guests) {
-    const policy::GuestLimits was = daemon::resolve(before, guest.name, guest.labels, guest.memory, face);
-    const policy::GuestLimits is = daemon::resolve(after, guest.name, guest.labels, guest.memory, face);
+    const policy::GuestLimits was =
+        policy::rules::resolve(before, guest.name, guest.labels, guest.memory, face);
+    const policy::GuestLimits is =
+        policy::rules::resolve(after, guest.name, guest.labels, guest.memory, face);
     GuestDifference difference{.guest = guest.name, .values = {}};
     compare("group", was.group, is.group, difference.values);
     compare("min", exact_bytes(was.min), exact_bytes(is.min), difference.values);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "balloond/config/resolve.h"
+#include "policy/rules/resolve.h"
 
 namespace balloon::ctl {
 
@@ -19,7 +19,8 @@ struct Difference {
 /// Every value that the two say differently. Groups go by their names and guests' rules by whom they select;
 /// that rules which both have stand in another order is a difference by itself, since the first that fits
 /// counts.
-std::vector<Difference> rule_differences(const daemon::PolicyFile& before, const daemon::PolicyFile& after);
+std::vector<Difference> rule_differences(const policy::rules::PolicyFile& before,
+                                         const policy::rules::PolicyFile& after);
 
 /// A guest to be judged by both.
 struct Subject {
@@ -34,9 +35,9 @@ struct GuestDifference {
 };
 
 /// The guests that would be granted something else at the time of `face`.
-std::vector<GuestDifference> guest_differences(const daemon::PolicyFile& before,
-                                               const daemon::PolicyFile& after,
+std::vector<GuestDifference> guest_differences(const policy::rules::PolicyFile& before,
+                                               const policy::rules::PolicyFile& after,
                                                const std::vector<Subject>& guests,
-                                               const daemon::WallFace& face);
+                                               const policy::rules::WallFace& face);
 
 }  // namespace balloon::ctl

@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "balloond/replay/command.h"
 #include "policy/sim/comparison.h"
+#include "policy/sim/replay_command.h"
 #include "policy/sim/scenario_file.h"
 #include "policy/sim/sweep.h"
 
@@ -38,7 +38,7 @@ struct Arguments {
   std::string plot;
   CompareOptions compare;
   SweepOptions sweep;
-  daemon::ReplayArguments replay;
+  ReplayArguments replay;
 };
 
 int complain(const std::string& message, int code) {
@@ -198,7 +198,7 @@ int main_program(int argc, char** argv) {
   if (listing->parsed()) return list();
   if (replay->parsed()) {
     arguments.replay.output = arguments.output;
-    return daemon::run_replay(arguments.replay, "balloon-sim");
+    return run_replay(arguments.replay, "balloon-sim");
   }
   if (sweep->parsed()) return run_sweep(arguments);
   if (run->parsed()) arguments.laws = arguments.law;

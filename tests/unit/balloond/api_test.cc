@@ -24,7 +24,7 @@ class ApiTest : public ::testing::Test {
     tree_.host("8388608", "7340032");
     tree_.process(42, "1024");
     host_.emplace(tree_.root());
-    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile(), nullptr, &reservations_);
+    ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
     server_.emplace(std::move(*socket), guests_, states_, reservations_, [this] { return serving_.load(); });

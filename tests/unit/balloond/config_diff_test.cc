@@ -11,11 +11,11 @@ namespace {
 using daemon::test::FakeTree;
 using daemon::test::kGiB;
 
-daemon::PolicyFile policy_of(const std::string& text) {
+policy::rules::PolicyFile policy_of(const std::string& text) {
   const auto document = yaml::Document::parse(text, "p.yaml");
-  auto policy = daemon::read_policy(*document, 8 * kGiB);
+  auto policy = policy::rules::read_policy(*document, 8 * kGiB);
   EXPECT_TRUE(policy) << policy.error().message;
-  return policy ? *policy : daemon::PolicyFile();
+  return policy ? *policy : policy::rules::PolicyFile();
 }
 
 /// "key: before -> after", one a line.
@@ -74,7 +74,7 @@ TEST(PolicyDiffTest, GuestsAreNamedWithWhatTheyWouldBeGranted) {
   const auto changed = guest_differences(
       policy_of("guests: [{name: a, min: 1GiB}]\n"), policy_of("guests: [{name: a, min: 50%, weight: 7}]\n"),
       {{.name = "a", .labels = {}, .memory = 2 * kGiB}, {.name = "b", .labels = {}, .memory = 2 * kGiB}},
-      daemon::WallFace(std::chrono::system_clock::time_point()));
+      policy::rules::WallFace(std::chrono::system_clock::time_point()));
   ASSERT_EQ(changed.size(), 1U) << "b has the same by both";
   EXPECT_EQ(changed[0].guest, "a");
   ASSERT_EQ(changed[0].values.size(), 1U) << "half of 2 GiB is 1 GiB";

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "balloond/config/resolve.h"
-#include "balloond/config/tunable_keys.h"
+#include "policy/rules/resolve.h"
+#include "policy/rules/tunable_keys.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -21,20 +21,10 @@ std::string complaints(const std::string& text) {
   return read ? "" : read.error().message;
 }
 
-Result<PolicyFile> policy_of(const std::string& text) {
-  const auto document = yaml::Document::parse(text, "p.yaml");
-  if (!document) return std::unexpected(document.error());
-  return read_policy(*document, 8 * kGiB);
-}
-
-std::string policy_complaints(const std::string& text) {
-  const auto policy = policy_of(text);
-  return policy ? "" : policy.error().message;
-}
-
 /// A time at which no schedule plays a part.
-WallFace noon() {
-  return WallFace(std::chrono::sys_days(std::chrono::January / 5 / 2026) + std::chrono::hours(12));
+policy::rules::WallFace noon() {
+  return policy::rules::WallFace(std::chrono::sys_days(std::chrono::January / 5 / 2026) +
+                                 std::chrono::hours(12));
 }
 
 TEST(DaemonConfigTest, AnEmptyFileIsTheDefaults) {
@@ -115,112 +105,6 @@ TEST(DaemonConfigTest, ASocketPathOf107CharactersIsTakenAndOneOf108IsNot) {
             "d.yaml:1:16: socket.path: 108 characters are too long for a Unix socket: the most is 107");
 }
 
-TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
-  const Refusal refusals[] = {
-      {"hosts: {}\n", "p.yaml:1:1: hosts: unknown key; did you mean 'host'?"},
-      {"host: {reserve: 400}\n",
-       "p.yaml:1:17: host.reserve: '400' is not a size: it has no unit (write for example 512MiB or 2GiB)"},
-      {"host: {reserve: -1GiB}\n",
-       "p.yaml:1:17: host.reserve: '-1GiB' is not a size: it is negative (write for example 512MiB or 2GiB)"},
-      {"host: {reserve: 8GiB}\n", "p.yaml:1:17: host.reserve: 8 GiB is not below the host's memory, 8 GiB"},
-      {"engine: {margin_ratio: 15}\n", "p.yaml:1:24: engine.margin_ratio: 15 is not a ratio from 0 to 1"},
-      {"engine: {margin_ratio: 15%}\n", "p.yaml:1:24: engine.margin_ratio: expected a number, found '15%'"},
-      {"engine: {stale_after: 0s}\n", "p.yaml:1:23: engine.stale_after: it must be from 100ms to 1h"},
-      {"engine: {hold: 2h}\n", "p.yaml:1:16: engine.hold: it must be from 0s to 1h"},
-      {"engine: {surplus: nobody}\n", "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests"},
-      {"engine: {host_reserve: 1GiB}\n",
-       "p.yaml:1:10: engine.host_reserve: unknown key; expected one of balloon_speed, blind_after, "
-       "budget_rise_ratio_per_second, cache_half_life, critical_growth, critical_ratio, deadband_min, "
-       "deadband_ratio, doubt_after, doubt_cache_ratio, growth_horizon, headroom_ratio, hold, hold_growth, "
-       "hold_max, ksm_credit, ksm_ratio, "
-       "ksm_scan, ksm_scan_critical, margin_low, margin_min, margin_ratio, need_half_life, oom_memory, "
-       "peak_window, "
-       "pressure_alloc_stalls, pressure_direct_scans, pressure_host_refaults, pressure_host_some, "
-       "pressure_major_faults, pressure_ratio, pressure_swap_in, progress_per_second, retry_after, "
-       "retry_max, "
-       "shrink_ratio_per_second, stale_after, stuck_after, surplus, swapped_half_life, untouched_min, "
-       "untouched_ratio"},
-      {"engine: {critical_growth: 0.5}\n",
-       "p.yaml:1:27: engine.critical_growth: 0.5 is not a factor from 1 to 4"},
-      {"defaults: {weight: 0}\n", "p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"},
-      {"defaults: {weight: 10001}\n", "p.yaml:1:20: defaults.weight: 10001 is not a weight from 1 to 10000"},
-      {"defaults: {weight: -1}\n",
-       "p.yaml:1:20: defaults.weight: expected a whole number from 0 to 4294967295, found '-1'"},
-      {"defaults: {min: 2GiB, max: 1GiB}\n", "p.yaml:1:17: defaults.min: min 2 GiB is above max 1 GiB"},
-      {"defaults: {min: 60%, max: 50%}\n", "p.yaml:1:17: defaults.min: min 60% is above max 50%"},
-      {"defaults: {max: 101%}\n",
-       "p.yaml:1:17: defaults.max: '101%' is not a share of boot memory: it must be above 0% and at most "
-       "100%"},
-      {"defaults: {min: 0}\n", "p.yaml:1:17: defaults.min: it must be at least one page (4 KiB)"},
-      {"defaults: {min: 512}\n",
-       "p.yaml:1:17: defaults.min: '512' is not a size: it has no unit (write for example 512MiB or 2GiB), "
-       "a share of boot memory such as 50%, or linux-floor"},
-      {"guests:\n  - weight: 5\n",
-       "p.yaml:2:5: guests[0]: it selects no guests: give it a name or labels (or put the values under "
-       "defaults)"},
-      {"defaults: {min: 256MiB}\nguests:\n  - name: a\n    max: 128MiB\n",
-       "p.yaml:4:10: guests[0].max: min 256 MiB is above max 128 MiB"},
-      {"guests:\n  - {labels: {}}\n", "p.yaml:2:14: guests[0].labels: no label is named"},
-      {"guests: {name: a}\n", "p.yaml:1:9: guests: expected a list, found a mapping"},
-  };
-  for (const Refusal& refusal : refusals)
-    EXPECT_EQ(policy_complaints(refusal.text), refusal.complaint) << refusal.text;
-}
-
-TEST(PolicyFileTest, EveryComplaintIsListed) {
-  EXPECT_EQ(policy_complaints("host: {reserve: 9GiB}\ndefaults: {weight: 0}\n"),
-            "p.yaml:1:17: host.reserve: 9 GiB is not below the host's memory, 8 GiB\n"
-            "p.yaml:2:20: defaults.weight: 0 is not a weight from 1 to 10000");
-}
-
-TEST(PolicyFileTest, TunablesAreReadByName) {
-  const auto policy = policy_of(
-      "host: {reserve: 1GiB}\nengine: {margin_ratio: 0.3, margin_min: 64MiB, growth_horizon: 5s, "
-      "need_half_life: 1m, "
-      "deadband_ratio: 0.1, deadband_min: 8MiB, shrink_ratio_per_second: 0.5, hold: 0s, stale_after: 3s, "
-      "stuck_after: 4s, "
-      "surplus: guests}\n");
-  ASSERT_TRUE(policy) << policy.error().message;
-  EXPECT_EQ(policy->tunables.host_reserve, kGiB);
-  EXPECT_EQ(policy->tunables.margin_ratio, 0.3);
-  EXPECT_EQ(policy->tunables.margin_min, 64 * kMiB);
-  EXPECT_EQ(policy->tunables.need_half_life, std::chrono::minutes(1));
-  EXPECT_EQ(policy->tunables.hold, std::chrono::nanoseconds(0));
-  EXPECT_EQ(policy->tunables.surplus, policy::Surplus::guests);
-}
-
-TEST(PolicyFileTest, TheHostsKsmIsLeftAloneUnlessPolicySaysOtherwise) {
-  EXPECT_FALSE(policy_of("")->ksm);
-  EXPECT_FALSE(policy_of("defaults: {ksm: on}\n")->ksm) << "that is about guests";
-  EXPECT_TRUE(policy_of("host: {ksm: on}\n")->ksm);
-  EXPECT_FALSE(policy_of("host: {ksm: off}\n")->ksm);
-}
-
-TEST(ResolveTest, TheFirstRuleThatFitsCountsAndDefaultsFillIt) {
-  const auto policy = policy_of(
-      "guests:\n  - {name: \"web-*\", labels: {tier: db}, weight: 7}\n  - {name: \"web-*\", max: 1GiB}\n"
-      "  - {labels: {tier: db}, min: 50%}\ndefaults: {min: 512MiB, weight: 200}\n");
-  ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits both = resolve(*policy, "web-1", {{"tier", "db"}}, 2 * kGiB, noon());
-  EXPECT_EQ(both.weight, 7U);
-  EXPECT_EQ(both.min, 512 * kMiB);
-  EXPECT_EQ(both.max, 2 * kGiB);
-  const policy::GuestLimits web = resolve(*policy, "web-1", {{"tier", "front"}}, 2 * kGiB, noon());
-  EXPECT_EQ(web.max, kGiB);
-  EXPECT_EQ(web.weight, 200U);
-  EXPECT_EQ(resolve(*policy, "x", {{"tier", "db"}, {"more", "1"}}, 2 * kGiB, noon()).min, kGiB);
-  EXPECT_EQ(resolve(*policy, "x", {}, 2 * kGiB, noon()).min, 512 * kMiB);
-}
-
-TEST(ResolveTest, LimitsStayWithinBootMemoryInWholePages) {
-  const auto policy = policy_of("defaults: {min: 1GiB, max: 33.3%}\n");
-  ASSERT_TRUE(policy) << policy.error().message;
-  const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB, noon());
-  EXPECT_LE(limits.max, 128 * kMiB);
-  EXPECT_EQ(limits.min, limits.max) << "a minimum above the guest's maximum is the maximum";
-  EXPECT_EQ(limits.max % 4096, 0U);
-}
-
 TEST(LoadConfigTest, ComplaintsAboutBothFilesAreListed) {
   const test::FakeTree tree;
   tree.write("/d.yaml", "log_level: loud\npolicy: p.yaml\n");
@@ -236,10 +120,10 @@ TEST(LoadConfigTest, TheShippedFilesAreGood) {
   const auto config = load_config(SHIPPED_CONFIG "/balloond.yaml", 8 * kGiB);
   ASSERT_TRUE(config) << config.error().message;
   // It shows every key with its default, so that whoever changes one sees what it was.
-  EXPECT_EQ(describe(config->policy.tunables), describe(policy::Tunables()));
-  const WallFace face = noon();
+  EXPECT_EQ(policy::rules::describe(config->policy.tunables), policy::rules::describe(policy::Tunables()));
+  const policy::rules::WallFace face = noon();
   const policy::GuestLimits shipped = resolve(config->policy, "a", {}, 2 * kGiB, face);
-  const policy::GuestLimits built_in = resolve(PolicyFile(), "a", {}, 2 * kGiB, face);
+  const policy::GuestLimits built_in = resolve(policy::rules::PolicyFile(), "a", {}, 2 * kGiB, face);
   EXPECT_EQ(shipped.min, built_in.min);
   EXPECT_EQ(shipped.max, built_in.max);
   EXPECT_EQ(shipped.weight, built_in.weight);

@@ -43,8 +43,8 @@ class JournalTest : public ::testing::Test {
     journal_ = std::make_unique<Journal>(
         clock_, JournalConfig{.directory = directory(), .file_size = file_size, .total_size = total_size});
     guests_ = std::make_unique<Registry>(clock_, tree_.root());
-    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, PolicyFile(), journal_.get(),
-                                       nullptr, &ksm_);
+    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, policy::rules::PolicyFile(),
+                                       journal_.get(), nullptr, &ksm_);
     for (FakeGuest& guest : fakes_) join(guest);
   }
   /// What waits is written.
@@ -103,11 +103,11 @@ class JournalTest : public ::testing::Test {
     if (ksm.running && ksm.controllable) ++ticks_with_ksm_;
   }
   void reload() {
-    PolicyFile policy;
+    policy::rules::PolicyFile policy;
     policy.ksm = !one_in(4);
     policy.tunables.hold = std::chrono::seconds(random_() % 30);
     policy.tunables.margin_ratio = static_cast<double>(random_() % 50) / 100;
-    policy.defaults.values.min = SizeRule{.bytes = (64 + random_() % 512) * kMiB};
+    policy.defaults.values.min = policy::rules::SizeRule{.bytes = (64 + random_() % 512) * kMiB};
     ticker_->set_policy(policy);
   }
   bool one_in(std::uint64_t n) { return random_() % n == 0; }

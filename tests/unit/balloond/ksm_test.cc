@@ -203,13 +203,13 @@ class KsmTickTest : public ::testing::Test {
     EXPECT_TRUE(session);
     session_ = session.value_or(Session{});
   }
-  static PolicyFile policy(bool ksm) {
-    PolicyFile out;
+  static policy::rules::PolicyFile policy(bool ksm) {
+    policy::rules::PolicyFile out;
     out.ksm = ksm;
     out.tunables.actions.normal.ksm = true;
     return out;
   }
-  void begin(const PolicyFile& policy) {
+  void begin(const policy::rules::PolicyFile& policy) {
     ticker_.emplace(clock_, guests_, *host_, states_, policy, nullptr, nullptr, &control_);
   }
   void tick() {
@@ -254,13 +254,13 @@ TEST_F(KsmTickTest, APlansKsmReachesTheKernelAndTheNextSnapshotHasIt) {
 }
 
 TEST_F(KsmTickTest, ByDefaultKsmIsLeftAloneAndWhatItSavesIsCountedOnce) {
-  begin(PolicyFile());
+  begin(policy::rules::PolicyFile());
   tick();
   const policy::Bytes without = states_.newest()->budget;
   files_.set("run", "1\n");
   files_.set("pages_sharing", std::to_string(512 * kMiB / page_size()) + "\n");
   files_.age();
-  begin(PolicyFile());
+  begin(policy::rules::PolicyFile());
   tick();
   EXPECT_FALSE(files_.written("run") || files_.written("pages_to_scan"));
   EXPECT_FALSE(seen().controllable);

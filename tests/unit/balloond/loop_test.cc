@@ -19,7 +19,7 @@ class LoopTest : public ::testing::Test {
   LoopTest() { tree_.host("8388608", "7340032"); }
   void start(std::chrono::nanoseconds period = 60s) {
     host_.emplace(tree_.root());
-    ticker_.emplace(clock_, guests_, *host_, states_, PolicyFile());
+    ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile());
     loop_.emplace(clock_, *ticker_, period, [](std::chrono::nanoseconds) {});
     guests_.on_change([this](const GuestChange& change) { loop_->guest_changed(change); });
     ASSERT_TRUE(loop_->start(UniqueFd()));
@@ -119,7 +119,7 @@ TEST(LoopStallTest, ALoopThatDoesNotTickForFivePeriodsIsStalled) {
   StateStore states;
   Registry guests(clock, tree.root());
   HostSampler host(tree.root());
-  Ticker ticker(clock, guests, host, states, PolicyFile());
+  Ticker ticker(clock, guests, host, states, policy::rules::PolicyFile());
   const ControlLoop loop(clock, ticker, 1s, [](std::chrono::nanoseconds) {});
   clock.advance(5s);
   EXPECT_FALSE(loop.stalled());

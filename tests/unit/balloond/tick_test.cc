@@ -29,8 +29,8 @@ class TickTest : public ::testing::Test {
 
   TickTest() { tree_.host("8388608", "7340032"); }
 
-  static PolicyFile quick_policy() {
-    PolicyFile policy;
+  static policy::rules::PolicyFile quick_policy() {
+    policy::rules::PolicyFile policy;
     policy.tunables.hold = std::chrono::seconds(0);
     policy.tunables.shrink_ratio_per_second = 1;
     policy.tunables.need_half_life = std::chrono::milliseconds(100);
@@ -269,8 +269,8 @@ TEST_F(TickTest, NewPolicyCountsFromTheNextTickOn) {
   add(guest);
   tick();
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 360 * kMiB) << "Hyper-V's floor for 2 GiB";
-  PolicyFile policy = quick_policy();
-  policy.defaults.values.min = SizeRule{.bytes = 512 * kMiB};
+  policy::rules::PolicyFile policy = quick_policy();
+  policy.defaults.values.min = policy::rules::SizeRule{.bytes = 512 * kMiB};
   ticker_->set_policy(policy);
   tick();
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 512 * kMiB);
@@ -279,10 +279,10 @@ TEST_F(TickTest, NewPolicyCountsFromTheNextTickOn) {
 TEST_F(TickTest, AShadowPolicyIsEvaluatedByItsOwnLimitsAndMovesNothing) {
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
   add(guest);
-  PolicyFile policy = quick_policy();
-  PolicyFile shadow = quick_policy();
-  shadow.defaults.values.min = SizeRule{.bytes = 1536 * kMiB};
-  policy.shadow = std::make_shared<const PolicyFile>(shadow);
+  policy::rules::PolicyFile policy = quick_policy();
+  policy::rules::PolicyFile shadow = quick_policy();
+  shadow.defaults.values.min = policy::rules::SizeRule{.bytes = 1536 * kMiB};
+  policy.shadow = std::make_shared<const policy::rules::PolicyFile>(shadow);
   ticker_->set_policy(policy);
   for (int i = 0; i < 20; ++i) {
     say(guest);
@@ -300,11 +300,12 @@ TEST_F(TickTest, AShadowPolicyIsEvaluatedByItsOwnLimitsAndMovesNothing) {
 TEST_F(TickTest, AScheduleCountsFromTheTickAfterItBegins) {
   FakeGuest guest{.name = "a", .actual = kGiB, .used = 100 * kMiB};
   add(guest);
-  PolicyFile policy = quick_policy();
+  policy::rules::PolicyFile policy = quick_policy();
   // The clock stands at 22:30 UTC on a Tuesday.
-  policy.defaults.schedules.push_back({.place = {},
-                                       .when = {.windows = {{.from = 22 * 60 + 31}}, .zone = Zone::utc},
-                                       .values = {.min = SizeRule{.bytes = 512 * kMiB}}});
+  policy.defaults.schedules.push_back(
+      {.place = {},
+       .when = {.windows = {{.from = 22 * 60 + 31}}, .zone = policy::rules::Zone::utc},
+       .values = {.min = policy::rules::SizeRule{.bytes = 512 * kMiB}}});
   ticker_->set_policy(policy);
   tick();
   EXPECT_EQ(states_.newest()->find("a")->limits.min, 360 * kMiB);
@@ -318,7 +319,7 @@ TEST_F(TickTest, AGuestIsKeptFromKsmWherePolicySaysSoAndNothingIsTurnedOnOtherwi
   add(guest);
   tick();
   EXPECT_TRUE(guest.channel->merging_asked.empty());
-  PolicyFile policy = quick_policy();
+  policy::rules::PolicyFile policy = quick_policy();
   policy.defaults.values.ksm = false;
   ticker_->set_policy(policy);
   tick();

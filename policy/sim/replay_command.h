@@ -1,10 +1,9 @@
-// `balloon-sim replay` and `balloonctl replay`: one command, with two doors to it. It stands here because it
-// decides recordings by policy files as well, which are balloond's.
+// `balloon-sim replay` and `balloonctl replay`: one command, with two doors to it.
 #pragma once
 
 #include <string>
 
-namespace balloon::daemon {
+namespace balloon::policy::sim {
 
 struct ReplayArguments {
   std::string path{};            ///< file or directory
@@ -24,4 +23,4 @@ inline constexpr int kReplayDifferent = 3;
 /// code.
 int run_replay(const ReplayArguments& arguments, const char* program);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::sim

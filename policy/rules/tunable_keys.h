@@ -8,7 +8,7 @@
 #include "base/strict_yaml.h"
 #include "policy/tunables.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 /// Reads the sections host, engine and states. `host_memory` bounds what the host may keep for itself, and is
 /// what its shares are of. `ksm`: whether the daemon runs KSM, which is no business of the engine's.
@@ -17,4 +17,4 @@ void read_tunables(yaml::Map& root, Bytes host_memory, policy::Tunables& out, bo
 /// Every tunable by its key, as it would be written: {"engine.hold", "10s"}.
 std::vector<std::pair<std::string, std::string>> describe(const policy::Tunables& tunables);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

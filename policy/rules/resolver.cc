@@ -1,8 +1,8 @@
-#include "balloond/config/resolver.h"
+#include "policy/rules/resolver.h"
 
 #include <utility>
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 std::int64_t minute_of(std::chrono::system_clock::time_point at) {
@@ -62,4 +62,4 @@ const policy::GuestLimits& Resolver::limits(const std::string& name,
   return known.limits;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -2,19 +2,20 @@
 #include <gtest/gtest.h>
 
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 
-#include "balloond/config/resolver.h"
-#include "tests/unit/balloond/fakes.h"
+#include "base/bytes.h"
+#include "policy/rules/resolver.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 using std::chrono::hours;
 using std::chrono::minutes;
 using std::chrono::seconds;
-using test::kGiB;
-using test::kMiB;
 
+using WallTime = std::chrono::system_clock::time_point;
 using Labels = std::map<std::string, std::string>;
 
 PolicyFile policy_of(const std::string& text) {
@@ -24,6 +25,28 @@ PolicyFile policy_of(const std::string& text) {
   EXPECT_TRUE(policy) << policy.error().message;
   return policy ? *policy : PolicyFile();
 }
+
+/// A temporary directory of policy files.
+class PolicyDirectory {
+ public:
+  PolicyDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "balloond-rules-XXXXXX").string();
+    root_ = ::mkdtemp(pattern.data());
+  }
+  ~PolicyDirectory() { std::filesystem::remove_all(root_); }
+  PolicyDirectory(const PolicyDirectory&) = delete;
+  PolicyDirectory& operator=(const PolicyDirectory&) = delete;
+
+  const std::string& root() const { return root_; }
+  void write(const std::string& name, const std::string& text) const {
+    const std::filesystem::path file = std::filesystem::path(root_) / name;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+
+ private:
+  std::string root_;
+};
 
 /// Monday, 5 January 2026, and days and times after it, in UTC.
 WallTime monday(int days, std::chrono::seconds time) {
@@ -236,27 +259,27 @@ TEST(SlidingMinimumTest, IsEsxsScale) {
 }
 
 TEST(ShadowTest, IsLoadedBesideAndComplainedAboutByItsOwnName) {
-  const test::FakeTree tree;
-  tree.write("/p.yaml", "shadow: sub/s.yaml\n");
-  tree.write("/sub/s.yaml", "defaults: {min: 1GiB}\n");
-  const auto policy = load_policy(tree.root() + "/p.yaml", 8 * kGiB);
+  const PolicyDirectory directory;
+  directory.write("p.yaml", "shadow: sub/s.yaml\n");
+  directory.write("sub/s.yaml", "defaults: {min: 1GiB}\n");
+  const auto policy = load_policy(directory.root() + "/p.yaml", 8 * kGiB);
   ASSERT_TRUE(policy) << policy.error().message;
   ASSERT_TRUE(policy->shadow);
   EXPECT_EQ(limits_of(*policy->shadow, "a").min, kGiB);
-  tree.write("/sub/s.yaml", "default: {}\n");
-  const auto bad = load_policy(tree.root() + "/p.yaml", 8 * kGiB);
+  directory.write("sub/s.yaml", "default: {}\n");
+  const auto bad = load_policy(directory.root() + "/p.yaml", 8 * kGiB);
   ASSERT_FALSE(bad);
   EXPECT_EQ(bad.error().message,
-            tree.root() + "/sub/s.yaml:1:1: default: unknown key; did you mean 'defaults'?");
+            directory.root() + "/sub/s.yaml:1:1: default: unknown key; did you mean 'defaults'?");
 }
 
 TEST(ShadowTest, HasNoShadowOfItsOwn) {
-  const test::FakeTree tree;
-  tree.write("/p.yaml", "shadow: p.yaml\n");
-  const auto policy = load_policy(tree.root() + "/p.yaml", 8 * kGiB);
+  const PolicyDirectory directory;
+  directory.write("p.yaml", "shadow: p.yaml\n");
+  const auto policy = load_policy(directory.root() + "/p.yaml", 8 * kGiB);
   ASSERT_FALSE(policy);
   EXPECT_NE(policy.error().message.find("a shadow has none of its own"), std::string::npos);
 }
 
 }  // namespace
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

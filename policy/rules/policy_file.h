@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "balloond/config/values.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/strict_yaml.h"
+#include "policy/rules/values.h"
 #include "policy/tunables.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 /// Guests that share one weight and stay within common limits. What it leaves out comes from the group it
 /// inherits from: values are copied, memory is not shared with that group.
@@ -58,4 +58,4 @@ Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory
 /// Loads the file at `path` and its shadow's; every complaint about either.
 Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -1,15 +1,15 @@
-#include "balloond/config/policy_file.h"
+#include "policy/rules/policy_file.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
 
-#include "balloond/config/layers_check.h"
-#include "balloond/config/resolve.h"
-#include "balloond/config/tunable_keys.h"
+#include "policy/rules/layers_check.h"
+#include "policy/rules/resolve.h"
+#include "policy/rules/tunable_keys.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 /// As long as a guest's name may be.
@@ -207,4 +207,4 @@ Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory) {
   return policy;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

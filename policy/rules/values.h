@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
-#include "balloond/config/schedule.h"
-#include "balloond/config/size_rule.h"
+#include "policy/rules/schedule.h"
+#include "policy/rules/size_rule.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 inline constexpr std::uint32_t kWeightMax = 10'000;
 /// A margin of more than four times the engine's keeps somebody else's memory idle.
@@ -87,4 +87,4 @@ LayerSpots read_layer(yaml::Map& map, const LayerWords& words, Layer& out);
 /// memory is known; there max wins.
 std::optional<std::string> contradiction(const SizeRule& min, const SizeRule& max);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/strict_yaml.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 struct SizeRule {
   Bytes bytes = 0;
@@ -42,4 +42,4 @@ void read_size_rule(const yaml::Value& value, const SizeWords& words, SizeRule& 
 /// A share above 0 % and at most `most` %, as a ratio; complains and returns false when it is none.
 bool read_percent(const yaml::Value& value, std::string_view whole, double most, double& out);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "balloond/config/policy_file.h"
+#include "policy/rules/policy_file.h"
 #include "policy/types.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 /// One value and who said it.
 template <typename T>
@@ -67,4 +67,4 @@ policy::GuestLimits resolve(const PolicyFile& policy, const std::string& name,
 std::vector<policy::GroupLimits> resolve_groups(const PolicyFile& policy, const WallFace& face);
 Terms settle_group(const PolicyFile& policy, const GroupRule& group, const WallFace& face);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -1,4 +1,4 @@
-#include "balloond/config/schedule.h"
+#include "policy/rules/schedule.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,7 +10,7 @@
 #include <optional>
 #include <string_view>
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 constexpr std::array<std::string_view, 7> kDays{"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
@@ -140,4 +140,4 @@ void read_when(yaml::Map& schedule, When& out) {
   });
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -1,4 +1,4 @@
-#include "balloond/replay/command.h"
+#include "policy/sim/replay_command.h"
 
 #include <fmt/format.h>
 
@@ -6,11 +6,11 @@
 #include <memory>
 #include <utility>
 
-#include "balloond/config/resolver.h"
+#include "policy/rules/resolver.h"
 #include "policy/sim/jobs.h"
 #include "policy/sim/replay.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::sim {
 namespace {
 
 using policy::recording::Tick;
@@ -30,9 +30,9 @@ Result<Bytes> recorded_host_memory(const std::string& path) {
 Result<Alternate> by_policy(const ReplayArguments& arguments) {
   const auto memory = recorded_host_memory(arguments.path);
   if (!memory) return std::unexpected(memory.error());
-  auto policy = load_policy(arguments.policy, *memory);
+  auto policy = rules::load_policy(arguments.policy, *memory);
   if (!policy) return std::unexpected(policy.error());
-  const auto resolver = std::make_shared<Resolver>(std::move(*policy));
+  const auto resolver = std::make_shared<rules::Resolver>(std::move(*policy));
   return Alternate{.name = "the policy " + arguments.policy,
                    .tunables = resolver->policy().tunables,
                    .regrant = [resolver](const Tick& tick, policy::Snapshot& seen) {
@@ -83,4 +83,4 @@ int run_replay(const ReplayArguments& arguments, const char* program) {
   return alternate.as_recorded() && report->different != 0 ? kReplayDifferent : 0;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::sim

@@ -1,11 +1,11 @@
-#include "balloond/config/values.h"
+#include "policy/rules/values.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 constexpr std::array<std::string_view, 3> kClasses{"guaranteed", "burstable", "best-effort"};
@@ -130,4 +130,4 @@ std::optional<std::string> contradiction(const SizeRule& min, const SizeRule& ma
   return std::nullopt;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -4,9 +4,9 @@
 #include <optional>
 #include <vector>
 
-#include "balloond/config/values.h"
+#include "policy/rules/values.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 /// Complains at `spots`, which are of the last of `layers` (outermost first), when what that layer says makes
 /// a minimum larger than a maximum: without schedules, or with any one of them active. Schedules that are
@@ -15,4 +15,4 @@ namespace balloon::daemon {
 void check_layers(const std::vector<const Layer*>& layers, const LayerSpots& spots,
                   std::optional<Bytes> whole);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

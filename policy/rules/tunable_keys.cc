@@ -1,4 +1,4 @@
-#include "balloond/config/tunable_keys.h"
+#include "policy/rules/tunable_keys.h"
 
 #include <fmt/format.h>
 
@@ -8,11 +8,11 @@
 #include <string_view>
 #include <variant>
 
-#include "balloond/config/size_rule.h"
-#include "balloond/config/values.h"
 #include "base/bytes.h"
+#include "policy/rules/size_rule.h"
+#include "policy/rules/values.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 using policy::HostStateActions;
@@ -365,4 +365,4 @@ std::vector<std::pair<std::string, std::string>> describe(const Tunables& tunabl
   return out;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -1,12 +1,12 @@
-#include "balloond/config/layers_check.h"
+#include "policy/rules/layers_check.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "balloond/config/resolve.h"
+#include "policy/rules/resolve.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 std::vector<Voice> voices_with(const std::vector<const Layer*>& layers, const Schedule* active) {
@@ -60,4 +60,4 @@ void check_layers(const std::vector<const Layer*>& layers, const LayerSpots& spo
   }
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -8,7 +8,7 @@
 
 #include "base/strict_yaml.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 enum class Zone : std::uint8_t { local, utc };
 
@@ -51,4 +51,4 @@ std::string describe(const When& when);
 /// Reads `when` and `zone` of a schedule.
 void read_when(yaml::Map& schedule, When& out);
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

@@ -1,10 +1,10 @@
-#include "balloond/config/size_rule.h"
+#include "policy/rules/size_rule.h"
 
 #include <fmt/format.h>
 
 #include <charconv>
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 constexpr Bytes kPage = 4096;
@@ -21,7 +21,7 @@ Bytes linux_floor(Bytes memory) {
 }
 
 Bytes SizeRule::of(Bytes memory) const {
-  if (linux_floor) return daemon::linux_floor(memory);
+  if (linux_floor) return rules::linux_floor(memory);
   return ratio != 0 ? static_cast<Bytes>(ratio * static_cast<double>(memory)) : bytes;
 }
 
@@ -77,4 +77,4 @@ void read_size_rule(const yaml::Value& value, const SizeWords& words, SizeRule& 
   out = SizeRule{.bytes = *bytes};
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

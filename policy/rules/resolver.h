@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "balloond/config/resolve.h"
+#include "policy/rules/resolve.h"
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 
 class Resolver {
  public:
@@ -48,4 +48,4 @@ class Resolver {
   std::unordered_map<std::string, Known> known_;  ///< looked up by name only, never gone through in its order
 };
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules

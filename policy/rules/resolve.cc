@@ -1,10 +1,10 @@
-#include "balloond/config/resolve.h"
+#include "policy/rules/resolve.h"
 
 #include <fnmatch.h>
 
 #include <algorithm>
 
-namespace balloon::daemon {
+namespace balloon::policy::rules {
 namespace {
 
 constexpr Bytes kPage = 4096;
@@ -124,4 +124,4 @@ std::vector<policy::GroupLimits> resolve_groups(const PolicyFile& policy, const 
   return out;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon::policy::rules
