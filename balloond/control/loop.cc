@@ -17,6 +17,11 @@ using std::chrono::nanoseconds;
 
 /// Events that come in bursts: balloons moving, statistics.
 using policy::kBurstGap;
+/// A guest that was short in the sample before, too, and has not risen since, tells nothing new. On a host
+/// that is short for long all guests do, each at its own time: one decision serves a third of them.
+constexpr nanoseconds kStillUrgentGap = std::chrono::milliseconds(400);
+/// A rise by less than a fiftieth of its use is its kernel's own to and fro.
+constexpr Bytes kRisePart = 50;
 /// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
 /// spin.
 constexpr nanoseconds kRareGap = std::chrono::milliseconds(10);
@@ -62,10 +67,19 @@ void ControlLoop::guest_changed(const GuestChange& change) {
       return;
     case GuestChange::Kind::stats: {
       if (change.asked_for) return wake(kBurstGap);  // a decision waits for them
-      if (change.use && policy::is_urgent(*change.use, margin_min_, margin_ratio_)) wake(kBurstGap);
+      if (change.use && is_urgent(*change.use)) wake(tells_news(change) ? kBurstGap : kStillUrgentGap);
       return;
     }
   }
+}
+
+bool ControlLoop::is_urgent(const policy::UseSample& sample) const {
+  return policy::is_urgent(sample, margin_min_, margin_ratio_);
+}
+
+bool ControlLoop::tells_news(const GuestChange& change) const {
+  return !change.use_before || !is_urgent(*change.use_before) ||
+         change.use->used() > change.use_before->used() + change.use_before->used() / kRisePart;
 }
 
 void ControlLoop::reservations_changed() { wake(kRareGap); }

@@ -42,6 +42,9 @@ class ControlLoop {
   void take_over();
   void wake(std::chrono::nanoseconds gap);
   Time due() const;
+  bool is_urgent(const policy::UseSample& sample) const;
+  /// Whether an urgent sample tells of more than the one before it did.
+  bool tells_news(const GuestChange& change) const;
 
   const Clock& clock_;
   Ticker& ticker_;

@@ -93,8 +93,7 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
                                           .previous = entry->previous ? &*entry->previous : nullptr,
                                           .wall = clock_.wall(),
                                           .now = clock_.now()});
-  std::optional<Bytes> used_before;
-  if (const auto before = use_of(record.usable)) used_before = before->used();
+  const auto before = use_of(record.usable);
   if (usable) {
     record.usable = *usable;
     record.complaint.clear();
@@ -110,9 +109,10 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   record.said = said;
   entry->previous = std::move(said);
   std::optional<policy::UseSample> use = use_of(record.usable);
-  if (use) use->used_before = used_before;
+  if (use && before) use->used_before = before->used();
   tell({.kind = GuestChange::Kind::stats,
         .use = use,
+        .use_before = before,
         .asked_for = std::exchange(entry->stats_pending, false)});
 }
 

@@ -56,8 +56,9 @@ struct GuestRecord {
 /// What happened to some guest, for the control loop to wake on.
 struct GuestChange {
   enum class Kind : std::uint8_t { joined, left, balloon_moved, stats, pin } kind = Kind::stats;
-  std::optional<policy::UseSample> use{};  ///< with Kind::stats, when usable
-  bool asked_for = false;                  ///< with Kind::stats: by request_fresh_stats()
+  std::optional<policy::UseSample> use{};         ///< with Kind::stats, when usable
+  std::optional<policy::UseSample> use_before{};  ///< and the sample before it
+  bool asked_for = false;                         ///< with Kind::stats: by request_fresh_stats()
 };
 
 /// Whose share of the log a guest's or a caller's lines use up: the process's, whatever names it goes by.
