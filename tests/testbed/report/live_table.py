@@ -62,7 +62,7 @@ class LiveTable:
 def table_lines(sample: dict) -> list[str]:
     host = sample["host"]
     lines = [f"[{sample['t']:6.1f} s] {sample['phase'] or 'boot'}: host free {_mib(host['free'])}, available {_mib(host['available'])} MiB; "
-             f"PSI some {host['psi_some_avg10']:.1f} % full {host['psi_full_avg10']:.1f} %; "
+             f"speed factor {sample.get('factor', 1.0):.1f}; PSI some {host['psi_some_avg10']:.1f} % full {host['psi_full_avg10']:.1f} %; "
              f"swap used {_mib(host['swap_used'])} MiB, in {host['swap_in_pages']} out {host['swap_out_pages']} pages",
              COLUMNS]
     for name, guest in sorted(sample["guests"].items()):
