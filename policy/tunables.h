@@ -1,4 +1,4 @@
-// Every number the engine is tuned by: default, unit, meaning, reason.
+// The numbers that can be set: default, unit, meaning, reason. Other constants stand where they are used.
 #pragma once
 
 #include <chrono>
@@ -119,8 +119,8 @@ struct Tunables {
   /// freed since.
   std::chrono::nanoseconds swapped_half_life = std::chrono::minutes(2);
 
-  /// Page cache that proved to be in use (taking it brought major faults) counts as need, for about this
-  /// long: then it is tried again.
+  /// Page cache that major faults showed to be in use (of mapped files only: read(2) raises none) counts as
+  /// need, for about this long: then it is tried again.
   std::chrono::nanoseconds cache_half_life = std::chrono::minutes(10);
   /// What a guest cannot have touched it cannot use: more than it has resident and swapped on the host, by
   /// the larger of these, is a lie. Covers what a kernel sets aside without touching it, and the age of a

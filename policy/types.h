@@ -192,7 +192,7 @@ struct NeedTerms {
   Bytes margin = 0;
   Bytes growth = 0;   ///< expected within the horizon
   Bytes swapped = 0;  ///< to its own swap and not back
-  Bytes cache = 0;    ///< page cache that proved to be in use
+  Bytes cache = 0;    ///< page cache that major faults showed to be in use
   Bytes rescue = 0;   ///< more, since what it lacks is unknown
   Bytes recent = 0;   ///< of a higher need a moment ago
 };

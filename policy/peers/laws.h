@@ -24,12 +24,18 @@ struct Law {
   std::unique_ptr<Controller> (*make)(const Tunables& tunables);
   Admit* admit = nullptr;         ///< null: what a plan says is asked for at once
   UrgencyRule* urgent = nullptr;  ///< what it decides for before its period is over; null: nothing
+  /// How often guests' statistics come, where the original has a way of its own for them; 0: as everybody's.
+  std::chrono::nanoseconds stats_period{};
 };
 
-/// All of them; ours, "balloond", is the first.
+/// All of them as they are published, with their own periods; ours, "balloond", is the first.
 std::span<const Law> laws();
 
-/// Null when there is none of that name.
+/// Those among them that decide again and again, with our timing: each second, sooner when a guest is in
+/// need, by statistics as often as ours. Named for that: "mom@1s".
+std::span<const Law> laws_at_our_timing();
+
+/// Of either kind. Null when there is none of that name.
 const Law* find_law(std::string_view name);
 
 }  // namespace balloon::policy::peers

@@ -46,12 +46,14 @@ Plan PiLoops::decide(const Snapshot& snapshot) {
   grant_unseen(snapshot, Promise::maximum, plan);
   loops_.align(snapshot);
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
-    if (snapshot.guests[i].controllable) turn(loops_[i], snapshot.guests[i], snapshot.host, plan.guests[i]);
+    if (snapshot.guests[i].controllable)
+      turn(loops_[i], snapshot.guests[i], snapshot.host, snapshot.now, plan.guests[i]);
   }
   return plan;
 }
 
-void PiLoops::turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& host, GuestPlan& plan) const {
+void PiLoops::turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& host, Time now,
+                   GuestPlan& plan) const {
   if (!loop.first_total) {
     const auto ram = reported_ram(guest);
     if (!ram) {  // it waits for the first statistics
@@ -69,7 +71,11 @@ void PiLoops::turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& h
   const Range bounds = range(loop, guest, host, least);
   const double host_free =
       static_cast<double>(std::min(host.available, host.total)) / static_cast<double>(host.total);
-  const double target = control(loop, guest, host_free, bounds);
+  double passed = settings_.interval;
+  if (loop.turned_at && now > *loop.turned_at)
+    passed = std::min(passed, std::chrono::duration<double>(now - *loop.turned_at).count());
+  loop.turned_at = now;
+  const double target = control(loop, guest, host_free, passed, bounds);
 
   const double last = loop.last_target.value_or(memory);
   const bool far = std::abs(target - last) >= static_cast<double>(settings_.hysteresis);
@@ -99,11 +105,12 @@ PiLoops::Range PiLoops::range(const Loop& loop, const GuestSnapshot& guest, cons
   return range;
 }
 
-double PiLoops::control(Loop& loop, const GuestSnapshot& guest, double host_free, const Range& range) const {
+double PiLoops::control(Loop& loop, const GuestSnapshot& guest, double host_free, double passed,
+                        const Range& range) const {
   const auto memory = static_cast<double>(guest.memory);
   const double actual = guest.actual > 0 ? static_cast<double>(guest.actual) : memory;
   const double error = (1 - settings_.ram_threshold / 100) - host_free;
-  const double integral = std::clamp(loop.integral + error * settings_.interval, -1.0, 1.0);
+  const double integral = std::clamp(loop.integral + error * passed, -1.0, 1.0);
   const double wanted = std::trunc(actual - (settings_.kp * error + settings_.ki * integral) * memory);
   const double target = std::min(range.high, std::max(range.low, wanted));
 

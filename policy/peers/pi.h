@@ -19,7 +19,7 @@ struct PiSettings {
   Bytes hysteresis = 128ULL << 20;
   double kp = 0.5;
   double ki = 0.05;
-  double interval = 5;  ///< s
+  double interval = 5;  ///< s; the error of a turn that comes sooner counts for less
 };
 
 class PiLoops final : public Controller {
@@ -32,15 +32,18 @@ class PiLoops final : public Controller {
     std::optional<double> first_total;  ///< MemTotal of the first statistics: tells the driver's accounting
     std::optional<double> last_target;  ///< bytes
     double integral = 0;                ///< of the error, s
+    std::optional<Time> turned_at;
   };
   struct Range {
     double low = 0;
     double high = 0;
   };
 
-  void turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& host, GuestPlan& plan) const;
+  void turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& host, Time now,
+            GuestPlan& plan) const;
   Range range(const Loop& loop, const GuestSnapshot& guest, const HostSnapshot& host, double least) const;
-  double control(Loop& loop, const GuestSnapshot& guest, double host_free, const Range& range) const;
+  double control(Loop& loop, const GuestSnapshot& guest, double host_free, double passed,
+                 const Range& range) const;
 
   PiSettings settings_;
   Roster<Loop> loops_;

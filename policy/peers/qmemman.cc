@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "policy/peers/plans.h"
 #include "policy/peers/readings.h"
 
 namespace balloon::policy::peers {
 namespace {
+
+constexpr double kPageBytes = 4096;
 
 double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
@@ -25,7 +28,9 @@ Plan Qmemman::decide(const Snapshot& snapshot) {
     meminfo_changed_ = true;
   }
   match_reservations(snapshot);
-  if (balance_) {
+  if (start()) {
+    balance_.reset();
+  } else if (balance_) {
     --balance_->tries;
     refresh_actual();
     continue_balance();
@@ -73,12 +78,72 @@ bool Qmemman::observe(const Snapshot& snapshot) {
     domain.mem_current = static_cast<double>(guest.actual);
     domain.mem_max = static_cast<double>(std::min(guest.limits.max, guest.memory));
     domain.min_prefmem = std::min(static_cast<double>(guest.limits.min), domain.mem_max);
+    track.started |= guest.controllable;
     meminfo_changed_ |= receive(guest, track);
+    if (domain.mem_used) domain.last_target = std::max(domain.last_target, domain.min_prefmem);
     domains_.push_back(&domain);
   }
-  unassigned_ = static_cast<double>(snapshot.host.total) - host_own_use(snapshot) - assigned(snapshot) -
-                settings_.dom0_mem_boost;
+  unassigned_ = static_cast<double>(snapshot.host.total) - host_own_use(snapshot) - settings_.dom0_mem_boost;
+  for (std::size_t i = 0; i < snapshot.guests.size(); ++i)
+    unassigned_ -= held(snapshot.guests[i], tracks_[i]);
   return others;
+}
+
+/// A domain has what it was given. One that starts, or whose balloon nobody ever saw, was given its initial
+/// memory, and not its maximum as guests are here: that is its minimum, or more when it touched more.
+double Qmemman::held(const GuestSnapshot& guest, const Track& track) const {
+  const auto size = static_cast<double>(guest.actual);
+  if (track.started) return size;
+  return std::min(size, std::max(track.domain.min_prefmem, static_cast<double>(guest.on_host.resident)));
+}
+
+/// Domains never have more than the host, so that free memory is never less than nothing, and all of qmemman
+/// counts on that. Guests here begin with their boot memory. When that is too much, one that reports for the
+/// first time is put to what it prefers, and all to what fits. Returns whether that goes on.
+bool Qmemman::start() {
+  if (!starting_) return false;
+  if (free() >= 0) {  // it is not too much
+    for (std::size_t i = 0; i < tracks_.size(); ++i) tracks_[i].starts = false;
+    return starting_ = false;
+  }
+  bool moving = false;
+  for (std::size_t i = 0; i < domains_.size(); ++i) {
+    QmemmanDomain& domain = *domains_[i];
+    Track& track = tracks_[i];
+    if (std::exchange(track.starts, false)) {
+      domain.last_target = std::min(domain.last_target, pref_mem(settings_, domain));
+      track.unmoved = 0;
+    }
+    if (!domain.mem_used || domain.no_progress || domain.mem_current <= domain.last_target + kPageBytes)
+      continue;
+    track.unmoved = domain.mem_current < domain.mem_actual ? 0 : track.unmoved + 1;
+    if (track.unmoved * settings_.balloon_delay > settings_.start_patience_s) domain.no_progress = true;
+    moving |= !domain.no_progress;
+  }
+  refresh_actual();
+  fit();
+  return starting_ = moving && free() < 0;
+}
+
+/// When targets come to more than there is, guests have the same part of what they are to have beyond their
+/// minimums.
+void Qmemman::fit() {
+  double room = unassigned_ - settings_.xen_free_mem_left;
+  double least = 0;
+  double beyond = 0;
+  const auto moves = [](const QmemmanDomain& domain) { return domain.mem_used && !domain.no_progress; };
+  for (const QmemmanDomain* domain : domains_) {
+    if (!moves(*domain)) continue;
+    room += domain->mem_current;
+    least += domain->min_prefmem;
+    beyond += domain->last_target - domain->min_prefmem;
+  }
+  if (least + beyond <= room || beyond <= 0) return;
+  const double part = std::clamp((room - least) / beyond, 0.0, 1.0);
+  for (QmemmanDomain* domain : domains_) {
+    if (moves(*domain))
+      domain->last_target = domain->min_prefmem + part * (domain->last_target - domain->min_prefmem);
+  }
 }
 
 /// The guest's meminfo-writer: writes when use has changed enough, or half as much when the guest needs more
@@ -101,6 +166,7 @@ bool Qmemman::receive(const GuestSnapshot& guest, Track& track) {
   const double threshold = settings_.used_mem_change_threshold * (short_of_memory ? 0.5 : 1.0);
   if (track.sent_used > 0 && change <= threshold) return false;
   track.sent_used = used;
+  if (!track.domain.mem_used) track.starts = starting_ = true;
   track.domain.mem_used = used;
   return true;
 }
@@ -127,7 +193,9 @@ void Qmemman::refresh_actual() {
     domain->mem_actual = std::max(domain->mem_current, domain->last_target);
 }
 
-void Qmemman::set(std::size_t guest, double target) { domains_[guest]->last_target = std::max(0.0, target); }
+void Qmemman::set(std::size_t guest, double target) {
+  domains_[guest]->last_target = std::max(domains_[guest]->min_prefmem, target);
+}
 
 void Qmemman::start_balance() {
   meminfo_changed_ = false;
@@ -172,7 +240,7 @@ void Qmemman::continue_balance() {
     if (free() - (target - actual) < 0.9 * settings_.xen_free_mem_left) {
       if (balance.tries > 0) return;
       blame(balance.next);
-      set(guest, free() + actual - settings_.xen_free_mem_left);
+      set(guest, std::max(0.0, free()) + actual - settings_.xen_free_mem_left);
       balance_.reset();
       return;
     }

@@ -22,6 +22,9 @@ class Qmemman final : public Controller {
   struct Track {
     QmemmanDomain domain;
     bool known = false;
+    bool started = false;  ///< its driver was up: before, it is a domain with its initial memory
+    bool starts = false;   ///< it has reported for the first time
+    int unmoved = 0;       ///< iterations on the way to where it starts
     double sent_used = 0;  ///< as the guest's meminfo-writer wrote it last; 0: never
     Time sampled_at{};
     // Estimate of the guest's used swap, which the statistics lack:
@@ -52,6 +55,9 @@ class Qmemman final : public Controller {
   };
 
   bool observe(const Snapshot& snapshot);
+  double held(const GuestSnapshot& guest, const Track& track) const;
+  bool start();
+  void fit();
   bool receive(const GuestSnapshot& guest, Track& track);
   void estimate_swap(const GuestSnapshot& guest, Track& track, double elapsed) const;
   double free() const;
@@ -75,6 +81,7 @@ class Qmemman final : public Controller {
   std::vector<std::string> denied_;
   double unassigned_ = 0;  ///< on the host, in no guest; may be negative
   bool meminfo_changed_ = false;
+  bool starting_ = false;  ///< guests are on their way to sizes that fit into the host together
   std::optional<Balance> balance_;
   std::optional<Request> request_;
 };

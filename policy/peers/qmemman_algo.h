@@ -32,6 +32,9 @@ struct QmemmanSettings {
   /// Ours: iterations without movement after which a donor has no_progress. Published: 1; but a command takes
   /// a while to arrive.
   int patience = 3;
+  /// Ours: a guest that does not come nearer to the size that it should start at for this long counts as it
+  /// is.
+  double start_patience_s = 1;
   /// Ours: guests' used swap is estimated from their swap traffic, and forgotten by half in this time.
   double swapped_half_life = 120;
 };

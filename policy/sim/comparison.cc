@@ -7,6 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "policy/sim/bound.h"
+
 namespace balloon::policy::sim {
 namespace {
 
@@ -44,12 +46,16 @@ std::vector<Row> rows_of(const Comparison& comparison, const CompareOptions& opt
     if (score.value == &Scores::deficit) {
       add("  of static's", "", Better::lower,
           [&](const RunResult& result) { return part_of_static(comparison, result); });
-      add("  above oracle", "GiB·s", Better::lower,
-          [&](const RunResult& result) { return result.scores.deficit - comparison.oracle.scores.deficit; });
+      add("  above foresight", "GiB·s", Better::lower, [&](const RunResult& result) {
+        return result.scores.deficit - comparison.foresight.scores.deficit;
+      });
     }
-    if (score.value == &Scores::cost)
-      add("  above oracle", "s", Better::lower,
-          [&](const RunResult& result) { return result.scores.cost - comparison.oracle.scores.cost; });
+    if (score.value == &Scores::cost) {
+      add("  above bound", "s", Better::lower,
+          [&](const RunResult& result) { return result.scores.cost - comparison.bound; });
+      add("  above foresight", "s", Better::lower,
+          [&](const RunResult& result) { return result.scores.cost - comparison.foresight.scores.cost; });
+    }
   }
   if (options.timing)
     add("decision", "µs", Better::lower, [](const RunResult& result) { return result.decide_us; });
@@ -85,7 +91,7 @@ std::vector<Comparison> compare(const std::vector<Scenario>& scenarios,
     return static_cast<std::size_t>(std::ranges::find(all, contender) - all.begin());
   };
   const std::size_t fixed = place("static");
-  const std::size_t oracle = place("oracle");
+  const std::size_t foresight = place("foresight-2s");
   std::vector<Job> jobs;
   for (const Scenario& scenario : scenarios) {
     for (const Contender* law : all) jobs.push_back({&scenario, law, {options.seed, options.samples}});
@@ -99,7 +105,8 @@ std::vector<Comparison> compare(const std::vector<Scenario>& scenarios,
                           laws,
                           {},
                           mine[static_cast<std::ptrdiff_t>(fixed)],
-                          mine[static_cast<std::ptrdiff_t>(oracle)]};
+                          mine[static_cast<std::ptrdiff_t>(foresight)],
+                          cost_bound(scenarios[i], options.seed)};
     comparison.results.assign(mine, mine + static_cast<std::ptrdiff_t>(laws.size()));
     comparisons.push_back(std::move(comparison));
   }
@@ -151,8 +158,8 @@ std::string to_json(const std::vector<Comparison>& comparisons, const CompareOpt
                   {"scores", std::move(scores)},
                   {"deficit_of_static", part_of_static(comparison, result)},
                   {"regret",
-                   {{"deficit", result.scores.deficit - comparison.oracle.scores.deficit},
-                    {"cost", result.scores.cost - comparison.oracle.scores.cost}}}};
+                   {{"deficit", result.scores.deficit - comparison.foresight.scores.deficit},
+                    {"cost", result.scores.cost - comparison.foresight.scores.cost}}}};
       Json guests = Json::array();
       for (std::size_t guest = 0; guest < result.guests.size(); ++guest)
         guests.push_back({{"name", comparison.scenario->guests[guest].name},
@@ -165,6 +172,7 @@ std::string to_json(const std::vector<Comparison>& comparisons, const CompareOpt
     list.push_back({{"scenario", comparison.scenario->name},
                     {"summary", comparison.scenario->summary},
                     {"seed", comparison.seed},
+                    {"cost_bound", comparison.bound},
                     {"laws", std::move(laws)}});
   }
   return list.dump(2) + "\n";
@@ -173,7 +181,7 @@ std::string to_json(const std::vector<Comparison>& comparisons, const CompareOpt
 std::string to_csv(const std::vector<Comparison>& comparisons, const CompareOptions& options) {
   std::string text = "scenario,seed,law";
   for (const ScoreInfo& score : kScores) text += fmt::format(",{}", score.name);
-  text += ",deficit_of_static,regret_deficit,regret_cost";
+  text += ",deficit_of_static,regret_deficit,regret_cost,cost_bound";
   text += options.timing ? ",decision_us\n" : "\n";
   for (const Comparison& comparison : comparisons) {
     for (std::size_t i = 0; i < comparison.laws.size(); ++i) {
@@ -181,9 +189,9 @@ std::string to_csv(const std::vector<Comparison>& comparisons, const CompareOpti
       text += fmt::format("{},{},{}", comparison.scenario->name, comparison.seed, comparison.laws[i]->name);
       for (const ScoreInfo& score : kScores) text += fmt::format(",{}", result.scores.*score.value);
       const double part = part_of_static(comparison, result);
-      text += fmt::format(",{},{},{}", std::isnan(part) ? "" : fmt::format("{}", part),
-                          result.scores.deficit - comparison.oracle.scores.deficit,
-                          result.scores.cost - comparison.oracle.scores.cost);
+      text += fmt::format(",{},{},{},{}", std::isnan(part) ? "" : fmt::format("{}", part),
+                          result.scores.deficit - comparison.foresight.scores.deficit,
+                          result.scores.cost - comparison.foresight.scores.cost, comparison.bound);
       text += options.timing ? fmt::format(",{}\n", result.decide_us) : "\n";
     }
   }

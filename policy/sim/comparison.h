@@ -8,14 +8,15 @@
 
 namespace balloon::policy::sim {
 
-/// One scenario under each law, with the two that others are measured against.
+/// One scenario under each law, with what others are measured against.
 struct Comparison {
   const Scenario* scenario = nullptr;
   std::uint64_t seed = 0;
   std::vector<const Contender*> laws;
   std::vector<RunResult> results;  ///< by law
   RunResult fixed;                 ///< under the static partition
-  RunResult oracle;
+  RunResult foresight;
+  double bound = 0;  ///< of cost
 };
 
 struct CompareOptions {

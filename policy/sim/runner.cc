@@ -4,24 +4,39 @@
 #include <optional>
 
 #include "policy/executor.h"
-#include "policy/sim/oracle.h"
+#include "policy/sim/foresight.h"
 #include "policy/urgency.h"
 
 namespace balloon::policy::sim {
 namespace {
 
-std::vector<Contender> all_contenders() {
-  std::vector<Contender> all;
-  for (const peers::Law& law : peers::laws()) {
-    all.push_back(
-        {std::string(law.name), std::string(law.summary), law.period, law.admit, law.urgent,
-         [make = law.make](const Scenario& scenario, std::uint64_t) { return make(scenario.tunables); }});
-  }
-  all.push_back({"oracle", "knows what everybody will want in the next 2 s; the bound of what a law can do",
-                 Oracle::kPeriod, admit, nullptr, [](const Scenario& scenario, std::uint64_t seed) {
-                   return std::make_unique<Oracle>(scenario, seed);
-                 }});
-  return all;
+Contender contender_of(const peers::Law& law) {
+  return {std::string(law.name),
+          std::string(law.summary),
+          law.period,
+          law.admit,
+          law.urgent,
+          [make = law.make](const Scenario& scenario, std::uint64_t) { return make(scenario.tunables); },
+          law.stats_period};
+}
+
+Contender foresight() {
+  return {"foresight-2s",
+          "knows what everybody will want in the next 2 s, and shares it by weight",
+          Foresight::kPeriod,
+          admit,
+          nullptr,
+          [](const Scenario& scenario, std::uint64_t seed) {
+            return std::make_unique<Foresight>(scenario, seed);
+          },
+          {}};
+}
+
+/// Guests send their statistics as often as the law would have them; those that send none go on so.
+Scenario with_statistics_each(const Scenario& scenario, Time period) {
+  Scenario faster = scenario;
+  for (GuestSpec& guest : faster.guests) guest.stats.period = std::min(guest.stats.period, period);
+  return faster;
 }
 
 class Recorder {
@@ -130,16 +145,37 @@ class Loop {
 }  // namespace
 
 const std::vector<Contender>& contenders() {
-  static const std::vector<Contender> all = all_contenders();
+  static const std::vector<Contender> all = [] {
+    std::vector<Contender> them;
+    for (const peers::Law& law : peers::laws()) them.push_back(contender_of(law));
+    them.push_back(foresight());
+    return them;
+  }();
+  return all;
+}
+
+const std::vector<Contender>& contenders_at_our_timing() {
+  static const std::vector<Contender> all = [] {
+    std::vector<Contender> them = {contender_of(peers::laws().front())};
+    for (const peers::Law& law : peers::laws_at_our_timing()) them.push_back(contender_of(law));
+    them.push_back(foresight());
+    return them;
+  }();
   return all;
 }
 
 const Contender* find_contender(std::string_view name) {
-  const auto found = std::ranges::find(contenders(), name, &Contender::name);
-  return found == contenders().end() ? nullptr : &*found;
+  for (const auto* some : {&contenders(), &contenders_at_our_timing()}) {
+    const auto found = std::ranges::find(*some, name, &Contender::name);
+    if (found != some->end()) return &*found;
+  }
+  return nullptr;
 }
 
-RunResult run(const Scenario& scenario, const Contender& contender, const RunOptions& options) {
+RunResult run(const Scenario& asked, const Contender& contender, const RunOptions& options) {
+  std::optional<Scenario> fed;
+  if (contender.stats_period > Time{}) fed = with_statistics_each(asked, contender.stats_period);
+  const Scenario& scenario = fed ? *fed : asked;
   World world(scenario, options.seed);
   Loop loop(scenario, contender, options.seed);
   ScoreKeeper keeper(world);

@@ -13,7 +13,7 @@
 
 namespace balloon::policy::sim {
 
-/// A law that can be run: a rival, our engine, or the clairvoyant.
+/// A law that can be run: a rival, our engine, or the one with foresight.
 struct Contender {
   std::string name;
   std::string summary;
@@ -21,11 +21,14 @@ struct Contender {
   peers::Admit* admit = nullptr;  ///< its two-phase rule; null: a plan is asked for at once
   UrgencyRule* urgent = nullptr;  ///< what it decides for before its period is over; null: nothing
   std::function<std::unique_ptr<Controller>(const Scenario&, std::uint64_t seed)> make;
+  Time stats_period{};  ///< of guests that send statistics; 0: the scenario's
 };
 
-/// All of them: ours first, the oracle last.
+/// All of them: ours first, the one with foresight last.
 const std::vector<Contender>& contenders();
-/// Null when there is none of that name.
+/// Ours, the rivals with our timing ("mom@1s"), and the one with foresight.
+const std::vector<Contender>& contenders_at_our_timing();
+/// Of either kind. Null when there is none of that name.
 const Contender* find_contender(std::string_view name);
 
 /// What a plot shows: one row a sample, in MiB.

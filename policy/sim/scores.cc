@@ -20,6 +20,11 @@ double since(double now, double before) { return now >= before ? now - before : 
 
 }  // namespace
 
+double cost_of(const Scores& scores) {
+  return scores.deficit + scores.stall + kCostOfGuestOom * scores.oom_guest +
+         kCostOfHostOom * scores.oom_host;
+}
+
 double jain_index(const std::vector<double>& values) {
   double sum = 0;
   double squares = 0;
@@ -230,8 +235,7 @@ Scores ScoreKeeper::finish(const World& world) {
   scores_.satisfaction_min = satisfaction.empty() ? 1 : std::ranges::min(satisfaction);
   if (judged_seconds_ > 0) scores_.reclaimed /= judged_seconds_;
   reservations(world);
-  scores_.cost = scores_.deficit + scores_.stall + kCostOfGuestOom * scores_.oom_guest +
-                 kCostOfHostOom * scores_.oom_host;
+  scores_.cost = cost_of(scores_);
   return scores_;
 }
 

@@ -127,6 +127,8 @@ inline constexpr std::array kScores = {
 /// lost.
 inline constexpr double kCostOfGuestOom = 30;
 inline constexpr double kCostOfHostOom = 300;
+/// The formula of Scores::cost. It is frozen: what laws are compared by does not change with them.
+double cost_of(const Scores& scores);
 
 /// Jain's index of fairness: 1 when all are equal, 1/n when one has everything.
 double jain_index(const std::vector<double>& values);

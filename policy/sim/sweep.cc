@@ -6,6 +6,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "policy/sim/bound.h"
+
 namespace balloon::policy::sim {
 namespace {
 
@@ -30,6 +32,20 @@ int compare_values(double ours, double theirs, Better better) {
   return difference < 0 ? -1 : 1;
 }
 
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+/// The scenario of a seed, with what is to be otherwise.
+Scenario scenario_of(std::uint64_t seed, const SweepOptions& options) {
+  Scenario scenario = generate(seed, options.generator);
+  if (options.swap != nullptr) scenario.host.swap = options.swap(scenario.host.swap.size);
+  if (options.change) options.change(scenario);
+  return scenario;
+}
+
 SweepCell summarize(const Sweep& sweep, std::size_t law, const ScoreInfo& score) {
   SweepCell cell;
   std::vector<double> values;
@@ -44,6 +60,7 @@ SweepCell summarize(const Sweep& sweep, std::size_t law, const ScoreInfo& score)
     const int sign = compare_values(sweep.scores[seed][0].*score.value, value, score.better);
     (sign < 0 ? cell.wins : sign > 0 ? cell.losses : cell.ties) += 1;
   }
+  cell.mean = mean(values);
   cell.median = percentile(values, 0.5);
   cell.p90 = percentile(values, score.better == Better::higher ? 0.1 : 0.9);
   return cell;
@@ -56,15 +73,28 @@ std::size_t index_of(double Scores::* value) {
 
 }  // namespace
 
+std::vector<BelowBound> below_bound(const Sweep& sweep) {
+  constexpr double kRounding = 1e-6;
+  std::vector<BelowBound> all;
+  for (std::size_t seed = 0; seed < sweep.scores.size(); ++seed) {
+    for (std::size_t law = 0; law < sweep.laws.size(); ++law) {
+      const double cost = sweep.scores[seed][law].cost;
+      if (cost < sweep.bounds[seed] * (1 - kRounding))
+        all.push_back({sweep.options.first_seed + seed, sweep.laws[law], cost, sweep.bounds[seed]});
+    }
+  }
+  return all;
+}
+
 Sweep sweep(const std::vector<const Contender*>& laws, const SweepOptions& options,
             const OnProgress& on_progress) {
-  Sweep sweep{options, laws, {}, {}};
+  Sweep sweep{options, laws, {}, {}, {}};
   for (std::uint64_t from = 0; from < options.seeds; from += kBatch) {
     const std::uint64_t count = std::min(kBatch, options.seeds - from);
     std::vector<Scenario> scenarios;
     scenarios.reserve(count);
     for (std::uint64_t i = 0; i < count; ++i)
-      scenarios.push_back(generate(options.first_seed + from + i, options.generator));
+      scenarios.push_back(scenario_of(options.first_seed + from + i, options));
     std::vector<Job> jobs;
     for (std::uint64_t i = 0; i < count; ++i) {
       for (const Contender* law : laws)
@@ -76,6 +106,7 @@ Sweep sweep(const std::vector<const Contender*>& laws, const SweepOptions& optio
       if (on_progress) on_progress(before + done, all);
     });
     for (std::uint64_t i = 0; i < count; ++i) {
+      sweep.bounds.push_back(cost_bound(scenarios[i], options.first_seed + from + i));
       std::vector<Scores>& row = sweep.scores.emplace_back();
       for (std::size_t law = 0; law < laws.size(); ++law)
         row.push_back(results[i * laws.size() + law].scores);
@@ -104,7 +135,15 @@ std::string to_table(const Sweep& sweep) {
       if (law > 0) text += fmt::format("   {:6} {:6} {:6}", cell.wins, cell.ties, cell.losses);
       text += '\n';
     }
+    if (shown != &Scores::cost) continue;
+    text +=
+        fmt::format("  {:12} {:10.4g} {:10.4g} {:10.4g}   less than this no law can have; runs that do: {}\n",
+                    "bound", percentile(sweep.bounds, 0.5), percentile(sweep.bounds, 0.9),
+                    percentile(sweep.bounds, 1), below_bound(sweep).size());
   }
+  for (const BelowBound& run : below_bound(sweep))
+    text += fmt::format("\nseed {}: {} costs {:.4g}, below the bound of {:.4g}\n", run.seed, run.law->name,
+                        run.cost, run.bound);
   return text;
 }
 
@@ -115,27 +154,32 @@ std::string to_json(const Sweep& sweep) {
     for (std::size_t score = 0; score < kScores.size(); ++score) {
       const SweepCell& cell = sweep.cells[law][score];
       scores[std::string(kScores[score].name)] = {
-          {"median", cell.median},        {"p90", cell.p90},
-          {"worst", cell.worst},          {"worst_seed", cell.worst_seed},
-          {"first_is_better", cell.wins}, {"equal", cell.ties},
-          {"first_is_worse", cell.losses}};
+          {"mean", cell.mean},   {"median", cell.median},         {"p90", cell.p90},
+          {"worst", cell.worst}, {"worst_seed", cell.worst_seed}, {"first_is_better", cell.wins},
+          {"equal", cell.ties},  {"first_is_worse", cell.losses}};
     }
     laws.push_back({{"law", sweep.laws[law]->name}, {"scores", std::move(scores)}});
   }
-  const Json json = {
-      {"first_seed", sweep.options.first_seed}, {"seeds", sweep.options.seeds}, {"laws", std::move(laws)}};
+  const Json json = {{"first_seed", sweep.options.first_seed},
+                     {"seeds", sweep.options.seeds},
+                     {"cost_bound",
+                      {{"mean", mean(sweep.bounds)},
+                       {"median", percentile(sweep.bounds, 0.5)},
+                       {"worst", percentile(sweep.bounds, 1)},
+                       {"runs_below", below_bound(sweep).size()}}},
+                     {"laws", std::move(laws)}};
   return json.dump(2) + "\n";
 }
 
 std::string to_csv(const Sweep& sweep) {
   std::string text = "seed,law";
   for (const ScoreInfo& score : kScores) text += fmt::format(",{}", score.name);
-  text += '\n';
+  text += ",cost_bound\n";
   for (std::size_t seed = 0; seed < sweep.scores.size(); ++seed) {
     for (std::size_t law = 0; law < sweep.laws.size(); ++law) {
       text += fmt::format("{},{}", sweep.options.first_seed + seed, sweep.laws[law]->name);
       for (const ScoreInfo& score : kScores) text += fmt::format(",{}", sweep.scores[seed][law].*score.value);
-      text += '\n';
+      text += fmt::format(",{}\n", sweep.bounds[seed]);
     }
   }
   return text;

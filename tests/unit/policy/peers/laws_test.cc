@@ -30,6 +30,24 @@ TEST(LawsTest, OursIsTheFirstAndOnlyOursWaitsForWhatOthersFreeAndDecidesEarly) {
   }
 }
 
+TEST(LawsTest, EachRivalThatDecidesAgainAndAgainIsThereWithOurTiming) {
+  for (const Law& law : laws()) {
+    const Law* ours = find_law(std::string(law.name) + "@1s");
+    const bool once = law.name == "none" || law.name == "static" || law.name.starts_with("balloond");
+    ASSERT_EQ(ours == nullptr, once) << law.name;
+    if (ours == nullptr) continue;
+    EXPECT_EQ(ours->period, laws().front().period) << law.name;
+    EXPECT_EQ(ours->urgent, laws().front().urgent) << law.name;
+    EXPECT_EQ(ours->stats_period.count(), 0) << law.name;
+    EXPECT_EQ(ours->admit, law.admit) << law.name;
+  }
+}
+
+TEST(LawsTest, OnlyQmemmanHasStatisticsOfItsOwnPace) {
+  for (const Law& law : laws())
+    EXPECT_EQ(law.stats_period, std::chrono::milliseconds(law.name == "qmemman" ? 100 : 0)) << law.name;
+}
+
 // ---- Whatever guests and hosts do ----
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
@@ -211,15 +229,17 @@ TEST_P(RivalTest, DecidesTheSameOnTheSame) {
 /// All but ours, whose own properties are tested beside it.
 std::vector<std::string_view> rivals() {
   std::vector<std::string_view> names;
-  for (const Law& law : laws()) {
-    if (!law.name.starts_with("balloond")) names.push_back(law.name);
+  for (const std::span<const Law> some : {laws(), laws_at_our_timing()}) {
+    for (const Law& law : some) {
+      if (!law.name.starts_with("balloond")) names.push_back(law.name);
+    }
   }
   return names;
 }
 
 INSTANTIATE_TEST_SUITE_P(Rivals, RivalTest, testing::ValuesIn(rivals()), [](const auto& test) {
   std::string name(test.param);
-  std::ranges::replace(name, '-', '_');
+  std::ranges::replace_if(name, [](char c) { return c == '-' || c == '@'; }, '_');
   return name;
 });
 

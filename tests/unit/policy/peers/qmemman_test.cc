@@ -256,6 +256,66 @@ TEST(QmemmanTest, LeavesAGuestThatNeverReportedAlone) {
   EXPECT_EQ(plan.guests[0].target, 1500 * kMiB);
 }
 
+// ---- A host with less than its guests' boot memory ----
+
+/// Two guests at their boot memory of 4096 MiB, of which each uses `used`; there are 6000 in all.
+Snapshot overcommitted(Bytes used) {
+  std::vector<GuestSnapshot> guests = {guest("a", 4096, 4096, 4096 - used, 4096 - used),
+                                       guest("b", 4096, 4096, 4096 - used, 4096 - used)};
+  return host(6000 + 350, 6350 - 2 * used, std::move(guests));
+}
+
+/// Balloons go to their targets at once.
+void obey(Snapshot& snapshot) {
+  for (std::size_t i = 0; i < snapshot.guests.size(); ++i) move(snapshot, i, mib(snapshot.guests[i].target));
+}
+
+TEST(QmemmanTest, BeginsWithGuestsThatFitIntoTheHostTogether) {
+  Qmemman law;
+  Snapshot snapshot = overcommitted(1000);
+  Plan plan = tick(law, snapshot);
+  EXPECT_NEAR(mib(plan.guests[0].target), 1300, 1) << "what it prefers";
+  obey(snapshot);
+  plan = tick(law, snapshot);
+  EXPECT_GT(mib(plan.guests[0].target), 2800) << "then all is shared";
+  EXPECT_LE(mib(plan.guests[0].target) + mib(plan.guests[1].target), 5950);
+}
+
+TEST(QmemmanTest, BeginsWithLessThanGuestsPreferWhenThatDoesNotFit) {
+  Qmemman law;
+  Snapshot snapshot = overcommitted(2900);  // 3770 each
+  const Plan plan = tick(law, snapshot);
+  EXPECT_NEAR(mib(plan.guests[0].target), 5950.0 / 2, 1);
+  EXPECT_NEAR(mib(plan.guests[1].target), 5950.0 / 2, 1);
+}
+
+TEST(QmemmanTest, TakesNoGuestBelowItsMinimumWhateverIsMissing) {
+  Qmemman law;
+  Snapshot snapshot = overcommitted(3000);
+  for (GuestSnapshot& guest : snapshot.guests) guest.limits.min = 2500 * kMiB;
+  for (int i = 0; i < 300; ++i) {
+    snapshot.host.available = i % 2 == 0 ? 0 : 350 * kMiB;  // the host's own use comes and goes
+    if (i > 100) report(snapshot, 1, static_cast<Bytes>(i % 40) * 30);
+    const Plan plan = tick(law, snapshot);
+    for (const GuestPlan& guest : plan.guests) ASSERT_GE(guest.target, 2500 * kMiB) << i;
+    if (i == 150) obey(snapshot);
+  }
+}
+
+TEST(QmemmanTest, CountsAGuestThatStartsAtItsInitialMemory) {
+  Qmemman law;
+  Snapshot snapshot = box(600);
+  snapshot.guests.push_back(guest("c", 4096, 4096, 4000, 4000));
+  snapshot.guests[2].controllable = false;
+  snapshot.guests[2].stats.reset();
+  Plan plan;
+  for (int i = 0; i < 10; ++i) {
+    plan = tick(law, snapshot);
+    for (const std::size_t index : {0, 1}) move(snapshot, index, mib(snapshot.guests[index].target));
+  }
+  EXPECT_GT(mib(plan.guests[0].target) + mib(plan.guests[1].target), 2500) << "not at its boot memory";
+}
+
 // ---- Requests ----
 
 Snapshot with_request(Bytes free, Bytes size) {

@@ -39,6 +39,25 @@ TEST(ScoreList, HasADefinitionAndAnOwnNameForEach) {
   EXPECT_EQ(sizeof(Scores) / sizeof(double), kScores.size()) << "every score is listed";
 }
 
+// Laws are compared by it, today's with those of years ago: a change of the formula would change every
+// ranking.
+TEST(Cost, IsFrozen) {
+  EXPECT_EQ(kCostOfGuestOom, 30);
+  EXPECT_EQ(kCostOfHostOom, 300);
+  Scores scores;
+  scores.deficit = 1000;
+  scores.stall = 200;
+  scores.oom_guest = 3;
+  scores.oom_host = 2;
+  EXPECT_EQ(cost_of(scores), 1000 + 200 + 3 * 30 + 2 * 300);
+  for (const ScoreInfo& score : kScores) {
+    Scores only;
+    only.*score.value = 1;
+    const bool counts = score.name == "deficit" || score.name == "stall" || score.name.starts_with("oom_");
+    EXPECT_EQ(cost_of(only) != 0, counts) << score.name;
+  }
+}
+
 /// Plays series of demand and deficit, one value a second, in MiB.
 class RiseWatchTest : public testing::Test {
  protected:

@@ -1,4 +1,4 @@
-#include "policy/sim/oracle.h"
+#include "policy/sim/foresight.h"
 
 #include <algorithm>
 
@@ -14,7 +14,7 @@ Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 40
 
 }  // namespace
 
-Oracle::Oracle(const Scenario& scenario, std::uint64_t seed)
+Foresight::Foresight(const Scenario& scenario, std::uint64_t seed)
     : host_(scenario.host, host_seed(seed), scenario.duration) {
   for (std::size_t i = 0; i < scenario.guests.size(); ++i) {
     const GuestSpec& spec = scenario.guests[i];
@@ -23,7 +23,7 @@ Oracle::Oracle(const Scenario& scenario, std::uint64_t seed)
 }
 
 /// All that it will use.
-Bytes Oracle::need(Seer& seer, Time now) {
+Bytes Foresight::need(Seer& seer, Time now) {
   const auto most = [&](Signal& signal) { return signal.most(now, kLookAhead, kGlance); };
   const double anon = most(seer.signals.anon);
   const double idle = std::min(anon * seer.spec->anon_idle, static_cast<double>(seer.spec->swap.size));
@@ -33,13 +33,13 @@ Bytes Oracle::need(Seer& seer, Time now) {
 }
 
 /// What it could hold beyond that, but does not use: idle anonymous memory and cold files.
-Bytes Oracle::spare(Seer& seer, Time now) {
+Bytes Foresight::spare(Seer& seer, Time now) {
   const double idle = seer.spec->anon_idle * seer.signals.anon.most(now, kLookAhead, kGlance);
   const double cold = seer.spec->cold_counts ? 0 : seer.signals.cold.most(now, kLookAhead, kGlance);
   return whole(idle + cold);
 }
 
-Plan Oracle::decide(const Snapshot& snapshot) {
+Plan Foresight::decide(const Snapshot& snapshot) {
   Plan plan;
   plan.state = HostState::normal;
   const double own =
@@ -87,14 +87,18 @@ Plan Oracle::decide(const Snapshot& snapshot) {
     claims_.push_back({fits ? reservation.min : 0, most, reservation.priority});
     needs += most;
   }
-  if (needs < shared) {  // room for cold files too
-    for (std::size_t k = 0; k < movable_.size(); ++k) {
-      const GuestSnapshot& guest = snapshot.guests[movable_[k]];
-      claims_[k].low = claims_[k].high;
-      claims_[k].high = std::clamp(claims_[k].high + spare(seers_.find(guest.name)->second, snapshot.now),
-                                   claims_[k].low, std::max(claims_[k].low, guest.limits.max));
-    }
-    for (std::size_t k = movable_.size(); k < claims_.size(); ++k) claims_[k].low = claims_[k].high;
+  // What is left beyond needs: what guests have for files of theirs and idle memory stays, since to take it
+  // and give it back costs reads and small pages; then all that they could hold so; then what they have stays
+  // as it is.
+  const auto useful = [&](std::size_t guest) {
+    return plan.guests[guest].need + spare(seers_.find(snapshot.guests[guest].name)->second, snapshot.now);
+  };
+  const auto held = [&](std::size_t guest) {
+    return std::max(snapshot.guests[guest].actual, snapshot.guests[guest].target);
+  };
+  if (raise(snapshot, shared, [&](std::size_t guest) { return std::min(useful(guest), held(guest)); }) &&
+      raise(snapshot, shared, useful)) {
+    raise(snapshot, shared, held);
   }
   water_fill(claims_, shared, shares_, space_);
   for (std::size_t k = 0; k < movable_.size(); ++k) {
@@ -109,8 +113,22 @@ Plan Oracle::decide(const Snapshot& snapshot) {
   return plan;
 }
 
+/// Where all claims fit they are granted, and guests claim up to `most` more. Returns whether they did fit.
+bool Foresight::raise(const Snapshot& snapshot, Bytes shared, const std::function<Bytes(std::size_t)>& most) {
+  Bytes claimed = 0;
+  for (const Claim& claim : claims_) claimed += claim.high;
+  if (claimed >= shared) return false;
+  for (std::size_t k = 0; k < claims_.size(); ++k) {
+    claims_[k].low = claims_[k].high;
+    if (k >= movable_.size()) continue;
+    const std::size_t guest = movable_[k];
+    claims_[k].high = std::max(claims_[k].low, std::min(most(guest), snapshot.guests[guest].limits.max));
+  }
+  return true;
+}
+
 /// Grants what is really free; what was granted and not used yet is kept.
-void Oracle::reserve(const Snapshot& snapshot, Plan& plan) {
+void Foresight::reserve(const Snapshot& snapshot, Plan& plan) {
   double free = static_cast<double>(snapshot.host.available);
   for (const auto& [id, bytes] : granted_) {
     if (std::ranges::find(snapshot.reservations, id, &Reservation::id) != snapshot.reservations.end()) {

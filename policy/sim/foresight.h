@@ -1,7 +1,9 @@
-// The clairvoyant: it knows what every guest will want in the next two seconds, and what the host will. No
-// law can know that; how far one is from it is its regret.
+// A law that knows what every guest will want in the next two seconds, and what the host will. No law can
+// know that; how far one is from it is its regret. It is no bound: it plans no further, gives by weight, and
+// pays for what it moves, so that a law can have less cost now and then. The bound is in bound.h.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,14 +14,14 @@
 
 namespace balloon::policy::sim {
 
-class Oracle final : public Controller {
+class Foresight final : public Controller {
  public:
   static constexpr Time kLookAhead = std::chrono::seconds(2);
   /// How often it decides: more often than any law, so that nobody is short between two decisions.
   static constexpr Time kPeriod = std::chrono::milliseconds(200);
 
   /// The scenario must outlive it. `seed` is the world's.
-  Oracle(const Scenario& scenario, std::uint64_t seed);
+  Foresight(const Scenario& scenario, std::uint64_t seed);
   Plan decide(const Snapshot& snapshot) override;
 
  private:
@@ -29,6 +31,7 @@ class Oracle final : public Controller {
   };
   Bytes need(Seer& seer, Time now);
   Bytes spare(Seer& seer, Time now);
+  bool raise(const Snapshot& snapshot, Bytes shared, const std::function<Bytes(std::size_t)>& most);
   void reserve(const Snapshot& snapshot, Plan& plan);
 
   std::map<std::string, Seer, std::less<>> seers_;
