@@ -29,6 +29,11 @@ class Timelines(unittest.TestCase):
         self.assertAlmostEqual(slow.phases[-1].end, 3 * quick.phases[-1].end)
         self.assertEqual((self.verdict_of("three-times-slower").outcome, self.failed("three-times-slower")), (Outcome.PASSED, []))
 
+    def test_the_demo_passes_beside_other_work_that_takes_three_quarters_of_the_machine(self):
+        busy = record.read(file_of("busy"))
+        self.assertGreater(min(speed["factor"] for speed in busy.speeds), 2)
+        self.assertEqual((self.verdict_of("busy").outcome, self.failed("busy")), (Outcome.PASSED, []))
+
     def test_a_phase_in_which_nothing_moves_fails_by_its_loads(self):
         self.assertEqual(self.verdict_of("stalled").outcome, Outcome.FAILED)
         self.assertEqual(self.failed("stalled"), ["phase-2: loaded guests get what they ask for"])

@@ -7,10 +7,10 @@ from .timeline import Timeline
 
 # What checks and figures take of a sample.
 HOST = ("total", "free", "swap_in_pages", "swap_out_pages", "oom_kills", "psi_some_us", "psi_full_us")
-GUEST = ("alive", "actual", "target", "need", "min", "max", "weight", "used", "rss", "state")
+GUEST = ("alive", "actual", "need", "min", "max", "weight", "rss")
 # Of a phase's samples these are kept in small: the last seconds, in which shares are judged, and one now and then.
 WINDOW_SECONDS = 12
-EVERY_SECONDS = 30
+EVERY_SECONDS = 50  # closer than verdict.GAP_SECONDS
 
 
 def write(events: list[dict], path: Path):
