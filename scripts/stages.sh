@@ -37,5 +37,9 @@ report_stages() {
     printf '%s\t%s\t%s\t%s\n' "${stage_names[$i]}" "${stage_minutes[$i]}" "${stage_limits[$i]}" "${stage_factors[$i]}"
   done | awk -F '\t' -v total="$1" '
     { over = $2 > $3 * $4 ? "OVER" : ""; printf "%-58s %8s %8s %8s  %s\n", $1, $2, $3, $4, over; minutes += $2; quick += $2 / $4 }
-    END { printf "%-58s %8.1f %8s %8s  %s\n", "together", minutes, total, sprintf("%.1f", quick > 0 ? minutes / quick : 1), quick > total ? "OVER" : "" }'
+    END {
+      over = quick > total ? "OVER" : ""
+      factor = quick > 0 ? minutes / quick : 1
+      printf "%-58s %8.1f %8s %8.1f  %s\n", "together", minutes, total, factor, over
+    }'
 }
