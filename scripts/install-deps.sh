@@ -17,6 +17,7 @@ command -v npm >/dev/null || lint+=(npm)
 testbed=(
   qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 xz-utils kmod python3 python3-yaml python3-jsonschema
   iproute2 util-linux prometheus acpica-tools fio iperf3 pciutils pci.ids ethtool
+  mmdebstrap
 )
 
 case "${1:-all}" in

@@ -45,7 +45,7 @@ def release(cache: Cache, codename: str) -> Apt:
     for name in ("state/lists/partial", "cache/archives/partial"):
         (root / name).mkdir(parents=True, exist_ok=True)
     sources = root / "sources.list"
-    sources.write_text("".join(f"{line}\n" for line in source_lines(_own_archives(), codename)))
+    sources.write_text("".join(f"{line}\n" for line in own_archive_lines(codename)))
     apt = Apt(("-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=/dev/null", "-o", f"Dir::State={root / 'state'}",
                "-o", f"Dir::Cache={root / 'cache'}", "-o", "Dir::State::status=/dev/null", "-o", "APT::Sandbox::User=root",
                # A release that Debian no longer updates has lists past their date.
@@ -61,6 +61,11 @@ def _own_archives() -> list[tuple[str, str]]:
     """(label, URI) of the Debian archives that the machine's apt uses."""
     lines = run_tool("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages").splitlines()
     return [(label, uri) for origin, label, uri in (line.split("|") for line in lines) if origin == "Debian"]
+
+
+def own_archive_lines(codename: str) -> list[str]:
+    """Lines of sources for that release, from the mirror that the machine's apt uses."""
+    return source_lines(_own_archives(), codename)
 
 
 def source_lines(archives: list[tuple[str, str]], codename: str) -> list[str]:

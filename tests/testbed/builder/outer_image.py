@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import guest_image
+from . import debian_root, guest_image
 from .cache import Cache, digest_of
 from .cpio import Initramfs
 from .errors import TestbedError
@@ -26,6 +26,7 @@ SWAP_MIB = 6 * 1024
 PROGRAMS = ["balloond", "balloon-vmm", "balloonctl"]
 PAYLOADS_KEPT = 6
 ARTEFACTS = 9  # that build() asks the cache for
+DEBIAN_ARTEFACTS = 3  # and these for Debian's root
 
 
 @dataclass
@@ -36,11 +37,13 @@ class OuterHost:
     payload: Path
     images: Path
     data: Path
+    debian: Path | None = None  # the root of guests that run real programs
 
 
-def build(cache: Cache, build_dir: Path | None, command: str, files: list[tuple[Path, str]], fetch: list[str]) -> OuterHost:
+def build(cache: Cache, build_dir: Path | None, command: str, files: list[tuple[Path, str]], fetch: list[str],
+          debian: bool = False) -> OuterHost:
     with cache.locked():
-        cache.begin(ARTEFACTS)
+        cache.begin(ARTEFACTS + (DEBIAN_ARTEFACTS if debian else 0))
         kernel = fetch_kernel(cache)
         guest = _guest_files(cache, kernel)
         return OuterHost(
@@ -49,7 +52,8 @@ def build(cache: Cache, build_dir: Path | None, command: str, files: list[tuple[
             base=_build_base(cache, kernel),
             payload=_build_payload(cache, build_dir, command, files, fetch),
             images=_build_images(cache, guest),
-            data=guest_image.build_data_disk(cache))
+            data=guest_image.build_data_disk(cache),
+            debian=debian_root.build(cache, guest_image.build_agent(cache)) if debian else None)
 
 
 def build_guest_images(cache: Cache) -> Path:
@@ -145,7 +149,8 @@ def _build_payload(cache: Cache, build_dir: Path | None, command: str, files, fe
             if (build_dir / "bin" / name).is_file():
                 tree.program(f"/usr/local/bin/{name}", build_dir / "bin" / name)
     tree.file("/sbin/testbed-init", HERE / "outer/testbed-init")
-    tree.folder("/opt/testbed/runner", HERE / "runner", ("__pycache__", "bench/__pycache__", "facts/__pycache__"))
+    tree.folder("/opt/testbed/runner", HERE / "runner",
+                ("__pycache__", "bench/__pycache__", "facts/__pycache__", "workloads/__pycache__"))
     for source, destination in files:
         if source.is_dir():
             tree.folder(destination, source)
@@ -175,6 +180,7 @@ def _build_images(cache: Cache, contents: dict[str, Path]) -> Path:
     for destination, source in contents.items():
         tree.file(f"/guest/{destination}", source)
     tree.link("/guest/data.ext4", "/dev/vdf")
+    tree.link("/guest/debian.raw", "/dev/vdg")
     return cache.artefact("outer/images.ext4", tree.digest(),
                           lambda path: tree.write_ext4(path, 320, "images"))
 

@@ -10,6 +10,7 @@ PACKAGE_OF = {
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "lz4": "lz4", "depmod": "kmod",
     "busybox": "busybox-static", "g++": "g++", "ldd": "libc-bin", "dpkg": "dpkg", "apt-get": "apt", "apt-cache": "apt",
     "mkswap": "util-linux", "fio": "fio", "iperf3": "iperf3", "lspci": "pciutils", "ethtool": "ethtool", "xz": "xz-utils",
+    "mmdebstrap": "mmdebstrap", "tar": "tar",
 }
 
 
@@ -20,8 +21,8 @@ def find_tool(name: str) -> str:
     return path
 
 
-def run_tool(name: str, *arguments, cwd=None, stdin=None) -> str:
-    done = subprocess.run([find_tool(name), *map(str, arguments)], cwd=cwd, stdin=stdin, text=True, capture_output=True)
+def run_tool(name: str, *arguments, cwd=None, stdin_text: str | None = None) -> str:
+    done = subprocess.run([find_tool(name), *map(str, arguments)], cwd=cwd, input=stdin_text, text=True, capture_output=True)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise TestbedError(f"{name} {' '.join(map(str, arguments))}: status {done.returncode}: {' / '.join(said[-3:])}")
