@@ -10,7 +10,8 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from builder import outer_host  # noqa: E402
+from builder import outer_host, outer_image  # noqa: E402
+from builder.throttle import Throttle  # noqa: E402
 
 LOST = (outer_host.OUTER_LOST, "a soft lockup")
 
@@ -42,6 +43,26 @@ class RestartTest(unittest.TestCase):
     def test_it_gives_up_after_so_many(self):
         result, booted = self.run_with([LOST] * 4, max_restarts=3)
         self.assertEqual((result.status, result.restarts, len(booted)), (outer_host.OUTER_LOST, 3, 4))
+
+
+class DrivesTest(unittest.TestCase):
+    HOST = outer_image.OuterHost(kernel=Path("/k"), initramfs=Path("/i"), base=Path("/base"), payload=Path("/payload"), images=Path("/images"),
+                                 data=Path("/data"), debian=Path("/debian"))
+
+    def drives(self, devices: str) -> dict[str, str]:
+        """File -> its -drive."""
+        request, throttle = outer_host.Request(devices=devices), Throttle(devices, Path("/qmp"))
+        pipes = {port: (0, 0) for port in outer_host.PORTS}
+        line = outer_host._command_line(self.HOST, request, Path("/scratch"), Path("/swap"), Path("/console"), pipes, throttle)
+        drives = [line[at + 1] for at, word in enumerate(line) if word == "-drive"]
+        return {drive.split(",")[0].removeprefix("file="): drive for drive in drives}
+
+    def test_swap_and_guests_disks_are_slowed_down_and_the_testbeds_own_are_not(self):
+        slow = [file for file, drive in self.drives("nvme").items() if "throttling.group=device" in drive]
+        self.assertEqual(slow, ["/scratch", "/swap", "/data", "/debian"])
+
+    def test_nothing_is_slowed_down_for_cases_and_the_comparison_of_vmms(self):
+        self.assertFalse([drive for drive in self.drives(outer_host.Request().devices).values() if "throttling" in drive])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,15 @@ class Scenarios(unittest.TestCase):
         self.refused({"colour": "blue"}, "unknown key 'colour'")
         self.refused({"guests": {"A": {"memory": "1G", "ram": "1G"}}}, "guests.A: unknown key 'ram'")
 
+    def test_runs_with_and_without_balloond_have_the_same_guests(self):
+        document = {"name": "x", "guests": {"A": {"memory": "1G", "free_page_reporting": False}, "B": {"memory": "1G"}}, "phases": [],
+                    "baseline": {"free_page_reporting": False}}
+        scenario = parse(document)
+        self.assertEqual([guest.free_page_reporting for guest in scenario.guests], [False, True])
+        self.assertRegex(scenario.notes[0], "baseline is ignored")
+        self.assertEqual(parse({**document, "baseline": {}}).devices, "nvme")
+        self.refused({"devices": "tape"}, "scenario.devices: 'tape' is not one of")
+
     def test_missing_or_wrong_size_is_refused(self):
         self.refused({"guests": {"A": {}}}, "guests.A: 'memory' is missing")
         self.refused({"guests": {"A": {"memory": "1 gig"}}}, "guests.A.memory: '1 gig' is not a size")

@@ -17,6 +17,7 @@ from typing import Callable
 from .cache import Cache
 from .outer_image import OuterHost, make_run_disks
 from .shell import find_tool
+from .throttle import Throttle
 
 TIMED_OUT, OUTER_LOST = 124, 125
 BOOT_HUNG, SILENT = -1, -2  # no exit status
@@ -50,6 +51,7 @@ class Request:
     pace: Callable[[], float] = lambda: 1.0  # how many times as long as on the quick day everything takes, as the run tells
     # Time from the TSC, not from an emulated HPET: a quarter faster when busy, but such a host hangs now and then.
     fast_clock: bool = False
+    devices: str = "unlimited"  # what its swap, and the disks that guests use, are slowed down to (runner/devices.py)
     console_log: Path | None = None
     files_to: Path | None = None  # where the files that were asked for are unpacked
     on_output: Callable[[bytes], None] = lambda data: _to_stdout(data)
@@ -97,14 +99,16 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
         console = request.console_log or runs / f"console-{os.getpid()}.log"
         console.unlink(missing_ok=True)
         pipes = {port: os.pipe() for port in PORTS}
-        qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes), stdin=subprocess.DEVNULL,
+        throttle = Throttle(request.devices, directory / "qmp.sock")
+        qemu = subprocess.Popen(_command_line(host, request, scratch, swap, console, pipes, throttle), stdin=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE, pass_fds=[write for _, write in pipes.values()],
                                 preexec_fn=end_with_parent)
         for _, write in pipes.values():
             os.close(write)
         try:
-            status = _follow(console, {port: read for port, (read, _) in pipes.items()}, request)
+            status = _follow(console, {port: read for port, (read, _) in pipes.items()}, request, throttle)
         finally:
+            throttle.close()
             if qemu.poll() is None:
                 qemu.kill()
             qemu.wait()
@@ -113,24 +117,27 @@ def _run_once(cache: Cache, host: OuterHost, request: Request) -> tuple[int, str
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, console: Path, pipes) -> list[str]:
+def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, console: Path, pipes, throttle: Throttle) -> list[str]:
     command = [find_tool("qemu-system-x86_64"), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt",
                "-smp", "2", "-m", str(request.memory_mib), "-M", "pc", "-display", "none", "-no-reboot", "-monitor", "none",
                "-nodefaults", "-kernel", str(host.kernel), "-initrd", str(host.initramfs),
-               "-append", f"console=ttyS0 panic=-1 quiet{' tsc=reliable clocksource=tsc' if request.fast_clock else ''} rdinit=/init",
+               "-append", f"console=ttyS0 panic=-1 quiet{' tsc=reliable clocksource=tsc' if request.fast_clock else ''}"
+               f"{' testbed_swap=zram' if request.devices == 'zram' else ''} rdinit=/init",
                "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for number, port in enumerate(PORTS, 1):
         command += ["-chardev", f"file,id={port},path=/dev/fd/{pipes[port][1]}",
                     "-device", f"virtserialport,chardev={port},name={port},nr={number}"]
-    # In this order they are /dev/vda to /dev/vdf in the outer host (outer/testbed-init).
-    for image, options in ((host.base, "readonly=on"), (host.payload, "readonly=on"), (scratch, "cache=unsafe"),
-                           (host.images, "readonly=on"), (swap, "cache=unsafe"), (host.data, "readonly=on")):
+    # In this order they are /dev/vda to /dev/vdg in the outer host (outer/testbed-init).
+    slow = throttle.drive_options
+    for image, options in ((host.base, "readonly=on"), (host.payload, "readonly=on"), (scratch, "cache=unsafe" + slow("scratch")),
+                           (host.images, "readonly=on"), (swap, "cache=unsafe" + slow("swap")), (host.data, "readonly=on" + slow("data")),
+                           *([(host.debian, "readonly=on" + slow("debian"))] if host.debian else [])):
         command += ["-drive", f"file={image},format=raw,if=virtio,{options}"]
-    return command
+    return command + throttle.qemu_options()
 
 
-def _follow(console: Path, reads: dict[str, int], request: Request) -> int | None:
+def _follow(console: Path, reads: dict[str, int], request: Request, throttle: Throttle) -> int | None:
     """Passes on what the ports carry until QEMU ends or time is up; the command's exit status if it told one."""
     selector = selectors.DefaultSelector()
     for port, fd in reads.items():
@@ -163,6 +170,7 @@ def _follow(console: Path, reads: dict[str, int], request: Request) -> int | Non
             else:
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
+                    throttle.take(line.decode(errors="replace"))
                     request.on_event(line.decode(errors="replace"))
     for fd in reads.values():
         os.close(fd)

@@ -56,6 +56,7 @@ class Runner:
         self._require_programs(mode, scenario.vmm)
         logs = self._logs(scenario, mode)
         request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, pace=collector.pace, files_to=logs, fast_clock=self._fast_clock,
+                                     devices=scenario.devices,
                                      console_log=self._cache.root / "runs" / f"console-{scenario.name}-{mode}.log",
                                      on_event=collector.take, on_output=_to_stderr, on_restart=lambda reason: collector.reset())
         result = outer_host.run(self._cache, host, request)

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from runner.devices import describe
+
 from .bar import bar
 from .summary import speed_line
 from .timeline import Timeline
@@ -22,12 +24,14 @@ class LiveTable:
         kind = event["event"]
         if kind == "sample":
             self._show_sample(event)
-        elif kind in ("speed", "phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed", "too_slow", "host_lost"):
+        elif kind in ("speed", "devices", "phase_start", "guest_up", "satisfied", "unsatisfied", "note", "guest_restarted", "guest_trouble", "failed",
+                      "too_slow", "host_lost"):
             self._line(event)
 
     def _line(self, event: dict):
         text = {
             "speed": speed_line,
+            "devices": describe,
             "phase_start": lambda e: f"== {e['phase']}: {e['title']}",
             "guest_up": lambda e: f"guest {e['guest']} is up after {e['seconds']} s",
             "satisfied": lambda e: f"{e['guest']}: {e['command']} satisfied after {e['seconds']} s",

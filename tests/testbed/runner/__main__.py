@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from . import host
+from . import devices, host
 from .daemon import DaemonEnded, DaemonError
 from .events import EventLog
 from .guest import GuestEnded, GuestError
@@ -33,15 +33,14 @@ def parse_arguments():
 
 def run(options, scenario: Scenario, events: EventLog):
     with_daemon = options.mode == "balloond"
-    if not with_daemon:
-        for guest in scenario.guests:
-            guest.free_page_reporting = scenario.baseline["free_page_reporting"]
+    images = default_images(options.direct, options.images, options.scratch)
     tell_speed(events, "at the start")
     if MACHINE.factor > MAX_FACTOR:
         raise TooSlow(f"its speed factor is {MACHINE.factor:.1f} at the start, above {MAX_FACTOR:.0f}")
+    if not options.direct:
+        devices.report(events, scenario.devices, images.data)
     MACHINE.follow()
-    session = Session(scenario, default_images(options.direct, options.images, options.scratch), events, with_daemon,
-                      options.direct)
+    session = Session(scenario, images, events, with_daemon, options.direct)
     try:
         session.start_daemon()
         session.boot_all()
@@ -75,6 +74,8 @@ def main() -> int:
         return 2
     events.emit("start", scenario=scenario.name, mode=options.mode, vmm=scenario.vmm, host=host.sample(),
                 guests={guest.name: {"memory": guest.memory} for guest in scenario.guests})
+    for note in scenario.notes:
+        events.emit("note", text=note)
     try:
         run(options, scenario, events)
         return 0

@@ -23,7 +23,7 @@ class Bed:
         self.notes: list[str] = []  # what a case found out, shown with its verdict
 
     def open(self, with_daemon: bool = False, policy: dict | None = None) -> Session:
-        scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {}, {})
+        scenario = Scenario("case", "", 8 * GIB, self.vmm_name, [], [], policy or {})
         self.session = Session(scenario, self.images, self.events, with_daemon, direct=False)
         if with_daemon:
             self.session.daemon.start()

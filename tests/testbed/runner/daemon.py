@@ -26,10 +26,14 @@ class DaemonEnded(DaemonError):
     """Its process is gone: no speed of any machine explains that."""
 
 
+def socket_in(run_dir: Path) -> Path:
+    return run_dir / "balloond.sock"
+
+
 class Daemon:
     def __init__(self, run_dir: Path, policy: dict):
         self.run_dir = run_dir
-        self.socket = run_dir / "balloond.sock"
+        self.socket = socket_in(run_dir)
         self.config = run_dir / "balloond.yaml"
         self.log = run_dir / "balloond.log"
         self.process: subprocess.Popen | None = None

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from . import devices
+
 SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 WORK_VERBS = ("load", "free", "read")
 
@@ -43,10 +45,11 @@ class Scenario:
     guests: list[GuestSpec]
     phases: list[PhaseSpec]
     policy: dict  # the daemon's policy file, as it is
-    baseline: dict  # what differs without the daemon
+    devices: str = "nvme"  # what the emulated host's swap and the guests' disks are slowed down to (devices.py)
+    notes: list[str] = field(default_factory=list)  # what of the file does not count, for whoever runs it
 
 
-class _Section:
+class Section:
     """A mapping whose keys must all be taken."""
 
     def __init__(self, value, place: str):
@@ -82,7 +85,7 @@ def parse_size(text: str, place: str) -> int:
 
 
 def parse(document) -> Scenario:
-    root = _Section(document, "scenario")
+    root = Section(document, "scenario")
     name = root.take("name", str, required=True)
     description = root.take("description", str, "")
     host_memory = root.size("host_memory", 8 << 30)
@@ -93,12 +96,22 @@ def parse(document) -> Scenario:
     names = [guest.name for guest in guests]
     phases = [_phase(value, number, names) for number, value in enumerate(root.take("phases", list, required=True))]
     policy = root.take("policy", dict, {})
-    baseline = _Section(root.take("baseline", dict, {}), "scenario.baseline")
-    free_page_reporting = baseline.take("free_page_reporting", bool, True)
-    baseline.done()
+    device_class = root.take("devices", str, "nvme")
+    if device_class not in devices.NAMES:
+        raise ScenarioError(f"scenario.devices: '{device_class}' is not one of {', '.join(devices.NAMES)}")
+    notes = _old_baseline(root.take("baseline", dict))
     root.done()
-    return Scenario(name, description, host_memory, vmm, guests, phases, policy,
-                    {"free_page_reporting": free_page_reporting})
+    return Scenario(name, description, host_memory, vmm, guests, phases, policy, device_class, notes)
+
+
+def _old_baseline(value: dict | None) -> list[str]:
+    """Files from before it was dropped still run."""
+    if value is None:
+        return []
+    section = Section(value, "scenario.baseline")
+    section.take("free_page_reporting", bool, True)
+    section.done()
+    return ["scenario.baseline is ignored: runs with and without balloond differ in balloond alone; a guest's free_page_reporting holds for both"]
 
 
 def pace(policy: dict, factor: float) -> dict:
@@ -122,15 +135,16 @@ def _number(text: str, unit: str, place: str) -> int:
 
 
 def _guest(name: str, value) -> GuestSpec:
-    section = _Section(value, f"guests.{name}")
+    section = Section(value, f"guests.{name}")
     spec = GuestSpec(name=name, memory=section.size("memory", required=True), cpus=section.take("cpus", int, 1),
-                     swap=section.size("swap"), labels=section.take("labels", dict, {}))
+                     swap=section.size("swap"), labels=section.take("labels", dict, {}),
+                     free_page_reporting=section.take("free_page_reporting", bool, True))
     section.done()
     return spec
 
 
 def _phase(value, number: int, guests: list[str]) -> PhaseSpec:
-    section = _Section(value, f"phases[{number}]")
+    section = Section(value, f"phases[{number}]")
     name = section.take("name", str, required=True)
     work = section.take("work", dict, {})
     idle = section.take("idle", list, [])

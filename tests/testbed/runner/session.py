@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from . import host, vmm
-from .daemon import Daemon, Watch
+from .daemon import Daemon, Watch, socket_in
 from .events import EventLog
 from .guest import TROUBLE, Guest, GuestError, make_swap_disk
 from .scenario import GuestSpec, Scenario, pace
@@ -46,7 +46,8 @@ class Session:
 
     def boot_all(self):
         for spec in self.scenario.guests:
-            self.add_guest(spec)
+            # With or without a daemon: guests of runs that are compared have the same command lines. A VMM may call for it in vain.
+            self.add_guest(spec, vmm.Extras(link=str(socket_in(self.run_dir))))
         for guest in self.guests.values():
             self._boots.append(guest.wait_ready())
             self.events.emit("guest_up", guest=guest.name, seconds=round(self._boots[-1], 1))
