@@ -7,11 +7,21 @@
 #     --only PARTS      of boot,memory,idle,balloon,reporting,statistics,block,net,vhost,durability
 #     --repeats N       rounds of each part (default 5), if its time allows
 #     --minutes N       how long all parts together may take (default 40)
+#   scripts/bench.sh workloads [options]   redis, PostgreSQL, a reader of files and stress-ng in Debian guests, in three mixes, with
+#                                      balloond, without a controller and in a static partition, in turn; their own figures and counters
+#     --output FILE     all of it as JSON (default bench-workloads.json)
+#     --results DIR     where each part's result is kept (default bench-workloads)
+#     --resume          go on: keep the parts that are there
+#     --quick           one round (default 3: --rounds N)
+#     --only PARTS      parts whose names begin so: MIX, MIX/CONTROLLER or MIX/CONTROLLER/ROUND, separated by commas
+#     --mix FILE        this mix instead of those in tests/scenarios/workloads/; may be given again
+#     --controllers LIST    of balloond,none,static
+#     --devices CLASS   of nvme, disk, zram, unlimited (default: as the mix says)
 #     --help            this text
 #   scripts/bench.sh facts [options]   facts about Linux that the simulator must meet, measured in plain guests and one emulated host
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
-# Exit status: 0 when all could be measured, 1 when a step failed (the others still run). The host is emulated and 10 to 20 times slower
-# than hardware: compare figures of one run with each other.
+# Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
+# is emulated and 10 to 20 times slower than hardware: compare figures of one run with each other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,23 +40,30 @@ measure_facts() {
   exec tests/testbed/facts --build-dir build "$@"
 }
 
+usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
+
 case "${1:-}" in
-  vmm) shift ;;
+  vmm) values="--output --only --repeats --minutes" switches="--quick" program=bench ;;
+  workloads)
+    values="--output --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads ;;
   facts) shift; measure_facts "$@" ;;
-  -h | --help | "") sed -n '2,15s/^# \?//p' "$0"; [ $# -gt 0 ] || exit 2; exit 0 ;;
+  -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
 esac
+shift
+has() { case " $1 " in *" $2 "*) return 0 ;; *) return 1 ;; esac; }
 options=()
 while [ $# -gt 0 ]; do
-  case "$1" in
-    --quick) options+=("$1") ;;
-    --output | --only | --repeats | --minutes)
-      [ $# -ge 2 ] || die "$1 takes a value (see --help)"
-      options+=("$1" "$2")
-      shift ;;
-    -h | --help) sed -n '2,15s/^# \?//p' "$0"; exit 0 ;;
-    *) die "unknown option '$1' (see --help)" ;;
-  esac
+  case "$1" in -h | --help) usage; exit 0 ;; esac
+  if has "$values" "$1"; then
+    [ $# -ge 2 ] || die "$1 takes a value (see --help)"
+    options+=("$1" "$2")
+    shift
+  elif has "$switches" "$1"; then
+    options+=("$1")
+  else
+    die "unknown option '$1' (see --help)"
+  fi
   shift
 done
 available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
@@ -57,4 +74,4 @@ scripts/install-deps.sh
 echo "bench: building"
 cmake --preset release >/dev/null || die "cmake --preset release failed"
 cmake --build --preset release --target balloon-vmm balloond balloonctl stats-probe
-exec tests/testbed/bench --build-dir build "${options[@]}"
+exec "tests/testbed/$program" --build-dir build "${options[@]}"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What takes too long for each change: run it each night, and before a release. It goes on after a failure and says at the end what failed.
 #   scripts/nightly.sh            all stages
-#   scripts/nightly.sh NAME ...   some of: cases, threads, sweep, demo, bench
+#   scripts/nightly.sh NAME ...   some of: cases, threads, sweep, demo, bench, workloads
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all=(cases threads sweep demo bench)
+all=(cases threads sweep demo bench workloads)
 case "${1:-}" in
   -h | --help) sed -n '2,4s/^# \?//p' "$0"; exit 0 ;;
 esac
@@ -49,7 +49,11 @@ if wants bench; then
   stage 50 "Benchmarks beside QEMU"
   note scripts/bench.sh vmm --output build/nightly-bench-vmm.json
 fi
-report_stages 175
+if wants workloads; then
+  stage 35 "Real programs under each controller"
+  note scripts/bench.sh workloads --quick --results build/nightly-workloads --output build/nightly-workloads.json
+fi
+report_stages 210
 echo
 for what in "${broken[@]}"; do echo "nightly: FAILED: $what"; done
 [ ${#broken[@]} -eq 0 ] && echo "nightly: all passed"

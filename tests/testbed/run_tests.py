@@ -8,11 +8,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from builder import guest_kernels, outer_host, outer_image  # noqa: E402
+from builder import direct_kit, guest_kernels, outer_host, outer_image  # noqa: E402
 from builder.cache import Cache, default_cache_dir  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
 from report.summary import speed_line  # noqa: E402
-from runner.cases import CASES, KERNELS_OF, NEEDS_DAEMON, NIGHTLY  # noqa: E402
+from runner.cases import CASES, DIRECT_CASES, KERNELS_OF, NEEDS_DAEMON, NIGHTLY, WORKLOAD_CASES  # noqa: E402
 
 # One case takes a minute on the quick day (runner/speed.py).
 CASE_SECONDS = 200
@@ -37,7 +37,7 @@ def main() -> int:
         if name not in CASES:
             raise TestbedError(f"there is no case {name}")
     wanted = (["balloon-vmm"] if options.vmm == "balloon-vmm" else []) + \
-        (["balloond", "balloonctl"] if NEEDS_DAEMON & set(names) else [])
+        (["balloond", "balloonctl"] if NEEDS_DAEMON & set(names) else []) + (["balloon-sim"] if DIRECT_CASES.keys() & set(names) else [])
     for program in wanted:
         if options.build_dir is None or not (options.build_dir / "bin" / program).is_file():
             raise TestbedError(f"{program} is not built: give --build-dir a directory that has bin/{program}")
@@ -53,7 +53,8 @@ def run(options, names: list[str]) -> int:
     def host_for(cases: list[str]) -> outer_image.OuterHost:
         command = f"cd /opt/testbed && python3 -m runner.cases --vmm {options.vmm} --events /dev/testbed-events {' '.join(cases)}"
         kernels = guest_kernels.files(cache, [series for name in cases for series in KERNELS_OF.get(name, [])])
-        return outer_image.build(cache, options.build_dir, command, kernels, ["/scratch/run"])
+        kit = direct_kit.files(cache, options.build_dir) if DIRECT_CASES.keys() & set(cases) else []
+        return outer_image.build(cache, options.build_dir, command, kernels + kit, ["/scratch/run"], debian=bool(WORKLOAD_CASES.keys() & set(cases)))
 
     def restart(reason: str) -> outer_image.OuterHost:
         """For what has not passed: what failed may have failed because the host was about to be lost. One lost at its very end runs the last again."""

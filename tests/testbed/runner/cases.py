@@ -14,6 +14,7 @@ from . import guest_kernels, vmm
 from .case_bed import BOOT_TIMEOUT, GIB, MIB, Bed, expect, expect_clean_power_off, wait_for
 from .daemon import Daemon
 from .device_cases import DEVICE_CASES
+from .direct_cases import DIRECT_CASES
 from .events import EventLog
 from .guest import Guest
 from .ksm_cases import KSM_CASES
@@ -23,6 +24,7 @@ from .session import default_images
 from .speed import MACHINE
 from .tap import make_tap
 from .transport_cases import TRANSPORT_CASES
+from .workload_cases import WORKLOAD_CASES
 
 RECONNECT_TIMEOUT = 120
 # An emulated guest's balloon takes some 10 s for 400 MiB on a quiet machine, minutes on one that also compiles.
@@ -385,7 +387,7 @@ def _wait_settled(daemon: Daemon, names: list[str]) -> dict:
 
 
 CASES = {name.removeprefix("case_"): function for name, function in list(globals().items()) if name.startswith("case_")}
-CASES |= TRANSPORT_CASES | DEVICE_CASES | KSM_CASES
+CASES |= TRANSPORT_CASES | DEVICE_CASES | KSM_CASES | WORKLOAD_CASES | DIRECT_CASES
 # Kernels that a case needs beside the images' own (builder/guest_kernels.py).
 KERNELS_OF = {"guest_kernel_5_10": ["5.10"], "guest_kernel_6_1": ["6.1"], "guest_kernel_6_12": ["6.12"],
               "lspci_shows_every_device_bound_to_its_driver": [guest_kernels.ORDINARY], "driver_resizes_its_rings": [guest_kernels.ORDINARY]}
@@ -398,7 +400,7 @@ NEEDS_DAEMON = {"balloon_of_shared_memory_frees_the_host", "balloon_of_locked_me
                 "snapshot_of_a_guest_with_an_inflated_balloon_goes_on", "snapshot_of_a_guest_without_pci_goes_on", "root_filesystem_on_qcow2_with_direct_io",
                 "guest_kernel_5_10", "guest_kernel_6_1", "guest_kernel_6_12",
                 "lspci_shows_every_device_bound_to_its_driver", "driver_resizes_its_rings", "guest_with_64_cpus_has_them_all",
-                "killed_daemon_moves_no_balloon_and_takes_over_again", *KSM_CASES,
+                "killed_daemon_moves_no_balloon_and_takes_over_again", *KSM_CASES, *WORKLOAD_CASES, *DIRECT_CASES,
                 "guest_that_powers_off_leaves_the_list_and_comes_back_by_reboot"}
 
 

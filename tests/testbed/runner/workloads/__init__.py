@@ -1,0 +1,1 @@
+"""Real programs in guests: mixes of them, run with one controller of balloons or another (scripts/bench.sh workloads)."""
