@@ -20,12 +20,18 @@ namespace balloon::daemon {
 namespace {
 
 /// Connections get descriptor numbers that go round in a range, so that a number is not used again while a
-/// late call of the connection before still names it.
-constexpr int kFdRange = 4096;
-/// What the daemon needs for itself (files of /proc, one for each guest, and gRPC's own) stays below the
+/// late call of the connection before still names it. Some ten thousand guests, and as many again.
+constexpr int kFdRange = 1 << 15;
+/// What the daemon needs for itself (files of /proc, some for each guest, and gRPC's own) stays below the
 /// range.
 constexpr int kFdShareForConnections = 2;  // the upper half
-
+/// A process that starts with many guests at once has each of them registered within this time.
+constexpr std::chrono::nanoseconds kWaitMax = std::chrono::seconds(5);
+/// Descriptors of connections that wait for a place of their process.
+constexpr std::size_t kWaitingMax = 1024;
+/// How often is looked at those that wait, and at those that are silent.
+constexpr int kWaitingLookMs = 10;
+constexpr int kSweepMs = 1000;
 const log::Source kAccepting{"accepting connections"};
 
 struct FdRange {
@@ -40,9 +46,25 @@ FdRange connection_fds() {
   return {.first = std::max(top / kFdShareForConnections, top - kFdRange), .last = top - 1};
 }
 
+/// The descriptor that gRPC names a connection by; -1 when it is none of ours.
+int descriptor_of(const std::string& peer) {
+  constexpr std::string_view prefix = "fd:";
+  int fd = -1;
+  if (peer.starts_with(prefix)) std::from_chars(peer.data() + prefix.size(), peer.data() + peer.size(), fd);
+  return fd;
+}
+
+Connections::Limits limits() {
+  const FdRange range = connection_fds();
+  Connections::Limits limits;
+  limits.places = static_cast<std::size_t>(range.last - range.first + 1);
+  return limits;
+}
+
 }  // namespace
 
-Acceptor::Acceptor(UnixSocket socket) : socket_(std::move(socket)) {}
+Acceptor::Acceptor(UnixSocket socket, const Clock& clock)
+    : clock_(clock), socket_(std::move(socket)), connections_(clock, limits()) {}
 
 Acceptor::~Acceptor() { stop(); }
 
@@ -58,53 +80,86 @@ void Acceptor::stop() {
   constexpr std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof one);
   thread_.join();
+  waiting_.clear();
 }
 
-Peer Acceptor::peer_of(const std::string& peer) const {
-  constexpr std::string_view prefix = "fd:";
-  int fd = -1;
-  if (!peer.starts_with(prefix)) return {};
-  std::from_chars(peer.data() + prefix.size(), peer.data() + peer.size(), fd);
-  const std::lock_guard lock(mutex_);
-  const auto known = peers_.find(fd);
-  return known == peers_.end() ? Peer{} : known->second;
-}
+Peer Acceptor::peer_of(const std::string& peer) const { return connections_.peer_of(descriptor_of(peer)); }
 
-void Acceptor::run(grpc::Server& server) {
-  while (true) {
-    std::array<pollfd, 2> waits{{{.fd = wakeup_.get(), .events = POLLIN, .revents = 0},
-                                 {.fd = socket_.fd(), .events = POLLIN, .revents = 0}}};
-    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
-    if (waits[0].revents != 0) return;
-    if (waits[1].revents == 0) continue;
-    UniqueFd connection(::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (connection) {
-      take(server, std::move(connection));
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
-    }
+void Acceptor::called(const std::string& peer) { connections_.called(descriptor_of(peer)); }
+
+void Acceptor::carries_guest(const std::string& peer, bool more) {
+  if (more) {
+    connections_.guest_joined(descriptor_of(peer));
+  } else {
+    connections_.guest_left(descriptor_of(peer));
   }
 }
 
-void Acceptor::take(grpc::Server& server, UniqueFd connection) {
-  ucred credentials{};
-  socklen_t size = sizeof credentials;
-  if (::getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return;
+void Acceptor::run(grpc::Server& server) {
+  Time swept = clock_.now();
+  while (true) {
+    std::array<pollfd, 2> waits{{{.fd = wakeup_.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = socket_.fd(), .events = POLLIN, .revents = 0}}};
+    if (::poll(waits.data(), waits.size(), waiting_.empty() ? kSweepMs : kWaitingLookMs) < 0 &&
+        errno != EINTR)
+      return;
+    if (waits[0].revents != 0) return;
+    if (clock_.now() - swept >= std::chrono::milliseconds(kSweepMs)) {
+      connections_.sweep();
+      swept = clock_.now();
+    }
+    take_waiting(server);
+    if (waits[1].revents != 0) accept(server);
+  }
+}
+
+void Acceptor::accept(grpc::Server& server) {
+  UniqueFd connection(::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!connection) {
+    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+    log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
+    return;
+  }
+  const Caller caller = Caller::of(connection.get());
+  const auto verdict = connections_.judge(caller);
+  if (verdict == Connections::Verdict::admitted) {
+    take(server, std::move(connection), caller);
+  } else if (verdict == Connections::Verdict::process_has_too_many && waiting_.size() < kWaitingMax) {
+    waiting_.push_back({.connection = std::move(connection), .caller = caller, .since = clock_.now()});
+  } else {
+    refuse(caller, verdict);
+  }
+}
+
+void Acceptor::take_waiting(grpc::Server& server) {
+  const Time now = clock_.now();
+  std::erase_if(waiting_, [&](Waiting& each) {
+    const auto verdict = connections_.judge(each.caller);
+    if (verdict == Connections::Verdict::admitted) {
+      take(server, std::move(each.connection), each.caller);
+      return true;
+    }
+    if (now - each.since < kWaitMax) return false;
+    refuse(each.caller, verdict);
+    return true;
+  });
+}
+
+void Acceptor::refuse(const Caller& caller, Connections::Verdict why) {
+  log::warning(
+      source_of(caller.peer), "a connection of process {} is refused: {}", caller.peer.pid,
+      why == Connections::Verdict::all_taken ? "all places are taken" : "it has too many without a guest");
+}
+
+void Acceptor::take(grpc::Server& server, UniqueFd connection, const Caller& caller) {
   const FdRange range = connection_fds();
   if (next_fd_ < range.first || next_fd_ > range.last) next_fd_ = range.first;
   UniqueFd placed(::fcntl(connection.get(), F_DUPFD_CLOEXEC, next_fd_));
   if (!placed) placed = UniqueFd(::fcntl(connection.get(), F_DUPFD_CLOEXEC, range.first));
-  if (!placed) {
-    log::warning(source_of({.pid = credentials.pid, .uid = credentials.uid}),
-                 "a connection of process {} is refused: no descriptors are left", credentials.pid);
-    return;
-  }
+  if (!placed) return refuse(caller, Connections::Verdict::all_taken);
   next_fd_ = placed.get() + 1;
-  {
-    const std::lock_guard lock(mutex_);
-    peers_[placed.get()] = Peer{.pid = credentials.pid, .uid = credentials.uid};
-  }
+  connections_.add(placed.get(), caller);
   grpc::AddInsecureChannelFromFd(&server, placed.release());
 }
 

@@ -4,38 +4,53 @@
 
 #include <grpcpp/server.h>
 
-#include <map>
-#include <mutex>
+#include <deque>
 #include <string>
 #include <thread>
 
+#include "balloond/api/connections.h"
 #include "balloond/api/unix_socket.h"
-#include "balloond/guests/backend.h"
+#include "balloond/guests/vmm_link.h"
 
 namespace balloon::daemon {
 
-class Acceptor {
+class Acceptor final : public LinkPeers {
  public:
-  explicit Acceptor(UnixSocket socket);
-  ~Acceptor();
+  Acceptor(UnixSocket socket, const Clock& clock);
+  ~Acceptor() override;
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
   Result<void> start(grpc::Server& server);
   /// No new connections from here on.
   void stop();
+
   /// Who calls, from ServerContext::peer(). Unknown (pid 0, uid -1) for anything that did not come through
   /// here.
-  Peer peer_of(const std::string& peer) const;
+  Peer peer_of(const std::string& peer) const override;
+  /// That `peer` has called something.
+  void called(const std::string& peer);
+  void carries_guest(const std::string& peer, bool more) override;
 
  private:
+  /// A connection whose process has too many without a guest: a moment later some may have theirs.
+  struct Waiting {
+    UniqueFd connection;
+    Caller caller;
+    Time since{};
+  };
   void run(grpc::Server& server);
-  void take(grpc::Server& server, UniqueFd connection);
+  void accept(grpc::Server& server);
+  /// Those that have a place by now, or have waited for long enough.
+  void take_waiting(grpc::Server& server);
+  void take(grpc::Server& server, UniqueFd connection, const Caller& caller);
+  void refuse(const Caller& caller, Connections::Verdict why);
 
+  const Clock& clock_;
   UnixSocket socket_;
   UniqueFd wakeup_;
-  mutable std::mutex mutex_;
-  std::map<int, Peer> peers_;  ///< by descriptor; bounded by the range that descriptors are placed in
+  Connections connections_;
+  std::deque<Waiting> waiting_;  ///< in the order in which they came
   int next_fd_ = 0;
   std::thread thread_;
 };

@@ -4,6 +4,9 @@
 #include <grpcpp/server_builder.h>
 
 #include <chrono>
+#include <memory>
+#include <utility>
+#include <vector>
 
 namespace balloon::daemon {
 namespace {
@@ -14,14 +17,25 @@ constexpr int kMessageMax = 64 * 1024;
 /// Calls that end by themselves get this long at shutdown; streams are cut then.
 constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
 
+/// Sees each call of each service begin, and keeps out of it.
+class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit CallNoter(Acceptor& acceptor) : acceptor_(acceptor) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* call) override {
+    acceptor_.called(call->server_context()->peer());
+    return nullptr;
+  }
+
+ private:
+  Acceptor& acceptor_;
+};
+
 }  // namespace
 
-Server::Server(UnixSocket socket, Registry& guests, StateStore& states, ReservationBook& reservations,
-               std::function<bool()> serving)
-    : acceptor_(std::move(socket)),
-      vmm_link_(
-          guests, [this](const std::string& peer) { return acceptor_.peer_of(peer); },
-          [&guests] { return guests.stats_interval(); }),
+Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
+               ReservationBook& reservations, std::function<bool()> serving)
+    : acceptor_(std::move(socket), clock),
+      vmm_link_(guests, acceptor_, [&guests] { return guests.stats_interval(); }),
       scheduler_(guests, states, reservations,
                  [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
@@ -32,6 +46,9 @@ Result<void> Server::start() {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(kMessageMax);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(std::make_unique<CallNoter>(acceptor_));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&vmm_link_);
   builder.RegisterService(&scheduler_);
   builder.RegisterService(&health_);

@@ -15,8 +15,8 @@ namespace balloon::daemon {
 class Server {
  public:
   /// `serving` says whether the daemon does its work.
-  Server(UnixSocket socket, Registry& guests, StateStore& states, ReservationBook& reservations,
-         std::function<bool()> serving);
+  Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
+         ReservationBook& reservations, std::function<bool()> serving);
   ~Server();
 
   Result<void> start();

@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <optional>
+#include <utility>
 
 namespace balloon::daemon {
 namespace {
@@ -16,8 +17,9 @@ void set_duration(google::protobuf::Duration& out, std::chrono::nanoseconds dura
 class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>,
                          public GuestChannel {
  public:
-  LinkStream(GuestEvents& guests, Peer peer, std::chrono::nanoseconds stats_interval)
-      : guests_(guests), peer_(peer), stats_interval_(stats_interval) {}
+  LinkStream(GuestEvents& guests, LinkPeers& peers, std::string address,
+             std::chrono::nanoseconds stats_interval)
+      : guests_(guests), peers_(peers), address_(std::move(address)), stats_interval_(stats_interval) {}
 
   void start(std::shared_ptr<LinkStream> self) {
     self_ = std::move(self);
@@ -70,7 +72,10 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   void OnCancel() override { finish(grpc::Status::CANCELLED); }
 
   void OnDone() override {
-    if (session_) guests_.left(*session_);
+    if (session_) {
+      guests_.left(*session_);
+      peers_.carries_guest(address_, false);
+    }
     // Whoever called Finish has let go of the lock before this object may go.
     {
       const std::lock_guard lock(mutex_);
@@ -84,13 +89,14 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
       finish({grpc::StatusCode::INVALID_ARGUMENT, "the first message on a guest link must be register"});
       return false;
     }
-    const auto session = guests_.joined(request.register_(), peer_, self_);
+    const auto session = guests_.joined(request.register_(), peers_.peer_of(address_), self_);
     if (!session) {
       const bool exists = session.error().kind == JoinRefusal::Kind::already_exists;
       finish({exists ? grpc::StatusCode::ALREADY_EXISTS : grpc::StatusCode::INVALID_ARGUMENT,
               session.error().reason});
       return false;
     }
+    peers_.carries_guest(address_, true);
     const std::lock_guard lock(mutex_);
     session_ = *session;
     registered_.emplace();
@@ -158,7 +164,8 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   }
 
   GuestEvents& guests_;
-  const Peer peer_;
+  LinkPeers& peers_;
+  const std::string address_;
   const std::chrono::nanoseconds stats_interval_;
   std::shared_ptr<LinkStream> self_;
   std::optional<Session> session_;  ///< used by the one reaction that reads, and at the end
@@ -175,13 +182,13 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
 
 }  // namespace
 
-VmmLink::VmmLink(GuestEvents& guests, std::function<Peer(const std::string&)> peer_of,
+VmmLink::VmmLink(GuestEvents& guests, LinkPeers& peers,
                  std::function<std::chrono::nanoseconds()> stats_interval)
-    : guests_(guests), peer_of_(std::move(peer_of)), stats_interval_(std::move(stats_interval)) {}
+    : guests_(guests), peers_(peers), stats_interval_(std::move(stats_interval)) {}
 
 grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* VmmLink::Connect(
     grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<LinkStream>(guests_, peer_of_(context->peer()), stats_interval_());
+  auto stream = std::make_shared<LinkStream>(guests_, peers_, context->peer(), stats_interval_());
   LinkStream* const reactor = stream.get();
   reactor->start(std::move(stream));
   return reactor;

@@ -9,18 +9,27 @@
 
 namespace balloon::daemon {
 
+/// What the link has to know of connections, and to say. Calls come from any thread.
+class LinkPeers {
+ public:
+  virtual ~LinkPeers() = default;
+  /// Who is at the other end, by a call's peer address.
+  virtual Peer peer_of(const std::string& address) const = 0;
+  /// That the connection carries one guest more, or one less.
+  virtual void carries_guest(const std::string& address, bool more) = 0;
+};
+
 class VmmLink final : public v1::GuestLinkService::CallbackService {
  public:
-  /// `peer_of` turns a call's peer address into who that is; `stats_interval` is what new guests are told.
-  VmmLink(GuestEvents& guests, std::function<Peer(const std::string&)> peer_of,
-          std::function<std::chrono::nanoseconds()> stats_interval);
+  /// `stats_interval` is what new guests are told.
+  VmmLink(GuestEvents& guests, LinkPeers& peers, std::function<std::chrono::nanoseconds()> stats_interval);
 
   grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* Connect(
       grpc::CallbackServerContext* context) override;
 
  private:
   GuestEvents& guests_;
-  std::function<Peer(const std::string&)> peer_of_;
+  LinkPeers& peers_;
   std::function<std::chrono::nanoseconds()> stats_interval_;
 };
 

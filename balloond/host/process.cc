@@ -5,6 +5,27 @@
 #include <charconv>
 
 namespace balloon::daemon {
+namespace {
+
+/// Fields of /proc/PID/stat, counted after the name, which stands in brackets and may have any character
+/// (proc_pid_stat(5)): majflt is the 12th of all, starttime the 22nd.
+constexpr int kMajorFaults = 10;
+constexpr int kStartTime = 20;
+
+std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) {
+  ReadBuffer buffer;
+  const auto text = stat.read(buffer);
+  if (!text) return std::nullopt;
+  std::size_t at = text->rfind(')');
+  for (int field = 0; field < after_name && at != std::string_view::npos; ++field)
+    at = text->find(' ', at + 1);
+  if (at == std::string_view::npos) return std::nullopt;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data() + at + 1, text->data() + text->size(), value);
+  return error == std::errc{} ? std::optional(value) : std::nullopt;
+}
+
+}  // namespace
 
 Process::Process(const std::string& root, pid_t pid)
     : status_(fmt::format("{}/proc/{}/status", root, pid)),
@@ -26,20 +47,10 @@ std::optional<ProcessMemory> Process::sample() const {
                        .pinned = number_after(*status, "VmPin:").value_or(0) * 1024};
 }
 
-std::optional<std::uint64_t> Process::major_faults() const {
-  // majflt is the tenth field after the name, which stands in brackets and may have any character
-  // (proc_pid_stat(5)).
-  constexpr int kAfterName = 10;
-  ReadBuffer buffer;
-  const auto stat = stat_.read(buffer);
-  if (!stat) return std::nullopt;
-  std::size_t at = stat->rfind(')');
-  for (int field = 0; field < kAfterName && at != std::string_view::npos; ++field)
-    at = stat->find(' ', at + 1);
-  if (at == std::string_view::npos) return std::nullopt;
-  std::uint64_t faults = 0;
-  const auto [end, error] = std::from_chars(stat->data() + at + 1, stat->data() + stat->size(), faults);
-  return error == std::errc{} ? std::optional(faults) : std::nullopt;
+std::optional<std::uint64_t> Process::major_faults() const { return stat_field(stat_, kMajorFaults); }
+
+std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid) {
+  return stat_field(PseudoFile(fmt::format("{}/proc/{}/stat", root, pid)), kStartTime);
 }
 
 }  // namespace balloon::daemon

@@ -17,6 +17,9 @@ struct ProcessMemory {
   policy::Bytes pinned = 0;    ///< VmPin: held in place for devices (iommufd, vDPA, registered buffers)
 };
 
+/// When a process started, in clock ticks since boot: tells it from a later one of the same number.
+std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid);
+
 class Process {
  public:
   /// A process that is gone, or a pid of 0 (unknown), is never alive.

@@ -1,0 +1,84 @@
+// Who holds which of the places for connections. One that carries a guest counts as that guest; any other
+// counts against its process, and has to call something soon. So nobody can keep VMMs, schedulers or
+// operators out.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "balloond/clock.h"
+#include "balloond/guests/backend.h"
+
+namespace balloon::daemon {
+
+/// A process by the kernel's word; its start time tells it from a later one of the same number.
+struct Caller {
+  Peer peer;
+  std::uint64_t started = 0;  ///< clock ticks since boot; 0: unknown
+
+  /// Of the process at the other end of `socket`.
+  static Caller of(int socket);
+  using Key = std::tuple<pid_t, std::uint64_t, uid_t>;
+  Key key() const { return {peer.pid, started, peer.uid}; }
+  /// root, and who runs the daemon.
+  bool is_operator() const;
+};
+
+class Connections {
+ public:
+  struct Limits {
+    std::size_t places = 4096;                                    ///< in all
+    std::size_t for_operators = 64;                               ///< of them, nobody else's
+    std::size_t each_process = 64;                                ///< without a guest
+    std::chrono::nanoseconds silence = std::chrono::seconds(10);  ///< a new one has to call something by then
+  };
+  enum class Verdict : std::uint8_t { admitted, process_has_too_many, all_taken };
+
+  Connections(const Clock& clock, Limits limits) : clock_(clock), limits_(limits) {}
+
+  /// Whether there is a place for one more of `caller`.
+  Verdict judge(const Caller& caller);
+  /// `fd` is gRPC's from here on, which closes it.
+  void add(int fd, const Caller& caller);
+  /// Unknown (pid 0, uid -1) when there is none.
+  Peer peer_of(int fd) const;
+  /// It has called something.
+  void called(int fd);
+  void guest_joined(int fd);
+  void guest_left(int fd);
+  /// Forgets those that are closed; ends those that have been silent for too long. About once a second.
+  void sweep();
+  /// Ends all: what waits for a peer to read or write fails at once.
+  void end_all();
+  std::size_t size() const;
+
+ private:
+  struct Connection {
+    Caller caller;
+    ino_t socket = 0;  ///< its inode: a descriptor's number may be another's by now
+    Time since{};
+    bool has_called = false;
+    int guests = 0;
+  };
+  using Map = std::map<int, Connection>;
+  static bool is_open(const Map::value_type& connection);
+  void forget_closed();
+  std::size_t without_guest(const Caller& caller) const;
+  /// Called with `by` +1 or -1 as a connection without a guest comes or goes.
+  void count(const Caller& caller, int by);
+
+  const Clock& clock_;
+  const Limits limits_;
+  mutable std::mutex mutex_;
+  Map connections_;                           ///< by descriptor
+  std::map<Caller::Key, int> without_guest_;  ///< how many, of each process that has some
+  Time looked_{};                             ///< when forget_closed() was called last
+};
+
+}  // namespace balloon::daemon
