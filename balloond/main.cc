@@ -4,8 +4,11 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
+#include <thread>
 
 #include "balloond/daemon.h"
 #include "base/log.h"
@@ -15,6 +18,8 @@ namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
+/// From SIGTERM to the end.
+constexpr std::chrono::milliseconds kEndMax{2500};
 
 struct Arguments {
   std::string config = "/etc/balloond/balloond.yaml";
@@ -46,6 +51,17 @@ int complain(const std::string& message) {
   return kExitFailure;
 }
 
+/// The end is bounded, whatever some part of it waits for (a disk, a peer): what is lost by it is no more
+/// than by SIGKILL, which the daemon survives at any moment.
+void bound_the_end() {
+  std::thread([] {
+    std::this_thread::sleep_for(kEndMax);
+    log::error("stopping takes too long: this is the end");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the line's way out
+    std::_Exit(kExitFailure);
+  }).detach();
+}
+
 int serve(Daemon& daemon, const sigset_t& signals) {
   while (true) {
     constexpr timespec second{.tv_sec = 1, .tv_nsec = 0};
@@ -53,6 +69,7 @@ int serve(Daemon& daemon, const sigset_t& signals) {
     if (signal == SIGHUP) daemon.reload();
     if (signal == SIGTERM || signal == SIGINT) {
       log::info("stopping: balloons stay as they are");
+      bound_the_end();
       return 0;
     }
     daemon.refresh();

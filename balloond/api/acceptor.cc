@@ -81,6 +81,7 @@ void Acceptor::stop() {
   [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof one);
   thread_.join();
   waiting_.clear();
+  socket_.close();
 }
 
 Peer Acceptor::peer_of(const std::string& peer) const { return connections_.peer_of(descriptor_of(peer)); }

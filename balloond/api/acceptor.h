@@ -22,8 +22,10 @@ class Acceptor final : public LinkPeers {
   Acceptor& operator=(const Acceptor&) = delete;
 
   Result<void> start(grpc::Server& server);
-  /// No new connections from here on.
+  /// Who connects from here on is refused.
   void stop();
+  /// Ends every connection that there is, whatever its peer does.
+  void end_connections() { connections_.end_all(); }
 
   /// Who calls, from ServerContext::peer(). Unknown (pid 0, uid -1) for anything that did not come through
   /// here.

@@ -4,7 +4,10 @@
 #include <grpcpp/server_builder.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,8 +17,38 @@ namespace {
 /// The largest message that makes sense is a registration with 64 labels; bounds what a peer can make us
 /// hold.
 constexpr int kMessageMax = 64 * 1024;
-/// Calls that end by themselves get this long at shutdown; streams are cut then.
+/// Calls that end by themselves get this long at shutdown; streams are cancelled then.
 constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
+/// What is still there after this long waits for a peer that does not read: its connection is ended. gRPC
+/// closes none that it has something to write to (chttp2_transport.cc, close_transport_locked).
+constexpr auto kConnectionGrace = std::chrono::milliseconds(700);
+
+/// Ends connections while the server shuts down, until it has.
+class Ender {
+ public:
+  explicit Ender(Acceptor& acceptor) : thread_([this, &acceptor] { run(acceptor); }) {}
+  ~Ender() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  Ender(const Ender&) = delete;
+  Ender& operator=(const Ender&) = delete;
+
+ private:
+  void run(Acceptor& acceptor) {
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, kConnectionGrace, [this] { return done_; })) acceptor.end_connections();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;
+};
 
 /// Sees each call of each service begin, and keeps out of it.
 class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInterface {
@@ -60,6 +93,7 @@ Result<void> Server::start() {
 void Server::stop() {
   if (!server_) return;
   acceptor_.stop();
+  const Ender ender(acceptor_);
   server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
   server_->Wait();
   server_.reset();

@@ -20,7 +20,7 @@ class Server {
   ~Server();
 
   Result<void> start();
-  /// Ends all calls, streams included; takes at most half a second or so.
+  /// Ends all calls, streams included: within a second or so, whatever peers do.
   void stop();
   HealthService& health() { return health_; }
 

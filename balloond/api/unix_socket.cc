@@ -121,11 +121,14 @@ UnixSocket::UnixSocket(std::string path, UniqueFd lock, UniqueFd socket)
   }
 }
 
-UnixSocket::~UnixSocket() {
+UnixSocket::~UnixSocket() { close(); }
+
+void UnixSocket::close() {
   if (!socket_) return;
   struct stat found{};
   if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_)
     ::unlink(path_.c_str());
+  socket_.reset();
 }
 
 }  // namespace balloon::daemon

@@ -20,6 +20,8 @@ class UnixSocket {
   /// Removes the socket file, if it is still this one.
   ~UnixSocket();
 
+  /// Nobody connects any more: they are refused, at once. The path stays this daemon's.
+  void close();
   int fd() const { return socket_.get(); }
   const std::string& path() const { return path_; }
 

@@ -62,6 +62,58 @@ class Flood {
   std::vector<int> fds_;
 };
 
+class StoppedPeersTest : public DaemonTest {
+ protected:
+  /// Sends SIGTERM; how long the daemon took to end by itself.
+  std::chrono::duration<double> end() {
+    const auto before = std::chrono::steady_clock::now();
+    daemon_->signal(SIGTERM);
+    EXPECT_EQ(daemon_->wait(seconds(20)), 0) << daemon_->log();
+    return std::chrono::steady_clock::now() - before;
+  }
+};
+
+TEST_F(StoppedPeersTest, TheDaemonEndsWhileAWatcherIsStopped) {
+  // What 100 guests say in a second fills the watcher's socket soon.
+  std::vector<std::unique_ptr<FakeVmm>> vmms;
+  for (int i = 0; i < 100; ++i)
+    vmms.push_back(
+        std::make_unique<FakeVmm>(socket(), FakeVmm::guest("g" + std::to_string(i), 64 * kMiB, 64 * kMiB)));
+  Background watcher({BALLOONCTL, "--socket", socket(), "watch"}, directory_.file("watch"));
+  ASSERT_TRUE(eventually([&] { return !watcher.log().empty(); }));
+  watcher.signal(SIGSTOP);
+  std::this_thread::sleep_for(seconds(5));
+  EXPECT_LT(end(), seconds(3));
+  watcher.signal(SIGCONT);
+}
+
+TEST_F(StoppedPeersTest, TheDaemonEndsWhileAWatcherNeverReads) {
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
+  const auto channel = grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials());
+  const auto scheduler = v1::SchedulerService::NewStub(channel);
+  const auto health = grpc::health::v1::Health::NewStub(channel);
+  grpc::ClientContext watch_context;
+  const auto watch = scheduler->WatchGuests(&watch_context, {});
+  grpc::ClientContext health_context;
+  const auto health_watch = health->Watch(&health_context, {});
+  std::this_thread::sleep_for(seconds(1));
+  EXPECT_LT(end(), seconds(3));
+  watch_context.TryCancel();
+  health_context.TryCancel();
+}
+
+TEST_F(StoppedPeersTest, WhoConnectsWhileTheDaemonEndsIsRefusedAtOnce) {
+  Background watcher({BALLOONCTL, "--socket", socket(), "watch"}, directory_.file("watch"));
+  ASSERT_TRUE(eventually([&] { return !watcher.log().empty(); }));
+  daemon_->signal(SIGTERM);
+  ASSERT_TRUE(eventually([&] {
+    const int fd = connect_to(socket());
+    if (fd >= 0) ::close(fd);
+    return fd < 0;
+  }));
+  EXPECT_EQ(daemon_->wait(seconds(20)), 0);
+}
+
 TEST_F(DaemonTest, ThousandsOfSilentConnectionsKeepNobodyOut) {
   const Flood flood(socket(), 4000);
   EXPECT_EQ(ctl({"host"}).exit_code, 0) << "an operator";
