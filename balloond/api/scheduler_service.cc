@@ -33,16 +33,18 @@ grpc::Status not_found(const std::string& name) {
 /// be moved.
 Bytes least(const GuestStatus& guest) {
   const bool movable = guest.record.connected && guest.record.balloon.driver_ready();
-  if (!movable) return std::max<Bytes>(guest.record.balloon.actual_bytes(), guest.record.target);
-  return guest.record.pin ? guest.record.pin->target : guest.limits.min;
+  const Credit credit = guest.record.credit;
+  if (!movable)
+    return credit.counted(std::max<Bytes>(guest.record.balloon.actual_bytes(), guest.record.target));
+  return guest.record.pin ? credit.counted(guest.record.pin->target) : guest.limits.min;
 }
 
 grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes target) {
   const GuestRecord& record = guest.record;
-  if (target < guest.limits.min) {
+  if (record.credit.counted(target) < guest.limits.min) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
             fmt::format("{} is below {}'s guaranteed minimum, {}", format_bytes(target), record.name,
-                        format_bytes(guest.limits.min))};
+                        format_bytes(record.credit.claimed(guest.limits.min)))};
   }
   if (target > record.memory) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
@@ -56,7 +58,7 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes targe
   for (const GuestStatus& other : state.guests) {
     if (other.record.name != record.name) others += least(other);
   }
-  if (others + target > state.budget) {
+  if (others + record.credit.counted(target) > state.budget) {
     const Bytes rest = state.budget - std::min(state.budget, others);
     return {grpc::StatusCode::FAILED_PRECONDITION,
             fmt::format("the host cannot free that much: of the {} that guests may have, others and "

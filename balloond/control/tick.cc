@@ -1,5 +1,7 @@
 #include "balloond/control/tick.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -46,7 +48,7 @@ policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& res
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
-  seen.limits = resolver.limits(guest.name, guest.labels, guest.memory);
+  seen.limits = resolver.limits(guest.name, guest.labels, guest.credit.counted(guest.memory));
   seen.actual = guest.balloon.actual_bytes();
   seen.target = guest.target;
   seen.on_host = guest.on_host;
@@ -60,6 +62,7 @@ policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& res
     seen.stats->actual = seen.actual;
   }
   if (guest.pin) seen.pin = policy::Pin{.target = guest.pin->target};
+  guest.credit.apply(seen);
   return seen;
 }
 
@@ -98,7 +101,7 @@ void Ticker::tick() {
     return;
   }
   claim_ksm(*host);
-  guests_.refresh();
+  guests_.refresh(host->memory.total);
   std::vector<GuestRecord> records = guests_.list();
   const WallTime wall = clock_.wall();
   const policy::Snapshot seen = snapshot(host->memory, records, wall);
@@ -143,17 +146,17 @@ void Ticker::show(const policy::Snapshot& seen, const std::vector<GuestRecord>& 
 void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecord>& guests) {
   for (const policy::Move& move : moves) {
     GuestRecord& guest = guests.at(move.guest);
-    if (!guests_.set_target(guest.name, guest.session, move.target)) continue;
-    log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target),
-               format_bytes(move.target));
-    if (move.target < guest.target) {
+    const Bytes target = std::min(guest.credit.claimed(move.target), guest.memory);
+    if (!guests_.set_target(guest.name, guest.session, target)) continue;
+    log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target), format_bytes(target));
+    if (target < guest.target) {
       ++counters_.shrinks;
-      counters_.bytes_shrunk += guest.target - move.target;
+      counters_.bytes_shrunk += guest.target - target;
     } else {
       ++counters_.grows;
-      counters_.bytes_grown += move.target - guest.target;
+      counters_.bytes_grown += target - guest.target;
     }
-    guest.target = move.target;
+    guest.target = target;
   }
 }
 
@@ -200,12 +203,17 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   for (const policy::ReservationPlan& each : plan.reservations) state->reserved += each.granted;
   state->guests.reserve(guests.size());
   for (std::size_t i = 0; i < guests.size(); ++i) {
-    state->committed += std::max<Bytes>(seen.guests[i].actual, guests[i].target);
-    state->configured += guests[i].memory;
+    const Credit credit = guests[i].credit;
+    state->committed += std::max<Bytes>(seen.guests[i].actual, credit.counted(guests[i].target));
+    state->configured += seen.guests[i].memory;
     state->guests.push_back({.record = std::move(guests[i]),
                              .limits = seen.guests[i].limits,
                              .plan = plan.guests.at(i),
                              .explanation = policy::explain(plan, plan.guests.at(i), seen.guests[i])});
+    if (!credit.is_full()) {
+      state->guests.back().explanation += fmt::format(
+          " Its sizes count {} times halved: its process cannot have what it claims.", credit.halvings);
+    }
   }
   states_.publish(std::move(state));
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "balloond/guests/sanitize.h"
@@ -15,6 +16,10 @@ namespace {
 constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
+
+/// Processes whose mappings are looked at again with each refresh; a thousand have their turn in a few
+/// minutes.
+constexpr std::size_t kRoomsATime = 4;
 
 std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
   if (!stats || !stats->available) return std::nullopt;
@@ -35,7 +40,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   const std::string& name = registration.name();
   Entry entry{.record = {},
               .channel = std::move(channel),
-              .observer = std::make_shared<VmmObserver>(root_, peer.pid),
+              .observer = observer_of(peer.pid),
               .previous = {},
               .refused_target = {}};
   GuestRecord& record = entry.record;
@@ -51,6 +56,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   record.target = record.balloon.target_bytes();
   record.on_host = entry.observer->look(record.memory).value_or(policy::GuestOnHost{});
+  entry.observer->look_at_room();
   const std::optional<Session> gone = ended_stay(name);
 
   log::Later lines;
@@ -202,42 +208,101 @@ void Registry::left(Session session) {
   tell({.kind = GuestChange::Kind::left});
 }
 
-void Registry::refresh() {
-  const std::vector<Sight> sights = look();
+void Registry::refresh(Bytes host_total) {
+  const Sights sights = look(host_total);
   log::Later lines;
   const std::lock_guard lock(mutex_);
   const Time now = clock_.now();
-  for (const Sight& sight : sights) {
-    Entry* const entry = by_session(sight.session);
-    if (entry == nullptr) continue;  // another stay of its guest has begun meanwhile
-    GuestRecord& record = entry->record;
-    record.on_host = sight.on_host.value_or(policy::GuestOnHost{});
+  for (auto guest = guests_.begin(); guest != guests_.end();) {
+    Entry& entry = guest->second;
+    GuestRecord& record = entry.record;
+    const auto seen = sights.find(entry.observer);
+    if (seen == sights.end()) {  // it has joined meanwhile
+      ++guest;
+      continue;
+    }
+    const Sight& sight = seen->second;
+    record.on_host = part_of(sight, record);
+    const Credit before = std::exchange(record.credit, sight.credit);
+    if (record.credit.halvings > before.halvings) {
+      lines.warning(source_of(record.peer),
+                    "guest {}: process {} cannot have what its guests claim together, {}: it counts {}, {} "
+                    "times halved",
+                    record.name, record.peer.pid, format_bytes(sight.memory),
+                    format_bytes(record.credit.counted(record.memory)), record.credit.halvings);
+    }
     if (record.pin && now >= record.pin->expires) {
       lines.info(source_of(record.peer), "guest {}: its pin at {} has run out", record.name,
                  format_bytes(record.pin->target));
       record.pin.reset();
     }
-    if (!record.connected && is_gone(*entry, sight.on_host.has_value())) {
+    if (!record.connected && is_gone(entry, sight.on_host.has_value())) {
       lines.info(source_of(record.peer), "guest {} is gone", record.name);
-      const std::string name = record.name;
-      names_.erase(sight.session);
-      guests_.erase(name);
+      names_.erase(record.session);
+      guest = guests_.erase(guest);
+      continue;
     }
+    ++guest;
   }
+  std::erase_if(observers_, [](const auto& known) { return known.second.expired(); });
 }
 
 /// Reads /proc, whose files may take their time, with the registry free.
-std::vector<Registry::Sight> Registry::look() const {
-  std::vector<Sight> sights;
+Registry::Sights Registry::look(Bytes host_total) {
+  Sights sights;
   {
     const std::lock_guard lock(mutex_);
-    sights.reserve(guests_.size());
-    for (const auto& [name, entry] : guests_)
-      sights.push_back(
-          {.session = entry.record.session, .memory = entry.record.memory, .observer = entry.observer});
+    for (const auto& [name, entry] : guests_) {
+      Bytes& memory = sights[entry.observer].memory;
+      memory += std::min(entry.record.memory, ~Bytes{0} - memory);
+    }
   }
-  for (Sight& sight : sights) sight.on_host = sight.observer->look(sight.memory);
+  look_at_rooms(sights);
+  for (auto& [observer, sight] : sights) {
+    sight.on_host = observer->look(sight.memory);
+    Bytes possible = host_total;
+    if (const auto room = observer->room()) {
+      const Bytes resident = sight.on_host ? sight.on_host->resident : 0;
+      possible = std::min(possible, std::max(*room, resident));
+    }
+    sight.credit = Credit::of(sight.memory, possible);
+  }
   return sights;
+}
+
+/// Some of them each time, in turn: what a process has mapped changes seldom.
+void Registry::look_at_rooms(const Sights& sights) {
+  auto next = sights.upper_bound(room_looked_at_);
+  for (std::size_t i = 0; i < std::min(kRoomsATime, sights.size()); ++i) {
+    if (next == sights.end()) next = sights.begin();
+    next->first->look_at_room();
+    room_looked_at_ = next->first;
+    ++next;
+  }
+}
+
+/// A process's memory is there once, however many guests it has registered: each has its part.
+policy::GuestOnHost Registry::part_of(const Sight& sight, const GuestRecord& guest) {
+  policy::GuestOnHost part = sight.on_host.value_or(policy::GuestOnHost{});
+  if (sight.memory <= guest.memory) return part;
+  const double share = static_cast<double>(guest.memory) / static_cast<double>(sight.memory);
+  for (Bytes* size : {&part.resident, &part.swapped})
+    *size = static_cast<Bytes>(static_cast<double>(*size) * share);
+  return part;
+}
+
+std::shared_ptr<VmmObserver> Registry::observer_of(pid_t pid) {
+  auto fresh = std::make_shared<VmmObserver>(root_, pid);
+  if (pid == 0) return fresh;
+  std::shared_ptr<VmmObserver> known;
+  {
+    const std::lock_guard lock(mutex_);
+    known = observers_[pid].lock();
+  }
+  if (known && known->alive()) return known;
+  const std::lock_guard lock(mutex_);
+  observers_[pid] = fresh;
+  return fresh;
 }
 
 std::vector<GuestRecord> Registry::list() const {

@@ -12,6 +12,7 @@
 
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
+#include "balloond/guests/credit.h"
 #include "balloond/host/vmm_observer.h"
 #include "base/log.h"
 #include "policy/urgency.h"
@@ -40,7 +41,8 @@ struct GuestRecord {
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
   Bytes target = 0;
-  policy::GuestOnHost on_host;                  ///< by the newest look at its process
+  policy::GuestOnHost on_host;                  ///< by the newest look at its process: its part of that
+  Credit credit;                                ///< how much of its sizes counts
   std::optional<v1::GuestStats> said;           ///< newest message, as sent, less unknown values
   std::optional<policy::GuestStats> usable;     ///< what of it policy may act on
   std::optional<v1::BalloonCounters> counters;  ///< newest, of its balloon since the guest booted
@@ -84,8 +86,8 @@ class Registry final : public GuestEvents {
   void left(Session session) override;
 
   /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
-  /// out. The control thread's.
-  void refresh();
+  /// out, and judges how much of what VMMs claim counts on a host of `host_total`. The control thread's.
+  void refresh(Bytes host_total = ~Bytes{0});
   /// All guests, by name.
   std::vector<GuestRecord> list() const;
   std::optional<GuestRecord> find(const std::string& name) const;
@@ -127,14 +129,18 @@ class Registry final : public GuestEvents {
   Entry* by_session(Session session);
   static void ask_merging(Entry& entry, bool merging);
   void tell(const GuestChange& change) const;
-  /// What a look at a guest's process found.
+  /// What a look at a process found.
   struct Sight {
-    Session session = 0;
-    Bytes memory = 0;
-    std::shared_ptr<VmmObserver> observer;
+    Bytes memory = 0;                              ///< of its guests together
     std::optional<policy::GuestOnHost> on_host{};  ///< nothing once the process has ended
+    Credit credit{};
   };
-  std::vector<Sight> look() const;
+  using Sights = std::map<std::shared_ptr<VmmObserver>, Sight>;
+  Sights look(Bytes host_total);
+  void look_at_rooms(const Sights& sights);
+  /// The part of what is seen of its process that is the guest's.
+  static policy::GuestOnHost part_of(const Sight& sight, const GuestRecord& guest);
+  std::shared_ptr<VmmObserver> observer_of(pid_t pid);
   /// `alive`: its process.
   bool is_gone(const Entry& entry, bool alive) const;
   std::optional<Session> ended_stay(const std::string& name) const;
@@ -145,6 +151,9 @@ class Registry final : public GuestEvents {
   mutable std::mutex mutex_;
   std::map<std::string, Entry> guests_;
   std::map<Session, std::string> names_;
+  std::map<pid_t, std::weak_ptr<VmmObserver>> observers_;
+  std::shared_ptr<VmmObserver>
+      room_looked_at_;  ///< the control thread's: the last whose room was looked at again
   Session last_session_ = 0;
   std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);
 };

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "balloond/host/guest_room.h"
+
 namespace balloon::daemon {
 
 std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
+  const std::lock_guard lock(mutex_);
   const auto process = process_.sample();
   if (!process) return std::nullopt;
   policy::GuestOnHost seen{.resident = process->resident,
@@ -30,6 +33,17 @@ std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
     seen.refaults.reset();
   }
   return seen;
+}
+
+std::optional<policy::Bytes> VmmObserver::room() const {
+  const std::lock_guard lock(mutex_);
+  return room_;
+}
+
+void VmmObserver::look_at_room() {
+  const auto room = guest_room(root_, pid_);
+  const std::lock_guard lock(mutex_);
+  room_ = room;
 }
 
 /// Without a cgroup of its own: its major faults while it had memory in swap, a page each. Others read files;

@@ -1,6 +1,7 @@
-// What the host sees of one guest, whatever the guest says: its VMM's process, and that process's cgroup.
+// What the host sees of a VMM's guests, whatever they say: its process, and that process's cgroup.
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -12,22 +13,32 @@ namespace balloon::daemon {
 class VmmObserver {
  public:
   /// A pid of 0 is unknown: nothing is seen of it.
-  VmmObserver(const std::string& root, pid_t pid) : process_(root, pid), cgroup_(root, pid) {}
+  VmmObserver(const std::string& root, pid_t pid)
+      : root_(root), pid_(pid), process_(root, pid), cgroup_(root, pid) {}
 
+  /// All from any thread.
   bool alive() const { return process_.sample().has_value(); }
-  /// Of a guest of `memory`; nothing once the process has ended. Counters that begin anew are unknown once.
+  /// Of guests that have `memory` together; nothing once the process has ended. Counters that begin anew are
+  /// unknown once.
   std::optional<policy::GuestOnHost> look(policy::Bytes memory);
+  /// What of its memory may be guests', by the last look_at_room(); nothing when that is unknown.
+  std::optional<policy::Bytes> room() const;
+  void look_at_room();
 
  private:
   enum class Source : std::uint8_t { none, cgroup, process };
   std::optional<policy::Bytes> read_back(const ProcessMemory& memory);
 
+  const std::string root_;
+  const pid_t pid_;
+  mutable std::mutex mutex_;  ///< guards all below; no two threads look at once
   Process process_;
   OwnCgroup cgroup_;
   Source source_ = Source::none;  ///< of the counters, in the sample before
   std::optional<std::uint64_t> faults_;
   policy::Bytes read_back_ = 0;
   bool had_swap_ = false;
+  std::optional<policy::Bytes> room_;
 };
 
 }  // namespace balloon::daemon

@@ -27,7 +27,14 @@ inline constexpr std::uint64_t kGiB = 1 << 30;
 /// not believe that a guest uses what its VMM's process does not have. A few pages stand for all of it.
 class TouchedMemory {
  public:
-  explicit TouchedMemory(std::uint64_t bytes) {
+  /// What is above `touched_max` is mapped and not touched, as most of a guest's memory is after its boot.
+  TouchedMemory(std::uint64_t bytes, std::uint64_t touched_max) {
+    if (bytes > touched_max) {
+      untouched_size_ = bytes - touched_max;
+      untouched_ = ::mmap(nullptr, untouched_size_, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      bytes = touched_max;
+    }
     const int file = ::memfd_create("guest", MFD_CLOEXEC);
     if (file < 0 || ::ftruncate(file, kPiece) != 0) return;
     for (std::uint64_t at = 0; at < bytes; at += kPiece) {
@@ -38,6 +45,7 @@ class TouchedMemory {
   }
   ~TouchedMemory() {
     for (void* piece : pieces_) ::munmap(piece, kPiece);
+    if (untouched_ != MAP_FAILED) ::munmap(untouched_, untouched_size_);
   }
   TouchedMemory(const TouchedMemory&) = delete;
   TouchedMemory& operator=(const TouchedMemory&) = delete;
@@ -45,12 +53,16 @@ class TouchedMemory {
  private:
   static constexpr std::uint64_t kPiece = 16 * kMiB;
   std::vector<void*> pieces_;
+  void* untouched_ = MAP_FAILED;
+  std::uint64_t untouched_size_ = 0;
 };
 
 class FakeVmm {
  public:
-  FakeVmm(const std::string& socket, v1::Register registration)
-      : touched_(std::min(registration.memory_bytes(), kTouchedMax)), registration_(std::move(registration)) {
+  /// `truthful`: this process has what the guest is said to have.
+  FakeVmm(const std::string& socket, v1::Register registration, bool truthful = true)
+      : touched_(truthful ? registration.memory_bytes() : 0, kTouchedMax),
+        registration_(std::move(registration)) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own, as a process has
     stub_ = v1::GuestLinkService::NewStub(

@@ -268,5 +268,60 @@ TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {
   EXPECT_EQ(guests_.find("a")->counters->freed_bytes(), 5 * kMiB);
 }
 
+TEST_F(RegistryTest, AProcessesMemoryIsThereOnceHoweverManyGuestsItRegisters) {
+  tree_.process(42, "2097152");  // 2 GiB
+  for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
+  guests_.refresh();
+  policy::Bytes resident = 0;
+  for (const GuestRecord& guest : guests_.list()) resident += guest.on_host.resident;
+  EXPECT_LE(resident, 2 * kGiB);
+  EXPECT_GE(resident, 2 * kGiB - 20 * 4096);
+}
+
+TEST_F(RegistryTest, AGuestThatIsAloneHasAllOfItsProcess) {
+  join();
+  tree_.process(42, "2048");
+  guests_.refresh();
+  EXPECT_EQ(guests_.find("a")->on_host.resident, 2 * kMiB);
+}
+
+TEST_F(RegistryTest, WhatAProcessCannotHaveDoesNotCount) {
+  tree_.write("/proc/42/maps", "7f0000000000-7f0004000000 rw-s 00000000 00:01 9 /memfd:guest\n");  // 64 MiB
+  join();
+  guests_.refresh();
+  const Credit credit = guests_.find("a")->credit;
+  EXPECT_LE(credit.counted(2 * kGiB), 72 * kMiB);
+  EXPECT_GT(credit.counted(2 * kGiB), 32 * kMiB);
+}
+
+TEST_F(RegistryTest, GuestsOfOneProcessShareWhatItCanHave) {
+  tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");  // 2 GiB
+  for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
+  join("honest", {.pid = 43, .uid = 1000});
+  guests_.refresh();
+  policy::Bytes counted = 0;
+  for (const GuestRecord& guest : guests_.list())
+    if (guest.peer.pid == 42) counted += guest.credit.counted(guest.memory);
+  EXPECT_LE(counted, 2 * kGiB * 9 / 8);
+  EXPECT_TRUE(guests_.find("honest")->credit.is_full());
+}
+
+TEST_F(RegistryTest, NoClaimCountsForMoreThanTheHostHas) {
+  const auto session = guests_.joined(test::registration("a", 64 * 1024 * kGiB, kGiB), kVmm, channel_);
+  ASSERT_TRUE(session);
+  guests_.refresh(8 * kGiB);
+  EXPECT_LE(guests_.find("a")->credit.counted(64 * 1024 * kGiB), 9 * kGiB);
+}
+
+TEST_F(RegistryTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
+  tree_.write("/proc/42/maps", "7f0000000000-7f0004000000 rw-s 00000000 00:01 9 /memfd:guest\n");
+  join();
+  guests_.refresh();
+  EXPECT_FALSE(guests_.find("a")->credit.is_full());
+  tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");
+  guests_.refresh();
+  EXPECT_TRUE(guests_.find("a")->credit.is_full());
+}
+
 }  // namespace
 }  // namespace balloon::daemon

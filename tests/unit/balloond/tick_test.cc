@@ -354,5 +354,51 @@ TEST_F(TickTest, OnAHostThatIsShortOfMemoryGuestsAreAskedForFreshStatistics) {
   EXPECT_EQ(ticker_->counters().stats_requests, 1U);
 }
 
+/// What honest guests have on a tight host, while `liars` names of one process claim 64 TiB each.
+class LiarTest : public TickTest {
+ protected:
+  policy::Bytes honest_targets(int liars) {
+    restart();
+    tree_.process(666, "34816");  // 34 MiB
+    tree_.write("/proc/666/maps", "7f0000000000-7f0001000000 rw-p 00000000 00:00 0\n");
+    std::vector<FakeGuest> guests(5);
+    for (std::size_t i = 0; i < guests.size(); ++i) {
+      guests[i] = {.name = "g" + std::to_string(i), .actual = kGiB, .used = 1800 * kMiB};
+      add(guests[i]);
+    }
+    const auto channel = std::make_shared<test::FakeChannel>();
+    for (int i = 0; i < liars; ++i) {
+      const auto claim = test::registration("liar" + std::to_string(i), 65536 * kGiB, 65536 * kGiB);
+      EXPECT_TRUE(guests_->joined(claim, {.pid = 666, .uid = 0}, channel));
+    }
+    for (int second = 0; second < 60; ++second) {
+      for (FakeGuest& guest : guests) say(guest);
+      tick();
+      for (FakeGuest& guest : guests) obey(guest);
+    }
+    state_ = states_.newest()->host_state;
+    policy::Bytes sum = 0;
+    for (const FakeGuest& guest : guests) sum += guest.actual;
+    return sum;
+  }
+  policy::HostState state_{};
+};
+
+TEST_F(LiarTest, NeighboursHaveWhatTheyWouldHaveWithoutIt) {
+  const policy::Bytes without = honest_targets(0);
+  const policy::HostState state = state_;
+  const policy::Bytes beside_one = honest_targets(1);
+  EXPECT_EQ(state_, state);
+  EXPECT_GE(beside_one + 40 * kMiB, without) << "a process of 34 MiB counts for no more";
+}
+
+TEST_F(LiarTest, TwentyNamesOfAProcessAreNoMoreThanOne) {
+  const policy::Bytes without = honest_targets(0);
+  const policy::HostState state = state_;
+  const policy::Bytes beside_twenty = honest_targets(20);
+  EXPECT_EQ(state_, state);
+  EXPECT_GE(beside_twenty + 40 * kMiB, without);
+}
+
 }  // namespace
 }  // namespace balloon::daemon
