@@ -1,26 +1,30 @@
 #include "balloond/metrics/exposer.h"
 
 #include <fmt/format.h>
-#include <prometheus/exposer.h>
+#include <prometheus/text_serializer.h>
 
-#include <exception>
+#include "balloond/metrics/http_server.h"
 
 namespace balloon::daemon {
+namespace {
+
+/// prometheus.io/docs/instrumenting/exposition_formats, "Text-based format".
+constexpr auto kContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+}  // namespace
 
 Result<MetricsServer> MetricsServer::start(const std::string& listen,
                                            const std::shared_ptr<prometheus::Collectable>& metrics) {
-  try {
-    auto exposer = std::make_unique<prometheus::Exposer>(listen);
-    exposer->RegisterCollectable(metrics);
-    return MetricsServer(std::move(exposer));
-  } catch (
-      const std::exception&) {  // "null context when constructing CivetServer" would tell nobody anything
-    return fail(fmt::format(
-        "cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's", listen));
-  }
+  auto server = HttpServer::start(listen, "/metrics", kContentType, [metrics] {
+    return prometheus::TextSerializer().Serialize(metrics->Collect());
+  });
+  if (server) return MetricsServer(std::move(*server));
+  return fail(fmt::format(
+      "cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's: {}", listen,
+      server.error().message));
 }
 
-MetricsServer::MetricsServer(std::unique_ptr<prometheus::Exposer> exposer) : exposer_(std::move(exposer)) {}
+MetricsServer::MetricsServer(std::unique_ptr<HttpServer> server) : server_(std::move(server)) {}
 MetricsServer::MetricsServer(MetricsServer&&) noexcept = default;
 MetricsServer::~MetricsServer() = default;
 

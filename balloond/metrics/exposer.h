@@ -8,11 +8,9 @@
 
 #include "base/error.h"
 
-namespace prometheus {
-class Exposer;
-}
-
 namespace balloon::daemon {
+
+class HttpServer;
 
 class MetricsServer {
  public:
@@ -22,8 +20,8 @@ class MetricsServer {
   ~MetricsServer();
 
  private:
-  explicit MetricsServer(std::unique_ptr<prometheus::Exposer> exposer);
-  std::unique_ptr<prometheus::Exposer> exposer_;
+  explicit MetricsServer(std::unique_ptr<HttpServer> server);
+  std::unique_ptr<HttpServer> server_;
 };
 
 }  // namespace balloon::daemon

@@ -137,6 +137,18 @@ TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
   }));
 }
 
+TEST_F(OwnDaemonTest, MetricsAnswerWhateverOthersLeaveHalfSent) {
+  const std::string address = free_address();
+  start("metrics: {listen: \"" + address + "\"}\n");
+  std::vector<HalfSent> others(100);
+  for (HalfSent& other : others) other.open(address);
+  EXPECT_NE(http_get(address).find("balloond_build_info"), std::string::npos);
+  const auto before = std::chrono::steady_clock::now();
+  daemon_->signal(SIGTERM);
+  EXPECT_EQ(daemon_->wait(), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(3));
+}
+
 TEST_F(DaemonTest, HealthIsServingAndUnknownServicesAreNotFound) {
   const auto stub = grpc::health::v1::Health::NewStub(
       grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));

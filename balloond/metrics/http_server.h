@@ -1,0 +1,73 @@
+// A small HTTP server of one page. One thread serves all connections and waits for none: whatever others
+// leave half-sent, or do not read, the next one is answered.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+
+namespace balloon::daemon {
+
+class HttpServer {
+ public:
+  using Page = std::function<std::string()>;
+
+  /// Serves `path` at `listen`, an address and port ("127.0.0.1:9477", "[::1]:9477"). `page` is called by the
+  /// server's thread; what it said is good for kPageFresh.
+  static Result<std::unique_ptr<HttpServer>> start(const std::string& listen, std::string path,
+                                                   std::string content_type, Page page);
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  /// Of more at once, the oldest ends.
+  static constexpr std::size_t kConnectionsMax = 64;
+  /// Requests with more than this before their empty line are none of ours.
+  static constexpr std::size_t kRequestMax = 8192;
+  /// From the connection's begin to its end.
+  static constexpr std::chrono::seconds kConnectionMax{10};
+  /// However often is asked, the page is made ten times a second at most.
+  static constexpr std::chrono::milliseconds kPageFresh{100};
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  struct Connection {
+    UniqueFd socket;
+    Time since;
+    std::string request;
+    std::shared_ptr<const std::string> body;  ///< once the request is whole, unless there is nothing to say
+    std::string head;
+    std::size_t sent = 0;  ///< of head and body
+    bool answering = false;
+  };
+
+  HttpServer(std::string path, std::string content_type, Page page, UniqueFd socket, UniqueFd wakeup);
+  void run();
+  void accept();
+  /// False when it is over.
+  bool serve(Connection& connection);
+  bool read(Connection& connection);
+  bool write(Connection& connection);
+  void answer(Connection& connection);
+  std::shared_ptr<const std::string> page();
+
+  const std::string path_;
+  const std::string content_type_;
+  const Page make_page_;
+  const UniqueFd socket_;
+  const UniqueFd wakeup_;
+  std::list<Connection> connections_;  ///< oldest first
+  std::shared_ptr<const std::string> page_;
+  Time page_made_{};
+  std::thread thread_;
+};
+
+}  // namespace balloon::daemon
