@@ -28,8 +28,11 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
       collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
                                              journal_ ? &journal_->counters() : nullptr, reservations_)),
       loop_(clock_, ticker_, config_.daemon.period,
-            [this](std::chrono::nanoseconds duration) { collector_->observe_tick(duration); }),
-      server_(std::move(socket), clock_, guests_, states_, reservations_, [this] { return !loop_.stalled(); }) {
+            [this](std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness) {
+              collector_->observe_tick(duration, lateness);
+            }),
+      server_(std::move(socket), clock_, guests_, states_, reservations_,
+              [this] { return !loop_.stalled(); }) {
   guests_.set_stats_interval(config_.daemon.stats_interval);
   guests_.on_change([this](const GuestChange& change) { loop_.guest_changed(change); });
   reservations_.on_change([this] { loop_.reservations_changed(); });

@@ -25,20 +25,29 @@ constexpr Bytes kRisePart = 50;
 /// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
 /// spin.
 constexpr nanoseconds kRareGap = std::chrono::milliseconds(10);
+/// A guest that is short of memory is looked at ten times a second for three seconds, and then with the
+/// others: what that did not mend is not mended by more. A person or scheduler gets an answer at once unless
+/// there are many.
+constexpr Rate kWakesOfEach{.burst = 30, .per_second = 1};
+constexpr Rate kWakesOfAll{.burst = 60, .per_second = 10};
+
 /// Without a tick for this many periods the loop counts as stalled.
 constexpr int kStallPeriods = 5;
 
+std::string of_process(pid_t process) { return "process " + std::to_string(process); }
+
 }  // namespace
 
-ControlLoop::ControlLoop(const Clock& clock, Ticker& ticker, nanoseconds period,
-                         std::function<void(nanoseconds)> observe)
+ControlLoop::ControlLoop(const Clock& clock, Ticker& ticker, nanoseconds period, Observe observe)
     : clock_(clock),
       ticker_(ticker),
       observe_(std::move(observe)),
       margin_min_(ticker.policy().tunables.margin_min),
       margin_ratio_(ticker.policy().tunables.margin_ratio),
       last_tick_(clock.now().count()),
-      period_(period.count()) {}
+      planned_(last_tick_.load()),
+      period_(period.count()),
+      shares_(kWakesOfEach, kWakesOfAll, TokenBucket::Time(clock.now())) {}
 
 ControlLoop::~ControlLoop() { stop(); }
 
@@ -60,14 +69,16 @@ void ControlLoop::guest_changed(const GuestChange& change) {
   switch (change.kind) {
     case GuestChange::Kind::joined:
     case GuestChange::Kind::left:
+      return wake_for(of_process(change.process), kRareGap);
     case GuestChange::Kind::pin:
-      return wake(kRareGap);
+      return wake_for("pins", kRareGap);
     case GuestChange::Kind::balloon_moved:
       if (grows_wait_) wake(kBurstGap);
       return;
     case GuestChange::Kind::stats: {
       if (change.asked_for) return wake(kBurstGap);  // a decision waits for them
-      if (change.use && is_urgent(*change.use)) wake(tells_news(change) ? kBurstGap : kStillUrgentGap);
+      if (change.use && is_urgent(*change.use))
+        wake_for(of_process(change.process), tells_news(change) ? kBurstGap : kStillUrgentGap);
       return;
     }
   }
@@ -82,7 +93,7 @@ bool ControlLoop::tells_news(const GuestChange& change) const {
          change.use->used() > change.use_before->used() + change.use_before->used() / kRisePart;
 }
 
-void ControlLoop::reservations_changed() { wake(kRareGap); }
+void ControlLoop::reservations_changed() { wake_for("reservations", kRareGap); }
 
 void ControlLoop::set_policy(const policy::rules::PolicyFile& policy, nanoseconds period) {
   margin_min_ = policy.tunables.margin_min;
@@ -98,16 +109,26 @@ void ControlLoop::set_policy(const policy::rules::PolicyFile& policy, nanosecond
 bool ControlLoop::stalled() const { return clock_.now().count() - last_tick_ > kStallPeriods * period_; }
 
 void ControlLoop::run() {
+  Time wanted = clock_.now();
   while (!stopping_) {
     take_over();
     const Time started = clock_.now();
     ticker_.tick();
     const Time ended = clock_.now();
     grows_wait_ = ticker_.grows_wait();
+    plan_next(wanted, ended);
     last_tick_ = ended.count();
-    observe_(ended - started);
-    wait();
+    observe_(ended - started, std::max(started - wanted, nanoseconds(0)));
+    wanted = wait();
   }
+}
+
+/// A period after this tick was wanted, not after it ended: ticks that take their time do not make it longer.
+/// Whole periods that were missed are not made up for.
+void ControlLoop::plan_next(Time wanted, Time ended) {
+  const nanoseconds period(period_.load());
+  const Time next = wanted + period;
+  planned_ = (next > ended ? next : next + ((ended - next) / period + 1) * period).count();
 }
 
 void ControlLoop::take_over() {
@@ -119,7 +140,8 @@ void ControlLoop::take_over() {
   if (policy) ticker_.set_policy(*policy);
 }
 
-void ControlLoop::wait() {
+/// Until the next tick is due; when it was.
+Time ControlLoop::wait() {
   while (!stopping_) {
     const nanoseconds left = due() - clock_.now();
     if (left <= nanoseconds(0)) break;
@@ -139,14 +161,26 @@ void ControlLoop::wait() {
       wake(kBurstGap);
     }
   }
+  const Time wanted = due();
   const std::lock_guard lock(mutex_);
   woken_.reset();
+  return wanted;
 }
 
 Time ControlLoop::due() const {
   const std::lock_guard lock(mutex_);
-  const nanoseconds period(period_.load());
-  return Time(last_tick_.load()) + (woken_ ? std::min(*woken_, period) : period);
+  const Time planned(planned_.load());
+  return woken_ ? std::min(Time(last_tick_.load()) + *woken_, planned) : planned;
+}
+
+void ControlLoop::wake_for(const std::string& source, nanoseconds gap) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (woken_ && *woken_ <= gap) return;
+    std::uint64_t refused = 0;
+    if (!shares_.take(source, TokenBucket::Time(clock_.now()), refused)) return;
+  }
+  wake(gap);
 }
 
 void ControlLoop::wake(nanoseconds gap) {

@@ -5,18 +5,20 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "balloond/control/tick.h"
+#include "base/rate_limit.h"
 #include "base/unique_fd.h"
 
 namespace balloon::daemon {
 
 class ControlLoop {
  public:
-  /// `observe` is told how long each tick took.
-  ControlLoop(const Clock& clock, Ticker& ticker, std::chrono::nanoseconds period,
-              std::function<void(std::chrono::nanoseconds)> observe);
+  /// `observe` is told how long each tick took, and how late it began.
+  using Observe = std::function<void(std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness)>;
+  ControlLoop(const Clock& clock, Ticker& ticker, std::chrono::nanoseconds period, Observe observe);
   ~ControlLoop();
   ControlLoop(const ControlLoop&) = delete;
   ControlLoop& operator=(const ControlLoop&) = delete;
@@ -38,9 +40,12 @@ class ControlLoop {
 
  private:
   void run();
-  void wait();
+  void plan_next(Time wanted, Time ended);
+  Time wait();
   void take_over();
   void wake(std::chrono::nanoseconds gap);
+  /// The same, of what others cause: each source has a share, and waits for the period once it is used up.
+  void wake_for(const std::string& source, std::chrono::nanoseconds gap);
   Time due() const;
   bool is_urgent(const policy::UseSample& sample) const;
   /// Whether an urgent sample tells of more than the one before it did.
@@ -48,17 +53,19 @@ class ControlLoop {
 
   const Clock& clock_;
   Ticker& ticker_;
-  const std::function<void(std::chrono::nanoseconds)> observe_;
+  const Observe observe_;
   UniqueFd wakeup_;
   UniqueFd pressure_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> grows_wait_{false};
   std::atomic<Bytes> margin_min_;
   std::atomic<double> margin_ratio_;
-  std::atomic<std::int64_t> last_tick_;  ///< Time in nanoseconds
+  std::atomic<std::int64_t> last_tick_;  ///< when it ended: Time in nanoseconds
+  std::atomic<std::int64_t> planned_;    ///< when the next one is due if nothing happens
   std::atomic<std::int64_t> period_;
 
-  mutable std::mutex mutex_;                       ///< guards the two below
+  mutable std::mutex mutex_;                       ///< guards all below
+  RateLimit shares_;                               ///< of wakes
   std::optional<std::chrono::nanoseconds> woken_;  ///< an event wants a tick this long after the last one
   std::optional<policy::rules::PolicyFile> new_policy_;
   std::thread thread_;

@@ -83,7 +83,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   const Session session = record.session;
   names_.emplace(session, name);
   guests_.emplace(name, std::move(entry));
-  tell({.kind = GuestChange::Kind::joined});
+  tell({.kind = GuestChange::Kind::joined, .process = peer.pid});
   return session;
 }
 
@@ -119,7 +119,8 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   tell({.kind = GuestChange::Kind::stats,
         .use = use,
         .use_before = before,
-        .asked_for = std::exchange(entry->stats_pending, false)});
+        .asked_for = std::exchange(entry->stats_pending, false),
+        .process = record.peer.pid});
 }
 
 void Registry::counters(Session session, const v1::BalloonCounters& counters) {
@@ -145,7 +146,8 @@ void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
   }
   const bool appeared = !was_ready && record.balloon.driver_ready();
   if (appeared) record.ready_since = clock_.now();
-  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved});
+  tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
+        .process = record.peer.pid});
 }
 
 void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
@@ -205,7 +207,7 @@ void Registry::left(Session session) {
   entry->merging_pending = false;
   entry->left_at = clock_.now();
   lines.info(source_of(record.peer), "guest {} left", record.name);
-  tell({.kind = GuestChange::Kind::left});
+  tell({.kind = GuestChange::Kind::left, .process = record.peer.pid});
 }
 
 void Registry::refresh(Bytes host_total) {

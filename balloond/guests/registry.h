@@ -61,6 +61,7 @@ struct GuestChange {
   std::optional<policy::UseSample> use{};         ///< with Kind::stats, when usable
   std::optional<policy::UseSample> use_before{};  ///< and the sample before it
   bool asked_for = false;                         ///< with Kind::stats: by request_fresh_stats()
+  pid_t process = 0;                              ///< of the guest's VMM
 };
 
 /// Whose share of the log a guest's or a caller's lines use up: the process's, whatever names it goes by.

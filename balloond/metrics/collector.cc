@@ -252,6 +252,7 @@ Collector::Collector(const Clock& clock, const StateStore& states, const Counter
       journal_(journal),
       reservations_(reservations),
       tick_seconds_(kTickBuckets),
+      lateness_seconds_(kTickBuckets),
       reload_time_(seconds_of(clock.wall())) {}
 
 std::vector<prometheus::MetricFamily> Collector::Collect() const {
@@ -267,6 +268,10 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   out.family("balloon_control_loop_duration_seconds",
              "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());
+  out.family("balloon_control_loop_lateness_seconds",
+             "How long after the moment it was due one round of control began.",
+             prometheus::MetricType::Histogram)
+      .metric.push_back(lateness_seconds_.Collect());
   out.gauge("balloon_config_last_reload_successful", "1 unless the newest configuration was refused.",
             reload_good_ ? 1 : 0);
   out.gauge("balloon_config_last_reload_success_timestamp_seconds", "When a configuration was last taken.",
@@ -276,8 +281,9 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   return out.take();
 }
 
-void Collector::observe_tick(std::chrono::nanoseconds duration) {
+void Collector::observe_tick(std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness) {
   tick_seconds_.Observe(std::chrono::duration<double>(duration).count());
+  lateness_seconds_.Observe(std::chrono::duration<double>(lateness).count());
 }
 
 void Collector::note_reload(bool good) {

@@ -23,7 +23,7 @@ class Collector final : public prometheus::Collectable {
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
-  void observe_tick(std::chrono::nanoseconds duration);
+  void observe_tick(std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness);
   /// A configuration was loaded, or refused.
   void note_reload(bool good);
 
@@ -34,6 +34,7 @@ class Collector final : public prometheus::Collectable {
   const JournalCounters* const journal_;
   const ReservationBook& reservations_;
   prometheus::Histogram tick_seconds_;
+  prometheus::Histogram lateness_seconds_;
   std::atomic<bool> reload_good_{true};
   std::atomic<double> reload_time_;
 };

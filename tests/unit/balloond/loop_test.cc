@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "tests/unit/balloond/fakes.h"
@@ -20,7 +21,9 @@ class LoopTest : public ::testing::Test {
   void start(std::chrono::nanoseconds period = 60s) {
     host_.emplace(tree_.root());
     ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile());
-    loop_.emplace(clock_, *ticker_, period, [](std::chrono::nanoseconds) {});
+    loop_.emplace(
+        clock_, *ticker_, period,
+        [this](std::chrono::nanoseconds, std::chrono::nanoseconds lateness) { lateness_ = lateness; });
     guests_.on_change([this](const GuestChange& change) { loop_->guest_changed(change); });
     ASSERT_TRUE(loop_->start(UniqueFd()));
     ASSERT_TRUE(reaches(1));
@@ -47,6 +50,7 @@ class LoopTest : public ::testing::Test {
   Registry guests_{clock_, tree_.root()};
   std::optional<HostSampler> host_;
   std::optional<Ticker> ticker_;
+  std::atomic<std::chrono::nanoseconds> lateness_{};
   std::optional<ControlLoop> loop_;
 };
 
@@ -122,6 +126,57 @@ TEST_F(LoopTest, AGuestThatIsShortOfMoreThanBeforeIsServedAtOnce) {
   EXPECT_TRUE(reaches(4, 300ms));
 }
 
+/// Makes each tick take this long.
+class SlowReader final : public StateStore::Reader {
+ public:
+  explicit SlowReader(std::chrono::milliseconds takes) : takes_(takes) {}
+  void state_changed() override { std::this_thread::sleep_for(takes_); }
+
+ private:
+  const std::chrono::milliseconds takes_;
+};
+
+TEST_F(LoopTest, TicksThatTakeTheirTimeDoNotMakeThePeriodLonger) {
+  const auto reader = std::make_shared<SlowReader>(200ms);
+  states_.subscribe(reader);
+  const auto begin = std::chrono::steady_clock::now();
+  start(400ms);
+  ASSERT_TRUE(reaches(6));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2700ms)
+      << "five periods and a tick; 3.0 s with each tick added";
+}
+
+TEST_F(LoopTest, PeriodsThatWereMissedAreNotMadeUpFor) {
+  const auto reader = std::make_shared<SlowReader>(500ms);
+  states_.subscribe(reader);
+  start(200ms);
+  ASSERT_TRUE(reaches(4));
+  EXPECT_LT(lateness_.load(), 200ms) << "it is due at the next whole period";
+}
+
+TEST_F(LoopTest, AGuestThatIsLowForEverIsLookedAtWithTheOthersAfterAWhile) {
+  start();
+  const Session session = join();
+  ASSERT_TRUE(reaches(2));
+  const auto end = std::chrono::steady_clock::now() + 6s;
+  for (int i = 0; std::chrono::steady_clock::now() < end; ++i) {  // each second sample is news
+    guests_.stats(session, test::sample(2 * kGiB, kGiB, (i % 2 == 0 ? 60 : 10) * kMiB));
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_LE(states_.newest()->revision, 45U) << "thirty at ten a second, and then one a second";
+}
+
+TEST_F(LoopTest, AStormOfPinsDoesNotMakeItSpin) {
+  start();
+  join();
+  ASSERT_TRUE(reaches(2));
+  for (int i = 0; i < 300; ++i) {
+    guests_.set_pin("a", kGiB, 60s);
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_LE(states_.newest()->revision, 45U);
+}
+
 TEST_F(LoopTest, APinAndItsEndAreSeenAtOnce) {
   start();
   join();
@@ -147,7 +202,7 @@ TEST(LoopStallTest, ALoopThatDoesNotTickForFivePeriodsIsStalled) {
   Registry guests(clock, tree.root());
   HostSampler host(tree.root());
   Ticker ticker(clock, guests, host, states, policy::rules::PolicyFile());
-  const ControlLoop loop(clock, ticker, 1s, [](std::chrono::nanoseconds) {});
+  const ControlLoop loop(clock, ticker, 1s, [](std::chrono::nanoseconds, std::chrono::nanoseconds) {});
   clock.advance(5s);
   EXPECT_FALSE(loop.stalled());
   clock.advance(1ms);
