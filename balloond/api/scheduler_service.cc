@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
 #include "balloond/api/reserve_call.h"
 #include "balloond/api/watch.h"
+#include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
 
@@ -26,20 +28,23 @@ grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grp
 }
 
 grpc::Status not_found(const std::string& name) {
-  return {grpc::StatusCode::NOT_FOUND, fmt::format("there is no guest named '{}'", name)};
+  return {grpc::StatusCode::NOT_FOUND, fmt::format("there is no guest named '{}'", printable(name))};
 }
 
 /// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot
 /// be moved.
-Bytes least(const GuestStatus& guest) {
-  const bool movable = guest.record.connected && guest.record.balloon.driver_ready();
+Bytes least(const GuestStatus& guest, const std::map<std::string, Bytes>& pins) {
   const Credit credit = guest.record.credit;
+  const bool movable = guest.record.connected && guest.record.balloon.driver_ready();
   if (!movable)
     return credit.counted(std::max<Bytes>(guest.record.balloon.actual_bytes(), guest.record.target));
-  return guest.record.pin ? credit.counted(guest.record.pin->target) : guest.limits.min;
+  const auto pin = pins.find(guest.record.name);
+  return pin == pins.end() ? guest.limits.min : pin->second;
 }
 
-grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes target) {
+/// `pins`: those in force now, newer than `state`.
+grpc::Status check_pin(const GuestStatus& guest, const State& state, const std::map<std::string, Bytes>& pins,
+                       Bytes target) {
   const GuestRecord& record = guest.record;
   if (record.credit.counted(target) < guest.limits.min) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
@@ -56,9 +61,9 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, Bytes targe
   }
   Bytes others = state.reserved;
   for (const GuestStatus& other : state.guests) {
-    if (other.record.name != record.name) others += least(other);
+    if (other.record.name != record.name) others += least(other, pins);
   }
-  if (others + record.credit.counted(target) > state.budget) {
+  if (others + target > state.budget) {
     const Bytes rest = state.budget - std::min(state.budget, others);
     return {grpc::StatusCode::FAILED_PRECONDITION,
             fmt::format("the host cannot free that much: of the {} that guests may have, others and "
@@ -143,12 +148,13 @@ grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackSer
                      peer = peer_of_(context->peer())](const ReservationOutcome& outcome) {
     if (outcome.kind == ReservationOutcome::Kind::unsaved)
       return reactor->Finish({grpc::StatusCode::INTERNAL, outcome.reason});
-    log::info(source_of(peer), "reservation {}: released by uid {} (process {})", id, peer.uid, peer.pid);
+    log::info(source_of(peer), "reservation {}: released by uid {} (process {})", printable(id), peer.uid,
+              peer.pid);
     reactor->Finish(grpc::Status::OK);
   };
   if (!reservations_.release(request->id(), tell)) {
-    reactor->Finish(
-        {grpc::StatusCode::NOT_FOUND, fmt::format("there is no reservation of the id '{}'", request->id())});
+    reactor->Finish({grpc::StatusCode::NOT_FOUND,
+                     fmt::format("there is no reservation of the id '{}'", printable(request->id()))});
   }
   return reactor;
 }
@@ -175,7 +181,9 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
                                         "duration", duration);
       !status.ok())
     return status;
-  if (const auto status = check_pin(*guest, *state, request.target_bytes()); !status.ok()) return status;
+  const std::lock_guard lock(pinning_);
+  if (const auto status = check_pin(*guest, *state, guests_.pins(), request.target_bytes()); !status.ok())
+    return status;
   const Bytes target = request.target_bytes() / kPage * kPage;
   const auto record = guests_.set_pin(request.name(), target, duration);
   if (!record) return not_found(request.name());

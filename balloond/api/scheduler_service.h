@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <string>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
@@ -53,6 +54,7 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   StateStore& states_;
   ReservationBook& reservations_;
   std::function<Peer(const std::string&)> peer_of_;
+  std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it
 };
 
 }  // namespace balloon::daemon

@@ -357,6 +357,16 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
   return guest->second.record;
 }
 
+std::map<std::string, Bytes> Registry::pins() const {
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, Bytes> pins;
+  for (const auto& [name, entry] : guests_) {
+    const GuestRecord& record = entry.record;
+    if (record.pin) pins.emplace(name, record.credit.counted(record.pin->target));
+  }
+  return pins;
+}
+
 int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
   const std::lock_guard lock(mutex_);
   const Time now = clock_.now();

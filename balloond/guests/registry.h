@@ -99,6 +99,8 @@ class Registry final : public GuestEvents {
   std::optional<GuestRecord> set_pin(const std::string& name, Bytes target,
                                      std::chrono::nanoseconds duration);
   std::optional<GuestRecord> clear_pin(const std::string& name);
+  /// Every pin that is in force, as policy counts it.
+  std::map<std::string, Bytes> pins() const;
   /// Asks each guest whose newest statistics are older than `age` for fresh ones; how many were asked.
   int request_fresh_stats(std::chrono::nanoseconds age);
   /// Returns the guest as it is when it has been asked; nothing when none of that name is connected.

@@ -4,6 +4,7 @@
 #include <google/protobuf/message.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <limits>
 
@@ -42,8 +43,43 @@ bool is_label_key(std::string_view key) {
   return key.size() <= kLabelKeyMax && is_name(bare, kLabelKeyMax);
 }
 
+/// The next character of `text`, which it is taken off; nothing when it is not UTF-8 (RFC 3629).
+std::optional<char32_t> take_character(std::string_view& text) {
+  const auto lead = static_cast<unsigned char>(text.front());
+  const std::size_t size = lead < 0x80         ? 1
+                           : lead >> 5 == 0x6  ? 2
+                           : lead >> 4 == 0xe  ? 3
+                           : lead >> 3 == 0x1e ? 4
+                                               : 0;
+  if (size == 0 || size > text.size()) return std::nullopt;
+  char32_t code = size == 1 ? lead : lead & (0x7fU >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if (next >> 6 != 0x2) return std::nullopt;
+    code = code << 6 | (next & 0x3fU);
+  }
+  constexpr std::array<char32_t, 5> kLeast{0, 0, 0x80, 0x800,
+                                           0x10000};  // longer than it need be is not UTF-8
+  if (code < kLeast.at(size) || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return std::nullopt;
+  text.remove_prefix(size);
+  return code;
+}
+
+/// Controls a terminal or its lines: C0, DEL and C1 (ECMA-48), line separators, what turns the direction of
+/// writing or is not seen (Unicode Standard Annex 9, table 2; zero-width characters, the byte order mark).
+bool is_control(char32_t code) {
+  return code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0xad || code == 0x61c ||
+         (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+         (code >= 0x2060 && code <= 0x206f) || code == 0xfeff || (code >= 0xfff9 && code <= 0xfffb) ||
+         (code >= 0xe0000 && code <= 0xe007f);
+}
+
 bool is_printable(std::string_view text) {
-  return std::ranges::none_of(text, [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0; });
+  while (!text.empty()) {
+    const auto code = take_character(text);
+    if (!code || is_control(*code)) return false;
+  }
+  return true;
 }
 
 Result<nanoseconds> age_of(const v1::GuestStats& stats, WallTime wall) {
@@ -101,11 +137,15 @@ Result<void> check_counters(const v1::GuestStats& stats, const v1::GuestStats& p
 
 }  // namespace
 
-bool is_guest_name(std::string_view name) { return is_name(name, kNameMax); }
+bool is_guest_name(std::string_view name) {
+  // Names are files, metrics and arguments of commands for others: none is a directory or an option.
+  return is_name(name, kNameMax) && name.front() != '.' && name.front() != '-';
+}
 
 Result<void> check_registration(const v1::Register& registration) {
   if (!is_guest_name(registration.name())) {
-    return fail("the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
+    return fail(
+        "the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -");
   }
   const Bytes memory = registration.memory_bytes();
   if (memory == 0 || memory % kPage != 0 || memory > kMemoryMax) {

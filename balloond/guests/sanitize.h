@@ -15,7 +15,7 @@ namespace balloon::daemon {
 /// Rejects a registration that makes no sense. What is only too long to show is cut by the caller.
 Result<void> check_registration(const v1::Register& registration);
 
-/// 1 to 64 characters of A-Z a-z 0-9 . _ -
+/// 1 to 64 characters of A-Z a-z 0-9 . _ -, the first of which is neither . nor -
 bool is_guest_name(std::string_view name);
 
 /// Bounds sizes by boot memory; says whether it had to.

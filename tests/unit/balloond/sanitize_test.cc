@@ -149,7 +149,8 @@ TEST_F(SanitizeTest, BalloonSizesAreBoundByBootMemory) {
 TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
   EXPECT_TRUE(check_registration(test::registration("a.b_c-D9", kGiB, kGiB)));
   for (const std::string& name :
-       {std::string(), std::string(65, 'a'), std::string("a b"), std::string("../x"), std::string("a\n")}) {
+       {std::string(), std::string(65, 'a'), std::string("a b"), std::string("../x"), std::string("a\n"),
+        std::string("."), std::string(".."), std::string("-rf")}) {
     EXPECT_FALSE(check_registration(test::registration(name, kGiB, kGiB))) << "'" << name << "'";
   }
   for (const policy::Bytes memory :
@@ -162,6 +163,38 @@ TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
   auto labels = test::registration("a", kGiB, kGiB);
   (*labels.mutable_labels())["tier"] = "db\x1b[2J";
   EXPECT_FALSE(check_registration(labels)) << "a terminal's control characters in a label";
+}
+
+TEST_F(SanitizeTest, LabelsAreTextThatATerminalOnlyShows) {
+  const auto takes = [](const std::string& value) {
+    auto guest = test::registration("a", kGiB, kGiB);
+    (*guest.mutable_labels())["tier"] = value;
+    return check_registration(guest).has_value();
+  };
+  EXPECT_TRUE(takes("Datenbank für Zürich, 東京 🐘"));
+  EXPECT_FALSE(
+      takes("\xc2\x9b"
+            "2J"))
+      << "C1: CSI";
+  EXPECT_FALSE(
+      takes("\xe2\x80\xae"
+            "gpj.exe"))
+      << "right-to-left override";
+  EXPECT_FALSE(
+      takes("\xe2\x81\xa6"
+            "x"))
+      << "left-to-right isolate";
+  EXPECT_FALSE(
+      takes("a\xe2\x80\x8b"
+            "b"))
+      << "zero width";
+  EXPECT_FALSE(takes("\x7f"));
+  // Not UTF-8 (protobuf refuses these on the wire, too): C1 as a byte, ESC longer than it need be, a half, a
+  // surrogate.
+  for (const char* bytes : {"\x9b"
+                            "2J",
+                            "\xc0\x9b", "\xe2\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"})
+    EXPECT_FALSE(takes(bytes));
 }
 
 }  // namespace
