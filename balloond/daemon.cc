@@ -1,10 +1,17 @@
 #include "balloond/daemon.h"
 
+#include <sys/stat.h>
+
 #include "balloond/host/pressure_trigger.h"
 #include "base/bytes.h"
 #include "base/log.h"
 
 namespace balloon::daemon {
+namespace {
+
+constexpr mode_t kOthersMayConnect = S_IWOTH;  // unix(7): to connect takes write permission
+
+}  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config) {
   auto socket =
@@ -69,6 +76,13 @@ Result<void> Daemon::start_parts() {
     log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
   BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
   BALLOON_TRY(server_.start());
+  if ((config_.daemon.socket_mode & kOthersMayConnect) != 0) {
+    log::warning(
+        "socket.mode {:04o} lets every user of this host move balloons and reserve memory: write 0660, and "
+        "say "
+        "who may in socket.group",
+        config_.daemon.socket_mode);
+  }
   log::info("serving on {}{}", config_.daemon.socket_path,
             metrics_ ? ", metrics on http://" + config_.daemon.metrics_listen + "/metrics" : std::string());
   return {};

@@ -107,10 +107,21 @@ void Acceptor::run(grpc::Server& server) {
     if (waits[0].revents != 0) return;
     if (clock_.now() - swept >= std::chrono::milliseconds(kSweepMs)) {
       connections_.sweep();
+      keep_in_place();
       swept = clock_.now();
     }
     take_waiting(server);
     if (waits[1].revents != 0) accept(server);
+  }
+}
+
+void Acceptor::keep_in_place() {
+  if (socket_.is_in_place()) return;
+  if (const auto renewed = socket_.renew(); renewed) {
+    log::warning(kAccepting, "socket {} had been removed: it is made again", socket_.path());
+  } else {
+    log::warning(kAccepting, "socket {} has been removed, and cannot be made again: {}", socket_.path(),
+                 renewed.error().message);
   }
 }
 

@@ -42,6 +42,8 @@ class Acceptor final : public LinkPeers {
     Time since{};
   };
   void run(grpc::Server& server);
+  /// The socket is made again when somebody has removed it.
+  void keep_in_place();
   void accept(grpc::Server& server);
   /// Those that have a place by now, or have waited for long enough.
   void take_waiting(grpc::Server& server);

@@ -83,20 +83,12 @@ Result<gid_t> find_group(const std::string& name) {
   return entry.gr_gid;
 }
 
-}  // namespace
-
-Result<UnixSocket> UnixSocket::listen(const std::string& path, mode_t mode, const std::string& group) {
-  if (path.size() > kSocketPathMax) {
-    return fail(fmt::format("socket path {} has {} characters: the most for a Unix socket is {}", path,
-                            path.size(), kSocketPathMax));
-  }
-  auto lock = take_lock(path);
-  if (!lock) return std::unexpected(lock.error());
+/// With mode and group in place before anyone can connect, which nobody can before listen().
+Result<UniqueFd> bind_at(const std::string& path, mode_t mode, const std::string& group) {
   BALLOON_TRY(clear_the_way(path));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return fail_errno("cannot make a socket", errno);
   const sockaddr_un address = address_of(path);
-  // Nobody can connect before listen(), so mode and group are right from the first connection on.
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return fail_errno("cannot create socket " + path, errno);
   }
@@ -109,25 +101,57 @@ Result<UnixSocket> UnixSocket::listen(const std::string& path, mode_t mode, cons
   }
   if (::chmod(path.c_str(), mode) != 0) return fail_errno("cannot set the mode of socket " + path, errno);
   if (::listen(socket.get(), kBacklog) != 0) return fail_errno("cannot listen on socket " + path, errno);
-  return UnixSocket(path, std::move(*lock), std::move(socket));
+  return socket;
 }
 
-UnixSocket::UnixSocket(std::string path, UniqueFd lock, UniqueFd socket)
-    : path_(std::move(path)), lock_(std::move(lock)), socket_(std::move(socket)) {
-  struct stat own{};
-  if (::lstat(path_.c_str(), &own) == 0) {
-    device_ = own.st_dev;
-    inode_ = own.st_ino;
+}  // namespace
+
+Result<UnixSocket> UnixSocket::listen(const std::string& path, mode_t mode, const std::string& group) {
+  if (path.size() > kSocketPathMax) {
+    return fail(fmt::format("socket path {} has {} characters: the most for a Unix socket is {}", path,
+                            path.size(), kSocketPathMax));
   }
+  auto lock = take_lock(path);
+  if (!lock) return std::unexpected(lock.error());
+  auto socket = bind_at(path, mode, group);
+  if (!socket) return std::unexpected(socket.error());
+  return UnixSocket(path, mode, group, std::move(*lock), std::move(*socket));
+}
+
+UnixSocket::UnixSocket(std::string path, mode_t mode, std::string group, UniqueFd lock, UniqueFd socket)
+    : path_(std::move(path)),
+      mode_(mode),
+      group_(std::move(group)),
+      lock_(std::move(lock)),
+      socket_(std::move(socket)) {
+  note_inode();
+}
+
+void UnixSocket::note_inode() {
+  struct stat own{};
+  if (::lstat(path_.c_str(), &own) != 0) return;
+  device_ = own.st_dev;
+  inode_ = own.st_ino;
+}
+
+bool UnixSocket::is_in_place() const {
+  struct stat found{};
+  return ::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_;
+}
+
+Result<void> UnixSocket::renew() {
+  auto socket = bind_at(path_, mode_, group_);
+  if (!socket) return std::unexpected(socket.error());
+  socket_ = std::move(*socket);
+  note_inode();
+  return {};
 }
 
 UnixSocket::~UnixSocket() { close(); }
 
 void UnixSocket::close() {
   if (!socket_) return;
-  struct stat found{};
-  if (::lstat(path_.c_str(), &found) == 0 && found.st_dev == device_ && found.st_ino == inode_)
-    ::unlink(path_.c_str());
+  if (is_in_place()) ::unlink(path_.c_str());
   socket_.reset();
 }
 

@@ -22,13 +22,21 @@ class UnixSocket {
 
   /// Nobody connects any more: they are refused, at once. The path stays this daemon's.
   void close();
+  /// Whether who connects to the path comes here: somebody may have removed the socket, or put another in its
+  /// place.
+  bool is_in_place() const;
+  /// Makes it again where it was. Refused when something else is there by now.
+  Result<void> renew();
   int fd() const { return socket_.get(); }
   const std::string& path() const { return path_; }
 
  private:
-  UnixSocket(std::string path, UniqueFd lock, UniqueFd socket);
+  UnixSocket(std::string path, mode_t mode, std::string group, UniqueFd lock, UniqueFd socket);
+  void note_inode();
 
   std::string path_;
+  mode_t mode_;
+  std::string group_;
   UniqueFd lock_;  ///< an flock on "<path>.lock", so that of two daemons that start at once one loses
   UniqueFd socket_;
   dev_t device_ = 0;

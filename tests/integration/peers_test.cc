@@ -150,5 +150,37 @@ TEST_F(DaemonTest, AConnectionThatHasCalledMayBeQuiet) {
   EXPECT_TRUE(ask());
 }
 
+TEST_F(DaemonTest, ASocketThatWasRemovedIsMadeAgain) {
+  ASSERT_EQ(::unlink(socket().c_str()), 0);
+  EXPECT_TRUE(eventually([&] { return ctl({"host"}).exit_code == 0; }));
+  EXPECT_NE(daemon_->log().find("had been removed: it is made again"), std::string::npos) << daemon_->log();
+}
+
+TEST_F(DaemonTest, PinsThatComeAtOnceAreJudgedTogether) {
+  const auto budget = ctl_json({"host"}).at("budget_bytes").get<std::uint64_t>();
+  const std::uint64_t size = budget * 2 / 5 / kMiB * kMiB;  // two fit, three do not
+  std::vector<std::unique_ptr<FakeVmm>> vmms;
+  for (const char* name : {"a", "b", "c"})
+    vmms.push_back(std::make_unique<FakeVmm>(socket(), FakeVmm::guest(name, size, kGiB)));
+  ASSERT_TRUE(eventually([&] { return ctl_json({"list"}).at("guests").size() == 3; }));
+  const auto scheduler = v1::SchedulerService::NewStub(
+      grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
+  std::atomic<int> accepted{0};
+  std::vector<std::thread> callers;
+  for (const char* name : {"a", "b", "c"}) {
+    callers.emplace_back([&, name] {
+      grpc::ClientContext context;
+      v1::SetTargetRequest request;
+      request.set_name(name);
+      request.set_target_bytes(size);
+      v1::SetTargetResponse response;
+      if (scheduler->SetTarget(&context, request, &response).ok()) ++accepted;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_LE(accepted, 2);
+  EXPECT_GE(accepted, 1);
+}
+
 }  // namespace
 }  // namespace balloon::test
