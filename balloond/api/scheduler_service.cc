@@ -8,7 +8,6 @@
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
 #include "balloond/api/reserve_call.h"
-#include "balloond/api/watch.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -85,7 +84,13 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 
 SchedulerService::SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
                                    std::function<Peer(const std::string&)> peer_of)
-    : guests_(guests), states_(states), reservations_(reservations), peer_of_(std::move(peer_of)) {}
+    : guests_(guests),
+      states_(states),
+      reservations_(reservations),
+      peer_of_(std::move(peer_of)),
+      watchers_(std::make_shared<Watchers>(states)) {
+  states_.subscribe(watchers_);
+}
 
 grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context,
                                                        const v1::ListGuestsRequest*,
@@ -167,9 +172,9 @@ grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServe
   return answer(context, grpc::Status::OK);
 }
 
-grpc::ServerWriteReactor<v1::WatchGuestsResponse>* SchedulerService::WatchGuests(
-    grpc::CallbackServerContext*, const v1::WatchGuestsRequest*) {
-  return watch_guests(states_);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* SchedulerService::WatchGuests(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer*) {
+  return watchers_->add(peer_of_(context->peer()).pid);
 }
 
 grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out) {

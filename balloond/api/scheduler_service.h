@@ -4,15 +4,19 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
+#include "balloond/api/watch.h"
 #include "balloond/control/state.h"
 
 namespace balloon::daemon {
 
-class SchedulerService final : public v1::SchedulerService::CallbackService {
+/// WatchGuests is sent as bytes, for all watchers are sent the same.
+class SchedulerService final
+    : public v1::SchedulerService::WithRawCallbackMethod_WatchGuests<v1::SchedulerService::CallbackService> {
  public:
   /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
   SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
@@ -42,8 +46,8 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   grpc::ServerUnaryReactor* ListReservations(grpc::CallbackServerContext* context,
                                              const v1::ListReservationsRequest* request,
                                              v1::ListReservationsResponse* response) override;
-  grpc::ServerWriteReactor<v1::WatchGuestsResponse>* WatchGuests(
-      grpc::CallbackServerContext* context, const v1::WatchGuestsRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchGuests(grpc::CallbackServerContext* context,
+                                                          const grpc::ByteBuffer* request) override;
 
  private:
   grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);
@@ -54,6 +58,7 @@ class SchedulerService final : public v1::SchedulerService::CallbackService {
   StateStore& states_;
   ReservationBook& reservations_;
   std::function<Peer(const std::string&)> peer_of_;
+  const std::shared_ptr<Watchers> watchers_;
   std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it
 };
 

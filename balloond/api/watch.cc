@@ -1,41 +1,121 @@
 #include "balloond/api/watch.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "balloon/v1/scheduler.pb.h"
 #include "balloond/api/convert.h"
 #include "balloond/api/newest_stream.h"
 
 namespace balloon::daemon {
-namespace {
 
-class Watch final : public NewestStream<v1::WatchGuestsResponse>, public StateStore::Reader {
+class Watch final : public NewestStream<grpc::ByteBuffer> {
  public:
-  explicit Watch(StateStore& states) : states_(states) {}
-
-  void state_changed() override { changed(); }
+  explicit Watch(std::shared_ptr<Watchers::Newest> newest) : newest_(std::move(newest)) {}
 
  protected:
-  bool next(v1::WatchGuestsResponse& response) override {
-    const auto state = states_.newest();
-    if (state->revision <= sent_) return false;
-    sent_ = state->revision;
-    response.Clear();
-    response.set_revision(state->revision);
-    for (const GuestStatus& guest : state->guests) *response.add_guests() = to_proto(guest, *state);
-    *response.mutable_host() = host_to_proto(*state);
+  bool next(grpc::ByteBuffer& message) override {
+    const std::lock_guard lock(newest_->mutex);
+    if (newest_->revision <= sent_) return false;
+    sent_ = newest_->revision;
+    message = newest_->message;  // shares its bytes
     return true;
   }
 
  private:
-  StateStore& states_;
+  const std::shared_ptr<Watchers::Newest> newest_;
   std::uint64_t sent_ = 0;
 };
 
+namespace {
+
+/// A stream that ends as it begins.
+class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  Refused() {
+    Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "there are too many watchers: end some, or share one"});
+  }
+  void OnDone() override { delete this; }
+};
+
+grpc::ByteBuffer message_of(const State& state) {
+  v1::WatchGuestsResponse response;
+  response.set_revision(state.revision);
+  for (const GuestStatus& guest : state.guests) *response.add_guests() = to_proto(guest, state);
+  *response.mutable_host() = host_to_proto(state);
+  const grpc::Slice bytes(response.SerializeAsString());
+  return {&bytes, 1};
+}
+
 }  // namespace
 
-grpc::ServerWriteReactor<v1::WatchGuestsResponse>* watch_guests(StateStore& states) {
-  const auto watch = std::make_shared<Watch>(states);
-  states.subscribe(watch);
+Watchers::Watchers(const StateStore& states) : states_(states), thread_([this] { run(); }) {}
+
+Watchers::~Watchers() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wakeup_.notify_all();
+  thread_.join();
+}
+
+void Watchers::state_changed() {
+  const std::lock_guard lock(mutex_);
+  wanted_ = true;
+  wakeup_.notify_all();
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process) {
+  renew();  // while nobody watched, nothing was
+  std::shared_ptr<Watch> watch;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
+    const auto same = std::ranges::count(known_, process, &Known::process);
+    if (known_.size() >= kMost || same >= static_cast<std::ptrdiff_t>(kMostOfProcess)) return new Refused();
+    watch = std::make_shared<Watch>(newest_);
+    known_.push_back({watch, process});
+    wanted_ = true;
+  }
   watch->start(watch);
+  wakeup_.notify_all();
   return watch.get();
+}
+
+void Watchers::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wakeup_.wait(lock, [this] { return wanted_ || stopping_; });
+    if (stopping_) return;
+    wanted_ = false;
+    std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
+    std::vector<std::shared_ptr<Watch>> alive;
+    for (const Known& each : known_) {
+      if (auto watch = each.watch.lock()) alive.push_back(std::move(watch));
+    }
+    lock.unlock();
+    if (!alive.empty() && renew()) {
+      for (const auto& watch : alive) watch->changed();
+    }
+    alive.clear();  // a stream may end with its last reference: not while the lock is held
+    lock.lock();
+    wakeup_.wait_for(lock, kGap, [this] { return stopping_; });
+  }
+}
+
+bool Watchers::renew() {
+  const auto state = states_.newest();
+  {
+    const std::lock_guard lock(newest_->mutex);
+    if (newest_->revision >= state->revision) return false;
+  }
+  grpc::ByteBuffer message = message_of(*state);
+  const std::lock_guard lock(newest_->mutex);
+  if (newest_->revision >= state->revision) return false;
+  newest_->message.Swap(&message);
+  newest_->revision = state->revision;
+  return true;
 }
 
 }  // namespace balloon::daemon

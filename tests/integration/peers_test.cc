@@ -182,5 +182,36 @@ TEST_F(DaemonTest, PinsThatComeAtOnceAreJudgedTogether) {
   EXPECT_GE(accepted, 1);
 }
 
+TEST_F(DaemonTest, WatchersOfAProcessAreBoundedAndHoldNobodyUp) {
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
+  const auto scheduler = v1::SchedulerService::NewStub(
+      grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
+  struct Stream {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::WatchGuestsResponse>> reader;
+  };
+  std::vector<std::unique_ptr<Stream>> streams;
+  int refused = 0;
+  for (int i = 0; i < 80; ++i) {
+    streams.push_back(std::make_unique<Stream>());
+    streams.back()->reader = scheduler->WatchGuests(&streams.back()->context, {});
+    v1::WatchGuestsResponse first;
+    if (streams.back()->reader->Read(&first)) {
+      EXPECT_EQ(first.guests_size(), 1);  // and never reads again
+      continue;
+    }
+    EXPECT_EQ(streams.back()->reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    ++refused;
+  }
+  EXPECT_EQ(refused, 80 - 64);
+  Background other({BALLOONCTL, "--socket", socket(), "watch"}, directory_.file("watch"));
+  EXPECT_TRUE(eventually([&] { return !other.log().empty(); })) << "another process's watcher";
+  EXPECT_TRUE(eventually([&] {
+    vmm.send_stats(400 * kMiB);
+    return vmm.actual() < 700 * kMiB;
+  }));
+  for (const auto& stream : streams) stream->context.TryCancel();
+}
+
 }  // namespace
 }  // namespace balloon::test
