@@ -186,6 +186,7 @@ TEST_F(DaemonTest, WatchersOfAProcessAreBoundedAndHoldNobodyUp) {
   FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
   const auto scheduler = v1::SchedulerService::NewStub(
       grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
+  ASSERT_TRUE(eventually([&] { return !state_of("a").empty(); }));
   struct Stream {
     grpc::ClientContext context;
     std::unique_ptr<grpc::ClientReader<v1::WatchGuestsResponse>> reader;
