@@ -24,7 +24,7 @@ inline void fuzz_qcow2(std::span<const std::byte> bytes) {
     std::abort();
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
   for (const bool read_only : {true, false}) {
-    auto image = open_qcow2(path, read_only, false, 0);
+    auto image = open_qcow2(path, read_only, false, BackingFiles::off, 0);
     if (!image) continue;
     std::vector<std::byte> buffer(8192);
     const std::uint64_t size = (*image)->size();

@@ -40,6 +40,8 @@ enum class BlockFormat {
   raw,
   qcow2,
 };
+/// Which files of the host a qcow2 image may name as what lies below it.
+enum class BackingFiles { off, same_directory, any };
 /// Where a write is when the guest is told that it is done, and what makes it safe.
 enum class BlockCache {
   writeback,     ///< in the host's page cache; the guest's flush makes it safe
@@ -53,6 +55,7 @@ struct BlockConfig {
   bool read_only = false;
   std::string serial{};  ///< at most 20 bytes (VIRTIO_BLK_ID_BYTES)
   BlockFormat format = BlockFormat::by_name;
+  BackingFiles backing = BackingFiles::same_directory;
   BlockCache cache = BlockCache::writeback;
   BlockEngine engine = BlockEngine::automatic;
   std::uint32_t queues = 1;        ///< 1 to kMaxBlockQueues

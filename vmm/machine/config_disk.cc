@@ -20,6 +20,13 @@ Result<BlockFormat> parse_format(std::string_view text) {
   return fail(fmt::format("format={}: use raw or qcow2", text));
 }
 
+Result<BackingFiles> parse_backing(std::string_view text) {
+  if (text == "off") return BackingFiles::off;
+  if (text == "same-directory") return BackingFiles::same_directory;
+  if (text == "any") return BackingFiles::any;
+  return fail(fmt::format("backing={}: use off, same-directory or any", text));
+}
+
 Result<BlockCache> parse_cache(std::string_view text) {
   if (text == "writeback") return BlockCache::writeback;
   if (text == "writethrough") return BlockCache::writethrough;
@@ -67,6 +74,7 @@ Result<BlockConfig> parse_disk(std::string_view text) {
                          {"readonly", read_only},
                          {"serial", to_string(disk.serial, "serial")},
                          {"format", to_parsed(disk.format, parse_format)},
+                         {"backing", to_parsed(disk.backing, parse_backing)},
                          {"cache", to_parsed(disk.cache, parse_cache)},
                          {"engine", to_parsed(disk.engine, parse_engine)},
                          {"queues", to_number(disk.queues, "queues")},
@@ -86,6 +94,7 @@ void read_disk(yaml::Map& map, BlockConfig& disk) {
   map.field("readonly", disk.read_only);
   map.field("serial", disk.serial);
   read_parsed(map, "format", disk.format, parse_format);
+  read_parsed(map, "backing", disk.backing, parse_backing);
   read_parsed(map, "cache", disk.cache, parse_cache);
   read_parsed(map, "engine", disk.engine, parse_engine);
   map.field("queues", disk.queues);

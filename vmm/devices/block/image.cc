@@ -43,7 +43,7 @@ Result<std::unique_ptr<Image>> open_image(const BlockConfig& config) {
   const bool direct = config.cache == BlockCache::none;
   const bool qcow2 = config.format == BlockFormat::qcow2 ||
                      (config.format == BlockFormat::by_name && config.path.ends_with(".qcow2"));
-  auto image = qcow2 ? open_qcow2(config.path, config.read_only, direct, kMaxBackingDepth)
+  auto image = qcow2 ? open_qcow2(config.path, config.read_only, direct, config.backing, kMaxBackingDepth)
                      : open_checked_raw(config, direct);
   if (!image) return fail(fmt::format("disk image {}", config.path), image.error());
   return image;

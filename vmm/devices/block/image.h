@@ -63,9 +63,10 @@ class Image {
 };
 
 Result<std::unique_ptr<Image>> open_raw(const std::string& path, bool read_only, bool direct);
-/// Backing files: `depth` more are allowed. A relative name is relative to the directory of the image that
-/// names it.
-Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct, int depth);
+/// Backing files: `depth` more are allowed, of those that are `allowed`. A relative name is relative to the
+/// directory of the image that names it.
+Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct,
+                                          BackingFiles allowed, int depth);
 
 /// Chains longer than this are slow to read, or a mistake.
 inline constexpr int kMaxBackingDepth = 16;

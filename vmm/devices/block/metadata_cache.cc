@@ -12,7 +12,7 @@ Result<std::span<std::byte>> MetadataCache::at(std::uint64_t offset) {
   if (found == slices_.end()) {
     if (slices_.size() >= max_slices_) BALLOON_TRY(make_room());
     Slice slice{.buffer = AlignedBuffer(slice_size_)};
-    BALLOON_TRY(file_.read_padded(start, slice.buffer.bytes()));
+    BALLOON_TRY(file_.disk().read_padded(start, slice.buffer.bytes()));
     found = slices_.emplace(start, std::move(slice)).first;
   }
   found->second.last_use = ++uses_;
@@ -45,7 +45,7 @@ Result<void> MetadataCache::write_changes() {
   std::ranges::sort(starts);
   for (const std::uint64_t start : starts) {
     Slice& slice = slices_.at(start);
-    BALLOON_TRY(file_.write(start, slice.buffer.bytes()));
+    BALLOON_TRY(file_.write_table(start, slice.buffer.bytes()));
     slice.changed = false;
     --changes_;
   }

@@ -9,7 +9,7 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "vmm/devices/block/disk_file.h"
+#include "vmm/devices/block/qcow2_file.h"
 
 namespace balloon::vmm {
 
@@ -20,7 +20,7 @@ class MetadataCache {
   /// `slice_size`: a power of two; no table's start or end may lie within a slice.
   /// `write_back` makes all slices clean, in the order that the format needs; it is called when there is no
   /// clean slice left to make room.
-  MetadataCache(DiskFile& file, std::size_t slice_size, std::size_t max_slices,
+  MetadataCache(Qcow2File& file, std::size_t slice_size, std::size_t max_slices,
                 std::function<Result<void>()> write_back)
       : file_(file), slice_size_(slice_size), max_slices_(max_slices), write_back_(std::move(write_back)) {}
 
@@ -41,7 +41,7 @@ class MetadataCache {
   };
   Result<void> make_room();
 
-  DiskFile& file_;
+  Qcow2File& file_;
   const std::size_t slice_size_;
   const std::size_t max_slices_;
   const std::function<Result<void>()> write_back_;

@@ -192,6 +192,7 @@ Result<Qcow2Header> parse_qcow2_header(std::span<const std::byte> start) {
   header.refcount_table_offset = load_be64(start.data() + kRefcountTablePlace);
   header.refcount_table_clusters = load_be32(start.data() + kRefcountTablePlace + 8);
   header.snapshots = load_be32(start.data() + 60);
+  header.snapshots_offset = load_be64(start.data() + 64);
   if (const std::uint32_t method = load_be32(start.data() + 32); method != 0) {
     return fail(fmt::format("it is encrypted ({}), which this VMM does not do; convert it with qemu-img",
                             method == 1   ? "AES"

@@ -24,6 +24,7 @@ struct Qcow2Header {
   std::uint32_t refcount_table_clusters = 0;
   std::uint32_t refcount_order = 4;
   std::uint32_t snapshots = 0;
+  std::uint64_t snapshots_offset = 0;
   bool dirty = false;    ///< reference counts may be wrong: not to be written to
   bool corrupt = false;  ///< anything may be wrong: not to be written to
   std::uint64_t autoclear_features = 0;

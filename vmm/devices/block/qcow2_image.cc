@@ -45,16 +45,43 @@ Result<Qcow2Header> read_header(const DiskFile& file) {
   return parse_qcow2_header(start);
 }
 
+std::filesystem::path directory_of(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : ".";
+}
+
+/// Who made an image chose the name of its backing file, and so which file of the host its guest reads.
+Result<void> check_backing(const std::filesystem::path& image, const std::filesystem::path& backing,
+                           BackingFiles allowed) {
+  if (allowed == BackingFiles::any) return {};
+  if (allowed == BackingFiles::off) {
+    return fail(
+        fmt::format("it has the backing file {}, and backing files are off: say "
+                    "backing=same-directory or backing=any if you know where the image is from",
+                    backing.string()));
+  }
+  std::error_code failed;
+  const auto place = std::filesystem::canonical(backing, failed).parent_path();
+  if (failed) return fail(fmt::format("its backing file {}: {}", backing.string(), failed.message()));
+  for (const auto& own : {directory_of(image), directory_of(std::filesystem::canonical(image, failed))}) {
+    if (place == std::filesystem::canonical(own, failed) && !failed) return {};
+  }
+  return fail(
+      fmt::format("its backing file {} is not in the image's own directory: say backing=any if you know "
+                  "where the image is from",
+                  backing.string()));
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct, int depth) {
-  auto image = Qcow2Image::open(path, read_only, direct, depth);
+Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct,
+                                          BackingFiles allowed, int depth) {
+  auto image = Qcow2Image::open(path, read_only, direct, allowed, depth);
   if (!image) return std::unexpected(std::move(image.error()));
   return std::move(*image);
 }
 
 Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bool read_only, bool direct,
-                                                     int depth) {
+                                                     BackingFiles allowed, int depth) {
   auto file = DiskFile::open(path, read_only, direct);
   if (!file) return std::unexpected(std::move(file.error()));
   auto header = read_header(*file);
@@ -66,13 +93,13 @@ Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bo
   }
   std::unique_ptr<Qcow2Image> image(new Qcow2Image(std::move(*file), std::move(*header)));
   BALLOON_TRY(image->load());
-  BALLOON_TRY(image->open_backing(direct, depth));
+  BALLOON_TRY(image->open_backing(direct, allowed, depth));
   if (!read_only) BALLOON_TRY(image->prepare_for_writing());
   return image;
 }
 
 Qcow2Image::Qcow2Image(DiskFile file, Qcow2Header header)
-    : file_(std::move(file)),
+    : file_(std::move(file), header.cluster_bits),
       header_(std::move(header)),
       refcounts_(file_, header_),
       l2_(file_, std::min<std::size_t>(header_.cluster_size(), MetadataCache::kMaxSliceSize), kCachedL2Slices,
@@ -81,12 +108,12 @@ Qcow2Image::Qcow2Image(DiskFile file, Qcow2Header header)
 Qcow2Image::~Qcow2Image() {
   if (!has_changes() && freed_.empty()) return;
   if (const auto done = flush(true); !done)
-    log::error("disk image {}: {}", file_.path(), done.error().message);
+    log::error("disk image {}: {}", file_.disk().path(), done.error().message);
 }
 
 Result<void> Qcow2Image::load() {
   std::vector<std::byte> bytes(header_.l1_entries * sizeof(std::uint64_t));
-  if (auto done = file_.read_padded(header_.l1_offset, bytes); !done)
+  if (auto done = file_.disk().read_padded(header_.l1_offset, bytes); !done)
     return fail("its L1 table", done.error());
   l1_.resize(header_.l1_entries);
   for (std::size_t i = 0; i < l1_.size(); ++i) {
@@ -101,7 +128,7 @@ Result<void> Qcow2Image::load() {
   return {};
 }
 
-Result<void> Qcow2Image::open_backing(bool direct, int depth) {
+Result<void> Qcow2Image::open_backing(bool direct, BackingFiles allowed, int depth) {
   if (header_.backing_file.empty()) return {};
   const std::string& name = header_.backing_file;
   if (name.starts_with("json:") || name.find("://") != std::string::npos || name.starts_with("nbd:")) {
@@ -112,10 +139,11 @@ Result<void> Qcow2Image::open_backing(bool direct, int depth) {
     return fail(fmt::format("its chain of backing files is longer than {}, or goes round in a circle",
                             kMaxBackingDepth));
   }
-  const std::filesystem::path path = std::filesystem::path(file_.path()).parent_path() / name;
+  const std::filesystem::path path = std::filesystem::path(file_.disk().path()).parent_path() / name;
+  BALLOON_TRY(check_backing(file_.disk().path(), path, allowed));
   Result<std::unique_ptr<Image>> backing = std::unique_ptr<Image>();
   if (header_.backing_format == "qcow2") {
-    backing = open_qcow2(path, true, direct, depth - 1);
+    backing = open_qcow2(path, true, direct, allowed, depth - 1);
   } else if (header_.backing_format == "raw") {
     backing = open_raw(path, true, direct);
   } else if (header_.backing_format.empty()) {
@@ -133,10 +161,10 @@ Result<void> Qcow2Image::open_backing(bool direct, int depth) {
 }
 
 ImageInfo Qcow2Image::info() const {
-  return {.path = file_.path(),
+  return {.path = file_.disk().path(),
           .format = "qcow2",
           .virtual_size = header_.size,
-          .allocated = file_.allocated(),
+          .allocated = file_.disk().allocated(),
           .cluster_size = header_.cluster_size(),
           .version = header_.version,
           .refcount_bits = 1U << header_.refcount_order,
@@ -149,7 +177,13 @@ Result<Qcow2Cluster> Qcow2Image::look_up(std::uint64_t cluster) {
   if (table == 0) return Qcow2Cluster{};
   const auto bytes = l2_.at(table + cluster % header_.l2_entries() * sizeof(std::uint64_t));
   if (!bytes) return std::unexpected(bytes.error());
-  return parse_l2_entry(load_be64(bytes->data()), header_);
+  const auto found = parse_l2_entry(load_be64(bytes->data()), header_);
+  if (found && found->offset != 0) {
+    const bool compressed = found->kind == Qcow2Cluster::Kind::compressed;
+    BALLOON_TRY(
+        file_.check_data(found->offset, compressed ? found->compressed_size : header_.cluster_size()));
+  }
+  return found;
 }
 
 Result<Extent> Qcow2Image::map(std::uint64_t offset, Bytes size, Access access) {
@@ -187,7 +221,7 @@ Result<Extent> Qcow2Image::map_read(std::uint64_t offset, Bytes size) {
     case Qcow2Cluster::Kind::data:
       return Extent{.kind = Extent::Kind::file,
                     .size = run,
-                    .file = &file_,
+                    .file = &file_.disk(),
                     .offset = first->offset + skip,
                     .padded = true};
     default:
@@ -208,7 +242,6 @@ Result<Extent> Qcow2Image::map_write(std::uint64_t offset, Bytes size) {
   if (!first) return std::unexpected(first.error());
   const bool table_copied = (l1_[cluster / header_.l2_entries()] & qcow2::kCopied) != 0;
   const bool in_place = first->in_place() && table_copied;
-  if (in_place) BALLOON_TRY(check_target(first->offset));
   Bytes run = cluster_size - skip;
   while (run < size) {
     const auto next = look_up(++cluster);
@@ -217,28 +250,15 @@ Result<Extent> Qcow2Image::map_write(std::uint64_t offset, Bytes size) {
         next->in_place() && (l1_[cluster / header_.l2_entries()] & qcow2::kCopied) != 0;
     if (next_in_place != in_place) break;
     if (in_place && next->offset != first->offset + skip + run) break;
-    if (in_place) BALLOON_TRY(check_target(next->offset));
     run += cluster_size;
   }
   run = std::min(run, size);
   if (!in_place) return Extent{.kind = Extent::Kind::slow, .size = run};
   return Extent{.kind = Extent::Kind::file,
                 .size = run,
-                .file = &file_,
+                .file = &file_.disk(),
                 .offset = first->offset + skip,
                 .padded = true};
-}
-
-Result<void> Qcow2Image::check_target(std::uint64_t offset) const {
-  // A damaged, or forged, image could make a guest write to the header, and so choose its next backing file.
-  const std::uint64_t index = offset >> header_.cluster_bits;
-  const std::uint64_t l1_first = header_.l1_offset >> header_.cluster_bits;
-  const std::uint64_t l1_clusters =
-      (header_.l1_entries * sizeof(std::uint64_t) + header_.cluster_size() - 1) >> header_.cluster_bits;
-  if (index != 0 && !(index >= l1_first && index - l1_first < l1_clusters) && !refcounts_.in_table(index))
-    return {};
-  return fail(
-      fmt::format("the image is damaged: something lies over its header or tables, at {:#x}", offset));
 }
 
 Result<void> Qcow2Image::read(std::uint64_t offset, std::span<std::byte> into) {
@@ -276,7 +296,7 @@ Result<void> Qcow2Image::read_compressed(const Qcow2Cluster& cluster, std::size_
   if (unpacked_offset_ != cluster.offset) {
     unpacked_offset_.reset();
     std::vector<std::byte> packed(cluster.compressed_size);
-    const auto got = file_.read_some(cluster.offset, packed);
+    const auto got = file_.disk().read_some(cluster.offset, packed);
     if (!got) return std::unexpected(got.error());
     unpacked_.resize(header_.cluster_size());
     BALLOON_TRY(inflate_into(std::span(packed).first(*got), unpacked_));

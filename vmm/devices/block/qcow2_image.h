@@ -16,6 +16,7 @@
 
 #include "vmm/devices/block/image.h"
 #include "vmm/devices/block/metadata_cache.h"
+#include "vmm/devices/block/qcow2_file.h"
 #include "vmm/devices/block/qcow2_format.h"
 #include "vmm/devices/block/qcow2_refcounts.h"
 
@@ -24,14 +25,14 @@ namespace balloon::vmm {
 class Qcow2Image final : public Image {
  public:
   static Result<std::unique_ptr<Qcow2Image>> open(const std::string& path, bool read_only, bool direct,
-                                                  int depth);
+                                                  BackingFiles allowed, int depth);
   ~Qcow2Image() override;
   Qcow2Image(const Qcow2Image&) = delete;
   Qcow2Image& operator=(const Qcow2Image&) = delete;
 
   std::string_view format() const override { return "qcow2"; }
   Bytes size() const override { return header_.size; }
-  DiskFile& file() override { return file_; }
+  DiskFile& file() override { return file_.disk(); }
   ImageInfo info() const override;
   Bytes discard_granularity() const override { return header_.cluster_size(); }
 
@@ -49,19 +50,20 @@ class Qcow2Image final : public Image {
 
   Qcow2Image(DiskFile file, Qcow2Header header);
   Result<void> load();
-  Result<void> open_backing(bool direct, int depth);
+  Result<void> open_backing(bool direct, BackingFiles allowed, int depth);
 
   // Guest clusters are numbered from the start of the disk.
+  /// What is there; fails when it would lie over a table. All reads and writes of data, and all that is
+  /// freed, come by here.
   Result<Qcow2Cluster> look_up(std::uint64_t cluster);
   Result<Extent> map_read(std::uint64_t offset, Bytes size);
   Result<Extent> map_write(std::uint64_t offset, Bytes size);
   Result<Extent> map_backing(std::uint64_t offset, Bytes size);
-  /// Fails when a place that is about to be written holds the header, the L1 or the refcount table.
-  Result<void> check_target(std::uint64_t offset) const;
   Result<void> read_compressed(const Qcow2Cluster& cluster, std::size_t skip, std::span<std::byte> into);
 
   // qcow2_write.cc
   Result<void> prepare_for_writing();
+  Result<void> claim_tables();
   /// Writes the start of `from` to new clusters; how much of it.
   Result<std::size_t> write_new(std::uint64_t offset, std::span<const std::byte> from);
   Result<void> write_part(std::uint64_t cluster, std::size_t skip, std::span<const std::byte> from);
@@ -77,7 +79,7 @@ class Qcow2Image final : public Image {
   Result<void> write_l1();
   Result<void> free_now();
 
-  DiskFile file_;
+  Qcow2File file_;
   Qcow2Header header_;
   Qcow2Refcounts refcounts_;
   MetadataCache l2_;

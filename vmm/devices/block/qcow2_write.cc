@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "vmm/devices/block/qcow2_image.h"
+#include "vmm/devices/block/qcow2_snapshots.h"
 
 namespace balloon::vmm {
 namespace {
@@ -21,16 +22,45 @@ constexpr std::size_t kMaxFreed = 8192;
 
 Result<void> Qcow2Image::prepare_for_writing() {
   BALLOON_TRY(refcounts_.load());
-  for (const std::uint64_t entry : l1_) {
-    const std::uint64_t table = entry & qcow2::kOffsetMask;
-    if (table != 0) BALLOON_TRY(check_target(table));
-  }
+  BALLOON_TRY(claim_tables());
   l1_changed_.assign((l1_.size() + kL1BlockEntries - 1) / kL1BlockEntries, false);
   if (header_.version < 3 || header_.autoclear_features == 0) return {};
   // Features that a writer clears when it does not keep them up, such as dirty bitmaps.
   const std::array<std::byte, sizeof(std::uint64_t)> none{};
-  BALLOON_TRY(file_.write(qcow2::kAutoclearPlace, none));
-  return file_.sync();
+  BALLOON_TRY(file_.write_table(qcow2::kAutoclearPlace, none));
+  return file_.disk().sync();
+}
+
+Result<void> Qcow2Image::claim_tables() {
+  const Bytes l1_size = header_.l1_entries * sizeof(std::uint64_t);
+  const auto l1_clusters = (l1_size + header_.cluster_size() - 1) >> header_.cluster_bits;
+  auto tables = refcounts_.tables();
+  tables.push_back({.first = 0, .table = Qcow2Table::header});
+  tables.push_back({.first = header_.l1_offset >> header_.cluster_bits,
+                    .count = static_cast<std::uint32_t>(l1_clusters),
+                    .table = Qcow2Table::l1});
+  // Those that need no look at the file: of the others, allocation finds out.
+  for (const Qcow2File::Range& table : tables) {
+    if (table.table == Qcow2Table::refcount_block) continue;
+    for (std::uint64_t cluster = table.first; cluster < table.end(); ++cluster) {
+      const auto count = refcounts_.get(cluster);
+      if (!count) return std::unexpected(count.error());
+      if (*count == 0) {
+        return fail(
+            fmt::format("it is damaged: its {} at {:#x} is not counted; repair it with qemu-img check "
+                        "-r all, or open it read-only",
+                        name(table.table), cluster << header_.cluster_bits));
+      }
+    }
+  }
+  for (const std::uint64_t entry : l1_) {
+    const std::uint64_t table = entry & qcow2::kOffsetMask;
+    if (table != 0) tables.push_back({.first = table >> header_.cluster_bits, .table = Qcow2Table::l2});
+  }
+  const auto snapshots = snapshot_tables(file_.disk(), header_);
+  if (!snapshots) return std::unexpected(snapshots.error());
+  tables.insert(tables.end(), snapshots->begin(), snapshots->end());
+  return file_.claim(std::move(tables));
 }
 
 Result<void> Qcow2Image::write(std::uint64_t offset, std::span<const std::byte> from) {
@@ -39,7 +69,7 @@ Result<void> Qcow2Image::write(std::uint64_t offset, std::span<const std::byte> 
     if (!extent) return std::unexpected(extent.error());
     std::size_t done = extent->size;
     if (extent->kind == Extent::Kind::file) {
-      BALLOON_TRY(file_.write(extent->offset, from.first(done)));
+      BALLOON_TRY(file_.write_data(extent->offset, from.first(done)));
     } else {
       const auto written = write_new(offset, from.first(done));
       if (!written) return std::unexpected(written.error());
@@ -70,7 +100,7 @@ Result<std::uint64_t> Qcow2Image::write_whole(std::uint64_t cluster, std::span<c
   const auto run = refcounts_.allocate(from.size() >> header_.cluster_bits);
   if (!run) return std::unexpected(run.error());
   const std::uint64_t offset = run->first << header_.cluster_bits;
-  auto done = file_.write(offset, from.first(run->count << header_.cluster_bits));
+  auto done = file_.write_data(offset, from.first(run->count << header_.cluster_bits));
   for (std::uint64_t i = 0; done && i < run->count; ++i) {
     done = set_entry(cluster + i, (offset + (i << header_.cluster_bits)) | qcow2::kCopied);
     if (!done) return std::unexpected(done.error());
@@ -94,21 +124,21 @@ Result<void> Qcow2Image::write_part(std::uint64_t cluster, std::size_t skip,
   // A place that is kept for a cluster of zeros holds anything; it may be written before the tables say so.
   const bool kept = old->kind == Qcow2Cluster::Kind::zero && old->copied && old->offset != 0;
   std::uint64_t offset = old->offset;
-  if (kept) BALLOON_TRY(check_target(old->offset));
   if (!kept) {
     const auto run = refcounts_.allocate(1);
     if (!run) return std::unexpected(run.error());
     offset = run->first << header_.cluster_bits;
   }
   Result<void> done;
-  if (was_zero && !kept && offset >= file_.end()) {
-    done = file_.write(offset + skip, from);  // the rest is behind the file's end, or a hole of it: zeros
+  if (was_zero && !kept && offset >= file_.disk().end()) {
+    done =
+        file_.write_data(offset + skip, from);  // the rest is behind the file's end, or a hole of it: zeros
   } else {
     const AlignedBuffer whole(header_.cluster_size());
     done = read(start, whole.bytes());
     if (done) {
       std::memcpy(whole.bytes().data() + skip, from.data(), from.size());
-      done = file_.write(offset, whole.bytes());
+      done = file_.write_data(offset, whole.bytes());
     }
   }
   if (!done) {
@@ -146,8 +176,16 @@ Result<std::uint64_t> Qcow2Image::new_l2_table(std::uint64_t l1_index) {
   if (!run) return std::unexpected(run.error());
   const std::uint64_t offset = run->first << header_.cluster_bits;
   l2_.forget(offset, header_.cluster_size());
-  BALLOON_TRY(file_.write(offset, content.bytes()));
-  if (old != 0) freed_.push_back(old >> header_.cluster_bits);
+  BALLOON_TRY(file_.claim({{.first = run->first, .table = Qcow2Table::l2}}));
+  if (auto written = file_.write_table(offset, content.bytes()); !written) {
+    file_.drop(run->first);
+    if (const auto left = refcounts_.release(run->first); !left) return std::unexpected(left.error());
+    return std::unexpected(written.error());
+  }
+  if (old != 0) {
+    file_.drop(old >> header_.cluster_bits);
+    freed_.push_back(old >> header_.cluster_bits);
+  }
   l1_[l1_index] = offset | qcow2::kCopied;
   l1_changed_[l1_index / kL1BlockEntries] = true;
   l1_has_changes_ = true;
@@ -244,7 +282,7 @@ bool Qcow2Image::wants_idle() const { return freed_.size() > kMaxFreed; }
 Result<void> Qcow2Image::write_tables() {
   BALLOON_TRY(refcounts_.write_changes());
   // The data, the new tables and the counts are on the medium before anything refers to them.
-  BALLOON_TRY(file_.sync());
+  BALLOON_TRY(file_.disk().sync());
   BALLOON_TRY(l2_.write_changes());
   return write_l1();
 }
@@ -258,8 +296,8 @@ Result<void> Qcow2Image::write_l1() {
     const std::size_t count = std::min(kL1BlockEntries, l1_.size() - first);
     for (std::size_t i = 0; i < count; ++i)
       store_be64(bytes.data() + i * sizeof(std::uint64_t), l1_[first + i]);
-    BALLOON_TRY(file_.write(header_.l1_offset + block * kL1Block,
-                            std::span(bytes).first(count * sizeof(std::uint64_t))));
+    BALLOON_TRY(file_.write_table(header_.l1_offset + block * kL1Block,
+                                  std::span(bytes).first(count * sizeof(std::uint64_t))));
     l1_changed_[block] = false;
   }
   l1_has_changes_ = false;
@@ -272,7 +310,7 @@ Result<void> Qcow2Image::flush(bool idle) {
   } else {
     BALLOON_TRY(refcounts_.write_changes());
   }
-  BALLOON_TRY(file_.sync());
+  BALLOON_TRY(file_.disk().sync());
   return idle ? free_now() : Result<void>{};
 }
 
@@ -280,20 +318,21 @@ Result<void> Qcow2Image::free_now() {
   // The order of the list does not matter; sorted, its neighbours share tables and are punched as one.
   std::ranges::sort(freed_);
   Qcow2Refcounts::Run hole;
-  const auto punch = [&] {
-    if (hole.count > 0) file_.punch(hole.first << header_.cluster_bits, hole.count << header_.cluster_bits);
+  const auto punch = [&]() -> Result<void> {
+    if (hole.count == 0) return {};
+    return file_.punch(hole.first << header_.cluster_bits, hole.count << header_.cluster_bits);
   };
   for (const std::uint64_t cluster : std::exchange(freed_, {})) {
     const auto left = refcounts_.release(cluster);
     if (!left) return std::unexpected(left.error());
     if (*left != 0) continue;
     if (hole.first + hole.count != cluster || hole.count == 0) {
-      punch();
+      BALLOON_TRY(punch());
       hole = {.first = cluster};
     }
     ++hole.count;
   }
-  punch();
+  BALLOON_TRY(punch());
   return refcounts_.write_changes();
 }
 

@@ -20,13 +20,15 @@ std::string refused(std::string_view text) {
 TEST(DiskConfig, EverySettingIsReadFromAFlag) {
   const auto disk = parse_disk(
       "path=/"
-      "x.img,readonly,serial=s,format=qcow2,cache=none,engine=threads,queues=4,block-size=4096,discard=off,"
+      "x.img,readonly,serial=s,format=qcow2,backing=any,cache=none,engine=threads,queues=4,block-size=4096,"
+      "discard=off,"
       "rate-bytes=1MiB,rate-bytes-burst=2MiB,rate-requests=100,rate-requests-burst=200");
   ASSERT_TRUE(disk) << disk.error().message;
   EXPECT_EQ(disk->path, "/x.img");
   EXPECT_TRUE(disk->read_only);
   EXPECT_EQ(disk->serial, "s");
   EXPECT_EQ(disk->format, BlockFormat::qcow2);
+  EXPECT_EQ(disk->backing, BackingFiles::any);
   EXPECT_EQ(disk->cache, BlockCache::none);
   EXPECT_EQ(disk->engine, BlockEngine::threads);
   EXPECT_EQ(disk->queues, 4U);
@@ -42,13 +44,15 @@ TEST(DiskConfig, EverySettingIsReadFromAFile) {
   VmmConfig config;
   const auto done = read_config(
       "disks:\n"
-      "  - path: /x.img\n    format: raw\n    cache: writethrough\n    engine: io_uring\n    queues: 2\n"
+      "  - path: /x.img\n    format: raw\n    backing: \"off\"\n    cache: writethrough\n    engine: "
+      "io_uring\n    queues: 2\n"
       "    block_size: 1024\n    discard: false\n"
       "    rate: {bytes: 1MiB, bytes_burst: 2MiB, requests: 100, requests_burst: 200}\n",
       "guest.yaml", config);
   ASSERT_TRUE(done) << done.error().message;
   const BlockConfig& disk = config.disks.at(0);
   EXPECT_EQ(disk.format, BlockFormat::raw);
+  EXPECT_EQ(disk.backing, BackingFiles::off);
   EXPECT_EQ(disk.cache, BlockCache::writethrough);
   EXPECT_EQ(disk.engine, BlockEngine::io_uring);
   EXPECT_EQ(disk.queues, 2U);
@@ -60,6 +64,7 @@ TEST(DiskConfig, EverySettingIsReadFromAFile) {
 TEST(DiskConfig, BadValuesAreRefusedWithWhatIsPossible) {
   EXPECT_EQ(refused("path=/x"), "no error");
   EXPECT_THAT(refused("path=/x,format=vmdk"), HasSubstr("use raw or qcow2"));
+  EXPECT_THAT(refused("path=/x,backing=yes"), HasSubstr("use off, same-directory or any"));
   EXPECT_THAT(refused("path=/x,cache=unsafe"), HasSubstr("use writeback, writethrough or none"));
   EXPECT_THAT(refused("path=/x,engine=aio"), HasSubstr("use auto, io_uring or threads"));
   EXPECT_THAT(refused("path=/x,queues=0"), HasSubstr("1 to 64"));
