@@ -16,6 +16,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -47,8 +48,7 @@ class BareMetalTest : public testing::TestWithParam<Way> {
     directory.write("kernel", std::string(kernel.begin(), kernel.end()));
     directory.write("disk", std::string(64 * 1024, '\0'));
   }
-  /// Runs the guest to its power-off; what it said.
-  std::string run(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> command_of(const std::vector<std::string>& more) const {
     std::vector<std::string> command{BALLOON_VMM,
                                      "--name=bare-metal",
                                      "--memory=64MiB",
@@ -59,13 +59,19 @@ class BareMetalTest : public testing::TestWithParam<Way> {
                                      std::string("--virtio=") + GetParam().virtio,
                                      "--no-reboot"};
     command.insert(command.end(), more.begin(), more.end());
-    Background vmm(command, directory.file("log"));
+    return command;
+  }
+  /// Runs the guest to its power-off; what it said.
+  std::string run(const std::vector<std::string>& more = {}) {
+    Background vmm(command_of(more), directory.file("log"));
     const int status = vmm.wait(std::chrono::seconds(60));
     EXPECT_EQ(status, 0) << vmm.log();
     return read_text(directory.file("serial"));
   }
   TemporaryDirectory directory;
 };
+
+using RebootTest = BareMetalTest;
 
 INSTANTIATE_TEST_SUITE_P(
     Ways, BareMetalTest,
@@ -129,6 +135,29 @@ TEST_P(BareMetalTest, AFrameReachesTheTapWhole) {
   const std::string frame = tap.frame();
   ASSERT_EQ(frame.size(), 60U);
   EXPECT_THAT(frame.substr(14, 21), "hello from bare metal");
+}
+
+INSTANTIATE_TEST_SUITE_P(Reboot, RebootTest, testing::Values(Way{"Modern", "modern", "address"}),
+                         [](const auto& way) { return std::string(way.param.name); });
+
+TEST_P(RebootTest, AnAddressThatWasChosenForTheGuestStaysItsOwn) {
+  const Tap tap;
+  ASSERT_TRUE(tap.made()) << "cannot make a tap in a network namespace: run as root, with /dev/net/tun";
+  auto command = command_of({"--net=tap=tapmetal"});
+  std::erase(command, "--no-reboot");
+  Background vmm(command, directory.file("log"));
+  const auto said = [&] {
+    std::vector<std::string> lines;
+    std::istringstream text(read_text(directory.file("serial")));
+    for (std::string line; std::getline(text, line);) {
+      if (line.starts_with("address ")) lines.push_back(line);
+    }
+    return lines;
+  };
+  ASSERT_TRUE(balloon::test::eventually([&] { return said().size() >= 4; })) << vmm.log();
+  const auto lines = said();
+  EXPECT_EQ(lines[1], lines[0]);
+  EXPECT_EQ(lines[2], lines[0]);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // A guest without an operating system: finds the machine's virtio devices, drives each, and says on the
-// serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin", "mmio".
+// serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin", "mmio"; or says
+// what else to do: "address".
 #include "entry.h"
 #include "virtio.h"
 
@@ -88,6 +89,20 @@ void drive_net(unsigned slot, const Mode& mode) {
   print("net: a frame sent\n");
 }
 
+/// Says the network device's address, and reboots.
+[[noreturn]] void say_address(unsigned slot, const Mode& mode) {
+  Device device;
+  device.start(slot, mode, 1U << 5, 0);  // VIRTIO_NET_F_MAC
+  print("address");
+  for (unsigned i = 0; i < 6; ++i) {
+    print(" ");
+    print(device.read_config<uint8_t>(i));
+  }
+  print("\n");
+  out<uint8_t>(0x64, 0xfe);  // the keyboard controller's reset line
+  for (;;) asm volatile("cli; hlt");
+}
+
 void run(const char* command_line) {
   const bool mmio = contains(command_line, "mmio");
   const Mode mode{contains(command_line, "legacy"), contains(command_line, "packed"),
@@ -96,6 +111,7 @@ void run(const char* command_line) {
   for (unsigned slot = mmio ? 0 : 1; slot < 32; ++slot) {
     switch (Device::id(slot, mode)) {
       case 1:
+        if (contains(command_line, "address")) say_address(slot, mode);
         drive_net(slot, mode);
         break;
       case 2:

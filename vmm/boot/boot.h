@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "vmm/boot/input_file.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace balloon::vmm {
@@ -15,6 +16,15 @@ struct BootSource {
   std::optional<std::string> initrd;  ///< path
   std::string command_line;
 };
+
+/// A BootSource's files, open: a guest boots from them again after its reboot, wherever their names lead by
+/// then.
+struct BootFiles {
+  InputFile kernel;
+  std::optional<InputFile> initrd;
+  std::string command_line;
+};
+Result<BootFiles> open_boot_files(const BootSource& source);
 
 /// How the first vCPU enters the kernel.
 struct BootEntry {
@@ -32,6 +42,6 @@ struct BootEntry {
 /// Loads everything and writes zero page or PVH structures, E820 included, GDT and page tables. Fails with
 /// what is wrong with which file: not a kernel, truncated, too large for the guest's memory, no 64-bit or PVH
 /// entry, command line too long.
-Result<BootEntry> load_kernel(const GuestMemory& memory, const BootSource& source);
+Result<BootEntry> load_kernel(const GuestMemory& memory, const BootFiles& files);
 
 }  // namespace balloon::vmm

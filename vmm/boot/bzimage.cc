@@ -114,21 +114,22 @@ Result<BzImage> parse_bzimage(const InputFile& file) {
   return image;
 }
 
-Result<BootEntry> load_bzimage(const GuestMemory& memory, const InputFile& file, const BootSource& source) {
+Result<BootEntry> load_bzimage(const GuestMemory& memory, const BootFiles& files) {
+  const InputFile& file = files.kernel;
   auto image = parse_bzimage(file);
   if (!image) return std::unexpected(image.error());
   GuestAddress ram_end = low_ram_end(memory);
   auto kernel_end = kernel_end_in(file, *image, ram_end);
   if (!kernel_end) return std::unexpected(kernel_end.error());
-  BALLOON_TRY(write_command_line(memory, source.command_line, image->command_line_max));
+  BALLOON_TRY(write_command_line(memory, files.command_line, image->command_line_max));
 
   auto room = memory.at(image->load_address, image->payload_size);
   if (!room) return fail(fmt::format("{}: guest memory has no {:#x}", file.name(), image->load_address));
   BALLOON_TRY(file.read(image->payload_offset, *room, "the protected-mode kernel"));
 
   std::optional<GuestRange> initrd;
-  if (source.initrd) {
-    auto loaded = load_initrd(memory, *source.initrd, *kernel_end, std::min(ram_end, image->initrd_end_max));
+  if (files.initrd) {
+    auto loaded = load_initrd(memory, *files.initrd, *kernel_end, std::min(ram_end, image->initrd_end_max));
     if (!loaded) return std::unexpected(loaded.error());
     initrd = *loaded;
   }

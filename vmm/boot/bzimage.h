@@ -29,6 +29,6 @@ bool looks_like_bzimage(std::span<const std::byte> start);
 
 Result<BzImage> parse_bzimage(const InputFile& file);
 
-Result<BootEntry> load_bzimage(const GuestMemory& memory, const InputFile& file, const BootSource& source);
+Result<BootEntry> load_bzimage(const GuestMemory& memory, const BootFiles& files);
 
 }  // namespace balloon::vmm

@@ -196,16 +196,17 @@ Result<ElfKernel> parse_elf(const InputFile& file) {
   return kernel;
 }
 
-Result<BootEntry> load_elf(const GuestMemory& memory, const InputFile& file, const BootSource& source) {
+Result<BootEntry> load_elf(const GuestMemory& memory, const BootFiles& files) {
+  const InputFile& file = files.kernel;
   auto kernel = parse_elf(file);
   if (!kernel) return std::unexpected(kernel.error());
-  BALLOON_TRY(write_command_line(memory, source.command_line, kLinuxCommandLineMax));
+  BALLOON_TRY(write_command_line(memory, files.command_line, kLinuxCommandLineMax));
   for (const ElfSegment& segment : kernel->segments) BALLOON_TRY(load_segment(memory, file, segment));
 
   std::optional<GuestRange> initrd;
-  if (source.initrd) {
+  if (files.initrd) {
     const ElfSegment& last = kernel->segments.back();
-    auto loaded = load_initrd(memory, *source.initrd, last.address + last.memory_size, low_ram_end(memory));
+    auto loaded = load_initrd(memory, *files.initrd, last.address + last.memory_size, low_ram_end(memory));
     if (!loaded) return std::unexpected(loaded.error());
     initrd = *loaded;
   }

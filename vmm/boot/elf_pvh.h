@@ -31,6 +31,6 @@ bool looks_like_elf(std::span<const std::byte> start);
 
 Result<ElfKernel> parse_elf(const InputFile& file);
 
-Result<BootEntry> load_elf(const GuestMemory& memory, const InputFile& file, const BootSource& source);
+Result<BootEntry> load_elf(const GuestMemory& memory, const BootFiles& files);
 
 }  // namespace balloon::vmm

@@ -18,17 +18,15 @@ Result<GuestAddress> place_initrd(std::uint64_t size, GuestAddress floor, GuestA
                   format_bytes(size), size, room, floor, ceiling));
 }
 
-Result<GuestRange> load_initrd(const GuestMemory& memory, const std::string& path, GuestAddress kernel_end,
+Result<GuestRange> load_initrd(const GuestMemory& memory, const InputFile& file, GuestAddress kernel_end,
                                GuestAddress ceiling) {
-  auto file = InputFile::open("initrd", path);
-  if (!file) return std::unexpected(file.error());
-  auto start = place_initrd(file->size(), kernel_end, ceiling);
-  if (!start) return fail(file->name(), start.error());
-  auto room = memory.at(*start, file->size());
+  auto start = place_initrd(file.size(), kernel_end, ceiling);
+  if (!start) return fail(file.name(), start.error());
+  auto room = memory.at(*start, file.size());
   if (!room)
-    return fail(fmt::format("{}: guest memory has no {} bytes at {:#x}", file->name(), file->size(), *start));
-  BALLOON_TRY(file->read(0, *room, "the whole file"));
-  return GuestRange{*start, file->size()};
+    return fail(fmt::format("{}: guest memory has no {} bytes at {:#x}", file.name(), file.size(), *start));
+  BALLOON_TRY(file.read(0, *room, "the whole file"));
+  return GuestRange{*start, file.size()};
 }
 
 }  // namespace balloon::vmm

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "base/error.h"
+#include "vmm/boot/input_file.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace balloon::vmm {
@@ -14,7 +14,7 @@ namespace balloon::vmm {
 Result<GuestAddress> place_initrd(std::uint64_t size, GuestAddress floor, GuestAddress ceiling);
 
 /// Loads the file between the end of the kernel's working area and `ceiling` (both exclusive of the initrd).
-Result<GuestRange> load_initrd(const GuestMemory& memory, const std::string& path, GuestAddress kernel_end,
+Result<GuestRange> load_initrd(const GuestMemory& memory, const InputFile& file, GuestAddress kernel_end,
                                GuestAddress ceiling);
 
 }  // namespace balloon::vmm

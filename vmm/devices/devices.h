@@ -73,18 +73,25 @@ struct BlockDevice {
   std::unique_ptr<VirtioDevice> device;
   BlockControl* control;
 };
-/// Fails with what is wrong with the image: absent, no permission, 0 bytes, not a multiple of 512, in use by
-/// another VMM, of a format or with features that are not known.
-Result<BlockDevice> make_block(const BlockConfig& config, const GuestMemory& memory, EventLoop& loop);
+class Disk;
+/// Opens the image, for as long as the guest has it, through all its reboots. Fails with what is wrong with
+/// it: absent, no permission, 0 bytes, not a multiple of 512, in use by another VMM, of a format or with
+/// features that are not known.
+Result<std::shared_ptr<Disk>> open_disk(const BlockConfig& config);
+/// One device at a time on a disk. Fails with what the configuration and the image have against each other.
+Result<BlockDevice> make_block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
 
 /// The network device and its control; both point to one object, which `device` owns.
 struct NetDevice {
   std::unique_ptr<VirtioDevice> device;
   NetControl* control;
 };
-/// Fails with what is wrong with the tap: no such interface, no permission, busy; or with vhost, where it
-/// must be.
-Result<NetDevice> make_net(const NetConfig& config, const GuestMemory& memory, EventLoop& loop);
+/// Opens the taps and chooses the address, for as long as the guest has them, through all its reboots. Fails
+/// with what is wrong with the tap: no such interface, no permission, busy; or with the address.
+Result<NetPort> open_net_port(const NetConfig& config);
+/// One device at a time on a port. Fails with what is wrong with the taps, or with vhost, where it must be.
+Result<NetDevice> make_net(const NetConfig& config, const NetPort& port, const GuestMemory& memory,
+                           EventLoop& loop);
 
 struct RngConfig {
   bool enabled = true;

@@ -31,10 +31,11 @@ Uart::Wires serial_wires(SerialBackend& serial, const UniqueFd& irq) {
 
 }  // namespace
 
-Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
-                 std::unique_ptr<OutcomeLatch> outcome)
+Machine::Machine(const VmmConfig& config, const MachineHost& host, std::shared_ptr<const GuestAssets> assets,
+                 GuestMemory memory, std::unique_ptr<OutcomeLatch> outcome)
     : config_(config),
       host_(host),
+      assets_(std::move(assets)),
       memory_(std::move(memory)),
       outcome_(std::move(outcome)),
       power_(*outcome_),
@@ -44,6 +45,13 @@ Machine::Machine(const VmmConfig& config, const MachineHost& host, GuestMemory m
       uart_(serial_wires(host.serial, serial_irq_)) {}
 
 Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host) {
+  auto assets = GuestAssets::open(config);
+  if (!assets) return std::unexpected(std::move(assets.error()));
+  return create(config, host, std::move(*assets));
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host,
+                                                 std::shared_ptr<const GuestAssets> assets) {
   if (config.cpus > host.kvm.max_vcpus()) {
     return fail(fmt::format("this host's KVM allows {} vCPUs, not {}", host.kvm.max_vcpus(), config.cpus));
   }
@@ -51,7 +59,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   if (!memory) return std::unexpected(memory.error());
   auto outcome = OutcomeLatch::create();
   if (!outcome) return std::unexpected(outcome.error());
-  auto machine = std::unique_ptr<Machine>(new Machine(config, host, std::move(*memory), std::move(*outcome)));
+  auto machine = std::unique_ptr<Machine>(
+      new Machine(config, host, std::move(assets), std::move(*memory), std::move(*outcome)));
 
   auto vm = Vm::create(host.kvm, machine->memory_);
   if (!vm) return std::unexpected(vm.error());
@@ -63,7 +72,9 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
     host.serial.attach(&machine->uart_);  // not before: what comes in has its place after what was saved
     return machine;
   }
-  const auto entry = load_kernel(machine->memory_, config.boot);
+  const Result<BootFiles>& files = machine->assets_->boot;
+  if (!files) return std::unexpected(files.error());
+  const auto entry = load_kernel(machine->memory_, *files);
   if (!entry) return std::unexpected(entry.error());
   const AcpiConfig acpi{.vcpus = config.cpus,
                         .mmio_devices = static_cast<std::uint32_t>(machine->mmio_devices_.size())};
@@ -94,20 +105,20 @@ Result<void> Machine::add_devices() {
   if (!balloon) return std::unexpected(balloon.error());
   balloon_ = std::make_unique<BalloonHub>(*balloon->control);
   BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
-  for (const BlockConfig& disk : config_.disks) {
+  for (std::size_t i = 0; i < config_.disks.size(); ++i) {
     // A loop of its own: a slow disk holds up neither the balloon nor another disk.
     const auto loop = add_loop("disk");
     if (!loop) return std::unexpected(loop.error());
-    auto device = make_block(disk, memory_, **loop);
+    auto device = make_block(config_.disks[i], assets_->disks[i], **loop);
     if (!device) return std::unexpected(device.error());
     disks_.push_back(device->control);
     BALLOON_TRY(add_virtio(std::move(device->device), **loop));
   }
-  for (const NetConfig& net : config_.nets) {
+  for (std::size_t i = 0; i < config_.nets.size(); ++i) {
     // Likewise: a flood of frames delays nobody else.
     const auto loop = add_loop("net");
     if (!loop) return std::unexpected(loop.error());
-    auto device = make_net(net, memory_, **loop);
+    auto device = make_net(config_.nets[i], assets_->nets[i], memory_, **loop);
     if (!device) return std::unexpected(device.error());
     nets_.push_back(device->control);
     BALLOON_TRY(add_virtio(std::move(device->device), **loop));

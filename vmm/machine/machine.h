@@ -22,6 +22,7 @@
 #include "vmm/kvm/vcpu.h"
 #include "vmm/kvm/vm.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/guest_assets.h"
 #include "vmm/machine/outcome.h"
 #include "vmm/machine/power.h"
 #include "vmm/memory/guest_memory.h"
@@ -42,8 +43,11 @@ struct MachineHost {
 
 class Machine {
  public:
-  /// Opens every disk and tap, loads the kernel or the snapshot, sets up the vCPUs. No vCPU has run when it
-  /// returns.
+  /// Loads the kernel or the snapshot, sets up devices and vCPUs. No vCPU has run when it returns. One
+  /// machine at a time has a guest's `assets`.
+  static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host,
+                                                 std::shared_ptr<const GuestAssets> assets);
+  /// The only machine of its guest: opens the assets, too.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
   ~Machine();  ///< stops the vCPUs, drains the devices
   Machine(const Machine&) = delete;
@@ -72,8 +76,8 @@ class Machine {
   const OutcomeLatch& outcome() const { return *outcome_; }
 
  private:
-  Machine(const VmmConfig& config, const MachineHost& host, GuestMemory memory,
-          std::unique_ptr<OutcomeLatch> outcome);
+  Machine(const VmmConfig& config, const MachineHost& host, std::shared_ptr<const GuestAssets> assets,
+          GuestMemory memory, std::unique_ptr<OutcomeLatch> outcome);
   Result<void> add_devices();
   Result<EventLoop*> add_loop(std::string_view kind);
   Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
@@ -90,6 +94,7 @@ class Machine {
 
   const VmmConfig& config_;
   MachineHost host_;
+  const std::shared_ptr<const GuestAssets> assets_;
   GuestMemory memory_;
   std::unique_ptr<Vm> vm_;
   Bus ports_;

@@ -77,11 +77,12 @@ Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Spea
   return {};
 }
 
-/// One machine from its building to its destruction. Leaves in `config` what outlives a reboot: the balloon's
-/// target, and whether KSM may share its memory.
-Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host, GuestControl& control,
+/// One machine from its building to its destruction. Leaves in `config` what the next one begins with: the
+/// balloon's target, and whether KSM may share its memory.
+Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
+                                         const std::shared_ptr<GuestAssets>& assets, GuestControl& control,
                                          Speakers& speakers, int signals) {
-  auto machine = Machine::create(config, host);
+  auto machine = Machine::create(config, host, assets);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
   config.restore.clear();  // a reboot boots
   BALLOON_TRY(control.attach(machine->get()));
@@ -100,6 +101,9 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
   if (link != nullptr) link->detach();
   if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
   config.memory_backing.merge = (*machine)->merging();
+  // A snapshot's addresses are the guest's, too.
+  for (std::size_t i = 0; i < assets->nets.size(); ++i)
+    assets->nets[i].mac = (*machine)->nets()[i]->state().own_mac;
   config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
 }
@@ -130,13 +134,16 @@ Result<void> run_vmm(const VmmConfig& config) {
     console = std::move(*made);
   }
 
+  const auto assets = GuestAssets::open(config);
+  if (!assets) return fail(fmt::format("starting guest '{}'", config.name), assets.error());
+
   GuestControl control(config);
   Speakers speakers;
   VmmConfig next = config;
   while (true) {
     const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, control,
-                  speakers, signals.get());
+        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, *assets,
+                  control, speakers, signals.get());
     if (!outcome) return std::unexpected(outcome.error());
     control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};

@@ -46,22 +46,23 @@ static_assert(sizeof(ConfigSpace) == 60 && offsetof(ConfigSpace, writeback) == 3
 
 }  // namespace
 
-Result<BlockDevice> make_block(const BlockConfig& config, const GuestMemory& /*memory*/, EventLoop& loop) {
-  auto block = Block::create(config, loop);
+Result<std::shared_ptr<Disk>> open_disk(const BlockConfig& config) { return Disk::open(config, {}); }
+
+Result<BlockDevice> make_block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop) {
+  auto block = Block::create(config, std::move(disk), loop);
   if (!block) return std::unexpected(std::move(block.error()));
   BlockControl* control = block->get();
   return BlockDevice{std::move(*block), control};
 }
 
-Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, EventLoop& loop) {
+Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, std::shared_ptr<Disk> disk,
+                                             EventLoop& loop) {
   if (config.serial.size() > kSerialMax) {
     return fail(fmt::format("disk image {}: serial \"{}\" has {} bytes, at most {} are possible", config.path,
                             config.serial, config.serial.size(), kSerialMax));
   }
-  std::unique_ptr<Block> block(new Block(config, loop));
-  auto disk = Disk::open(config, [self = block.get()](DiskRequest& request) { self->on_done(request); });
-  if (!disk) return std::unexpected(std::move(disk.error()));
-  block->disk_ = std::move(*disk);
+  std::unique_ptr<Block> block(new Block(config, std::move(disk), loop));
+  block->disk_->answer_to([self = block.get()](DiskRequest& request) { self->on_done(request); });
   const Bytes size = block->disk_->image().size();
   if (size % config.block_size != 0) {
     return fail(fmt::format("disk image {}: its size of {} bytes is no multiple of the block size {}",
@@ -77,10 +78,11 @@ Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, EventLoo
   return block;
 }
 
-Block::Block(const BlockConfig& config, EventLoop& loop)
+Block::Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop)
     : config_(config),
       name_("block " + std::filesystem::path(config.path).filename().string()),
       loop_(loop),
+      disk_(std::move(disk)),
       queue_sizes_(config.queues, kQueueSize),
       writeback_(can_write_back()),
       bytes_(config.bytes_per_second, config.burst_bytes),
@@ -114,6 +116,7 @@ Block::~Block() {
     Block::reset();
   }
   queues_.reset();
+  disk_->answer_to({});
 }
 
 std::uint64_t Block::offered_features() const {

@@ -51,7 +51,8 @@ class Block final : public VirtioDevice, public BlockControl {
   static constexpr std::uint32_t kSegMax = kQueueSize - 2;
   static constexpr std::size_t kSerialMax = 20;  ///< VIRTIO_BLK_ID_BYTES
 
-  static Result<std::unique_ptr<Block>> create(const BlockConfig& config, EventLoop& loop);
+  static Result<std::unique_ptr<Block>> create(const BlockConfig& config, std::shared_ptr<Disk> disk,
+                                               EventLoop& loop);
   ~Block() override;
 
   DeviceId id() const override { return DeviceId::block; }
@@ -79,7 +80,7 @@ class Block final : public VirtioDevice, public BlockControl {
     std::uint16_t queue = 0;
   };
 
-  Block(const BlockConfig& config, EventLoop& loop);
+  Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
   Result<void> watch();
   bool can_write_back() const { return config_.cache != BlockCache::writethrough; }
 
@@ -98,8 +99,8 @@ class Block final : public VirtioDevice, public BlockControl {
   const BlockConfig config_;
   const std::string name_;
   EventLoop& loop_;
-  std::unique_ptr<Disk> disk_;
-  std::uint64_t capacity_ = 0;  ///< sectors
+  const std::shared_ptr<Disk> disk_;  ///< outlives the device: a reboot makes another one on it
+  std::uint64_t capacity_ = 0;        ///< sectors
   std::vector<std::uint16_t> queue_sizes_;
   bool writeback_;
   bool resetting_ = false;

@@ -89,7 +89,7 @@ Result<std::unique_ptr<Disk>> Disk::open(const BlockConfig& config, Done done) {
 
 Disk::~Disk() {
   if (!engine_) return;
-  done_ = [](DiskRequest&) {};
+  done_ = {};
   engine_->drain();
 }
 
@@ -282,7 +282,7 @@ void Disk::finish(DiskRequest& request) {
     engine_->drain();
     if (auto done = flush_image(true); !done && request.result) request.result = std::move(done);
   }
-  done_(request);
+  if (done_) done_(request);
 }
 
 Result<void> Disk::flush_image(bool idle) {

@@ -58,6 +58,9 @@ class Disk {
   std::uint32_t physical_block() const { return image_->file().physical_block(); }
 
   // From one thread at a time.
+
+  /// Requests are told of to `done` from now on; none is under way. Empty: to nobody.
+  void answer_to(Done done) { done_ = std::move(done); }
   void start(DiskRequest& request);
   void submit() { engine_->submit(); }
   int fd() const { return engine_->fd(); }

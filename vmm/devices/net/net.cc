@@ -324,6 +324,7 @@ bool Net::announce() {
 NetState Net::state() const {
   const std::lock_guard lock(mutex);
   return {.mac = space_.mac,
+          .own_mac = first_mac_,
           .link = link_up(),
           .vhost = pairs_[0].by_vhost(),
           .pairs = static_cast<unsigned>(std::ranges::count_if(pairs_, &Pair::used)),

@@ -30,8 +30,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   static constexpr int kFramesPerTurn = TurnBudget::kChains;
 
   /// `kernel`: who answers for /dev/vhost-net; must outlive the device.
-  static Result<std::unique_ptr<Net>> create(const NetConfig& config, const GuestMemory& memory,
-                                             EventLoop& loop, VhostKernel& kernel);
+  static Result<std::unique_ptr<Net>> create(const NetConfig& config, const NetPort& port,
+                                             const GuestMemory& memory, EventLoop& loop, VhostKernel& kernel);
   ~Net() override;
 
   DeviceId id() const override { return DeviceId::net; }
@@ -128,7 +128,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
 
   const NetConfig config_;
   const std::string name_;
-  const MacAddress first_mac_;
+  MacAddress first_mac_;
   const GuestMemory& memory_;
   EventLoop& loop_;
   std::vector<Pair> pairs_;

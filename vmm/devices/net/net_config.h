@@ -53,6 +53,12 @@ struct NetConfig {
   std::uint32_t pairs() const { return fds.empty() ? queues : static_cast<std::uint32_t>(fds.size()); }
 };
 
+/// What a network device is plugged into.
+struct NetPort {
+  std::vector<Tap> taps;  ///< one a queue pair
+  MacAddress mac{};
+};
+
 /// Whether a guest can have this address for its own.
 bool is_unicast(const MacAddress& mac);
 

@@ -25,6 +25,7 @@ struct NetCounters {
 
 struct NetState {
   MacAddress mac;
+  MacAddress own_mac;     ///< what it is again after a reset
   bool link = false;      ///< what the guest is told
   bool vhost = false;     ///< the kernel serves the queues now
   unsigned pairs = 0;     ///< queue pairs in use; 0: no driver

@@ -45,25 +45,36 @@ bool is_unicast(const MacAddress& mac) {
   return (mac[0] & kMulticast) == 0 && std::ranges::any_of(mac, [](std::uint8_t byte) { return byte != 0; });
 }
 
-Result<NetDevice> make_net(const NetConfig& config, const GuestMemory& memory, EventLoop& loop) {
-  static VhostKernel kernel;  // without state
-  auto net = Net::create(config, memory, loop, kernel);
-  if (!net) return std::unexpected(std::move(net.error()));
-  NetControl* const control = net->get();
-  return NetDevice{std::move(*net), control};
-}
-
-Result<std::unique_ptr<Net>> Net::create(const NetConfig& config, const GuestMemory& memory, EventLoop& loop,
-                                         VhostKernel& kernel) {
+Result<NetPort> open_net_port(const NetConfig& config) {
   const std::string what = fmt::format("net {}", config.backend());
-  auto mac = config.mac ? Result<MacAddress>(*config.mac) : random_mac();
+  const auto mac = config.mac ? Result<MacAddress>(*config.mac) : random_mac();
   if (!mac) return fail(what, mac.error());
   if (!is_unicast(*mac)) {
     return fail(what + ": a guest cannot have a multicast MAC address (its first byte is odd), nor none");
   }
   auto taps = open_taps(config);
   if (!taps) return std::unexpected(std::move(taps.error()));
-  std::unique_ptr<Net> net(new Net(config, *mac, std::move(*taps), memory, loop));
+  return NetPort{.taps = std::move(*taps), .mac = *mac};
+}
+
+Result<NetDevice> make_net(const NetConfig& config, const NetPort& port, const GuestMemory& memory,
+                           EventLoop& loop) {
+  static VhostKernel kernel;  // without state
+  auto net = Net::create(config, port, memory, loop, kernel);
+  if (!net) return std::unexpected(std::move(net.error()));
+  NetControl* const control = net->get();
+  return NetDevice{std::move(*net), control};
+}
+
+Result<std::unique_ptr<Net>> Net::create(const NetConfig& config, const NetPort& port,
+                                         const GuestMemory& memory, EventLoop& loop, VhostKernel& kernel) {
+  std::vector<Tap> taps;
+  for (const Tap& tap : port.taps) {
+    auto own = tap.duplicate();
+    if (!own) return std::unexpected(std::move(own.error()));
+    taps.push_back(std::move(*own));
+  }
+  std::unique_ptr<Net> net(new Net(config, port.mac, std::move(taps), memory, loop));
   BALLOON_TRY(net->set_up_vhost(kernel));
   BALLOON_TRY(net->set_up());
   return net;
@@ -110,7 +121,10 @@ Net::~Net() {
     }
   }
   queues_.reset();
-  // The interface outlives us: as it came.
+  // The interface outlives us, and our next life may come: as it came.
+  for (std::size_t i = 1; i < pairs_.size(); ++i) {
+    if (!pairs_[i].used) pairs_[i].tap.set_attached(true);
+  }
   pairs_[0].tap.clear_filter();
   pairs_[0].tap.set_carrier(true);
 }

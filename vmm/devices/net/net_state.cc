@@ -42,6 +42,7 @@ Result<void> Net::load(StateReader& reader) {
   filter_ = std::move(filter);
   // The guest's address, even where this VMM would have chosen another one.
   if (!set_mac(mac)) return fail(fmt::format("{}: its MAC address is none", name_));
+  if (!config_.mac) first_mac_ = mac;
   plug(cable);  // as it was, whatever this VMM's options say
   if (!active_) return {};
   if (pairs > 0 && !set_queue_pairs(pairs)) {

@@ -148,6 +148,12 @@ Result<Tap> Tap::adopt(int descriptor) {
              (request.ifr_flags & IFF_VNET_HDR) != 0);
 }
 
+Result<Tap> Tap::duplicate() const {
+  UniqueFd fd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fd) return fail_errno(fmt::format("tap {}: taking its descriptor over", name_), errno);
+  return Tap(std::move(fd), name_, vnet_header_);
+}
+
 unsigned Tap::probe_offloads() const {
   if (!vnet_header_) return 0;
   unsigned known = 0;

@@ -25,6 +25,9 @@ class Tap {
   /// Takes duplicates of descriptors that were opened for us, one a queue, all of one interface.
   static Result<std::vector<Tap>> adopt(std::span<const int> descriptors);
 
+  /// The same queue once more: both must be closed before another program can have it.
+  Result<Tap> duplicate() const;
+
   /// To be watched for frames, or for vhost.
   int fd() const { return fd_.get(); }
   /// The interface's name.

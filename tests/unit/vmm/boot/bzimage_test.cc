@@ -25,7 +25,7 @@ class BzImageTest : public ::testing::Test {
   Result<BootEntry> load() { return load_bytes(image.bytes()); }
   Result<BootEntry> load_bytes(std::span<const std::byte> bytes) {
     source.kernel = directory.file("vmlinuz", bytes);
-    return load_kernel(memory, source);
+    return boot(memory, source);
   }
   std::string error() {
     auto entry = load();
@@ -138,7 +138,7 @@ TEST_F(BzImageTest, InitrdStaysBelowTheHoleInALargeGuest) {
   source.initrd = directory.file("initrd", std::string(8192, 'i'));
   image.header.initrd_addr_max = 0xffffffff;
   source.kernel = directory.file("vmlinuz", image.bytes());
-  auto entry = load_kernel(large, source);
+  auto entry = boot(large, source);
   ASSERT_TRUE(entry) << entry.error().message;
   EXPECT_EQ(+large.read<boot_params>(layout::kZeroPage)->hdr.ramdisk_image, layout::kPciHoleStart - 8192);
 }
@@ -286,7 +286,7 @@ TEST_F(BzImageTest, AnySpoiledHeaderIsLoadedInsideMemoryOrRefused) {
 TEST_F(BzImageTest, WhatIsNoKernelIsSaidToBeWhatItLooksLike) {
   auto complaint = [&](std::string_view content) {
     source.kernel = directory.file("not-a-kernel", content);
-    auto entry = load_kernel(memory, source);
+    auto entry = boot(memory, source);
     return entry ? "no error" : entry.error().message;
   };
   EXPECT_THAT(complaint("root=/dev/vda\n"), AllOf(HasSubstr("not-a-kernel"), HasSubstr("looks like text")));
@@ -297,15 +297,14 @@ TEST_F(BzImageTest, WhatIsNoKernelIsSaidToBeWhatItLooksLike) {
 
 TEST_F(BzImageTest, KernelThatIsAbsentADirectoryOrAFifoIsRefusedAtOnce) {
   source.kernel = directory.path() + "/absent";
-  EXPECT_THAT(load_kernel(memory, source).error().message,
-              AllOf(HasSubstr("absent"), HasSubstr("No such file")));
+  EXPECT_THAT(boot(memory, source).error().message, AllOf(HasSubstr("absent"), HasSubstr("No such file")));
   source.kernel = directory.path();
-  EXPECT_THAT(load_kernel(memory, source).error().message, HasSubstr("is a directory"));
+  EXPECT_THAT(boot(memory, source).error().message, HasSubstr("is a directory"));
   source.kernel = directory.path() + "/fifo";
   ASSERT_EQ(::mkfifo(source.kernel.c_str(), 0600), 0);
-  EXPECT_THAT(load_kernel(memory, source).error().message, HasSubstr("is not a regular file"));
+  EXPECT_THAT(boot(memory, source).error().message, HasSubstr("is not a regular file"));
   source.kernel = "";
-  EXPECT_THAT(load_kernel(memory, source).error().message, HasSubstr("no path"));
+  EXPECT_THAT(boot(memory, source).error().message, HasSubstr("no path"));
 }
 
 }  // namespace

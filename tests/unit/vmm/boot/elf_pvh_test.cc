@@ -23,7 +23,7 @@ class ElfPvhTest : public ::testing::Test {
  protected:
   Result<BootEntry> load_bytes(std::span<const std::byte> bytes) {
     source.kernel = directory.file("vmlinux", bytes);
-    return load_kernel(memory, source);
+    return boot(memory, source);
   }
   Result<BootEntry> load() { return load_bytes(elf.bytes()); }
   /// The complaint about a good file spoiled by `spoil`.

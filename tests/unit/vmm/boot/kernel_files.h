@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vmm/boot/boot.h"
 #include "vmm/memory/guest_memory.h"
 
 namespace balloon::vmm {
@@ -81,5 +82,12 @@ GuestMemory guest_memory(Bytes size);
 
 /// The bytes at a guest address, copied.
 FileBytes guest_bytes(const GuestMemory& memory, GuestAddress address, std::size_t size);
+
+/// Opens the files and loads them.
+inline Result<BootEntry> boot(const GuestMemory& memory, const BootSource& source) {
+  const auto files = open_boot_files(source);
+  if (!files) return std::unexpected(files.error());
+  return load_kernel(memory, *files);
+}
 
 }  // namespace balloon::vmm

@@ -144,6 +144,46 @@ TEST_F(ProgramTest, ARebootingGuestStartsAgainInTheSameProcessUntilItIsTold) {
   EXPECT_EQ(program.wait(), 0) << program.errors();
 }
 
+/// How often `text` occurs.
+std::size_t times_in(std::string_view all, std::string_view text) {
+  std::size_t times = 0;
+  for (std::size_t at = all.find(text); at != std::string_view::npos; at = all.find(text, at + 1)) ++times;
+  return times;
+}
+
+TEST_F(ProgramTest, AGuestThatRebootsKeepsItsDiskFromAnotherVmmThatWaitsForIt) {
+  write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
+  const std::string disk = directory / "disk.img";
+  std::ofstream(disk) << std::string(65536, 'x');
+  Program first(good({"--disk", "path=" + disk}));
+  ASSERT_TRUE(first.says("reboots")) << first.errors();
+  for (int i = 0; i < 3; ++i) {
+    // It waits for a second, in which the first one reboots again and again.
+    expect_refusal(good({"--disk", "path=" + disk}), 1, "another VMM has it open");
+  }
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait(), 0) << first.errors();
+  EXPECT_GT(times_in(first.errors(), "reboots"), 10U) << "it did reboot meanwhile";
+}
+
+TEST_F(ProgramTest, AGuestRebootsThoughItsFilesWereMovedOrUnlinked) {
+  const std::string disk = directory / "disk.img", initrd = directory / "initrd";
+  for (const bool unlinked : {true, false}) {
+    write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
+    std::ofstream(disk) << std::string(65536, 'x');
+    std::ofstream(initrd) << std::string(5000, 'y');
+    Program program(good({"--disk", "path=" + disk, "--initrd", initrd}));
+    ASSERT_TRUE(program.says("reboots")) << program.errors();
+    for (const std::string& file : {disk, initrd, kernel}) {
+      unlinked ? void(std::filesystem::remove(file)) : std::filesystem::rename(file, file + ".moved");
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    program.signal(SIGTERM);
+    EXPECT_EQ(program.wait(), 0) << program.errors();
+    EXPECT_GT(times_in(program.errors(), "reboots"), 5U);
+  }
+}
+
 TEST_F(ProgramTest, NoRebootEndsItWithTheGuestsReboot) {
   write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
   Program program(good({"--no-reboot"}));

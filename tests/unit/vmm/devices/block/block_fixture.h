@@ -62,7 +62,9 @@ class BlockTest : public ::testing::Test {
     start({.path = path_, .read_only = read_only, .serial = std::move(serial)});
   }
   void start(const BlockConfig& config, std::uint64_t features = ~0ULL) {
-    auto block = Block::create(config, *loop_);
+    auto disk = open_disk(config);
+    if (!disk) throw std::runtime_error(disk.error().message);
+    auto block = Block::create(config, std::move(*disk), *loop_);
     if (!block) throw std::runtime_error(block.error().message);
     block_ = std::move(*block);
     driver_.emplace(*block_, memory_);
@@ -127,7 +129,9 @@ class BlockTest : public ::testing::Test {
   }
   test::FakeQueue& queue() { return driver_->queue(0); }
   std::string refusal(const BlockConfig& config) {
-    const auto block = make_block(config, memory_, *loop_);
+    auto disk = open_disk(config);
+    if (!disk) return disk.error().message;
+    const auto block = make_block(config, std::move(*disk), *loop_);
     return block ? "" : block.error().message;
   }
 

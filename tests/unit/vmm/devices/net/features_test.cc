@@ -13,7 +13,7 @@ class NetFeaturesTest : public ::testing::Test {
  protected:
   void start(NetConfig config = {}, TransportConfig transport = {}) {
     config.tap = kTap;
-    auto net = Net::create(config, memory_, *loop_, vhost_);
+    auto net = create_net(config, memory_, *loop_, vhost_);
     if (!net) throw std::runtime_error(net.error().message);
     guest_.emplace(std::move(*net), memory_, *loop_, transport);
   }

@@ -14,7 +14,7 @@ constexpr std::size_t kLong = 12;
 class LegacyNetTest : public ::testing::Test {
  protected:
   void start(std::uint64_t features, bool messages = true) {
-    auto net = Net::create({.tap = kTap, .mac = kAddress}, memory_, *loop_, kernel_);
+    auto net = create_net({.tap = kTap, .mac = kAddress}, memory_, *loop_, kernel_);
     if (!net) throw std::runtime_error(net.error().message);
     guest_.emplace(std::move(*net), memory_, *loop_, TransportConfig{.interface = VirtioInterface::legacy});
     guest_->negotiate(features);
@@ -87,7 +87,7 @@ TEST_F(LegacyNetTest, WithMsixTheLinkStatusLiesHigher) {
 }
 
 TEST_F(LegacyNetTest, BuffersThatWereThereBeforeDriverOkAreUsed) {
-  auto net = Net::create({.tap = kTap}, memory_, *loop_, kernel_);
+  auto net = create_net({.tap = kTap}, memory_, *loop_, kernel_);
   ASSERT_TRUE(net);
   guest_.emplace(std::move(*net), memory_, *loop_, TransportConfig{.interface = VirtioInterface::legacy});
   guest_->negotiate(0);

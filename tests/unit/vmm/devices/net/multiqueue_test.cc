@@ -131,7 +131,7 @@ TEST_F(MultiqueueTest, OnePairOfSuchATapWorksToo) {
 TEST_F(MultiqueueTest, ATapForOneQueueCannotHaveTwo) {
   auto with = two();
   with.tap = kTap;
-  const auto net = Net::create(with, memory_, *loop_, kernel_);
+  const auto net = create_net(with, memory_, *loop_, kernel_);
   ASSERT_FALSE(net);
   EXPECT_THAT(net.error().message, HasSubstr("ip tuntap add dev tap-test mode tap multi_queue"));
 }

@@ -16,6 +16,13 @@ namespace balloon::vmm::test {
 inline constexpr std::uint16_t kReceive = 0;
 inline constexpr std::uint16_t kSend = 1;
 
+inline Result<std::unique_ptr<Net>> create_net(const NetConfig& config, const GuestMemory& memory,
+                                               EventLoop& loop, VhostKernel& kernel) {
+  const auto port = open_net_port(config);
+  if (!port) return std::unexpected(port.error());
+  return Net::create(config, *port, memory, loop, kernel);
+}
+
 class NetTest : public ::testing::Test {
  protected:
   ~NetTest() override {
@@ -27,7 +34,7 @@ class NetTest : public ::testing::Test {
       kFeatureIndirectDesc | kFeatureEventIdx | net_feature::kMac | net_feature::kStatus;
   static NetConfig config() { return {.tap = kTap, .mac = MacAddress{2, 0, 0, 0, 0, 7}}; }
   void start(std::uint64_t features = kPlain, const NetConfig& with = config()) {
-    auto net = Net::create(with, memory_, *loop_, kernel_);
+    auto net = create_net(with, memory_, *loop_, kernel_);
     if (!net) throw std::runtime_error(net.error().message);
     net_ = std::move(*net);
     driver_.emplace(*net_, memory_);
@@ -61,7 +68,7 @@ class NetTest : public ::testing::Test {
   }
   FakeQueue& queue(std::uint16_t index) { return driver_->queue(index); }
   std::string refusal(const std::string& tap) {
-    const auto net = make_net({.tap = tap}, memory_, *loop_);
+    const auto net = create_net({.tap = tap}, memory_, *loop_, kernel_);
     return net ? "" : net.error().message;
   }
   /// CPU time of the loop's thread and all others of this process.

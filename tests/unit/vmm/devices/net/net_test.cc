@@ -58,7 +58,7 @@ TEST_F(NetTest, TellsItsAddressAndThatTheLinkIsUp) {
 }
 
 TEST_F(NetTest, WithoutAnAddressItMakesALocalUnicastOne) {
-  auto net = Net::create({.tap = kTap}, memory_, *loop_, kernel_);
+  auto net = test::create_net({.tap = kTap}, memory_, *loop_, kernel_);
   ASSERT_TRUE(net);
   MacAddress mac;
   (*net)->read_config(0, std::as_writable_bytes(std::span(mac)));
@@ -362,7 +362,8 @@ TEST_F(NetTest, RunningOutOfFileDescriptorsIsAnError) {
 }
 
 TEST_F(NetTest, AMulticastAddressIsRefused) {
-  const auto net = make_net({.tap = kTap, .mac = MacAddress{1, 0, 0x5e, 0, 0, 1}}, memory_, *loop_);
+  const auto net =
+      test::create_net({.tap = kTap, .mac = MacAddress{1, 0, 0x5e, 0, 0, 1}}, memory_, *loop_, kernel_);
   ASSERT_FALSE(net);
   EXPECT_THAT(net.error().message, HasSubstr("multicast"));
 }

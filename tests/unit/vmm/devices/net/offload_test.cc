@@ -186,7 +186,7 @@ TEST_F(OffloadTest, BuffersThatDoNotHoldAHeaderAreReturnedEmpty) {
 }
 
 TEST_F(OffloadTest, ALegacyDriverHasItsShorterHeader) {
-  auto net = Net::create(config(), memory_, *loop_, kernel_);
+  auto net = create_net(config(), memory_, *loop_, kernel_);
   ASSERT_TRUE(net);
   net_ = std::move(*net);
   driver_.emplace(*net_, memory_);
@@ -306,11 +306,11 @@ TEST_F(OffloadTest, APassedDescriptorThatIsNoTapIsRefused) {
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   NetConfig with;
   with.fds = {static_cast<std::uint32_t>(null.get())};
-  auto net = Net::create(with, memory_, *loop_, kernel_);
+  auto net = create_net(with, memory_, *loop_, kernel_);
   ASSERT_FALSE(net);
   EXPECT_THAT(net.error().message, HasSubstr("it is no tap"));
   with.fds = {9999};
-  net = Net::create(with, memory_, *loop_, kernel_);
+  net = create_net(with, memory_, *loop_, kernel_);
   ASSERT_FALSE(net);
   EXPECT_THAT(net.error().message, HasSubstr("file descriptor 9999: taking it over"));
 }

@@ -22,7 +22,7 @@ class VhostTest : public NetTest {
     return config;
   }
   Result<std::unique_ptr<Net>> create(const NetConfig& config) {
-    return Net::create(config, memory_, *loop_, vhost_);
+    return create_net(config, memory_, *loop_, vhost_);
   }
   void start_vhost(NetConfig::Vhost vhost = NetConfig::Vhost::on, std::uint64_t features = ~0ULL) {
     auto net = create(with(vhost));
