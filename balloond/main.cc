@@ -1,4 +1,5 @@
 // balloond: the host daemon.
+#include <grpc/grpc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -62,6 +63,11 @@ void bound_the_end() {
   }).detach();
 }
 
+/// Keeps gRPC's library up until the process ends. Its last user would wait for the library's own threads,
+/// one of which may sit in a poll of 10 s for a peer that does not read (gRPC 1.51, tcp_posix.cc,
+/// run_poller).
+void keep_grpc_up() { grpc_init(); }
+
 int serve(Daemon& daemon, const sigset_t& signals) {
   while (true) {
     constexpr timespec second{.tv_sec = 1, .tv_nsec = 0};
@@ -100,6 +106,7 @@ int run(const Arguments& arguments) {
   ::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
   stay_in_memory();
+  keep_grpc_up();
 
   const auto daemon = Daemon::start(arguments.config, std::move(*config));
   if (!daemon) return complain(daemon.error().message);
