@@ -26,6 +26,9 @@ struct GuestStats {
   std::optional<Bytes> swap_in;               ///< since boot
   std::optional<Bytes> swap_out;              ///< since boot
   std::optional<std::uint64_t> major_faults;  ///< since boot
+  /// Bytes that its disks served since boot, what it swapped to them among them: counted by its VMM, not by
+  /// the guest.
+  std::optional<Bytes> disk_read;
   // Linux 6.12 and later (include/uapi/linux/virtio_balloon.h), all since boot:
   std::optional<std::uint64_t> oom_kills;
   std::optional<std::uint64_t> alloc_stalls;     ///< allocations that had to reclaim directly

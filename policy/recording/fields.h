@@ -13,8 +13,8 @@
 
 namespace balloon::policy::recording {
 
-static_assert(sizeof(GuestStats) == 192 && sizeof(GuestOnHost) == 72 && sizeof(GuestLimits) == 72 &&
-                  sizeof(GuestSnapshot) == 424 && sizeof(HostSnapshot) == 136 && sizeof(KsmSnapshot) == 56 &&
+static_assert(sizeof(GuestStats) == 208 && sizeof(GuestOnHost) == 72 && sizeof(GuestLimits) == 72 &&
+                  sizeof(GuestSnapshot) == 440 && sizeof(HostSnapshot) == 136 && sizeof(KsmSnapshot) == 56 &&
                   sizeof(GroupLimits) == 56 && sizeof(Reservation) == 72 && sizeof(Snapshot) == 216,
               "a field was added to what the policy sees: record it below");
 static_assert(sizeof(GuestPlan) == 192 && sizeof(Explanation) == 112 && sizeof(NeedTerms) == 56 &&
@@ -60,6 +60,7 @@ void optionals(auto& guest, const Each& each) {
   each(stats.swap_in);
   each(stats.swap_out);
   each(stats.major_faults);
+  each(stats.disk_read);
   each(stats.oom_kills);
   each(stats.alloc_stalls);
   each(stats.direct_scans);
@@ -119,6 +120,7 @@ void code_guest(Coder& coder, Guest& now, const GuestSnapshot& before, Time at, 
     number_if(coder, stats.free, stats_before.free);
     number_if(coder, stats.disk_caches, stats_before.disk_caches);
     number_if(coder, stats.major_faults, stats_before.major_faults);
+    number_if(coder, stats.disk_read, stats_before.disk_read);
     coder.number(stats.actual, stats_before.actual, now.actual);
     number_if(coder, stats.swap_in, stats_before.swap_in);
     number_if(coder, stats.swap_out, stats_before.swap_out);

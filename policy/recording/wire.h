@@ -17,7 +17,7 @@ inline constexpr std::string_view kMagic{
     "BLREC\r\n",
     8};
 /// Raised with every change of what records contain; a reader knows one version.
-inline constexpr std::uint32_t kVersion = 2;
+inline constexpr std::uint32_t kVersion = 3;
 /// Of files.
 inline constexpr std::string_view kSuffix = ".balloonrec";
 inline constexpr std::size_t kHeaderSize = 12;

@@ -89,6 +89,7 @@ class RandomHost {
     maybe(guest.stats->swap_in, 2);
     maybe(guest.stats->swap_out, 2);
     maybe(guest.stats->major_faults, 2);
+    maybe(guest.stats->disk_read, 2);
     maybe(guest.stats->oom_kills, 3);
     maybe(guest.stats->alloc_stalls, 3);
     maybe(guest.stats->direct_scans, 3);

@@ -156,7 +156,7 @@ TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
   std::string header(kMagic);
   put_u32(header, kVersion + 1);
   EXPECT_EQ(check_header(header).error().message,
-            "it has version 3 of the format, this program reads version 2");
+            "it has version 4 of the format, this program reads version 3");
   EXPECT_EQ(check_header("#!/bin/bash\n").error().message, "it is no recording of balloond");
 }
 

@@ -315,7 +315,7 @@ TEST_F(ReplayTest, WhatIsNotARecordingIsRefusedWithFileAndOffset) {
   bytes[8] = 9;
   overwrite(file, bytes);
   EXPECT_EQ(error(file),
-            file.string() + ": offset 0: it has version 9 of the format, this program reads version 2");
+            file.string() + ": offset 0: it has version 9 of the format, this program reads version 3");
 }
 
 TEST_F(ReplayTest, AFlippedBitIsRefusedWithFileAndOffset) {
