@@ -205,6 +205,8 @@ bool Value::read_bytes(Bytes& out) const {
   return true;
 }
 
+bool Value::is_map() const { return node_->IsMap(); }
+
 bool Value::map(const std::function<void(Map&)>& bind) const {
   if (!node_->IsMap()) {
     complain(fmt::format("expected a mapping, found {}", kind(*node_)));

@@ -49,6 +49,7 @@ class Value {
   bool read(std::chrono::nanoseconds& out) const;  ///< "500ms", "1s", "10m", "1h"
   bool read_bytes(Bytes& out) const;               ///< as parse_bytes
   bool map(const std::function<void(Map&)>& bind) const;
+  bool is_map() const;  ///< for keys that are a word or a mapping
   bool list(const std::function<void(const Value&)>& each) const;
   bool read_strings(std::map<std::string, std::string>& out) const;  ///< a mapping of names to strings
   /// Complains at this value's place, e.g. value.complain("min 2 GiB is above max 1 GiB").

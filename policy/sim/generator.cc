@@ -25,16 +25,39 @@ constexpr double kLoadLeast = 0.45;
 constexpr double kLoadMost = 1.05;
 constexpr double kMinPart = 0.2;  // of a guest's memory: its guaranteed minimum, at most
 constexpr Time kWarmUp = std::chrono::minutes(2);
-/// How many guests of a hundred have something the matter with them.
-constexpr double kAbsentDriver = 0.02;
-constexpr double kStuckDriver = 0.03;
-constexpr double kSlowDriver = 0.02;
-constexpr double kPinned = 0.01;
-constexpr double kNoStats = 0.02;
-constexpr double kLies = 0.02;
-constexpr double kOldKernel = 0.4;
-constexpr double kNoSwap = 0.3;
-constexpr double kDeflateOnOom = 0.5;
+
+/// What the two generators draw with other odds. Parts are of guests.
+struct Odds {
+  double size_least = 0.4;  ///< of a guest, over what is typical of its host
+  double size_most = 3;
+  double absent_driver = 0.02;
+  double stuck_driver = 0.03;
+  double slow_driver = 0.02;
+  double pinned = 0.01;
+  double no_stats = 0.02;
+  double lies = 0.02;
+  double old_kernel = 0.4;
+  double no_swap = 0.3;
+  double deflate_on_oom = 0.5;
+  double free_page_reporting = 0.7;
+  double joins = 0.1;
+};
+constexpr Odds kFirst;
+/// Cloud images have no swap; free page reporting and deflate-on-OOM are options that most hosts leave off
+/// (QEMU's default).
+constexpr Odds kSecond{.size_least = 0.2,
+                       .size_most = 5,
+                       .absent_driver = 0.03,
+                       .stuck_driver = 0.04,
+                       .slow_driver = 0.02,
+                       .pinned = 0.02,
+                       .no_stats = 0.04,
+                       .lies = 0.02,
+                       .old_kernel = 0.4,
+                       .no_swap = 0.4,
+                       .deflate_on_oom = 0.4,
+                       .free_page_reporting = 0.5,
+                       .joins = 0.15};
 
 Bytes to_mib(double bytes) { return static_cast<Bytes>(bytes / kMiBd) * kMiB; }
 Time to_time(double seconds) { return Time(static_cast<std::int64_t>(seconds * 1e3) * 1'000'000); }
@@ -90,7 +113,7 @@ SignalSpec demand_over_time(Random& random, double mean, double most, Time durat
   }
 }
 
-void misbehave(Random& random, GuestSpec& guest) {
+void misbehave(Random& random, const Odds& odds, GuestSpec& guest) {
   const double drawn = random.uniform();
   double bound = 0;
   // At most one of them is true, each with its probability.
@@ -99,22 +122,23 @@ void misbehave(Random& random, GuestSpec& guest) {
     bound += probability;
     return !before && drawn < bound;
   };
-  if (happens(kAbsentDriver)) guest.driver = Driver::absent;
-  if (happens(kStuckDriver)) {
+  if (happens(odds.absent_driver)) guest.driver = Driver::absent;
+  if (happens(odds.stuck_driver)) {
     guest.driver = Driver::stuck;
     guest.stuck_at = to_mib(static_cast<double>(guest.memory) * random.uniform(0.5, 0.9));
   }
-  if (happens(kSlowDriver)) guest.driver = Driver::slow;
-  if (happens(kPinned)) guest.pinned = true;
-  if (happens(kNoStats)) guest.stats.present = false;
-  if (happens(kLies)) {
+  if (happens(odds.slow_driver)) guest.driver = Driver::slow;
+  if (happens(odds.pinned)) guest.pinned = true;
+  if (happens(odds.no_stats)) guest.stats.present = false;
+  if (happens(odds.lies)) {
     constexpr std::array kLieKinds = {Lie::available_zero, Lie::available_unknown, Lie::available_above_total,
                                       Lie::counters_back, Lie::frozen};
     guest.stats.lie = kLieKinds[random.below(kLieKinds.size())];
   }
 }
 
-GuestSpec draw_guest(Random& random, std::string name, double memory, double mean_demand, Time duration) {
+GuestSpec draw_guest(Random& random, const Odds& odds, std::string name, double memory, double mean_demand,
+                     Time duration) {
   GuestSpec guest;
   guest.name = std::move(name);
   guest.memory = to_mib(memory);
@@ -129,26 +153,36 @@ GuestSpec draw_guest(Random& random, std::string name, double memory, double mea
   guest.anon = demand_over_time(random, working - hot, 0.92 * memory - kernel - hot, duration);
   guest.cold = constant(random.chance(0.2) ? 0 : memory * random.uniform(0.1, 0.6));
   guest.anon_idle = random.chance(0.5) ? 0 : random.uniform(0, 0.3);
-  guest.swap.size = random.chance(kNoSwap) ? 0 : to_mib(memory * random.uniform(0.25, 0.75));
-  guest.deflate_on_oom = random.chance(kDeflateOnOom);
-  guest.free_page_reporting = random.chance(0.7);
-  guest.stats.pressure = !random.chance(kOldKernel);
+  guest.swap.size = random.chance(odds.no_swap) ? 0 : to_mib(memory * random.uniform(0.25, 0.75));
+  guest.deflate_on_oom = random.chance(odds.deflate_on_oom);
+  guest.free_page_reporting = random.chance(odds.free_page_reporting);
+  guest.stats.pressure = !random.chance(odds.old_kernel);
   constexpr std::array kPeriods = {std::chrono::seconds(1), std::chrono::seconds(1), std::chrono::seconds(2),
                                    std::chrono::seconds(5)};
   guest.stats.period = kPeriods[random.below(kPeriods.size())];
   guest.stats.jitter = to_time(random.uniform(0, 0.3));
   guest.stats.loss = random.chance(0.2) ? random.uniform(0, 0.1) : 0;
   guest.command_latency = to_time(random.uniform(0.005, 0.05));
-  misbehave(random, guest);
-  if (random.chance(0.1)) guest.joins = to_time(random.uniform(60, 0.7 * total_seconds(duration)));
+  misbehave(random, odds, guest);
+  if (random.chance(odds.joins)) guest.joins = to_time(random.uniform(60, 0.7 * total_seconds(duration)));
   if (random.chance(0.05)) guest.leaves = to_time(random.uniform(0.7, 1.0) * total_seconds(duration));
   return guest;
+}
+
+/// As if the plant had none of its effects.
+void switch_off(Scenario& scenario) {
+  scenario.host.effects = HostEffects::off();
+  for (GuestSpec& guest : scenario.guests) {
+    guest.effects = GuestEffects::off();
+    guest.stats.disk_reads = false;
+  }
 }
 
 }  // namespace
 
 Scenario generate(std::uint64_t seed, const GeneratorOptions& options) {
   Random random(mix_seed(seed, 77));
+  const Odds& odds = options.generator == 1 ? kFirst : kSecond;
   Scenario scenario;
   scenario.duration = std::max(options.duration, kWarmUp * 2);
   const auto count =
@@ -159,7 +193,8 @@ Scenario generate(std::uint64_t seed, const GeneratorOptions& options) {
   std::vector<double> memory;
   double all = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    memory.push_back(std::clamp(typical * random.log_uniform(0.4, 3.0), kMemoryLeast, kMemoryMost));
+    memory.push_back(
+        std::clamp(typical * random.log_uniform(odds.size_least, odds.size_most), kMemoryLeast, kMemoryMost));
     if (random.chance(0.02)) memory.back() = kMemoryMost;
     all += memory.back();
   }
@@ -182,16 +217,18 @@ Scenario generate(std::uint64_t seed, const GeneratorOptions& options) {
     scenario.host.own.push_back(burst);
   }
   scenario.host.cache = constant(host * random.uniform(0, 0.1));
-  constexpr std::array<SwapDevice (*)(Bytes), 3> kDevices = {&SwapDevice::nvme, &SwapDevice::zram,
-                                                             &SwapDevice::hdd};
-  scenario.host.swap = kDevices[random.below(kDevices.size())](to_mib(host * random.uniform(0.5, 1.0)));
+  using Devices = std::array<SwapDevice (*)(Bytes), 3>;
+  constexpr Devices kPlain = {&SwapDevice::plain_nvme, &SwapDevice::plain_zram, &SwapDevice::plain_hdd};
+  constexpr Devices kReal = {&SwapDevice::nvme, &SwapDevice::zram, &SwapDevice::hdd};
+  const Devices& devices = options.generator == 1 ? kPlain : kReal;
+  scenario.host.swap = devices[random.below(devices.size())](to_mib(host * random.uniform(0.5, 1.0)));
   // Demand is spread by size, so that the whole comes to the load that was drawn.
   const double load = random.uniform(kLoadLeast, kLoadMost);
   const double demand = load * (host - own);
   for (std::uint32_t i = 0; i < count; ++i) {
     const double mean = std::min(0.75 * memory[i], demand * memory[i] / all * random.uniform(0.6, 1.4));
     scenario.guests.push_back(
-        draw_guest(random, fmt::format("g{:04}", i), memory[i], mean, scenario.duration));
+        draw_guest(random, odds, fmt::format("g{:04}", i), memory[i], mean, scenario.duration));
   }
   // What is guaranteed must be there: minimums come to 80 % of the host at most.
   double minimums = 0;
@@ -220,6 +257,11 @@ Scenario generate(std::uint64_t seed, const GeneratorOptions& options) {
   scenario.summary =
       fmt::format("{} guests of {} together on {} (overcommitted {:.2f}), mean demand {:.0f} % of it", count,
                   format_bytes(to_mib(all)), format_bytes(scenario.host.memory), all / host, load * 100);
+  if (options.generator == 1) {
+    switch_off(scenario);
+  } else {
+    add_effects(seed, scenario);
+  }
   return scenario;
 }
 

@@ -18,6 +18,8 @@ struct Wants {
   double kernel = 0;
   double mergeable = 0;
   double busy = 0;
+  double stream = 0;  ///< a second: files that are read once and never again
+  double arc = 0;
 };
 
 /// What the host lets a guest have in one step, in bytes.
@@ -25,15 +27,20 @@ struct HostGrant {
   double install = 1e18;  ///< new memory
   double swap_in = 1e18;  ///< reads from its swap device
   double swap_latency = 0;
-  double cpu = 1;  ///< part of a CPU, of the one that it has
+  double swap_at_once = kFaultsAtOnce;  ///< reads of its swap device that are served at the same time
+  double cpu = 1;                       ///< part of a CPU, of the one that it has
+  double collapsed = 0;                 ///< small pages that the host makes huge again
 };
 
-/// Where a guest's pages are, in bytes. anon + hot + cold + kernel + free = boot memory − balloon.
+/// Where a guest's pages are, in bytes. anon + hot + cold + kernel + arc + zram + free = boot memory −
+/// balloon.
 struct GuestMemory {
   double anon = 0;
   double hot = 0;
   double cold = 0;
   double kernel = 0;
+  double arc = 0;            ///< a cache that counts as used (ZFS)
+  double zram = 0;           ///< what its own swap takes up, when that is in memory
   double free_backed = 0;    ///< free in the guest, but the host's memory is still there
   double free_unbacked = 0;  ///< free in the guest and in the host
   double balloon = 0;
@@ -44,11 +51,21 @@ struct GuestMemory {
   double merged = 0;                ///< of anon, saved by KSM
 
   double free() const { return free_backed + free_unbacked; }
-  double size() const { return anon + hot + cold + kernel + free(); }
-  double backed() const { return anon + hot + cold + kernel + free_backed + balloon_backed; }
+  double size() const { return anon + hot + cold + kernel + arc + zram + free(); }
+  double backed() const { return anon + hot + cold + kernel + arc + zram + free_backed + balloon_backed; }
   double host_swapped() const { return host_swapped_idle + host_swapped_working; }
   /// The VMM's resident set, without its own memory. Merged pages count, as they do in Linux.
   double resident() const { return backed() - host_swapped(); }
+};
+
+/// Seconds that programs stood still, by what they waited for.
+struct Charged {
+  double swap = 0;       ///< pages in the guest's own swap, and its CPU where that is zram
+  double files = 0;      ///< files that had been in the cache
+  double none = 0;       ///< memory that could not be had at all
+  double split = 0;      ///< page tables: memory that is mapped by small pages for the balloon
+  double host_swap = 0;  ///< the host: its swap, and memory that it did not have
+  double host_cpu = 0;   ///< the host's CPU that compressed the guest's pages
 };
 
 /// Counters since the guest started.
@@ -56,6 +73,8 @@ struct GuestCounters {
   double swap_in = 0;
   double swap_out = 0;
   double refaulted = 0;  ///< bytes of hot file pages read again
+  double reread = 0;     ///< bytes of cold file pages (and of an ARC) read again
+  double disk_read = 0;  ///< bytes that its disks served: files, and what was in its swap
   double major_faults = 0;
   double oom_kills = 0;
   double alloc_stalls = 0;
@@ -64,6 +83,7 @@ struct GuestCounters {
   double host_swap_in = 0;     ///< bytes
   double host_swap_out = 0;
   double moved = 0;  ///< bytes, by the balloon
+  Charged charged;
 };
 
 /// Free memory, in bytes, that a guest of `memory` bytes leaves alone: its kernel's low watermark.
@@ -91,6 +111,8 @@ class GuestPlant {
   /// KSM: so much of its anonymous memory is now shared. Returns by how much more memory the host must
   /// provide (pages that were written to), negative when it got some back.
   double merge(double bytes);
+  /// CPU time that the host spent on its pages: it comes off what its programs get in the next step.
+  void owe_cpu(double seconds) { owed_cpu_ += seconds; }
 
   bool running() const { return running_; }
   bool driver_up(Time now) const;
@@ -115,6 +137,10 @@ class GuestPlant {
   double stalled() const { return stalled_; }
   double host_stalled() const { return host_stalled_; }
   double last_host_swap_in() const { return last_host_swap_in_; }
+  /// Whether its programs allocated or read in the last step, beyond what a resting system does.
+  bool active() const { return active_; }
+  /// Bytes that are mapped by small pages because its balloon took their neighbours.
+  double split() const { return split_; }
 
  private:
   enum class Depth : std::uint8_t { free, cold, hot, anon };
@@ -126,6 +152,7 @@ class GuestPlant {
   bool reads(const Wants& wants) const;
   bool reports() const;
   double missed_swap(const Wants& wants) const;
+  void set_swapped(double bytes);
   double reuse(double bytes) const;
   void move_balloon(Time now);
   void move_to_target(Time from, Time to);
@@ -134,6 +161,14 @@ class GuestPlant {
   void out_of_memory(Time now, double missing);
   void swap_back(const Wants& wants);
   void read_files(const Wants& wants);
+  void read_hot(double missing);
+  void read_cold(const Wants& wants);
+  double cold_unread(const Wants& wants) const;
+  void stream(double bytes);
+  void keep_arc(const Wants& wants);
+  void suffer_small_pages(const HostGrant& grant);
+  double asked_again(double missing) const;
+  void read_again(double bytes);
   void read_from_host_swap(const HostGrant& grant);
   void report_free();
   double obtain(double bytes, Depth depth);
@@ -141,10 +176,14 @@ class GuestPlant {
   double evict_cold(double bytes);
   double evict_hot(double bytes);
   double evict_anon(double bytes);
+  double evict_arc(double bytes);
   void forget_host_swap(double idle_pages_gone, double idle_before);
   double idle_pool() const;
   double anon_wanted(Time now, const Wants& wants) const;
-  void add_stall(double seconds) { stall_seconds_ += seconds; }
+  void add_stall(double seconds, double& why) {
+    stall_seconds_ += seconds;
+    why += seconds;
+  }
 
   const GuestSpec* spec_;
   Speeds speeds_;
@@ -162,11 +201,17 @@ class GuestPlant {
   Time out_of_puff_until_{};
   double unreported_ = 0;   ///< freed by programs, and not yet reported; where reporting takes its time
   double hot_evicted_ = 0;  ///< hot pages that were there and are not
-  double idle_anon_ = 0;    ///< anonymous memory that nobody touches
+  double cold_known_ = 0;   ///< of the cold files, what has been read so far
+  double arc_known_ = 0;    ///< of what an ARC would hold, likewise
+  double streamed_ = 0;     ///< of memory_.cold, pages of files that are read once
+  double split_ = 0;
+  double owed_cpu_ = 0;
+  double idle_anon_ = 0;  ///< anonymous memory that nobody touches
   double killed_cap_ = 0;
   Time killed_until_{};
   // Budgets and findings of the step that runs.
   double slice_ = kStepSeconds;  ///< CPU time of each of its tasks
+  double file_read_ = 0;         ///< bytes a second, of its disk
   double install_left_ = 0;
   bool install_is_hosts_ = false;  ///< the host's grant is the tighter bound
   bool host_short_ = false;
@@ -178,6 +223,8 @@ class GuestPlant {
   double stalled_ = 0;
   double host_stalled_ = 0;
   double allocated_ = 0;
+  double wanted_ = 0;  ///< asked for by programs, whether they got it or not
+  bool active_ = false;
   double last_host_swap_in_ = 0;
 };
 

@@ -6,8 +6,6 @@
 namespace balloon::policy::sim {
 namespace {
 
-/// PSI's avg10 forgets like this in one step.
-const double kAvg10Keep = std::exp(-kStepSeconds / 10);
 /// The host is out of memory when so little is left to give in a step.
 constexpr double kNothing = 64 * kPageBytes;
 
@@ -32,13 +30,15 @@ void HostPlant::take_account(std::span<const GuestPlant> guests) {
   }
   memory_.guests = held;
   memory_.swapped = swapped;
-  memory_.free = total_ - memory_.own - memory_.cache - memory_.arc - held;
+  memory_.zram = swapped * spec_->swap.memory_ratio;
+  memory_.free = total_ - memory_.own - memory_.cache - memory_.arc - held - memory_.zram;
 }
 
 /// Own processes are served first: what is free above the kernel's minimum, then what caches can give.
 void HostPlant::begin_step(const HostWants& wants) {
   wants_ = wants;
   swap_left_ = spec_->swap.bandwidth * kStepSeconds;
+  swap_cpu_ = 0;
   const double min = kHostMin * total_;
   if (wants.own < memory_.own) {
     memory_.free += memory_.own - wants.own;
@@ -50,15 +50,22 @@ void HostPlant::begin_step(const HostWants& wants) {
   memory_.own += got;
   memory_.free -= got;
   own_missing_ = growth - got;
-  const auto fill = [&](double& cache, double wanted) {
-    const double spare = memory_.free - kHostHigh * total_;
+  const auto fill = [&](double& cache, double wanted, double leaves) {
+    const double spare = memory_.free - leaves * total_;
     const double more =
         std::clamp(std::min(spare, kHostCacheFill * kStepSeconds), 0.0, std::max(0.0, wanted - cache));
     cache += more;
     memory_.free -= more;
   };
-  if (memory_.cache < wants.cache) fill(memory_.cache, wants.cache);
-  if (memory_.arc < wants.arc) fill(memory_.arc, wants.arc);
+  if (memory_.cache < wants.cache) fill(memory_.cache, wants.cache, kHostHigh);
+  if (memory_.arc < wants.arc)
+    fill(memory_.arc, wants.arc, spec_->effects.arc_rule ? kArcLeavesFree : kHostHigh);
+  if (spec_->effects.arc_rule && memory_.arc > 0) {
+    const double short_by = kArcLeavesFree * total_ - memory_.free;
+    const double given = short_by > 0 ? arc_gives(memory_.arc, arc_least(), short_by) : 0;
+    memory_.arc -= given;
+    memory_.free += given;
+  }
   const double from_cache = std::max(0.0, memory_.cache - least_cache(wants.cache));
   room_ = std::max(0.0, memory_.free - min) + from_cache;
 }
@@ -67,10 +74,21 @@ void HostPlant::begin_step(const HostWants& wants) {
 double HostPlant::shrink_caches(double bytes) {
   const double cache = std::clamp(memory_.cache - least_cache(wants_.cache), 0.0, bytes);
   memory_.cache -= cache;
-  const double arc = std::min({memory_.arc, bytes - cache, kArcShrink * kStepSeconds});
+  const double arc =
+      spec_->effects.arc_rule
+          ? std::min({memory_.arc - std::min(memory_.arc, arc_least()), bytes - cache, kArcShrinkerCall})
+          : std::min({memory_.arc, bytes - cache, kArcShrinkPlain * kStepSeconds});
   memory_.arc -= arc;
   memory_.free += cache + arc;
   return cache + arc;
+}
+
+double HostPlant::arc_least() const {
+  return spec_->arc_min ? static_cast<double>(*spec_->arc_min) : arc_minimum(total_);
+}
+
+double HostPlant::swap_budget() const {
+  return std::min(swap_left_, spec_->swap.requests * kPageBytes * kStepSeconds);
 }
 
 int HostPlant::end_step(Time now, std::span<GuestPlant> guests, std::span<const Wants> wants) {
@@ -87,7 +105,8 @@ void HostPlant::reclaim(std::span<GuestPlant> guests) {
   missing -= shrink_caches(missing);
   if (missing <= 0) return;
   const double room = static_cast<double>(spec_->swap.size) - memory_.swapped;
-  const double out = std::min({missing, room, swap_left_});
+  const SwapDevice& device = spec_->swap;
+  const double out = std::min({missing / (1 - device.memory_ratio), room, swap_left_ / device.write_factor});
   if (out < kPageBytes) return;
   swap_guests_out(guests, out);
   take_account(guests);
@@ -106,15 +125,19 @@ void HostPlant::swap_guests_out(std::span<GuestPlant> guests, double bytes) {
   const double of_idle = std::min(bytes * kHostLruSkill, idle);
   const double of_working = std::min(bytes - of_idle, working);
   double out = 0;
+  const SwapDevice& device = spec_->swap;
   for (GuestPlant& guest : guests) {
     if (!guest.running() || guest.spec().pinned) continue;
     const double mine = guest.idle_resident();
     const double rest = guest.memory().resident() - mine;
-    out +=
+    const double its =
         guest.swap_out(idle > 0 ? of_idle * mine / idle : 0, working > 0 ? of_working * rest / working : 0);
+    out += its;
+    if (device.cpu_out > 0) guest.owe_cpu(its / kPageBytes * device.cpu_out);
   }
   counters_.swap_out += out;
-  swap_left_ -= out;
+  swap_left_ -= out * device.write_factor;
+  swap_cpu_ += out / kPageBytes * device.cpu_out;
 }
 
 /// ksmd merges at its scan rate what can be merged; pages that are written to are copied at once.
@@ -171,6 +194,8 @@ void HostPlant::feel_pressure(std::span<const GuestPlant> guests) {
   const double some = 1 - none;
   const double full = anybody ? all : 0;
   counters_.swap_in += in;
+  swap_cpu_ += in / kPageBytes * spec_->swap.cpu_in;
+  counters_.swap_cpu_seconds += swap_cpu_;
   counters_.some_seconds += some * kStepSeconds;
   counters_.full_seconds += full * kStepSeconds;
   some_ = some + (some_ - some) * kAvg10Keep;

@@ -16,12 +16,13 @@ struct HostWants {
   double arc = 0;
 };
 
-/// own + cache + arc + Σ (guests' resident − merged + their VMM's own) + free = total, in bytes.
+/// own + cache + arc + zram + Σ (guests' resident − merged + their VMM's own) + free = total, in bytes.
 struct HostMemory {
   double own = 0;
   double cache = 0;
   double arc = 0;
   double guests = 0;  ///< resident less merged, with the VMMs' own
+  double zram = 0;    ///< what is swapped, where the swap device is in memory
   double free = 0;
   double swapped = 0;
 };
@@ -30,8 +31,9 @@ struct HostCounters {
   double swap_in = 0;   ///< bytes
   double swap_out = 0;  ///< bytes
   double oom_kills = 0;
-  double some_seconds = 0;  ///< some of what runs stood still for memory
-  double full_seconds = 0;  ///< all of it did
+  double swap_cpu_seconds = 0;  ///< to compress and decompress what is swapped
+  double some_seconds = 0;      ///< some of what runs stood still for memory
+  double full_seconds = 0;      ///< all of it did
 };
 
 class HostPlant {
@@ -43,7 +45,9 @@ class HostPlant {
   /// New memory that guests may have in this step, altogether.
   double room() const { return room_; }
   /// Bytes that may be read from the swap device in this step, altogether.
-  double swap_budget() const { return swap_left_; }
+  double swap_budget() const;
+  /// CPU seconds that swapping took in the last step.
+  double swap_cpu() const { return swap_cpu_; }
   /// After it: takes account, merges, reclaims. Returns the guest that was killed for want of memory, or -1.
   int end_step(Time now, std::span<GuestPlant> guests, std::span<const Wants> wants);
   /// Recomputes what guests hold, when they came or went between steps.
@@ -66,6 +70,7 @@ class HostPlant {
  private:
   void reclaim(std::span<GuestPlant> guests);
   double shrink_caches(double bytes);
+  double arc_least() const;
   void swap_guests_out(std::span<GuestPlant> guests, double bytes);
   void merge_pages(std::span<GuestPlant> guests, std::span<const Wants> wants);
   void feel_pressure(std::span<const GuestPlant> guests);
@@ -79,6 +84,7 @@ class HostPlant {
   KsmSpec ksm_;
   double room_ = 0;
   double swap_left_ = 0;
+  double swap_cpu_ = 0;
   double merged_ = 0;
   double mergeable_unmerged_ = 0;
   double some_ = 0;  ///< PSI avg10, 0 to 1

@@ -181,6 +181,11 @@ int main_program(int argc, char** argv) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   sweep->add_option("--first-seed", arguments.sweep.first_seed, "seed of the first")->capture_default_str();
+  sweep
+      ->add_option("--generator", arguments.sweep.generator.generator,
+                   "1: the first version's scenarios, with none of the plant's effects; 2: those of today")
+      ->check(CLI::Range(1, 2))
+      ->capture_default_str();
   sweep->add_option("--guests", arguments.sweep.generator.guests, "of each scenario; 0: 2 to 40 at random")
       ->check(CLI::Range(0, 10'000))
       ->capture_default_str();

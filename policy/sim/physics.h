@@ -1,7 +1,9 @@
 // The numbers of the simulated plant, with their sources. Sizes are doubles in bytes: exact up to 2^53.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 
 #include "policy/types.h"
@@ -15,6 +17,8 @@ inline constexpr double kGiBd = 1 << 30;
 /// One step of the plant.
 inline constexpr Time kStep = std::chrono::milliseconds(100);
 inline constexpr double kStepSeconds = 0.1;
+/// PSI's avg10 forgets like this in one step.
+inline const double kAvg10Keep = std::exp(-kStepSeconds / 10);
 
 // Speeds of virtio-balloon with 4 KiB pages, bytes a second (HyperAlloc, EuroSys '25, artifact:
 // inflate.dref).
@@ -43,9 +47,8 @@ inline constexpr Time kRestartAfterKill = std::chrono::seconds(10);
 /// Pages in use are touched within this time, evicted pages of the hot file set asked for again within that.
 inline constexpr Time kAnonReuse = std::chrono::seconds(2);
 inline constexpr double kHotTouchSeconds = 5;
-/// Reads of a guest's disk, bytes a second and a request.
+/// Reads of a guest's disk, bytes a second.
 inline constexpr double kDiskBandwidth = 500 * kMiBd;
-inline constexpr double kDiskLatency = 100e-6;
 /// Bytes read by one major fault: swap reads 8 pages ahead (vm.page-cluster 3), files 32 (read_ahead_kb 128).
 inline constexpr double kSwapCluster = 8 * kPageBytes;
 inline constexpr double kFileCluster = 32 * kPageBytes;
@@ -76,9 +79,36 @@ inline constexpr double kHostCacheLeast = 64 * kMiBd;
 /// Of what the host's kernel swaps, so much is what no guest uses, while there is such: its LRU sees accesses
 /// through the secondary page tables only now and then, and free guest pages look like used ones (VSwapper).
 inline constexpr double kHostLruSkill = 0.8;
-/// How fast the host's page cache fills, and a ZFS ARC shrinks, bytes a second.
+/// How fast the host's page cache fills, bytes a second.
 inline constexpr double kHostCacheFill = 200 * kMiBd;
-inline constexpr double kArcShrink = 100 * kMiBd;
+
+// An ARC, on the host or in a guest (OpenZFS, module/zfs/arc.c; the manual page zfs(4)).
+/// It leaves this part of memory free (zfs_arc_sys_free), and keeps that part to itself (zfs_arc_min).
+inline constexpr double kArcLeavesFree = 1.0 / 32;
+inline constexpr double kArcMin = 1.0 / 32;
+inline constexpr double kArcMinLeast = 64 * kMiBd;
+inline double arc_minimum(double memory) { return std::max(kArcMin * memory, kArcMinLeast); }
+/// When less is free, it gives up, once a second, what is missing and this part of the rest (arc_shrink_shift
+/// 7).
+inline constexpr double kArcShrinkPart = 1.0 / 128;
+/// In one step.
+inline double arc_gives(double arc, double least, double missing) {
+  const double most = std::max(0.0, arc - least);
+  return std::min(most, (most * kArcShrinkPart + missing) * kStepSeconds);
+}
+/// Bytes that direct reclaim gets of it at a time (zfs_arc_shrinker_limit, 10,000 pages).
+inline constexpr double kArcShrinkerCall = 10'000 * kPageBytes;
+/// The same by the rule of generator 1, bytes a second.
+inline constexpr double kArcShrinkPlain = 100 * kMiBd;
+
+/// What the statistics of a guest at rest are off by drifts within about this time: of neighbours a second
+/// apart, differences are a quarter of the deviation (linux-facts.json, noise.rest). Under load samples are
+/// independent of each other.
+inline constexpr double kNoiseSeconds = 27;
+/// Below this rate a guest's allocations and reads are those of a system at rest, bytes a second.
+inline constexpr double kActive = 1 * kMiBd;
+/// khugepaged looks at 4,096 pages each 10 s (Documentation/admin-guide/mm/transhuge.rst), bytes a second.
+inline constexpr double kCollapse = 4096 * kPageBytes / 10;
 /// Without any memory for this long, with swap full, the host's kernel kills the biggest process.
 inline constexpr Time kHostOomAfter = std::chrono::seconds(1);
 /// A VMM that was killed is started again after this.

@@ -8,23 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "policy/sim/devices.h"
+#include "policy/sim/effects.h"
 #include "policy/sim/physics.h"
 #include "policy/sim/signal.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
 namespace balloon::policy::sim {
-
-/// A swap device. Latency is of one request, bandwidth of reads and writes together.
-struct SwapDevice {
-  Bytes size = 0;
-  Time latency = std::chrono::microseconds(100);
-  double bandwidth = 1.5 * (1ULL << 30);  ///< bytes a second
-
-  static SwapDevice nvme(Bytes size) { return {size, std::chrono::microseconds(100), 1.5 * (1ULL << 30)}; }
-  static SwapDevice zram(Bytes size) { return {size, std::chrono::microseconds(6), 2.0 * (1ULL << 30)}; }
-  static SwapDevice hdd(Bytes size) { return {size, std::chrono::milliseconds(10), 100.0 * (1ULL << 20)}; }
-};
 
 struct KsmSpec {
   bool present = false;
@@ -35,11 +26,13 @@ struct KsmSpec {
 
 struct HostSpec {
   Bytes memory = 8ULL << 30;
-  SignalSpec own;    ///< what its own processes use
-  SignalSpec cache;  ///< page cache it would like to have: given up at once when memory is short
-  SignalSpec arc;    ///< a cache that counts as used and shrinks slowly (ZFS)
+  SignalSpec own;                ///< what its own processes use
+  SignalSpec cache;              ///< page cache it would like to have: given up at once when memory is short
+  SignalSpec arc;                ///< a cache that counts as used and shrinks slowly (ZFS)
+  std::optional<Bytes> arc_min;  ///< what it keeps; unset: by OpenZFS' rule
   SwapDevice swap = SwapDevice::nvme(8ULL << 30);
   KsmSpec ksm;
+  HostEffects effects;
 };
 
 /// What a guest's statistics are like when they reach the daemon.
@@ -54,9 +47,10 @@ enum class Lie : std::uint8_t {
 
 struct StatsSpec {
   bool present = true;
-  bool caches = true;    ///< free and disk caches
-  bool swap = true;      ///< swap in and out, major faults
-  bool pressure = true;  ///< the tags of Linux 6.12
+  bool caches = true;      ///< free and disk caches
+  bool swap = true;        ///< swap in and out, major faults
+  bool pressure = true;    ///< the tags of Linux 6.12
+  bool disk_reads = true;  ///< its VMM counts what its disks serve
   Time period = std::chrono::seconds(1);
   Time age = std::chrono::milliseconds(20);  ///< how old a sample is when it arrives
   Time jitter{};                             ///< at most this much older still
@@ -88,6 +82,8 @@ struct GuestSpec {
   SignalSpec anon;                         ///< bytes its programs hold
   SignalSpec hot;                          ///< file pages that they use again and again
   SignalSpec cold;                         ///< file pages that lie about when there is room
+  SignalSpec stream;                       ///< bytes a second of files that are read once and never again
+  SignalSpec arc;                          ///< what an ARC of its own would hold (ZFS)
   SignalSpec kernel;                       ///< empty: 6 % of its memory, at least 64 MiB
   SignalSpec mergeable;                    ///< ratio of its anonymous memory that is the same elsewhere
   SignalSpec busy;                         ///< part of a CPU that its programs use for other things
@@ -97,6 +93,8 @@ struct GuestSpec {
   bool cold_counts = false;                ///< missing cold pages are a deficit too
 
   SwapDevice swap = {1ULL << 30, std::chrono::microseconds(100), 200.0 * (1ULL << 20)};
+  Disk disk;
+  GuestEffects effects;
   Driver driver = Driver::normal;
   Bytes stuck_at = 0;
   bool pinned = false;  ///< VFIO: what the balloon takes stays the guest's
@@ -118,6 +116,7 @@ struct Event {
     backend_hangs,  ///< no statistics of one guest, and its commands wait
     stats_silent,   ///< no statistics of one guest
     stats_lie,      ///< one guest's statistics are lies
+    link_lost,      ///< one guest's VMM runs, but has no connection to the daemon
     limits_change,  ///< a guest's limits are others from `at` on
   };
   Kind kind = Kind::daemon_down;

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "base/strict_yaml.h"
+#include "policy/sim/effects_file.h"
+#include "policy/sim/scenario_values.h"
 #include "policy/sim/signal_file.h"
 
 namespace balloon::policy::sim {
@@ -19,30 +21,6 @@ using yaml::Value;
 
 /// More guests than this in one file are a mistake.
 constexpr std::uint32_t kMostGuests = 10'000;
-
-template <typename T>
-using Names = std::span<const std::pair<std::string_view, T>>;
-
-/// Reads one of the names.
-template <typename T>
-bool choose(const Value& value, Names<T> names, T& out) {
-  std::string text;
-  if (!value.read(text)) return false;
-  const auto found = std::ranges::find(names, std::string_view(text), &std::pair<std::string_view, T>::first);
-  if (found == names.end()) {
-    std::string all;
-    for (const auto& [name, unused] : names) all += (all.empty() ? "" : ", ") + std::string(name);
-    value.complain(fmt::format("expected one of {}, found '{}'", all, text));
-    return false;
-  }
-  out = found->second;
-  return true;
-}
-
-template <typename T>
-void choice(Map& map, std::string_view key, Names<T> names, T& out) {
-  map.with(key, [&](const Value& value) { choose(value, names, out); });
-}
 
 using LieName = std::pair<std::string_view, Lie>;
 constexpr std::array kLies = {
@@ -66,61 +44,21 @@ constexpr std::array kEvents = {
     EventName{"backend_hangs", Event::Kind::backend_hangs},
     EventName{"stats_silent", Event::Kind::stats_silent},
     EventName{"stats_lie", Event::Kind::stats_lie},
+    EventName{"link_lost", Event::Kind::link_lost},
     EventName{"limits_change", Event::Kind::limits_change},
 };
 using SurplusName = std::pair<std::string_view, Surplus>;
 constexpr std::array kSurpluses = {SurplusName{"headroom", Surplus::headroom},
                                    SurplusName{"guests", Surplus::guests}};
-using DeviceMaker = SwapDevice (*)(Bytes);
-using DeviceName = std::pair<std::string_view, DeviceMaker>;
-constexpr std::array kDevices = {DeviceName{"nvme", &SwapDevice::nvme}, DeviceName{"zram", &SwapDevice::zram},
-                                 DeviceName{"hdd", &SwapDevice::hdd}};
-
-void ratio(Map& map, std::string_view key, double& out) {
-  map.with(key, [&](const Value& value) {
-    if (value.read(out) && (out < 0 || out > 1))
-      value.complain(fmt::format("expected a ratio from 0 to 1, found {}", out));
-  });
-}
-
-void speed(Map& map, std::string_view key, double& out) {
-  Bytes bytes = 0;
-  if (map.bytes(key, bytes)) out = static_cast<double>(bytes);
-}
-
-void speed_above_0(Map& map, std::string_view key, double& out) {
-  map.with(key, [&](const Value& value) {
-    Bytes bytes = 0;
-    if (!value.read_bytes(bytes)) return;
-    out = static_cast<double>(bytes);
-    if (bytes == 0) value.complain("expected a speed above 0");
-  });
-}
-
-void positive(Map& map, std::string_view key, Time& out) {
-  map.with(key, [&](const Value& value) {
-    if (value.read(out) && out <= Time{}) value.complain("expected a time above 0");
-  });
-}
-
-void read_swap(Map& map, SwapDevice& out) {
-  map.bytes("size", out.size);
-  DeviceMaker device = nullptr;
-  choice<DeviceMaker>(map, "device", kDevices, device);
-  if (device) out = device(out.size);
-  speed(map, "bandwidth", out.bandwidth);
-  map.field("latency", out.latency);
-  if (out.bandwidth <= 0) map.complain("expected a bandwidth above 0");
-}
-
-void read_host(Map& map, HostSpec& host) {
+void read_host(Map& map, const HostEffects& effects, HostSpec& host) {
   map.bytes("memory", host.memory);
   if (host.memory == 0) map.complain("expected a host with memory");
   host.own = constant(600 * kMiB);
   read_signal(map, "own", Unit::bytes, host.own);
   read_signal(map, "cache", Unit::bytes, host.cache);
   read_signal(map, "arc", Unit::bytes, host.arc);
-  map.map("swap", [&](Map& swap) { read_swap(swap, host.swap); });
+  map.with("arc_min", [&](const Value& value) { value.read_bytes(host.arc_min.emplace()); });
+  map.map("swap", [&](Map& swap) { read_swap(swap, effects.device_costs, host.swap); });
   map.map("ksm", [&](Map& ksm) {
     host.ksm.present = true;
     ksm.field("run", host.ksm.run);
@@ -136,6 +74,7 @@ void read_stats(Map& map, StatsSpec& stats) {
   map.field("caches", stats.caches);
   map.field("swap", stats.swap);
   map.field("pressure", stats.pressure);
+  map.field("disk_reads", stats.disk_reads);
   positive(map, "period", stats.period);
   map.field("age", stats.age);
   map.field("jitter", stats.jitter);
@@ -181,8 +120,10 @@ void read_reservation(Map& map, const GuestSpec& guest, ReservationSpec& out) {
 }
 
 /// `count` guests of one description: each `stagger` later than the one before.
-void read_guest(Map& map, std::vector<GuestSpec>& out) {
+void read_guest(Map& map, const Effects& effects, std::vector<GuestSpec>& out) {
   GuestSpec guest;
+  guest.effects = effects.guest;
+  guest.stats.disk_reads = effects.host.as_balloond;
   std::uint32_t count = 1;
   Time stagger{};
   map.require("name");
@@ -198,6 +139,8 @@ void read_guest(Map& map, std::vector<GuestSpec>& out) {
   read_signal(map, "anon", Unit::bytes, guest.anon);
   read_signal(map, "hot", Unit::bytes, guest.hot);
   read_signal(map, "cold", Unit::bytes, guest.cold);
+  read_signal(map, "stream", Unit::bytes, guest.stream);
+  read_signal(map, "arc", Unit::bytes, guest.arc);
   read_signal(map, "kernel", Unit::bytes, guest.kernel);
   read_signal(map, "mergeable", Unit::ratio, guest.mergeable);
   read_signal(map, "busy", Unit::ratio, guest.busy);
@@ -206,7 +149,9 @@ void read_guest(Map& map, std::vector<GuestSpec>& out) {
   map.field("cold_counts", guest.cold_counts);
   map.field("shift", guest.shift);
   map.field("stagger", stagger);
-  map.map("swap", [&](Map& swap) { read_swap(swap, guest.swap); });
+  map.map("swap", [&](Map& swap) { read_swap(swap, effects.host.device_costs, guest.swap); });
+  map.map("disk", [&](Map& disk) { read_disk(disk, guest.disk); });
+  map.map("effects", [&](Map& own) { read_guest_effects(own, guest.effects); });
   map.map("balloon", [&](Map& balloon) { read_balloon(balloon, guest); });
   map.map("stats", [&](Map& stats) { read_stats(stats, guest.stats); });
   map.field("joins", guest.joins);
@@ -321,13 +266,18 @@ void read_scenario(Map& root, Scenario& scenario) {
   root.field("summary", scenario.summary);
   root.require("duration");
   positive(root, "duration", scenario.duration);
-  if (!root.map("host", [&](Map& host) { read_host(host, scenario.host); }))
+  Effects effects;
+  read_effects(root, effects);
+  scenario.host.effects = effects.host;
+  if (!effects.host.device_costs) scenario.host.swap = SwapDevice::plain_nvme(scenario.host.swap.size);
+  if (!root.map("host", [&](Map& host) { read_host(host, effects.host, scenario.host); }))
     scenario.host.own = constant(600 * kMiB);
   root.list("groups",
             [&](const Value& value) { value.map([&](Map& group) { read_group(group, scenario.groups); }); });
   root.require("guests");
-  root.list("guests",
-            [&](const Value& value) { value.map([&](Map& guest) { read_guest(guest, scenario.guests); }); });
+  root.list("guests", [&](const Value& value) {
+    value.map([&](Map& guest) { read_guest(guest, effects, scenario.guests); });
+  });
   std::ranges::stable_sort(scenario.guests, {}, &GuestSpec::name);
   std::ranges::stable_sort(scenario.groups, {}, &GroupLimits::name);
   check_names(root, scenario);

@@ -9,12 +9,16 @@ namespace {
 
 constexpr double kKernelPart = 0.06;
 constexpr double kKernelLeast = 64 * kMiBd;
-// Streams of random numbers beside a guest's signals (1 to 6).
+// Streams of random numbers beside a guest's signals (1 to 8).
 constexpr std::uint64_t kOffsetStream = 11;
 constexpr std::uint64_t kChannelStream = 12;
 constexpr std::uint64_t kHostStream = 1'000'003;
 /// A guest that boots has its kernel at once, and programs that grow to what they want over this part of it.
 constexpr double kBootKernelFirst = 0.2;
+/// More than this is not too much but everything.
+constexpr int kSettlingSteps = 10'000;
+/// Guests never stop altogether for what the host's kernel does.
+constexpr double kLeastCpu = 0.1;
 
 double default_kernel(Bytes memory) {
   return std::max(kKernelLeast, kKernelPart * static_cast<double>(memory));
@@ -34,10 +38,13 @@ GuestSignals::GuestSignals(const GuestSpec& spec, std::uint64_t seed, Time durat
       kernel(spec.kernel.empty() ? constant(default_kernel(spec.memory)) : spec.kernel, spec.shift,
              mix_seed(seed, 4), duration),
       mergeable(spec.mergeable, spec.shift, mix_seed(seed, 5), duration),
-      busy(spec.busy, spec.shift, mix_seed(seed, 6), duration) {}
+      busy(spec.busy, spec.shift, mix_seed(seed, 6), duration),
+      stream(spec.stream, spec.shift, mix_seed(seed, 7), duration),
+      arc(spec.arc, spec.shift, mix_seed(seed, 8), duration) {}
 
 Wants GuestSignals::at(Time now) {
-  return {anon.at(now), hot.at(now), cold.at(now), kernel.at(now), mergeable.at(now), busy.at(now)};
+  return {anon.at(now),      hot.at(now),  cold.at(now),   kernel.at(now),
+          mergeable.at(now), busy.at(now), stream.at(now), arc.at(now)};
 }
 
 HostSignals::HostSignals(const HostSpec& spec, std::uint64_t seed, Time duration)
@@ -60,7 +67,8 @@ World::World(const Scenario& scenario, std::uint64_t seed)
     Random random(mix_seed(guest_seed(seed, i), kOffsetStream));
     const Time offset = kStep * static_cast<std::int64_t>(
                                     random.below(static_cast<std::uint64_t>(spec.stats.period / kStep)));
-    channels_.emplace_back(spec.stats, offset, mix_seed(guest_seed(seed, i), kChannelStream));
+    channels_.emplace_back(spec.stats, offset, mix_seed(guest_seed(seed, i), kChannelStream),
+                           scenario.host.effects.as_balloond);
     limits_.push_back(spec.limits);
     targets_.push_back(spec.memory);
     if (spec.reservation) {
@@ -78,6 +86,9 @@ World::World(const Scenario& scenario, std::uint64_t seed)
   silent_.assign(count, 0);
   lie_.assign(count, Lie::none);
   held_back_.assign(count, 0);
+  unlinked_.assign(count, 0);
+  known_.assign(count, 0);
+  stalled_.assign(count, 0);
   std::ranges::sort(reservations_, [](const auto& a, const auto& b) {
     return a.asked_at != b.asked_at ? a.asked_at < b.asked_at : a.guest < b.guest;
   });
@@ -91,13 +102,23 @@ World::World(const Scenario& scenario, std::uint64_t seed)
     boots_[i] = -spec.boot;
   }
   host_.take_account(guests_);
+  if (scenario.host.effects.device_costs) settle_host();
   come_and_go();
   handle_events();
 }
 
+/// Guests have run for a while: what is too much for the host is in its swap already.
+void World::settle_host() {
+  for (int step = 0; step < kSettlingSteps && host_.memory().free < 0; ++step) {
+    host_.begin_step(host_signals_.at(Time{}));
+    host_.end_step(Time{}, guests_, wants_);
+  }
+}
+
 void World::start_guest(std::size_t guest, std::optional<Bytes> size) {
   guests_[guest].boot(now_);
-  channels_[guest].reset();
+  channels_[guest].reset(now_);
+  stalled_[guest] = 0;
   expected_[guest] = 1;
   boots_[guest] = now_;
   targets_[guest] = scenario_->guests[guest].memory;
@@ -138,6 +159,7 @@ void World::handle_events() {
   if (!misbehaving_) return;
   std::ranges::fill(hang_, 0);
   std::ranges::fill(silent_, 0);
+  std::ranges::fill(unlinked_, 0);
   std::ranges::fill(lie_, Lie::none);
   for (const Event& event : scenario_->events) {
     if (event.at > now_) break;
@@ -146,15 +168,35 @@ void World::handle_events() {
       if (scenario_->guests[i].name != event.guest) continue;
       if (event.kind == Event::Kind::backend_hangs) hang_[i] = silent_[i] = 1;
       if (event.kind == Event::Kind::stats_silent) silent_[i] = 1;
+      if (event.kind == Event::Kind::link_lost) silent_[i] = unlinked_[i] = 1;
       if (event.kind == Event::Kind::stats_lie) lie_[i] = event.lie;
       if (event.kind == Event::Kind::limits_change) limits_[i] = event.limits;
     }
   }
+  follow_links();
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     if (held_back_[i] == 0 || hang_[i] != 0) continue;
     held_back_[i] = 0;
     guests_[i].command(targets_[i], now_ + scenario_->guests[i].command_latency);
   }
+}
+
+/// A VMM that lost its connection is known as it was then; one that has it again registers anew.
+void World::follow_links() {
+  for (std::size_t i = 0; i < guests_.size(); ++i) {
+    if ((unlinked_[i] == 0) == channels_[i].linked()) continue;
+    if (unlinked_[i] != 0) {
+      known_[i] = guests_[i].actual();
+      channels_[i].lose_link();
+    } else {
+      channels_[i].reset(now_);
+    }
+  }
+}
+
+/// As the daemon sees it.
+bool World::controllable(std::size_t guest) const {
+  return channels_[guest].linked() && guests_[guest].driver_up(now_);
 }
 
 bool World::daemon_up() const {
@@ -164,7 +206,7 @@ bool World::daemon_up() const {
 }
 
 void World::forget_statistics() {
-  for (StatsChannel& channel : channels_) channel.reset();
+  for (StatsChannel& channel : channels_) channel.reset(now_);
 }
 
 void World::step() {
@@ -178,6 +220,8 @@ void World::step() {
     wants.anon *= part;
     wants.hot *= part;
     wants.cold *= part;
+    wants.stream *= part;
+    wants.arc *= part;
     wants.kernel *= std::max(kBootKernelFirst, part);
   }
   host_.begin_step(host_signals_.at(now_));
@@ -191,6 +235,7 @@ void World::step() {
   }
   now_ += kStep;
   for (std::size_t i = 0; i < guests_.size(); ++i) {
+    stalled_[i] = guests_[i].host_stalled() + (stalled_[i] - guests_[i].host_stalled()) * kAvg10Keep;
     if (guests_[i].running()) channels_[i].step(now_, guests_[i], silent_[i] != 0, lie_[i]);
   }
   come_and_go();
@@ -203,7 +248,9 @@ double World::cpu_for_each() const {
   if (cpus == 0) return 1;
   std::uint32_t busy = 0;
   for (std::size_t i = 0; i < guests_.size(); ++i) busy += guests_[i].tasks(now_, wants_[i]) > 0 ? 1 : 0;
-  return busy <= cpus ? 1 : static_cast<double>(cpus) / busy;
+  // What the host's kernel compresses, it compresses on the same CPUs.
+  const double left = std::max(kLeastCpu, cpus - host_.swap_cpu() / kStepSeconds);
+  return busy <= left ? 1 : left / busy;
 }
 
 /// When the host has less than the guests could use in a step, each gets the same part of what it could use.
@@ -219,6 +266,8 @@ void World::step_guests() {
     if (wanted > room) part = room / wanted;
   }
   const double cpu = cpu_for_each();
+  const double collapsed =
+      kCollapse * kStepSeconds / static_cast<double>(std::max<std::size_t>(1, guests_.size()));
   double swap_total = 0;
   if (swapping) {
     for (const GuestPlant& guest : guests_) swap_total += guest.memory().host_swapped();
@@ -226,10 +275,12 @@ void World::step_guests() {
   for (std::size_t i = 0; i < guests_.size(); ++i) {
     HostGrant grant;
     grant.cpu = cpu;
+    grant.collapsed = collapsed;
     if (part < 1) grant.install = part * guests_[i].wants_installed(wants_[i]);
     if (swapping && swap_total > 0) {
       grant.swap_in = host_.swap_budget() * guests_[i].memory().host_swapped() / swap_total;
       grant.swap_latency = std::chrono::duration<double>(host_.swap().latency).count();
+      grant.swap_at_once = host_.swap().at_once;
     }
     guests_[i].step(now_, wants_[i], grant);
   }
@@ -258,6 +309,7 @@ void World::snapshot(Snapshot& snapshot) const {
                            .sleep = ksm.sleep,
                            .controllable = true};
   }
+  const bool as_balloond = scenario_->host.effects.as_balloond;
   seen_.clear();
   std::size_t count = 0;
   snapshot.guests.resize(guests_.size());
@@ -270,16 +322,17 @@ void World::snapshot(Snapshot& snapshot) const {
     seen.name = spec.name;
     seen.memory = spec.memory;
     seen.limits = limits_[i];
-    seen.actual = guests_[i].actual() / 4096 * 4096;
+    const bool linked = channels_[i].linked();
+    seen.actual = (linked ? guests_[i].actual() : known_[i]) / 4096 * 4096;
     seen.target = targets_[i];
     seen.on_host.resident = whole(mine.resident() + kVmmOwn);
     seen.on_host.swapped = whole(mine.host_swapped());
     seen.on_host.swap_in = whole(guests_[i].counters().host_swap_in);
-    seen.on_host.pressure_some = guests_[i].host_stalled();
+    seen.on_host.pressure_some = as_balloond ? stalled_[i] : guests_[i].host_stalled();
     seen.on_host.refaults = static_cast<std::uint64_t>(guests_[i].counters().host_swap_in / kPageBytes);
     seen.on_host.pinned = spec.pinned;
-    seen.controllable = guests_[i].driver_up(now_);
-    seen.stats = channels_[i].newest();
+    seen.controllable = controllable(i);
+    seen.stats = channels_[i].seen(now_, seen.actual, scenario_->tunables.stale_after);
     seen.pin.reset();
   }
   snapshot.guests.resize(count);
@@ -303,7 +356,8 @@ bool World::urgent(const Snapshot& seen, bool grows_wait, UrgencyRule& rule) con
     if (!guests_[i].running()) continue;
     if (known == seen_.size() || seen_[known] != i) return true;
     const GuestSnapshot& before = seen.guests[known++];
-    if (before.controllable != guests_[i].driver_up(now_)) return true;
+    if (before.controllable != controllable(i)) return true;
+    if (!channels_[i].linked()) continue;
     if (grows_wait && guests_[i].actual() / 4096 * 4096 != before.actual) return true;
     const std::optional<GuestStats>& stats = channels_[i].newest();
     if (!stats || !stats->available || (before.stats && stats->sampled_at == before.stats->sampled_at))

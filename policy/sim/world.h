@@ -22,6 +22,8 @@ struct GuestSignals {
   Signal kernel;
   Signal mergeable;
   Signal busy;
+  Signal stream;
+  Signal arc;
 
   GuestSignals(const GuestSpec& spec, std::uint64_t seed, Time duration);
   Wants at(Time now);
@@ -90,12 +92,14 @@ class World {
   bool expected(std::size_t guest) const { return expected_[guest] != 0; }
 
  private:
+  void settle_host();
   void come_and_go();
   void start_guest(std::size_t guest, std::optional<Bytes> size);
   void handle_events();
   void step_guests();
   double cpu_for_each() const;
-  bool hangs(std::size_t guest) const;
+  bool controllable(std::size_t guest) const;
+  void follow_links();
   bool really_free(const ReservationOutcome& outcome) const;
 
   const Scenario* scenario_;
@@ -115,6 +119,9 @@ class World {
   std::vector<char> silent_;
   std::vector<Lie> lie_;
   std::vector<char> held_back_;  ///< a command waits for the backend
+  std::vector<char> unlinked_;   ///< by an event: its VMM has no connection to the daemon
+  std::vector<Bytes> known_;     ///< its size, as the daemon last heard of it
+  std::vector<double> stalled_;  ///< PSI avg10 of its cgroup, 0 to 1
   std::vector<ReservationOutcome> reservations_;
   bool misbehaving_ = false;  ///< the scenario has events at all
   mutable std::vector<std::size_t> seen_;

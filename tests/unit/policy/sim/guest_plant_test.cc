@@ -23,6 +23,7 @@ class GuestPlantTest : public testing::Test {
     spec.swap = {512 * kMiB, std::chrono::microseconds(100), 200 * kMib};
     spec.free_page_reporting = false;
     spec.command_latency = Time{};
+    spec.effects = GuestEffects::off();  // they are on trial in guest_effects_test.cc
     wants.kernel = 64 * kMib;
     wants.anon = 200 * kMib;
   }

@@ -17,10 +17,12 @@ class HostPlantTest : public testing::Test {
  protected:
   HostPlantTest() {
     spec.memory = 4 * kGiB;
-    spec.swap = SwapDevice::nvme(4 * kGiB);
+    spec.swap = SwapDevice::plain_nvme(4 * kGiB);
     guest_spec.memory = 2 * kGiB;
     guest_spec.limits = {0, 2 * kGiB, 100, {}};
     guest_spec.free_page_reporting = false;
+    guest_spec.effects = GuestEffects::off();
+    spec.effects = HostEffects::off();  // on trial in host_effects_test.cc
     own.own = 300 * kMib;
   }
 
@@ -138,11 +140,11 @@ TEST_F(HostPlantTest, ASlowSwapDeviceBringsPagesBackSlowly) {
     play(60);
     return host->counters().swap_in;
   };
-  EXPECT_GT(read_from(SwapDevice::zram(4 * kGiB)), 5 * read_from(SwapDevice::hdd(4 * kGiB)));
+  EXPECT_GT(read_from(SwapDevice::plain_zram(4 * kGiB)), 5 * read_from(SwapDevice::plain_hdd(4 * kGiB)));
 }
 
 TEST_F(HostPlantTest, KillsTheBiggestGuestWhenMemoryAndSwapAreFull) {
-  spec.swap = SwapDevice::nvme(200 * kMiB);
+  spec.swap = SwapDevice::plain_nvme(200 * kMiB);
   start(3);
   wants[0].anon = 1900 * kMib;
   wants[1].anon = wants[2].anon = 1500 * kMib;

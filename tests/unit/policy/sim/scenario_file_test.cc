@@ -43,7 +43,7 @@ TEST(ScenarioFile, ReadsHostGuestsEventsAndWindows) {
       "dir/name.yaml");
   ASSERT_TRUE(scenario) << scenario.error().message;
   EXPECT_EQ(scenario->name, "name");
-  EXPECT_EQ(scenario->host.swap.latency, std::chrono::microseconds(6));
+  EXPECT_EQ(scenario->host.swap.memory_ratio, kZramMemoryRatio);
   EXPECT_TRUE(scenario->host.ksm.present && scenario->host.ksm.run);
   ASSERT_EQ(scenario->guests.size(), 12U);
   EXPECT_EQ(scenario->guests[0].name, "vm-01");
@@ -192,7 +192,49 @@ TEST(ScenarioFile, TheDocumentationsExampleIsGood) {
       parse_scenario(text.substr(from + fence.size(), to - from - fence.size()), "example.yaml");
   ASSERT_TRUE(scenario) << scenario.error().message;
   EXPECT_EQ(scenario->guests.size(), 2U);
-  EXPECT_EQ(scenario->events.size(), 5U);
+  EXPECT_EQ(scenario->events.size(), 6U);
+}
+
+TEST(ScenarioFile, EffectsAreThePlantsUnlessAFileOrAGuestSaysOtherwise) {
+  const auto scenario = parse_scenario(
+      std::string(kStart) +
+          "effects: {mapped: 0.5, noise: {load: 0.01}, arc_rule: false}\n"
+          "guests:\n  - {name: a}\n  - {name: b, effects: {mapped: 0, reread: 1m}, disk: {device: disk}}\n",
+      "f.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  const GuestEffects defaults;
+  EXPECT_EQ(scenario->guests[0].effects.mapped, 0.5);
+  EXPECT_EQ(scenario->guests[0].effects.reread, defaults.reread);
+  EXPECT_EQ(scenario->guests[0].effects.noise_rest, defaults.noise_rest);
+  EXPECT_EQ(scenario->guests[0].effects.noise_load, 0.01);
+  EXPECT_EQ(scenario->guests[1].effects.mapped, 0);
+  EXPECT_EQ(scenario->guests[1].effects.reread, std::chrono::minutes(1));
+  EXPECT_EQ(scenario->guests[1].disk.at_once, 1);
+  EXPECT_FALSE(scenario->host.effects.arc_rule);
+  EXPECT_TRUE(scenario->host.effects.device_costs && scenario->host.effects.as_balloond);
+}
+
+TEST(ScenarioFile, EffectsThatAreOffAreOffAltogether) {
+  const auto scenario = parse_scenario(
+      std::string(kStart) + "effects: off\nhost: {swap: {device: zram, size: 1GiB}}\nguests: [{name: a}]\n",
+      "f.yaml");
+  ASSERT_TRUE(scenario) << scenario.error().message;
+  const GuestEffects& effects = scenario->guests[0].effects;
+  EXPECT_EQ(effects.mapped, 1) << "every file that is read again raised major faults";
+  EXPECT_EQ(effects.reread, Time{});
+  EXPECT_EQ(effects.noise_rest + effects.noise_load + effects.lru_error + effects.split + effects.split_cost,
+            0);
+  EXPECT_EQ(scenario->host.swap.memory_ratio, 0);
+  EXPECT_FALSE(scenario->guests[0].stats.disk_reads);
+  EXPECT_FALSE(scenario->host.effects.as_balloond || scenario->host.effects.device_costs ||
+               scenario->host.effects.arc_rule);
+}
+
+TEST(ScenarioFile, EffectsAreOffOrAMapping) {
+  EXPECT_THAT(complaint("effects: none\nguests: [{name: a}]\n"),
+              HasSubstr("expected off, or a mapping of effects"));
+  EXPECT_THAT(complaint("effects: {mapped: 2}\nguests: [{name: a}]\n"), HasSubstr("expected a ratio"));
+  EXPECT_THAT(complaint("effects: {maped: 0.2}\nguests: [{name: a}]\n"), HasSubstr("mapped"));
 }
 
 }  // namespace

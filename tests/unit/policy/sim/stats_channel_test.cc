@@ -156,7 +156,7 @@ TEST_F(StatsChannelTest, ForgetsWhatItDeliveredWhenTheDaemonIsNew) {
   start();
   play(seconds(1));
   ASSERT_TRUE(channel->newest());
-  channel->reset();
+  channel->reset(now);
   EXPECT_FALSE(channel->newest());
 }
 

@@ -33,7 +33,7 @@ class WorldTest : public testing::Test {
   }
   void check_conservation() const {
     const HostMemory& host = world->host().memory();
-    ASSERT_THAT(host.own + host.cache + host.arc + host.guests + host.free,
+    ASSERT_THAT(host.own + host.cache + host.arc + host.zram + host.guests + host.free,
                 DoubleNear(static_cast<double>(scenario.host.memory), 64));
     for (const GuestPlant& guest : world->guests()) {
       if (!guest.running()) continue;
