@@ -190,9 +190,10 @@ Contender recorded_targets(const RecordedRun& run) {
   return {"recorded",
           "the targets of the recorded run",
           std::chrono::seconds(1),
-          false,
-          false,
-          [run](const Scenario&, std::uint64_t) { return std::make_unique<Playback>(run); }};
+          nullptr,
+          nullptr,
+          [run](const Scenario&, std::uint64_t) { return std::make_unique<Playback>(run); },
+          {}};
 }
 
 Result<Errors> compare(const Scenario& scenario, const Contender& contender, const RecordedRun& run) {
