@@ -1,5 +1,6 @@
 // A guest that asks one device for as much as the rules allow, 32 times at once, and then sees how long
-// another device on the same loop lets it wait. Its command line names the device: "console".
+// another device on the same loop lets it wait. Its command line names what it asks: "console",
+// "inflate", "deflate", "report".
 #include "entry.h"
 #include "virtio.h"
 
@@ -52,12 +53,50 @@ void ask_console(Device& device) {
   ask(device, 1, &chain, 1);
 }
 
+// Page numbers lie in the playground, and name pages from here on (of a guest of 1 GiB).
+constexpr uint32_t kGiven = 128U << 20;
+constexpr uint32_t kEnd = 1U << 30;
+
+/// 32 times the same list, of every `stride`th page, for queue `index` of the balloon.
+void send_pages(Device& device, uint16_t index, uint32_t stride) {
+  uint32_t count = 0;
+  for (uint32_t page = kGiven / 4096; page < kEnd / 4096; page += stride)
+    at<uint32_t>(kPlayground + 4 * count++) = page;
+  const Buffer list{reinterpret_cast<void*>(kPlayground), 4 * count, false};
+  ask(device, index, &list, 1);
+}
+
+/// Every second page: none of them has a neighbour to be released with.
+void ask_inflate(Device& device) {
+  device.start(find(5), kMode, 0, 2);
+  send_pages(device, 0, 2);
+}
+
+/// One page of each huge page, which is then whole again; after it was given away.
+void ask_deflate(Device& device) {
+  device.start(find(5), kMode, 0, 2);
+  send_pages(device, 0, 512);
+  send_pages(device, 1, 512);
+}
+
+/// 32 reports of 3.5 GiB, all of them of the same memory.
+void ask_report(Device& device) {
+  device.start(find(5), kMode, kIndirect | 1U << 5, 4);
+  for (unsigned i = 0; i < 4; ++i)
+    table[i] = {kGiven, kEnd - kGiven, static_cast<uint16_t>(i == 3 ? 2 : 3), static_cast<uint16_t>(i + 1)};
+  const Buffer chain{table, 4 * sizeof(TableEntry), false, true};
+  ask(device, 3, &chain, 1);
+}
+
 }  // namespace
 
 void start(const char* command_line) {
   set_up_interrupts();
   for (uint32_t offset = 0; offset < kPlaygroundSize; offset += 4096)
     at<uint32_t>(kPlayground + offset) = offset;
+  if (contains(command_line, "deflate")) {  // huge pages of which all but what is given away is in use
+    for (uint32_t place = kGiven; place < kEnd; place += 1U << 21) at<uint32_t>(place + 4096) = place;
+  }
   static Device rng;
   rng.start(find(4), kMode, 0, 1);
   print("ready\n");
@@ -65,6 +104,9 @@ void start(const char* command_line) {
 
   static Device greedy;
   if (contains(command_line, "console")) ask_console(greedy);
+  if (contains(command_line, "inflate")) ask_inflate(greedy);
+  if (contains(command_line, "deflate")) ask_deflate(greedy);
+  if (contains(command_line, "report")) ask_report(greedy);
   print("asked\n");
   // The slowest answer of 20, in 2^20 ticks of the processor's clock.
   uint64_t slowest = 0;

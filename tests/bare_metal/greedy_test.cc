@@ -133,7 +133,6 @@ class GreedyGuestTest : public testing::TestWithParam<Greed> {
     directory.write("kernel", std::string(kernel.begin(), kernel.end()));
     std::vector<std::string> command{BALLOON_VMM,
                                      "--name=greedy",
-                                     "--memory=64MiB",
                                      "--kernel=" + directory.file("kernel"),
                                      std::string("--cmdline=") + GetParam().command,
                                      "--serial=unix:" + directory.file("serial"),
@@ -165,9 +164,13 @@ class GreedyGuestTest : public testing::TestWithParam<Greed> {
   std::unique_ptr<Line> serial;
 };
 
-INSTANTIATE_TEST_SUITE_P(Devices, GreedyGuestTest,
-                         testing::Values(Greed{"Console", "console", {"--console=file:/dev/null"}}),
-                         [](const auto& greed) { return std::string(greed.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Devices, GreedyGuestTest,
+    testing::Values(Greed{"Console", "console", {"--memory=64MiB", "--console=file:/dev/null"}},
+                    Greed{"Inflate", "inflate", {"--memory=1GiB"}},
+                    Greed{"Deflate", "deflate", {"--memory=1GiB"}},
+                    Greed{"Report", "report", {"--memory=1GiB"}}),
+    [](const auto& greed) { return std::string(greed.param.name); });
 
 TEST_P(GreedyGuestTest, AnotherDeviceOnTheSameLoopAnswersAtOnce) {
   be_greedy();

@@ -58,7 +58,10 @@ Result<void> Balloon::make_timers(EventLoop& loop) {
   };
   BALLOON_TRY(make(stats_timer_, [this] { ask_for_stats(); }));
   BALLOON_TRY(make(hold_back_timer_, [this] { end_hold_back(); }));
-  BALLOON_TRY(make(pool_timer_, [this] { retry_deflates(); }));
+  BALLOON_TRY(make(pool_timer_, [this] {
+    pool_timer_->set({});
+    queues_->come_back(index_of(Queue::deflate));
+  }));
   return make(hinting_timer_, [this] {
     if (rounds_.under_way()) end_hinting(fail("the guest did not come to an end with its free pages"));
   });
@@ -67,7 +70,6 @@ Result<void> Balloon::make_timers(EventLoop& loop) {
 Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
     : config_(config),
       memory_(memory),
-      pfns_(kPfnBatch),
       held_back_(
           [this](GuestRange range) {
             counters_.inflated += release(range);
@@ -153,31 +155,34 @@ void Balloon::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQ
 
 void Balloon::process_queue(std::uint16_t index) {
   queues_->serve(index, [this, index](VirtQueue& queue, Work& work, TurnBudget& budget) {
-    Chain& chain = work.chain;
-    switch (queue_of(index)) {
-      case Queue::inflate:
-        inflate(chain);
-        break;
-      case Queue::deflate:
-        deflate(queue, std::move(chain));
-        return Progress::done;
-      case Queue::stats:
-        accept_stats(queue, std::move(chain));
-        return Progress::done;
-      case Queue::hinting:
-        hint(chain);
-        break;
-      case Queue::reporting:
-        report(chain);
-        break;
-    }
-    // 5.5.6.6: nothing was written; a used length other than 0 on the reporting queue would mean something
-    // one day.
-    queue.put(std::move(chain), 0);
-    budget.look_at_clock();
-    return Progress::done;
+    return process(index, queue, work, budget);
   });
   tell_state();
+}
+
+Progress Balloon::process(std::uint16_t index, VirtQueue& queue, Work& work, TurnBudget& budget) {
+  Progress progress = Progress::done;
+  switch (queue_of(index)) {
+    case Queue::inflate:
+      progress = inflate(work, budget);
+      break;
+    case Queue::deflate:
+      progress = deflate(work, budget);
+      break;
+    case Queue::stats:
+      accept_stats(queue, std::move(work.chain));
+      return Progress::done;
+    case Queue::hinting:
+      progress = hint(work, budget);
+      break;
+    case Queue::reporting:
+      progress = report(work, budget);
+      break;
+  }
+  // 5.5.6.6: nothing was written; a used length other than 0 on the reporting queue would mean something one
+  // day.
+  if (progress == Progress::done) queue.put(std::move(work.chain), 0);
+  return progress;
 }
 
 void Balloon::reset() {
@@ -195,13 +200,16 @@ void Balloon::reset_queue(std::uint16_t index) {
       forget_stats("the guest's balloon driver took its statistics queue back");
       break;
     case Queue::deflate:
-      forget_deflates();
+      deflating_.clear();
+      deflate_waits_ = false;
       break;
     case Queue::hinting:
       if (rounds_.under_way()) end_hinting(fail("the guest's balloon driver took its hinting queue back"));
       break;
-    case Queue::inflate:    // what was put there
-    case Queue::reporting:  // has been answered
+    case Queue::inflate:
+      inflating_.clear();
+      break;
+    case Queue::reporting:  // what is under way is forgotten with the queue
       break;
   }
   queues_->remove(index);
@@ -219,14 +227,11 @@ void Balloon::forget_stats(const char* why) {
   stats_requests_.fail_all(why);
 }
 
-void Balloon::forget_deflates() {
-  for (Chain& chain : waiting_deflates_) VirtQueue::forget(std::move(chain));
-  waiting_deflates_.clear();
-}
-
 void Balloon::drop_queues() {
   forget_stats("the guest's balloon driver went away");
-  forget_deflates();
+  inflating_.clear();
+  deflating_.clear();
+  deflate_waits_ = false;
   watch_.reset();
   rounds_.reset();
   if (const auto reply = std::exchange(on_dropped_, {})) reply(fail("the guest's balloon driver went away"));
@@ -246,7 +251,14 @@ void Balloon::end_hold_back() {
   hold_back_ends_ = left > left.zero();
   hold_back_timer_->set(hold_back_ends_ ? left : left.zero());
   if (hold_back_ends_) return;
-  held_back_.flush();
+  TurnBudget budget;
+  while (held_back_.release_some()) {
+    budget.look_at_clock();
+    if (!budget.over()) continue;
+    hold_back_ends_ = true;
+    hold_back_timer_->set(kHoldBackPause);
+    break;
+  }
   tell_state();
 }
 

@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "vmm/devices/balloon/huge_release.h"
 #include "vmm/devices/balloon/huge_restore.h"
 #include "vmm/devices/balloon/pace.h"
+#include "vmm/devices/balloon/pfn_ranges.h"
 #include "vmm/devices/balloon/stats_requests.h"
 #include "vmm/devices/devices.h"
 #include "vmm/memory/write_watch.h"
@@ -45,8 +45,10 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// Linux refuses reporting on a queue shorter than 32 (PAGE_REPORTING_CAPACITY), and inflates one chain at
   /// a time.
   static constexpr std::uint16_t kQueueSize = 128;
-  /// PFNs handled at once: 16 of the 256-PFN arrays that Linux sends, 16 KiB of host memory.
-  static constexpr std::size_t kPfnBatch = 4096;
+  /// Of a reported or hinted buffer, released at once: in small pages, a millisecond's work.
+  static constexpr Bytes kReleasePiece = 32 * kMiB;
+  /// What was held back is released for a turn's time, and then, after others had theirs, further.
+  static constexpr std::chrono::milliseconds kHoldBackPause{1};
   /// Pages are gathered into huge pages for no longer than this after the last ones came: the driver of a
   /// busy guest takes its time, and a target that moves down step by step (once a second) gives it pauses.
   static constexpr std::chrono::seconds kHoldBack{2};
@@ -102,18 +104,22 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   VirtQueue* queue_at(Queue queue) const { return queues_ ? queues_->at(index_of(queue)) : nullptr; }
   bool negotiated(std::uint64_t feature) const { return (features_ & feature) != 0; }
   // All with the mutex held.
-  void inflate(const Chain& chain);
-  void deflate(VirtQueue& queue, Chain chain);
-  /// Whether the host has memory for the pages in `chain`.
-  bool take_back(const Chain& chain);
-  void retry_deflates();
-  /// Hands the pages in `chain`, as ranges, to `each`.
-  void for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each);
+  Progress process(std::uint16_t index, VirtQueue& queue, Work& work, TurnBudget& budget);
+  Progress inflate(Work& work, TurnBudget& budget);
+  Progress deflate(Work& work, TurnBudget& budget);
+  /// Gathers what of `range` is RAM.
+  void give(GuestRange range);
+  /// How many page numbers of a chain count.
+  std::uint64_t pages_in(const Work& work);
+  /// Whether the host has memory for `range`.
+  bool take_back(GuestRange range);
   void accept_stats(VirtQueue& queue, Chain chain);
   void sample(const Chain& chain, std::chrono::steady_clock::time_point asked);
   void ask_for_stats();
-  void report(const Chain& chain);
-  void hint(const Chain& chain);
+  Progress report(Work& work, TurnBudget& budget);
+  Progress hint(Work& work, TurnBudget& budget);
+  /// Hands the whole pages of the chain's writable buffers to `each`, a piece after the other.
+  Progress for_pieces(Work& work, TurnBudget& budget, const std::function<void(GuestRange)>& each);
   void end_hinting(Result<Bytes> outcome);
   Bytes release(GuestRange range);
   Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);
@@ -121,7 +127,6 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   void end_hold_back();
   void drop_queues();
   void forget_stats(const char* why);
-  void forget_deflates();
   BalloonState current() const;
   /// What the driver says that the guest has.
   Bytes claimed_size() const;
@@ -135,8 +140,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::uint64_t features_ = 0;
   BalloonCounters counters_;
   mutable BalloonPace pace_;
-  std::vector<std::uint32_t> pfns_;
-  std::vector<GuestRange> ranges_;
+  PfnReader inflating_;
+  PfnReader deflating_;
   HugeRelease held_back_;
   HugeRestore restored_;
   std::unique_ptr<EventLoop::Timer> hold_back_timer_;
@@ -152,10 +157,11 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// The buffer that the guest parks here until we want fresh values: giving it back is the request.
   std::optional<Chain> held_stats_;
   std::unique_ptr<EventLoop::Timer> stats_timer_;
-  std::deque<Chain> waiting_deflates_;  ///< for pages of the host's pool
+  bool deflate_waits_ = false;  ///< for pages of the host's pool
   std::unique_ptr<EventLoop::Timer> pool_timer_;
   HintingRounds rounds_;
   std::unique_ptr<WriteWatch> watch_;  ///< while a round is under way
+  bool round_ends_ = false;            ///< with the buffer that is being looked at
   Bytes dropped_ = 0;                  ///< in this round
   std::function<void(Result<Bytes>)> on_dropped_;
   std::unique_ptr<EventLoop::Timer> hinting_timer_;

@@ -80,11 +80,14 @@ void HugeRelease::mark(HeldPages::value_type& entry, GuestRange piece, bool held
   }
 }
 
-void HugeRelease::flush() {
-  if (whole_only_) return;
-  release_run();
-  for (const auto& entry : held_) release_pages(entry);
-  drop();
+bool HugeRelease::release_some() {
+  if (whole_only_) return false;
+  if (run_.size > 0) {
+    release_run();
+  } else if (!held_.empty()) {
+    release_oldest();
+  }
+  return run_.size > 0 || !held_.empty();
 }
 
 void HugeRelease::drop() {

@@ -38,8 +38,8 @@ class HugeRelease {
   void release_run();
   /// The guest takes `range` back: what of it is held is not released.
   void cancel(GuestRange range);
-  /// Releases all that is held; nothing of a pool's.
-  void flush();
+  /// Releases the run, or else the oldest that is held; nothing of a pool's. Whether there is more.
+  bool release_some();
   /// Forgets all that is held: the guest has it back.
   void drop();
   /// Bytes held back.

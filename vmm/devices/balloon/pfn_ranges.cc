@@ -18,4 +18,16 @@ void to_ranges(std::span<std::uint32_t> pfns, std::vector<GuestRange>& ranges) {
   }
 }
 
+const GuestRange* PfnReader::next(const Chain& chain, std::uint64_t count, std::uint64_t& done) {
+  if (at_ == ranges_.size()) {
+    clear();
+    if (done == count) return nullptr;
+    pfns_.resize(std::min<std::uint64_t>(kBatch, count - done));
+    chain.read(done * sizeof(std::uint32_t), std::as_writable_bytes(std::span(pfns_)));
+    done += pfns_.size();
+    to_ranges(pfns_, ranges_);
+  }
+  return &ranges_[at_];
+}
+
 }  // namespace balloon::vmm

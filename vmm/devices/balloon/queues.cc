@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "vmm/devices/balloon/balloon.h"
-#include "vmm/devices/balloon/pfn_ranges.h"
 #include "vmm/devices/balloon/stats.h"
 
 namespace balloon::vmm {
@@ -15,77 +14,90 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Whole pages only: the rest of a torn one is still in use.
-GuestRange whole_pages(const ChainBuffer& buffer) {
-  const GuestAddress start = (buffer.address + kPageSize - 1) / kPageSize * kPageSize;
-  const GuestAddress end = (buffer.address + buffer.host.size()) / kPageSize * kPageSize;
+GuestRange whole_pages(GuestAddress address, Bytes size) {
+  const GuestAddress start = (address + kPageSize - 1) / kPageSize * kPageSize;
+  const GuestAddress end = (address + size) / kPageSize * kPageSize;
   return {start, start < end ? end - start : 0};
 }
 
 }  // namespace
 
-void Balloon::inflate(const Chain& chain) {
-  for_ranges(chain, [this](GuestRange range) {
-    restored_.inflated(range);
-    held_back_.add(range);
-  });
-  // Such a driver takes pages back without a word. So nothing may be held: neither released late, nor counted
-  // as a part of a pool's page that will be whole one day.
-  if (!negotiated(kFeatureMustTellHost)) held_back_.whole_only() ? held_back_.drop() : held_back_.flush();
-  if (held_back_.held() == 0 || held_back_.whole_only()) return;
+Progress Balloon::inflate(Work& work, TurnBudget& budget) {
+  const std::uint64_t count = pages_in(work);
+  for (bool first = true; const GuestRange* range = inflating_.next(work.chain, count, work.done);
+       first = false) {
+    if (!first && budget.over()) return Progress::more;
+    restored_.inflated(*range);
+    give(*range);
+    inflating_.pop();
+    budget.look_at_clock();
+  }
+  if (!negotiated(kFeatureMustTellHost)) {
+    // Such a driver takes pages back without a word. So nothing may be held: neither released late, nor
+    // counted as a part of a pool's page that will be whole one day.
+    if (held_back_.whole_only()) held_back_.drop();
+    while (held_back_.held() > 0) {
+      if (budget.over()) return Progress::more;
+      held_back_.release_some();
+      budget.look_at_clock();
+    }
+  }
+  if (held_back_.held() == 0 || held_back_.whole_only()) return Progress::done;
   last_inflate_ = Clock::now();
   // It is not put off with each chain, which would be one more system call: it does so itself.
   if (!std::exchange(hold_back_ends_, true)) hold_back_timer_->set(kHoldBack);
+  return Progress::done;
 }
 
-void Balloon::deflate(VirtQueue& queue, Chain chain) {
+/// What is not RAM is not remembered: else a guest could have us keep any number of pages that it has not.
+void Balloon::give(GuestRange range) {
+  Bytes ram = 0;
+  for (const GuestMemory::Region& region : memory_.regions()) {
+    const GuestAddress start = std::max(range.start, region.start);
+    const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
+    if (start >= end) continue;
+    held_back_.add({start, end - start});
+    ram += end - start;
+  }
+  if (ram < range.size) refuse((range.size - ram) / kPageSize, "outside its RAM");
+}
+
+Progress Balloon::deflate(Work& work, TurnBudget& budget) {
   // Released pages need nothing: when the guest uses them again, they are allocated on demand. But from an
   // empty pool they would not be, and the guest would die; so it waits for its answer until there are some.
-  counters_.pages_deflated += chain.readable_size() / sizeof(std::uint32_t);
-  for_ranges(chain, [this](GuestRange range) {
-    if (held_back_.held() > 0) held_back_.cancel(range);
-    restored_.deflated(range);
-  });
-  if (!held_back_.whole_only() || take_back(chain)) return queue.put(std::move(chain), 0);
-  ++counters_.deflates_delayed;
-  waiting_deflates_.push_back(std::move(chain));
-  pool_timer_->set(kPoolRetry);
-}
-
-bool Balloon::take_back(const Chain& chain) {
-  bool all = true;
-  for_ranges(chain, [&](GuestRange range) {
-    if (!all) return;
-    if (const auto done = memory_.take_back(range); !done) {
-      all = false;
-      if (const auto times = failures_.happened())
-        log::warning("balloon: the guest waits for its memory: {} ({} times)", done.error().message, *times);
+  const std::uint64_t count = pages_in(work);
+  for (bool first = true; const GuestRange* range = deflating_.next(work.chain, count, work.done);
+       first = false) {
+    if (!first && budget.over()) return Progress::more;
+    if (held_back_.held() > 0) held_back_.cancel(*range);
+    if (held_back_.whole_only() && !take_back(*range)) {
+      if (!std::exchange(deflate_waits_, true)) ++counters_.deflates_delayed;
+      pool_timer_->set(kPoolRetry);
+      return Progress::waits;
     }
-  });
-  return all;
-}
-
-void Balloon::retry_deflates() {
-  VirtQueue* queue = queue_at(Queue::deflate);
-  while (queue != nullptr && !waiting_deflates_.empty() && take_back(waiting_deflates_.front())) {
-    queue->put(std::move(waiting_deflates_.front()), 0);
-    waiting_deflates_.pop_front();
+    restored_.deflated(*range);
+    deflating_.pop();
+    budget.look_at_clock();
   }
-  if (waiting_deflates_.empty()) pool_timer_->set({});
-  queues_->notify(index_of(Queue::deflate));
+  deflate_waits_ = false;
+  counters_.pages_deflated += work.chain.readable_size() / sizeof(std::uint32_t);
+  return Progress::done;
 }
 
-void Balloon::for_ranges(const Chain& chain, const std::function<void(GuestRange)>& each) {
-  const std::uint64_t sent = chain.readable_size() / sizeof(std::uint32_t);
+bool Balloon::take_back(GuestRange range) {
+  const auto done = memory_.take_back(range);
+  if (done) return true;
+  if (const auto times = failures_.happened())
+    log::warning("balloon: the guest waits for its memory: {} ({} times)", done.error().message, *times);
+  return false;
+}
+
+std::uint64_t Balloon::pages_in(const Work& work) {
+  const std::uint64_t sent = work.chain.readable_size() / sizeof(std::uint32_t);
   // A chain can hold gigabytes of PFNs, but no more of them than the guest has pages are not repeats.
   const std::uint64_t count = std::min<std::uint64_t>(sent, memory_.size() / kPageSize);
-  if (sent > count) refuse(sent - count, "in one chain, more than the guest has");
-  for (std::uint64_t done = 0; done < count;) {
-    const auto batch = std::span(pfns_).first(std::min<std::uint64_t>(kPfnBatch, count - done));
-    chain.read(done * sizeof(std::uint32_t), std::as_writable_bytes(batch));
-    to_ranges(batch, ranges_);
-    for (const GuestRange& range : ranges_) each(range);
-    done += batch.size();
-  }
+  if (sent > count && work.done == 0) refuse(sent - count, "in one chain, more than the guest has");
+  return count;
 }
 
 void Balloon::accept_stats(VirtQueue& queue, Chain chain) {
@@ -124,39 +136,59 @@ void Balloon::ask_for_stats() {
   queues_->notify(index_of(Queue::stats));
 }
 
-void Balloon::report(const Chain& chain) {
-  if (!negotiated(kFeatureReporting)) return;
-  for (const ChainBuffer& buffer : chain.writable()) {
-    if (space_.poison_val != 0) {
-      // 5.5.6.6.2 wants the poison back in these pages, and a released page reads as zeros. So it is kept, as
-      // in QEMU.
-      ++counters_.reports_kept;
-      continue;
+Progress Balloon::for_pieces(Work& work, TurnBudget& budget, const std::function<void(GuestRange)>& each) {
+  std::uint64_t begin = 0;  // of the buffer, among the bytes of all
+  for (const ChainBuffer& buffer : work.chain.writable()) {
+    const std::uint64_t end = begin + buffer.host.size();
+    while (work.done < end) {
+      if (budget.over()) return Progress::more;
+      const GuestAddress from = buffer.address + (work.done - begin);
+      // To a huge page's end, so that none is taken apart.
+      const GuestAddress piece_end = (from + kReleasePiece) / kHugePageSize * kHugePageSize;
+      const Bytes size = std::min(piece_end - from, end - work.done);
+      if (const GuestRange range = whole_pages(from, size); range.size > 0) each(range);
+      work.done += size;
+      budget.look_at_clock();
     }
-    if (const GuestRange range = whole_pages(buffer); range.size > 0) counters_.reported += release(range);
+    begin = end;
   }
+  return Progress::done;
 }
 
-void Balloon::hint(const Chain& chain) {
-  std::uint32_t id = 0;
-  const bool over =
-      chain.read(0, std::as_writable_bytes(std::span(&id, 1))) == sizeof id && rounds_.received(id);
+Progress Balloon::report(Work& work, TurnBudget& budget) {
+  if (!negotiated(kFeatureReporting)) return Progress::done;
+  if (space_.poison_val != 0) {
+    // 5.5.6.6.2 wants the poison back in these pages, and a released page reads as zeros. So it is kept, as
+    // in QEMU.
+    counters_.reports_kept += work.chain.writable().size();
+    return Progress::done;
+  }
+  return for_pieces(work, budget, [this](GuestRange range) { counters_.reported += release(range); });
+}
+
+Progress Balloon::hint(Work& work, TurnBudget& budget) {
+  if (work.done == 0) {
+    std::uint32_t id = 0;
+    round_ends_ =
+        work.chain.read(0, std::as_writable_bytes(std::span(&id, 1))) == sizeof id && rounds_.received(id);
+  }
   if (rounds_.takes_hints() && watch_) {
-    for (const ChainBuffer& buffer : chain.writable()) {
-      if (space_.poison_val != 0) {  // as in report()
-        ++counters_.reports_kept;
-        continue;
-      }
-      const GuestRange range = whole_pages(buffer);
-      const auto start = Clock::now();
-      const auto done = watch_->release_unwritten(range);
-      counters_.release_time += Clock::now() - start;
-      const Bytes dropped = released(done, range);
-      counters_.hinted += dropped;
-      dropped_ += dropped;
+    if (space_.poison_val != 0) {  // as in report()
+      counters_.reports_kept += work.chain.writable().size();
+    } else {
+      const Progress progress = for_pieces(work, budget, [this](GuestRange range) {
+        const auto start = Clock::now();
+        const auto done = watch_->release_unwritten(range);
+        counters_.release_time += Clock::now() - start;
+        const Bytes dropped = released(done, range);
+        counters_.hinted += dropped;
+        dropped_ += dropped;
+      });
+      if (progress != Progress::done) return progress;
     }
   }
-  if (over) end_hinting(dropped_);
+  if (std::exchange(round_ends_, false)) end_hinting(dropped_);
+  return Progress::done;
 }
 
 void Balloon::end_hinting(Result<Bytes> outcome) {

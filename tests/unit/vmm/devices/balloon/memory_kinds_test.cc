@@ -211,6 +211,15 @@ TEST_F(PoolTest, PartsOfADriverThatTellsNobodyWhatItTakesBackAreNotAddedUp) {
   EXPECT_TRUE(is_zero(kPage));
 }
 
+TEST_F(PoolTest, PagesOutsideItsRamAreNotRemembered) {  // not a bit for each: they would pile up for ever
+  start({}, kGather);
+  const std::uint32_t end = static_cast<std::uint32_t>(memory_.size() / kPageSize);
+  for (std::uint32_t chain = 0; chain < 4; ++chain)
+    EXPECT_EQ(send(kInflate, run(end + chain * 511, 511)), 0U);
+  EXPECT_EQ(balloon_->counters().pages_refused, 4 * 511U);
+  EXPECT_EQ(balloon_->state().actual, memory_.size());
+}
+
 TEST_F(PoolTest, AReportReleasesItsWholeHugePagesOnly) {
   start({}, kGather);
   touch(kPage, kHugePages);
