@@ -19,11 +19,12 @@ def files(cache: Cache, build_dir: Path) -> list[tuple[Path, str]]:
         kernel = fetch_kernel(cache)
         agent = guest_image.build_agent(cache)
         guest = [agent, guest_image.build_initramfs(cache, kernel, agent), guest_image.build_root_disk(cache, agent)]
+        data = guest_image.build_data_disk(cache)
     tree = kernel.modules.parent.parent.parent
     modules = kernel.module_order(guest_image.GUEST_MODULES)
     of_kernel = [kernel.bzimage, kernel.vmlinux, kernel.modules / "modules.dep", kernel.modules / "modules.builtin", *modules]
     kept = [*of_kernel, *guest]
-    stamps = [path.with_name(path.name + ".inputs") for path in (tree, *guest, cache.root / "guest/data.ext4")]
+    stamps = [path.with_name(path.name + ".inputs") for path in (tree, *guest, data)]
     sources = [path for pattern in ("*.py", "scenario", "guest/*", "outer/*") for path in HERE.rglob(pattern) if path.is_file()]
     return [*((path, f"{CACHE}/{path.relative_to(cache.root)}") for path in (*kept, *stamps)),
             *((path, f"{TESTBED}/{path.relative_to(HERE)}") for path in sources if "__pycache__" not in path.parts),

@@ -359,12 +359,12 @@ TEST_F(ProgramTest, AGuestThatCannotStartHasNoMonitor) {
 }
 
 TEST_F(ProgramTest, TheShippedExampleIsAcceptedButForItsFiles) {
-  // Its kernel's place does not exist here: that this is all it complains about shows that everything else
-  // was taken.
+  // Its files do not exist here. That one of them is all it complains about shows that everything else was
+  // taken.
   const std::string example = BALLOON_SOURCE "/config/guest.yaml";
-  expect_refusal(
-      {"--config", example, "--kernel", kernel, "--serial", "none", "--disk", "path=/no/such/disk.img"}, 1,
-      "/no/such/disk.img");
+  expect_refusal({"--config", example, "--kernel", kernel, "--initrd", kernel, "--serial", "none", "--disk",
+                  "path=/no/such/disk.img"},
+                 1, "/no/such/disk.img");
 }
 
 }  // namespace
