@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the tables of docs/comparison.md: scenarios, cases, random hosts by swap device, rivals with our timing.
+# Makes the tables of docs/comparison.md: scenarios, cases, random hosts by swap device, rivals with our timing,
+# constants of the plant at half and double.
 #   scripts/baseline.sh [--law LAW] [--seeds N] [OUT]
 # LAW is the one that rivals are held against (balloond); N random hosts are run for each device (100). Results are kept in OUT
 # (build/baseline); what is there already is not made again. All runs are on one seed and the same on every machine.
@@ -11,7 +12,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --law) law=$2; shift 2 ;;
     --seeds) seeds=$2; shift 2 ;;
-    -h | --help) sed -n '2,5s/^# \?//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# \?//p' "$0"; exit 0 ;;
     -*) echo "baseline: unknown option '$1'" >&2; exit 2 ;;
     *) out=$1; shift ;;
   esac
@@ -45,4 +46,5 @@ for device in nvme hdd zram; do
   part "random-$device" sweep --swap "$device" --first-seed $first_seed --seeds "$seeds" --laws "$law,$rivals,foresight-2s"
 done
 part our-timing sweep --first-seed $first_seed --seeds "$seeds" --laws "$law,$at_ours"
+part constants sensitivity --first-seed $first_seed --seeds 20 --laws "$law,none,static,squeezed,qmemman,esx,vm0,foresight-2s"
 echo "$out/tables.md"

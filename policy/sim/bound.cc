@@ -10,9 +10,9 @@
 namespace balloon::policy::sim {
 namespace {
 
-/// Of its swap device's bandwidth, what the host's kernel surely writes while it is short of memory: less
-/// than any device does when reads, a slower way to write and compression are counted (devices.h).
-constexpr double kSurelyWritten = 0.25;
+/// Of what its swap device can write, what the host's kernel surely does while it is short of memory. In the
+/// plant it is all: reads take nothing from it (HostPlant::reclaim).
+constexpr double kSurelyWritten = 0.75;
 /// Less of a guest's deficit than this counts for nothing (GuestPlant::deficit).
 constexpr double kUncounted = kPageBytes;
 
@@ -75,7 +75,8 @@ double cost_bound(const Scenario& scenario, std::uint64_t seed) {
   std::vector<Party> parties = parties_of(scenario, seed);
   HostSignals host(scenario.host, host_seed(seed), scenario.duration);
   const auto total = static_cast<double>(scenario.host.memory);
-  const double written = kSurelyWritten * scenario.host.swap.bandwidth * kStepSeconds;
+  const double written =
+      kSurelyWritten * scenario.host.swap.bandwidth / scenario.host.swap.write_factor * kStepSeconds;
   double held = held_at_start(scenario, seed);
   double bound = 0;
   for (Time now{}; now < scenario.duration; now += kStep) {

@@ -1,6 +1,7 @@
 #include "policy/sim/foresight.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace balloon::policy::sim {
 namespace {
@@ -12,10 +13,17 @@ constexpr double kSlack = 4 * kMiBd;
 
 Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
 
+double least_arc(const HostSpec& host) {
+  if (!host.effects.arc_rule) return std::numeric_limits<double>::infinity();
+  return host.arc_min ? static_cast<double>(*host.arc_min) : arc_minimum(static_cast<double>(host.memory));
+}
+
 }  // namespace
 
 Foresight::Foresight(const Scenario& scenario, std::uint64_t seed)
-    : host_(scenario.host, host_seed(seed), scenario.duration) {
+    : host_(scenario.host, host_seed(seed), scenario.duration),
+      arc_least_(least_arc(scenario.host)),
+      zram_ratio_(scenario.host.swap.memory_ratio) {
   for (std::size_t i = 0; i < scenario.guests.size(); ++i) {
     const GuestSpec& spec = scenario.guests[i];
     seers_.emplace(spec.name, Seer{&spec, GuestSignals(spec, guest_seed(seed, i), scenario.duration)});
@@ -32,18 +40,21 @@ Bytes Foresight::need(Seer& seer, Time now) {
   return whole(need + low_watermark(static_cast<double>(seer.spec->memory)) + kSlack);
 }
 
-/// What it could hold beyond that, but does not use: idle anonymous memory and cold files.
+/// What it could hold beyond that, and uses now and then or not at all: idle anonymous memory, cold files, an
+/// ARC.
 Bytes Foresight::spare(Seer& seer, Time now) {
   const double idle = seer.spec->anon_idle * seer.signals.anon.most(now, kLookAhead, kGlance);
   const double cold = seer.spec->cold_counts ? 0 : seer.signals.cold.most(now, kLookAhead, kGlance);
-  return whole(idle + cold);
+  return whole(idle + cold + seer.signals.arc.most(now, kLookAhead, kGlance));
 }
 
 Plan Foresight::decide(const Snapshot& snapshot) {
   Plan plan;
   plan.state = HostState::normal;
-  const double own =
-      host_.own.most(snapshot.now, kLookAhead, kGlance) + host_.arc.most(snapshot.now, kLookAhead, kGlance);
+  // An ARC gives up all but its least for nothing; what lies in zram takes up memory.
+  const double arc = std::min(arc_least_, host_.arc.most(snapshot.now, kLookAhead, kGlance));
+  const double zram = zram_ratio_ * static_cast<double>(snapshot.host.swap_total - snapshot.host.swap_free);
+  const double own = host_.own.most(snapshot.now, kLookAhead, kGlance) + arc + zram;
   const double total = static_cast<double>(snapshot.host.total);
   const double cache = std::min(kHostCacheLeast, host_.cache.most(snapshot.now, kLookAhead, kGlance));
   plan.budget = whole(total * (1 - kHostLow) - own - cache - kSlack -

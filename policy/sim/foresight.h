@@ -36,6 +36,8 @@ class Foresight final : public Controller {
 
   std::map<std::string, Seer, std::less<>> seers_;
   HostSignals host_;
+  double arc_least_;   ///< of the host, in bytes
+  double zram_ratio_;  ///< memory a byte in the host's swap
   std::map<std::string, Bytes, std::less<>> granted_;
   std::vector<Claim> claims_;
   std::vector<Bytes> shares_;

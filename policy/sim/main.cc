@@ -8,6 +8,7 @@
 #include "policy/sim/comparison.h"
 #include "policy/sim/replay_command.h"
 #include "policy/sim/scenario_file.h"
+#include "policy/sim/sensitivity.h"
 #include "policy/sim/sweep.h"
 
 namespace balloon::policy::sim {
@@ -113,12 +114,30 @@ int run_comparison(Arguments& arguments) {
   return kOk;
 }
 
+void choose_swap(Arguments& arguments) {
+  const bool plain = arguments.sweep.generator.generator == 1;
+  const auto choose = [&](std::string_view name, auto real, auto round) {
+    if (arguments.swap == name) arguments.sweep.swap = plain ? round : real;
+  };
+  choose("nvme", &SwapDevice::nvme, &SwapDevice::plain_nvme);
+  choose("hdd", &SwapDevice::hdd, &SwapDevice::plain_hdd);
+  choose("zram", &SwapDevice::zram, &SwapDevice::plain_zram);
+}
+
+int run_sensitivity(const Arguments& arguments) {
+  const auto laws = choose_laws(arguments.laws);
+  if (!laws) return complain(laws.error().message, kUsage);
+  ProgressBar bar;
+  const Sensitivity result =
+      sensitivity(*laws, arguments.sweep, [&](std::size_t done, std::size_t all) { bar.show(done, all); });
+  fmt::print("{}", arguments.output == "json" ? to_json(result) : to_table(result));
+  return kOk;
+}
+
 int run_sweep(Arguments& arguments) {
   const auto laws = choose_laws(arguments.laws);
   if (!laws) return complain(laws.error().message, kUsage);
-  if (arguments.swap == "nvme") arguments.sweep.swap = &SwapDevice::nvme;
-  if (arguments.swap == "hdd") arguments.sweep.swap = &SwapDevice::hdd;
-  if (arguments.swap == "zram") arguments.sweep.swap = &SwapDevice::zram;
+  choose_swap(arguments);
   ProgressBar bar;
   const Sweep result =
       sweep(*laws, arguments.sweep, [&](std::size_t done, std::size_t all) { bar.show(done, all); });
@@ -201,6 +220,19 @@ int main_program(int argc, char** argv) {
                    "names with commas between them, or all; NAME@1s and all@1s: with our timing")
       ->capture_default_str();
   add_output(*sweep, arguments);
+  CLI::App* constants = app.add_subcommand(
+      "sensitivity",
+      "random scenarios with each constant of the plant at half and at double: who changes places");
+  constants->add_option("--seeds", arguments.sweep.seeds, "how many scenarios")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  constants->add_option("--first-seed", arguments.sweep.first_seed, "seed of the first")
+      ->capture_default_str();
+  constants->add_option("--laws", arguments.laws, "names with commas between them, or all")
+      ->capture_default_str();
+  constants->add_option("-o,--output", arguments.output, "table or json")
+      ->check(CLI::IsMember({"table", "json"}))
+      ->capture_default_str();
   CLI::App* replay = app.add_subcommand(
       "replay", "balloond's recordings: are the plans the same; what would another policy have done");
   replay->add_option("RECORDING", arguments.replay.path, "a file of balloond's journal, or the directory")
@@ -221,6 +253,7 @@ int main_program(int argc, char** argv) {
     return run_replay(arguments.replay, "balloon-sim");
   }
   if (sweep->parsed()) return run_sweep(arguments);
+  if (constants->parsed()) return run_sensitivity(arguments);
   if (run->parsed()) arguments.laws = arguments.law;
   return run_comparison(arguments);
 }
