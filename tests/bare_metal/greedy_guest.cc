@@ -56,11 +56,13 @@ void ask_console(Device& device) {
 // Page numbers lie in the playground, and name pages from here on (of a guest of 1 GiB).
 constexpr uint32_t kGiven = 128U << 20;
 constexpr uint32_t kEnd = 1U << 30;
+/// Those that are in use before, which takes the host its time, end here.
+constexpr uint32_t kUsedEnd = kGiven + (320U << 20);
 
-/// 32 times the same list, of every `stride`th page, for queue `index` of the balloon.
-void send_pages(Device& device, uint16_t index, uint32_t stride) {
+/// 32 times the same list, of every `stride`th page below `end`, for queue `index` of the balloon.
+void send_pages(Device& device, uint16_t index, uint32_t stride, uint32_t end) {
   uint32_t count = 0;
-  for (uint32_t page = kGiven / 4096; page < kEnd / 4096; page += stride)
+  for (uint32_t page = kGiven / 4096; page < end / 4096; page += stride)
     at<uint32_t>(kPlayground + 4 * count++) = page;
   const Buffer list{reinterpret_cast<void*>(kPlayground), 4 * count, false};
   ask(device, index, &list, 1);
@@ -69,14 +71,14 @@ void send_pages(Device& device, uint16_t index, uint32_t stride) {
 /// Every second page: none of them has a neighbour to be released with.
 void ask_inflate(Device& device) {
   device.start(find(5), kMode, 0, 2);
-  send_pages(device, 0, 2);
+  send_pages(device, 0, 2, kEnd);
 }
 
 /// One page of each huge page, which is then whole again; after it was given away.
 void ask_deflate(Device& device) {
   device.start(find(5), kMode, 0, 2);
-  send_pages(device, 0, 512);
-  send_pages(device, 1, 512);
+  send_pages(device, 0, 512, kUsedEnd);
+  send_pages(device, 1, 512, kUsedEnd);
 }
 
 /// 32 reports of 3.5 GiB, all of them of the same memory.
@@ -95,7 +97,7 @@ void start(const char* command_line) {
   for (uint32_t offset = 0; offset < kPlaygroundSize; offset += 4096)
     at<uint32_t>(kPlayground + offset) = offset;
   if (contains(command_line, "deflate")) {  // huge pages of which all but what is given away is in use
-    for (uint32_t place = kGiven; place < kEnd; place += 1U << 21) at<uint32_t>(place + 4096) = place;
+    for (uint32_t place = kGiven; place < kUsedEnd; place += 1U << 21) at<uint32_t>(place + 4096) = place;
   }
   static Device rng;
   rng.start(find(4), kMode, 0, 1);

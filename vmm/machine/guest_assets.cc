@@ -7,7 +7,6 @@ namespace balloon::vmm {
 Result<std::shared_ptr<GuestAssets>> GuestAssets::open(const VmmConfig& config) {
   auto assets = std::make_shared<GuestAssets>(
       GuestAssets{.boot = open_boot_files(config.boot), .disks = {}, .nets = {}});
-  if (!assets->boot && config.restore.empty()) return std::unexpected(assets->boot.error());
   for (const BlockConfig& config_of_disk : config.disks) {
     auto disk = open_disk(config_of_disk);
     if (!disk) return std::unexpected(std::move(disk.error()));
@@ -18,6 +17,7 @@ Result<std::shared_ptr<GuestAssets>> GuestAssets::open(const VmmConfig& config) 
     if (!port) return std::unexpected(std::move(port.error()));
     assets->nets.push_back(std::move(*port));
   }
+  if (!assets->boot && config.restore.empty()) return std::unexpected(assets->boot.error());
   return assets;
 }
 

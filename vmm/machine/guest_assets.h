@@ -15,7 +15,7 @@ namespace balloon::vmm {
 /// lets go of nothing: no other VMM gets the guest's disk meanwhile, files may be moved or unlinked, and its
 /// network addresses stay.
 struct GuestAssets {
-  /// Fails with what is wrong with the first that cannot be had.
+  /// Fails with what is wrong with the first that cannot be had: disks, taps, kernel and initrd.
   static Result<std::shared_ptr<GuestAssets>> open(const VmmConfig& config);
 
   /// Of a guest that goes on from a snapshot, only its first reboot needs them.
