@@ -1,5 +1,7 @@
 #include "balloond/api/convert.h"
 
+#include "balloond/guests/wire.h"
+
 namespace balloon::daemon {
 namespace {
 
@@ -46,10 +48,10 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   out.set_max_bytes(guest.limits.max);
   out.set_weight(guest.limits.weight);
   out.set_target_bytes(record.target);
-  out.set_actual_bytes(record.balloon.actual_bytes());
+  out.set_actual_bytes(record.balloon.actual);
   out.set_resident_bytes(record.on_host.resident);
   out.set_swapped_bytes(record.on_host.swapped);
-  if (record.said) *out.mutable_stats() = *record.said;
+  if (record.said) to_wire(*record.said, *out.mutable_stats());
   v1::Decision& decision = *out.mutable_decision();
   set_time(*decision.mutable_decided_at(), state.wall);
   decision.set_used_bytes(guest.plan.used);
@@ -66,6 +68,8 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   out.set_pid(record.peer.pid);
   if (record.merging) out.set_merging(*record.merging);
   out.set_merging_refusal(record.merging_refusal);
+  out.set_hypervisor(record.hypervisor);
+  out.set_obstacle(record.balloon.obstacle);
   return out;
 }
 

@@ -41,7 +41,7 @@ std::string_view name_of(policy::HostState state) {
 /// and it is held.
 bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables, Time now) {
   if (!guest.connected || !guest.complaint.empty()) return true;
-  return guest.balloon.driver_ready() && now - guest.ready_since > tunables.stale_after;
+  return guest.balloon.driver_ready && now - guest.ready_since > tunables.stale_after;
 }
 
 policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& resolver, Time now) {
@@ -49,11 +49,11 @@ policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& res
   seen.name = guest.name;
   seen.memory = guest.memory;
   seen.limits = resolver.limits(guest.name, guest.labels, guest.credit.counted(guest.memory));
-  seen.actual = guest.balloon.actual_bytes();
+  seen.actual = guest.balloon.actual;
   seen.target = guest.target;
   seen.on_host = guest.on_host;
   seen.on_host.merging = guest.merging.value_or(true);
-  seen.controllable = guest.connected && guest.balloon.driver_ready();
+  seen.controllable = guest.connected && guest.balloon.driver_ready && guest.balloon.obstacle.empty();
   seen.stats = guest.usable;
   const policy::Tunables& tunables = resolver.policy().tunables;
   if (!seen.stats && is_past_booting(guest, tunables, now)) {

@@ -32,12 +32,12 @@ log::Source source_of(const Peer& peer) { return {fmt::format("process {} (uid {
 
 Registry::Registry(const Clock& clock, std::string root) : clock_(clock), root_(std::move(root)) {}
 
-std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registration, const Peer& peer,
+std::expected<Session, JoinRefusal> Registry::joined(const Registration& registration, const Peer& peer,
                                                      std::shared_ptr<GuestChannel> channel) {
   if (const auto good = check_registration(registration); !good) {
     return std::unexpected(JoinRefusal{JoinRefusal::Kind::invalid, good.error().message});
   }
-  const std::string& name = registration.name();
+  const std::string& name = registration.name;
   Entry entry{.record = {},
               .channel = std::move(channel),
               .observer = observer_of(peer.pid),
@@ -45,22 +45,29 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
               .refused_target = {}};
   GuestRecord& record = entry.record;
   record.name = name;
-  record.labels.insert(registration.labels().begin(), registration.labels().end());
-  record.memory = registration.memory_bytes();
-  record.vcpus = registration.vcpus();
-  record.vmm_version = printable(registration.vmm_version());
+  record.labels = registration.labels;
+  record.memory = registration.memory;
+  record.vcpus = registration.vcpus;
+  record.hypervisor = registration.hypervisor;
+  record.version = printable(registration.version);
+  record.can = registration.can;
   record.peer = peer;
   record.connected = true;
-  if (registration.has_merging()) record.merging = registration.merging();
-  record.balloon = registration.balloon();
+  record.merging = registration.merging;
+  record.balloon = *registration.balloon;
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
-  record.target = record.balloon.target_bytes();
+  record.target = record.balloon.target;
   record.on_host = entry.observer->look(record.memory).value_or(policy::GuestOnHost{});
   entry.observer->look_at_room();
   const std::optional<Session> gone = ended_stay(name);
 
   log::Later lines;
   const std::lock_guard lock(mutex_);
+  if (const GuestRecord* const other = managed_by_another(record)) {
+    return std::unexpected(JoinRefusal{JoinRefusal::Kind::already_managed,
+                                       fmt::format("process {} is already managed as guest {} ({})", peer.pid,
+                                                   other->name, other->hypervisor)});
+  }
   if (const auto known = guests_.find(name); known != guests_.end()) {
     const GuestRecord& before = known->second.record;
     // A VMM that left without its process ending still has its memory: another one cannot take over its name.
@@ -78,7 +85,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   record.session = ++last_session_;
   record.ready_since = clock_.now();
   lines.info(source_of(peer), "guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid,
-             peer.uid, format_bytes(record.balloon.actual_bytes()), format_bytes(record.memory),
+             peer.uid, format_bytes(record.balloon.actual), format_bytes(record.memory),
              format_bytes(record.target));
   const Session session = record.session;
   names_.emplace(session, name);
@@ -87,13 +94,13 @@ std::expected<Session, JoinRefusal> Registry::joined(const v1::Register& registr
   return session;
 }
 
-void Registry::stats(Session session, const v1::GuestStats& stats) {
+void Registry::stats(Session session, const StatsSample& stats) {
   log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
-  v1::GuestStats said = stats;
+  StatsSample said = stats;
   drop_unknown(said);
   const auto usable = usable_stats(said, {.memory = record.memory,
                                           .previous = entry->previous ? &*entry->previous : nullptr,
@@ -119,78 +126,82 @@ void Registry::stats(Session session, const v1::GuestStats& stats) {
   tell({.kind = GuestChange::Kind::stats,
         .use = use,
         .use_before = before,
-        .asked_for = std::exchange(entry->stats_pending, false),
+        .asked_for = std::exchange(entry->newest(Request::Kind::stats).pending, false),
         .process = record.peer.pid});
 }
 
-void Registry::counters(Session session, const v1::BalloonCounters& counters) {
+void Registry::counters(Session session, const BalloonCounters& counters) {
   const std::lock_guard lock(mutex_);
   if (Entry* entry = by_session(session)) entry->record.counters = counters;
 }
 
-void Registry::balloon(Session session, const v1::BalloonUpdate& balloon) {
+void Registry::balloon(Session session, const BalloonState& balloon) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
-  const bool was_ready = record.balloon.driver_ready();
+  const bool was_ready = record.balloon.driver_ready;
   record.balloon = balloon;
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   // While a request is on its way, the VMM may still speak of the target before it.
-  if (!entry->pending) record.target = record.balloon.target_bytes();
-  if (was_ready && !record.balloon.driver_ready()) {  // the guest reboots: its counters start again
+  if (!entry->newest(Request::Kind::target).pending) record.target = record.balloon.target;
+  if (was_ready && !record.balloon.driver_ready) {  // the guest reboots: its counters start again
     entry->previous.reset();
     record.said.reset();
     record.usable.reset();
     record.complaint.clear();
   }
-  const bool appeared = !was_ready && record.balloon.driver_ready();
+  const bool appeared = !was_ready && record.balloon.driver_ready;
   if (appeared) record.ready_since = clock_.now();
   tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
         .process = record.peer.pid});
 }
 
-void Registry::target_result(Session session, std::uint64_t sequence, const std::string& refusal) {
+void Registry::answered(Session session, Request::Kind kind, std::uint64_t sequence,
+                        const std::string& refusal) {
   log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
-  if (entry == nullptr || !entry->pending || sequence != entry->sequence) return;
-  entry->pending = false;
-  if (refusal.empty()) return;
-  GuestRecord& record = entry->record;
+  if (entry == nullptr) return;
+  Outstanding& newest = entry->newest(kind);
+  if (!newest.pending || sequence != newest.request.sequence) return;
+  if (kind == Request::Kind::stats && refusal.empty()) return;  // the statistics themselves are the answer
+  newest.pending = false;
+  switch (kind) {
+    case Request::Kind::target:
+      if (!refusal.empty()) target_refused(*entry, refusal, lines);
+      break;
+    case Request::Kind::stats:
+      lines.debug(source_of(entry->record.peer), "guest {}: no fresh statistics: {}", entry->record.name,
+                  printable(refusal));
+      break;
+    case Request::Kind::merging:
+      merging_answered(*entry, refusal, lines);
+      break;
+  }
+}
+
+void Registry::target_refused(Entry& entry, const std::string& refusal, log::Later& lines) {
+  GuestRecord& record = entry.record;
   ++record.refused;
-  entry->refused_target = record.target;
-  entry->refused_at = clock_.now();
+  entry.refused_target = record.target;
+  entry.refused_at = clock_.now();
   lines.warning(source_of(record.peer), "guest {}: its VMM refused target {}: {}", record.name,
                 format_bytes(record.target), printable(refusal));
-  record.target = record.balloon.target_bytes();
+  record.target = record.balloon.target;
 }
 
-void Registry::stats_result(Session session, std::uint64_t sequence, const std::string& refusal) {
-  log::Later lines;
-  const std::lock_guard lock(mutex_);
-  Entry* entry = by_session(session);
-  if (entry == nullptr || sequence != entry->stats_sequence || refusal.empty()) return;
-  entry->stats_pending = false;
-  lines.debug(source_of(entry->record.peer), "guest {}: no fresh statistics: {}", entry->record.name,
-              printable(refusal));
-}
-
-void Registry::merging_result(Session session, std::uint64_t sequence, const std::string& refusal) {
-  log::Later lines;
-  const std::lock_guard lock(mutex_);
-  Entry* entry = by_session(session);
-  if (entry == nullptr || !entry->merging_pending || sequence != entry->merging_sequence) return;
-  entry->merging_pending = false;
-  GuestRecord& record = entry->record;
+void Registry::merging_answered(Entry& entry, const std::string& refusal, log::Later& lines) {
+  GuestRecord& record = entry.record;
+  const bool wanted = entry.newest(Request::Kind::merging).request.merging;
   record.merging_refusal = printable(refusal);
   if (refusal.empty()) {
-    record.merging = entry->merging_wanted;
+    record.merging = wanted;
     lines.info(source_of(record.peer), "guest {}: KSM is {} for its memory", record.name,
                *record.merging ? "on" : "off");
   } else {
     lines.warning(source_of(record.peer), "guest {}: its VMM does not turn KSM {}: {}", record.name,
-                  entry->merging_wanted ? "on" : "off", record.merging_refusal);
+                  wanted ? "on" : "off", record.merging_refusal);
   }
 }
 
@@ -202,9 +213,7 @@ void Registry::left(Session session) {
   GuestRecord& record = entry->record;
   record.connected = false;
   entry->channel.reset();
-  entry->pending = false;
-  entry->stats_pending = false;
-  entry->merging_pending = false;
+  for (Outstanding& newest : entry->requests) newest.pending = false;
   entry->left_at = clock_.now();
   lines.info(source_of(record.peer), "guest {} left", record.name);
   tell({.kind = GuestChange::Kind::left, .process = record.peer.pid});
@@ -330,8 +339,7 @@ bool Registry::set_target(const std::string& name, Session session, Bytes target
   if (entry->refused_target == target && clock_.now() - entry->refused_at < kRefusalPause) return false;
   entry->refused_target.reset();
   entry->record.target = target;
-  entry->pending = true;
-  entry->channel->set_target(++entry->sequence, target);
+  entry->ask({.kind = Request::Kind::target, .target = target});
   return true;
 }
 
@@ -374,9 +382,10 @@ int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
   for (auto& [name, entry] : guests_) {
     const GuestRecord& record = entry.record;
     const bool fresh = record.usable && now - record.usable->sampled_at <= age;
-    if (!entry.channel || !record.balloon.has_stats() || entry.stats_pending || fresh) continue;
-    entry.stats_pending = true;
-    entry.channel->request_stats(++entry.stats_sequence);
+    if (!entry.channel || !record.can.fresh_stats || !record.balloon.has_stats || fresh ||
+        entry.newest(Request::Kind::stats).pending)
+      continue;
+    entry.ask({.kind = Request::Kind::stats});
     ++asked;
   }
   return asked;
@@ -386,27 +395,31 @@ std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool m
   const std::lock_guard lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
-  ask_merging(guest->second, merging);
+  guest->second.ask({.kind = Request::Kind::merging, .merging = merging});
   return guest->second.record;
 }
 
 bool Registry::keep_from_merging(const std::string& name, Session session) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
-  if (entry == nullptr || entry->record.name != name || !entry->channel) return false;
-  const bool under_way = entry->merging_pending && !entry->merging_wanted;
-  if (under_way || (!entry->merging_pending && entry->record.merging == false)) return false;
+  if (entry == nullptr || entry->record.name != name || !entry->channel || !entry->record.can.ksm_switch)
+    return false;
+  const Outstanding& newest = entry->newest(Request::Kind::merging);
+  const bool under_way = newest.pending && !newest.request.merging;
+  if (under_way || (!newest.pending && entry->record.merging == false)) return false;
   const Time now = clock_.now();
   if (entry->merging_kept_at && now - *entry->merging_kept_at < kRefusalPause) return false;
   entry->merging_kept_at = now;
-  ask_merging(*entry, false);
+  entry->ask({.kind = Request::Kind::merging, .merging = false});
   return true;
 }
 
-void Registry::ask_merging(Entry& entry, bool merging) {
-  entry.merging_wanted = merging;
-  entry.merging_pending = true;
-  entry.channel->set_merging(++entry.merging_sequence, merging);
+/// Numbers it, and sends it.
+void Registry::Entry::ask(Request request) {
+  Outstanding& outstanding = newest(request.kind);
+  request.sequence = outstanding.request.sequence + 1;
+  outstanding = {.request = request, .pending = true};
+  channel->ask(request);
 }
 
 void Registry::set_stats_interval(std::chrono::nanoseconds interval) {
@@ -426,6 +439,16 @@ std::chrono::nanoseconds Registry::stats_interval() const {
 Registry::Entry* Registry::by_session(Session session) {
   const auto name = names_.find(session);
   return name == names_.end() ? nullptr : &guests_.at(name->second);
+}
+
+/// Two backends may see one guest, which counts once: for the first, as long as its process lives.
+const GuestRecord* Registry::managed_by_another(const GuestRecord& guest) const {
+  if (guest.peer.pid == 0) return nullptr;
+  for (const auto& [name, entry] : guests_) {
+    const GuestRecord& other = entry.record;
+    if (other.peer.pid == guest.peer.pid && other.hypervisor != guest.hypervisor) return &other;
+  }
+  return nullptr;
 }
 
 void Registry::tell(const GuestChange& change) const {

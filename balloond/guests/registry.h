@@ -2,6 +2,7 @@
 // from /proc and nothing is logged: nothing in it blocks.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,8 +20,6 @@
 
 namespace balloon::daemon {
 
-using policy::Bytes;
-
 struct PinRecord {
   Bytes target = 0;
   Time expires{};
@@ -34,18 +33,20 @@ struct GuestRecord {
   std::map<std::string, std::string> labels;
   Bytes memory = 0;
   std::uint32_t vcpus = 0;
-  std::string vmm_version;
+  std::string hypervisor;
+  std::string version;  ///< of the hypervisor
+  Capabilities can;
   Peer peer;
   bool connected = false;
-  v1::BalloonUpdate balloon;
+  BalloonState balloon;
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
   Bytes target = 0;
-  policy::GuestOnHost on_host;                  ///< by the newest look at its process: its part of that
-  Credit credit;                                ///< how much of its sizes counts
-  std::optional<v1::GuestStats> said;           ///< newest message, as sent, less unknown values
-  std::optional<policy::GuestStats> usable;     ///< what of it policy may act on
-  std::optional<v1::BalloonCounters> counters;  ///< newest, of its balloon since the guest booted
+  policy::GuestOnHost on_host;               ///< by the newest look at its process: its part of that
+  Credit credit;                             ///< how much of its sizes counts
+  std::optional<StatsSample> said;           ///< newest message, as sent, less unknown values
+  std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
+  std::optional<BalloonCounters> counters;   ///< newest, of its balloon since the guest booted
   std::optional<bool>
       merging;  ///< whether KSM may share its pages, by its VMM's word; unset: it does not say
   std::string merging_refusal;  ///< of the newest request about that; empty when it was done
@@ -76,14 +77,13 @@ class Registry final : public GuestEvents {
   /// guests come.
   void on_change(std::function<void(const GuestChange&)> listener) { listener_ = std::move(listener); }
 
-  std::expected<Session, JoinRefusal> joined(const v1::Register& registration, const Peer& peer,
+  std::expected<Session, JoinRefusal> joined(const Registration& registration, const Peer& peer,
                                              std::shared_ptr<GuestChannel> channel) override;
-  void stats(Session session, const v1::GuestStats& stats) override;
-  void balloon(Session session, const v1::BalloonUpdate& balloon) override;
-  void counters(Session session, const v1::BalloonCounters& counters) override;
-  void target_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
-  void stats_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
-  void merging_result(Session session, std::uint64_t sequence, const std::string& refusal) override;
+  void stats(Session session, const StatsSample& stats) override;
+  void balloon(Session session, const BalloonState& balloon) override;
+  void counters(Session session, const BalloonCounters& counters) override;
+  void answered(Session session, Request::Kind kind, std::uint64_t sequence,
+                const std::string& refusal) override;
   void left(Session session) override;
 
   /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
@@ -112,25 +112,29 @@ class Registry final : public GuestEvents {
   std::chrono::nanoseconds stats_interval() const;
 
  private:
+  /// The newest request of a kind.
+  struct Outstanding {
+    Request request;
+    bool pending = false;  ///< it has no answer yet
+  };
   struct Entry {
     GuestRecord record;
     std::shared_ptr<GuestChannel> channel;
-    std::shared_ptr<VmmObserver> observer;   ///< look() is the control thread's, once the guest has joined
-    std::optional<v1::GuestStats> previous;  ///< the newest message of this boot, usable or not
-    std::uint64_t sequence = 0;              ///< of the newest request
-    bool pending = false;                    ///< the newest request has no answer yet
-    std::uint64_t stats_sequence = 0;        ///< of the newest request for statistics
-    bool stats_pending = false;              ///< it has no answer yet
-    std::uint64_t merging_sequence = 0;      ///< of the newest request about KSM
-    bool merging_wanted = false;             ///< by that request
-    bool merging_pending = false;            ///< it has no answer yet
-    std::optional<Time> merging_kept_at{};   ///< when keep_from_merging() asked last
+    std::shared_ptr<VmmObserver> observer;  ///< look() is the control thread's, once the guest has joined
+    std::optional<StatsSample> previous;    ///< the newest message of this boot, usable or not
+    std::array<Outstanding, kRequestKinds> requests{};  ///< by their kinds
+    std::optional<Time> merging_kept_at{};              ///< when keep_from_merging() asked last
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
+
+    Outstanding& newest(Request::Kind kind) { return requests.at(static_cast<std::size_t>(kind)); }
+    void ask(Request request);
   };
   Entry* by_session(Session session);
-  static void ask_merging(Entry& entry, bool merging);
+  void target_refused(Entry& entry, const std::string& refusal, log::Later& lines);
+  static void merging_answered(Entry& entry, const std::string& refusal, log::Later& lines);
+  const GuestRecord* managed_by_another(const GuestRecord& guest) const;
   void tell(const GuestChange& change) const;
   /// What a look at a process found.
   struct Sight {

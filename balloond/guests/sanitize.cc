@@ -1,7 +1,6 @@
 #include "balloond/guests/sanitize.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/message.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +12,6 @@
 namespace balloon::daemon {
 namespace {
 
-using policy::Bytes;
 using std::chrono::nanoseconds;
 
 constexpr std::size_t kNameMax = 64;  // guest_link.proto, Register.name
@@ -21,15 +19,13 @@ constexpr std::size_t kNameMax = 64;  // guest_link.proto, Register.name
 constexpr Bytes kMemoryMax = Bytes{1} << 46;
 constexpr Bytes kPage = 4096;
 /// Labels go to policy selectors and to a metric; more or longer ones are a mistake.
-constexpr int kLabelsMax = 64;
+constexpr std::size_t kLabelsMax = 64;
 constexpr std::size_t kLabelKeyMax = 64;
 constexpr std::size_t kLabelValueMax = 256;
 /// Of free text from a VMM (its version, why it refuses) more is not worth keeping.
 constexpr std::size_t kTextMax = 200;
 /// An older sample is as stale as one can be; bounds the arithmetic.
 constexpr nanoseconds kAgeMax = std::chrono::hours(1);
-/// Last second that a protobuf Timestamp may hold: 9999-12-31T23:59:59Z (google/protobuf/timestamp.proto).
-constexpr std::int64_t kTimestampMax = 253'402'300'799;
 
 bool is_name(std::string_view name, std::size_t longest) {
   return !name.empty() && name.size() <= longest && std::ranges::all_of(name, [](char c) {
@@ -82,56 +78,42 @@ bool is_printable(std::string_view text) {
   return true;
 }
 
-Result<nanoseconds> age_of(const v1::GuestStats& stats, WallTime wall) {
-  if (!stats.has_sampled_at()) return nanoseconds(0);
-  const auto& sampled_at = stats.sampled_at();
-  if (sampled_at.seconds() < 0 || sampled_at.seconds() > kTimestampMax || sampled_at.nanos() < 0 ||
-      sampled_at.nanos() > 999'999'999) {
-    return fail("its time is not a time");
-  }
-  const std::int64_t wall_seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(wall.time_since_epoch()).count();
-  if (sampled_at.seconds() > wall_seconds + 1) return nanoseconds(0);
-  if (wall_seconds - sampled_at.seconds() > std::chrono::duration_cast<std::chrono::seconds>(kAgeMax).count())
-    return kAgeMax;
-  const nanoseconds age =
-      wall.time_since_epoch() - std::chrono::seconds(sampled_at.seconds()) - nanoseconds(sampled_at.nanos());
-  return std::clamp(age, nanoseconds(0), kAgeMax);
+Result<nanoseconds> age_of(const StatsSample& stats, WallTime wall) {
+  if (!stats.sampled_at) return nanoseconds(0);
+  if (*stats.sampled_at < WallTime()) return fail("its time is not a time");
+  if (*stats.sampled_at >= wall) return nanoseconds(0);
+  return std::min<nanoseconds>(wall - *stats.sampled_at, kAgeMax);
 }
 
-Result<void> check_sizes(const v1::GuestStats& stats, Bytes memory) {
+Result<void> check_sizes(const StatsSample& stats, Bytes memory) {
   const auto above = [](std::string_view part, Bytes bytes, std::string_view whole, Bytes limit) {
     return fail(fmt::format("{} {} is above {} {}", part, format_bytes(bytes), whole, format_bytes(limit)));
   };
-  if (stats.actual_bytes() > memory) return above("actual", stats.actual_bytes(), "boot memory", memory);
-  if (stats.actual_bytes() == 0) return fail("actual is 0");
-  if (stats.has_total_bytes() && stats.total_bytes() == 0) return fail("total is 0");
-  if (stats.has_total_bytes() && stats.total_bytes() > memory)
-    return above("total", stats.total_bytes(), "boot memory", memory);
-  const Bytes limit = stats.has_total_bytes() ? stats.total_bytes() : memory;
-  const std::string_view whole = stats.has_total_bytes() ? "total" : "boot memory";
-  if (stats.has_available_bytes() && stats.available_bytes() > limit) {
-    return above("available", stats.available_bytes(), whole, limit);
+  if (stats.actual > memory) return above("actual", stats.actual, "boot memory", memory);
+  if (stats.actual == 0) return fail("actual is 0");
+  if (stats.total && *stats.total == 0) return fail("total is 0");
+  if (stats.total && *stats.total > memory) return above("total", *stats.total, "boot memory", memory);
+  const Bytes limit = stats.total ? *stats.total : memory;
+  const std::string_view whole = stats.total ? "total" : "boot memory";
+  if (stats.available && *stats.available > limit) {
+    return above("available", *stats.available, whole, limit);
   }
-  if (stats.has_free_bytes() && stats.free_bytes() > limit)
-    return above("free", stats.free_bytes(), whole, limit);
-  if (stats.has_disk_caches_bytes() && stats.disk_caches_bytes() > limit) {
-    return above("disk caches", stats.disk_caches_bytes(), whole, limit);
+  if (stats.free && *stats.free > limit) return above("free", *stats.free, whole, limit);
+  if (stats.disk_caches && *stats.disk_caches > limit) {
+    return above("disk caches", *stats.disk_caches, whole, limit);
   }
   return {};
 }
 
-Result<void> check_counters(const v1::GuestStats& stats, const v1::GuestStats& previous) {
+Result<void> check_counters(const StatsSample& stats, const StatsSample& previous) {
   const auto check = [](std::string_view counter, std::uint64_t now, std::uint64_t before) -> Result<void> {
     if (now < before) return fail(fmt::format("counter {} went back from {} to {}", counter, before, now));
     return {};
   };
-  if (stats.has_swap_in_bytes())
-    BALLOON_TRY(check("swap_in", stats.swap_in_bytes(), previous.swap_in_bytes()));
-  if (stats.has_swap_out_bytes())
-    BALLOON_TRY(check("swap_out", stats.swap_out_bytes(), previous.swap_out_bytes()));
-  if (stats.has_major_faults())
-    BALLOON_TRY(check("major_faults", stats.major_faults(), previous.major_faults()));
+  if (stats.swap_in) BALLOON_TRY(check("swap_in", *stats.swap_in, previous.swap_in.value_or(0)));
+  if (stats.swap_out) BALLOON_TRY(check("swap_out", *stats.swap_out, previous.swap_out.value_or(0)));
+  if (stats.major_faults)
+    BALLOON_TRY(check("major_faults", *stats.major_faults, previous.major_faults.value_or(0)));
   return {};
 }
 
@@ -142,19 +124,19 @@ bool is_guest_name(std::string_view name) {
   return is_name(name, kNameMax) && name.front() != '.' && name.front() != '-';
 }
 
-Result<void> check_registration(const v1::Register& registration) {
-  if (!is_guest_name(registration.name())) {
+Result<void> check_registration(const Registration& registration) {
+  if (!is_guest_name(registration.name)) {
     return fail(
         "the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -");
   }
-  const Bytes memory = registration.memory_bytes();
+  const Bytes memory = registration.memory;
   if (memory == 0 || memory % kPage != 0 || memory > kMemoryMax) {
     return fail(
         fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46", memory));
   }
-  if (!registration.has_balloon()) return fail("the state of the balloon is missing");
-  if (registration.labels_size() > kLabelsMax) return fail(fmt::format("more than {} labels", kLabelsMax));
-  for (const auto& [key, value] : registration.labels()) {
+  if (!registration.balloon) return fail("the state of the balloon is missing");
+  if (registration.labels.size() > kLabelsMax) return fail(fmt::format("more than {} labels", kLabelsMax));
+  for (const auto& [key, value] : registration.labels) {
     if (!is_label_key(key)) return fail("a label's name must be 1 to 64 characters of A-Z a-z 0-9 . _ - /");
     if (value.size() > kLabelValueMax || !is_printable(value)) {
       return fail(
@@ -164,10 +146,10 @@ Result<void> check_registration(const v1::Register& registration) {
   return {};
 }
 
-bool clamp_balloon(v1::BalloonUpdate& balloon, Bytes memory) {
-  const bool absurd = balloon.actual_bytes() > memory || balloon.target_bytes() > memory;
-  balloon.set_actual_bytes(std::min<Bytes>(balloon.actual_bytes(), memory));
-  balloon.set_target_bytes(std::min<Bytes>(balloon.target_bytes(), memory));
+bool clamp_balloon(BalloonState& balloon, Bytes memory) {
+  const bool absurd = balloon.actual > memory || balloon.target > memory;
+  balloon.actual = std::min(balloon.actual, memory);
+  balloon.target = std::min(balloon.target, memory);
   return absurd;
 }
 
@@ -179,39 +161,35 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-void drop_unknown(v1::GuestStats& stats) {
-  const auto* reflection = stats.GetReflection();
-  const auto* descriptor = stats.GetDescriptor();
-  for (int i = 0; i < descriptor->field_count(); ++i) {
-    const auto* field = descriptor->field(i);
-    if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_UINT64 || !field->has_presence())
-      continue;
-    if (reflection->HasField(stats, field) &&
-        reflection->GetUInt64(stats, field) == std::numeric_limits<std::uint64_t>::max()) {
-      reflection->ClearField(&stats, field);
-    }
+void drop_unknown(StatsSample& stats) {
+  for (std::optional<std::uint64_t>* const value :
+       {&stats.swap_in, &stats.swap_out, &stats.major_faults, &stats.minor_faults, &stats.free, &stats.total,
+        &stats.available, &stats.disk_caches, &stats.hugetlb_allocations, &stats.hugetlb_failures,
+        &stats.oom_kills, &stats.alloc_stalls, &stats.async_scans, &stats.direct_scans, &stats.async_reclaims,
+        &stats.direct_reclaims}) {
+    if (*value == std::numeric_limits<std::uint64_t>::max()) value->reset();
   }
 }
 
-Result<policy::GuestStats> usable_stats(const v1::GuestStats& stats, const StatsContext& context) {
+Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsContext& context) {
   const auto age = age_of(stats, context.wall);
   if (!age) return std::unexpected(age.error());
   BALLOON_TRY(check_sizes(stats, context.memory));
   if (context.previous != nullptr) BALLOON_TRY(check_counters(stats, *context.previous));
   policy::GuestStats usable;
   usable.sampled_at = context.now - *age;
-  usable.actual = stats.actual_bytes();
-  if (stats.has_total_bytes()) usable.total = stats.total_bytes();
-  if (stats.has_available_bytes()) usable.available = stats.available_bytes();
-  if (stats.has_free_bytes()) usable.free = stats.free_bytes();
-  if (stats.has_disk_caches_bytes()) usable.disk_caches = stats.disk_caches_bytes();
-  if (stats.has_swap_in_bytes()) usable.swap_in = stats.swap_in_bytes();
-  if (stats.has_swap_out_bytes()) usable.swap_out = stats.swap_out_bytes();
-  if (stats.has_major_faults()) usable.major_faults = stats.major_faults();
-  if (stats.has_oom_kills()) usable.oom_kills = stats.oom_kills();
-  if (stats.has_alloc_stalls()) usable.alloc_stalls = stats.alloc_stalls();
-  if (stats.has_direct_scans()) usable.direct_scans = stats.direct_scans();
-  if (stats.has_direct_reclaims()) usable.direct_reclaims = stats.direct_reclaims();
+  usable.actual = stats.actual;
+  usable.total = stats.total;
+  usable.available = stats.available;
+  usable.free = stats.free;
+  usable.disk_caches = stats.disk_caches;
+  usable.swap_in = stats.swap_in;
+  usable.swap_out = stats.swap_out;
+  usable.major_faults = stats.major_faults;
+  usable.oom_kills = stats.oom_kills;
+  usable.alloc_stalls = stats.alloc_stalls;
+  usable.direct_scans = stats.direct_scans;
+  usable.direct_reclaims = stats.direct_reclaims;
   return usable;
 }
 

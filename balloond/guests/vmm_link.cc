@@ -1,8 +1,11 @@
 #include "balloond/guests/vmm_link.h"
 
+#include <array>
 #include <mutex>
 #include <optional>
 #include <utility>
+
+#include "balloond/guests/wire.h"
 
 namespace balloon::daemon {
 namespace {
@@ -26,11 +29,23 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     StartRead(&request_);
   }
 
-  void set_target(std::uint64_t sequence, policy::Bytes target) override {
+  void ask(const Request& request) override {
     const std::lock_guard lock(mutex_);
-    target_.emplace();
-    target_->mutable_set_target()->set_sequence(sequence);
-    target_->mutable_set_target()->set_target_bytes(target);
+    auto& waiting = requests_.at(static_cast<std::size_t>(request.kind));
+    waiting.emplace();
+    switch (request.kind) {
+      case Request::Kind::target:
+        waiting->mutable_set_target()->set_sequence(request.sequence);
+        waiting->mutable_set_target()->set_target_bytes(request.target);
+        break;
+      case Request::Kind::stats:
+        waiting->mutable_request_stats()->set_sequence(request.sequence);
+        break;
+      case Request::Kind::merging:
+        waiting->mutable_set_merging()->set_sequence(request.sequence);
+        waiting->mutable_set_merging()->set_merging(request.merging);
+        break;
+    }
     send_next();
   }
 
@@ -38,21 +53,6 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     const std::lock_guard lock(mutex_);
     interval_.emplace();
     set_duration(*interval_->mutable_set_stats_interval()->mutable_interval(), interval);
-    send_next();
-  }
-
-  void request_stats(std::uint64_t sequence) override {
-    const std::lock_guard lock(mutex_);
-    request_stats_.emplace();
-    request_stats_->mutable_request_stats()->set_sequence(sequence);
-    send_next();
-  }
-
-  void set_merging(std::uint64_t sequence, bool merging) override {
-    const std::lock_guard lock(mutex_);
-    merging_.emplace();
-    merging_->mutable_set_merging()->set_sequence(sequence);
-    merging_->mutable_set_merging()->set_merging(merging);
     send_next();
   }
 
@@ -89,9 +89,9 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
       finish({grpc::StatusCode::INVALID_ARGUMENT, "the first message on a guest link must be register"});
       return false;
     }
-    const auto session = guests_.joined(request.register_(), peers_.peer_of(address_), self_);
+    const auto session = guests_.joined(from_wire(request.register_()), peers_.peer_of(address_), self_);
     if (!session) {
-      const bool exists = session.error().kind == JoinRefusal::Kind::already_exists;
+      const bool exists = session.error().kind != JoinRefusal::Kind::invalid;
       finish({exists ? grpc::StatusCode::ALREADY_EXISTS : grpc::StatusCode::INVALID_ARGUMENT,
               session.error().reason});
       return false;
@@ -109,24 +109,22 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   bool take(const v1::ConnectRequest& request) {
     switch (request.message_case()) {
       case v1::ConnectRequest::kStats:
-        guests_.stats(*session_, request.stats());
+        guests_.stats(*session_, from_wire(request.stats()));
         return true;
       case v1::ConnectRequest::kBalloon:
-        guests_.balloon(*session_, request.balloon());
+        guests_.balloon(*session_, from_wire(request.balloon()));
         return true;
       case v1::ConnectRequest::kTargetResult:
-        guests_.target_result(*session_, request.target_result().sequence(),
-                              request.target_result().refusal());
+        answered(Request::Kind::target, request.target_result());
         return true;
       case v1::ConnectRequest::kStatsResult:  // the sample itself comes as statistics
-        guests_.stats_result(*session_, request.stats_result().sequence(), request.stats_result().refusal());
+        answered(Request::Kind::stats, request.stats_result());
         return true;
       case v1::ConnectRequest::kMergingResult:
-        guests_.merging_result(*session_, request.merging_result().sequence(),
-                               request.merging_result().refusal());
+        answered(Request::Kind::merging, request.merging_result());
         return true;
       case v1::ConnectRequest::kCounters:
-        guests_.counters(*session_, request.counters());
+        guests_.counters(*session_, from_wire(request.counters()));
         return true;
       case v1::ConnectRequest::kDropResult:
         return true;  // not asked for
@@ -137,6 +135,11 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
         return true;  // a newer VMM's message that this daemon does not know
     }
     return true;
+  }
+
+  template <typename Result>
+  void answered(Request::Kind kind, const Result& result) {
+    guests_.answered(*session_, kind, result.sequence(), result.refusal());
   }
 
   void finish(grpc::Status status) {
@@ -154,13 +157,21 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
       return Finish(*end_);
     }
     if (!accepted_) return;
-    for (auto* waiting : {&registered_, &target_, &interval_, &request_stats_, &merging_}) {
-      if (!*waiting) continue;
-      response_ = std::move(**waiting);
-      waiting->reset();
-      writing_ = true;
-      return StartWrite(&response_);
+    if (send(registered_) || send(requests_.at(static_cast<std::size_t>(Request::Kind::target))) ||
+        send(interval_))
+      return;
+    for (auto& waiting : requests_) {
+      if (send(waiting)) return;
     }
+  }
+
+  bool send(std::optional<v1::ConnectResponse>& waiting) {
+    if (!waiting) return false;
+    response_ = std::move(*waiting);
+    waiting.reset();
+    writing_ = true;
+    StartWrite(&response_);
+    return true;
   }
 
   GuestEvents& guests_;
@@ -176,7 +187,8 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   bool writing_ = false;
   bool finished_ = false;
   std::optional<grpc::Status> end_;
-  std::optional<v1::ConnectResponse> registered_, target_, interval_, request_stats_, merging_;
+  std::optional<v1::ConnectResponse> registered_, interval_;
+  std::array<std::optional<v1::ConnectResponse>, kRequestKinds> requests_;  ///< by their kinds
   v1::ConnectResponse response_;
 };
 

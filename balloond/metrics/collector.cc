@@ -95,8 +95,7 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
   out.gauge("balloon_guest_weight_ratio", "Weight when memory is short, relative to the default of 100.",
             guest.limits.weight / 100.0, label);
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", number(record.target), label);
-  out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual_bytes()),
-            label);
+  out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual), label);
   out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.",
             number(record.on_host.resident), label);
   out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.",
@@ -113,74 +112,66 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
               label);
 }
 
-void add_guest_stats(Families& out, const v1::GuestStats& stats, const Labels& label) {
-  const auto gauge = [&](const char* name, const char* help, bool has, std::uint64_t value) {
-    if (has) out.gauge(name, help, number(value), label);
+double seconds(std::chrono::nanoseconds duration) { return static_cast<double>(duration.count()) / 1e9; }
+
+void add_guest_stats(Families& out, const StatsSample& stats, const Labels& label) {
+  const auto gauge = [&](const char* name, const char* help, std::optional<std::uint64_t> value) {
+    if (value) out.gauge(name, help, number(*value), label);
   };
-  const auto counter = [&](const char* name, const char* help, bool has, std::uint64_t value) {
-    if (has) out.counter(name, help, number(value), label);
+  const auto counter = [&](const char* name, const char* help, std::optional<std::uint64_t> value) {
+    if (value) out.counter(name, help, number(*value), label);
   };
-  if (stats.has_sampled_at()) {
-    out.gauge(
-        "balloon_guest_stats_timestamp_seconds", "When its newest statistics were sampled.",
-        number(static_cast<std::uint64_t>(stats.sampled_at().seconds())) + stats.sampled_at().nanos() / 1e9,
-        label);
+  if (stats.sampled_at && *stats.sampled_at >= WallTime()) {
+    out.gauge("balloon_guest_stats_timestamp_seconds", "When its newest statistics were sampled.",
+              seconds(stats.sampled_at->time_since_epoch()), label);
   }
-  if (stats.has_round_trip()) {
+  if (stats.round_trip) {
     out.gauge("balloon_guest_stats_round_trip_seconds",
-              "How long it took to answer the newest request for statistics.",
-              static_cast<double>(stats.round_trip().seconds()) + stats.round_trip().nanos() / 1e9, label);
+              "How long it took to answer the newest request for statistics.", seconds(*stats.round_trip),
+              label);
   }
-  gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.has_total_bytes(),
-        stats.total_bytes());
-  gauge("balloon_guest_available_bytes", "Memory that its programs could still take.",
-        stats.has_available_bytes(), stats.available_bytes());
-  gauge("balloon_guest_free_bytes", "Its unused memory.", stats.has_free_bytes(), stats.free_bytes());
-  gauge("balloon_guest_disk_caches_bytes", "Its page cache.", stats.has_disk_caches_bytes(),
-        stats.disk_caches_bytes());
-  counter("balloon_guest_swap_in_bytes_total", "Memory that it swapped in.", stats.has_swap_in_bytes(),
-          stats.swap_in_bytes());
-  counter("balloon_guest_swap_out_bytes_total", "Memory that it swapped out.", stats.has_swap_out_bytes(),
-          stats.swap_out_bytes());
-  counter("balloon_guest_major_faults_total", "Its major page faults.", stats.has_major_faults(),
-          stats.major_faults());
-  counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.has_minor_faults(),
-          stats.minor_faults());
-  counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.has_oom_kills(),
-          stats.oom_kills());
+  gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.total);
+  gauge("balloon_guest_available_bytes", "Memory that its programs could still take.", stats.available);
+  gauge("balloon_guest_free_bytes", "Its unused memory.", stats.free);
+  gauge("balloon_guest_disk_caches_bytes", "Its page cache.", stats.disk_caches);
+  counter("balloon_guest_swap_in_bytes_total", "Memory that it swapped in.", stats.swap_in);
+  counter("balloon_guest_swap_out_bytes_total", "Memory that it swapped out.", stats.swap_out);
+  counter("balloon_guest_major_faults_total", "Its major page faults.", stats.major_faults);
+  counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.minor_faults);
+  counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.oom_kills);
 }
 
 /// What the VMM did for its balloon. They start again when the guest boots, as Prometheus' counters may.
-void add_guest_balloon(Families& out, const v1::BalloonCounters& counters, const Labels& label) {
+void add_guest_balloon(Families& out, const BalloonCounters& counters, const Labels& label) {
   out.counter("balloon_guest_inflated_bytes_total",
               "Memory released to the host because the guest inflated its balloon.",
-              number(counters.inflated_bytes()), label);
+              number(counters.inflated), label);
   out.counter("balloon_guest_deflated_bytes_total", "Memory returned to the guest from its balloon.",
-              number(counters.deflated_bytes()), label);
+              number(counters.deflated), label);
   out.counter("balloon_guest_reported_bytes_total",
-              "Memory released to the host because the guest reported it as free.",
-              number(counters.reported_bytes()), label);
+              "Memory released to the host because the guest reported it as free.", number(counters.reported),
+              label);
   out.counter("balloon_guest_hinted_bytes_total",
               "Memory released to the host because the guest hinted it as free when it was asked.",
-              number(counters.hinted_bytes()), label);
+              number(counters.hinted), label);
   out.counter("balloon_guest_freed_bytes_total",
               "Of all that was released, what the host really got back: it was in its memory before.",
-              number(counters.freed_bytes()), label);
+              number(counters.freed), label);
   out.counter("balloon_guest_stalls_total", "Times that its balloon stood still for 2 s off its target.",
-              number(counters.stalls()), label);
+              number(counters.stalls), label);
   out.counter("balloon_guest_refused_pages_total", "Pages that it gave back but does not have.",
-              number(counters.refused_pages()), label);
+              number(counters.refused_pages), label);
   out.gauge("balloon_guest_speed_bytes_per_second",
-            "Speed of its balloon's move that is under way, or of the last one.",
-            number(counters.bytes_per_second()), label);
+            "Speed of its balloon's move that is under way, or of the last one.", number(counters.per_second),
+            label);
 }
 
 void add_guest(Families& out, const GuestStatus& guest) {
   const Labels label{{"guest", guest.record.name}};
   out.gauge("balloon_guest_info", "What is constant about a guest.", 1,
             {{"guest", guest.record.name},
-             {"backend", "balloon-vmm"},
-             {"vmm_version", guest.record.vmm_version},
+             {"backend", guest.record.hypervisor},
+             {"vmm_version", guest.record.version},
              {"vcpus", std::to_string(guest.record.vcpus)}});
   for (std::size_t i = 1; i < kGuestStates.size(); ++i) {
     out.gauge("balloon_guest_state", "1 for the state that the guest is in.",

@@ -86,14 +86,17 @@ class FakeChannel final : public GuestChannel {
     std::uint64_t sequence;
     policy::Bytes target;
   };
-  void set_target(std::uint64_t sequence, policy::Bytes target) override {
-    asked.push_back({sequence, target});
+  void ask(const Request& request) override {
+    switch (request.kind) {
+      case Request::Kind::target:
+        return asked.push_back({request.sequence, request.target});
+      case Request::Kind::stats:
+        return stats_asked.push_back(request.sequence);
+      case Request::Kind::merging:
+        merging_asked.emplace_back(request.sequence, request.merging);
+    }
   }
   void set_stats_interval(std::chrono::nanoseconds interval) override { stats_interval = interval; }
-  void request_stats(std::uint64_t sequence) override { stats_asked.push_back(sequence); }
-  void set_merging(std::uint64_t sequence, bool merging) override {
-    merging_asked.emplace_back(sequence, merging);
-  }
 
   std::vector<Asked> asked;
   std::vector<std::uint64_t> stats_asked;
@@ -101,28 +104,32 @@ class FakeChannel final : public GuestChannel {
   std::chrono::nanoseconds stats_interval{};
 };
 
-inline v1::Register registration(const std::string& name, policy::Bytes memory, policy::Bytes actual) {
-  v1::Register out;
-  out.set_name(name);
-  out.set_memory_bytes(memory);
-  out.mutable_balloon()->set_actual_bytes(actual);
-  out.mutable_balloon()->set_target_bytes(actual);
-  out.mutable_balloon()->set_driver_ready(true);
-  out.mutable_balloon()->set_has_stats(true);
-  out.mutable_balloon()->set_deflate_on_oom(true);
+inline Registration registration(const std::string& name, policy::Bytes memory, policy::Bytes actual) {
+  Registration out;
+  out.name = name;
+  out.memory = memory;
+  out.balloon = BalloonState{.actual = actual,
+                             .target = actual,
+                             .driver_ready = true,
+                             .has_stats = true,
+                             .deflate_on_oom = true,
+                             .free_page_reporting = false,
+                             .free_page_hinting = false,
+                             .obstacle = {}};
+  out.can = {.fresh_stats = true, .ksm_switch = true};
   return out;
 }
 
 /// A sample without a time: it counts as taken when it is received.
-inline v1::GuestStats sample(policy::Bytes memory, policy::Bytes actual, policy::Bytes available) {
-  v1::GuestStats out;
-  out.set_actual_bytes(actual);
-  out.set_total_bytes(memory);
-  out.set_available_bytes(available);
-  out.set_free_bytes(available);
-  out.set_swap_in_bytes(0);
-  out.set_swap_out_bytes(0);
-  out.set_major_faults(1);
+inline StatsSample sample(policy::Bytes memory, policy::Bytes actual, policy::Bytes available) {
+  StatsSample out;
+  out.actual = actual;
+  out.total = memory;
+  out.available = available;
+  out.free = available;
+  out.swap_in = 0;
+  out.swap_out = 0;
+  out.major_faults = 1;
   return out;
 }
 

@@ -57,9 +57,9 @@ class JournalTest : public ::testing::Test {
     tree_.process(guest.pid, std::to_string(guest.actual / 1024));
     guest.channel = std::make_shared<test::FakeChannel>();
     guest.answered = 0;
-    v1::Register registration = test::registration(guest.name, guest.memory, guest.actual);
-    if (guest.pid % 2 == 0) (*registration.mutable_labels())["tier"] = guest.pid % 3 == 0 ? "db" : "web";
-    if (guest.pid % 5 == 0) registration.set_merging(guest.pid % 2 == 0);
+    Registration registration = test::registration(guest.name, guest.memory, guest.actual);
+    if (guest.pid % 2 == 0) registration.labels["tier"] = guest.pid % 3 == 0 ? "db" : "web";
+    if (guest.pid % 5 == 0) registration.merging = guest.pid % 2 == 0;
     guest.session = guests_->joined(registration, {.pid = guest.pid, .uid = 0}, guest.channel).value_or(0);
   }
   void add_guest() {
@@ -78,14 +78,15 @@ class JournalTest : public ::testing::Test {
   }
   void live(FakeGuest& guest) {
     for (; guest.answered < guest.channel->asked.size(); ++guest.answered)
-      guests_->target_result(guest.session, guest.channel->asked[guest.answered].sequence, "");
+      guests_->answered(guest.session, Request::Kind::target, guest.channel->asked[guest.answered].sequence,
+                        "");
     if (!guest.channel->asked.empty() && !one_in(4)) guest.actual = guest.channel->asked.back().target;
-    guests_->balloon(guest.session, test::registration(guest.name, guest.memory, guest.actual).balloon());
+    guests_->balloon(guest.session, *test::registration(guest.name, guest.memory, guest.actual).balloon);
     if (one_in(5)) return;
-    v1::GuestStats stats = test::sample(guest.memory, guest.actual, random_() % (guest.actual / 4096) * 4096);
-    stats.set_major_faults(guest.counter += random_() % 50);
-    stats.set_swap_in_bytes(one_in(300) ? random_() : guest.counter * 4096);
-    if (one_in(20)) stats.set_available_bytes(~0ULL);
+    StatsSample stats = test::sample(guest.memory, guest.actual, random_() % (guest.actual / 4096) * 4096);
+    stats.major_faults = guest.counter += random_() % 50;
+    stats.swap_in = one_in(300) ? random_() : guest.counter * 4096;
+    if (one_in(20)) stats.available = ~0ULL;
     guests_->stats(guest.session, stats);
   }
   void tick() {

@@ -222,7 +222,7 @@ class KsmTickTest : public ::testing::Test {
   }
   void vmm_says(bool merging) {
     guests_.set_merging("a", merging);
-    guests_.merging_result(session_, channel_->merging_asked.back().first, "");
+    guests_.answered(session_, Request::Kind::merging, channel_->merging_asked.back().first, "");
   }
 
   static constexpr int kPid = 100;

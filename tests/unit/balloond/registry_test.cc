@@ -25,11 +25,11 @@ class RegistryTest : public ::testing::Test {
     EXPECT_TRUE(session) << session.error().reason;
     return session.value_or(0);
   }
-  v1::BalloonUpdate balloon(policy::Bytes actual, policy::Bytes target, bool ready = true) const {
-    v1::BalloonUpdate update;
-    update.set_actual_bytes(actual);
-    update.set_target_bytes(target);
-    update.set_driver_ready(ready);
+  BalloonState balloon(policy::Bytes actual, policy::Bytes target, bool ready = true) const {
+    BalloonState update;
+    update.actual = actual;
+    update.target = target;
+    update.driver_ready = ready;
     return update;
   }
 
@@ -44,7 +44,7 @@ TEST_F(RegistryTest, AGuestThatJoinsIsTakenAsItIs) {
   join();
   const auto guest = guests_.find("a");
   ASSERT_TRUE(guest);
-  EXPECT_EQ(guest->balloon.actual_bytes(), kGiB);
+  EXPECT_EQ(guest->balloon.actual, kGiB);
   EXPECT_EQ(guest->target, kGiB);
   EXPECT_EQ(guest->on_host.resident, kMiB);
   EXPECT_EQ(guest->peer.pid, 42);
@@ -60,6 +60,22 @@ TEST_F(RegistryTest, ANameThatIsConnectedIsRefusedEvenToTheSameProcess) {
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().kind, Kind::already_exists);
   }
+}
+
+TEST_F(RegistryTest, AGuestThatTwoBackendsSeeCountsOnce) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "balloon-vmm";
+  const auto first = guests_.joined(seen, kVmm, channel_);
+  ASSERT_TRUE(first);
+  seen.name = "b";
+  seen.hypervisor = "qemu";
+  const auto second = guests_.joined(seen, kVmm, channel_);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind, Kind::already_managed);
+  EXPECT_EQ(second.error().reason, "process 42 is already managed as guest a (balloon-vmm)");
+  guests_.left(*first);
+  EXPECT_FALSE(guests_.joined(seen, kVmm, channel_)) << "it still counts as guest a";
+  EXPECT_TRUE(guests_.joined(seen, {.pid = 43, .uid = 0}, channel_)) << "another process is another guest";
 }
 
 TEST_F(RegistryTest, AGuestThatLeftIsKeptWhileItsProcessLivesAndForgottenAfterwards) {
@@ -105,7 +121,7 @@ TEST_F(RegistryTest, NewsOfAFormerStayHarmNobody) {
   guests_.stats(first, test::sample(2 * kGiB, kGiB, kMiB));
   guests_.left(first);
   EXPECT_TRUE(guests_.find("a")->connected);
-  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), kGiB);
+  EXPECT_EQ(guests_.find("a")->balloon.actual, kGiB);
   EXPECT_FALSE(guests_.find("a")->said);
 }
 
@@ -116,21 +132,21 @@ TEST_F(RegistryTest, ATargetIsAskedForOnceAndHoldsWhileTheVmmStillSpeaksOfTheOne
   ASSERT_EQ(channel_->asked.size(), 1U);
   guests_.balloon(session, balloon(kGiB, kGiB));
   EXPECT_EQ(guests_.find("a")->target, 512 * kMiB);
-  guests_.target_result(session, channel_->asked[0].sequence, "");
+  guests_.answered(session, Request::Kind::target, channel_->asked[0].sequence, "");
   guests_.balloon(session, balloon(768 * kMiB, 512 * kMiB));
   EXPECT_EQ(guests_.find("a")->target, 512 * kMiB);
-  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), 768 * kMiB);
+  EXPECT_EQ(guests_.find("a")->balloon.actual, 768 * kMiB);
 }
 
 TEST_F(RegistryTest, ARefusedTargetIsTakenBackCountedAndNotAskedForAgainForAWhile) {
   const Session session = join();
   ASSERT_TRUE(guests_.set_target("a", session, 512 * kMiB));
-  guests_.target_result(session, channel_->asked[0].sequence, "no");
+  guests_.answered(session, Request::Kind::target, channel_->asked[0].sequence, "no");
   EXPECT_EQ(guests_.find("a")->target, kGiB);
   EXPECT_EQ(guests_.find("a")->refused, 1U);
   EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB));
   EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB)) << "another target is another question";
-  guests_.target_result(session, channel_->asked[1].sequence, "no");
+  guests_.answered(session, Request::Kind::target, channel_->asked[1].sequence, "no");
   clock_.advance(std::chrono::seconds(10));
   EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB));
 }
@@ -158,7 +174,7 @@ TEST_F(RegistryTest, NonsenseLeavesAGuestWithoutUsableStatisticsUntilItMakesSens
 TEST_F(RegistryTest, AGuestThatRebootsMayStartItsCountersAgain) {
   const Session session = join();
   auto before = test::sample(2 * kGiB, kGiB, 100 * kMiB);
-  before.set_major_faults(1000);
+  before.major_faults = 1000;
   guests_.stats(session, before);
   guests_.balloon(session, balloon(2 * kGiB, kGiB, false));
   EXPECT_FALSE(guests_.find("a")->usable) << "what the guest said before its reboot is no longer true";
@@ -170,7 +186,7 @@ TEST_F(RegistryTest, AGuestThatRebootsMayStartItsCountersAgain) {
 TEST_F(RegistryTest, AnActualAboveBootMemoryIsBoundAndMarked) {
   const Session session = join();
   guests_.balloon(session, balloon(100 * kGiB, 100 * kGiB));
-  EXPECT_EQ(guests_.find("a")->balloon.actual_bytes(), 2 * kGiB);
+  EXPECT_EQ(guests_.find("a")->balloon.actual, 2 * kGiB);
   EXPECT_EQ(guests_.find("a")->rejected, 1U);
 }
 
@@ -209,9 +225,9 @@ TEST_F(RegistryTest, OnlyGuestsWhoseStatisticsAreOldAreAskedForFreshOnesAndOnce)
 TEST_F(RegistryTest, AGuestThatRefusesFreshStatisticsMayBeAskedAgain) {
   const Session session = join();
   EXPECT_EQ(guests_.request_fresh_stats({}), 1);
-  guests_.stats_result(session, channel_->stats_asked.back() + 1, "not this request's");
+  guests_.answered(session, Request::Kind::stats, channel_->stats_asked.back() + 1, "not this request's");
   EXPECT_EQ(guests_.request_fresh_stats({}), 0);
-  guests_.stats_result(session, channel_->stats_asked.back(), "the guest is rebooting");
+  guests_.answered(session, Request::Kind::stats, channel_->stats_asked.back(), "the guest is rebooting");
   EXPECT_EQ(guests_.request_fresh_stats({}), 1);
 }
 
@@ -220,10 +236,10 @@ TEST_F(RegistryTest, KsmIsWhatTheVmmSaysItIs) {
   const Session session = join();
   ASSERT_TRUE(guests_.set_merging("a", true));
   EXPECT_FALSE(guests_.find("a")->merging) << "the VMM has not answered";
-  guests_.merging_result(session, channel_->merging_asked.back().first, "");
+  guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first, "");
   EXPECT_EQ(guests_.find("a")->merging, true);
   ASSERT_TRUE(guests_.set_merging("a", false));
-  guests_.merging_result(session, channel_->merging_asked.back().first, "cannot");
+  guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first, "cannot");
   EXPECT_EQ(guests_.find("a")->merging, true) << "it was refused";
   EXPECT_EQ(guests_.find("a")->merging_refusal, "cannot");
   guests_.left(session);
@@ -231,13 +247,13 @@ TEST_F(RegistryTest, KsmIsWhatTheVmmSaysItIs) {
 }
 
 TEST_F(RegistryTest, AGuestThatJoinsSaysWhetherKsmMayShareItsMemory) {
-  v1::Register registration = test::registration("a", 2 * kGiB, kGiB);
-  registration.set_merging(true);
+  Registration registration = test::registration("a", 2 * kGiB, kGiB);
+  registration.merging = true;
   const auto session = guests_.joined(registration, kVmm, channel_);
   ASSERT_TRUE(session);
   EXPECT_EQ(guests_.find("a")->merging, true);
   guests_.left(*session);
-  registration.set_merging(false);
+  registration.merging = false;
   ASSERT_TRUE(guests_.joined(registration, kVmm, channel_));
   EXPECT_EQ(guests_.find("a")->merging, false) << "somebody else had it switched meanwhile";
 }
@@ -246,11 +262,12 @@ TEST_F(RegistryTest, AVmmIsToldOnceToKeepItsGuestFromKsmAndAgainOnlyAWhileAfterA
   const Session session = join();
   EXPECT_TRUE(guests_.keep_from_merging("a", session)) << "it does not say how it was started";
   EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it has not answered";
-  guests_.merging_result(session, channel_->merging_asked.back().first, "the guest is rebooting");
+  guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first,
+                   "the guest is rebooting");
   EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it refused a moment ago";
   clock_.advance(std::chrono::seconds(11));
   EXPECT_TRUE(guests_.keep_from_merging("a", session));
-  guests_.merging_result(session, channel_->merging_asked.back().first, "");
+  guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first, "");
   clock_.advance(std::chrono::seconds(11));
   EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it is so";
   EXPECT_FALSE(guests_.keep_from_merging("a", session + 1)) << "of another stay";
@@ -258,14 +275,25 @@ TEST_F(RegistryTest, AVmmIsToldOnceToKeepItsGuestFromKsmAndAgainOnlyAWhileAfterA
   EXPECT_FALSE(channel_->merging_asked.back().second);
 }
 
+TEST_F(RegistryTest, WhoCannotDoWhatIsAskedIsNotAsked) {
+  Registration registration = test::registration("a", 2 * kGiB, kGiB);
+  registration.can = {};
+  const auto session = guests_.joined(registration, kVmm, channel_);
+  ASSERT_TRUE(session);
+  EXPECT_EQ(guests_.request_fresh_stats({}), 0);
+  EXPECT_FALSE(guests_.keep_from_merging("a", *session));
+  EXPECT_TRUE(channel_->stats_asked.empty());
+  EXPECT_TRUE(channel_->merging_asked.empty());
+}
+
 TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {
   const Session session = join();
   EXPECT_FALSE(guests_.find("a")->counters);
-  v1::BalloonCounters counters;
-  counters.set_freed_bytes(5 * kMiB);
+  BalloonCounters counters;
+  counters.freed = 5 * kMiB;
   guests_.counters(session, counters);
   guests_.counters(session + 1, {});
-  EXPECT_EQ(guests_.find("a")->counters->freed_bytes(), 5 * kMiB);
+  EXPECT_EQ(guests_.find("a")->counters->freed, 5 * kMiB);
 }
 
 TEST_F(RegistryTest, AProcessesMemoryIsThereOnceHoweverManyGuestsItRegisters) {

@@ -14,20 +14,15 @@ using test::kMiB;
 
 class SanitizeTest : public ::testing::Test {
  protected:
-  StatsContext context(const v1::GuestStats* previous = nullptr) const {
+  StatsContext context(const StatsSample* previous = nullptr) const {
     return {.memory = 2 * kGiB, .previous = previous, .wall = clock_.wall(), .now = clock_.now()};
   }
-  std::string complaint(const v1::GuestStats& stats, const v1::GuestStats* previous = nullptr) const {
+  std::string complaint(const StatsSample& stats, const StatsSample* previous = nullptr) const {
     const auto usable = usable_stats(stats, context(previous));
     return usable ? "" : usable.error().message;
   }
-  static void set_time(v1::GuestStats& stats, WallTime time) {
-    stats.mutable_sampled_at()->set_seconds(
-        std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count());
-  }
-
   test::FakeClock clock_;
-  v1::GuestStats good_ = test::sample(2 * kGiB, kGiB, 300 * kMiB);
+  StatsSample good_ = test::sample(2 * kGiB, kGiB, 300 * kMiB);
 };
 
 TEST_F(SanitizeTest, GoodStatisticsAreCarriedOver) {
@@ -41,10 +36,10 @@ TEST_F(SanitizeTest, GoodStatisticsAreCarriedOver) {
 }
 
 TEST_F(SanitizeTest, ThePressureOfANewerKernelIsCarriedOver) {
-  good_.set_oom_kills(2);
-  good_.set_alloc_stalls(3);
-  good_.set_direct_scans(5);
-  good_.set_direct_reclaims(4);
+  good_.oom_kills = 2;
+  good_.alloc_stalls = 3;
+  good_.direct_scans = 5;
+  good_.direct_reclaims = 4;
   const auto usable = usable_stats(good_, context());
   ASSERT_TRUE(usable);
   EXPECT_EQ(usable->oom_kills, 2U);
@@ -54,52 +49,52 @@ TEST_F(SanitizeTest, ThePressureOfANewerKernelIsCarriedOver) {
 }
 
 TEST_F(SanitizeTest, AvailableAboveTotalIsNonsense) {
-  good_.set_total_bytes(kGiB);
-  good_.set_available_bytes(kGiB + 1 * kMiB);
+  good_.total = kGiB;
+  good_.available = kGiB + 1 * kMiB;
   EXPECT_EQ(complaint(good_), "available 1.00 GiB is above total 1 GiB");
 }
 
 TEST_F(SanitizeTest, SizesAboveBootMemoryAreNonsense) {
   auto stats = good_;
-  stats.set_total_bytes(3 * kGiB);
+  stats.total = 3 * kGiB;
   EXPECT_EQ(complaint(stats), "total 3 GiB is above boot memory 2 GiB");
   stats = good_;
-  stats.set_actual_bytes(3 * kGiB);
+  stats.actual = 3 * kGiB;
   EXPECT_EQ(complaint(stats), "actual 3 GiB is above boot memory 2 GiB");
   stats = good_;
-  stats.clear_total_bytes();
-  stats.set_free_bytes(3 * kGiB);
+  stats.total.reset();
+  stats.free = 3 * kGiB;
   EXPECT_EQ(complaint(stats), "free 3 GiB is above boot memory 2 GiB");
 }
 
 TEST_F(SanitizeTest, ZeroTotalAndZeroActualAreNonsense) {
   auto stats = good_;
-  stats.set_total_bytes(0);
+  stats.total = 0;
   EXPECT_EQ(complaint(stats), "total is 0");
   stats = good_;
-  stats.set_actual_bytes(0);
+  stats.actual = 0;
   EXPECT_EQ(complaint(stats), "actual is 0");
 }
 
 TEST_F(SanitizeTest, CountersThatGoBackAreNonsenseAndOnesThatStandAreNot) {
   auto before = good_;
-  before.set_swap_in_bytes(100);
-  before.set_major_faults(9);
+  before.swap_in = 100;
+  before.major_faults = 9;
   EXPECT_EQ(complaint(before, &before), "");
   EXPECT_EQ(complaint(good_, &before), "counter swap_in went back from 100 to 0");
-  good_.set_swap_in_bytes(100);
+  good_.swap_in = 100;
   EXPECT_EQ(complaint(good_, &before), "counter major_faults went back from 9 to 1");
 }
 
 TEST_F(SanitizeTest, AllOnesIsAbsent) {
   constexpr auto all_ones = std::numeric_limits<std::uint64_t>::max();
-  good_.set_available_bytes(all_ones);
-  good_.set_oom_kills(all_ones);
-  good_.set_swap_in_bytes(all_ones);
+  good_.available = all_ones;
+  good_.oom_kills = all_ones;
+  good_.swap_in = all_ones;
   drop_unknown(good_);
-  EXPECT_FALSE(good_.has_available_bytes());
-  EXPECT_FALSE(good_.has_oom_kills());
-  EXPECT_TRUE(good_.has_free_bytes());
+  EXPECT_FALSE(good_.available.has_value());
+  EXPECT_FALSE(good_.oom_kills.has_value());
+  EXPECT_TRUE(good_.free.has_value());
   const auto usable = usable_stats(good_, context());
   ASSERT_TRUE(usable);
   EXPECT_EQ(usable->available, std::nullopt);
@@ -107,28 +102,30 @@ TEST_F(SanitizeTest, AllOnesIsAbsent) {
 }
 
 TEST_F(SanitizeTest, AnOldSampleIsAsOldAsItSays) {
-  set_time(good_, clock_.wall() - std::chrono::seconds(30));
+  good_.sampled_at = clock_.wall() - std::chrono::seconds(30);
   EXPECT_EQ(usable_stats(good_, context())->sampled_at, clock_.now() - std::chrono::seconds(30));
 }
 
 TEST_F(SanitizeTest, ASampleFromTheFutureCountsAsNow) {
-  set_time(good_, clock_.wall() + std::chrono::hours(24 * 365));
+  good_.sampled_at = clock_.wall() + std::chrono::hours(24 * 365);
   EXPECT_EQ(usable_stats(good_, context())->sampled_at, clock_.now());
 }
 
 TEST_F(SanitizeTest, ASampleFromTheEpochIsAnHourOldAtMost) {
-  set_time(good_, WallTime());
+  good_.sampled_at = WallTime();
   EXPECT_EQ(usable_stats(good_, context())->sampled_at, clock_.now() - std::chrono::hours(1));
 }
 
-TEST_F(SanitizeTest, ATimeThatIsNoneIsNonsense) {
-  good_.mutable_sampled_at()->set_seconds(std::numeric_limits<std::int64_t>::max());
+TEST_F(SanitizeTest, ATimeBefore1970IsNonsense) {
+  good_.sampled_at = WallTime() - std::chrono::nanoseconds(1);
   EXPECT_EQ(complaint(good_), "its time is not a time");
-  good_.mutable_sampled_at()->set_seconds(std::numeric_limits<std::int64_t>::min());
+  good_.sampled_at = WallTime::min();
   EXPECT_EQ(complaint(good_), "its time is not a time");
-  good_.mutable_sampled_at()->set_seconds(1);
-  good_.mutable_sampled_at()->set_nanos(-1);
-  EXPECT_EQ(complaint(good_), "its time is not a time");
+}
+
+TEST_F(SanitizeTest, TheLastTimeOfTheClockCountsAsNow) {
+  good_.sampled_at = WallTime::max();
+  EXPECT_EQ(usable_stats(good_, context())->sampled_at, clock_.now());
 }
 
 TEST_F(SanitizeTest, TextOfAVmmIsMadeFitForLogs) {
@@ -137,12 +134,12 @@ TEST_F(SanitizeTest, TextOfAVmmIsMadeFitForLogs) {
 }
 
 TEST_F(SanitizeTest, BalloonSizesAreBoundByBootMemory) {
-  v1::BalloonUpdate balloon;
-  balloon.set_actual_bytes(3 * kGiB);
-  balloon.set_target_bytes(kGiB);
+  BalloonState balloon;
+  balloon.actual = 3 * kGiB;
+  balloon.target = kGiB;
   EXPECT_TRUE(clamp_balloon(balloon, 2 * kGiB));
-  EXPECT_EQ(balloon.actual_bytes(), 2 * kGiB);
-  EXPECT_EQ(balloon.target_bytes(), kGiB);
+  EXPECT_EQ(balloon.actual, 2 * kGiB);
+  EXPECT_EQ(balloon.target, kGiB);
   EXPECT_FALSE(clamp_balloon(balloon, 2 * kGiB));
 }
 
@@ -158,17 +155,17 @@ TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
     EXPECT_FALSE(check_registration(test::registration("a", memory, 0))) << memory;
   }
   auto without_balloon = test::registration("a", kGiB, kGiB);
-  without_balloon.clear_balloon();
+  without_balloon.balloon.reset();
   EXPECT_FALSE(check_registration(without_balloon));
   auto labels = test::registration("a", kGiB, kGiB);
-  (*labels.mutable_labels())["tier"] = "db\x1b[2J";
+  labels.labels["tier"] = "db\x1b[2J";
   EXPECT_FALSE(check_registration(labels)) << "a terminal's control characters in a label";
 }
 
 TEST_F(SanitizeTest, LabelsAreTextThatATerminalOnlyShows) {
   const auto takes = [](const std::string& value) {
     auto guest = test::registration("a", kGiB, kGiB);
-    (*guest.mutable_labels())["tier"] = value;
+    guest.labels["tier"] = value;
     return check_registration(guest).has_value();
   };
   EXPECT_TRUE(takes("Datenbank für Zürich, 東京 🐘"));

@@ -54,11 +54,12 @@ class TickTest : public ::testing::Test {
   /// The guest's VMM answers, and its balloon does all that it is asked.
   void obey(FakeGuest& guest) {
     for (; guest.answered < guest.channel->asked.size(); ++guest.answered) {
-      guests_->target_result(guest.session, guest.channel->asked[guest.answered].sequence, "");
+      guests_->answered(guest.session, Request::Kind::target, guest.channel->asked[guest.answered].sequence,
+                        "");
     }
     guest.actual = guest.wanted();
     tree_.process(guest.pid, std::to_string(guest.actual / 1024));
-    v1::BalloonUpdate update = test::registration(guest.name, 2 * kGiB, guest.actual).balloon();
+    const BalloonState update = *test::registration(guest.name, 2 * kGiB, guest.actual).balloon;
     guests_->balloon(guest.session, update);
   }
   void tick() {
@@ -326,7 +327,7 @@ TEST_F(TickTest, AGuestIsKeptFromKsmWherePolicySaysSoAndNothingIsTurnedOnOtherwi
   tick();
   ASSERT_EQ(guest.channel->merging_asked.size(), 1U);
   EXPECT_FALSE(guest.channel->merging_asked[0].second);
-  guests_->merging_result(guest.session, guest.channel->merging_asked[0].first, "");
+  guests_->answered(guest.session, Request::Kind::merging, guest.channel->merging_asked[0].first, "");
   for (int i = 0; i < 20; ++i) tick();
   EXPECT_EQ(guest.channel->merging_asked.size(), 1U) << "it is so";
 }
