@@ -38,6 +38,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
             [this](std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness) {
               collector_->observe_tick(duration, lateness);
             }),
+      qmp_(clock_, guests_),
       server_(std::move(socket), clock_, guests_, states_, reservations_,
               [this] { return !loop_.stalled(); }) {
   guests_.set_stats_interval(config_.daemon.stats_interval);
@@ -47,6 +48,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
 
 Daemon::~Daemon() {
   server_.stop();
+  qmp_.stop();
   loop_.stop();
   keeper_.reset();  // its last write may still tell the loop
 }
@@ -76,6 +78,7 @@ Result<void> Daemon::start_parts() {
     log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
   BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
   BALLOON_TRY(server_.start());
+  BALLOON_TRY(qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval));
   if ((config_.daemon.socket_mode & kOthersMayConnect) != 0) {
     log::warning(
         "socket.mode {:04o} lets every user of this host move balloons and reserve memory: write 0660, and "
@@ -107,6 +110,8 @@ void Daemon::reload() {
   config_ = std::move(*config);
   guests_.set_stats_interval(config_.daemon.stats_interval);
   loop_.set_policy(config_.policy, config_.daemon.period);
+  if (const auto managed = qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval); !managed)
+    log::error("guests of QEMU are not managed: {}", managed.error().message);
   log::info("the new configuration is in force");
 }
 

@@ -9,6 +9,7 @@
 #include "balloond/config/config.h"
 #include "balloond/control/loop.h"
 #include "balloond/control/reservation_keeper.h"
+#include "balloond/guests/qmp/backend.h"
 #include "balloond/journal/journal.h"
 #include "balloond/metrics/collector.h"
 #include "balloond/metrics/exposer.h"
@@ -46,6 +47,7 @@ class Daemon {
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;
+  qmp::Backend qmp_;
   Server server_;
   std::optional<MetricsServer> metrics_;
 };

@@ -90,6 +90,35 @@ void read_journal(yaml::Map& journal, JournalConfig& out) {
   }
 }
 
+/// One entry of backends.qmp: a socket by its path, or those of a directory.
+void read_qmp_sockets(const yaml::Value& value, std::vector<QmpSockets>& out) {
+  QmpSockets sockets;
+  bool path = false;
+  bool directory = false;
+  bool pattern = false;
+  value.map([&](yaml::Map& entry) {
+    entry.with("path", [&](const yaml::Value& text) {
+      path = true;
+      read_socket_path(text, sockets.path);
+    });
+    entry.with("directory", [&](const yaml::Value& text) {
+      directory = true;
+      read_absolute_path(text, sockets.directory);
+    });
+    entry.with("pattern", [&](const yaml::Value& text) {
+      pattern = true;
+      std::string read;
+      if (!text.read(read)) return;
+      if (read.empty() || read.contains('/')) return text.complain("it must be a pattern of file names");
+      sockets.pattern = read;
+    });
+    entry.field("exclusive", sockets.exclusive);
+    if (path == directory) entry.complain("it must have either path or directory");
+    if (pattern && !directory) entry.complain("pattern goes with directory");
+  });
+  out.push_back(std::move(sockets));
+}
+
 void read_log_level(const yaml::Value& value, std::string& out) {
   static constexpr std::array levels{"debug", "info", "warning", "error"};
   std::string level;
@@ -130,6 +159,9 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       reservations.require("file");
       reservations.with(
           "file", [&](const yaml::Value& value) { read_absolute_path(value, config.reservations_file); });
+    });
+    root.map("backends", [&](yaml::Map& backends) {
+      backends.list("qmp", [&](const yaml::Value& value) { read_qmp_sockets(value, config.qmp); });
     });
     root.with("log_level", [&](const yaml::Value& value) { read_log_level(value, config.log_level); });
   });

@@ -5,8 +5,10 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "balloond/config/journal_config.h"
+#include "balloond/config/qmp_config.h"
 #include "base/error.h"
 #include "base/strict_yaml.h"
 
@@ -30,6 +32,7 @@ struct DaemonConfig {
       policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
   JournalConfig journal;
   std::string reservations_file;  ///< where grants are kept; empty: they end with the daemon
+  std::vector<QmpSockets> qmp;    ///< where guests of QEMU are
   std::string log_level = "info";
 };
 

@@ -79,6 +79,11 @@ Result<std::optional<std::string>> read_uuid(const json& answer) {
   return *uuid;
 }
 
+Result<std::uint32_t> read_cpus(const json& answer) {
+  if (!answer.is_array()) return fail("the list of processors is no list");
+  return static_cast<std::uint32_t>(answer.size());
+}
+
 Result<Bytes> read_memory_size(const json& answer) {
   const auto base = number(answer, "base-memory");
   if (!base) return std::unexpected(base.error());

@@ -21,6 +21,9 @@ Result<std::optional<std::string>> read_name(const nlohmann::json& answer);
 /// query-uuid: unset when QEMU was started without -uuid.
 Result<std::optional<std::string>> read_uuid(const nlohmann::json& answer);
 
+/// query-cpus-fast: how many the guest has.
+Result<std::uint32_t> read_cpus(const nlohmann::json& answer);
+
 /// query-memory-size-summary: boot memory and plugged modules.
 Result<Bytes> read_memory_size(const nlohmann::json& answer);
 

@@ -30,6 +30,7 @@ enum class Question : std::uint8_t {
   capabilities,
   name,
   uuid,
+  cpus,
   memory_size,
   list_peripheral,
   list_peripheral_anon,

@@ -1,5 +1,6 @@
 #include "balloond/guests/qmp/message.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

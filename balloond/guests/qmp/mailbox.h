@@ -1,0 +1,52 @@
+// What the daemon asks of one guest of QEMU, on its way to the thread that talks to it.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "balloond/guests/backend.h"
+
+namespace balloon::daemon::qmp {
+
+class Mailbox final : public GuestChannel {
+ public:
+  using Requests = std::array<std::optional<Request>, kRequestKinds>;  ///< by their kinds
+
+  /// `wake` is called from any thread when something has come.
+  explicit Mailbox(std::function<void()> wake) : wake_(std::move(wake)) {}
+
+  void ask(const Request& request) override {
+    {
+      const std::lock_guard lock(mutex_);
+      requests_.at(static_cast<std::size_t>(request.kind)) = request;
+    }
+    wake_();
+  }
+  void set_stats_interval(std::chrono::nanoseconds interval) override {
+    {
+      const std::lock_guard lock(mutex_);
+      interval_ = interval;
+    }
+    wake_();
+  }
+
+  Requests take_requests() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(requests_, {});
+  }
+  std::optional<std::chrono::nanoseconds> take_interval() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(interval_, {});
+  }
+
+ private:
+  const std::function<void()> wake_;
+  std::mutex mutex_;  ///< guards the two below
+  Requests requests_;
+  std::optional<std::chrono::nanoseconds> interval_;
+};
+
+}  // namespace balloon::daemon::qmp

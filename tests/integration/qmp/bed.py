@@ -1,0 +1,87 @@
+"""A real balloond that manages QMP sockets in a directory of the test's own."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+BALLOOND = os.environ["BALLOOND"]
+BALLOONCTL = os.environ["BALLOONCTL"]
+MIB = 1 << 20
+# Machines that test are slow, and do other things at the same time.
+PATIENCE = 60
+
+
+class Bed:
+    """Use as a context manager. `user` runs the daemon as another user, where the test is root's."""
+
+    def __init__(self, backends: str, user: int | None = None, stats_interval: str = "1s"):
+        self.directory = tempfile.TemporaryDirectory(prefix="qmp-")
+        self.path = Path(self.directory.name)
+        self.sockets = self.path / "sockets"
+        self.sockets.mkdir()
+        self.user = user if os.geteuid() == 0 else None
+        if self.user is not None:
+            os.chown(self.path, self.user, -1)
+            os.chown(self.sockets, self.user, -1)
+        self.stats_interval = stats_interval
+        self.write_configuration(backends)
+        self.daemon: subprocess.Popen | None = None
+
+    def write_configuration(self, backends: str):
+        # No guest goes below what the fakes say they use, whatever policy makes of them.
+        (self.path / "policy.yaml").write_text("engine: {hold: 0s, shrink_ratio_per_second: 1}\ndefaults: {min: 50%}\n")
+        (self.path / "balloond.yaml").write_text(
+            f"socket: {{path: {self.path}/socket}}\ncontrol: {{period: 200ms, stats_interval: {self.stats_interval}}}\n"
+            f"policy: policy.yaml\nbackends: {{qmp: {backends.replace('SOCKETS', str(self.sockets))}}}\n")
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.directory.cleanup()
+
+    def start(self):
+        log = open(self.path / "log", "a")
+        user = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        self.daemon = subprocess.Popen([BALLOOND, "--config", self.path / "balloond.yaml", "--log-level", "debug"], stderr=log, **user)
+        log.close()
+        self.until(lambda: self.ctl("host").returncode == 0, "balloond answers")
+
+    def stop(self):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.kill()
+        if self.daemon:
+            self.daemon.wait()
+
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([BALLOONCTL, "--socket", self.path / "socket", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+
+    def guests(self) -> dict[str, dict]:
+        done = self.ctl("list", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return {guest["name"]: guest for guest in json.loads(done.stdout)["guests"]}
+
+    def log(self) -> str:
+        return (self.path / "log").read_text()
+
+    def until(self, condition, what: str, patience: float = PATIENCE):
+        """Returns what the condition comes to, once that is true."""
+        deadline = time.monotonic() + patience
+        while not (found := condition()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {patience:.0f} s: {what}\nguests: {self.guests()}\nlog:\n{self.log()}")
+            if self.daemon.poll() is not None:
+                raise AssertionError(f"balloond ended with {self.daemon.returncode}:\n{self.log()}")
+            time.sleep(0.1)
+        return found
+
+    def guest(self, name: str, condition, what: str, patience: float = PATIENCE) -> dict:
+        def found():
+            guest = self.guests().get(name)
+            return guest if guest and condition(guest) else None
+        return self.until(found, f"{name}: {what}", patience)

@@ -1,0 +1,190 @@
+"""What goes wrong with one QMP socket is said clearly and harms no neighbour."""
+
+import json
+import os
+import socket
+import time
+import unittest
+from datetime import datetime, timezone
+
+from bed import MIB, Bed
+from fake_qemu import GREETING, FakeQemu, endless_line, says, silent
+
+GREETING_LINE = json.dumps(GREETING).encode() + b"\r\n"
+EXCLUSIVE = "[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]"
+SHARED = "[{directory: SOCKETS, pattern: '*.qmp'}]"
+WATCHED_SECONDS = 12  # longer than the 10 s of silence that a bad neighbour keeps
+
+# Name of the bad socket: how it is made, and what the log must say of it.
+BAD_SOCKETS = {
+    "garbage": (dict(talk=says(b"SSH-2.0-OpenSSH_9.2\r\n")), "it sent what is not JSON: 'SSH-2.0-OpenSSH_9.2'"),
+    "utf8": (dict(talk=says(b'{"QMP": "\xff\xfe"}\r\n')), "it sent what is not JSON"),
+    "half": (dict(talk=says(GREETING_LINE + b'{"return": {')), "no answer to qmp_capabilities within 5 s, only half a line"),
+    "silent": (dict(talk=silent), "another client has the socket: no greeting within 1 s"),
+    "endless": (dict(talk=endless_line), "a line is longer than 1024 KiB"),
+    "mute": (dict(answers={"query-balloon": lambda *_: None}), "no answer to query-balloon within 5 s"),
+    "negative": (dict(answers={"query-balloon": {"actual": -1}}), "its balloon: 'actual' is -1, not a count"),
+    "huge": (dict(answers={"query-memory-size-summary": b'{"return": {"base-memory": 1e400}, "id": 5}\r\n'}), "it sent what is not JSON"),
+    "absurd": (dict(answers={"query-memory-size-summary": {"base-memory": 2 ** 63}}), "boot memory of 9223372036854775808 bytes must be"),
+    "deaf": (dict(answers={("qom-get", "guest-stats"): {"stats": {"stat-free-memory": -4096}, "last-update": 1}}),
+             "its statistics: 'stat-free-memory' is -4096, not a count"),
+}
+
+
+def age(guest: dict) -> float:
+    """Of its newest statistics, in seconds."""
+    sampled = datetime.fromisoformat(guest["stats"]["sampled_at"][:19]).replace(tzinfo=timezone.utc)
+    return time.time() - sampled.timestamp()
+
+
+class ErrorsTest(unittest.TestCase):
+    def setUp(self):
+        self.fakes = []
+        self.addCleanup(lambda: [fake.kill() for fake in self.fakes])
+
+    def fake(self, bed: Bed, name: str, **how) -> FakeQemu:
+        self.fakes.append(FakeQemu(bed.sockets / f"{name}.qmp", name, **how))
+        return self.fakes[-1]
+
+    def test_every_way_to_misbehave_is_named_and_the_good_neighbour_stays_controlled(self):
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "good")
+            for name, (how, _) in BAD_SOCKETS.items():
+                self.fake(bed, name, **how)
+            bed.guest("good", lambda guest: guest["stats"], "statistics")
+            end = time.monotonic() + WATCHED_SECONDS
+            oldest = 0.0
+            while time.monotonic() < end:
+                oldest = max(oldest, age(bed.guests()["good"]))
+                time.sleep(0.2)
+            self.assertLess(oldest, 5, "the neighbour's statistics grew old")
+            for name, (_, complaint) in BAD_SOCKETS.items():
+                with self.subTest(name):
+                    bed.until(lambda name=name, complaint=complaint: f"{name}.qmp: {complaint}" in bed.log(), f"{name}.qmp: {complaint}")
+            bed.ctl("set", "good", "700MiB")
+            bed.guest("good", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows a pin among bad neighbours")
+            lines = bed.log().count("silent.qmp")
+            self.assertLess(lines, 3, "a complaint is logged once, not at each try")
+
+    def test_a_guest_without_a_balloon_is_counted_and_left_alone_with_the_reason(self):
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "bare", answers={"qom-list": [{"name": "type", "type": "string"}]})
+            guest = bed.guest("bare", lambda guest: guest["obstacle"], "a reason")
+            self.assertEqual(guest["obstacle"], "it has no balloon device")
+            self.assertEqual(guest["actual_bytes"], 1024 * MIB)
+            bed.ctl("set", "bare", "700MiB")
+            time.sleep(1)
+            self.assertEqual(bed.guests()["bare"]["target_bytes"], 1024 * MIB)
+
+    def test_a_guest_that_is_paused_or_migrated_is_left_alone_until_it_runs_again(self):
+        for answers, reason in (({"query-status": {"running": False, "status": "paused"}}, "it does not run: paused"),
+                                ({"query-migrate": {"status": "active"}}, "it is being migrated")):
+            with self.subTest(reason), Bed(EXCLUSIVE) as bed:
+                fake = self.fake(bed, "held", answers=answers)
+                bed.guest("held", lambda guest, reason=reason: guest["obstacle"] == reason, reason)
+                bed.ctl("set", "held", "700MiB")
+                time.sleep(1)
+                self.assertEqual([event for event in fake.events() if event[0] == "target"], [])
+
+    def test_a_socket_that_may_not_be_used_is_named(self):
+        with Bed(EXCLUSIVE, user=65534) as bed:
+            self.fake(bed, "good")
+            self.fake(bed, "closed", mode=0)
+            bed.until(lambda: "closed.qmp: cannot connect: Permission denied" in bed.log(), "the refusal is named")
+            bed.guest("good", lambda guest: guest["stats"], "statistics")
+
+    def test_a_socket_that_nobody_serves_is_named_and_one_that_comes_later_is_found(self):
+        with Bed(EXCLUSIVE) as bed:
+            dead = socket.socket(socket.AF_UNIX)
+            dead.bind(str(bed.sockets / "dead.qmp"))
+            dead.close()
+            bed.until(lambda: "dead.qmp: nobody listens" in bed.log(), "it is named")
+            self.fake(bed, "late")
+            bed.guest("late", lambda guest: guest["stats"], "statistics", patience=20)
+
+    def test_a_guest_whose_process_dies_is_gone_and_back_when_it_is_started_again(self):
+        for backends in (EXCLUSIVE, SHARED):
+            with self.subTest(backends), Bed(backends) as bed:
+                self.fake(bed, "web")
+                first = bed.guest("web", lambda guest: guest["stats"], "statistics")
+                self.fakes[-1].kill()
+                bed.until(lambda: "web" not in bed.guests(), "it is gone")
+                self.fake(bed, "web")
+                second = bed.guest("web", lambda guest: guest["stats"], "statistics")
+                self.assertNotEqual(first["pid"], second["pid"])
+
+    def test_two_sockets_of_one_process_are_one_guest(self):
+        with Bed(EXCLUSIVE) as bed:
+            fake = self.fake(bed, "web")
+            bed.guest("web", lambda guest: guest["stats"], "statistics")
+            os.symlink(fake.path, bed.sockets / "other.qmp")
+            bed.until(lambda: "other.qmp: another client has the socket" in bed.log(), "the second waits")
+            self.assertEqual(list(bed.guests()), ["web"])
+
+    def test_two_guests_of_one_name_are_told_apart_by_their_sockets(self):
+        with Bed(EXCLUSIVE) as bed:
+            for stem in ("100", "101"):
+                self.fakes.append(FakeQemu(bed.sockets / f"{stem}.qmp", "same name"))
+            names = bed.until(lambda: len(bed.guests()) == 2 and sorted(bed.guests()), "both are managed")
+            self.assertEqual(names[0], "same_name")
+            self.assertIn(names[1], ("same_name.100", "same_name.101"))
+
+
+class SharedTest(unittest.TestCase):
+    def setUp(self):
+        self.fakes = []
+        self.addCleanup(lambda: [fake.kill() for fake in self.fakes])
+
+    def fake(self, bed: Bed, name: str, **how) -> FakeQemu:
+        self.fakes.append(FakeQemu(bed.sockets / f"{name}.qmp", name, **how))
+        return self.fakes[-1]
+
+    def test_a_shared_socket_is_given_back_each_time_and_taken_every_8_s_at_rest(self):
+        with Bed(SHARED) as bed:
+            fake = self.fake(bed, "web")
+            bed.guest("web", lambda guest: guest["stats"], "statistics")
+            bed.ctl("set", "web", "1GiB", "--for", "10m")
+            time.sleep(25)
+            events = fake.events()
+            greeted = [at for what, at in events if what == "greeted"]
+            closed = [at for what, at in events if what == "closed"]
+            held = [end - begin for begin, end in zip(greeted, closed)]
+            self.assertLess(max(held), 1, "held for much longer than 200 ms")
+            self.assertGreater(greeted[-1] - greeted[-2], 6, "at rest it is taken seldom")
+            self.assertLess(greeted[-1] - greeted[-2], 12)
+
+    def test_a_pin_reaches_a_shared_guest_and_its_owner_gets_the_socket_within_a_second(self):
+        with Bed(SHARED) as bed:
+            fake = self.fake(bed, "web")
+            bed.guest("web", lambda guest: guest["stats"], "statistics")
+            bed.ctl("set", "web", "700MiB")
+            waits = []
+            for _ in range(10):
+                begin = time.monotonic()
+                with socket.socket(socket.AF_UNIX) as owner:
+                    owner.settimeout(10)
+                    owner.connect(str(fake.path))
+                    owner.recv(4096)
+                    waits.append(time.monotonic() - begin)
+                time.sleep(1)
+            self.assertLess(max(waits), 1)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows the pin")
+
+    def test_a_socket_that_its_owner_keeps_leaves_the_guest_blind_and_the_neighbour_unharmed(self):
+        with Bed(SHARED) as bed:
+            fake = self.fake(bed, "kept")
+            self.fake(bed, "good")
+            for name in ("kept", "good"):
+                bed.guest(name, lambda guest: guest["stats"], "statistics")
+            with socket.socket(socket.AF_UNIX) as owner:
+                bed.until(lambda: fake.events() or True, "")
+                owner.connect(str(fake.path))
+                owner.recv(4096)
+                bed.guest("kept", lambda guest: guest["state"] == "stale", "is held as it is", patience=40)
+                self.assertIn("kept.qmp: another client has the socket", bed.log())
+                self.assertNotEqual(bed.guests()["good"]["state"], "stale")
+            bed.guest("kept", lambda guest: guest["state"] != "stale", "is seen again")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,114 @@
+"""A real QEMU with a real Linux guest, emulated: from its socket to its balloon."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "testbed"))
+
+from bed import MIB, Bed  # noqa: E402
+from builder.cache import Cache, default_cache_dir  # noqa: E402
+from builder.guest_image import build_agent, build_initramfs  # noqa: E402
+from builder.kernel import fetch_kernel  # noqa: E402
+
+UUID = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31"
+MEMORY = 512 * MIB
+BOOT_PATIENCE = 240
+
+
+class RealQemu:
+    """An emulated guest; no KVM is needed."""
+
+    def __init__(self, path: Path, kernel: Path, initramfs: Path, name: str = "web", more: tuple = ()):
+        self.console = tempfile.NamedTemporaryFile(prefix="console-")
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-name", f"{name},debug-threads=on",
+             "-uuid", UUID, "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0", "-serial", f"file:{self.console.name}",
+             "-device", "virtio-balloon-pci,deflate-on-oom=on,free-page-reporting=on",
+             "-qmp", f"unix:{path},server=on,wait=off", *more])
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.console.close()
+
+
+class RealQemuTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cache = Cache(default_cache_dir())
+        with cache.locked():
+            kernel = fetch_kernel(cache)
+            cls.kernel, cls.initramfs = kernel.bzimage, build_initramfs(cache, kernel, build_agent(cache))
+
+    def setUp(self):
+        self.running = []
+        self.addCleanup(lambda: [qemu.kill() for qemu in self.running])
+
+    def qemu(self, bed: Bed, file: str = "web.qmp", **more) -> RealQemu:
+        self.running.append(RealQemu(bed.sockets / file, self.kernel, self.initramfs, **more))
+        return self.running[-1]
+
+    def check_life(self, bed: Bed):
+        qemu = self.qemu(bed)
+        guest = bed.guest("web", lambda guest: guest["hypervisor"] == "qemu", "is found", BOOT_PATIENCE)
+        self.assertEqual(guest["memory_bytes"], MEMORY)
+        self.assertEqual(guest["labels"]["uuid"], UUID)
+        self.assertEqual(guest["pid"], qemu.process.pid)
+        bed.guest("web", lambda guest: guest["resident_bytes"] > 16 * MIB, "its process is measured", BOOT_PATIENCE)
+        bed.guest("web", lambda guest: guest["stats"] and guest["state"] == "controlled", "is controlled", BOOT_PATIENCE)
+        first = bed.guests()["web"]["stats"]["sampled_at"]
+        stats = bed.guest("web", lambda guest: guest["stats"]["sampled_at"] != first, "statistics flow")["stats"]
+        self.assertGreater(stats["total_bytes"], 400 * MIB)
+        self.assertLess(stats["available_bytes"], MEMORY)
+
+        for target in (300 * MIB, 400 * MIB):
+            done = bed.ctl("set", "web", f"{target // MIB}MiB", "--for", "5m")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            bed.guest("web", lambda guest, target=target: guest["actual_bytes"] == target, f"has {target // MIB} MiB", BOOT_PATIENCE)
+        return qemu
+
+    def test_an_exclusive_socket_from_its_file_to_the_guests_balloon_and_back(self):
+        with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
+            qemu = self.check_life(bed)
+
+            qemu.process.send_signal(signal.SIGKILL)
+            qemu.process.wait()
+            bed.until(lambda: "web" not in bed.guests(), "a killed QEMU's guest is gone")
+
+            again = self.qemu(bed)
+            guest = bed.guest("web", lambda guest: guest["pid"] == again.process.pid, "is back", BOOT_PATIENCE)
+            self.assertEqual(guest["actual_bytes"], MEMORY)
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled again", BOOT_PATIENCE)
+
+    def test_a_shared_socket_is_managed_while_others_use_it(self):
+        with Bed("[{path: SOCKETS/web.qmp}]") as bed:
+            self.check_life(bed)
+
+    def test_a_daemon_that_is_started_again_moves_no_balloon_by_itself(self):
+        with Bed("[{directory: SOCKETS, exclusive: true}]") as bed:
+            self.check_life(bed)  # it has 400 MiB now
+            bed.stop()
+            (bed.path / "policy.yaml").write_text("guests: [{name: web, min: 400MiB, max: 400MiB}]\n")
+            bed.start()
+            guest = bed.guest("web", lambda guest: guest["stats"], "is found as it was left", BOOT_PATIENCE)
+            self.assertEqual((guest["actual_bytes"], guest["target_bytes"]), (400 * MIB, 400 * MIB))
+
+    def test_a_guest_that_reboots_counts_in_full_until_its_balloon_is_back(self):
+        with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
+            monitor = bed.path / "monitor"
+            self.qemu(bed, more=("-monitor", f"unix:{monitor},server=on,wait=off"))
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+            bed.ctl("set", "web", "300MiB", "--for", "10m")
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB, "has 300 MiB", BOOT_PATIENCE)
+            subprocess.run(["/usr/bin/python3", "-c", "import socket,sys,time; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+                            "time.sleep(1); s.sendall(b'system_reset\\n'); time.sleep(1)", str(monitor)], check=True)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == MEMORY, "counts in full", 20)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB, "its next driver goes to its pin", BOOT_PATIENCE)
+
+
+if __name__ == "__main__":
+    unittest.main()
