@@ -33,11 +33,11 @@ def boot(session: Session, mix: Mix):
 
 
 def debian_guest(session: Session, name: str, **extras) -> vmm.Extras:
-    """Boots Debian's root from an overlay of its own, past the host's page cache."""
+    """Boots Debian's root from an overlay of its own, past the host's page cache. The image behind it lies elsewhere."""
     overlay = session.images.scratch / f"root-{name}.qcow2"
     overlay.unlink(missing_ok=True)
     vmm.make_overlay(overlay, session.images.kernel.with_name("debian.raw"))
-    return vmm.Extras(root=overlay, root_options="format=qcow2,cache=none", cmdline="testbed.root=/dev/vda", **extras)
+    return vmm.Extras(root=overlay, root_options="format=qcow2,cache=none,backing=any", cmdline="testbed.root=/dev/vda", **extras)
 
 
 def run_phases(session: Session, mix: Mix):
