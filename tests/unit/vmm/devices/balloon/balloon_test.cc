@@ -313,6 +313,7 @@ TEST_F(GreedyBalloon, ThoseThatAreHeldBackAreReleasedInShortTurnsLikewise) {
 TEST_F(GreedyBalloon, HugePagesAreMadeWholeAgainInShortTurns) {
   start();
   ask(kInflate, 512);
+  driver_->kick(kInflate);
   ASSERT_TRUE(all_answered(kInflate));
   touch(128 * kMiB / kPageSize, 64 * kMiB / kPageSize);
   ask(kDeflate, 512);
