@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the tables of docs/comparison.md: scenarios, cases, random hosts by swap device, rivals with our timing,
+# Makes the tables of docs/comparison.md: scenarios, cases, random hosts by swap device, the bound, rivals with our timing,
 # constants of the plant at half and double.
 #   scripts/baseline.sh [--law LAW] [--seeds N] [OUT]
 # LAW is the one that rivals are held against (balloond); N random hosts are run for each device (100). Results are kept in OUT
@@ -33,8 +33,8 @@ part() {
     mv "$out/$name.partial" "$out/$name.json"
   fi
   {
-    printf '\n## %s\n\n    balloon-sim %s\n\n' "$name" \
-      "$(sed -E 's#(tests/scenarios/[a-z]+/)[^ ]+( tests[^ ]+)*#\1*.yaml#' <<<"$*")"
+    printf '\n## %s\n\n    balloon-sim %s -o json |\n      scripts/compare-laws.py --ours %s\n\n' "$name" \
+      "$(sed -E 's#(tests/scenarios/[a-z]+/)[^ ]+( tests[^ ]+)*#\1*.yaml#' <<<"$*")" "$law"
     scripts/compare-laws.py --ours "$law" <"$out/$name.json"
   } >>"$out/tables.md"
 }
@@ -46,5 +46,8 @@ for device in nvme hdd zram; do
   part "random-$device" sweep --swap "$device" --first-seed $first_seed --seeds "$seeds" --laws "$law,$rivals,foresight-2s"
 done
 part our-timing sweep --first-seed $first_seed --seeds "$seeds" --laws "$law,$at_ours"
-part constants sensitivity --first-seed $first_seed --seeds 20 --laws "$law,none,static,squeezed,qmemman,esx,vm0,foresight-2s"
+part constants sensitivity --first-seed $first_seed --seeds 50 --laws "$law,none,static,squeezed,qmemman,esx,vm0,foresight-2s"
+for device in nvme hdd zram; do
+  part "bound-$device" sweep --swap "$device" --seeds 1000 --laws "$law,none,qmemman,esx,foresight-2s"
+done
 echo "$out/tables.md"

@@ -28,8 +28,9 @@ struct SwapDevice {
   static SwapDevice nvme(Bytes size) {
     return {size, std::chrono::microseconds(85), 3.2e9, 3.2 / 1.05, 490e3};
   }
-  /// HGST Ultrastar 7K4000: a seek takes 8.2 ms, half a turn at 7,200 a minute 4.17 ms, and 171 MB/s are read
-  /// in order (its specification, 4.4). One arm serves one request at a time; pages are written in order.
+  /// HGST Ultrastar 7K4000: a seek takes 8.2 ms, half a turn at 7,200 a minute 4.17 ms (its specification,
+  /// 4.4.1). 171 MB/s in order is a guess: its rate stands in no source that could be read. One arm serves
+  /// one request at a time; pages are written in order.
   static SwapDevice hdd(Bytes size) {
     return {size, std::chrono::microseconds(12370), 171e6, 1, 1 / 12.37e-3, 1};
   }

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Makes the compact record of a real run that the simulator is compared with.
 
-    import_run.py demo.json > demo-run.json
+    import_run.py [--lead SECONDS] [--every SECONDS] demo.json > demo-run.json
 
 demo.json is what scripts/demo.sh writes. Kept are one row every few seconds (guests' sizes, targets and use in MiB, the host's free memory
-and swap traffic) and each phase's figures. Time 0 is the first sample, as in the scenario beside it. When whose demand began, and how long
-files were read, goes to stderr: demo.yaml has these times in its signals.
+and swap traffic) and each phase's figures. Time 0 is SECONDS before the first sample, as in the scenario beside it: balloons move before
+that, and the simulated ones begin at nothing. When whose demand began, and how long files were read, goes to stderr: demo.yaml has these
+times in its signals.
 """
 
+import argparse
 import json
 import sys
 
 MIB = 1 << 20
-# As dense as curves of some minutes need to be.
-ROW_SECONDS = 2.0
 # A guest whose use grows or shrinks by this much in a phase was loaded or freed in it, and began to be once it had changed by that.
 LOADED, BEGUN = 256, 16
 GUEST_COLUMNS = {"size": "actual", "target": "target", "used": "used", "resident": "rss"}
@@ -27,21 +27,21 @@ def guest_row(guest: dict) -> list[int]:
     return [mib(guest.get(key)) for key in GUEST_COLUMNS.values()]
 
 
-def rows(samples: list[dict], guests: list[str]) -> list[list]:
-    out, start, next_at = [], samples[0]["t"], 0.0
+def rows(samples: list[dict], guests: list[str], start: float, every: float) -> list[list]:
+    out, next_at = [], 0.0
     for sample in samples:
         at = sample["t"] - start
         if at < next_at:
             continue
-        next_at = max(next_at + ROW_SECONDS, at)
+        next_at = max(next_at + every, at)
         host = sample["host"]
         out.append([round(at, 1), mib(host["free"]), host["swap_in_pages"], host["swap_out_pages"]]
                    + [figure for name in guests for figure in guest_row(sample["guests"][name])])
     return out
 
 
-def phases(run: dict, samples: list[dict]) -> list[dict]:
-    start, found = samples[0]["t"], []
+def phases(run: dict, samples: list[dict], start: float) -> list[dict]:
+    found = []
     for name, figures in run["figures"]["phases"].items():
         times = [sample["t"] for sample in samples if sample["phase"] == name]
         loads = figures["load_satisfaction"]
@@ -65,30 +65,33 @@ def changes(name: str, samples: list[dict], guests: list[str], start: float) -> 
     return ", ".join(found) or "nobody changes"
 
 
-def describe_demand(run: dict, samples: list[dict], guests: list[str]):
-    for phase in phases(run, samples):
+def describe_demand(run: dict, samples: list[dict], guests: list[str], start: float):
+    for phase in phases(run, samples, start):
         reads = run["figures"]["phases"][phase["name"]]["read_satisfaction"]["p50_seconds"]
         reading = f"; files read for {reads:.0f} s" if reads else ""
-        print(f"{phase['name']}, {phase['from']:.0f} to {phase['to']:.0f} s: {changes(phase['name'], samples, guests, samples[0]['t'])}"
+        print(f"{phase['name']}, {phase['from']:.0f} to {phase['to']:.0f} s: {changes(phase['name'], samples, guests, start)}"
               f"{reading}", file=sys.stderr)
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    with open(sys.argv[1], encoding="utf-8") as file:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lead", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--every", type=float, default=2, metavar="SECONDS", help="between rows; 2 is enough for curves of some minutes")
+    parser.add_argument("run", metavar="demo.json")
+    arguments = parser.parse_args()
+    with open(arguments.run, encoding="utf-8") as file:
         document = json.load(file)
     run = document["runs"]["balloond"]
     samples = [sample for sample in run["series"] if sample.get("event") == "sample"]
     guests = sorted(samples[0]["guests"])
-    describe_demand(run, samples, guests)
+    start = samples[0]["t"] - arguments.lead
+    describe_demand(run, samples, guests, start)
     columns = ["seconds", "host_free", "host_swap_in_pages", "host_swap_out_pages"]
     columns += [f"{name}.{column}" for name in guests for column in GUEST_COLUMNS]
-    head = {"scenario": document["scenario"], "where": document["where"], "guests": guests, "phases": phases(run, samples),
+    head = {"scenario": document["scenario"], "where": document["where"], "guests": guests, "phases": phases(run, samples, start),
             "columns": columns}
     # One row a line, so that a newer run shows as a readable change.
-    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows(samples, guests))
+    body = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows(samples, guests, start, arguments.every))
     print(json.dumps(head, indent=1)[:-2] + ',\n "rows": [\n' + body + "\n]}")
     return 0
 
