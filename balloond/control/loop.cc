@@ -17,9 +17,6 @@ using std::chrono::nanoseconds;
 
 /// Events that come in bursts: balloons moving, statistics.
 using policy::kBurstGap;
-/// A guest that was short in the sample before, too, and has not risen since, tells nothing new. On a host
-/// that is short for long all guests do, each at its own time: one decision serves a third of them.
-constexpr nanoseconds kStillUrgentGap = std::chrono::milliseconds(400);
 /// A rise by less than a fiftieth of its use is its kernel's own to and fro.
 constexpr Bytes kRisePart = 50;
 /// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
@@ -77,8 +74,7 @@ void ControlLoop::guest_changed(const GuestChange& change) {
       return;
     case GuestChange::Kind::stats: {
       if (change.asked_for) return wake(kBurstGap);  // a decision waits for them
-      if (change.use && is_urgent(*change.use))
-        wake_for(of_process(change.process), tells_news(change) ? kBurstGap : kStillUrgentGap);
+      if (change.use && tells_news(change)) wake_for(of_process(change.process), kBurstGap);
       return;
     }
   }
@@ -88,7 +84,10 @@ bool ControlLoop::is_urgent(const policy::UseSample& sample) const {
   return policy::is_urgent(sample, margin_min_, margin_ratio_);
 }
 
+/// A guest that was short in the sample before, too, and has not risen since, tells nothing new: it waits for
+/// the period. On a host that is short for long all guests do, each at its own time.
 bool ControlLoop::tells_news(const GuestChange& change) const {
+  if (!is_urgent(*change.use)) return false;
   return !change.use_before || !is_urgent(*change.use_before) ||
          change.use->used() > change.use_before->used() + change.use_before->used() / kRisePart;
 }

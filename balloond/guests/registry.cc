@@ -17,9 +17,9 @@ constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
 
-/// Processes whose mappings are looked at again with each refresh; a thousand have their turn in a few
-/// minutes.
+/// Processes whose mappings are looked at again each second; a thousand have their turn in a few minutes.
 constexpr std::size_t kRoomsATime = 4;
+constexpr std::chrono::nanoseconds kRoomsPeriod = std::chrono::seconds(1);
 
 std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
   if (!stats || !stats->available) return std::nullopt;
@@ -281,8 +281,11 @@ Registry::Sights Registry::look(Bytes host_total) {
   return sights;
 }
 
-/// Some of them each time, in turn: what a process has mapped changes seldom.
+/// Some of them each second, in turn: what a process has mapped changes seldom, and takes long to read.
 void Registry::look_at_rooms(const Sights& sights) {
+  const Time now = clock_.now();
+  if (rooms_looked_at_ && now - *rooms_looked_at_ < kRoomsPeriod) return;
+  rooms_looked_at_ = now;
   auto next = sights.upper_bound(room_looked_at_);
   for (std::size_t i = 0; i < std::min(kRoomsATime, sights.size()); ++i) {
     if (next == sights.end()) next = sights.begin();

@@ -159,8 +159,9 @@ class Registry final : public GuestEvents {
   std::map<std::string, Entry> guests_;
   std::map<Session, std::string> names_;
   std::map<pid_t, std::weak_ptr<VmmObserver>> observers_;
-  std::shared_ptr<VmmObserver>
-      room_looked_at_;  ///< the control thread's: the last whose room was looked at again
+  /// The control thread's: the last whose room was looked at again, and when.
+  std::shared_ptr<VmmObserver> room_looked_at_;
+  std::optional<Time> rooms_looked_at_;
   Session last_session_ = 0;
   std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);
 };

@@ -348,6 +348,9 @@ TEST_F(RegistryTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
   EXPECT_FALSE(guests_.find("a")->credit.is_full());
   tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");
   guests_.refresh();
+  EXPECT_FALSE(guests_.find("a")->credit.is_full()) << "mappings are read once a second";
+  clock_.advance(std::chrono::seconds(1));
+  guests_.refresh();
   EXPECT_TRUE(guests_.find("a")->credit.is_full());
 }
 
