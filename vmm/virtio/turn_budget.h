@@ -24,7 +24,8 @@ class TurnBudget {
   /// driver notices (100 ms).
   static constexpr std::chrono::milliseconds kTime{2};
 
-  explicit TurnBudget(Clock::time_point start = Clock::now()) : end_(start + kTime) {}
+  explicit TurnBudget(Clock::time_point start = Clock::now(), Bytes bytes = kBytes)
+      : bytes_(bytes), end_(start + kTime) {}
 
   /// A chain is taken.
   void take_chain() { --chains_; }
@@ -37,7 +38,7 @@ class TurnBudget {
 
  private:
   int chains_ = kChains;
-  Bytes bytes_ = kBytes;
+  Bytes bytes_;
   bool late_ = false;
   Clock::time_point end_;
 };

@@ -116,11 +116,12 @@ void Net::go_on_receiving(Pair& pair) {
 
 void Net::receive(Pair& pair) {
   pair.stalled = false;
+  TurnBudget budget;
   for (int left = kFramesPerTurn; left > 0; --left) {
     VirtQueue* const queue = queues_->at(pair.receive_queue);
     pair.stalled = queue == nullptr || wait_for_tokens(receive_limit_);
     if (pair.stalled) break;
-    const auto outcome = pair.receiver.receive(*queue, pair.tap);
+    const auto outcome = pair.receiver.receive(*queue, pair.tap, budget);
     if (!outcome) {
       queues_->broken(pair.receive_queue, outcome.error());
       pair.stalled = true;
@@ -134,6 +135,10 @@ void Net::receive(Pair& pair) {
     if (*outcome == Receiver::Outcome::starved) {
       ++counters_.starved;
       pair.stalled = true;
+      break;
+    }
+    if (*outcome == Receiver::Outcome::turn_over) {
+      queues_->come_back(pair.receive_queue);  // the tap need not have a frame that wakes us
       break;
     }
     if (*outcome == Receiver::Outcome::dropped) {
@@ -162,22 +167,25 @@ void Net::send(Pair& pair) {
   const std::uint16_t index = pair.send_queue();
   VirtQueue* const queue = queues_->at(index);
   if (queue == nullptr) return;
-  int left = kFramesPerTurn;
+  TurnBudget budget(TurnBudget::Clock::now(), kBytesPerTurn);
   do {
     queue->disable_kicks();
-    for (; left > 0; --left) {
+    while (!budget.over()) {
       if (wait_for_tokens(send_limit_)) return;
       auto chain = queue->take();
       if (!chain) return queues_->broken(index, chain.error());
       if (!*chain) break;
+      budget.take_chain();
       const auto outcome = link_up() ? pair.sender.send(**chain, pair.tap) : Sender::Outcome::dropped;
       count_sent(outcome, pair.sender.frame_size());
       queue->put(std::move(**chain), 0);
       // At once, if the guest asks: its TCP lets little more than a frame or two be under way (TCP small
       // queues), so that it prepares the next one only when it hears that this one is out.
       queues_->notify(index);
+      budget.spend(pair.sender.frame_size());
+      budget.look_at_clock();  // the kernel may have taken the frame to pieces, and brought them to their end
     }
-    if (left == 0) {
+    if (budget.over()) {
       queues_->come_back(index);
       break;
     }

@@ -28,6 +28,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   static constexpr std::uint16_t kControlQueueSize = 64;  ///< Linux has one command out at a time
   /// Frames received before others on the loop get their turn; as many chains as DeviceQueues serves in one.
   static constexpr int kFramesPerTurn = TurnBudget::kChains;
+  /// As many of the largest.
+  static constexpr Bytes kBytesPerTurn = 2 * kMiB;
 
   /// `kernel`: who answers for /dev/vhost-net; must outlive the device.
   static Result<std::unique_ptr<Net>> create(const NetConfig& config, const NetPort& port,

@@ -32,19 +32,22 @@ void Receiver::forget() {
   rest_size_.reset();
 }
 
-Result<Receiver::Outcome> Receiver::receive(VirtQueue& queue, const Tap& tap) {
-  if (rest_size_) return finish(queue);
-  BALLOON_TRY(gather(queue));
+Result<Receiver::Outcome> Receiver::receive(VirtQueue& queue, const Tap& tap, TurnBudget& budget) {
+  if (rest_size_) return finish(queue, budget);
+  const auto gathered = gather(queue, budget);
+  if (!gathered) return std::unexpected(gathered.error());
+  if (*gathered == Took::turn_over) return Outcome::turn_over;
   if (held() == 0) return Outcome::starved;
   const Outcome outcome = read_frame(tap);
   if (outcome != Outcome::received) return outcome;
-  if (rest_size_) return finish(queue);
+  if (rest_size_) return finish(queue, budget);
   deliver(queue);
   return Outcome::received;
 }
 
-/// Takes one more usable buffer; false when the guest has none.
-Result<bool> Receiver::take_buffer(VirtQueue& queue) {
+/// Takes one more usable buffer, if the guest has one. Useless ones are returned at once, as many as the turn
+/// has room for: a guest may offer them as fast as they come back.
+Result<Receiver::Took> Receiver::take_buffer(VirtQueue& queue, TurnBudget& budget) {
   // A merged frame may start with any buffer that holds the header (5.1.6.3.1).
   const std::size_t least = shape_.header_size() + (shape_.merge() ? 0 : kOrdinaryFrame);
   for (;;) {
@@ -52,30 +55,31 @@ Result<bool> Receiver::take_buffer(VirtQueue& queue) {
     if (!chain) return std::unexpected(std::move(chain.error()));
     if (!*chain) {
       if (queue.enable_kicks()) continue;
-      return false;
+      return Took::none;
     }
     const std::uint64_t room = (*chain)->writable_size();
     if (room < least) {
       ++malformed_;
       queue.put(std::move(**chain), 0);
+      budget.take_chain();
+      if (budget.over()) return Took::turn_over;
       continue;
     }
     if (buffers_.size() == buffers_.capacity()) make_room();
     buffers_.push_back(std::move(**chain));
     room_ += room;
-    return true;
+    return Took::one;
   }
 }
 
 /// Takes buffers until the largest frame fits, or as many as there are.
-Result<void> Receiver::gather(VirtQueue& queue) {
+Result<Receiver::Took> Receiver::gather(VirtQueue& queue, TurnBudget& budget) {
   const std::uint64_t wanted = shape_.merge() ? shape_.header_size() + kLargestFrame : 1;
   while (room_ < wanted && held() < queue.size()) {
-    const auto took = take_buffer(queue);
-    if (!took) return std::unexpected(took.error());
-    if (!*took) return {};
+    const auto took = take_buffer(queue, budget);
+    if (!took || *took != Took::one) return took;
   }
-  return {};
+  return Took::one;
 }
 
 /// Moves the buffers to the front of the storage: it was made for all that a queue can hold.
@@ -119,16 +123,17 @@ Receiver::Outcome Receiver::read_frame(const Tap& tap) {
 }
 
 /// The guest had too few buffers for the frame: takes more, until all of it has a place.
-Result<Receiver::Outcome> Receiver::finish(VirtQueue& queue) {
+Result<Receiver::Outcome> Receiver::finish(VirtQueue& queue, TurnBudget& budget) {
   const std::uint64_t needed = shape_.header_size() + frame_;
   while (room_ < needed) {
     if (held() == queue.size()) {
       rest_size_.reset();  // the whole queue does not hold it
       return Outcome::dropped;
     }
-    const auto took = take_buffer(queue);
+    const auto took = take_buffer(queue, budget);
     if (!took) return std::unexpected(took.error());
-    if (!*took) return Outcome::starved;
+    if (*took == Took::turn_over) return Outcome::turn_over;
+    if (*took == Took::none) return Outcome::starved;
   }
   // Where the rest begins, counted over all buffers; whatever is before it the kernel has written.
   std::uint64_t at = needed - *rest_size_;

@@ -13,6 +13,7 @@
 #include "vmm/devices/net/header.h"
 #include "vmm/devices/net/tap.h"
 #include "vmm/virtio/queue.h"
+#include "vmm/virtio/turn_budget.h"
 
 namespace balloon::vmm {
 
@@ -43,10 +44,11 @@ class Receiver {
     dropped,    ///< larger than the guest has room for
     tap_empty,  ///< nothing to receive
     starved,    ///< the guest has no buffers; it was asked for a kick
+    turn_over,  ///< what the guest offers is of no use, and others have their turn: come back
     tap_failed,
   };
   /// Moves one frame; an error means that the guest broke the rules. The caller raises the interrupt.
-  Result<Outcome> receive(VirtQueue& queue, const Tap& tap);
+  Result<Outcome> receive(VirtQueue& queue, const Tap& tap, TurnBudget& budget);
   /// Of the frame that receive() last took from the tap.
   std::size_t frame_size() const { return frame_; }
   /// Whether a frame that has been taken from the tap waits for more buffers: for a kick, that is, not the
@@ -56,10 +58,11 @@ class Receiver {
   std::uint64_t take_malformed() { return std::exchange(malformed_, 0); }
 
  private:
-  Result<bool> take_buffer(VirtQueue& queue);
-  Result<void> gather(VirtQueue& queue);
+  enum class Took { one, none, turn_over };
+  Result<Took> take_buffer(VirtQueue& queue, TurnBudget& budget);
+  Result<Took> gather(VirtQueue& queue, TurnBudget& budget);
   Outcome read_frame(const Tap& tap);
-  Result<Outcome> finish(VirtQueue& queue);
+  Result<Outcome> finish(VirtQueue& queue, TurnBudget& budget);
   void deliver(VirtQueue& queue);
   void make_room();
   std::size_t held() const { return buffers_.size() - first_; }

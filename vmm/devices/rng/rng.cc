@@ -52,6 +52,7 @@ void Rng::process_queue(std::uint16_t index) {
     const std::uint32_t written = fill(work.chain);
     bucket_.spend(written);
     budget.spend(written);
+    budget.look_at_clock();
     queue.put(std::move(work.chain), written);
     return Progress::done;
   });

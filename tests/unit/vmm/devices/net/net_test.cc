@@ -161,6 +161,28 @@ TEST_F(NetTest, ReceiveBuffersTooSmallForAFrameAreReturnedEmpty) {
   EXPECT_EQ(net_->counters().receive_malformed, 4U);
 }
 
+TEST_F(NetTest, UselessReceiveBuffersAreReturnedInTurns) {
+  const GuestMemory memory = test::make_memory(2 * kMiB);
+  test::FakeQueue useless(memory, 0x1000, 256);
+  auto queue = VirtQueue::create(memory, useless.layout());
+  ASSERT_TRUE(queue);
+  const GuestAddress small = useless.allocate(16);
+  for (int i = 0; i < 256; ++i) test::ChainBuilder(useless).writable_at(small, 16).submit();
+  auto taps = Tap::open(test::kTap, 1, false);
+  ASSERT_TRUE(taps) << taps.error().message;
+  Receiver receiver;
+  receiver.start({.features = kFeatureVersion1, .tap_header = false}, 256);
+  for (int turn = 1; turn <= 8; ++turn) {
+    TurnBudget budget;
+    const auto outcome = receiver.receive(*queue, (*taps)[0], budget);
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(*outcome, Receiver::Outcome::turn_over) << "turn " << turn;
+    EXPECT_EQ(useless.used_index(), turn * TurnBudget::kChains);
+  }
+  TurnBudget budget;
+  EXPECT_EQ(*receiver.receive(*queue, (*taps)[0], budget), Receiver::Outcome::starved);
+}
+
 // Sending
 
 TEST_F(NetTest, AFrameOfTheGuestReachesTheTapWithoutItsHeader) {
