@@ -1,6 +1,7 @@
 // A guest that asks one device for as much as the rules allow, 32 times at once, and then sees how long
-// another device on the same loop lets it wait. Its command line names what it asks: "console",
-// "inflate", "deflate", "report".
+// another device lets it wait: one on the main loop, and the greedy one's own configuration. Its command line
+// names what it asks: "console", "inflate", "deflate", "report", "entropy", "read", "write", "zero",
+// "discard", "frames".
 #include "entry.h"
 #include "virtio.h"
 
@@ -90,6 +91,61 @@ void ask_report(Device& device) {
   ask(device, 3, &chain, 1);
 }
 
+/// 32 chains of 2.5 GiB to fill with random bytes.
+void ask_entropy(Device& device) {
+  device.start(find(4), kMode, kIndirect, 1);
+  const Buffer chain = whole_table(64, true);
+  ask(device, 0, &chain, 1);
+}
+
+struct [[gnu::packed]] BlockHeader {
+  uint32_t type, reserved;
+  uint64_t sector;
+} block_header;
+struct [[gnu::packed]] BlockSegment {
+  uint64_t sector;
+  uint32_t sectors, flags;
+} segments[16];
+uint8_t block_status;
+
+/// 32 transfers, each as large as the disk says that one may be, all from or to its start.
+void ask_transfer(Device& device, bool read) {
+  device.start(find(2), kMode, kIndirect | 1U << 1 | 1U << 2 | 1U << 9, 1);
+  const uint32_t size = device.read_config<uint32_t>(8), count = device.read_config<uint32_t>(12);
+  expect(count == 254, "seg_max");
+  block_header = {read ? 0U : 1U, 0, 0};
+  table[0] = {reinterpret_cast<uint32_t>(&block_header), sizeof(block_header), 1, 1};
+  for (unsigned i = 1; i <= count; ++i)
+    table[i] = {kPlayground, size, static_cast<uint16_t>(read ? 3 : 1), static_cast<uint16_t>(i + 1)};
+  table[count + 1] = {reinterpret_cast<uint32_t>(&block_status), 1, 2, 0};
+  const Buffer chain{table, static_cast<uint32_t>((count + 2) * sizeof(TableEntry)), false, true};
+  ask(device, 0, &chain, 1);
+}
+
+/// 32 requests to zero or discard as much as one may, all of it at the disk's start.
+void ask_clear(Device& device, bool zero) {
+  device.start(find(2), kMode, kIndirect | 1U << 13 | 1U << 14, 1);
+  const uint32_t sectors = device.read_config<uint32_t>(0);  // of a disk of less than 2 TiB
+  const uint32_t most = device.read_config<uint32_t>(zero ? 48 : 36);
+  for (BlockSegment& segment : segments) segment = {0, most < sectors ? most : sectors, 0};
+  block_header = {zero ? 13U : 11U, 0, 0};
+  const Buffer chain[] = {{&block_header, sizeof(block_header), false},
+                          {segments, sizeof(segments), false},
+                          {&block_status, 1, true}};
+  ask(device, 0, chain, 3);
+}
+
+/// 32 frames of 64 KiB to send, again and again; and as many receive buffers as there is room for, too small
+/// for any frame.
+void ask_frames(Device& device) {
+  device.start(find(1), kMode, kIndirect, 2);
+  const Buffer small{random_bytes, sizeof(random_bytes), true};
+  for (unsigned i = 0; i < device.queue(0).size; ++i) device.queue(0).submit(&small, 1);
+  device.kick(0);
+  const Buffer frame{reinterpret_cast<void*>(kPlayground), 65536, false};
+  for (unsigned i = 0; i < 4; ++i) ask(device, 1, &frame, 1);
+}
+
 }  // namespace
 
 void start(const char* command_line) {
@@ -99,8 +155,10 @@ void start(const char* command_line) {
   if (contains(command_line, "deflate")) {  // huge pages of which all but what is given away is in use
     for (uint32_t place = kGiven; place < kUsedEnd; place += 1U << 21) at<uint32_t>(place + 4096) = place;
   }
-  static Device rng;
-  rng.start(find(4), kMode, 0, 1);
+  // The device that is asked for little: the random numbers, or the console where they are what is greedy.
+  static Device modest;
+  const bool entropy = contains(command_line, "entropy");
+  modest.start(find(entropy ? 3 : 4), kMode, 0, entropy ? 2 : 1);
   print("ready\n");
   read_key();
 
@@ -109,13 +167,20 @@ void start(const char* command_line) {
   if (contains(command_line, "inflate")) ask_inflate(greedy);
   if (contains(command_line, "deflate")) ask_deflate(greedy);
   if (contains(command_line, "report")) ask_report(greedy);
+  if (entropy) ask_entropy(greedy);
+  if (contains(command_line, "read")) ask_transfer(greedy, true);
+  if (contains(command_line, "write")) ask_transfer(greedy, false);
+  if (contains(command_line, "zero")) ask_clear(greedy, true);
+  if (contains(command_line, "discard")) ask_clear(greedy, false);
+  if (contains(command_line, "frames")) ask_frames(greedy);
   print("asked\n");
   // The slowest answer of 20, in 2^20 ticks of the processor's clock.
   uint64_t slowest = 0;
-  const Buffer bytes{random_bytes, sizeof(random_bytes), true};
+  const Buffer bytes{random_bytes, sizeof(random_bytes), !entropy};
   for (unsigned i = 0; i < 20; ++i) {
     const uint64_t from = clock_ticks();
-    rng.request(0, &bytes, 1);
+    modest.request(entropy ? 1 : 0, &bytes, 1);
+    if (!entropy) greedy.read_config<uint32_t>(0);
     const uint64_t took = clock_ticks() - from;
     if (took > slowest) slowest = took;
   }

@@ -12,16 +12,20 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/unique_fd.h"
+#include "tests/bare_metal/tap.h"
 #include "tests/integration/process.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
 
@@ -120,6 +124,8 @@ struct Greed {
   const char* name;
   const char* command;  ///< of the guest
   std::vector<std::string> flags;
+  const char* disk = nullptr;  ///< qemu-img's options for it
+  bool net = false;
   friend void PrintTo(const Greed& greed, std::ostream* out) { *out << greed.name; }
 };
 
@@ -140,9 +146,22 @@ class GreedyGuestTest : public testing::TestWithParam<Greed> {
                                      "--virtio=modern",
                                      "--no-reboot"};
     for (const std::string& flag : GetParam().flags) command.push_back(flag);
+    if (GetParam().disk != nullptr) make_disk(command);
+    if (GetParam().net) {
+      ASSERT_TRUE(tap.emplace().made())
+          << "cannot make a tap in a network namespace: run as root, with /dev/net/tun";
+      command.push_back("--net=tap=tapmetal,vhost=off");
+    }
     vmm = std::make_unique<Background>(command, directory.file("log"));
     serial = std::make_unique<Line>(directory.file("serial"));
     ASSERT_NE(serial->line_with("ready"), "") << vmm->log();
+  }
+  void make_disk(std::vector<std::string>& command) const {
+    const std::string path = directory.file("disk");
+    const std::string make = std::string("qemu-img create -q ") + GetParam().disk + " " + path + " 64M";
+    ASSERT_EQ(std::system(make.c_str()), 0) << make;
+    const bool qcow2 = std::string_view(GetParam().disk).starts_with("-f qcow2");
+    command.push_back("--disk=path=" + path + (qcow2 ? ",format=qcow2" : ",format=raw"));
   }
   /// From now on the device has more to do than it will get done.
   void be_greedy() const {
@@ -160,16 +179,23 @@ class GreedyGuestTest : public testing::TestWithParam<Greed> {
   std::string monitor_path() const { return directory.file("monitor"); }
 
   TemporaryDirectory directory;
+  std::optional<Tap> tap;
   std::unique_ptr<Background> vmm;
   std::unique_ptr<Line> serial;
 };
 
 INSTANTIATE_TEST_SUITE_P(
     Devices, GreedyGuestTest,
-    testing::Values(Greed{"Console", "console", {"--memory=64MiB", "--console=file:/dev/null"}},
-                    Greed{"Inflate", "inflate", {"--memory=1GiB"}},
-                    Greed{"Deflate", "deflate", {"--memory=1GiB"}},
-                    Greed{"Report", "report", {"--memory=1GiB"}}),
+    testing::Values(
+        Greed{"Console", "console", {"--memory=64MiB", "--console=file:/dev/null"}},
+        Greed{"Inflate", "inflate", {"--memory=1GiB"}}, Greed{"Deflate", "deflate", {"--memory=1GiB"}},
+        Greed{"Report", "report", {"--memory=1GiB"}},
+        Greed{"Entropy", "entropy", {"--memory=64MiB", "--console=file:/dev/null"}},
+        Greed{"Read", "read", {"--memory=64MiB"}, "-f raw"},
+        Greed{"WriteNewClusters", "write", {"--memory=64MiB"}, "-f qcow2 -o cluster_size=512"},
+        Greed{"Zero", "zero", {"--memory=64MiB"}, "-f qcow2 -o compat=0.10,cluster_size=512"},
+        Greed{"Discard", "discard", {"--memory=64MiB"}, "-f qcow2 -o cluster_size=2k,preallocation=metadata"},
+        Greed{"Frames", "frames", {"--memory=64MiB"}, nullptr, true}),
     [](const auto& greed) { return std::string(greed.param.name); });
 
 TEST_P(GreedyGuestTest, AnotherDeviceOnTheSameLoopAnswersAtOnce) {

@@ -87,15 +87,19 @@ Block::Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& l
       writeback_(can_write_back()),
       bytes_(config.bytes_per_second, config.burst_bytes),
       requests_(config.requests_per_second, config.burst_requests),
-      answered_(config.queues, false) {}
+      answered_(config.queues, false),
+      stalled_(config.queues, false) {}
 
 Result<void> Block::watch() {
-  BALLOON_TRY(loop_.watch(disk_->fd(), [this] {
-    const std::lock_guard lock(mutex);
-    disk_->collect();
-    notify();
-  }));
-  watching_ = true;
+  for (const int fd : disk_->fds()) {
+    BALLOON_TRY(loop_.watch(fd, [this] {
+      const std::lock_guard lock(mutex);
+      disk_->collect();
+      TurnBudget budget(TurnBudget::Clock::now(), kTurnBytes);
+      go_on(budget);
+    }));
+    watched_.push_back(fd);
+  }
   if (!bytes_.limits() && !requests_.limits()) return {};
   auto timer = loop_.timer([this] {
     const std::lock_guard lock(mutex);
@@ -110,7 +114,7 @@ Result<void> Block::watch() {
 
 Block::~Block() {
   throttle_.reset();
-  if (watching_) loop_.unwatch(disk_->fd());
+  for (const int fd : watched_) loop_.unwatch(fd);
   if (queues_) {
     const std::lock_guard lock(mutex);
     Block::reset();
@@ -120,8 +124,8 @@ Block::~Block() {
 }
 
 std::uint64_t Block::offered_features() const {
-  std::uint64_t features =
-      kFeatureIndirectDesc | kFeatureEventIdx | kFeatureSegMax | kFeatureBlkSize | kFeatureTopology;
+  std::uint64_t features = kFeatureIndirectDesc | kFeatureEventIdx | kFeatureSizeMax | kFeatureSegMax |
+                           kFeatureBlkSize | kFeatureTopology;
   // Without them the driver knows that every write is safe when it is done (5.2.5).
   if (can_write_back()) features |= kFeatureFlush | kFeatureConfigWce;
   if (config_.queues > 1) features |= kFeatureMultiQueue;
@@ -137,6 +141,7 @@ void Block::read_config(std::uint32_t offset, std::span<std::byte> into) {
   const std::uint32_t physical = std::max(disk_->physical_block(), block);
   ConfigSpace space{};
   space.capacity = capacity_;
+  space.size_max = kSizeMax;
   space.seg_max = kSegMax;
   space.blk_size = block;
   space.physical_block_exp = static_cast<std::uint8_t>(std::countr_zero(physical / block));
@@ -170,17 +175,23 @@ void Block::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQue
 
 void Block::reset() {
   resetting_ = true;
-  disk_->drain();
+  disk_->cancel([](const DiskRequest&) { return true; });
   resetting_ = false;
   queues_->stop();
+  stalled_.assign(stalled_.size(), false);
   writeback_ = can_write_back();
 }
 
 void Block::reset_queue(std::uint16_t index) {
-  // Its requests are answered, as if they had been done a moment before; those of other queues, too.
-  disk_->drain();
+  // What is under way is answered, as if it had been done a moment before; the rest of this queue's is
+  // forgotten.
+  disk_->cancel(
+      [index](const DiskRequest& request) { return static_cast<const Request&>(request).queue == index; });
   notify();
   queues_->remove(index);
+  stalled_[index] = false;
+  TurnBudget budget(TurnBudget::Clock::now(), kTurnBytes);
+  go_on(budget);
 }
 
 void Block::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
@@ -190,30 +201,62 @@ void Block::start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) {
 void Block::settle() {
   // A snapshot of the guest goes with the image as it is now.
   if (const auto done = disk_->settle(); !done) log::error("{}: {}", name_, done.error().message);
+  wake_stalled();
   notify();
 }
 
 void Block::process_queue(std::uint16_t index) {
   VirtQueue* queue = queues_->at(index);
   if (queue == nullptr) return;
-  int left = TurnBudget::kChains;
-  bool limited = false;
+  TurnBudget budget(TurnBudget::Clock::now(), kTurnBytes);
+  disk_->work(budget);
+  bool waits = false;
   do {
     queue->disable_kicks();
-    for (; left > 0 && !(limited = throttled()); --left) {
+    while (!budget.over()) {
+      stalled_[index] = full();
+      waits = stalled_[index] || throttled();
+      if (waits) break;
       auto chain = queue->take();
       if (!chain) {
         queues_->broken(index, chain.error());
         break;
       }
       if (!*chain) break;
+      budget.take_chain();
       serve(index, std::move(**chain));
+      disk_->work(budget);
     }
     disk_->submit();  // takes its time: what the guest adds meanwhile needs no kick
-  } while (left > 0 && !limited && queues_->at(index) != nullptr && queue->enable_kicks());
-  if (left == 0) queues_->come_back(index);
+    budget.look_at_clock();
+  } while (!budget.over() && !waits && queues_->at(index) != nullptr && queue->enable_kicks());
+  if (budget.over() && !waits) queues_->come_back(index);
   disk_->collect();  // what the host's cache had is done already
+  go_on(budget);
+}
+
+void Block::go_on(TurnBudget& budget) {
+  while (disk_->ready() && !budget.over()) {
+    disk_->work(budget);
+    disk_->submit();
+    budget.look_at_clock();
+    disk_->collect();
+  }
+  // A queue that is live carries the rest on; a broken device does nothing until its reset.
+  for (std::uint16_t i = 0; disk_->ready() && i < queue_sizes_.size(); ++i) {
+    if (queues_->at(i) == nullptr) continue;
+    queues_->come_back(i);
+    break;
+  }
+  wake_stalled();
   notify();
+}
+
+void Block::wake_stalled() {
+  for (std::uint16_t i = 0; i < stalled_.size() && !full(); ++i) {
+    if (stalled_[i]) queues_->come_back(i);
+    stalled_[i] = false;
+  }
 }
 
 bool Block::throttled() {
@@ -240,12 +283,17 @@ void Block::serve(std::uint16_t queue, Chain chain) {
   request.kind = DiskRequest::Kind::flush;
   request.transferred = 0;
   request.result = {};
+  request.cancelled = false;
+  request.buffers.clear();
+  request.ranges.clear();
   if (request.chain->writable_size() < kStatusSize) {
     ++counters_.malformed;
     return answer(request, BlockStatus::ok);
   }
   if (const auto status = prepare(request)) return answer(request, *status);
   disk_->start(request);
+  ++taken_;
+  bytes_taken_ += request.size;
 }
 
 std::optional<BlockStatus> Block::prepare(Request& request) {
@@ -259,7 +307,7 @@ std::optional<BlockStatus> Block::prepare(Request& request) {
     case BlockType::out: {
       const Bytes size = out ? chain.readable_size() - kHeaderSize : chain.writable_size() - kStatusSize;
       const auto offset = image_offset(header->sector, size, capacity_);
-      if (!offset || (out && config_.read_only)) return BlockStatus::io_error;
+      if (size > kMaxRequest || !offset || (out && config_.read_only)) return BlockStatus::io_error;
       request.kind = out ? DiskRequest::Kind::write : DiskRequest::Kind::read;
       request.offset = *offset;
       to_iovecs(out ? chain.readable() : chain.writable(), out ? kHeaderSize : 0, size, request.buffers);
@@ -268,7 +316,6 @@ std::optional<BlockStatus> Block::prepare(Request& request) {
       return std::nullopt;
     }
     case BlockType::flush:
-      request.kind = DiskRequest::Kind::flush;
       return std::nullopt;
     case BlockType::get_id:
       return get_id(request);
@@ -297,6 +344,9 @@ BlockStatus Block::get_id(Request& request) {
 
 void Block::on_done(DiskRequest& done) {
   auto& request = static_cast<Request&>(done);
+  --taken_;
+  bytes_taken_ -= request.size;
+  if (request.cancelled) return answer(request, BlockStatus::io_error);
   count(request);
   if (request.result) return answer(request, BlockStatus::ok);
   if (const auto times = failures_.happened()) {
@@ -326,8 +376,8 @@ void Block::count(const Request& request) {
 }
 
 void Block::answer(Request& request, BlockStatus status) {
-  if (status != BlockStatus::ok) ++counters_.failed;
-  VirtQueue* queue = resetting_ ? nullptr : queues_->at(request.queue);
+  if (status != BlockStatus::ok && !request.cancelled) ++counters_.failed;
+  VirtQueue* queue = resetting_ || request.cancelled ? nullptr : queues_->at(request.queue);
   if (queue == nullptr) {
     VirtQueue::forget(std::move(*request.chain));  // its rings are no longer ours to write
   } else {

@@ -35,6 +35,7 @@ struct BlockCounters {
 class Block final : public VirtioDevice, public BlockControl {
  public:
   // Feature bits (5.2.3).
+  static constexpr std::uint64_t kFeatureSizeMax = 1ULL << 1;
   static constexpr std::uint64_t kFeatureSegMax = 1ULL << 2;
   static constexpr std::uint64_t kFeatureReadOnly = 1ULL << 5;
   static constexpr std::uint64_t kFeatureBlkSize = 1ULL << 6;
@@ -49,6 +50,17 @@ class Block final : public VirtioDevice, public BlockControl {
   static constexpr std::uint16_t kQueueSize = 256;
   /// Data buffers of a request: the queue's length less header and status.
   static constexpr std::uint32_t kSegMax = kQueueSize - 2;
+  /// The largest data buffer: Linux' largest request by default (max_sectors_kb, 1280) takes ten.
+  static constexpr std::uint32_t kSizeMax = 128 * kKiB;
+  /// The largest request, whatever the driver negotiated. A larger one is an I/O error.
+  static constexpr Bytes kMaxRequest = 32 * kMiB;
+  static_assert(Bytes{kSegMax} * kSizeMax <= kMaxRequest);
+  /// Requests and bytes that are taken from the queues and not answered: as much as is under way at once, and
+  /// a request more. The rest stays in the guest's memory, and costs the host none.
+  static constexpr std::size_t kMostTaken = Disk::kMostPieces;
+  static constexpr Bytes kMostBytesTaken = Disk::kMostInFlight;
+  /// Of a turn: copied in some 0.4 ms when the host's page cache has it.
+  static constexpr Bytes kTurnBytes = 2 * kMiB;
   static constexpr std::size_t kSerialMax = 20;  ///< VIRTIO_BLK_ID_BYTES
 
   static Result<std::unique_ptr<Block>> create(const BlockConfig& config, std::shared_ptr<Disk> disk,
@@ -85,7 +97,11 @@ class Block final : public VirtioDevice, public BlockControl {
   bool can_write_back() const { return config_.cache != BlockCache::writethrough; }
 
   // All with the mutex held.
+  bool full() const { return taken_ >= kMostTaken || bytes_taken_ >= kMostBytesTaken; }
   bool throttled();
+  /// Ends a turn: does what the disk can do now, tells the guest what is done, and sees to what is left.
+  void go_on(TurnBudget& budget);
+  void wake_stalled();
   void serve(std::uint16_t queue, Chain chain);
   /// Gets the request ready for the disk; anything but nothing is its answer right away.
   std::optional<BlockStatus> prepare(Request& request);
@@ -115,7 +131,10 @@ class Block final : public VirtioDevice, public BlockControl {
   std::vector<std::unique_ptr<Request>> all_requests_;
   std::vector<Request*> spare_requests_;
   std::vector<bool> answered_;  ///< queues with answers that the guest was not told of
-  bool watching_ = false;
+  std::vector<bool> stalled_;   ///< queues that wait until the device is less than full
+  std::size_t taken_ = 0;
+  Bytes bytes_taken_ = 0;
+  std::vector<int> watched_;
   std::unique_ptr<DeviceQueues> queues_;
 };
 

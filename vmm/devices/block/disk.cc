@@ -13,6 +13,11 @@
 namespace balloon::vmm {
 namespace {
 
+/// Steps of work() between two looks at the clock: each takes some microseconds.
+constexpr unsigned kStepsPerLook = 8;
+/// Clusters of a discard that are looked at in one go: some milliseconds on the worker.
+constexpr Bytes kClustersAtOnce = 4096;
+
 Result<std::unique_ptr<IoEngine>> make_engine(const BlockConfig& config, const IoEngine::Done& done) {
   if (config.engine == BlockEngine::threads) return make_thread_engine(done);
   auto engine = make_uring_engine(done);
@@ -84,121 +89,302 @@ Result<std::unique_ptr<Disk>> Disk::open(const BlockConfig& config, Done done) {
       make_engine(config, [self = disk.get()](FileIo& io) { self->piece_done(static_cast<Piece&>(io)); });
   if (!engine) return fail(fmt::format("disk image {}", config.path), engine.error());
   disk->engine_ = std::move(*engine);
+  auto worker = Worker::create();
+  if (!worker) return fail(fmt::format("disk image {}", config.path), worker.error());
+  disk->worker_ = std::move(*worker);
   return disk;
 }
 
 Disk::~Disk() {
-  if (!engine_) return;
+  if (!worker_) return;
   done_ = {};
+  cancel([](const DiskRequest&) { return true; });
+}
+
+// --- From outside ---
+
+void Disk::start(DiskRequest& request) {
+  request.pending = 1;
+  request.size = total(request.buffers);
+  request.at = 0;
+  request.range = 0;
+  request.transferred = 0;
+  request.result = {};
+  request.cancelled = false;
+  todo_.push_back(&request);
+}
+
+bool Disk::ready() const {
+  if (job_) return false;
+  if (!undurable_.empty()) return true;
+  const bool idle = engine_->in_flight() == 0;
+  if (!unzeroed_.empty() || (image_->wants_idle() && !flush_failed_)) return idle;
+  if (todo_.empty()) return false;
+  if (head_waits_for_idle_) return idle;
+  return engine_->in_flight() < kMostPieces && in_flight_ < kMostInFlight;
+}
+
+void Disk::work(TurnBudget& budget) {
+  while (ready() && !budget.over()) {
+    if (++steps_ % kStepsPerLook == 0) budget.look_at_clock();
+    advance(budget);
+  }
+}
+
+void Disk::collect() {
+  engine_->collect();
+  if (job_ && worker_->has_ended()) end_job();
+}
+
+void Disk::cancel(const std::function<bool(const DiskRequest&)>& meant) {
+  wait_for_job();
   engine_->drain();
+  std::vector<DiskRequest*> cancelled;
+  const auto drop = [&](DiskRequest* request) {
+    if (!meant(*request)) return false;
+    request->cancelled = true;
+    if (--request->pending == 0) cancelled.push_back(request);
+    return true;
+  };
+  if (!todo_.empty() && meant(*todo_.front())) {
+    mapped_.reset();
+    head_waits_for_idle_ = false;
+  }
+  std::erase_if(unzeroed_, [&](const Unzeroed& part) { return drop(part.request); });
+  std::erase_if(todo_, drop);
+  std::erase_if(undurable_, [&](DiskRequest* request) {
+    request->pending = 1;
+    return drop(request);
+  });
+  for (DiskRequest* request : cancelled) answer(*request);
+}
+
+void Disk::drain() {
+  while (true) {
+    TurnBudget budget;
+    work(budget);
+    if (ready()) continue;
+    engine_->submit();
+    if (job_) {
+      wait_for_job();
+    } else if (engine_->in_flight() > 0) {
+      engine_->drain();
+    } else {
+      return;
+    }
+  }
 }
 
 Result<void> Disk::settle() {
-  engine_->drain();
+  drain();
   return image_->file().read_only() ? Result<void>{} : flush_image(true);
 }
 
-void Disk::start(DiskRequest& request) {
-  request.pending = 1;  // this call
-  request.transferred = 0;
+// --- What waits for the host's disk ---
+
+void Disk::in_background(std::function<Result<void>()> work, std::function<void(Result<void>)> then) {
+  job_.emplace(Job{.then = std::move(then)});
+  worker_->start([job = &*job_, work = std::move(work)] { job->result = work(); });
+}
+
+void Disk::end_job() {
+  Job job = std::move(*job_);
+  job_.reset();
+  job.then(std::move(job.result));
+}
+
+void Disk::wait_for_job() {
+  if (!job_) return;
+  worker_->wait();
+  if (worker_->has_ended()) end_job();
+}
+
+// --- Steps ---
+
+void Disk::advance(TurnBudget& budget) {
+  if (!undurable_.empty()) return make_durable();
+  if (!unzeroed_.empty()) return write_zeros();
+  if (image_->wants_idle() && !flush_failed_) return flush_freed();
+  DiskRequest& request = *todo_.front();
   switch (request.kind) {
     case DiskRequest::Kind::read:
     case DiskRequest::Kind::write:
-      request.result = transfer(request);
-      break;
+      return transfer(request, budget);
     case DiskRequest::Kind::discard:
     case DiskRequest::Kind::zero:
-      request.result = clear(request);
-      break;
+      return clear(request);
     case DiskRequest::Kind::flush:
-      request.result = flush(request);
-      break;
+      return flush(request);
   }
-  if (--request.pending == 0) finish(request);
 }
 
-Result<void> Disk::transfer(DiskRequest& request) {
+void Disk::transfer(DiskRequest& request, TurnBudget& budget) {
+  if (request.at == request.size || !request.result) return all_begun(request);
   const bool write = request.kind == DiskRequest::Kind::write;
-  std::uint64_t offset = request.offset;
-  const Bytes size = total(request.buffers);
-  for (Bytes done = 0; done < size;) {
-    const auto extent = image_->map(offset, size - done, write ? Image::Access::write : Image::Access::read);
-    if (!extent) return std::unexpected(extent.error());
-    std::vector<iovec> part = slice(request.buffers, done, extent->size);
-    if (extent->kind == Extent::Kind::zeros && !write) {
-      fill_zeros(part);
-      request.transferred += extent->size;
-    } else if (extent->kind == Extent::Kind::file && extent->file->is_aligned(extent->offset, extent->size) &&
-               extent->file->is_aligned(part)) {
-      start_piece(request, *extent->file,
-                  {.kind = write ? FileIo::Kind::write : FileIo::Kind::read,
-                   .offset = extent->offset,
-                   .buffers = part,
-                   .durable = request.durable},
-                  extent->padded);
-    } else {
-      BALLOON_TRY(transfer_here(request, offset, part));
+  const auto access = write ? Image::Access::write : Image::Access::read;
+  const std::uint64_t offset = request.offset + request.at;
+  const Bytes size = std::min(request.size - request.at, kMaxPiece);
+  if (!mapped_) {
+    if (!image_->maps_at_once(offset, size)) {
+      return in_background(
+          [this, offset, size, access]() -> Result<void> {
+            mapped_ = image_->map(offset, size, access);
+            return {};
+          },
+          [](const Result<void>&) {});
     }
-    offset += extent->size;
-    done += extent->size;
+    mapped_ = image_->map(offset, size, access);
   }
-  return {};
+  if (!*mapped_) return give_up(request, std::move(mapped_->error()));
+  const Extent extent = **mapped_;
+  std::vector<iovec> part = slice(request.buffers, request.at, extent.size);
+  if (extent.kind == Extent::Kind::zeros && !write) {
+    fill_zeros(part);
+    request.transferred += extent.size;
+  } else if (extent.kind == Extent::Kind::file && extent.file->is_aligned(extent.offset, extent.size) &&
+             extent.file->is_aligned(part)) {
+    begin_piece(request, *extent.file,
+                {.kind = write ? FileIo::Kind::write : FileIo::Kind::read,
+                 .offset = extent.offset,
+                 .buffers = part,
+                 .durable = request.durable},
+                extent.padded);
+  } else {
+    // A write that is not aligned reads and writes back whole blocks: no other may change them meanwhile.
+    head_waits_for_idle_ =
+        write && !image_->file().is_aligned(offset, extent.size) && engine_->in_flight() > 0;
+    if (head_waits_for_idle_) return;
+    mapped_.reset();
+    return in_background([this, &request, offset, part] { return transfer_here(request, offset, part); },
+                         [this, &request, size = extent.size](Result<void> done) {
+                           if (!done) return give_up(request, std::move(done.error()));
+                           request.at += size;
+                           request.transferred += size;
+                         });
+  }
+  mapped_.reset();
+  request.at += extent.size;
+  budget.spend(extent.size);
 }
 
-Result<void> Disk::transfer_here(DiskRequest& request, std::uint64_t offset, std::span<const iovec> buffers) {
+Result<void> Disk::transfer_here(const DiskRequest& request, std::uint64_t offset,
+                                 std::span<const iovec> buffers) {
   const bool write = request.kind == DiskRequest::Kind::write;
-  // A write that is not aligned reads and writes back whole blocks: no other may change them meanwhile.
-  if (write && !image_->file().is_aligned(offset, total(buffers))) engine_->drain();
-  const AlignedBuffer flat(std::min<std::size_t>(total(buffers), kMiB));
-  for (Bytes done = 0, size = total(buffers); done < size;) {
-    const std::vector<iovec> part = slice(buffers, done, flat.bytes().size());
-    const std::span<std::byte> bytes = flat.bytes().first(total(part));
-    if (write) {
-      for_bytes(part, [&](std::span<std::byte> from, std::size_t at) {
-        std::memcpy(bytes.data() + at, from.data(), from.size());
-      });
-      BALLOON_TRY(image_->write(offset + done, bytes));
-    } else {
-      BALLOON_TRY(image_->read(offset + done, bytes));
-      for_bytes(part, [&](std::span<std::byte> to, std::size_t at) {
-        std::memcpy(to.data(), bytes.data() + at, to.size());
-      });
-    }
-    done += bytes.size();
-    request.transferred += bytes.size();
-  }
-  if (write && request.durable && !image_->has_changes()) return flush_image(false);
-  return {};
+  const AlignedBuffer flat(total(buffers));
+  const std::span<std::byte> bytes = flat.bytes();
+  if (!write) BALLOON_TRY(image_->read(offset, bytes));
+  for_bytes(buffers, [&](std::span<std::byte> part, std::size_t at) {
+    std::byte* const there = bytes.data() + at;
+    std::memcpy(write ? there : part.data(), write ? part.data() : there, part.size());
+  });
+  if (!write) return {};
+  BALLOON_TRY(image_->write(offset, bytes));
+  return request.durable && !image_->has_changes() ? flush_image(false) : Result<void>{};
 }
 
-Result<void> Disk::clear(DiskRequest& request) {
+void Disk::clear(DiskRequest& request) {
+  if (request.range == request.ranges.size() || !request.result) return all_begun(request);
+  const DiskRequest::Range& range = request.ranges[request.range];
+  if (request.at == range.size) {
+    ++request.range;
+    request.at = 0;
+    return;
+  }
   const bool discard = request.kind == DiskRequest::Kind::discard;
-  for (const DiskRequest::Range& range : request.ranges) {
-    if (range.size == 0) continue;
-    const auto extent =
-        image_->map(range.offset, range.size, discard ? Image::Access::discard : Image::Access::zero);
-    if (!extent) return std::unexpected(extent.error());
-    if (extent->kind == Extent::Kind::file) {
-      start_piece(request, *extent->file,
-                  {.kind = discard || request.may_unmap ? FileIo::Kind::punch_hole : FileIo::Kind::zero_range,
-                   .offset = extent->offset,
-                   .size = range.size});
-      continue;
-    }
-    if (!discard) engine_->drain();  // its edges may have to be written, and need not be aligned
-    BALLOON_TRY(discard ? image_->discard(range.offset, range.size)
-                        : image_->zero(range.offset, range.size, request.may_unmap));
+  const std::uint64_t offset = range.offset + request.at;
+  const Bytes left = range.size - request.at;
+  auto extent = image_->map(offset, left, discard ? Image::Access::discard : Image::Access::zero);
+  if (!extent) return give_up(request, std::move(extent.error()));
+  if (extent->kind == Extent::Kind::file) {
+    begin_piece(request, *extent->file,
+                {.kind = discard || request.may_unmap ? FileIo::Kind::punch_hole : FileIo::Kind::zero_range,
+                 .offset = extent->offset,
+                 .size = extent->size});
+    request.at += extent->size;
+    return;
   }
-  return {};
+  // Its edges may have to be written, and need not be aligned.
+  head_waits_for_idle_ = !discard && engine_->in_flight() > 0;
+  if (head_waits_for_idle_) return;
+  const Bytes cluster = image_->discard_granularity();
+  const Bytes step = discard ? kClustersAtOnce * cluster : std::max(kMaxPiece, cluster);
+  const Bytes size = std::min((offset + step) / cluster * cluster - offset, left);
+  in_background(
+      [this, discard, offset, size, may_unmap = request.may_unmap] {
+        return discard ? image_->discard(offset, size) : image_->zero(offset, size, may_unmap);
+      },
+      [this, &request, size](Result<void> done) {
+        if (!done) return give_up(request, std::move(done.error()));
+        request.at += size;
+      });
 }
 
-Result<void> Disk::flush(DiskRequest& request) {
-  if (image_->has_changes() || flush_failed_) return flush_image(engine_->in_flight() == 0);
-  start_piece(request, image_->file(), {.kind = FileIo::Kind::flush});
-  return {};
+void Disk::flush(DiskRequest& request) {
+  if (!image_->has_changes() && !flush_failed_) {
+    begin_piece(request, image_->file(), {.kind = FileIo::Kind::flush});
+    return all_begun(request);
+  }
+  in_background([this, idle = engine_->in_flight() == 0] { return flush_image(idle); },
+                [this, &request](Result<void> done) {
+                  request.result = std::move(done);
+                  all_begun(request);
+                });
 }
 
-void Disk::start_piece(DiskRequest& request, const DiskFile& file, const FileIo& io, bool padded) {
+/// One flush for all that wait for one.
+void Disk::make_durable() {
+  // Data that went in place is durable already; tables and holes are not.
+  const bool flush = image_->has_changes() || std::ranges::any_of(undurable_, [](const DiskRequest* each) {
+                       return each->kind != DiskRequest::Kind::write;
+                     });
+  const auto end = [this, requests = std::exchange(undurable_, {})](const Result<void>& done) {
+    for (DiskRequest* request : requests) {
+      if (!done) request->result = done;
+      answer(*request);
+    }
+  };
+  if (!flush) return end({});
+  in_background([this] { return flush_image(false); }, end);
+}
+
+void Disk::write_zeros() {
+  Unzeroed& part = unzeroed_.front();
+  const DiskRequest::Range now{part.left.offset, std::min(part.left.size, kMaxPiece)};
+  in_background([this, now] { return image_->zero(now.offset, now.size, false); },
+                [this, now](Result<void> done) {
+                  Unzeroed& first = unzeroed_.front();
+                  DiskRequest& request = *first.request;
+                  first.left = {first.left.offset + now.size, first.left.size - now.size};
+                  if (!done) request.result = std::move(done);
+                  if (request.result && first.left.size > 0) return;
+                  unzeroed_.pop_front();
+                  part_done(request);
+                });
+}
+
+void Disk::flush_freed() {
+  in_background([this] { return flush_image(true); },
+                [this](const Result<void>& done) {
+                  if (done) return;
+                  log::error("disk image {}: {}", image_->file().path(), done.error().message);
+                });
+}
+
+void Disk::give_up(DiskRequest& request, Error why) {
+  if (request.result) request.result = std::unexpected(std::move(why));
+  all_begun(request);
+}
+
+void Disk::all_begun(DiskRequest& request) {
+  todo_.pop_front();
+  mapped_.reset();
+  head_waits_for_idle_ = false;
+  part_done(request);
+}
+
+// --- Pieces ---
+
+void Disk::begin_piece(DiskRequest& request, const DiskFile& file, const FileIo& io, bool padded) {
   if (spare_.empty()) {
     pieces_.push_back(std::make_unique<Piece>());
     spare_.push_back(pieces_.back().get());
@@ -212,16 +398,32 @@ void Disk::start_piece(DiskRequest& request, const DiskFile& file, const FileIo&
   piece.parts.assign(io.buffers.begin(), io.buffers.end());
   piece.buffers = piece.parts;
   piece.padded = padded;
+  piece.bytes = total(piece.buffers);
+  in_flight_ += piece.bytes;
   ++request.pending;
   engine_->start(piece);
 }
 
 void Disk::piece_done(Piece& piece) {
   if (go_on(piece)) return;
+  in_flight_ -= piece.bytes;
+  spare_.push_back(&piece);
   DiskRequest& request = *piece.request;
+  if (piece.kind == FileIo::Kind::punch_hole || piece.kind == FileIo::Kind::zero_range) {
+    // Not every filesystem and device can, and not every one at any place.
+    const bool cannot = piece.result == -EOPNOTSUPP || piece.result == -EINVAL || piece.result == -ENODEV;
+    if (cannot && request.kind == DiskRequest::Kind::zero) {
+      unzeroed_.push_back({&request, {piece.offset, piece.size}});
+      return;
+    }
+    if (cannot) piece.result = 0;
+  }
   auto result = outcome(piece);
   if (!result && request.result) request.result = std::move(result);
-  spare_.push_back(&piece);
+  part_done(request);
+}
+
+void Disk::part_done(DiskRequest& request) {
   if (--request.pending == 0) finish(request);
 }
 
@@ -260,28 +462,16 @@ Result<void> Disk::outcome(const Piece& piece) {
   if (piece.result >= 0) return {};
   const int error = static_cast<int>(-piece.result);
   if (piece.kind == FileIo::Kind::flush) flush_failed_ = true;
-  if (piece.kind == FileIo::Kind::punch_hole || piece.kind == FileIo::Kind::zero_range) {
-    // Not every filesystem and device can, and not every one at any place.
-    if (error == EOPNOTSUPP || error == EINVAL || error == ENODEV) {
-      if (piece.request->kind == DiskRequest::Kind::discard) return {};
-      engine_->drain();
-      return image_->zero(piece.offset, piece.size, false);
-    }
-  }
   return fail_errno(fmt::format("{} at byte {}", name(piece.kind), piece.offset), error);
 }
 
 void Disk::finish(DiskRequest& request) {
   const bool changes = request.kind != DiskRequest::Kind::read && request.kind != DiskRequest::Kind::flush;
-  // Data that went in place is durable already; tables and holes are not.
-  if (changes && request.durable && request.result &&
-      (image_->has_changes() || request.kind != DiskRequest::Kind::write)) {
-    request.result = flush_image(false);
-  }
-  if (changes && image_->wants_idle()) {
-    engine_->drain();
-    if (auto done = flush_image(true); !done && request.result) request.result = std::move(done);
-  }
+  if (!changes || !request.durable || !request.result || request.cancelled) return answer(request);
+  undurable_.push_back(&request);
+}
+
+void Disk::answer(DiskRequest& request) {
   if (done_) done_(request);
 }
 

@@ -45,6 +45,9 @@ class Image {
   /// Where the first bytes of the range lie; at least one byte, at most `size`. The caller keeps the range
   /// within the image.
   virtual Result<Extent> map(std::uint64_t offset, Bytes size, Access access) = 0;
+  /// Whether map() of the range, to read or write, finds out without waiting for the host's disk. To zero or
+  /// discard it never waits.
+  virtual bool maps_at_once(std::uint64_t offset, Bytes size) const = 0;
 
   // Blocking, whatever map() says of the range.
   virtual Result<void> read(std::uint64_t offset, std::span<std::byte> into) = 0;

@@ -26,6 +26,9 @@ class MetadataCache {
 
   /// The bytes from `offset` on to the end of its slice: until the next call.
   Result<std::span<std::byte>> at(std::uint64_t offset);
+  /// Whether at() would give it without reading the file.
+  bool has(std::uint64_t offset) const { return slices_.contains(offset / slice_size_ * slice_size_); }
+  std::size_t slice_size() const { return slice_size_; }
   /// What at(offset) gave was changed.
   void changed(std::uint64_t offset);
   bool has_changes() const { return changes_ > 0; }

@@ -199,6 +199,19 @@ Result<Extent> Qcow2Image::map(std::uint64_t offset, Bytes size, Access access) 
   return Extent{.kind = Extent::Kind::slow, .size = size};
 }
 
+bool Qcow2Image::maps_at_once(std::uint64_t offset, Bytes size) const {
+  const std::uint64_t last = (offset + size - 1) >> header_.cluster_bits;
+  const std::uint64_t per_slice = l2_.slice_size() / sizeof(std::uint64_t);
+  for (std::uint64_t cluster = offset >> header_.cluster_bits; cluster <= last;
+       cluster = (cluster / per_slice + 1) * per_slice) {
+    const std::uint64_t table = l1_[cluster / header_.l2_entries()] & qcow2::kOffsetMask;
+    const std::uint64_t entry = cluster % header_.l2_entries() * sizeof(std::uint64_t);
+    if (table != 0 && !l2_.has(table + entry)) return false;
+  }
+  return !backing_ || offset >= backing_->size() ||
+         backing_->maps_at_once(offset, std::min(size, backing_->size() - offset));
+}
+
 Result<Extent> Qcow2Image::map_read(std::uint64_t offset, Bytes size) {
   const std::uint64_t cluster_size = header_.cluster_size();
   std::uint64_t cluster = offset >> header_.cluster_bits;

@@ -37,6 +37,7 @@ class Qcow2Image final : public Image {
   Bytes discard_granularity() const override { return header_.cluster_size(); }
 
   Result<Extent> map(std::uint64_t offset, Bytes size, Access access) override;
+  bool maps_at_once(std::uint64_t offset, Bytes size) const override;
   Result<void> read(std::uint64_t offset, std::span<std::byte> into) override;
   Result<void> write(std::uint64_t offset, std::span<const std::byte> from) override;
   Result<void> zero(std::uint64_t offset, Bytes size, bool may_unmap) override;

@@ -26,6 +26,7 @@ class RawImage final : public Image {
   Result<Extent> map(std::uint64_t offset, Bytes size, Access /*access*/) override {
     return Extent{.kind = Extent::Kind::file, .size = size, .file = &file_, .offset = offset};
   }
+  bool maps_at_once(std::uint64_t /*offset*/, Bytes /*size*/) const override { return true; }
   Result<void> read(std::uint64_t offset, std::span<std::byte> into) override {
     return file_.read(offset, into);
   }

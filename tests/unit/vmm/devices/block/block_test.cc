@@ -20,8 +20,8 @@ TEST_F(BlockTest, TellsItsSizeAndLimits) {
   EXPECT_EQ(driver_->read_config<std::uint64_t>(0), kSectors);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(12), 254U) << "seg_max";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(20), 512U) << "blk_size";
-  EXPECT_EQ(block_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 2 | 1U << 6 |
-                                            1U << 9 | 1U << 10 | 1U << 11 | 1U << 13 | 1U << 14);
+  EXPECT_EQ(block_->offered_features(), kFeatureIndirectDesc | kFeatureEventIdx | 1U << 1 | 1U << 2 |
+                                            1U << 6 | 1U << 9 | 1U << 10 | 1U << 11 | 1U << 13 | 1U << 14);
 }
 
 TEST_F(BlockTest, TellsItsTopologyAndWhatItTakesInOneRequest) {
