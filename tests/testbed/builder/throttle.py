@@ -24,8 +24,9 @@ class Throttle:
         if not self._class:
             return ""
         self._drive = drive  # what one of a group is told holds for all
-        iops, rate = self._class.limits(QUICK_SLOWDOWN)
-        return f",id={drive},throttling.iops-total={iops},throttling.bps-total={rate},throttling.group={GROUP}"
+        limits = self._class.limits(QUICK_SLOWDOWN)
+        return (f",id={drive},throttling.iops-total={limits.requests},throttling.bps-read={limits.bytes_read}"
+                f",throttling.bps-write={limits.bytes_written},throttling.group={GROUP}")
 
     def qemu_options(self) -> list[str]:
         return ["-qmp", f"unix:{self._path},server=on,wait=off"] if self._class else []
@@ -42,8 +43,9 @@ class Throttle:
             self.set(event["slowdown"])
 
     def set(self, slowdown: float):
-        iops, rate = self._class.limits(slowdown)
-        self._ask("block_set_io_throttle", device=self._drive, iops=iops, iops_rd=0, iops_wr=0, bps=rate, bps_rd=0, bps_wr=0, group=GROUP)
+        limits = self._class.limits(slowdown)
+        self._ask("block_set_io_throttle", device=self._drive, iops=limits.requests, iops_rd=0, iops_wr=0, bps=0, bps_rd=limits.bytes_read,
+                  bps_wr=limits.bytes_written, group=GROUP)
 
     def close(self):
         if self._connection:
