@@ -27,6 +27,8 @@ cd "$(dirname "$0")/.."
 
 # The emulated host's 8 GiB, its translation cache, and some room for the build machine itself.
 memory_mib=11264
+# Mixes of real programs have smaller hosts; whether there is room for each is asked once the mixes are read.
+workloads_memory_mib=4096
 
 die() { echo "bench: $*" >&2; exit 1; }
 
@@ -45,7 +47,8 @@ usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
 case "${1:-}" in
   vmm) values="--output --only --repeats --minutes" switches="--quick" program=bench ;;
   workloads)
-    values="--output --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads ;;
+    values="--output --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
+    memory_mib=$workloads_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;

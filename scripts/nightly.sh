@@ -50,10 +50,10 @@ if wants bench; then
   note scripts/bench.sh vmm --output build/nightly-bench-vmm.json
 fi
 if wants workloads; then
-  stage 35 "Real programs under each controller"
+  stage 30 "Real programs under each controller"
   note scripts/bench.sh workloads --quick --results build/nightly-workloads --output build/nightly-workloads.json
 fi
-report_stages 210
+report_stages 205
 echo
 for what in "${broken[@]}"; do echo "nightly: FAILED: $what"; done
 [ ${#broken[@]} -eq 0 ] && echo "nightly: all passed"

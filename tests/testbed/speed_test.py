@@ -74,6 +74,11 @@ class SpeedTest(unittest.TestCase):
         self.assertAlmostEqual(found["factor"], speed.factor_of(found["piece"]), delta=0.01)
         self.assertAlmostEqual(found["slowdown"], speed.QUICK_SLOWDOWN * speed.factor_of(found["piece"]), delta=0.1)
 
+    def test_followed_it_tells_the_same_without_a_measurement(self):
+        self.runs_at(2)
+        found = self.machine.followed()
+        self.assertEqual((found["factor"], found["slowdown"]), (2.0, round(2 * speed.QUICK_SLOWDOWN, 1)))
+
     def test_followed_it_measures_by_itself(self):
         self.machine.follow()
         self.addCleanup(self.machine.stop)

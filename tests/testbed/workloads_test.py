@@ -1,5 +1,8 @@
 """Real programs under controllers: mixes' files, partitions, parts that are kept and resumed, and the table."""
 
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -8,11 +11,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from builder import scenario_file  # noqa: E402
+from builder import outer_host, scenario_file  # noqa: E402
+from builder.errors import TestbedError  # noqa: E402
 from report import workloads as report  # noqa: E402
 from report.workload_part import PartName, PartRecord, inputs_digest, load, plan  # noqa: E402
+from runner.qmp import QmpError  # noqa: E402
 from runner.scenario import ScenarioError  # noqa: E402
 from runner.workloads.mix import is_work, parse, policy_of  # noqa: E402
+from runner.workloads.settling import Settling, sizes  # noqa: E402
 from runner.workloads.static import MIB, shares  # noqa: E402
 
 MIX = {"name": "m", "host_memory": "2G", "guests": {"A": {"memory": "1G", "weight": 150}, "B": {"memory": "512M"}},
@@ -39,8 +45,48 @@ class MixFiles(unittest.TestCase):
         for bad in ("redis fill 300", "redis fill", "files read 64M", "stress 0M 1", "postgres run 20; reboot", "sleep 3", 7):
             self.assertFalse(is_work(bad), bad)
 
+    def test_one_guest_or_sixteen_are_enough_and_a_phase_may_have_no_work(self):
+        for count in (1, 8, 16):
+            guests = {f"G{number}": {"memory": "128M"} for number in range(count)}
+            mix = parse(MIX | {"guests": guests, "phases": [{"name": "p", "work": {"G0": []}}, {"name": "idle", "settle": 20}]})
+            self.assertEqual((len(mix.guests), mix.phases[1].work), (count, {}))
+            self.assertEqual(mix.guests[0].minimum, 128 * MIB, "a small guest's minimum is no more than its memory")
+
+    def test_a_guest_is_asked_for_nothing_before_it_was_filled(self):
+        phases = [{"name": "p", "work": {"A": ["redis get 5"], "B": ["redis fill 9M"]}}]
+        self.refused({"phases": phases}, r"phases\[0\].work.A: 'redis get 5' comes before any 'redis fill'")
+        self.refused({"phases": [{"name": "p", "work": {"A": ["postgres select 5"]}}]}, "comes before any 'postgres fill'")
+
+    def test_sizes_and_numbers_that_cannot_be_are_refused_with_their_place(self):
+        for key, value in (("memory", "64M"), ("memory", "1000K"), ("memory", "900G"), ("swap", "100K"), ("swap", "90G"), ("cpus", 0), ("cpus", 99),
+                           ("weight", 0), ("weight", -5), ("weight", 20_000), ("min", "0"), ("memory", 512), ("weight", True)):
+            self.refused({"guests": {"A": {"memory": "512M"} | {key: value}}}, rf"guests.A.{key}: ")
+        for host_memory in ("64M", "0", "2000000K", "900G", 2048):
+            self.refused({"host_memory": host_memory}, "mix.host_memory: ")
+        for key, value in (("timeout", 0), ("timeout", float("inf")), ("settle", -1), ("settle", float("nan"))):
+            self.refused({"phases": [{"name": "p", key: value}]}, rf"phases\[0\].{key}: ")
+        self.refused({"phases": [{"name": "p", "work": {"B": ["files read 2000M 1"]}}]}, "the data disk has 1024 MiB")
+
+    def test_a_file_of_another_form_is_refused(self):
+        self.refused({"phases": []}, "mix.phases: there is none")
+        self.refused({"phases": ["fill"]}, r"phases\[0\]: expected a mapping")
+        self.refused({"phases": [{"name": "p", "work": {"A": "redis fill 9M"}}]}, "expected a list of work")
+        self.refused({"guests": {}}, "0 guests; there may be 1 to 16")
+        self.refused({"guests": {f"G{number}": {"memory": "128M"} for number in range(17)}}, "17 guests")
+        self.refused({"guests": {"A": None}}, "guests.A: expected a mapping")
+        for name in (1, "a/b", "", ".x", "-x", True, "a" * 65):
+            self.refused({"guests": {name: {"memory": "512M"}}}, "is no name")
+        self.refused({"color": "red"}, "mix: unknown key 'color'")
+        self.refused({"guests": {"A": {"memory": "1G", "ram": "1G"}}}, "guests.A: unknown key 'ram'")
+        self.refused({"phases": [{"name": "p", "rest": 5}]}, r"phases\[0\]: unknown key 'rest'")
+        self.refused({"policy": {"guests": {"A": {}}}}, "mix.policy.guests: expected a list")
+        self.refused({"policy": {"engine": {"stale_after": 30}}}, "policy.engine.stale_after: '30' is not a number of s")
+        for document in (None, [], "mix", 5):
+            with self.assertRaisesRegex(ScenarioError, "mix: expected a mapping"):
+                parse(document)
+
     def test_what_is_wrong_is_refused_with_its_place(self):
-        self.refused({"phases": [{"name": "p", "work": {"Z": ["redis get 1"]}}]}, r"phases\[0\].work.Z: there is no guest 'Z'")
+        self.refused({"phases": [{"name": "p", "work": {"Z": ["redis fill 1M"]}}]}, r"phases\[0\].work.Z: there is no guest 'Z'")
         self.refused({"phases": [{"name": "p", "work": {"A": ["redis grow 1"]}}]}, "'redis grow 1' is none of")
         self.refused({"guests": {"A": {"memory": "1G", "min": "2G"}}, "phases": []}, "guests.A.min")
         self.refused({"devices": "tape"}, "'tape' is not one of nvme, disk, zram, unlimited")
@@ -90,11 +136,17 @@ class Parts(unittest.TestCase):
             name.file(place).write_text("{")
             self.assertIsNone(load(name, place, inputs), "damaged")
 
-    def test_a_host_that_was_lost_leaves_nothing_of_its_run(self):
+    def test_a_host_that_was_lost_leaves_nothing_of_its_run_but_that_it_was(self):
         record = recorded(PartName(1, "m", "none"), "x")
-        record.forget()
+        for _ in range(2):
+            record.restarts += 1
+            record.forget()
         self.assertFalse(record.complete())
-        self.assertEqual(record.document()["phases"], {})
+        self.assertEqual((record.document()["phases"], record.document()["outer_host_restarts"]), ({}, 2))
+
+    def test_no_round_is_no_measurement(self):
+        with self.assertRaisesRegex(ValueError, "0 rounds are none"):
+            plan(["m"], ["none"], 0, "")
 
 
 def recorded(name: PartName, inputs: str, rate: float = 80.0, read: int = 1 << 20, end: bool = True) -> PartRecord:
@@ -108,8 +160,78 @@ def recorded(name: PartName, inputs: str, rate: float = 80.0, read: int = 1 << 2
                   {"event": "phase_end", "phase": "p", "seconds": 3, "host": {"swap_in_pages": 0, "swap_out_pages": 2560, "oom_kills": 0}}):
         record.take(event)
     if end:
-        record.take({"event": "end", "guests": {}, "host": host})
+        record.take({"event": "end", "guests": {}, "host": host, "quick_seconds": 90.0})
     return record
+
+
+class SettlingTest(unittest.TestCase):
+    def test_a_run_goes_on_once_nothing_has_left_its_band_for_so_long(self):
+        settling = Settling(6)
+        self.assertFalse(settling.reached({"A.size": 100 * MIB}, 0))
+        self.assertFalse(settling.reached({"A.size": 103 * MIB}, 5))
+        self.assertTrue(settling.reached({"A.size": 98 * MIB}, 6))
+
+    def test_what_creeps_does_not_stand_still_and_a_guest_less_begins_anew(self):
+        settling = Settling(6)
+        self.assertFalse(any(settling.reached({"A.size": second * MIB, "B.size": 0}, second) for second in range(60)))
+        self.assertFalse(settling.reached({"A.size": 59 * MIB}, 60))
+        self.assertTrue(settling.reached({"A.size": 59 * MIB}, 66))
+
+
+    def test_a_vmm_that_has_ended_has_no_sizes_and_one_that_only_does_not_answer_is_an_error(self):
+        class Gone:
+            pid = os.getpid()
+            living = False
+
+            def alive(self):
+                return self.living
+
+        def silent(command):
+            raise QmpError("the VMM hung up")
+
+        guest = Gone()
+        self.assertIsNone(sizes(guest, silent))
+        guest.living = True
+        self.assertGreater(sizes(guest, lambda command: {"actual": 5})["resident"], 0)
+        with self.assertRaises(QmpError):
+            sizes(guest, silent)
+
+
+class MixesFromFiles(unittest.TestCase):
+    def command(self, text: str | bytes, *options: str) -> str:
+        """What the command says of a mix that it refuses."""
+        with tempfile.TemporaryDirectory() as directory:
+            place = Path(directory)
+            (place / "bin").mkdir()
+            for program in ("balloon-vmm", "balloond", "balloonctl"):
+                (place / "bin" / program).write_text("#!/bin/sh\necho 'policy.yaml: host.color: unknown key' >&2\nexit 1\n")
+                (place / "bin" / program).chmod(0o755)
+            (place / "mix.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+            done = subprocess.run([sys.executable, HERE / "workloads", "--build-dir", place, "--cache", place / "cache", "--mix", place / "mix.yaml",
+                                   *options], text=True, capture_output=True, cwd=place)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        return done.stderr
+
+    def test_a_bad_file_is_refused_by_its_name(self):
+        self.assertRegex(self.command("name: [m"), "mix.yaml is not YAML")
+        self.assertRegex(self.command(b"\xff\xfe\x00"), "mix.yaml is not YAML")
+        self.assertRegex(self.command("name: m\nname: n\n"), "key 'name' is given twice")
+        self.assertRegex(self.command("- a list"), "mix.yaml: mix: expected a mapping")
+        self.assertRegex(self.command(json.dumps(MIX | {"host_memory": "1M"})), "mix.yaml: mix.host_memory")
+
+    def test_what_balloond_refuses_is_told_before_anything_boots(self):
+        self.assertRegex(self.command(json.dumps(MIX)), "mix m: balloond refuses its policy: policy.yaml: host.color: unknown key")
+
+    def test_a_host_larger_than_this_machine_is_refused(self):
+        outer_host.require_room(2048, 4096)
+        with self.assertRaisesRegex(TestbedError, "4096 MiB are available here, an emulated host of 4000 MiB needs 5024 MiB"):
+            outer_host.require_room(4000, 4096)
+
+    def test_parts_that_are_none_are_refused(self):
+        self.assertRegex(self.command(json.dumps(MIX), "--rounds", "0"), "0 rounds are none")
+        self.assertRegex(self.command(json.dumps(MIX), "--controllers", "none,magic"), "there is no controller 'magic'")
+        self.assertRegex(self.command(json.dumps(MIX), "--only", "q"), "no part's name begins with 'q'")
 
 
 class TableTest(unittest.TestCase):
@@ -128,6 +250,14 @@ class TableTest(unittest.TestCase):
 
     def test_counters_that_are_next_to_nothing_are_left_out(self):
         self.assertNotIn("major faults", report.table(self.rows(), ["balloond", "none"]))
+
+    def test_it_is_told_how_long_the_parts_took_and_how_fast_the_machine_was(self):
+        part = recorded(PartName(1, "m", "none"), "x").document()
+        parts = [part | {"minutes": minutes, "quick_minutes": 1.5, "speeds": [{"factor": factor}]} for minutes, factor in ((2.0, 1.0), (3.5, 2.0))]
+        failed = part | {"complete": False, "minutes": 9.0}
+        self.assertEqual(report.took([*parts, failed]), "measured parts took 5.5 min together, 2.0 to 3.5 each, at a speed factor of 1.5"
+                         " (1.0 to 2.0); in time of the quick day 3.0 min, 1.5 to 1.5 each")
+        self.assertEqual(report.took([failed]), "no part was measured")
 
     def test_rounds_that_do_not_agree_are_named(self):
         found = report.disagreements(self.rows())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Callable
 
 from .cache import Cache
+from .errors import TestbedError
 from .outer_image import OuterHost, make_run_disks
 from .shell import find_tool
 from .throttle import Throttle
@@ -64,6 +65,13 @@ class Request:
 def _to_stdout(data: bytes):
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def require_room(memory_mib: int, available_mib: int):
+    """That this machine can hold a host of so much memory beside what else it does."""
+    wanted = memory_mib + MIN_HOST_FREE_MIB
+    if wanted > available_mib:
+        raise TestbedError(f"too little memory: {available_mib} MiB are available here, an emulated host of {memory_mib} MiB needs {wanted} MiB")
 
 
 def end_with_parent():

@@ -26,5 +26,5 @@ def load(path: Path):
         return yaml.load(path.read_text(), Loader)
     except OSError as error:
         raise TestbedError(f"cannot read scenario {path}: {error.strerror}")
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TestbedError(f"{path} is not YAML: {error}")

@@ -27,6 +27,8 @@ class PartName:
 def plan(mixes: list[str], controllers: list[str], rounds: int, only: str) -> list[PartName]:
     """Controllers take turns, so that a machine that changes its speed meets all alike."""
     patterns = [pattern for pattern in only.split(",") if pattern]
+    if rounds < 1:
+        raise ValueError(f"{rounds} rounds are none")
     everything = [PartName(number, mix, controller) for number in range(1, rounds + 1) for mix in mixes for controller in controllers]
     for pattern in patterns:
         if not any(name.chosen_by([pattern]) for name in everything):
@@ -44,17 +46,20 @@ class PartRecord:
 
     def __init__(self, name: PartName, inputs: str):
         self.name, self.inputs = name, inputs
+        self.restarts = 0
+        self.minutes: float | None = None  # with all restarts
         self.forget()
 
     def forget(self):
         """For a run that begins anew."""
         self.failure: str | None = None
         self.too_slow = False
-        self.restarts = 0
         self.speeds: list[dict] = []
         self.devices: dict | None = None
         self.phases: dict[str, dict] = {}
+        self.quick_minutes: float | None = None  # what the run would have taken on the quick day, without the emulated host's own boot
         self.boots: dict[str, float] = {}
+        self.settled: dict[str, dict] = {}
         self.partition: dict | None = None
         self.least_host_available: int | None = None
         self.agents_restarted: list[str] = []
@@ -73,6 +78,9 @@ class PartRecord:
             self.boots[event["guest"]] = event["seconds"]
         elif kind == "guest_restarted":
             self.agents_restarted.append(event["guest"])
+        elif kind == "settled":
+            self.settled[event["after"]] = {key: event[key] for key in ("quiet", "quick_seconds", "guests")} | {
+                "host": {key: event["host"][key] for key in ("available", "swap_used")}}
         elif kind == "partition":
             self.partition = event["sizes"]
         elif kind == "phase_start":
@@ -87,6 +95,7 @@ class PartRecord:
         elif kind == "failed":
             self.failure, self.too_slow = event["reason"], event.get("too_slow", False)
         elif kind == "end":
+            self.quick_minutes = round(event["quick_seconds"] / 60, 2)
             self.end = {"guests": event["guests"], "host_oom_kills": event["host"]["oom_kills"] - self._host_at_start["oom_kills"]}
 
     def complete(self) -> bool:
@@ -95,7 +104,7 @@ class PartRecord:
     def document(self) -> dict:
         return {"name": str(self.name), "mix": self.name.mix, "controller": self.name.controller, "round": self.name.round,
                 "inputs": self.inputs, "complete": self.complete(), "failure": self.failure, "too_slow": self.too_slow,
-                "outer_host_restarts": self.restarts, "speeds": self.speeds, "devices": self.devices, "boots": self.boots,
+                "outer_host_restarts": self.restarts, "minutes": self.minutes, "quick_minutes": self.quick_minutes, "settled": self.settled, "speeds": self.speeds, "devices": self.devices, "boots": self.boots,
                 "partition": self.partition, "phases": self.phases, "least_host_available": self.least_host_available,
                 "agents_restarted": self.agents_restarted, "end": self.end}
 

@@ -66,6 +66,18 @@ def rows_of(parts: list[dict]) -> list[dict]:
     return list(rows.values())
 
 
+def took(parts: list[dict]) -> str:
+    """How long the parts took, and how fast their machine was."""
+    measured = [part for part in parts if part["complete"]]
+    if not measured:
+        return "no part was measured"
+    minutes, quick = ([part[key] for part in measured] for key in ("minutes", "quick_minutes"))
+    factors = [speed["factor"] for part in measured for speed in part["speeds"]]
+    return (f"measured parts took {sum(minutes):.1f} min together, {min(minutes):.1f} to {max(minutes):.1f} each, at a speed factor of"
+            f" {statistics.fmean(factors):.1f} ({min(factors):.1f} to {max(factors):.1f}); in time of the quick day {sum(quick):.1f} min,"
+            f" {min(quick):.1f} to {max(quick):.1f} each")
+
+
 def disagreements(rows: list[dict]) -> list[str]:
     """Counters that differ between rounds of the same controller by more than AGREE_RATIO."""
     found = []

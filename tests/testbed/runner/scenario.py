@@ -127,8 +127,8 @@ def pace(policy: dict, factor: float) -> dict:
     return {**policy, "engine": engine} if engine else policy
 
 
-def _number(text: str, unit: str, place: str) -> int:
-    match = re.fullmatch(rf"(\d+){unit}", text)
+def _number(text, unit: str, place: str) -> int:
+    match = re.fullmatch(rf"(\d+){unit}", str(text))
     if not match:
         raise ScenarioError(f"{place}: '{text}' is not a number of {unit}, which a slow machine's could be made of")
     return int(match.group(1))

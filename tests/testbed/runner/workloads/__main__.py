@@ -39,13 +39,13 @@ def run(options, mix: Mix, events: EventLog):
     try:
         sizes = static.partition(mix, host.meminfo()["MemAvailable"])
         session.start_daemon()
-        sockets = drive.boot(session, mix)
+        monitors = drive.boot(session, mix)
         if options.controller == "static":
-            static.set_balloons(sockets, sizes)
+            static.set_balloons(monitors, sizes)
             events.emit("partition", sizes=sizes)
-        drive.run_phases(session, mix)
-        events.emit("end", guests={name: drive.final_counters(guest) for name, guest in session.guests.items()}, host=host.sample())
-        session.power_off_all()
+        drive.run_phases(session, mix, monitors)
+        events.emit("end", guests={name: drive.final_counters(guest) for name, guest in session.guests.items()}, host=host.sample(),
+                    quick_seconds=round(MACHINE.quick_now(), 1))
     finally:
         MACHINE.stop()
         session.close()

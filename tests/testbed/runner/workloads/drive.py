@@ -7,12 +7,15 @@ import time
 from .. import host, vmm
 from ..daemon import socket_in
 from ..guest import Guest, GuestError
+from ..qmp import Qmp
 from ..session import Session
 from ..speed import MACHINE
 from .mix import Mix, Phase
+from .settling import settle
 
 CONTROLLERS = ("balloond", "none", "static")
 SAMPLE_SECONDS = 5
+MONITOR_PATIENCE = 60
 HOST_COUNTERS = ("swap_in_pages", "swap_out_pages", "oom_kills")
 
 
@@ -20,8 +23,8 @@ class TooLong(Exception):
     """A phase that takes longer than its file allows, in seconds of the quick day."""
 
 
-def boot(session: Session, mix: Mix):
-    """All guests with the same command lines, whatever the controller."""
+def boot(session: Session, mix: Mix) -> dict[str, Qmp]:
+    """All guests with the same command lines, whatever the controller; their monitors."""
     sockets = {}
     for guest in mix.guests:
         name = guest.spec.name
@@ -29,7 +32,7 @@ def boot(session: Session, mix: Mix):
         session.add_guest(guest.spec, debian_guest(session, name, qmp=sockets[name], link=str(socket_in(session.run_dir))))
     for guest in session.guests.values():
         session.events.emit("guest_up", guest=guest.name, seconds=round(guest.wait_ready(), 1))
-    return sockets
+    return {name: Qmp(path, MACHINE.wall(MONITOR_PATIENCE)) for name, path in sockets.items()}
 
 
 def debian_guest(session: Session, name: str, **extras) -> vmm.Extras:
@@ -40,15 +43,17 @@ def debian_guest(session: Session, name: str, **extras) -> vmm.Extras:
     return vmm.Extras(root=overlay, root_options="format=qcow2,cache=none,backing=any", cmdline="testbed.root=/dev/vda", **extras)
 
 
-def run_phases(session: Session, mix: Mix):
+def run_phases(session: Session, mix: Mix, monitors: dict[str, Qmp]):
     with _Sampler(session) as sampler:
+        session.events.emit("speed", when="after the boot", **MACHINE.followed())
+        session.events.emit("settled", after="boot", **settle(session, monitors))
         for phase in mix.phases:
             sampler.phase = phase.name
-            _run_phase(session, phase)
-            session.events.emit("speed", when=f"after {phase.name}", **MACHINE.measure())
+            _run_phase(session, phase, monitors)
+            session.events.emit("speed", when=f"after {phase.name}", **MACHINE.followed())
 
 
-def _run_phase(session: Session, phase: Phase):
+def _run_phase(session: Session, phase: Phase, monitors: dict[str, Qmp]):
     session.events.emit("phase_start", phase=phase.name, title=phase.title)
     before, started, quick_started = host.sample(), session.events.now(), MACHINE.quick_now()
     workers = [threading.Thread(target=_work, args=(session, phase, session.guests[name], commands), daemon=True)
@@ -65,7 +70,7 @@ def _run_phase(session: Session, phase: Phase):
                 raise TooLong(f"phase {phase.name} did not end within {phase.timeout:.0f} s of the quick day; factor now {MACHINE.factor:.1f}")
             worker.join(1)
     took = session.events.now() - started
-    MACHINE.sleep(phase.settle)
+    session.events.emit("settled", after=phase.name, **settle(session, monitors, phase.settle))
     after = host.sample()
     session.events.emit("phase_end", phase=phase.name, seconds=round(took, 2),
                         host={name: after[name] - before[name] for name in HOST_COUNTERS})

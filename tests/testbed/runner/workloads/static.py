@@ -1,7 +1,6 @@
 """A static partition: each guest's balloon is set once, to its share by weight, and left."""
 
 import time
-from pathlib import Path
 
 from ..guest import GuestError
 from ..qmp import Qmp
@@ -40,9 +39,8 @@ def partition(mix: Mix, host_available: int) -> dict[str, int]:
     return shares(claims, host_available - HOST_KEEPS - GUEST_COSTS * len(mix.guests))
 
 
-def set_balloons(sockets: dict[str, Path], sizes: dict[str, int]):
+def set_balloons(monitors: dict[str, Qmp], sizes: dict[str, int]):
     """All at once; returns when each has its size."""
-    monitors = {name: Qmp(path) for name, path in sockets.items()}
     for name, monitor in monitors.items():
         monitor("balloon", value=sizes[name])
     deadline = MACHINE.quick_now() + REACH_SECONDS
@@ -51,4 +49,3 @@ def set_balloons(sockets: dict[str, Path], sizes: dict[str, int]):
             if MACHINE.quick_now() > deadline:
                 raise GuestError(f"guest {name}: its balloon was set to {sizes[name] // MIB} MiB and is at {actual // MIB} MiB")
             time.sleep(0.5)
-        monitor.socket.close()
