@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "policy/sim/comparison.h"
+#include "policy/sim/recorded.h"
 #include "policy/sim/replay_command.h"
 #include "policy/sim/scenario_file.h"
 #include "policy/sim/sensitivity.h"
@@ -38,6 +39,7 @@ struct Arguments {
   std::string laws = "all";
   std::string output = "table";
   std::string plot;
+  std::string record;
   std::string swap;
   CompareOptions compare;
   SweepOptions sweep;
@@ -90,6 +92,20 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() || std::fflush(file.get()) != 0)
     return fail_errno("writing " + path, errno);
   return {};
+}
+
+/// One scenario under one law, written down in a directory.
+int run_recorded(const Arguments& arguments) {
+  const Contender* law = find_contender(arguments.law);
+  if (law == nullptr) return complain(fmt::format("no law is called '{}'", arguments.law), kUsage);
+  if (arguments.files.size() != 1) return complain("--record: one scenario at a time", kUsage);
+  const auto scenarios = load_all(arguments.files);
+  if (!scenarios) return complain(scenarios.error().message, kFailure);
+  const auto recorded = RecordedRun::in(arguments.record);
+  if (!recorded) return complain(recorded.error().message, kFailure);
+  run(scenarios->front(), recorded->of(*law), {.seed = arguments.compare.seed});
+  const auto written = recorded->written();
+  return written ? kOk : complain(written.error().message, kFailure);
 }
 
 int run_comparison(Arguments& arguments) {
@@ -188,6 +204,10 @@ int main_program(int argc, char** argv) {
   CLI::App* run = app.add_subcommand("run", "scenarios under one law");
   add_scenarios(*run, arguments);
   run->add_option("--law", arguments.law, "which law decides")->capture_default_str();
+  run->add_option(
+      "--record", arguments.record,
+      "a directory: writes what the law saw and said there, as balloond's journal has it, for 'replay'; "
+      "no figures");
   CLI::App* compare = app.add_subcommand("compare", "scenarios under several laws, side by side");
   add_scenarios(*compare, arguments);
   compare
@@ -255,6 +275,7 @@ int main_program(int argc, char** argv) {
   if (sweep->parsed()) return run_sweep(arguments);
   if (constants->parsed()) return run_sensitivity(arguments);
   if (run->parsed()) arguments.laws = arguments.law;
+  if (run->parsed() && !arguments.record.empty()) return run_recorded(arguments);
   return run_comparison(arguments);
 }
 

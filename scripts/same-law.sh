@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Proves that a change has left balloond's control law as it was, to the byte. Fails at the first byte that differs.
+#   scripts/same-law.sh [--seeds N] [--recording PATH]... BEFORE [AFTER]
+# BEFORE and AFTER are revisions, built in build/same-law, or programs (balloon-sim); AFTER is this tree if it is left out.
+#   figures    random hosts (--seeds, 300) and all scenarios give the same figures under both
+#   plans      AFTER decides what BEFORE recorded of bursts, builds, misbehaving guests and merging: each plan
+#              is the same in every bit
+#   --recording  a recording, or a directory of them (the demo's journal, say), which AFTER decides again, too
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seeds=300 recordings=() programs=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --seeds) seeds=$2; shift 2 ;;
+    --recording) recordings+=("$2"); shift 2 ;;
+    -h | --help) sed -n '2,8s/^# \?//p' "$0"; exit 0 ;;
+    -*) echo "same-law: unknown option '$1'" >&2; exit 2 ;;
+    *) programs+=("$1"); shift ;;
+  esac
+done
+[ ${#programs[@]} -eq 1 ] || [ ${#programs[@]} -eq 2 ] || { echo "same-law: which law before? (--help)" >&2; exit 2; }
+
+build() { # TREE
+  cmake -S "$1" --preset release >/dev/null
+  cmake --build "$1/build" --target balloon-sim >/dev/null
+}
+
+# The balloon-sim that is meant: a program, or that of a revision.
+program_of() {
+  if [ -f "$1" ] && [ -x "$1" ]; then
+    realpath "$1"
+    return
+  fi
+  local commit tree
+  commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "same-law: '$1' is no revision and no program" >&2; exit 2; }
+  tree=build/same-law/$commit
+  if [ ! -x "$tree/build/bin/balloon-sim" ]; then
+    mkdir -p "$tree"
+    git archive "$commit" | tar -x -C "$tree"
+    build "$tree"
+  fi
+  realpath "$tree/build/bin/balloon-sim"
+}
+
+before=$(program_of "${programs[0]}")
+if [ ${#programs[@]} -eq 2 ]; then after=$(program_of "${programs[1]}"); else build . && after=$(realpath build/bin/balloon-sim); fi
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+different() {
+  echo "same-law: DIFFERENT: $*" >&2
+  exit 1
+}
+
+# figures NAME ARGUMENTS...: what both print.
+figures() {
+  local name=$1
+  shift
+  "$before" "$@" -o csv >"$out/before.csv" || [ $? -eq 4 ] # 4: a law has less cost than any can have; that is told in both
+  "$after" "$@" -o csv >"$out/after.csv" || [ $? -eq 4 ]
+  [ -s "$out/before.csv" ] || different "$name: no figures"
+  cmp "$out/before.csv" "$out/after.csv" >&2 || different "$name: other figures (balloon-sim $*)"
+  echo "same-law: $name: the same $(wc -c <"$out/after.csv") bytes"
+}
+
+replayed() { # NAME PATH
+  "$after" replay "$2" >"$out/replay" 2>&1 || { cat "$out/replay" >&2; different "$1: other plans"; }
+  echo "same-law: $1: $(sed -n 's/^Result: *//p' "$out/replay")"
+}
+
+for scenario in s02-single-step s06b-build-aligned s09-uncooperative s10-stale-and-broken s12-ksm-collapse s13-leak s16-oscillator-30s; do
+  "$before" run "tests/scenarios/sim/$scenario.yaml" --record "$out/$scenario" >&2
+  replayed "$scenario" "$out/$scenario"
+done
+for recording in "${recordings[@]}"; do replayed "$recording" "$recording"; done
+figures scenarios compare tests/scenarios/sim/*.yaml tests/scenarios/cases/*.yaml --laws balloond
+figures "$seeds random hosts" sweep --seeds "$seeds" --laws balloond
