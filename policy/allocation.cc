@@ -6,85 +6,70 @@
 namespace balloon::policy {
 namespace {
 
-double sum(std::span<const Party> parties, Bytes Party::* part) {
+double sum(std::span<const Consumer> consumers, Level level) {
   double all = 0;
-  for (const Party& party : parties) all += static_cast<double>(party.*part);
+  for (const Consumer& consumer : consumers) all += static_cast<double>(consumer.levels[level]);
   return all;
-}
-
-void add(Party& group, const Party& member) {
-  group.low += member.low;
-  group.firm += member.firm;
-  group.need += member.need;
-  group.claim += member.claim;
-  group.calm += member.calm;
-  group.keep += member.keep;
-  group.most += member.most;
 }
 
 /// What its members add up to, within the group's own limits. Its members' guarantees come first; its own
 /// minimum is theirs only as far as they need it.
-void limit(Party& group, const GroupLimits& limits) {
-  const Bytes most = std::max(limits.max, group.low);
-  group.most = std::min(group.most, most);
-  group.keep = std::min(group.keep, group.most);
-  group.calm = std::min(group.calm, group.keep);
-  group.claim = std::min(group.claim, group.calm);
-  group.need = std::min(group.need, group.claim);
-  group.firm = std::min(group.firm, group.need);
-  group.low = std::max(group.low, std::min(limits.min, group.need));
-  group.firm = std::max(group.firm, group.low);
+void limit(Consumer& group, const GroupLimits& limits) {
+  const Bytes most = std::max(limits.max, group.levels[Level::minimum]);
+  const Levels capped = group.levels.at_most(most);
+  group.levels = capped.at_least(std::min(limits.min, capped[Level::need]));
   group.weight = limits.weight;
 }
 
 }  // namespace
 
-HostState Allocation::fill(std::span<const Party> parties, Bytes budget, Bytes headroom, Surplus surplus,
+HostState Allocation::fill(std::span<const Consumer> consumers, Bytes budget, Bytes headroom, Surplus surplus,
                            std::vector<Bytes>& shares) {
-  // Dearest first. The first tier that does not fit is filled by weight, on top of the one before it.
-  const auto last = surplus == Surplus::guests ? &Party::most : &Party::keep;
-  constexpr std::size_t kNeeds = 3;  // tiers from here on are wishes, which leave the headroom free
-  const std::array<Bytes Party::*, 6> tiers = {&Party::low,   &Party::firm, &Party::need,
-                                               &Party::claim, &Party::calm, last};
+  // The first level that does not fit is filled by weight, on top of the one before it.
+  const std::array filled = {Level::minimum, Level::working_set,
+                             Level::need,    Level::claim,
+                             Level::peak,    surplus == Surplus::guests ? Level::maximum : Level::cache};
   const auto whole = static_cast<double>(budget);
-  std::size_t tier = 0;
+  std::size_t next = 0;
   double below = 0;
-  for (; tier < tiers.size(); ++tier) {
-    const double tier_sum = sum(parties, tiers[tier]);
+  for (; next < filled.size(); ++next) {
+    const double level_sum = sum(consumers, filled[next]);
     const double free = std::min(static_cast<double>(headroom), whole - below);
-    if (tier > kNeeds) budget = static_cast<Bytes>(whole - free);
-    if (tier_sum > static_cast<double>(budget)) break;
-    below = tier_sum;
+    // What is above claims is wished for, and leaves the headroom free.
+    if (filled[next] > Level::claim) budget = static_cast<Bytes>(whole - free);
+    if (level_sum > static_cast<double>(budget)) break;
+    below = level_sum;
   }
-  const HostState state = tier == 0       ? HostState::infeasible
-                          : tier < kNeeds ? HostState::tight
-                                          : HostState::normal;
-  Bytes Party::* const low = tiers[tier == 0 ? 0 : tier - 1];
-  Bytes Party::* const high = tiers[std::min(tier, tiers.size() - 1)];
+  const Level high = filled[std::min(next, filled.size() - 1)];
+  const Level low = filled[next == 0 ? 0 : next - 1];
+  const HostState state = next == 0             ? HostState::infeasible
+                          : high <= Level::need ? HostState::tight
+                                                : HostState::normal;
   claims_.clear();
-  for (const Party& party : parties) claims_.push_back({party.*low, party.*high, party.weight});
+  for (const Consumer& consumer : consumers)
+    claims_.push_back({consumer.levels[low], consumer.levels[high], consumer.weight});
   water_fill(claims_, budget, shares, space_);
   return state;
 }
 
-/// One party for each group, then the guests that have none; and the guests sorted by group.
-void Allocation::gather(std::span<const Party> parties, std::span<const GroupLimits> groups) {
+/// One consumer for each group, then the guests that have none; and the guests sorted by group.
+void Allocation::gather(std::span<const Consumer> consumers, std::span<const GroupLimits> groups) {
   top_.assign(groups.size(), {});
-  at_.assign(parties.size(), 0);
+  at_.assign(consumers.size(), 0);
   starts_.assign(groups.size() + 1, 0);
-  for (const Party& party : parties) {
-    if (party.group != kNoGroup) ++starts_[party.group + 1];
+  for (const Consumer& consumer : consumers) {
+    if (consumer.group != kNoGroup) ++starts_[consumer.group + 1];
   }
   for (std::size_t g = 0; g < groups.size(); ++g) starts_[g + 1] += starts_[g];
   order_.assign(starts_.back(), 0);
-  for (std::size_t i = 0; i < parties.size(); ++i) {
-    const Party& party = parties[i];
-    if (party.group == kNoGroup) {
+  for (std::size_t i = 0; i < consumers.size(); ++i) {
+    const Consumer& consumer = consumers[i];
+    if (consumer.group == kNoGroup) {
       at_[i] = top_.size();
-      top_.push_back(party);
+      top_.push_back(consumer);
     } else {
-      order_[starts_[party.group]++] = i;
-      add(top_[party.group], party);
+      order_[starts_[consumer.group]++] = i;
+      top_[consumer.group].levels += consumer.levels;
     }
   }
   std::rotate(starts_.begin(), starts_.end() - 1, starts_.end());  // each start has moved on to the next one
@@ -92,33 +77,33 @@ void Allocation::gather(std::span<const Party> parties, std::span<const GroupLim
   for (std::size_t g = 0; g < groups.size(); ++g) limit(top_[g], groups[g]);
 }
 
-void Allocation::hand_down(std::span<const Party> parties, std::size_t groups, Surplus surplus) {
-  shares_.assign(parties.size(), 0);
-  for (std::size_t i = 0; i < parties.size(); ++i) {
-    if (parties[i].group == kNoGroup) shares_[i] = top_shares_[at_[i]];
+void Allocation::hand_down(std::span<const Consumer> consumers, std::size_t groups, Surplus surplus) {
+  shares_.assign(consumers.size(), 0);
+  for (std::size_t i = 0; i < consumers.size(); ++i) {
+    if (consumers[i].group == kNoGroup) shares_[i] = top_shares_[at_[i]];
   }
   for (std::size_t g = 0; g < groups; ++g) {
     const std::span<const std::size_t> mine(order_.data() + starts_[g], starts_[g + 1] - starts_[g]);
     members_.clear();
-    for (const std::size_t i : mine) members_.push_back(parties[i]);
+    for (const std::size_t i : mine) members_.push_back(consumers[i]);
     fill(members_, top_shares_[g], 0, surplus, member_shares_);
     for (std::size_t m = 0; m < mine.size(); ++m) shares_[mine[m]] = member_shares_[m];
   }
 }
 
-HostState Allocation::share(std::span<const Party> parties, std::span<const GroupLimits> groups, Bytes budget,
-                            Bytes headroom, Surplus surplus) {
+HostState Allocation::share(std::span<const Consumer> consumers, std::span<const GroupLimits> groups,
+                            Bytes budget, Bytes headroom, Surplus surplus) {
   top_shares_.clear();
-  if (std::ranges::none_of(parties, [](const Party& party) { return party.group != kNoGroup; }))
-    return fill(parties, budget, headroom, surplus, shares_);
-  gather(parties, groups);
+  if (std::ranges::none_of(consumers, [](const Consumer& consumer) { return consumer.group != kNoGroup; }))
+    return fill(consumers, budget, headroom, surplus, shares_);
+  gather(consumers, groups);
   const HostState state = fill(top_, budget, headroom, surplus, top_shares_);
-  hand_down(parties, groups.size(), surplus);
+  hand_down(consumers, groups.size(), surplus);
   return state;
 }
 
-Bytes Allocation::group_share(const Party& party) const {
-  return party.group == kNoGroup || top_shares_.empty() ? ~Bytes{0} : top_shares_[party.group];
+Bytes Allocation::group_share(const Consumer& consumer) const {
+  return consumer.group == kNoGroup || top_shares_.empty() ? ~Bytes{0} : top_shares_[consumer.group];
 }
 
 }  // namespace balloon::policy

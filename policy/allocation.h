@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "policy/levels.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 #include "policy/water_filling.h"
@@ -14,46 +15,39 @@ namespace balloon::policy {
 
 inline constexpr std::uint32_t kNoGroup = ~std::uint32_t{0};
 
-/// One party to the sharing: a guest, or a guest to be. low <= firm <= need <= calm <= keep <= most.
-struct Party {
-  Bytes low = 0;    ///< guaranteed
-  Bytes firm = 0;   ///< in use by programs: less means swapping
-  Bytes need = 0;   ///< with margin and cache in use
-  Bytes claim = 0;  ///< when it grows, what it needed at its peaks
-  Bytes calm = 0;   ///< with what it needed a moment ago and may need again
-  Bytes keep = 0;   ///< with all the page cache that it has, and room for a burst as it has shown before
-  Bytes most = 0;   ///< what it may have at all
+/// One that memory is shared out to: a guest, or a guest to be.
+struct Consumer {
+  Levels levels;
   std::uint32_t weight = 1;
   std::uint32_t group = kNoGroup;  ///< index of its group
 };
 
 class Allocation {
  public:
-  /// Fills in shares(), one a party. All needs when the budget covers them, and then, as far as `headroom` of
-  /// it stays free, the page cache that guests have, by weight (when surplus goes to guests: all of the
-  /// budget); else everybody's firm part and the rest by weight; else by weight below that, down to the
-  /// guaranteed lows and no further. O(n log n). Says normal, tight (needs exceed the budget) or infeasible
-  /// (the lows do).
-  HostState share(std::span<const Party> parties, std::span<const GroupLimits> groups, Bytes budget,
+  /// Fills in shares(), one a consumer: everybody has the highest level that the budget covers for all, and
+  /// what is left by weight on the way to the next one; nobody less than the minimum. Levels above claim
+  /// leave `headroom` free. The last one is cache, or maximum when surplus goes to guests. O(n log n). Says
+  /// normal, tight (needs exceed the budget) or infeasible (minimums do).
+  HostState share(std::span<const Consumer> consumers, std::span<const GroupLimits> groups, Bytes budget,
                   Bytes headroom, Surplus surplus);
 
   std::span<const Bytes> shares() const { return shares_; }
-  /// What the party's group has together, or no bound.
-  Bytes group_share(const Party& party) const;
+  /// What the consumer's group has together, or no bound.
+  Bytes group_share(const Consumer& consumer) const;
 
  private:
-  HostState fill(std::span<const Party> parties, Bytes budget, Bytes headroom, Surplus surplus,
+  HostState fill(std::span<const Consumer> consumers, Bytes budget, Bytes headroom, Surplus surplus,
                  std::vector<Bytes>& shares);
-  void gather(std::span<const Party> parties, std::span<const GroupLimits> groups);
-  void hand_down(std::span<const Party> parties, std::size_t groups, Surplus surplus);
+  void gather(std::span<const Consumer> consumers, std::span<const GroupLimits> groups);
+  void hand_down(std::span<const Consumer> consumers, std::size_t groups, Surplus surplus);
 
   std::vector<Bytes> shares_;
-  std::vector<Party> top_;       ///< groups first, then guests without one
+  std::vector<Consumer> top_;    ///< groups first, then guests without one
   std::vector<std::size_t> at_;  ///< where in top_ a guest without a group is
   std::vector<Bytes> top_shares_;
-  std::vector<std::size_t> order_;   ///< parties by group
+  std::vector<std::size_t> order_;   ///< consumers by group
   std::vector<std::size_t> starts_;  ///< where in order_ each group starts
-  std::vector<Party> members_;
+  std::vector<Consumer> members_;
   std::vector<Bytes> member_shares_;
   std::vector<Claim> claims_;
   FillSpace space_;

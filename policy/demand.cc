@@ -57,22 +57,22 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
 void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 
 /// What its programs hold, most of its cache in use, and room not to count as under pressure: with less it
-/// would claim more than firm as soon as it is put there, and so on for ever.
-double Demand::firm_part(double base, const Tunables& tunables) const {
+/// would claim more than this as soon as it is put there, and so on for ever.
+double Demand::working_set(double base, const Tunables& tunables) const {
   const double room = std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5);
-  const double firm = base / (1 - room) + static_cast<double>(tunables.deadband_min);
-  return firm + kFirmCache * std::max(0.0, cache_ - (firm - base));
+  const double held = base / (1 - room) + static_cast<double>(tunables.deadband_min);
+  return held + kFirmCache * std::max(0.0, cache_ - (held - base));
 }
 
 /// What a critical guest is let out to. How much it lacks is not known, since it cannot use what it does not
 /// have; but one that came back from a peak before most likely lacks what it had there.
-double Demand::let_out(const Judgement& judged, Signal signal, double high, const Tunables& tunables) const {
-  if (signal == Signal::oom_kill) return high;
+double Demand::let_out(const Judgement& judged, Signal signal, double max, const Tunables& tunables) const {
+  if (signal == Signal::oom_kill) return max;
   const auto size = static_cast<double>(judged.size);
   const double deadband =
       std::max(static_cast<double>(tunables.deadband_min), tunables.deadband_ratio * size);
-  if (peaks_.proved() > size + deadband) return std::min(peaks_.proved(), high);
-  return std::min(std::max(size, high / kSmallPart) * tunables.critical_growth, high);
+  if (peaks_.proved() > size + deadband) return std::min(peaks_.proved(), max);
+  return std::min(std::max(size, max / kSmallPart) * tunables.critical_growth, max);
 }
 
 /// Whether the guest's claim to have nothing left does not fit with how quiet it is.
@@ -86,8 +86,9 @@ bool Demand::doubtful(const GuestSnapshot& guest, const Judgement& judged, Time 
   return (much || doubted_) && gauge_.quiet_for(now) >= tunables.doubt_after;
 }
 
-Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
-                                double margin_factor, const Tunables& tunables) {
+/// Its pressure; and `judged` as it is where what the guest says is doubted.
+Reading Demand::read(const GuestSnapshot& guest, Judgement& judged, Source source, Time now,
+                     const Tunables& tunables) {
   Reading reading = gauge_.read(guest, judged, source, now, tunables);
   // Once in doubt it stays so, however little cache is left to it, until it shows want.
   doubted_ = source == Source::statistics && reading.signal == Signal::low_available &&
@@ -98,93 +99,107 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
     reading.level = Pressure::none;
     reading.signal = Signal::none;
   }
-  follow(judged, reading, tunables);
+  return reading;
+}
 
-  const auto low = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
-  const auto high = static_cast<double>(guest.limits.max);
-  const auto used = static_cast<double>(judged.used);
+Demand::Use Demand::use_of(const GuestSnapshot& guest, const Judgement& judged, double margin_factor,
+                           const Tunables& tunables) const {
+  Use use;
+  use.min = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
+  use.max = static_cast<double>(guest.limits.max);
+  use.used = static_cast<double>(judged.used);
   const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
-  const double margin =
-      factor * std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
-  const double least = std::clamp(tunables.margin_low, 0.0, 1.0) * margin;
-  const double swapped = std::min(swapped_, high);
-  double growth = std::min(growth_ * seconds(tunables.growth_horizon), high);
+  use.margin = factor * std::max(use.used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+  use.margin_low = std::clamp(tunables.margin_low, 0.0, 1.0) * use.margin;
+  use.swapped = std::min(swapped_, use.max);
+  use.growth = std::min(growth_ * seconds(tunables.growth_horizon), use.max);
   // One that grows as it did before is expected to stop where it stopped before, give or take a little.
-  const double past = used + swapped + margin - known_;
-  const bool beyond = known_ <= 0 || past > static_cast<double>(tunables.deadband_min);
-  if (!beyond) growth = std::min(growth, std::max(0.0, -past));
+  const double past = use.used + use.swapped + use.margin - known_;
+  use.beyond = known_ <= 0 || past > static_cast<double>(tunables.deadband_min);
+  if (!use.beyond) use.growth = std::min(use.growth, std::max(0.0, -past));
   // Margin and cache are the same memory: what is kept available for a burst serves as cache until then.
-  const double cache = std::min(std::max(0.0, cache_ - margin), high);
+  use.cache = std::min(std::max(0.0, cache_ - use.margin), use.max);
   // Only the first part of the growth is taken from others: what was expected for later and does not come has
   // hurt nobody.
-  const double later = growth * (1 - kNear);
-  const double base = used + swapped + growth - later;
-  double firm = firm_part(base, tunables);
-  // Margin is for what is not known. One that came back from a peak before is not expected to go beyond that,
-  // and from others it takes no more than is enough there.
-  const double enough = std::max(firm_part(used + swapped, tunables), used + swapped + least + cache);
-  const double proved = peaks_.proved();
-  const bool returning = proved > 0 && enough <= proved + static_cast<double>(tunables.deadband_min);
-  const double kept = returning ? std::clamp(proved - base - cache, least, margin) : margin;
-  double need = std::max(firm, base + kept + cache);
-  double rescue = 0;
-  if (reading.level == Pressure::critical) {
-    rescue = std::max(0.0, let_out(judged, reading.signal, high, tunables) - need);
-    need += rescue;
-    firm = need;
-  }
-  const double now_needed = std::clamp(need, low, high);
-  need += later;
-  // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
-  // soon as they turn out not to be wanted.
+  use.later = use.growth * (1 - kNear);
+  return use;
+}
+
+/// Need that falls, falls by half in need_half_life.
+double Demand::fade(double steady, Time now, const Tunables& tunables) {
   const double elapsed = smoothed_at_ ? std::max(0.0, seconds(since(*smoothed_at_, now))) : 0.0;
-  double steady = std::clamp(used + swapped + margin + cache, low, high);
-  peaks_.note({.need = steady, .low = enough}, margin, now, tunables);
-  if (smoothed_at_ && steady < smooth_need_) {
+  if (smoothed_at_ && steady < smooth_need_)
     steady += (smooth_need_ - steady) * decay(seconds(tunables.need_half_life), elapsed);
-  }
   smooth_need_ = steady;
   smoothed_at_ = now;
-  need = std::clamp(std::max(need, steady), low, high);
-  if (returning) need = std::max(now_needed, std::min(need, proved));
-  const double recent = need - now_needed;
+  return steady;
+}
+
+/// One that grows fast is taken to be on its way to where it was before; or, when it never was higher, to
+/// double.
+double Demand::claim_of(const Use& use, double need, double peak, const Tunables& tunables) const {
+  const double claim = need + use.later;
+  if (rise_ <= std::max(kFastGrowth * use.used, static_cast<double>(tunables.deadband_min))) return claim;
+  return std::max({claim, peak, use.beyond ? need + use.used : 0.0});
+}
+
+Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
+                                double margin_factor, const Tunables& tunables) {
+  const Reading reading = read(guest, judged, source, now, tunables);
+  follow(judged, reading, tunables);
+  const Use use = use_of(guest, judged, margin_factor, tunables);
+  const double base = use.base();
+  const double unfaded = use.used + use.swapped;
+  // Margin is for what is not known. One that came back from a peak before is not expected to go beyond that,
+  // and from others it takes no more than is enough there.
+  const double enough = std::max(working_set(unfaded, tunables), unfaded + use.margin_low + use.cache);
+  const double proved = peaks_.proved();
+  const bool returning = proved > 0 && enough <= proved + static_cast<double>(tunables.deadband_min);
+  const double margin =
+      returning ? std::clamp(proved - base - use.cache, use.margin_low, use.margin) : use.margin;
+
+  double working = working_set(base, tunables);
+  double wanted = std::max(working, base + margin + use.cache);
+  double rescue = 0;
+  if (reading.level == Pressure::critical) {
+    rescue = std::max(0.0, let_out(judged, reading.signal, use.max, tunables) - wanted);
+    wanted += rescue;
+    working = wanted;
+  }
+  const double need = std::clamp(wanted, use.min, use.max);
+  // What is remembered is what it really used, with its margin: expected growth and rescue are given up as
+  // soon as they turn out not to be wanted.
+  const double used_with_margin = std::clamp(unfaded + use.margin + use.cache, use.min, use.max);
+  peaks_.note({.need = used_with_margin, .low = enough}, use.margin, now, tunables);
+  const double faded = fade(used_with_margin, now, tunables);
+  double shown = std::clamp(std::max(wanted + use.later, faded), use.min, use.max);
+  if (returning) shown = std::max(need, std::min(shown, proved));
+  const double peak = std::min(std::max(shown, peaks_.need()), use.max);
+  double claim = claim_of(use, need, peak, tunables);
+  if (returning) claim = std::max(need, std::min(claim, proved));
+  const Bytes with_cache =
+      source == Source::statistics ? std::min(judged.used + cached(guest, judged), guest.limits.max) : 0;
 
   Estimate estimate;
   estimate.used = judged.used;
-  estimate.need = bytes(need);
-  estimate.now = bytes(now_needed);
-  estimate.firm = bytes(std::clamp(firm, low, now_needed));
-  estimate.low = bytes(std::clamp(std::max(firm, base + least + cache), low, now_needed));
-  estimate.cache = bytes(cache);
-  const double calm = std::min(std::max(need, peaks_.need()), high);
-  estimate.calm = bytes(calm);
-  estimate.keep = bytes(calm);
-  // One that grows is taken to be on its way to where it was before.
-  double claim = now_needed + later;
-  if (rise_ > std::max(kFastGrowth * used, static_cast<double>(tunables.deadband_min))) {
-    // It is taken to be on its way to where it was before; or, when it never was higher, to double.
-    claim = std::max(claim, calm);
-    if (beyond) claim = std::max(claim, now_needed + used);
-  }
-  if (returning) claim = std::max(now_needed, std::min(claim, proved));
-  estimate.claim = bytes(std::min(claim, high));
-  estimate.calm = std::max(estimate.calm, estimate.claim);
-  estimate.keep = estimate.calm;
-  if (source == Source::statistics) {
-    const Bytes held = judged.used + cached(guest, judged);
-    estimate.keep = std::max(estimate.keep, std::min(held, guest.limits.max));
-  }
-  estimate.surging = used - trough_ > least;
+  estimate.need = bytes(shown);
+  estimate.levels =
+      Levels({std::min(guest.limits.min, guest.limits.max), bytes(std::clamp(working, use.min, need)),
+              bytes(need), bytes(std::min(claim, use.max)), bytes(peak), with_cache, guest.limits.max});
+  estimate.grow_below =
+      bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));
+  estimate.hot_cache = bytes(use.cache);
+  estimate.surging = use.used - trough_ > use.margin_low;
   estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;
   estimate.terms = {.used = judged.used,
-                    .margin = bytes(kept),
-                    .growth = bytes(growth),
-                    .swapped = bytes(swapped),
-                    .cache = bytes(cache),
+                    .margin = bytes(margin),
+                    .growth = bytes(use.growth),
+                    .swapped = bytes(use.swapped),
+                    .cache = bytes(use.cache),
                     .rescue = bytes(rescue),
-                    .recent = bytes(recent)};
+                    .recent = bytes(shown - need)};
   return estimate;
 }
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "policy/levels.h"
 #include "policy/peaks.h"
 #include "policy/pressure.h"
 #include "policy/trust.h"
@@ -16,17 +17,12 @@ class Demand {
  public:
   struct Estimate {
     Bytes used = 0;
-    Bytes need = 0;   ///< between the guest's limits
-    Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
-    Bytes calm = 0;   ///< what it needed at its peaks of late, and may need again
-    Bytes claim = 0;  ///< of that, what others free for it
-    Bytes low = 0;    ///< what it should not come below: need with only part of the margin
-    Bytes firm = 0;  ///< what its programs hold, most of its cache in use, and enough to be under no pressure
-    Bytes cache = 0;  ///< of need: page cache that proved to be in use
-    /// With all the page cache that it has: what it may keep while nobody else wants it.
-    Bytes keep = 0;
+    Bytes need = 0;        ///< as it is shown: with what it only needed a moment ago, and all expected growth
+    Levels levels;         ///< minimum and maximum are the guest's limits
+    Bytes grow_below = 0;  ///< grown when it has less: need with only part of the margin
+    Bytes hot_cache = 0;   ///< of need: page cache that proved to be in use
     bool surging = false;  ///< its use rose of late by more than half of its margin
-    bool doubted = false;  ///< it claims to want what nothing shows it to want
+    bool doubted = false;  ///< it asks for what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;
     NeedTerms terms;
@@ -42,9 +38,32 @@ class Demand {
   void learn_cache(double bytes);
 
  private:
+  /// What the guest works with, in bytes.
+  struct Use {
+    double used = 0;
+    double swapped = 0;
+    double growth = 0;    ///< expected within the horizon
+    double later = 0;     ///< of that, what is not needed now
+    bool beyond = false;  ///< it grows beyond what it was known to need
+    double margin = 0;
+    double margin_low = 0;  ///< with less of its margin than this it is grown
+    double cache = 0;       ///< in use, beyond the margin
+    double min = 0;         ///< its limits
+    double max = 0;
+
+    /// What is needed now without margin.
+    double base() const { return used + swapped + growth - later; }
+  };
+
+  Reading read(const GuestSnapshot& guest, Judgement& judged, Source source, Time now,
+               const Tunables& tunables);
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
-  double firm_part(double base, const Tunables& tunables) const;
-  double let_out(const Judgement& judged, Signal signal, double high, const Tunables& tunables) const;
+  Use use_of(const GuestSnapshot& guest, const Judgement& judged, double margin_factor,
+             const Tunables& tunables) const;
+  double claim_of(const Use& use, double need, double peak, const Tunables& tunables) const;
+  double fade(double steady, Time now, const Tunables& tunables);
+  double working_set(double base, const Tunables& tunables) const;
+  double let_out(const Judgement& judged, Signal signal, double max, const Tunables& tunables) const;
   bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
                 const Tunables& tunables) const;
 

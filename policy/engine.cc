@@ -4,126 +4,80 @@
 #include <unordered_map>
 #include <utility>
 
-#include "policy/allocation.h"
+#include "policy/assessment.h"
 #include "policy/budget.h"
-#include "policy/demand.h"
-#include "policy/explain.h"
+#include "policy/decision.h"
+#include "policy/donors.h"
 #include "policy/holdings.h"
-#include "policy/host_state.h"
 #include "policy/ksm.h"
-#include "policy/probing.h"
-#include "policy/progress.h"
 #include "policy/rate.h"
-#include "policy/reclaim.h"
 #include "policy/reservations.h"
-#include "policy/trust.h"
+#include "policy/targets.h"
 
 namespace balloon::policy {
 namespace {
 
-constexpr Bytes kPage = 4096;
 /// After a longer silence than this, rate limits count only this much time.
 constexpr double kLongestTick = 5;
-/// For a guest under pressure the deadband is finer by this.
-constexpr Bytes kPressedFiner = 4;
-/// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
-/// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
-/// cache.
-constexpr double kRefill = 0.5;
-/// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
-constexpr Bytes kCacheStep = 8;
 
-/// Whether the guest's use rises, and its balloon, `speed` bytes a second, would be on its way down for
-/// longer than growth is foreseen. Most of what is still to come down would have to go up again.
-bool outgrows(const GuestSnapshot& guest, const Demand::Estimate& estimate, double speed,
-              const Tunables& tunables) {
-  if (!estimate.surging) return false;
-  const Bytes down = above(guest.actual, std::min(guest.target, estimate.need));
-  return static_cast<double>(down) > speed * seconds(tunables.growth_horizon);
+using Histories = std::unordered_map<std::string, GuestHistory>;
+
+/// What reservations can be made from.
+Supply supply(const Decision& decision, Bytes kept) {
+  Supply supply{.budget = decision.plan.budget};
+  if (decision.snapshot.reservations.empty()) return supply;
+  double free = static_cast<double>(decision.plan.budget) - static_cast<double>(kept);
+  for (std::size_t i = 0; i < decision.guests.size(); ++i) {
+    const GuestSnapshot& guest = decision.snapshot.guests[i];
+    const GuestDecision& mine = decision.guests[i];
+    free -= static_cast<double>(mine.movable ? held(guest) : decision.levels(i)[Level::minimum]);
+    if (mine.movable && !guest.on_host.pinned)
+      supply.speed += mine.history->progress.speed(decision.tunables);
+  }
+  supply.free = static_cast<Bytes>(std::max(0.0, free));
+  return supply;
 }
 
-/// What nobody in the guest uses, not even as page cache. Where that is not known it is what is available and
-/// not known to be cache; what the host knows to be available was never touched.
-Bytes free_in(const GuestSnapshot& guest, Source source, Bytes available) {
-  if (source == Source::host) return available;
-  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(0)));
+/// What guests leave of the budget for reservations, once those under pressure have what they are given.
+Bytes left_for_reservations(const Decision& decision, Bytes kept) {
+  double free = static_cast<double>(decision.plan.budget) - static_cast<double>(kept);
+  for (std::size_t i = 0; i < decision.guests.size(); ++i) {
+    const GuestSnapshot& guest = decision.snapshot.guests[i];
+    const GuestDecision& mine = decision.guests[i];
+    const Bytes target = decision.plan.guests[i].target;
+    const Bytes most = mine.pressure != Pressure::none ? target : std::min(target, held(guest));
+    free -=
+        static_cast<double>(mine.movable ? std::max(guest.actual, most) : decision.levels(i)[Level::minimum]);
+  }
+  return static_cast<Bytes>(std::max(0.0, free));
 }
 
-/// What the engine remembers of one guest.
-struct Track {
-  Demand demand;
-  Progress progress;
-  Probing probing;
-  std::optional<Time> blind_since;  ///< without statistics that can be believed
-  std::uint64_t tick = 0;           ///< of the last decision that saw the guest
-};
-using Tracks = std::unordered_map<std::string, Track>;
-
-/// One guest within one decision.
-struct Seat {
-  Tracks::value_type* entry = nullptr;
-  bool movable = false;   ///< takes part in the sharing
-  bool stuck = false;     ///< its balloon frees nothing
-  bool over = false;      ///< its group has more than it may, and it more than its share of that
-  Bytes need = 0;         ///< what others give page cache for
-  Bytes settling = 0;     ///< where it will be, at most, once its shrink is done or stopped
-  bool outgrows = false;  ///< its balloon: that stops where it is, unless others wait for the rest
-  Bytes claim = 0;        ///< what others free for it, if it is free in them
-  Bytes low = 0;          ///< of its need: grown when it has less
-  Bytes hot = 0;          ///< page cache in use
-  Bytes free = 0;
-  Bytes available = 0;
-  Bytes sampled = 0;  ///< its size when that was so
-  Bytes deadband = 0;
-  Pressure pressure = Pressure::none;
-  Excess excess{};
-
-  Track& track() const { return entry->second; }
-};
+/// What guests need and reservations keep, in bytes.
+double needed_by_all(const Plan& plan, Bytes kept) {
+  double needed = static_cast<double>(kept);
+  for (const GuestPlan& guest : plan.guests) needed += static_cast<double>(guest.need);
+  return needed;
+}
 
 }  // namespace
 
 struct Engine::Impl {
   Tunables tunables;
-  Tracks tracks;
-  std::uint64_t tick = 0;
+  Histories histories;
+  std::vector<Histories::value_type*> places;  ///< where each guest's is, by its place in the last snapshot
+  std::uint64_t decisions = 0;
   std::optional<Time> last;
-  double elapsed = 0;  ///< seconds since the decision before
   HostMonitor monitor;
   Budget budget;
   Allocation allocation;
   Reservations reservations;
   KsmGovernor ksm;
-  double liking = 1;     ///< of what guests would like beyond their needs, what is free
-  bool awaited = false;  ///< memory that guests hold is needed elsewhere
-  // Working space of one decision, kept to be reused.
-  std::vector<Seat> seats;
-  std::vector<Party> parties;  ///< guests, then reservations
-  std::vector<Bytes> group_held;
-  Reclaim reclaim;
+  Workspace workspace;
 
   Plan decide(const Snapshot& snapshot);
-  void begin(const Snapshot& snapshot);
-  Tracks::value_type& track_of(const GuestSnapshot& guest, std::size_t index, Time now);
-  void assess(const Snapshot& snapshot, std::size_t index, Plan& plan);
-  Judgement believe(const Snapshot& snapshot, const GuestSnapshot& guest, Track& track, Explanation& why);
-  void classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& plan);
-  Party party_of(const Snapshot& snapshot, const GuestSnapshot& guest, const Seat& seat,
-                 const Demand::Estimate& estimate, const GuestPlan& plan) const;
-  Means means(const Snapshot& snapshot, Bytes budget) const;
-  Bytes headroom(Bytes budget_bytes) const;
-  /// Of a guest's boot memory, what is taken a second though nobody waits for it.
-  double shrink_ratio(const StateActions& actions) const {
-    return std::max(tunables.shrink_ratio_per_second, actions.shrink_ratio_per_second);
-  }
-  void share_out(const Snapshot& snapshot, Plan& plan);
-  void ask_donors(const Snapshot& snapshot, const Plan& plan);
-  void set_targets(const Snapshot& snapshot, Plan& plan);
-  void set_target(const GuestSnapshot& guest, Time now, const StateActions& actions, const Plan& plan,
-                  Seat& seat, GuestPlan& mine);
-  Bytes shrink(const GuestSnapshot& guest, const Seat& seat, Time now, const StateActions& actions,
-               GuestPlan& mine) const;
-  void keep_reservations(const Snapshot& snapshot, Plan& plan);
+  Decision begin(const Snapshot& snapshot);
+  GuestHistory& history_of(const GuestSnapshot& guest, std::size_t index, Time now);
+  void share_out(Decision& decision);
 };
 
 Engine::Engine(const Tunables& tunables) : impl_(std::make_unique<Impl>()) { impl_->tunables = tunables; }
@@ -134,370 +88,84 @@ void Engine::set_tunables(const Tunables& tunables) { impl_->tunables = tunables
 Plan Engine::decide(const Snapshot& snapshot) { return impl_->decide(snapshot); }
 
 Plan Engine::Impl::decide(const Snapshot& snapshot) {
-  begin(snapshot);
-  Plan plan;
+  Decision decision = begin(snapshot);
+  Plan& plan = decision.plan;
   plan.level = monitor.update(snapshot.host, snapshot.now, tunables);
-  plan.budget = budget.update(snapshot, elapsed, tunables);
-  plan.guests.resize(snapshot.guests.size());
-  for (std::size_t i = 0; i < snapshot.guests.size(); ++i) assess(snapshot, i, plan);
-  reservations.review(snapshot, means(snapshot, plan.budget), parties);
-  share_out(snapshot, plan);
-  ask_donors(snapshot, plan);
-  set_targets(snapshot, plan);
-  keep_reservations(snapshot, plan);
-  double needed = static_cast<double>(reservations.kept());
-  for (const GuestPlan& guest : plan.guests) needed += static_cast<double>(guest.need);
-  plan.ksm = ksm.update(snapshot, plan, needed, tunables);
-  return plan;
+  plan.budget = budget.update(snapshot, decision.elapsed, tunables);
+  for (std::size_t i = 0; i < snapshot.guests.size(); ++i)
+    assess(decision, i, history_of(snapshot.guests[i], i, snapshot.now));
+  reservations.review(snapshot, supply(decision, reservations.kept()), decision.consumers);
+  share_out(decision);
+  ask_donors(decision);
+  set_targets(decision);
+  if (!snapshot.reservations.empty())
+    reservations.keep(snapshot, decision.reservation_shares,
+                      left_for_reservations(decision, reservations.kept()), plan);
+  plan.ksm = ksm.update(snapshot, plan, needed_by_all(plan, reservations.kept()), tunables);
+  return std::move(decision.plan);
 }
 
-void Engine::Impl::begin(const Snapshot& snapshot) {
-  elapsed = last ? std::clamp(seconds(since(*last, snapshot.now)), 0.0, kLongestTick) : 0.0;
+Decision Engine::Impl::begin(const Snapshot& snapshot) {
+  const double elapsed = last ? std::clamp(seconds(since(*last, snapshot.now)), 0.0, kLongestTick) : 0.0;
   last = snapshot.now;
-  ++tick;
-  if (tracks.size() > 2 * snapshot.guests.size()) {
-    std::erase_if(tracks, [&](const auto& entry) { return entry.second.tick + 1 != tick; });
-    seats.clear();
+  ++decisions;
+  if (histories.size() > 2 * snapshot.guests.size()) {
+    std::erase_if(histories, [&](const auto& entry) { return entry.second.decision + 1 != decisions; });
+    places.clear();
   }
-  seats.resize(snapshot.guests.size());
-  parties.clear();
+  places.resize(snapshot.guests.size());
+  workspace.guests.resize(snapshot.guests.size());
+  workspace.consumers.clear();
+  Decision decision{.snapshot = snapshot,
+                    .tunables = tunables,
+                    .elapsed = elapsed,
+                    .guests = workspace.guests,
+                    .consumers = workspace.consumers};
+  decision.plan.guests.resize(snapshot.guests.size());
+  return decision;
 }
 
 /// Guests mostly stand where they stood in the decision before: that saves looking them up.
-Tracks::value_type& Engine::Impl::track_of(const GuestSnapshot& guest, std::size_t index, Time now) {
-  Tracks::value_type* entry = seats[index].entry;
-  if (entry == nullptr || entry->first != guest.name) {
-    const auto [found, is_new] = tracks.try_emplace(guest.name);
-    entry = &*found;
+GuestHistory& Engine::Impl::history_of(const GuestSnapshot& guest, std::size_t index, Time now) {
+  Histories::value_type*& place = places[index];
+  if (place == nullptr || place->first != guest.name) {
+    const auto [found, is_new] = histories.try_emplace(guest.name);
+    place = &*found;
     // One that was away for a while is a new one of the same name.
-    if (is_new || entry->second.tick + 1 != tick) {
-      entry->second = Track{};
-      entry->second.probing.adopt(now, tunables);
+    if (is_new || place->second.decision + 1 != decisions) {
+      place->second = GuestHistory{};
+      place->second.probing.adopt(now, tunables);
     }
   }
-  entry->second.tick = tick;
-  return *entry;
+  place->second.decision = decisions;
+  return place->second;
 }
 
-/// What can be believed of the guest, and from where: its own statistics, or what the host sees when there
-/// have been none for long.
-Judgement Engine::Impl::believe(const Snapshot& snapshot, const GuestSnapshot& guest, Track& track,
-                                Explanation& why) {
-  const HostSnapshot& host = snapshot.host;
-  Judgement judged = judge(guest, snapshot.now, above(host.swap_total, host.swap_free), tunables);
-  why.trust = judged.trust;
-  if (guest.stats) why.age = std::max(Time{}, since(guest.stats->sampled_at, snapshot.now));
-  if (judged.usable()) {
-    track.blind_since.reset();
-    why.source = Source::statistics;
-  } else if (!guest.controllable) {
-    track.blind_since.reset();
-  } else if (!track.blind_since || *track.blind_since > snapshot.now) {
-    track.blind_since = snapshot.now;
-  } else if (!within(*track.blind_since, snapshot.now, tunables.blind_after)) {
-    judged = judge_by_host(guest);
-    if (judged.usable()) why.source = Source::host;
-  }
-  why.available = judged.available;
-  return judged;
-}
-
-void Engine::Impl::assess(const Snapshot& snapshot, std::size_t index, Plan& plan) {
-  const GuestSnapshot& guest = snapshot.guests[index];
-  GuestPlan& mine = plan.guests[index];
-  Tracks::value_type& entry = track_of(guest, index, snapshot.now);
-  Track& track = entry.second;
-  Seat& seat = seats[index];
-  seat = {};
-  seat.entry = &entry;
-  seat.deadband = std::max(tunables.deadband_min,
-                           static_cast<Bytes>(tunables.deadband_ratio * static_cast<double>(held(guest))));
-  mine.name = guest.name;
-  mine.need = mine.share = held(guest);
-  mine.target = guest.target;
-  mine.reason = Reason::stale;
-
-  const Judgement judged = believe(snapshot, guest, track, mine.why);
-  Demand::Estimate estimate;
-  if (judged.usable()) {
-    estimate = track.demand.update(guest, judged, mine.why.source, snapshot.now,
-                                   actions_in(plan.level, tunables.actions).margin_factor, tunables);
-    mine.used = estimate.used;
-    mine.need = estimate.need;
-    mine.why.need = estimate.terms;
-    mine.why.pressure = seat.pressure = estimate.pressure;
-    mine.why.signal = estimate.signal;
-    if (estimate.pressure != Pressure::none) track.probing.grown(snapshot.now, tunables);
-    seat.low = estimate.low;
-    seat.hot = estimate.cache;
-    seat.available = above(judged.size, estimate.used);
-    seat.sampled = judged.size;
-    if (estimate.doubted) mine.why.trust = Trust::limited;
-    seat.free = free_in(guest, mine.why.source, seat.available);
-    seat.movable = guest.controllable;
-  }
-  seat.stuck = guest.controllable && track.progress.stuck(guest, seat.available, snapshot.now, tunables);
-  classify(guest, seat, mine);
-  seat.outgrows =
-      seat.movable && !seat.stuck && outgrows(guest, estimate, track.progress.speed(tunables), tunables);
-  seat.settling = seat.outgrows ? guest.actual : settling_at(guest);
-  parties.push_back(party_of(snapshot, guest, seat, estimate, mine));
-  seat.need = parties.back().need;
-  seat.claim = parties.back().claim;
-}
-
-/// The guest's state, and what holds for one that takes no part in the sharing.
-void Engine::Impl::classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& plan) {
-  if (!guest.controllable) {
-    plan.state = guest.stats ? GuestState::disconnected : GuestState::booting;
-    seat.movable = false;
-  } else if (guest.pin) {
-    plan.state = GuestState::pinned;
-    plan.reason = Reason::pin;
-    plan.target = plan.share =
-        std::clamp(guest.pin->target, std::min(guest.limits.min, guest.memory), guest.memory);
-    seat.movable = false;
-  } else if (seat.stuck) {
-    plan.state = GuestState::stuck;
-    plan.target = plan.share = std::min(guest.actual, seat.track().progress.resting_at());
-  } else if (seat.movable) {
-    plan.state = GuestState::controlled;
-  } else {
-    plan.state = guest.stats ? GuestState::stale : GuestState::booting;
-  }
-  if (plan.state == GuestState::booting) {
-    // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
-    // rest in the meantime would hurt them for nothing.
-    // One whose balloon was asked for something at its start has at least that: it was reserved for it.
-    const Bytes reserved = guest.target < guest.memory ? guest.target : 0;
-    const Bytes touched = add(guest.on_host.resident, tunables.margin_min);
-    plan.need = plan.share = std::min(held(guest), std::max({guest.limits.min, reserved, touched}));
-  }
-}
-
-/// The guest as a party to the sharing: one that cannot be moved claims just what it is counted at; one whose
-/// balloon frees nothing, at least what it has.
-Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& guest, const Seat& seat,
-                             const Demand::Estimate& estimate, const GuestPlan& plan) const {
-  Party party{.weight = guest.limits.weight};
-  if (!guest.limits.group.empty()) {
-    const auto group = std::ranges::lower_bound(snapshot.groups, guest.limits.group, {}, &GroupLimits::name);
-    if (group != snapshot.groups.end() && group->name == guest.limits.group)
-      party.group = static_cast<std::uint32_t>(group - snapshot.groups.begin());
-  }
-  if (!seat.movable) {
-    const Bytes claim = plan.state == GuestState::booting ? plan.share : std::max(plan.share, guest.actual);
-    party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = claim;
-    return party;
-  }
-  const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
-  party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
-  party.firm = std::max(party.low, estimate.firm);
-  party.need = std::max(party.firm, estimate.now);
-  party.claim = std::max(party.need, estimate.claim);
-  party.calm = std::max(party.claim, estimate.calm);
-  party.keep = std::max(party.calm, estimate.keep);
-  party.most = std::max(party.keep, guest.limits.max);
-  return party;
-}
-
-Means Engine::Impl::means(const Snapshot& snapshot, Bytes budget_bytes) const {
-  Means means{.budget = budget_bytes};
-  if (snapshot.reservations.empty()) return means;
-  double free = static_cast<double>(budget_bytes) - static_cast<double>(reservations.kept());
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    const GuestSnapshot& guest = snapshot.guests[i];
-    free -= static_cast<double>(seats[i].movable ? held(guest) : parties[i].low);
-    if (seats[i].movable && !guest.on_host.pinned) means.speed += seats[i].track().progress.speed(tunables);
-  }
-  means.free = static_cast<Bytes>(std::max(0.0, free));
-  return means;
-}
-
-/// What of the budget should stay free, for whoever needs it next.
-Bytes Engine::Impl::headroom(Bytes budget_bytes) const {
-  return static_cast<Bytes>(std::clamp(tunables.headroom_ratio, 0.0, 1.0) *
-                            static_cast<double>(budget_bytes));
-}
-
-void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
+void Engine::Impl::share_out(Decision& decision) {
+  Plan& plan = decision.plan;
+  const std::vector<GroupLimits>& groups = decision.snapshot.groups;
   plan.state =
-      allocation.share(parties, snapshot.groups, plan.budget, headroom(plan.budget), tunables.surplus);
+      allocation.share(decision.consumers, groups, plan.budget, decision.headroom(), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;
   }
-  group_held.assign(snapshot.groups.size(), 0);
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    if (seats[i].movable) plan.guests[i].share = allocation.shares()[i];
-    if (parties[i].group != kNoGroup) group_held[parties[i].group] += seats[i].settling;
+  decision.reservation_shares = allocation.shares().subspan(decision.guests.size());
+  std::vector<Bytes>& sizes = workspace.group_sizes;
+  sizes.assign(groups.size(), 0);
+  for (std::size_t i = 0; i < decision.guests.size(); ++i) {
+    if (decision.guests[i].movable) plan.guests[i].share = allocation.shares()[i];
+    const std::uint32_t group = decision.consumers[i].group;
+    if (group != kNoGroup) sizes[group] += decision.guests[i].settling;
   }
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    const std::uint32_t group = parties[i].group;
-    seats[i].over = group != kNoGroup && group_held[group] > snapshot.groups[group].max &&
-                    seats[i].settling > plan.guests[i].share;
+  for (std::size_t i = 0; i < decision.guests.size(); ++i) {
+    const Consumer& consumer = decision.consumers[i];
+    if (consumer.group == kNoGroup) continue;
+    const Bytes most = groups[consumer.group].max;
+    GuestDecision& mine = decision.guests[i];
+    mine.group_full = allocation.group_share(consumer) >= most;
+    mine.over_group = sizes[consumer.group] > most && mine.settling > plan.guests[i].share;
   }
-}
-
-/// How much must be freed, beyond what is being freed already, for everybody to have their share; and from
-/// whom to ask it. Page cache and more is asked only for what is needed; for what is expected, and for the
-/// headroom, what is free in guests.
-void Engine::Impl::ask_donors(const Snapshot& snapshot, const Plan& plan) {
-  double needed = 0;
-  double wanted = 0;
-  double free = static_cast<double>(plan.budget);
-  double liked = 0;
-  bool others_idle = false;
-  reclaim.clear();
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    const GuestSnapshot& guest = snapshot.guests[i];
-    const Bytes share = plan.guests[i].share;
-    Seat& seat = seats[i];
-    if (!seat.movable) {
-      needed += static_cast<double>(parties[i].low);
-      wanted += static_cast<double>(parties[i].low);
-      free -= static_cast<double>(parties[i].low);
-      continue;
-    }
-    const Bytes settling = seat.settling;
-    // More than is needed comes only out of what is free.
-    const Bytes claim = std::min(share, seat.claim);
-    needed += static_cast<double>(std::max(settling, std::min(share, seat.need)));
-    wanted += static_cast<double>(std::max(settling, claim));
-    free -= static_cast<double>(std::max(held(guest), claim));
-    if (share > std::max(held(guest), claim))
-      liked += static_cast<double>(share - std::max(held(guest), claim));
-    if (settling <= share) continue;
-    // What was taken since its sample was the cheapest, and is not there again.
-    const Bytes taken = above(seat.sampled, settling);
-    seat.excess = split(settling - share, above(seat.available, taken), above(seat.free, taken), seat.hot,
-                        seat.pressure);
-    reclaim.add(seat.excess);
-    // Idle memory that nobody asked for yet; what is on its way already cannot be given twice.
-    others_idle |= settling > add(std::max(share, plan.guests[i].need), seat.deadband);
-  }
-  const auto shares = allocation.shares().subspan(seats.size());
-  for (const Bytes share : shares) {
-    needed += static_cast<double>(share);
-    wanted += static_cast<double>(share);
-    free -= static_cast<double>(share);
-  }
-  liking = liked <= 0 ? 1 : std::clamp(free / liked, 0.0, 1.0);
-
-  const StateActions& actions = actions_in(plan.level, tunables.actions);
-  const auto whole = static_cast<double>(plan.budget);
-  const auto pool = static_cast<double>(headroom(plan.budget));
-  awaited = wanted > whole;
-  reclaim.ask(wanted + kRefill * pool - whole, Cost::free);
-  reclaim.ask(needed - whole, others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);
-  if (actions.full_speed) reclaim.ask_everything();
-}
-
-/// Why a guest that gets its whole share gets just that.
-Reason reason_for(const Plan& plan, const GuestPlan& mine, const GuestLimits& limits) {
-  if (mine.share == limits.max) return Reason::maximum;
-  if (mine.share < mine.need) return Reason::share;
-  if (mine.share > mine.need && plan.state == HostState::normal) return Reason::surplus;
-  return mine.share == limits.min ? Reason::minimum : Reason::need;
-}
-
-void Engine::Impl::set_targets(const Snapshot& snapshot, Plan& plan) {
-  const StateActions& actions = actions_in(plan.level, tunables.actions);
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    const GuestSnapshot& guest = snapshot.guests[i];
-    Seat& seat = seats[i];
-    GuestPlan& mine = plan.guests[i];
-    if (seat.movable) set_target(guest, snapshot.now, actions, plan, seat, mine);
-    const std::uint32_t group = parties[i].group;
-    const Outlook outlook{
-        .group_full = group != kNoGroup && allocation.group_share(parties[i]) >= snapshot.groups[group].max,
-        .deadband = seat.deadband,
-        .held_for = seat.track().probing.held_for(snapshot.now),
-        .outgrows = seat.outgrows,
-        .shrink_per_second = shrink_ratio(actions) * static_cast<double>(guest.memory)};
-    mine.why.otherwise = what_else(mine, guest, outlook);
-  }
-}
-
-void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateActions& actions,
-                              const Plan& plan, Seat& seat, GuestPlan& mine) {
-  if (seat.stuck && mine.share < add(guest.actual, seat.deadband)) {
-    // A driver that cannot reach its target burns guest CPU retrying.
-    mine.target = std::min(guest.actual, seat.track().progress.resting_at());
-    mine.reason = Reason::stale;
-    return;
-  }
-  mine.target = mine.share;
-  mine.reason = reason_for(plan, mine, guest.limits);
-  if (mine.share == guest.target) return;
-  const bool outside_limits = guest.target < guest.limits.min || guest.target > guest.limits.max || seat.over;
-  if (seat.outgrows && mine.share < guest.actual && guest.actual <= guest.limits.max && !outside_limits &&
-      reclaim.asked(seat.excess) <= 0) {
-    mine.target = guest.actual;
-    mine.reason = Reason::hold;
-    return;
-  }
-  if (mine.share > guest.target) {
-    const bool pressed = seat.pressure != Pressure::none;
-    const Bytes sure = std::max(held(guest), std::min(mine.share, seat.claim));
-    if (mine.share > sure)
-      mine.target =
-          sure + static_cast<Bytes>(liking * static_cast<double>(mine.share - sure)) / kPage * kPage;
-    // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
-    const Bytes change = above(mine.target, guest.target);
-    const bool worth_it =
-        pressed ? change >= seat.deadband / kPressedFiner
-        : guest.target < seat.low
-            ? change >= seat.deadband
-            : mine.target > mine.need && change >= std::max(seat.deadband, guest.target / kCacheStep);
-    if (!worth_it && !outside_limits) {
-      mine.target = guest.target;
-      mine.reason = Reason::deadband;
-    } else if (mine.target > guest.actual) {
-      seat.track().probing.grown(now, tunables);
-    }
-    return;
-  }
-  if (seat.settling <= mine.share || outside_limits) return;
-  if (guest.target - mine.share < seat.deadband && !awaited) {
-    mine.target = guest.target;
-    return;
-  }
-  mine.target = shrink(guest, seat, now, actions, mine);
-  if (mine.target < guest.target) seat.track().probing.shrunk();
-}
-
-/// The next step down to the share.
-Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, Time now,
-                           const StateActions& actions, GuestPlan& mine) const {
-  const Bytes from = seat.settling;
-  const Bytes excess = from - mine.share;
-  const double asked = reclaim.asked(seat.excess);
-  const bool held_back = seat.pressure != Pressure::none || seat.track().probing.held_for(now) > Time{};
-  if (asked <= 0 && held_back) {
-    mine.reason = Reason::hold;
-    if (seat.pressure == Pressure::none) return guest.target;
-    return std::min(guest.actual, std::max(guest.limits.max, guest.target));  // it stops where it is
-  }
-  double step = asked > 0 ? std::max(asked, static_cast<double>(seat.deadband)) : 0;
-  if (!held_back) step = std::max(step, shrink_ratio(actions) * static_cast<double>(guest.memory) * elapsed);
-  if (step >= static_cast<double>(excess)) return mine.share;
-  mine.reason = Reason::rate_limit;
-  return from - static_cast<Bytes>(step) / kPage * kPage;
-}
-
-/// Reservations keep what is free, once guests under pressure have what they are given.
-void Engine::Impl::keep_reservations(const Snapshot& snapshot, Plan& plan) {
-  if (snapshot.reservations.empty()) return;
-  double free = static_cast<double>(plan.budget) - static_cast<double>(reservations.kept());
-  for (std::size_t i = 0; i < seats.size(); ++i) {
-    const GuestSnapshot& guest = snapshot.guests[i];
-    const Bytes target = plan.guests[i].target;
-    const Bytes most = seats[i].pressure != Pressure::none ? target : std::min(target, held(guest));
-    free -= static_cast<double>(seats[i].movable ? std::max(guest.actual, most) : parties[i].low);
-  }
-  reservations.keep(snapshot, allocation.shares().subspan(seats.size()),
-                    static_cast<Bytes>(std::max(0.0, free)), plan);
 }
 
 }  // namespace balloon::policy

@@ -141,11 +141,11 @@ std::string otherwise(const GuestPlan& guest, const GuestSnapshot& seen) {
 
 }  // namespace
 
-Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Outlook& outlook) {
+Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, const Constraints& constraints) {
   switch (mine.reason) {
     case Reason::share: {
       const Bytes lacking = mine.need - std::min(mine.need, mine.share);
-      return {outlook.group_full ? Lever::group : Lever::budget, mine.need, lacking, {}};
+      return {constraints.group_full ? Lever::group : Lever::budget, mine.need, lacking, {}};
     }
     case Reason::maximum:
       return mine.need >= seen.limits.max && seen.limits.max < seen.memory
@@ -158,18 +158,18 @@ Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Ou
               0,
               {}};
     case Reason::deadband:
-      return {Lever::larger_change, mine.share, outlook.deadband, {}};
+      return {Lever::larger_change, mine.share, constraints.deadband, {}};
     case Reason::rate_limit: {
       const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
       const double wait =
-          outlook.shrink_per_second > 0 ? std::min(left / outlook.shrink_per_second, 3600.0) : 0;
+          constraints.shrink_per_second > 0 ? std::min(left / constraints.shrink_per_second, 3600.0) : 0;
       return {Lever::time, mine.share, static_cast<Bytes>(left),
               std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
     }
     case Reason::hold:
       if (mine.why.pressure != Pressure::none) return {Lever::pressure, mine.share, 0, {}};
-      if (outlook.outgrows) return {Lever::growth, mine.share, 0, {}};
-      return {Lever::time, mine.share, 0, outlook.held_for};
+      if (constraints.outgrows) return {Lever::growth, mine.share, 0, {}};
+      return {Lever::time, mine.share, 0, constraints.held_for};
     case Reason::pin:
       return {Lever::pin, mine.need, 0, {}};
     case Reason::stale:

@@ -7,8 +7,8 @@
 
 namespace balloon::policy {
 
-/// What the engine knows of a guest beside plan and snapshot.
-struct Outlook {
+/// What bounds a guest's target beside what plan and snapshot say.
+struct Constraints {
   bool group_full = false;  ///< its group has all that it may have
   Bytes deadband = 0;
   std::chrono::nanoseconds held_for{};  ///< how much longer nothing is taken from it
@@ -17,7 +17,7 @@ struct Outlook {
 };
 
 /// The next-best alternative for a guest whose target and reason stand in `mine`.
-Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Outlook& outlook);
+Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, const Constraints& constraints);
 
 /// A plan's guest in a sentence, with the figures.
 std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);

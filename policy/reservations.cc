@@ -16,71 +16,74 @@ Bytes most(const Reservation& reservation) { return std::max(reservation.min, re
 
 /// What guests cannot give to a reservation: their programs' memory; of guests of less weight than its
 /// priority only what is guaranteed to them.
-double out_of_reach(std::span<const Party> guests, const Reservation& reservation) {
+double out_of_reach(std::span<const Consumer> guests, const Reservation& reservation) {
   double bytes = 0;
-  for (const Party& guest : guests)
-    bytes += static_cast<double>(guest.weight < reservation.priority ? guest.low : guest.firm);
+  for (const Consumer& guest : guests)
+    bytes += static_cast<double>(
+        guest.levels[guest.weight < reservation.priority ? Level::minimum : Level::working_set]);
   return bytes;
 }
 
 /// Of a grant, what the guest that it is for is not counted at yet: a guest that boots grows into it.
-Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot, std::span<const Party> guests) {
+Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot,
+              std::span<const Consumer> guests) {
   const auto guest = std::ranges::lower_bound(snapshot.guests, id, {}, &GuestSnapshot::name);
   if (guest == snapshot.guests.end() || guest->name != id) return granted;
-  const Party& party = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
-  const Bytes counted = guest->controllable ? std::max(guest->actual, guest->target) : party.low;
+  const Consumer& consumer = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
+  const Bytes counted =
+      guest->controllable ? std::max(guest->actual, guest->target) : consumer.levels[Level::minimum];
   return granted > counted ? granted - counted : 0;
 }
 
 }  // namespace
 
 /// Whether it can be had at all, and by its deadline. `guaranteed`: to guests and to reservations before it.
-bool Reservations::possible(const Reservation& reservation, const Entry& entry, Time now, const Means& means,
-                            double guaranteed) const {
+bool Reservations::possible(const Reservation& reservation, const Entry& entry, Time now,
+                            const Supply& supply, double guaranteed) const {
   const auto min = static_cast<double>(reservation.min);
-  if (guaranteed + min > static_cast<double>(means.budget)) return false;
+  if (guaranteed + min > static_cast<double>(supply.budget)) return false;
   if (!has_deadline(reservation)) return true;
-  const double there = static_cast<double>(entry.kept) + static_cast<double>(means.free);
+  const double there = static_cast<double>(entry.kept) + static_cast<double>(supply.free);
   const double left = std::max(0.0, seconds(since(now, reservation.deadline)));
-  return min - there <= means.speed * left;
+  return min - there <= supply.speed * left;
 }
 
-void Reservations::review(const Snapshot& snapshot, const Means& means, std::vector<Party>& parties) {
+void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers) {
   if (snapshot.reservations.empty()) {
     entries_.clear();
     kept_ = 0;
     return;
   }
   ++round_;
-  const std::size_t guests = parties.size();
+  const std::size_t guests = consumers.size();
   double guaranteed = 0;
   double promised = 0;  // to reservations before
-  for (const Party& guest : parties) guaranteed += static_cast<double>(guest.low);
+  for (const Consumer& guest : consumers) guaranteed += static_cast<double>(guest.levels[Level::minimum]);
   for (const Reservation& reservation : snapshot.reservations) {
     Entry& entry = entries_[reservation.id];
     entry.round = round_;
-    Party party{.weight = std::max<std::uint32_t>(reservation.priority, 1)};
+    Consumer consumer{.levels = {}, .weight = std::max<std::uint32_t>(reservation.priority, 1)};
     if (reservation.granted > 0 && entry.state != GrantState::granted)
       entry = {.state = GrantState::granted, .granted = reservation.granted, .kept = 0, .round = round_};
     if (entry.state == GrantState::pending &&
-        !possible(reservation, entry, snapshot.now, means, guaranteed + promised)) {
+        !possible(reservation, entry, snapshot.now, supply, guaranteed + promised)) {
       entry = {.state = GrantState::denied, .kept = 0, .round = round_};
     }
     if (entry.state == GrantState::granted) {
-      entry.kept = left_of(entry.granted, reservation.id, snapshot, parties);
-      party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = entry.kept;
+      entry.kept = left_of(entry.granted, reservation.id, snapshot, consumers);
+      consumer.levels = Levels::all_at(entry.kept);
     } else if (entry.state == GrantState::pending) {
-      party.calm = party.keep = party.most = most(reservation);
-      const double reach = static_cast<double>(means.budget) - promised -
-                           out_of_reach(std::span(parties).first(guests), reservation);
+      const Bytes high = most(reservation);
+      const double reach = static_cast<double>(supply.budget) - promised -
+                           out_of_reach(std::span(consumers).first(guests), reservation);
       // Out of reach it waits for what comes free: to take others' page cache for it would hurt them in vain.
-      if (static_cast<double>(reservation.min) <= reach) {
-        party.low = party.firm = reservation.min;
-        party.need = party.claim = party.most;
-      }
+      const bool within_reach = static_cast<double>(reservation.min) <= reach;
+      const Bytes low = within_reach ? reservation.min : 0;
+      const Bytes claim = within_reach ? high : 0;
+      consumer.levels = Levels({low, low, claim, claim, high, high, high});
     }
-    promised += static_cast<double>(party.low);
-    parties.push_back(party);
+    promised += static_cast<double>(consumer.levels[Level::minimum]);
+    consumers.push_back(consumer);
   }
   if (entries_.size() > snapshot.reservations.size())
     std::erase_if(entries_, [&](const auto& entry) { return entry.second.round != round_; });

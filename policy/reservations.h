@@ -13,7 +13,7 @@
 namespace balloon::policy {
 
 /// What a reservation could be made from.
-struct Means {
+struct Supply {
   Bytes budget = 0;
   double speed = 0;  ///< at which all balloons together can free memory, bytes a second
   Bytes free = 0;    ///< of the budget, held by no guest
@@ -22,8 +22,8 @@ struct Means {
 class Reservations {
  public:
   /// Looks at each reservation of the snapshot: whether it can still be had by its deadline. Adds to
-  /// `parties` (the guests) one party for each, in order: with nothing for one that is denied.
-  void review(const Snapshot& snapshot, const Means& means, std::vector<Party>& parties);
+  /// `consumers` (the guests) one for each, in order: with nothing for one that is denied.
+  void review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers);
 
   /// Keeps for each pending one what is free of its share (`shares`: one each, in order), at most `free`
   /// altogether; grants what is complete. Writes plan.reservations.
@@ -40,7 +40,7 @@ class Reservations {
     std::uint64_t round = 0;  ///< of the last review that saw it
   };
 
-  bool possible(const Reservation& reservation, const Entry& entry, Time now, const Means& means,
+  bool possible(const Reservation& reservation, const Entry& entry, Time now, const Supply& supply,
                 double guaranteed) const;
 
   std::unordered_map<std::string, Entry> entries_;

@@ -9,16 +9,19 @@
 namespace balloon::policy {
 namespace {
 
-Party party(Bytes low, Bytes firm, Bytes need, std::uint32_t weight = 100, std::uint32_t group = kNoGroup) {
-  return {.low = low * kMiB,
-          .firm = firm * kMiB,
-          .need = need * kMiB,
-          .claim = need * kMiB,
-          .calm = need * kMiB,
-          .keep = need * kMiB,
-          .most = 2 * kGiB,
+/// In MiB; its maximum is 2 GiB.
+Consumer consumer(Bytes minimum, Bytes working_set, Bytes need, std::uint32_t weight = 100,
+                  std::uint32_t group = kNoGroup) {
+  return {.levels = Levels({minimum * kMiB, working_set * kMiB, need * kMiB, 0, 0, 0, 2 * kGiB}),
           .weight = weight,
           .group = group};
+}
+
+/// One that needs 300 MiB, with higher levels above that.
+Consumer with_wishes(Bytes claim, Bytes peak, Bytes cache) {
+  return {.levels =
+              Levels({100 * kMiB, 200 * kMiB, 300 * kMiB, claim * kMiB, peak * kMiB, cache * kMiB, 2 * kGiB}),
+          .weight = 100};
 }
 
 GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) {
@@ -28,26 +31,24 @@ GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) 
 class AllocationTest : public testing::Test {
  protected:
   HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
-    return allocation_.share(parties_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
+    return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
   }
   Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
 
-  std::vector<Party> parties_;
+  std::vector<Consumer> consumers_;
   std::vector<GroupLimits> groups_;
   Allocation allocation_;
 };
 
 TEST_F(AllocationTest, GivesEverybodyTheirNeedAndKeepsTheRest) {
-  parties_ = {party(100, 200, 300), party(100, 400, 500)};
+  consumers_ = {consumer(100, 200, 300), consumer(100, 400, 500)};
   EXPECT_EQ(share(1000), HostState::normal);
   EXPECT_EQ(mib(0), 300U);
   EXPECT_EQ(mib(1), 500U);
 }
 
 TEST_F(AllocationTest, LeavesGuestsTheirPageCacheOnceTheHeadroomIsFree) {
-  parties_ = {party(100, 200, 300), party(100, 200, 300)};
-  parties_[0].keep = 500 * kMiB;
-  parties_[1].keep = 900 * kMiB;
+  consumers_ = {with_wishes(0, 0, 500), with_wishes(0, 0, 900)};
   EXPECT_EQ(share(2000, Surplus::headroom, 200), HostState::normal);
   EXPECT_EQ(mib(0), 500U);
   EXPECT_EQ(mib(1), 900U);
@@ -60,9 +61,7 @@ TEST_F(AllocationTest, LeavesGuestsTheirPageCacheOnceTheHeadroomIsFree) {
 }
 
 TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMomentAgo) {
-  parties_ = {party(100, 200, 300), party(100, 200, 300)};
-  parties_[0].claim = parties_[0].calm = parties_[0].keep = 800 * kMiB;
-  parties_[1].calm = parties_[1].keep = 800 * kMiB;
+  consumers_ = {with_wishes(800, 800, 800), with_wishes(0, 800, 800)};
   EXPECT_EQ(share(1300, Surplus::headroom, 100), HostState::normal);
   EXPECT_EQ(mib(0), 800U);
   EXPECT_EQ(mib(1), 400U);
@@ -72,21 +71,21 @@ TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMom
 }
 
 TEST_F(AllocationTest, GivesTheRestByWeightWhenItIsForGuests) {
-  parties_ = {party(100, 200, 300, 100), party(100, 200, 300, 200)};
+  consumers_ = {consumer(100, 200, 300, 100), consumer(100, 200, 300, 200)};
   EXPECT_EQ(share(1500, Surplus::guests), HostState::normal);
   EXPECT_EQ(mib(0), 500U);
   EXPECT_EQ(mib(1), 1000U);
 }
 
 TEST_F(AllocationTest, GivesUpMarginsAndCacheBeforeAnybodysPrograms) {
-  parties_ = {party(100, 700, 800, 100), party(100, 200, 900, 1000)};
+  consumers_ = {consumer(100, 700, 800, 100), consumer(100, 200, 900, 1000)};
   EXPECT_EQ(share(1200), HostState::tight);
   EXPECT_EQ(mib(0), 700U) << "its programs' memory, though the other weighs ten times as much";
   EXPECT_EQ(mib(1), 500U);
 }
 
 TEST_F(AllocationTest, GoesByWeightBelowThatDownToTheMinimumsAndNoFurther) {
-  parties_ = {party(100, 900, 900, 100), party(100, 900, 900, 200)};
+  consumers_ = {consumer(100, 900, 900, 100), consumer(100, 900, 900, 200)};
   EXPECT_EQ(share(900), HostState::tight);
   EXPECT_EQ(mib(0), 300U);
   EXPECT_EQ(mib(1), 600U);
@@ -97,8 +96,8 @@ TEST_F(AllocationTest, GoesByWeightBelowThatDownToTheMinimumsAndNoFurther) {
 
 TEST_F(AllocationTest, SharesAmongGroupsFirstAndAmongTheirGuestsThen) {
   groups_ = {group("batch", 0, 8192, 100), group("web", 0, 8192, 300)};
-  parties_ = {party(0, 900, 900, 100, 0), party(0, 900, 900, 100, 0), party(0, 900, 900, 100, 1),
-              party(0, 900, 900, 200, 1)};
+  consumers_ = {consumer(0, 900, 900, 100, 0), consumer(0, 900, 900, 100, 0), consumer(0, 900, 900, 100, 1),
+                consumer(0, 900, 900, 200, 1)};
   EXPECT_EQ(share(1600), HostState::tight);
   EXPECT_EQ(mib(0) + mib(1), 400U);
   EXPECT_EQ(mib(0), mib(1));
@@ -108,8 +107,8 @@ TEST_F(AllocationTest, SharesAmongGroupsFirstAndAmongTheirGuestsThen) {
 
 TEST_F(AllocationTest, ManyGuestsOfAGroupGetNoMoreThanOne) {
   groups_ = {group("many", 0, 8192, 100), group("one", 0, 8192, 100)};
-  parties_.assign(9, party(0, 900, 900, 100, 0));
-  parties_.push_back(party(0, 900, 900, 100, 1));
+  consumers_.assign(9, consumer(0, 900, 900, 100, 0));
+  consumers_.push_back(consumer(0, 900, 900, 100, 1));
   share(1800);
   EXPECT_EQ(mib(9), 900U);
   EXPECT_EQ(mib(0), 100U);
@@ -117,7 +116,7 @@ TEST_F(AllocationTest, ManyGuestsOfAGroupGetNoMoreThanOne) {
 
 TEST_F(AllocationTest, KeepsAGroupWithinItsMaximumAndLeavesTheRestToOthers) {
   groups_ = {group("capped", 0, 600, 1000)};
-  parties_ = {party(0, 500, 500, 100, 0), party(0, 500, 500, 100, 0), party(0, 500, 500)};
+  consumers_ = {consumer(0, 500, 500, 100, 0), consumer(0, 500, 500, 100, 0), consumer(0, 500, 500)};
   EXPECT_EQ(share(2000), HostState::normal);
   EXPECT_EQ(mib(0), 300U);
   EXPECT_EQ(mib(1), 300U);
@@ -126,7 +125,7 @@ TEST_F(AllocationTest, KeepsAGroupWithinItsMaximumAndLeavesTheRestToOthers) {
 
 TEST_F(AllocationTest, GuaranteesAGroupItsMinimumAsFarAsItsGuestsNeedIt) {
   groups_ = {group("safe", 800, 8192, 1)};
-  parties_ = {party(0, 600, 600, 100, 0), party(0, 600, 600, 10000)};
+  consumers_ = {consumer(0, 600, 600, 100, 0), consumer(0, 600, 600, 10000)};
   share(1000);
   EXPECT_EQ(mib(0), 600U) << "all it needs is guaranteed";
   EXPECT_EQ(mib(1), 400U);
@@ -134,7 +133,7 @@ TEST_F(AllocationTest, GuaranteesAGroupItsMinimumAsFarAsItsGuestsNeedIt) {
 
 TEST_F(AllocationTest, KeepsGuestsMinimumsAboveTheirGroupsMaximum) {
   groups_ = {group("small", 0, 100, 100)};
-  parties_ = {party(200, 300, 400, 100, 0)};
+  consumers_ = {consumer(200, 300, 400, 100, 0)};
   share(1000);
   EXPECT_EQ(mib(0), 200U);
 }
@@ -142,7 +141,7 @@ TEST_F(AllocationTest, KeepsGuestsMinimumsAboveTheirGroupsMaximum) {
 TEST_F(AllocationTest, AddsUpToTheBudgetHoweverGuestsAreGrouped) {
   groups_ = {group("a", 50, 900, 100), group("b", 0, 700, 250), group("empty", 100, 200, 1)};
   for (std::uint32_t i = 0; i < 30; ++i)
-    parties_.push_back(party(i, 20 + 3 * i, 60 + 5 * i, 1 + i % 7, i % 3 == 2 ? kNoGroup : i % 3));
+    consumers_.push_back(consumer(i, 20 + 3 * i, 60 + 5 * i, 1 + i % 7, i % 3 == 2 ? kNoGroup : i % 3));
   for (Bytes budget = 500; budget < 5000; budget += 100) {
     const HostState state = share(budget);
     const auto shares = allocation_.shares();
@@ -150,9 +149,9 @@ TEST_F(AllocationTest, AddsUpToTheBudgetHoweverGuestsAreGrouped) {
     if (state != HostState::infeasible) {
       ASSERT_LE(sum, budget * kMiB);
     }
-    for (std::size_t i = 0; i < parties_.size(); ++i) {
-      ASSERT_GE(shares[i], parties_[i].low);
-      ASSERT_LE(shares[i], parties_[i].need);
+    for (std::size_t i = 0; i < consumers_.size(); ++i) {
+      ASSERT_GE(shares[i], consumers_[i].levels[Level::minimum]);
+      ASSERT_LE(shares[i], consumers_[i].levels[Level::need]);
     }
   }
 }

@@ -79,17 +79,19 @@ TEST(Demand, GivesOneThatComesBackToItsPeakWhatIsEnoughThere) {
   };
   at(100, 1000 * kMiB);
   const auto first_time = at(101, 1000 * kMiB);
-  EXPECT_NEAR(static_cast<double>(first_time.now), 1150.0 * kMiB, kMiB) << "it may go on";
+  EXPECT_NEAR(static_cast<double>(first_time.levels[Level::need]), 1150.0 * kMiB, kMiB) << "it may go on";
   for (int second = 102; second < 200; ++second) at(second, 300 * kMiB);
-  EXPECT_EQ(at(200, 300 * kMiB).now, (300 + 128) * kMiB) << "far below its peak nothing is known";
+  EXPECT_EQ(at(200, 300 * kMiB).levels[Level::need], (300 + 128) * kMiB)
+      << "far below its peak nothing is known";
   at(201, 700 * kMiB);
   const auto back = at(202, 1000 * kMiB);
-  EXPECT_EQ(back.now, first_time.low) << "not grown again at its peak, and no more";
-  EXPECT_EQ(back.claim, back.now);
-  EXPECT_GE(back.now, back.firm);
-  EXPECT_EQ(back.calm, first_time.now) << "the rest comes out of what is free";
+  EXPECT_EQ(back.levels[Level::need], first_time.grow_below) << "not grown again at its peak, and no more";
+  EXPECT_EQ(back.levels[Level::claim], back.levels[Level::need]);
+  EXPECT_GE(back.levels[Level::need], back.levels[Level::working_set]);
+  EXPECT_EQ(back.levels[Level::peak], first_time.levels[Level::need]) << "the rest comes out of what is free";
   at(203, 1100 * kMiB);
-  EXPECT_NEAR(static_cast<double>(at(204, 1100 * kMiB).now), 1265.0 * kMiB, kMiB) << "beyond it all may come";
+  EXPECT_NEAR(static_cast<double>(at(204, 1100 * kMiB).levels[Level::need]), 1265.0 * kMiB, kMiB)
+      << "beyond it all may come";
 }
 
 TEST(Demand, LetsACriticalGuestOutToThePeakItCameBackFrom) {
@@ -97,23 +99,24 @@ TEST(Demand, LetsACriticalGuestOutToThePeakItCameBackFrom) {
   const auto at = [&](int second, Bytes actual, Bytes available) {
     return take(demand, guest(actual, available, seconds(second)), seconds(second));
   };
-  const Bytes enough = at(100, 2 * kGiB, 1048 * kMiB).low;
+  const Bytes enough = at(100, 2 * kGiB, 1048 * kMiB).grow_below;
   for (int second = 101; second < 200; ++second) at(second, kGiB, 724 * kMiB);
   const auto caught = at(200, 500 * kMiB, 0);
   EXPECT_EQ(caught.pressure, Pressure::critical);
-  EXPECT_EQ(caught.now, enough);
-  EXPECT_EQ(at(201, enough, 0).now, 2 * kGiB) << "it lacks more than that";
+  EXPECT_EQ(caught.levels[Level::need], enough);
+  EXPECT_EQ(at(201, enough, 0).levels[Level::need], 2 * kGiB) << "it lacks more than that";
 }
 
-TEST(Demand, CountsMostOfTheCacheInUseAsFirm) {
+TEST(Demand, CountsMostOfTheCacheInUseAsWorkingSet) {
   Demand without;
   Demand with;
   with.learn_cache(400 * kMiB);
   const auto sample = guest(kGiB, 624 * kMiB);
-  const Bytes firm = take(without, sample, seconds(100)).firm;
-  const Bytes more = take(with, sample, seconds(100)).firm;
-  const Bytes beyond = 400 * kMiB - (firm - 400 * kMiB);  // some of it has room in what firm adds to use
-  EXPECT_NEAR(static_cast<double>(more - firm), 0.75 * static_cast<double>(beyond), kMiB);
+  const Bytes least = take(without, sample, seconds(100)).levels[Level::working_set];
+  const Bytes more = take(with, sample, seconds(100)).levels[Level::working_set];
+  const Bytes beyond =
+      400 * kMiB - (least - 400 * kMiB);  // some of it has room in what the working set adds to use
+  EXPECT_NEAR(static_cast<double>(more - least), 0.75 * static_cast<double>(beyond), kMiB);
 }
 
 TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
@@ -122,24 +125,24 @@ TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
     return take(demand, guest(2 * kGiB, 2 * kGiB - used, seconds(second)), seconds(second));
   };
   at(100, 1000 * kMiB);
-  const Bytes peak = at(101, 1000 * kMiB).calm;
+  const Bytes peak = at(101, 1000 * kMiB).levels[Level::peak];
   for (int second = 102; second < 600; ++second) at(second, 300 * kMiB);
   const auto idle = at(600, 300 * kMiB);
-  EXPECT_EQ(idle.calm, peak);
-  EXPECT_LT(idle.claim, 450 * kMiB) << "nobody frees anything for a memory";
+  EXPECT_EQ(idle.levels[Level::peak], peak);
+  EXPECT_LT(idle.levels[Level::claim], 450 * kMiB) << "nobody frees anything for a memory";
   const auto growing = at(601, 360 * kMiB);
-  EXPECT_GT(growing.claim, 1000 * kMiB) << "it is on its way to where it was";
-  EXPECT_LE(growing.claim, peak);
+  EXPECT_GT(growing.levels[Level::claim], 1000 * kMiB) << "it is on its way to where it was";
+  EXPECT_LE(growing.levels[Level::claim], peak);
   for (int second = 602; second < 2400; ++second) at(second, 300 * kMiB);
-  EXPECT_LT(at(2400, 300 * kMiB).calm, 450 * kMiB) << "it does not come back";
+  EXPECT_LT(at(2400, 300 * kMiB).levels[Level::peak], 450 * kMiB) << "it does not come back";
 }
 
 TEST(Demand, ExpectsOneThatGrewFromNothingKnownToDouble) {
   Demand demand;
   take(demand, guest(2 * kGiB, 1648 * kMiB, seconds(100)), seconds(100));
   const auto growing = take(demand, guest(2 * kGiB, 1448 * kMiB, seconds(101)), seconds(101));
-  EXPECT_GE(growing.claim, 2 * 600 * kMiB);
-  EXPECT_LT(growing.now, growing.claim) << "others' needs come first";
+  EXPECT_GE(growing.levels[Level::claim], 2 * 600 * kMiB);
+  EXPECT_LT(growing.levels[Level::need], growing.levels[Level::claim]) << "others' needs come first";
 }
 
 TEST(Demand, TakesMoreThanTheGuestHasWhenItHasNothingLeft) {
@@ -197,11 +200,11 @@ TEST(Demand, DoubtsAGuestThatClaimsToHaveNothingLeftAndShowsNoSignOfWant) {
 TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
   auto sample = guest(2 * kGiB, 1700 * kMiB);
   sample.stats->free = 600 * kMiB;
-  EXPECT_EQ(first(sample).keep, (348 + 1100) * kMiB);
+  EXPECT_EQ(first(sample).levels[Level::cache], (348 + 1100) * kMiB);
   sample.stats->disk_caches = 800 * kMiB;
-  EXPECT_EQ(first(sample).keep, (348 + 800) * kMiB);
+  EXPECT_EQ(first(sample).levels[Level::cache], (348 + 800) * kMiB);
   sample.stats->disk_caches = ~Bytes{0} - 1;
-  EXPECT_LE(first(sample).keep, 2 * kGiB);
+  EXPECT_LE(first(sample).levels[Level::cache], 2 * kGiB);
 }
 
 TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
