@@ -3,21 +3,9 @@
 #include <algorithm>
 
 #include "policy/rate.h"
-#include "policy/urgency.h"
 
 namespace balloon::policy {
 namespace {
-
-/// Cache that proved to be in use is given back in steps of what was read again, and at least this much.
-constexpr double kCacheStep = 16 << 20;
-/// A critical guest counts as having this part of its maximum at least: what a multiple of very little gives
-/// it is not enough either.
-constexpr double kSmallPart = 4;
-/// Of the growth within the horizon, what is needed now.
-constexpr double kNear = 0.5;
-/// Of the page cache in use, what is as dear as programs' own memory. Reading the last of it again now and
-/// then hurts less than others' swapping would.
-constexpr double kFirmCache = 0.75;
 
 Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 
@@ -44,7 +32,8 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
     // It reads back cache that it had: what it has is too little.
     if (reading.lacks_cache)
-      learn_cache(static_cast<double>(judged.available) + std::max(kCacheStep, reading.cache_missed));
+      learn_cache(static_cast<double>(judged.available) +
+                  std::max(static_cast<double>(tunables.constants.cache_step), reading.cache_missed));
   }
   if (!used_ || reading.elapsed > 0) {
     const auto used = static_cast<double>(judged.used);
@@ -59,9 +48,10 @@ void Demand::learn_cache(double bytes) { cache_ = std::max(cache_, bytes); }
 /// What its programs hold, most of its cache in use, and room not to count as under pressure: with less it
 /// would claim more than this as soon as it is put there, and so on for ever.
 double Demand::working_set(double base, const Tunables& tunables) const {
-  const double room = std::min(tunables.pressure_ratio + tunables.deadband_ratio, 0.5);
+  const double room =
+      std::min(tunables.pressure_ratio + tunables.deadband_ratio, tunables.constants.working_set_room_max);
   const double held = base / (1 - room) + static_cast<double>(tunables.deadband_min);
-  return held + kFirmCache * std::max(0.0, cache_ - (held - base));
+  return held + tunables.constants.working_set_cache_ratio * std::max(0.0, cache_ - (held - base));
 }
 
 /// What a critical guest is let out to. How much it lacks is not known, since it cannot use what it does not
@@ -72,7 +62,8 @@ double Demand::let_out(const Judgement& judged, Signal signal, double max, const
   const double deadband =
       std::max(static_cast<double>(tunables.deadband_min), tunables.deadband_ratio * size);
   if (peaks_.proved() > size + deadband) return std::min(peaks_.proved(), max);
-  return std::min(std::max(size, max / kSmallPart) * tunables.critical_growth, max);
+  return std::min(std::max(size, max * tunables.constants.critical_size_ratio) * tunables.critical_growth,
+                  max);
 }
 
 /// Whether the guest's claim to have nothing left does not fit with how quiet it is.
@@ -94,7 +85,8 @@ Reading Demand::read(const GuestSnapshot& guest, Judgement& judged, Source sourc
   doubted_ = source == Source::statistics && reading.signal == Signal::low_available &&
              doubtful(guest, judged, now, tunables);
   if (doubted_) {
-    judged.available = std::min(*guest.stats->disk_caches, judged.size) / 2;
+    const auto cache = static_cast<double>(std::min(*guest.stats->disk_caches, judged.size));
+    judged.available = static_cast<Bytes>(tunables.constants.doubted_cache_ratio * cache);
     judged.used = judged.size - judged.available;
     reading.level = Pressure::none;
     reading.signal = Signal::none;
@@ -108,7 +100,8 @@ Demand::Use Demand::use_of(const GuestSnapshot& guest, const Judgement& judged, 
   use.min = static_cast<double>(std::min(guest.limits.min, guest.limits.max));
   use.max = static_cast<double>(guest.limits.max);
   use.used = static_cast<double>(judged.used);
-  const double factor = margin_factor * std::clamp(guest.limits.margin_factor, 0.0, 16.0);
+  const double factor =
+      margin_factor * std::clamp(guest.limits.margin_factor, 0.0, tunables.constants.margin_factor_max);
   use.margin = factor * std::max(use.used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
   use.margin_low = std::clamp(tunables.margin_low, 0.0, 1.0) * use.margin;
   use.swapped = std::min(swapped_, use.max);
@@ -121,7 +114,7 @@ Demand::Use Demand::use_of(const GuestSnapshot& guest, const Judgement& judged, 
   use.cache = std::min(std::max(0.0, cache_ - use.margin), use.max);
   // Only the first part of the growth is taken from others: what was expected for later and does not come has
   // hurt nobody.
-  use.later = use.growth * (1 - kNear);
+  use.later = use.growth * (1 - tunables.constants.growth_now_ratio);
   return use;
 }
 
@@ -139,7 +132,9 @@ double Demand::fade(double steady, Time now, const Tunables& tunables) {
 /// double.
 double Demand::claim_of(const Use& use, double need, double peak, const Tunables& tunables) const {
   const double claim = need + use.later;
-  if (rise_ <= std::max(kFastGrowth * use.used, static_cast<double>(tunables.deadband_min))) return claim;
+  if (rise_ <=
+      std::max(tunables.constants.fast_growth_ratio * use.used, static_cast<double>(tunables.deadband_min)))
+    return claim;
   return std::max({claim, peak, use.beyond ? need + use.used : 0.0});
 }
 

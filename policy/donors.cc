@@ -7,11 +7,6 @@
 namespace balloon::policy {
 namespace {
 
-/// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
-/// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
-/// cache.
-constexpr double kRefill = 0.5;
-
 /// What all shares come to; bytes.
 struct Sums {
   double needed = 0;         ///< what guests will have, and what they need of their shares
@@ -73,7 +68,8 @@ void ask_donors(Decision& decision) {
   decision.memory_awaited = sums.claimed > budget;
 
   const StateActions& actions = decision.actions();
-  const double refill = kRefill * static_cast<double>(decision.headroom());
+  const double refill =
+      decision.tunables.constants.headroom_refill_ratio * static_cast<double>(decision.headroom());
   decision.reclaim.ask(sums.claimed + refill - budget, Cost::free);
   decision.reclaim.ask(sums.needed - budget,
                        sums.others_idle && !actions.pressed_give ? Cost::anonymous : Cost::pressed);

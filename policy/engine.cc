@@ -17,9 +17,6 @@
 namespace balloon::policy {
 namespace {
 
-/// After a longer silence than this, rate limits count only this much time.
-constexpr double kLongestTick = 5;
-
 using Histories = std::unordered_map<std::string, GuestHistory>;
 
 /// What reservations can be made from.
@@ -100,13 +97,15 @@ Plan Engine::Impl::decide(const Snapshot& snapshot) {
   set_targets(decision);
   if (!snapshot.reservations.empty())
     reservations.keep(snapshot, decision.reservation_shares,
-                      left_for_reservations(decision, reservations.kept()), plan);
+                      left_for_reservations(decision, reservations.kept()), tunables.constants.last_moment,
+                      plan);
   plan.ksm = ksm.update(snapshot, plan, needed_by_all(plan, reservations.kept()), tunables);
   return std::move(decision.plan);
 }
 
 Decision Engine::Impl::begin(const Snapshot& snapshot) {
-  const double elapsed = last ? std::clamp(seconds(since(*last, snapshot.now)), 0.0, kLongestTick) : 0.0;
+  const double elapsed_max = seconds(tunables.constants.elapsed_max);
+  const double elapsed = last ? std::clamp(seconds(since(*last, snapshot.now)), 0.0, elapsed_max) : 0.0;
   last = snapshot.now;
   ++decisions;
   if (histories.size() > 2 * snapshot.guests.size()) {

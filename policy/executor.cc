@@ -2,13 +2,12 @@
 
 #include <algorithm>
 
+#include "policy/tunables.h"
+
 namespace balloon::policy {
 namespace {
 
 constexpr Bytes kPage = 4096;
-/// A smaller part of a grow than this is not worth a message: it waits for more to be freed.
-constexpr Bytes kWorthGranting = 4ULL << 20;
-
 /// What a guest is counted at once its target is `target`. One that boots cannot be shrunk and has all of its
 /// boot memory, but touched little of it: that, and the margin that the plan gives it, is what it takes of
 /// the host.

@@ -161,8 +161,9 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
       return {Lever::larger_change, mine.share, constraints.deadband, {}};
     case Reason::rate_limit: {
       const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
-      const double wait =
-          constraints.shrink_per_second > 0 ? std::min(left / constraints.shrink_per_second, 3600.0) : 0;
+      const double wait = constraints.shrink_per_second > 0 ? std::min(left / constraints.shrink_per_second,
+                                                                       seconds(constraints.foretold_max))
+                                                            : 0;
       return {Lever::time, mine.share, static_cast<Bytes>(left),
               std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
     }

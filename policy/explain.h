@@ -14,6 +14,7 @@ struct Constraints {
   std::chrono::nanoseconds held_for{};  ///< how much longer nothing is taken from it
   bool outgrows = false;                ///< nothing is, while its use rises: its balloon is too slow for that
   double shrink_per_second = 0;         ///< bytes
+  std::chrono::nanoseconds foretold_max{};  ///< nothing further off is foretold
 };
 
 /// The next-best alternative for a guest whose target and reason stand in `mine`.

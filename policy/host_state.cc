@@ -5,11 +5,6 @@
 namespace balloon::policy {
 namespace {
 
-/// Swap traffic and PSI must come down to this part of their threshold before a state is left.
-constexpr double kLeave = 0.5;
-/// Half of a change in swap traffic is believed after this long: one page read back is no trend.
-constexpr double kSwapHalfLife = 2;
-
 int rank(HostState level) {
   switch (level) {
     case HostState::tight:
@@ -38,9 +33,9 @@ int by_free(double free, int now, const HostStateRules& rules) {
 }
 
 /// By a figure that is the worse the larger.
-int by_rate(double rate, double tight, double critical, int now) {
+int by_rate(double rate, double tight, double critical, int now, double leave_ratio) {
   const auto over = [&](double threshold, int level) {
-    return threshold > 0 && rate > (now >= level ? threshold * kLeave : threshold);
+    return threshold > 0 && rate > (now >= level ? threshold * leave_ratio : threshold);
   };
   return over(critical, 2) ? 2 : over(tight, 1) ? 1 : 0;
 }
@@ -57,16 +52,17 @@ HostState HostMonitor::update(const HostSnapshot& host, Time now, const Tunables
   at_ = now;
   const double swapped = swap_in_.rise(host.swap_in) + swap_out_.rise(host.swap_out);
   if (elapsed > 0) {
-    const double kept = decay(kSwapHalfLife, elapsed);
+    const double kept = decay(seconds(tunables.constants.swap_half_life), elapsed);
     swap_rate_ = swap_rate_ * kept + swapped / elapsed * (1 - kept);
   }
   const auto minimum = static_cast<double>(minimum_free(host, tunables));
+  const double leave = tunables.constants.leave_ratio;
   const int before = rank(level_);
   const int level = std::max(
       {minimum > 0 ? by_free(static_cast<double>(host.available) / minimum, before, tunables.states) : 0,
-       by_rate(swap_rate_, tunables.swap_tight, tunables.swap_critical, before),
-       by_rate(host.pressure_some, tunables.pressure_tight, 0, before),
-       by_rate(host.pressure_full, 0, tunables.pressure_critical, before)});
+       by_rate(swap_rate_, tunables.swap_tight, tunables.swap_critical, before, leave),
+       by_rate(host.pressure_some, tunables.pressure_tight, 0, before, leave),
+       by_rate(host.pressure_full, 0, tunables.pressure_critical, before, leave)});
   level_ = kLevels[level];
   return level_;
 }

@@ -6,11 +6,6 @@ namespace balloon::policy {
 namespace {
 
 constexpr double kPage = 4096;
-/// What one major fault on a file reads (read_ahead_kb, 128 by default).
-constexpr double kReadAhead = 128 << 10;
-/// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
-constexpr double kSwapTrickle = 64 << 10;
-
 }  // namespace
 
 /// The guest's own counters, at a rate since its sample before.
@@ -38,17 +33,18 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   const double second = reading_.elapsed;
   // With much of it free a guest that faults reads what it never had: more memory would not help it.
   const bool little_free =
-      !stats.free ||
-      static_cast<double>(*stats.free) < 2 * tunables.pressure_ratio * static_cast<double>(stats.actual) +
-                                             static_cast<double>(tunables.deadband_min);
+      !stats.free || static_cast<double>(*stats.free) < tunables.constants.little_free_factor *
+                                                                tunables.pressure_ratio *
+                                                                static_cast<double>(stats.actual) +
+                                                            static_cast<double>(tunables.deadband_min);
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
   } else if (const double of_files = faults - reading_.swapped_in / kPage;
              of_files / second > tunables.pressure_major_faults && little_free &&
-             reading_.swapped_in / second < kSwapTrickle) {
+             reading_.swapped_in / second < static_cast<double>(tunables.constants.swap_trickle_per_second)) {
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
-    cache_missed_ = of_files * kReadAhead;
+    cache_missed_ = of_files * static_cast<double>(tunables.constants.read_ahead);
     hurt_at_ = stats.sampled_at;
   } else if (!inflating && stalls / second > tunables.pressure_alloc_stalls &&
              scans / second > tunables.pressure_direct_scans) {

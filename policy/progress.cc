@@ -7,19 +7,11 @@
 namespace balloon::policy {
 namespace {
 
-/// One batch of the driver (256 pages, drivers/virtio/virtio_balloon.c).
-constexpr Bytes kStep = 1ULL << 20;
-/// What counts as clearly more to give: twice as much, and this.
-constexpr Bytes kMoreToGive = 32ULL << 20;
-/// Of a newly measured speed this part is believed.
-constexpr double kSpeedGain = 0.3;
-/// After this many failures in a row waiting longer changes nothing (and the shift stays small).
-constexpr int kFailuresMax = 16;
-
 /// As much off target as no target would be changed for is as good as there: a driver that deflates on OOM
 /// stays a little above.
 bool shrinking(const GuestSnapshot& guest, const Tunables& tunables) {
-  return guest.actual > guest.target && guest.actual - guest.target > std::max(kStep, tunables.deadband_min);
+  return guest.actual > guest.target &&
+         guest.actual - guest.target > std::max(tunables.constants.balloon_batch, tunables.deadband_min);
 }
 
 }  // namespace
@@ -32,7 +24,7 @@ void Progress::measure(const GuestSnapshot& guest, Time now, const Tunables& tun
     if (!speed_) {
       if (shrinks) speed_ = speed;
     } else if (shrinks || speed > *speed_) {
-      *speed_ += kSpeedGain * (speed - *speed_);
+      *speed_ += tunables.constants.speed_gain * (speed - *speed_);
     }
   }
   seen_ = guest.actual;
@@ -46,23 +38,27 @@ double Progress::speed(const Tunables& tunables) const {
 
 bool Progress::stuck(const GuestSnapshot& guest, Bytes available, Time now, const Tunables& tunables) {
   measure(guest, now, tunables);
+  const Constants& constants = tunables.constants;
   if (stuck_since_) {
     from_ = std::max(from_, std::min(guest.actual, guest.target));  // it can still be grown
     const std::chrono::nanoseconds doubled = tunables.retry_after * (1LL << (failures_ - 1));
     const auto wait =
         std::clamp(doubled, tunables.retry_after, std::max(tunables.retry_after, tunables.retry_max));
-    const bool more_to_give = available / 2 > available_ && available - available_ > kMoreToGive;
+    const bool more_to_give =
+        static_cast<Bytes>(static_cast<double>(available) / constants.more_to_give_factor) > available_ &&
+        available - available_ > constants.more_to_give_min;
     if (within(*stuck_since_, now, more_to_give ? tunables.stuck_after : wait)) return true;
     stuck_since_.reset();
     from_ = 0;
   }
   const double expected = static_cast<double>(tunables.progress_per_second) * seconds(tunables.stuck_after);
-  const bool moved = from_ > guest.actual && static_cast<double>(from_ - guest.actual) >=
-                                                 std::max(expected, static_cast<double>(kStep));
+  const bool moved =
+      from_ > guest.actual && static_cast<double>(from_ - guest.actual) >=
+                                  std::max(expected, static_cast<double>(constants.balloon_batch));
   const bool shrinks = shrinking(guest, tunables);
   if (!shrinks || from_ == 0 || moved || now < from_at_) {
     // It comes to rest where it was asked to be, or is well on its way: earlier failures are forgotten.
-    if (moved || (!shrinks && from_ > guest.actual + kStep)) failures_ = 0;
+    if (moved || (!shrinks && from_ > guest.actual + constants.balloon_batch)) failures_ = 0;
     from_ = guest.actual;
     from_at_ = now;
     return false;
@@ -71,7 +67,7 @@ bool Progress::stuck(const GuestSnapshot& guest, Bytes available, Time now, cons
   stuck_since_ = now;
   from_ = guest.actual;
   available_ = available;
-  failures_ = std::min(failures_ + 1, kFailuresMax);
+  failures_ = std::min(failures_ + 1, constants.failures_max);
   return true;
 }
 

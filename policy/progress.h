@@ -29,8 +29,8 @@ class Progress {
   Bytes from_ = 0;  ///< size when the present attempt, or its last stretch of good progress, began
   Time from_at_{};
   std::optional<Time> stuck_since_;
-  Bytes available_ = 0;  ///< when it got stuck
-  int failures_ = 0;     ///< in a row
+  Bytes available_ = 0;         ///< when it got stuck
+  std::uint32_t failures_ = 0;  ///< in a row
 
   std::optional<double> speed_;
   Bytes seen_ = 0;  ///< size at the last look

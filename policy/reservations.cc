@@ -7,9 +7,6 @@
 namespace balloon::policy {
 namespace {
 
-/// With less time than this left a grant is made of what is there, if that is enough.
-constexpr std::chrono::nanoseconds kLastMoment = std::chrono::seconds(2);
-
 bool has_deadline(const Reservation& reservation) { return reservation.deadline != Time{}; }
 
 Bytes most(const Reservation& reservation) { return std::max(reservation.min, reservation.max); }
@@ -91,7 +88,8 @@ void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::v
   for (const auto& [id, entry] : entries_) kept_ += entry.kept;
 }
 
-void Reservations::keep(const Snapshot& snapshot, std::span<const Bytes> shares, Bytes free, Plan& plan) {
+void Reservations::keep(const Snapshot& snapshot, std::span<const Bytes> shares, Bytes free,
+                        std::chrono::nanoseconds last_moment, Plan& plan) {
   plan.reservations.resize(snapshot.reservations.size());
   for (std::size_t i = 0; i < snapshot.reservations.size(); ++i) {
     const Reservation& reservation = snapshot.reservations[i];
@@ -104,7 +102,7 @@ void Reservations::keep(const Snapshot& snapshot, std::span<const Bytes> shares,
       free -= more;
       kept_ = kept_ - before + entry.kept;
       const bool enough = entry.kept >= reservation.min;
-      const bool last = has_deadline(reservation) && since(snapshot.now, reservation.deadline) < kLastMoment;
+      const bool last = has_deadline(reservation) && since(snapshot.now, reservation.deadline) < last_moment;
       if (enough && (entry.kept == shares[i] || last)) {
         entry.state = GrantState::granted;
         entry.granted = entry.kept;

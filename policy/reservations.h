@@ -26,8 +26,10 @@ class Reservations {
   void review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers);
 
   /// Keeps for each pending one what is free of its share (`shares`: one each, in order), at most `free`
-  /// altogether; grants what is complete. Writes plan.reservations.
-  void keep(const Snapshot& snapshot, std::span<const Bytes> shares, Bytes free, Plan& plan);
+  /// altogether; grants what is complete, or enough when its deadline is less than `last_moment` away. Writes
+  /// plan.reservations.
+  void keep(const Snapshot& snapshot, std::span<const Bytes> shares, Bytes free,
+            std::chrono::nanoseconds last_moment, Plan& plan);
 
   /// Kept for all of them, granted or not.
   Bytes kept() const { return kept_; }

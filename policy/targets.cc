@@ -9,10 +9,7 @@ namespace balloon::policy {
 namespace {
 
 constexpr Bytes kPage = 4096;
-/// For a guest under pressure the deadband is finer by this.
-constexpr Bytes kPressedFiner = 4;
-/// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
-constexpr Bytes kCacheStep = 8;
+Bytes part(double ratio, Bytes whole) { return static_cast<Bytes>(ratio * static_cast<double>(whole)); }
 
 /// Why a guest that gets its whole share gets just that.
 Reason reason_for_share(HostState state, const GuestPlan& plan, const GuestLimits& limits) {
@@ -57,7 +54,8 @@ class Targeting {
          .deadband = mine_.deadband,
          .held_for = mine_.history->probing.held_for(decision_.snapshot.now),
          .outgrows = mine_.outgrows,
-         .shrink_per_second = decision_.shrink_ratio_per_second() * static_cast<double>(guest_.memory)});
+         .shrink_per_second = decision_.shrink_ratio_per_second() * static_cast<double>(guest_.memory),
+         .foretold_max = decision_.tunables.constants.foretold_max});
   }
 
  private:
@@ -89,11 +87,13 @@ class Targeting {
   }
 
   bool is_worth_a_grow() const {
+    const Constants& constants = decision_.tunables.constants;
     const Bytes change = above(plan_.target, guest_.target);
-    if (pressed()) return change >= mine_.deadband / kPressedFiner;
+    if (pressed()) return change >= part(constants.pressed_deadband_ratio, mine_.deadband);
     if (guest_.target < mine_.grow_below) return change >= mine_.deadband;
     // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
-    return plan_.target > plan_.need && change >= std::max(mine_.deadband, guest_.target / kCacheStep);
+    return plan_.target > plan_.need &&
+           change >= std::max(mine_.deadband, part(constants.cache_grow_ratio, guest_.target));
   }
 
   void shrink() {

@@ -1,4 +1,5 @@
-// The numbers that can be set: default, unit, meaning, reason. Other constants stand where they are used.
+// Every number of the law: default, unit, meaning, reason. Those of Tunables can be set in a policy file;
+// Constants cannot. Both are in each recording, so that a replay decides by the numbers of its time.
 #pragma once
 
 #include <chrono>
@@ -67,6 +68,98 @@ struct HostStateActions {
                          .pressed_give = true,
                          .ksm = true,
                          .full_speed = true};
+};
+
+/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
+constexpr double kFastGrowth = 0.1;
+/// Decisions brought forward come no closer than this, so that one serves many events. Of the loop around the
+/// law: a replay does not come to it.
+constexpr std::chrono::nanoseconds kBurstGap = std::chrono::milliseconds(100);
+/// A smaller part of a grow than this is not worth a message: it waits for more to be freed. Of the two-phase
+/// rule, after the law: a replay does not come to it.
+constexpr Bytes kWorthGranting = 4ULL << 20;
+
+/// The numbers of the law that nobody has to set.
+struct Constants {
+  /// After a longer silence than this, rate limits count only this much time.
+  std::chrono::nanoseconds elapsed_max = std::chrono::seconds(5);
+
+  // Need (policy/demand.h)
+  /// The largest multiple of a margin that a guest's own rule makes of it.
+  double margin_factor_max = 16;
+  /// Of the growth within the horizon, what is needed now: half of it.
+  double growth_now_ratio = 0.5;
+  /// See kFastGrowth.
+  double fast_growth_ratio = kFastGrowth;
+  /// Of the page cache in use, what is as dear as programs' own memory. Reading the last of it again now and
+  /// then hurts less than others' swapping would.
+  double working_set_cache_ratio = 0.75;
+  /// What is left available in a working set is at most this part of it, however the thresholds are set.
+  double working_set_room_max = 0.5;
+  /// Cache that proved to be in use counts as what was read again, and at least this much more than there
+  /// was.
+  Bytes cache_step = 16ULL << 20;
+  /// Of a doubted guest's page cache, what is taken to be available.
+  double doubted_cache_ratio = 0.5;
+  /// A critical guest counts as having this part of its maximum at least: what a multiple of very little
+  /// gives it is not enough either.
+  double critical_size_ratio = 0.25;
+
+  // Pressure (policy/pressure.h)
+  /// What one major fault on a file reads (read_ahead_kb, 128 by default).
+  Bytes read_ahead = 128ULL << 10;
+  /// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
+  Bytes swap_trickle_per_second = 64ULL << 10;
+  /// Little of a guest is free when it is less than this many times pressure_ratio.
+  double little_free_factor = 2;
+
+  // Balloons (policy/progress.h)
+  /// One batch of the driver (256 pages, drivers/virtio/virtio_balloon.c): less is no movement.
+  Bytes balloon_batch = 1ULL << 20;
+  /// A stuck guest has clearly more to give when it has this many times as much, and this much more.
+  double more_to_give_factor = 2;
+  Bytes more_to_give_min = 32ULL << 20;
+  /// Of a newly measured speed this part is believed.
+  double speed_gain = 0.3;
+  /// After this many failures in a row waiting longer changes nothing (and the shift stays small).
+  std::uint32_t failures_max = 16;
+
+  // Donors and targets
+  /// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
+  /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others
+  /// their cache.
+  double headroom_refill_ratio = 0.5;
+  /// For a guest under pressure a change of this part of the deadband is worth making.
+  double pressed_deadband_ratio = 0.25;
+  /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
+  double cache_grow_ratio = 0.125;
+  /// With less time than this left a reservation is granted what is there, if that is enough.
+  std::chrono::nanoseconds last_moment = std::chrono::seconds(2);
+  /// Nothing is foretold that is further off than this.
+  std::chrono::nanoseconds foretold_max = std::chrono::hours(1);
+
+  // The host's state (policy/host_state.h)
+  /// Swap traffic and PSI must come down to this part of their threshold before a state is left.
+  double leave_ratio = 0.5;
+  /// Half of a change in swap traffic is believed after this long: one page read back is no trend.
+  std::chrono::nanoseconds swap_half_life = std::chrono::seconds(2);
+
+  // KSM (policy/ksm.h)
+  /// The kernel's own default (mm/ksm.c, ksm_thread_sleep_millisecs), and MOM's for hosts of 8 GiB.
+  std::chrono::nanoseconds ksm_sleep = std::chrono::milliseconds(20);
+  /// Pages to scan each time it wakes. MOM's and ksmtuned's least; more than a busy core's worth is never
+  /// asked for (the kernel's advisor stops at 30000 pages, for hosts of terabytes). In steps, so that the
+  /// number does not change with every page.
+  double ksm_pages_min = 64;
+  double ksm_pages_max = 30000;
+  double ksm_pages_step = 64;
+  /// Merging that saves less than this part of what it looked at runs so many times slower, once it has
+  /// looked at more than that part of what can be merged.
+  double ksm_vain_ratio = 0.01;
+  double ksm_vain_slower = 4;
+  double ksm_vain_after_ratio = 0.5;
+  /// It stops when so many times as much memory is left as it starts at.
+  double ksm_stop_factor = 1.5;
 };
 
 struct Tunables {
@@ -195,6 +288,8 @@ struct Tunables {
   std::chrono::nanoseconds ksm_scan = std::chrono::seconds(200);
   /// The same while the host's memory is critical.
   std::chrono::nanoseconds ksm_scan_critical = std::chrono::seconds(60);
+
+  Constants constants;
 };
 
 }  // namespace balloon::policy

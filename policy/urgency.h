@@ -9,12 +9,6 @@
 
 namespace balloon::policy {
 
-/// Decisions brought forward come no closer than this, so that one serves many events.
-constexpr std::chrono::nanoseconds kBurstGap = std::chrono::milliseconds(100);
-
-/// A guest whose use grows by this part of it from one sample to the next is on its way to something.
-constexpr double kFastGrowth = 0.1;
-
 /// One sample of a guest of the size `actual`, and what it used in the sample before.
 struct UseSample {
   Bytes actual = 0;

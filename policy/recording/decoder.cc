@@ -26,8 +26,8 @@ bool take_bits(std::uint64_t bits, T& out) {
     out = std::chrono::nanoseconds(static_cast<std::int64_t>(bits));
     return true;
   } else {
-    out = bits;
-    return true;
+    out = static_cast<T>(bits);
+    return out == bits;
   }
 }
 
@@ -38,6 +38,18 @@ bool set_tunable(Tunables& tunables, std::string_view name, std::uint64_t bits) 
     if (each == name) known = take_bits(bits, member);
   });
   return known;
+}
+
+/// A tunable that is left out would be today's default, whatever it was then.
+Result<void> check_all_named(std::vector<std::string_view> named) {
+  std::ranges::sort(named);
+  std::string missing;
+  const Tunables tunables;
+  each_tunable(tunables, [&](std::string_view each, const auto& /*value*/) {
+    if (missing.empty() && !std::ranges::binary_search(named, each)) missing = each;
+  });
+  if (missing.empty()) return {};
+  return fail(fmt::format("the tunable '{}' is missing: an older balloond has recorded this", missing));
 }
 
 void take_labels(Input& in, Labels& out) {
@@ -62,14 +74,17 @@ void take_whole(Input& in, std::vector<T>& out, void (*code)(RowReader&, T&, con
 
 }  // namespace
 
-Result<void> check_header(std::string_view header) {
-  if (!header.starts_with(kMagic)) return fail("it is no recording of balloond");
-  const std::uint32_t version = get_u32(header.data() + kMagic.size());
-  if (version != kVersion) {
-    return fail(
-        fmt::format("it has version {} of the format, this program reads version {}", version, kVersion));
-  }
-  return {};
+Result<std::uint32_t> version_in(std::string_view header) {
+  if (header.size() < kHeaderSize || !header.starts_with(kMagic))
+    return fail("it is no recording of balloond");
+  return get_u32(header.data() + kMagic.size());
+}
+
+Error another_version(std::uint32_t version, std::string_view recorded_by) {
+  return {fmt::format(
+      "it has version {} of the format, this program reads version {}: replay it with the balloon-sim "
+      "of the balloond that recorded it{}{}, or record anew",
+      version, kVersion, recorded_by.empty() ? "" : ", ", recorded_by.substr(0, 64))};
 }
 
 void Decoder::reset() { *this = {}; }
@@ -102,17 +117,20 @@ void Decoder::read_start(Input& in) {
 
 Result<void> Decoder::read_tunables(Input& in) {
   tunables_ = {};
+  std::vector<std::string_view> named;
   while (in.good() && !in.at_end()) {
     const std::string_view name = in.text();
     const std::uint64_t bits = in.fixed64();
-    if (in.good() && !set_tunable(tunables_, name, bits)) {
+    if (!in.good()) break;
+    if (!set_tunable(tunables_, name, bits)) {
       return fail(
           fmt::format("the tunable '{}' is not known, or has an impossible value: a newer balloond "
                       "has recorded this",
                       name.substr(0, 64)));
     }
+    named.push_back(name);
   }
-  return {};
+  return check_all_named(std::move(named));
 }
 
 void Decoder::read_tick(Input& in) {

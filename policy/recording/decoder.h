@@ -10,8 +10,11 @@
 
 namespace balloon::policy::recording {
 
-/// Whether a file that begins so, with kHeaderSize bytes, is a recording that this program can read.
-Result<void> check_header(std::string_view header);
+/// Of the format, in a file that begins so, with kHeaderSize bytes. An error when it is no recording.
+Result<std::uint32_t> version_in(std::string_view header);
+/// Why a recording of another version than kVersion is not read, and what to do. `recorded_by`: the version
+/// of the program that recorded it, where that can be told.
+Error another_version(std::uint32_t version, std::string_view recorded_by);
 
 class Decoder {
  public:

@@ -1,15 +1,51 @@
-// Every tunable by its name, for recordings. Names are kept rather than places, so that a recording can be
-// replayed by an engine that has more of them: those have their defaults then.
+// Every number of the law by its name, for recordings. Names are kept rather than places, so that a reader
+// says which one it lacks or does not know.
 #pragma once
 
 #include "policy/tunables.h"
 
 namespace balloon::policy::recording {
 
-static_assert(sizeof(Tunables) == 512 && sizeof(HostStateRules) == 40 && sizeof(StateActions) == 24,
+static_assert(sizeof(Tunables) == 768 && sizeof(Constants) == 256 && sizeof(HostStateRules) == 40 && sizeof(StateActions) == 24,
               "a tunable was added: name it below, or recordings would not have it");
 
-/// Calls each(name, member) for a double, Bytes, bool, Surplus or nanoseconds.
+template <typename Each>
+void each_constant(auto& constants, const Each& each) {
+  each("constants.elapsed_max", constants.elapsed_max);
+  each("constants.margin_factor_max", constants.margin_factor_max);
+  each("constants.growth_now_ratio", constants.growth_now_ratio);
+  each("constants.fast_growth_ratio", constants.fast_growth_ratio);
+  each("constants.working_set_cache_ratio", constants.working_set_cache_ratio);
+  each("constants.working_set_room_max", constants.working_set_room_max);
+  each("constants.cache_step", constants.cache_step);
+  each("constants.doubted_cache_ratio", constants.doubted_cache_ratio);
+  each("constants.critical_size_ratio", constants.critical_size_ratio);
+  each("constants.read_ahead", constants.read_ahead);
+  each("constants.swap_trickle_per_second", constants.swap_trickle_per_second);
+  each("constants.little_free_factor", constants.little_free_factor);
+  each("constants.balloon_batch", constants.balloon_batch);
+  each("constants.more_to_give_factor", constants.more_to_give_factor);
+  each("constants.more_to_give_min", constants.more_to_give_min);
+  each("constants.speed_gain", constants.speed_gain);
+  each("constants.failures_max", constants.failures_max);
+  each("constants.headroom_refill_ratio", constants.headroom_refill_ratio);
+  each("constants.pressed_deadband_ratio", constants.pressed_deadband_ratio);
+  each("constants.cache_grow_ratio", constants.cache_grow_ratio);
+  each("constants.last_moment", constants.last_moment);
+  each("constants.foretold_max", constants.foretold_max);
+  each("constants.leave_ratio", constants.leave_ratio);
+  each("constants.swap_half_life", constants.swap_half_life);
+  each("constants.ksm_sleep", constants.ksm_sleep);
+  each("constants.ksm_pages_min", constants.ksm_pages_min);
+  each("constants.ksm_pages_max", constants.ksm_pages_max);
+  each("constants.ksm_pages_step", constants.ksm_pages_step);
+  each("constants.ksm_vain_ratio", constants.ksm_vain_ratio);
+  each("constants.ksm_vain_slower", constants.ksm_vain_slower);
+  each("constants.ksm_vain_after_ratio", constants.ksm_vain_after_ratio);
+  each("constants.ksm_stop_factor", constants.ksm_stop_factor);
+}
+
+/// Calls each(name, member) for a double, Bytes, 32 bits, bool, Surplus or nanoseconds.
 template <typename Each>
 void each_tunable(auto& tunables, const Each& each) {
   each("host_reserve", tunables.host_reserve);
@@ -75,6 +111,7 @@ void each_tunable(auto& tunables, const Each& each) {
   each("ksm_ratio", tunables.ksm_ratio);
   each("ksm_scan", tunables.ksm_scan);
   each("ksm_scan_critical", tunables.ksm_scan_critical);
+  each_constant(tunables.constants, each);
 }
 
 }  // namespace balloon::policy::recording

@@ -42,9 +42,14 @@ Result<ReplayFile> ReplayFile::open(const std::string& path) {
   const auto header = out.fill(recording::kHeaderSize);
   if (!header) return std::unexpected(header.error());
   if (!*header) return out.damaged("it ends within the header");
-  if (const auto good = recording::check_header(out.buffer_); !good) return out.damaged(good.error().message);
+  const auto version = recording::version_in(out.buffer_);
+  if (!version) return out.damaged(version.error().message);
   out.at_ = recording::kHeaderSize;
   const auto first = out.next();
+  if (*version != recording::kVersion) {
+    out.at_ = 0;
+    return out.damaged(recording::another_version(*version, out.decoder_.start().version).message);
+  }
   if (!first) return std::unexpected(first.error());
   if (*first != Kind::start) return out.damaged("it does not begin with what it is a recording of");
   return out;

@@ -88,7 +88,7 @@ TEST(RecordingTest, EveryBitOfWhatWasSeenAndSaidComesBackWhateverGuestsDo) {
     HostileRecording recording(seed);
     for (int i = 0; i < 60; ++i) recording.tick();
     Decoder decoder;
-    ASSERT_TRUE(check_header(std::string_view(recording.file).substr(0, kHeaderSize)));
+    ASSERT_EQ(version_in(std::string_view(recording.file).substr(0, kHeaderSize)), kVersion);
     std::size_t at = 0;
     for (const std::string& payload : payloads(recording.file)) {
       const auto kind = decoder.read(payload);
@@ -153,11 +153,24 @@ TEST(RecordingTest, PlansThatDifferInOneBitAreNotTheSame) {
 }
 
 TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
-  std::string header(kMagic);
-  put_u32(header, kVersion + 1);
-  EXPECT_EQ(check_header(header).error().message,
-            "it has version 4 of the format, this program reads version 3");
-  EXPECT_EQ(check_header("#!/bin/bash\n").error().message, "it is no recording of balloond");
+  EXPECT_EQ(
+      another_version(3, "1.2").message,
+      "it has version 3 of the format, this program reads version 4: replay it with the balloon-sim of the "
+      "balloond that recorded it, 1.2, or record anew");
+  EXPECT_EQ(version_in("#!/bin/bash\n").error().message, "it is no recording of balloond");
+  EXPECT_FALSE(version_in(kMagic));
+}
+
+TEST(RecordingTest, ATunableThatIsMissingIsRefusedByName) {
+  std::string payload(1, static_cast<char>(Kind::tunables));
+  const Tunables tunables;
+  each_tunable(tunables, [&](std::string_view name, const auto& value) {
+    if (name == "constants.speed_gain") return;
+    put_text(payload, name);
+    for (int shift = 0; shift < 64; shift += 8) payload.push_back(static_cast<char>(as_bits(value) >> shift));
+  });
+  EXPECT_EQ(Decoder().read(payload).error().message,
+            "the tunable 'constants.speed_gain' is missing: an older balloond has recorded this");
 }
 
 TEST(RecordingTest, ATunableThatIsNotKnownIsRefusedByName) {

@@ -314,8 +314,10 @@ TEST_F(ReplayTest, WhatIsNotARecordingIsRefusedWithFileAndOffset) {
   std::string bytes = content(file_);
   bytes[8] = 9;
   overwrite(file, bytes);
-  EXPECT_EQ(error(file),
-            file.string() + ": offset 0: it has version 9 of the format, this program reads version 3");
+  EXPECT_EQ(error(file), file.string() +
+                             ": offset 0: it has version 9 of the format, this program reads version 4: "
+                             "replay it with the balloon-sim of the balloond that recorded it, test, or "
+                             "record anew");
 }
 
 TEST_F(ReplayTest, AFlippedBitIsRefusedWithFileAndOffset) {
