@@ -24,6 +24,7 @@ struct HostStateRules {
   double tight = 0.64;      ///< below this
   double critical = 0.32;   ///< below this
   double emergency = 0.16;  ///< below this
+  bool operator==(const HostStateRules&) const = default;
 };
 
 /// ESX's sliding scale of Mem.MinFreePct: 6 % of the first 4 GiB, 4 % of the next 8, 2 % of the next 16 and 1
@@ -51,6 +52,7 @@ struct StateActions {
   bool pressed_give = false;  ///< guests under pressure give at once, not after all idle memory is asked for
   bool ksm = false;           ///< samepage merging runs, whatever the guests need
   bool full_speed = false;    ///< no hold and no step: every guest is asked for all above its share
+  bool operator==(const StateActions&) const = default;
 };
 
 struct HostStateActions {
@@ -68,6 +70,7 @@ struct HostStateActions {
                          .pressed_give = true,
                          .ksm = true,
                          .full_speed = true};
+  bool operator==(const HostStateActions&) const = default;
 };
 
 /// A guest whose use grows by this part of it from one sample to the next is on its way to something.
@@ -160,6 +163,7 @@ struct Constants {
   double ksm_vain_after_ratio = 0.5;
   /// It stops when so many times as much memory is left as it starts at.
   double ksm_stop_factor = 1.5;
+  bool operator==(const Constants&) const = default;
 };
 
 struct Tunables {
@@ -290,6 +294,7 @@ struct Tunables {
   std::chrono::nanoseconds ksm_scan_critical = std::chrono::seconds(60);
 
   Constants constants;
+  bool operator==(const Tunables&) const = default;
 };
 
 }  // namespace balloon::policy

@@ -34,6 +34,7 @@ struct GuestStats {
   std::optional<std::uint64_t> alloc_stalls;     ///< allocations that had to reclaim directly
   std::optional<std::uint64_t> direct_scans;     ///< pages looked at by direct reclaim
   std::optional<std::uint64_t> direct_reclaims;  ///< pages freed by it
+  bool operator==(const GuestStats&) const = default;
 };
 
 /// What the host itself sees of one guest, whatever the guest says: of its VMM's process and cgroup.
@@ -46,6 +47,7 @@ struct GuestOnHost {
   std::optional<std::uint64_t> refaults;  ///< pages, since its cgroup was made (workingset_refault_*)
   bool pinned = false;  ///< its memory cannot be released (VFIO, mlock): a balloon frees nothing
   bool merging = true;  ///< KSM may share its pages, unless its VMM says that it may not
+  bool operator==(const GuestOnHost&) const = default;
 };
 
 /// What policy grants a guest, resolved for it.
@@ -58,6 +60,7 @@ struct GuestLimits {
   /// Its margin is this multiple of the engine's (margin_ratio, margin_min): its SLO class, or its own rule.
   double margin_factor = 1;
   bool ksm = true;  ///< its memory may be merged with others'
+  bool operator==(const GuestLimits&) const = default;
 };
 
 /// A group's own part of the host, resolved by policy. Guests name it in their limits.
@@ -66,6 +69,7 @@ struct GroupLimits {
   Bytes min = 0;     ///< guaranteed to its guests together, where they need it
   Bytes max = ~Bytes{0};
   std::uint32_t weight = 100;
+  bool operator==(const GroupLimits&) const = default;
 };
 
 /// A guest to be: memory that a scheduler asks for before it starts one. Its grant counts as given away.
@@ -76,11 +80,13 @@ struct Reservation {
   std::uint32_t priority = 100;  ///< as a weight among guests
   Time deadline{};               ///< the grant must be there by then, else it is refused
   Bytes granted = 0;             ///< it was granted so much before, perhaps by an engine that is no more
+  bool operator==(const Reservation&) const = default;
 };
 
 /// A target set by a person or scheduler.
 struct Pin {
   Bytes target = 0;
+  bool operator==(const Pin&) const = default;
 };
 
 /// One guest at one tick.
@@ -94,6 +100,7 @@ struct GuestSnapshot {
   bool controllable = false;  ///< connected and its balloon driver is up
   std::optional<GuestStats> stats;
   std::optional<Pin> pin;
+  bool operator==(const GuestSnapshot&) const = default;
 };
 
 /// Kernel samepage merging (Documentation/admin-guide/mm/ksm.rst), as sampled.
@@ -105,6 +112,7 @@ struct KsmSnapshot {
   std::uint64_t pages_to_scan = 0;
   std::chrono::nanoseconds sleep{};
   bool controllable = false;  ///< a plan for it is carried out; else somebody else runs it, or nobody
+  bool operator==(const KsmSnapshot&) const = default;
 };
 
 /// The host at one tick. Rates are the caller's to compute: here are counters and gauges as sampled.
@@ -119,6 +127,7 @@ struct HostSnapshot {
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
   std::optional<KsmSnapshot> ksm;
+  bool operator==(const HostSnapshot&) const = default;
 };
 
 struct Snapshot {
@@ -127,6 +136,7 @@ struct Snapshot {
   std::vector<GuestSnapshot> guests;      ///< sorted by name
   std::vector<GroupLimits> groups;        ///< sorted by name
   std::vector<Reservation> reservations;  ///< in the order in which they came
+  bool operator==(const Snapshot&) const = default;
 };
 
 /// Which constraint bound a target. Mirrors balloon.v1.Reason, value for value.
@@ -198,6 +208,7 @@ struct NeedTerms {
   Bytes cache = 0;    ///< page cache that major faults showed to be in use
   Bytes rescue = 0;   ///< more, since what it lacks is unknown
   Bytes recent = 0;   ///< of a higher need a moment ago
+  bool operator==(const NeedTerms&) const = default;
 };
 
 /// What would have changed a target: the nearest thing that would.
@@ -222,6 +233,7 @@ struct Alternative {
   Bytes target = 0;  ///< what it would have been given then
   Bytes amount = 0;
   std::chrono::nanoseconds wait{};
+  bool operator==(const Alternative&) const = default;
 };
 
 /// Why a guest's target is what it is, as data; explain() makes a sentence of it.
@@ -234,6 +246,7 @@ struct Explanation {
   Bytes available = 0;             ///< believed
   NeedTerms need;
   Alternative otherwise;
+  bool operator==(const Explanation&) const = default;
 };
 
 struct GuestPlan {
@@ -245,6 +258,7 @@ struct GuestPlan {
   Bytes target = 0;  ///< what to ask for now
   Reason reason = Reason::unspecified;
   Explanation why;
+  bool operator==(const GuestPlan&) const = default;
 };
 
 enum class GrantState : std::uint8_t {
@@ -257,6 +271,7 @@ struct ReservationPlan {
   std::string id;
   GrantState state = GrantState::pending;
   Bytes granted = 0;  ///< freed and kept for it so far; its to use when state is granted
+  bool operator==(const ReservationPlan&) const = default;
 };
 
 /// How KSM should run from now on.
@@ -264,6 +279,7 @@ struct KsmPlan {
   bool run = false;
   std::uint64_t pages_to_scan = 0;  ///< each time it wakes
   std::chrono::nanoseconds sleep{};
+  bool operator==(const KsmPlan&) const = default;
 };
 
 struct Plan {
@@ -274,6 +290,7 @@ struct Plan {
   std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
   std::vector<ReservationPlan> reservations;  ///< same reservations, same order
   std::optional<KsmPlan> ksm;                 ///< unset: leave it alone
+  bool operator==(const Plan&) const = default;
 };
 
 /// A plan's guest in a sentence, with the figures (policy/explain.h).

@@ -1,26 +1,18 @@
 // Every field of a tick, in the order in which a recording has them, with what is to be expected of each.
 // A `Coder` is a RowWriter, a RowReader or a RowComparer (rows.h); `now` is const but for the reader.
 //
-// What is added to policy/types.h or policy/tunables.h has to be added here, or a replay would not be exact:
-// that is what the static_asserts are for. What then is in a file is a new version of the format (wire.h).
+// What is added to policy/types.h has to be added here, or a replay would not be exact: every_field.h is for
+// that.
 #pragma once
 
 #include <algorithm>
 #include <string_view>
 
+#include "policy/recording/every_field.h"
 #include "policy/recording/record.h"
 #include "policy/recording/rows.h"
 
 namespace balloon::policy::recording {
-
-static_assert(sizeof(GuestStats) == 208 && sizeof(GuestOnHost) == 72 && sizeof(GuestLimits) == 72 &&
-                  sizeof(GuestSnapshot) == 440 && sizeof(HostSnapshot) == 136 && sizeof(KsmSnapshot) == 56 &&
-                  sizeof(GroupLimits) == 56 && sizeof(Reservation) == 72 && sizeof(Snapshot) == 216,
-              "a field was added to what the policy sees: record it below");
-static_assert(sizeof(GuestPlan) == 192 && sizeof(Explanation) == 112 && sizeof(NeedTerms) == 56 &&
-                  sizeof(Alternative) == 32 && sizeof(ReservationPlan) == 48 && sizeof(KsmPlan) == 24 &&
-                  sizeof(Plan) == 96,
-              "a field was added to what the policy says: record it below");
 
 /// Which of a row's optional values are there, as one number.
 class Presence {

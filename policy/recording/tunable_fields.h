@@ -2,12 +2,10 @@
 // says which one it lacks or does not know.
 #pragma once
 
+#include "policy/recording/every_field.h"
 #include "policy/tunables.h"
 
 namespace balloon::policy::recording {
-
-static_assert(sizeof(Tunables) == 768 && sizeof(Constants) == 256 && sizeof(HostStateRules) == 40 && sizeof(StateActions) == 24,
-              "a tunable was added: name it below, or recordings would not have it");
 
 template <typename Each>
 void each_constant(auto& constants, const Each& each) {

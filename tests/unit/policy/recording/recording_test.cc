@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <random>
 
 #include "policy/recording/decoder.h"
@@ -109,25 +110,92 @@ TEST(RecordingTest, EveryBitOfWhatWasSeenAndSaidComesBackWhateverGuestsDo) {
   }
 }
 
+/// A value of which every byte is `byte`, 0 or 1: so every field is set, flags and optional values among
+/// them, to something valid, and no field that is added is left out.
+template <typename T>
+T filled(int byte) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  T value;
+  std::memset(static_cast<void*>(&value), byte, sizeof value);
+  return value;
+}
+
+GuestSnapshot guest_filled(int byte) {
+  GuestSnapshot guest;
+  auto& [name, memory, limits, actual, target, on_host, controllable, stats, pin] = guest;
+  name = "a";
+  memory = filled<Bytes>(byte);
+  actual = memory + 1;
+  target = memory + 2;
+  on_host = filled<GuestOnHost>(byte);
+  controllable = byte != 0;
+  stats = filled<GuestStats>(byte);
+  pin = filled<Pin>(byte);
+  auto& [min, max, weight, group, margin_factor, ksm] = limits;
+  min = memory + 3;
+  max = memory + 4;
+  weight = filled<std::uint32_t>(byte);
+  group = "g";
+  margin_factor = filled<double>(byte);
+  ksm = byte != 0;
+  return guest;
+}
+
+Snapshot snapshot_filled(int byte) {
+  Snapshot snapshot;
+  auto& [now, host, guests, groups, reservations] = snapshot;
+  now = filled<Time>(byte);
+  host = filled<HostSnapshot>(byte);
+  guests = {guest_filled(byte)};
+  groups = {{.name = "g", .min = 5, .max = 6, .weight = 7}};
+  reservations = {{.id = "r", .min = 5, .max = 6, .priority = 7, .deadline = Time(8), .granted = 9}};
+  return snapshot;
+}
+
+Plan plan_filled(int byte) {
+  Plan plan;
+  auto& [state, level, budget, guests, reservations, ksm] = plan;
+  state = level = filled<HostState>(byte);
+  budget = filled<Bytes>(byte);
+  reservations = {{.id = "r", .state = GrantState::granted, .granted = 9}};
+  ksm = filled<KsmPlan>(byte);
+  auto& [name, guest_state, used, need, share, target, reason, why] = guests.emplace_back();
+  name = "a";
+  guest_state = filled<GuestState>(byte);
+  used = filled<Bytes>(byte);
+  need = used + 1;
+  share = used + 2;
+  target = used + 3;
+  reason = filled<Reason>(byte);
+  why = filled<Explanation>(byte);
+  return plan;
+}
+
+TEST(RecordingTest, EveryFieldComesBack) {
+  for (const int byte : {0, 1}) {
+    const Snapshot snapshot = snapshot_filled(byte);
+    const Plan plan = plan_filled(byte);
+    const Labels labels{{"tier", "db"}};
+    std::string file;
+    ASSERT_TRUE(Encoder().tick(1, milliseconds(2), snapshot, std::vector{&labels}, plan, file));
+    Decoder decoder;
+    ASSERT_TRUE(decoder.read(file.substr(kFrameSize)));
+    EXPECT_TRUE(decoder.tick().snapshot == snapshot) << "filled with " << byte;
+    EXPECT_TRUE(decoder.tick().plan == plan) << "filled with " << byte;
+  }
+}
+
 TEST(RecordingTest, EveryTunableComesBack) {
-  Tunables tunables;
-  std::uint64_t next = 7;
-  each_tunable(tunables, [&](std::string_view, auto& value) {
-    using T = std::remove_cvref_t<decltype(value)>;
-    if constexpr (std::is_same_v<T, bool>) {
-      value = !value;
-    } else if constexpr (std::is_same_v<T, Surplus>) {
-      value = Surplus::guests;
-    } else {
-      value = T(next++);
-    }
-  });
-  std::string file;
-  Encoder().tunables(tunables, file);
-  Decoder decoder;
-  ASSERT_TRUE(decoder.read(file.substr(kFrameSize)));
-  EXPECT_TRUE(same(decoder.tunables(), tunables));
-  EXPECT_FALSE(same(decoder.tunables(), Tunables{}));
+  for (const int byte : {0, 1}) {
+    const auto tunables = filled<Tunables>(byte);
+    std::string file;
+    Encoder().tunables(tunables, file);
+    Decoder decoder;
+    ASSERT_TRUE(decoder.read(file.substr(kFrameSize)));
+    EXPECT_TRUE(decoder.tunables() == tunables) << "filled with " << byte;
+    EXPECT_TRUE(same(decoder.tunables(), tunables));
+    EXPECT_FALSE(same(decoder.tunables(), Tunables{}));
+  }
 }
 
 TEST(RecordingTest, PlansThatDifferInOneBitAreNotTheSame) {
