@@ -10,22 +10,22 @@
 namespace balloon::policy {
 namespace {
 
-std::string because(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen) {
+std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes budget) {
   switch (guest.reason) {
     case Reason::need:
       return "it gets all that it needs";
     case Reason::minimum:
-      return fmt::format("it needs no more than its guaranteed minimum of {}", format_bytes(seen.limits.min));
+      return fmt::format("it needs no more than its guaranteed minimum of {}", format_bytes(limits.min));
     case Reason::maximum:
-      return fmt::format("it may have all of its maximum of {}", format_bytes(seen.limits.max));
+      return fmt::format("it may have all of its maximum of {}", format_bytes(limits.max));
     case Reason::share:
       if (guest.why.otherwise.lever == Lever::group)
         return fmt::format(
             "the guests of its group {} need more than the group may have: this is its share by weight {}",
-            seen.limits.group, seen.limits.weight);
+            limits.group, limits.weight);
       return fmt::format(
           "guests need more than the {} that the host has for them: this is its share by weight {}",
-          format_bytes(plan.budget), seen.limits.weight);
+          format_bytes(budget), limits.weight);
     case Reason::deadband:
       return fmt::format("its share of {} is too little more to be worth a change",
                          format_bytes(guest.share));
@@ -102,7 +102,7 @@ std::string terms(const GuestPlan& guest) {
   return text;
 }
 
-std::string otherwise(const GuestPlan& guest, const GuestSnapshot& seen) {
+std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
   const Alternative& other = guest.why.otherwise;
   const std::string target = format_bytes(other.target);
   const std::string amount = format_bytes(other.amount);
@@ -116,7 +116,7 @@ std::string otherwise(const GuestPlan& guest, const GuestSnapshot& seen) {
     case Lever::budget:
       return fmt::format(" With {} more on the host it would have {}.", amount, target);
     case Lever::maximum:
-      return fmt::format(" A higher maximum than {} would let it have more.", format_bytes(seen.limits.max));
+      return fmt::format(" A higher maximum than {} would let it have more.", format_bytes(limits.max));
     case Lever::minimum:
       return fmt::format(" A lower minimum would leave it {}.", target);
     case Lever::group:
@@ -180,17 +180,17 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
   }
 }
 
-std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen) {
+std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget) {
   std::string text =
       fmt::format("{} has {} and uses {}; it needs {}{}, between {} and {}. Target {}: {}.", guest.name,
-                  format_bytes(seen.actual), format_bytes(guest.used), format_bytes(guest.need), terms(guest),
-                  format_bytes(seen.limits.min), format_bytes(seen.limits.max), format_bytes(guest.target),
-                  because(plan, guest, seen));
+                  format_bytes(actual), format_bytes(guest.used), format_bytes(guest.need), terms(guest),
+                  format_bytes(limits.min), format_bytes(limits.max), format_bytes(guest.target),
+                  because(guest, limits, budget));
   if (guest.why.pressure != Pressure::none)
     text += fmt::format(" It is {}: {}.",
                         guest.why.pressure == Pressure::critical ? "critical" : "under pressure",
                         name_of(guest.why.signal));
-  return text + otherwise(guest, seen);
+  return text + otherwise(guest, limits);
 }
 
 }  // namespace balloon::policy

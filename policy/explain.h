@@ -20,7 +20,8 @@ struct Constraints {
 /// The next-best alternative for a guest whose target and reason stand in `mine`.
 Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, const Constraints& constraints);
 
-/// A plan's guest in a sentence, with the figures.
-std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);
+/// A plan's guest in a sentence, with the figures. `actual` is the size that it had, `budget` the plan's. For
+/// whoever asks: it takes longer than the decision.
+std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget);
 
 }  // namespace balloon::policy

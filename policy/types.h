@@ -236,7 +236,7 @@ struct Alternative {
   bool operator==(const Alternative&) const = default;
 };
 
-/// Why a guest's target is what it is, as data; explain() makes a sentence of it.
+/// Why a guest's target is what it is, as data; explain() (policy/explain.h) makes a sentence of it.
 struct Explanation {
   Source source = Source::none;
   Trust trust = Trust::absent;
@@ -292,8 +292,5 @@ struct Plan {
   std::optional<KsmPlan> ksm;                 ///< unset: leave it alone
   bool operator==(const Plan&) const = default;
 };
-
-/// A plan's guest in a sentence, with the figures (policy/explain.h).
-std::string explain(const Plan& plan, const GuestPlan& guest, const GuestSnapshot& seen);
 
 }  // namespace balloon::policy

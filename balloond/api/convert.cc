@@ -59,11 +59,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   decision.set_share_bytes(guest.plan.share);
   decision.set_target_bytes(guest.plan.target);
   decision.set_reason(static_cast<v1::Reason>(guest.plan.reason));
-  decision.set_explanation(guest.explanation);
-  if (!record.complaint.empty()) {
-    decision.set_explanation(guest.explanation + " Its newest statistics make no sense: " + record.complaint +
-                             ".");
-  }
+  decision.set_explanation(explain(guest, state));
   if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
   out.set_pid(record.peer.pid);
   if (record.merging) out.set_merging(*record.merging);

@@ -1,6 +1,10 @@
 #include "balloond/control/state.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "policy/explain.h"
 
 namespace balloon::daemon {
 
@@ -8,6 +12,17 @@ const GuestStatus* State::find(const std::string& name) const {
   const auto by_name = [](const GuestStatus& guest) -> const std::string& { return guest.record.name; };
   const auto guest = std::ranges::lower_bound(guests, name, {}, by_name);
   return guest == guests.end() || guest->record.name != name ? nullptr : &*guest;
+}
+
+std::string explain(const GuestStatus& guest, const State& state) {
+  const GuestRecord& record = guest.record;
+  std::string text = policy::explain(guest.plan, guest.limits, guest.actual, state.budget);
+  if (!record.credit.is_full()) {
+    text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
+                        record.credit.halvings);
+  }
+  if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
+  return text;
 }
 
 void StateStore::publish(std::shared_ptr<const State> state) {

@@ -19,7 +19,7 @@ struct GuestStatus {
   GuestRecord record;
   policy::GuestLimits limits;
   policy::GuestPlan plan;
-  std::string explanation;
+  Bytes actual = 0;  ///< its size that the plan was made from
 };
 
 struct State {
@@ -37,6 +37,9 @@ struct State {
 
   const GuestStatus* find(const std::string& name) const;
 };
+
+/// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.
+std::string explain(const GuestStatus& guest, const State& state);
 
 /// Where the newest state is, and who wants to know of it.
 class StateStore {

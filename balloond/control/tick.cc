@@ -1,7 +1,5 @@
 #include "balloond/control/tick.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -209,11 +207,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
     state->guests.push_back({.record = std::move(guests[i]),
                              .limits = seen.guests[i].limits,
                              .plan = plan.guests.at(i),
-                             .explanation = policy::explain(plan, plan.guests.at(i), seen.guests[i])});
-    if (!credit.is_full()) {
-      state->guests.back().explanation += fmt::format(
-          " Its sizes count {} times halved: its process cannot have what it claims.", credit.halvings);
-    }
+                             .actual = seen.guests[i].actual});
   }
   states_.publish(std::move(state));
 }

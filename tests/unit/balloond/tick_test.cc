@@ -1,5 +1,6 @@
 #include "balloond/control/tick.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -115,7 +116,7 @@ TEST_F(TickTest, AnIdleGuestIsShrunkAndItsStatePublished) {
   EXPECT_EQ(newest->revision, 20U);
   EXPECT_EQ(newest->configured, 2 * kGiB);
   EXPECT_EQ(newest->find("a")->record.target, guest.actual);
-  EXPECT_FALSE(newest->find("a")->explanation.empty());
+  EXPECT_THAT(explain(*newest->find("a"), *newest), testing::HasSubstr("a has"));
   EXPECT_GT(ticker_->counters().shrinks, 0U);
   EXPECT_EQ(ticker_->counters().grows, 0U);
 }
@@ -224,7 +225,7 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
     tick();
     EXPECT_LE(committed(), std::max<policy::Bytes>(states_.newest()->budget, 7 * kGiB));
   }
-  EXPECT_GT(guests[0].wanted(), kGiB) << states_.newest()->find("a")->explanation;
+  EXPECT_GT(guests[0].wanted(), kGiB) << explain(*states_.newest()->find("a"), *states_.newest());
 }
 
 TEST_F(TickTest, APinIsFollowedUntilItRunsOut) {

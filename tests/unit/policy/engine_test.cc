@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "fake_host.h"
+#include "policy/explain.h"
 
 namespace balloon::policy {
 namespace {
@@ -277,7 +278,7 @@ TEST(Engine, ExplainsEachTargetWithItsFigures) {
   Plan plan;
   for (int i = 0; i < 40; ++i) plan = host.step(engine);
   const auto seen = host.snapshot();
-  EXPECT_THAT(explain(plan, plan.guests[0], seen.guests[0]),
+  EXPECT_THAT(explain(plan.guests[0], seen.guests[0].limits, seen.guests[0].actual, plan.budget),
               testing::AllOf(testing::HasSubstr("g0000 has"), testing::HasSubstr("share by weight 100")));
 }
 

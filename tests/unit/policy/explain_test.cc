@@ -24,7 +24,8 @@ Said after(FakeHost& host, Engine& engine, int seconds) {
   for (int i = 0; i < seconds; ++i) {
     const Snapshot seen = host.snapshot();
     const Plan plan = host.step(engine);
-    said = {plan.guests[0], explain(plan, plan.guests[0], seen.guests[0])};
+    said = {plan.guests[0],
+            explain(plan.guests[0], seen.guests[0].limits, seen.guests[0].actual, plan.budget)};
   }
   return said;
 }
