@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
 #include "policy/tunables.h"
 
 namespace balloon::policy {
 namespace {
 
-constexpr Bytes kPage = 4096;
 /// What a guest is counted at once its target is `target`. One that boots cannot be shrunk and has all of its
 /// boot memory, but touched little of it: that, and the margin that the plan gives it, is what it takes of
 /// the host.
@@ -40,8 +40,7 @@ std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests) {
     if (!guest.controllable || mine.target <= guest.target) continue;
     const Bytes held = std::max(guest.actual, guest.target);
     if (mine.target > held && part < 1.0) {
-      const Bytes granted =
-          static_cast<Bytes>(part * static_cast<double>(mine.target - held)) / kPage * kPage;
+      const Bytes granted = whole_pages(static_cast<Bytes>(part * static_cast<double>(mine.target - held)));
       mine.target = held + (granted < kWorthGranting ? 0 : granted);
       mine.reason = Reason::waiting;
     }

@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/pages.h"
 #include "policy/host_state.h"
 #include "policy/rate.h"
 
 namespace balloon::policy {
-namespace {
-
-constexpr double kPage = 4096;
-}  // namespace
-
 std::optional<KsmPlan> KsmGovernor::update(const Snapshot& snapshot, const Plan& plan, double needed,
                                            const Tunables& tunables) {
   if (!snapshot.host.ksm || !snapshot.host.ksm->controllable) {
@@ -38,7 +34,8 @@ std::optional<KsmPlan> KsmGovernor::update(const Snapshot& snapshot, const Plan&
   if (looked_at > constants.ksm_vain_after_ratio * mergeable &&
       static_cast<double>(ksm.sharing) < constants.ksm_vain_ratio * looked_at)
     scan *= constants.ksm_vain_slower;
-  const double pages = mergeable / kPage * seconds(constants.ksm_sleep) / std::max(scan, 1.0);
+  const double pages =
+      mergeable / static_cast<double>(kPageSize) * seconds(constants.ksm_sleep) / std::max(scan, 1.0);
   KsmPlan out;
   out.run = *run_;
   out.sleep = constants.ksm_sleep;

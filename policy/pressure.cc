@@ -2,12 +2,9 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy {
-namespace {
-
-constexpr double kPage = 4096;
-}  // namespace
-
 /// The guest's own counters, at a rate since its sample before.
 void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunables) {
   const GuestStats& stats = *guest.stats;
@@ -39,7 +36,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
                                                             static_cast<double>(tunables.deadband_min);
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
-  } else if (const double of_files = faults - reading_.swapped_in / kPage;
+  } else if (const double of_files = faults - reading_.swapped_in / static_cast<double>(kPageSize);
              of_files / second > tunables.pressure_major_faults && little_free &&
              reading_.swapped_in / second < static_cast<double>(tunables.constants.swap_trickle_per_second)) {
     guest_signal_ = Signal::major_faults;

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
 #include "policy/explain.h"
 #include "policy/holdings.h"
 
 namespace balloon::policy {
 namespace {
 
-constexpr Bytes kPage = 4096;
 Bytes part(double ratio, Bytes whole) { return static_cast<Bytes>(ratio * static_cast<double>(whole)); }
 
 /// Why a guest that gets its whole share gets just that.
@@ -77,7 +77,7 @@ class Targeting {
     const Bytes sure = std::max(held(guest_), std::min(plan_.share, levels_[Level::claim]));
     if (plan_.share > sure) {
       const double surplus = decision_.surplus_ratio * static_cast<double>(plan_.share - sure);
-      plan_.target = sure + static_cast<Bytes>(surplus) / kPage * kPage;
+      plan_.target = sure + whole_pages(static_cast<Bytes>(surplus));
     }
     if (!is_worth_a_grow() && !outside_limits()) {
       stay_at(guest_.target, Reason::deadband);
@@ -123,7 +123,7 @@ class Targeting {
     }
     if (step >= static_cast<double>(from - plan_.share)) return plan_.share;
     plan_.reason = Reason::rate_limit;
-    return from - static_cast<Bytes>(step) / kPage * kPage;
+    return from - whole_pages(static_cast<Bytes>(step));
   }
 
   const Decision& decision_;

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy {
-namespace {
-
-constexpr Bytes kPage = 4096;
-
-}  // namespace
-
 void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares, FillSpace& space) {
   using Bend = FillSpace::Bend;
   shares.assign(claims.size(), 0);
@@ -50,7 +46,7 @@ void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>&
     } else if (share >= static_cast<double>(claim.high)) {
       shares[i] = claim.high;
     } else {
-      shares[i] = std::max(claim.low, static_cast<Bytes>(share) / kPage * kPage);
+      shares[i] = std::max(claim.low, whole_pages(static_cast<Bytes>(share)));
     }
   }
 }

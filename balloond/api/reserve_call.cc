@@ -11,6 +11,7 @@
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/pages.h"
 
 namespace balloon::daemon {
 namespace {
@@ -23,9 +24,6 @@ constexpr nanoseconds kWithinDefault = std::chrono::minutes(1);
 constexpr nanoseconds kLeaseDefault = std::chrono::minutes(10);
 constexpr std::uint32_t kPriorityDefault = 100;
 static_assert(kWishMax == kLeaseMax);
-constexpr Bytes kPage = 4096;
-
-Bytes whole_pages(Bytes size) { return (size + kPage - 1) / kPage * kPage; }
 
 grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
   if (!is_guest_name(asked.id()))
@@ -40,8 +38,10 @@ grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
   const std::uint32_t priority = asked.has_priority() ? asked.priority() : kPriorityDefault;
   if (priority == 0 || priority > kReservationPriorityMax)
     return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kReservationPriorityMax)};
-  out = {
-      .id = asked.id(), .min = whole_pages(asked.min_bytes()), .max = whole_pages(max), .priority = priority};
+  out = {.id = asked.id(),
+         .min = pages_to_hold(asked.min_bytes()),
+         .max = pages_to_hold(max),
+         .priority = priority};
   if (const auto status = read_duration(asked.has_within() ? &asked.within() : nullptr, kWithinDefault,
                                         "time to free it in", out.within);
       !status.ok())

@@ -11,6 +11,7 @@
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/pages.h"
 
 namespace balloon::daemon {
 namespace {
@@ -18,7 +19,6 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kPinDefault = std::chrono::minutes(10);  // scheduler.proto, SetTargetRequest.duration
-constexpr Bytes kPage = 4096;
 
 grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grpc::Status& status) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -189,7 +189,7 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   const std::lock_guard lock(pinning_);
   if (const auto status = check_pin(*guest, *state, guests_.pins(), request.target_bytes()); !status.ok())
     return status;
-  const Bytes target = request.target_bytes() / kPage * kPage;
+  const Bytes target = whole_pages(request.target_bytes());
   const auto record = guests_.set_pin(request.name(), target, duration);
   if (!record) return not_found(request.name());
   log::info(source_of(peer), "guest {}: pinned at {} for {} s by uid {} (process {})", request.name(),

@@ -1,11 +1,12 @@
 #include "balloond/guests/credit.h"
 
+#include "base/pages.h"
+
 namespace balloon::daemon {
 namespace {
 
 using policy::Bytes;
 
-constexpr Bytes kPage = 4096;
 /// A VMM's mappings may be a little smaller than what it registers (holes, firmware): an eighth is no lie.
 constexpr Bytes kSlackShare = 8;
 
@@ -22,7 +23,7 @@ Credit Credit::of(Bytes claimed, Bytes possible) {
   return credit;
 }
 
-Bytes Credit::counted(Bytes claim) const { return is_full() ? claim : (claim >> halvings) / kPage * kPage; }
+Bytes Credit::counted(Bytes claim) const { return is_full() ? claim : whole_pages(claim >> halvings); }
 
 void Credit::apply(policy::GuestSnapshot& guest) const {
   if (is_full()) return;

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "base/pages.h"
 
 namespace balloon::daemon {
 namespace {
@@ -17,7 +18,6 @@ using std::chrono::nanoseconds;
 constexpr std::size_t kNameMax = 64;  // guest_link.proto, Register.name
 /// x86-64 processors have at most 52 physical address bits and most have 46; no guest of this VMM comes near.
 constexpr Bytes kMemoryMax = Bytes{1} << 46;
-constexpr Bytes kPage = 4096;
 /// Labels go to policy selectors and to a metric; more or longer ones are a mistake.
 constexpr std::size_t kLabelsMax = 64;
 constexpr std::size_t kLabelKeyMax = 64;
@@ -130,7 +130,7 @@ Result<void> check_registration(const Registration& registration) {
         "the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -");
   }
   const Bytes memory = registration.memory;
-  if (memory == 0 || memory % kPage != 0 || memory > kMemoryMax) {
+  if (memory == 0 || memory % kPageSize != 0 || memory > kMemoryMax) {
     return fail(
         fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46", memory));
   }

@@ -9,12 +9,13 @@
 #include <string>
 #include <type_traits>
 
+#include "base/pages.h"
 #include "policy/recording/wire.h"
 
 namespace balloon::policy::recording {
 
 /// Sizes mostly change by whole pages, times (the guests' kernels') are often whole microseconds.
-inline constexpr std::uint64_t kSizeUnit = 4096;
+inline constexpr std::uint64_t kSizeUnit = kPageSize;
 inline constexpr std::uint64_t kTimeUnit = 1000;
 /// A row begins with a bit for each eight fields, then has eight bits for those eights that are not as
 /// expected.

@@ -4,12 +4,10 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::rules {
 namespace {
-
-constexpr Bytes kPage = 4096;
-
-Bytes whole_pages(Bytes bytes) { return bytes / kPage * kPage; }
 
 template <typename T>
 void take(const std::optional<T>& said, const Place* place, bool by_class, Term<T>& out) {

@@ -4,10 +4,11 @@
 
 #include <charconv>
 
+#include "base/pages.h"
+
 namespace balloon::policy::rules {
 namespace {
 
-constexpr Bytes kPage = 4096;
 constexpr std::string_view kLinuxFloor = "linux-floor";
 
 }  // namespace
@@ -73,7 +74,7 @@ void read_size_rule(const yaml::Value& value, const SizeWords& words, SizeRule& 
                                       words.floor ? "" : "or ", words.whole,
                                       words.floor ? ", or linux-floor" : ""));
   }
-  if (*bytes < kPage) return value.complain("it must be at least one page (4 KiB)");
+  if (*bytes < kPageSize) return value.complain("it must be at least one page (4 KiB)");
   out = SizeRule{.bytes = *bytes};
 }
 

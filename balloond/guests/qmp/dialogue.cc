@@ -6,13 +6,13 @@
 #include <cctype>
 
 #include "balloond/guests/sanitize.h"
+#include "base/pages.h"
 
 namespace balloon::daemon::qmp {
 namespace {
 
 using nlohmann::json;
 
-constexpr Bytes kPage = 4096;  // VIRTIO_BALLOON_PFN_SHIFT (virtio 1.2, 5.5.6)
 constexpr std::size_t kNameMax = 64;
 constexpr const char* kFolders[] = {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"};
 
@@ -84,7 +84,7 @@ Command target_command(Bytes target) {
       .question = Question::set_target, .name = "balloon", .arguments = {{"value", granted_target(target)}}};
 }
 
-Bytes granted_target(Bytes target) { return (target + kPage - 1) / kPage * kPage; }
+Bytes granted_target(Bytes target) { return pages_to_hold(target); }
 
 std::vector<Command> Dialogue::identity_questions() const {
   return {query(Question::name, "query-name"),      query(Question::uuid, "query-uuid"),
