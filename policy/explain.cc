@@ -19,7 +19,7 @@ std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes bud
     case Reason::maximum:
       return fmt::format("it may have all of its maximum of {}", format_bytes(limits.max));
     case Reason::share:
-      if (guest.why.otherwise.lever == Lever::group)
+      if (guest.why.otherwise.condition == Condition::group)
         return fmt::format(
             "the guests of its group {} need more than the group may have: this is its share by weight {}",
             limits.group, limits.weight);
@@ -33,7 +33,7 @@ std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes bud
       return fmt::format("no more of its memory is needed at once, so it shrinks to {} step by step",
                          format_bytes(guest.share));
     case Reason::hold:
-      if (guest.why.otherwise.lever == Lever::growth)
+      if (guest.why.otherwise.condition == Condition::growth)
         return "it is held: its use rises, and would want back what so slow a balloon takes";
       return guest.why.pressure == Pressure::none
                  ? "it is held: it grew a moment ago, or what was taken from it before had to be given back"
@@ -109,31 +109,31 @@ std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
   if (guest.reason == Reason::waiting)
     return fmt::format(" It gets {} once others have freed {}.", format_bytes(guest.share),
                        format_bytes(guest.share - std::min(guest.share, guest.target)));
-  switch (other.lever) {
-    case Lever::none:
-    case Lever::others:
+  switch (other.condition) {
+    case Condition::none:
+    case Condition::others:
       return "";
-    case Lever::budget:
+    case Condition::budget:
       return fmt::format(" With {} more on the host it would have {}.", amount, target);
-    case Lever::maximum:
+    case Condition::maximum:
       return fmt::format(" A higher maximum than {} would let it have more.", format_bytes(limits.max));
-    case Lever::minimum:
+    case Condition::minimum:
       return fmt::format(" A lower minimum would leave it {}.", target);
-    case Lever::group:
+    case Condition::group:
       return fmt::format(" With a higher maximum of its group it would have {}.", target);
-    case Lever::larger_change:
+    case Condition::larger_change:
       return fmt::format(" A change of {} or more would be made.", amount);
-    case Lever::time:
+    case Condition::time:
       return fmt::format(" In {:.0f} s it would be at {}.", std::ceil(seconds(other.wait)), target);
-    case Lever::pressure:
+    case Condition::pressure:
       return fmt::format(" Without the pressure it would shrink to {}.", target);
-    case Lever::growth:
+    case Condition::growth:
       return fmt::format(" Once its use has come to rest it would shrink to {}.", target);
-    case Lever::statistics:
+    case Condition::statistics:
       return " Statistics that can be believed would let it be moved.";
-    case Lever::balloon:
+    case Condition::balloon:
       return " A balloon that moves would let it be moved.";
-    case Lever::pin:
+    case Condition::pin:
       return fmt::format(" Without the pin it would need {}.", target);
   }
   return "";
@@ -145,36 +145,36 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
   switch (mine.reason) {
     case Reason::share: {
       const Bytes lacking = mine.need - std::min(mine.need, mine.share);
-      return {constraints.group_full ? Lever::group : Lever::budget, mine.need, lacking, {}};
+      return {constraints.group_full ? Condition::group : Condition::budget, mine.need, lacking, {}};
     }
     case Reason::maximum:
       return mine.need >= seen.limits.max && seen.limits.max < seen.memory
-                 ? Alternative{Lever::maximum, seen.memory, seen.memory - seen.limits.max, {}}
+                 ? Alternative{Condition::maximum, seen.memory, seen.memory - seen.limits.max, {}}
                  : Alternative{};
     case Reason::minimum:
       // Its need is clamped to the minimum: what it would be without is in the terms.
-      return {Lever::minimum,
+      return {Condition::minimum,
               std::min(mine.need, mine.why.need.used + mine.why.need.margin + mine.why.need.growth),
               0,
               {}};
     case Reason::deadband:
-      return {Lever::larger_change, mine.share, constraints.deadband, {}};
+      return {Condition::larger_change, mine.share, constraints.deadband, {}};
     case Reason::rate_limit: {
       const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
       const double wait = constraints.shrink_per_second > 0 ? std::min(left / constraints.shrink_per_second,
                                                                        seconds(constraints.foretold_max))
                                                             : 0;
-      return {Lever::time, mine.share, static_cast<Bytes>(left),
+      return {Condition::time, mine.share, static_cast<Bytes>(left),
               std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
     }
     case Reason::hold:
-      if (mine.why.pressure != Pressure::none) return {Lever::pressure, mine.share, 0, {}};
-      if (constraints.outgrows) return {Lever::growth, mine.share, 0, {}};
-      return {Lever::time, mine.share, 0, constraints.held_for};
+      if (mine.why.pressure != Pressure::none) return {Condition::pressure, mine.share, 0, {}};
+      if (constraints.outgrows) return {Condition::growth, mine.share, 0, {}};
+      return {Condition::time, mine.share, 0, constraints.held_for};
     case Reason::pin:
-      return {Lever::pin, mine.need, 0, {}};
+      return {Condition::pin, mine.need, 0, {}};
     case Reason::stale:
-      return {mine.state == GuestState::stuck ? Lever::balloon : Lever::statistics, mine.need, 0, {}};
+      return {mine.state == GuestState::stuck ? Condition::balloon : Condition::statistics, mine.need, 0, {}};
     default:
       return {};
   }

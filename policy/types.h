@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
+
 namespace balloon::policy {
 
-using Bytes = std::uint64_t;
+using balloon::Bytes;
 /// Monotonic time since an arbitrary origin.
 using Time = std::chrono::nanoseconds;
 
@@ -212,7 +214,7 @@ struct NeedTerms {
 };
 
 /// What would have changed a target: the nearest thing that would.
-enum class Lever : std::uint8_t {
+enum class Condition : std::uint8_t {
   none,           ///< nothing: it has what it needs
   budget,         ///< more memory for guests: `amount` more
   maximum,        ///< a higher maximum
@@ -229,7 +231,7 @@ enum class Lever : std::uint8_t {
 };
 
 struct Alternative {
-  Lever lever = Lever::none;
+  Condition condition = Condition::none;
   Bytes target = 0;  ///< what it would have been given then
   Bytes amount = 0;
   std::chrono::nanoseconds wait{};

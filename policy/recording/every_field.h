@@ -46,7 +46,7 @@ inline void every_field_of(const NeedTerms& value) {
   [[maybe_unused]] const auto& [used, margin, growth, swapped, cache, rescue, recent] = value;
 }
 inline void every_field_of(const Alternative& value) {
-  [[maybe_unused]] const auto& [lever, target, amount, wait] = value;
+  [[maybe_unused]] const auto& [condition, target, amount, wait] = value;
 }
 inline void every_field_of(const Explanation& value) {
   [[maybe_unused]] const auto& [source, trust, pressure, signal, age, available, need, otherwise] = value;

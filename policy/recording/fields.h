@@ -145,8 +145,8 @@ inline Bytes sum_of(const NeedTerms& need) {
   return need.used + need.margin + need.growth + need.swapped + need.cache + need.rescue + need.recent;
 }
 
-/// What the guest says that it has available; as often said as believed.
-inline Bytes said_available(const GuestSnapshot& seen) {
+/// What the guest reports as available; mostly that is what is believed.
+inline Bytes reported_available(const GuestSnapshot& seen) {
   return seen.stats ? seen.stats->available.value_or(0) : 0;
 }
 
@@ -156,7 +156,7 @@ void code_plan(Coder& coder, Planned& now, const GuestPlan& before, const GuestS
                const GuestSnapshot& seen_before, Time at, Time at_before) {
   coder.begin();
   coder.number(now.why.available, before.why.available,
-               before.why.available - said_available(seen_before) + said_available(seen));
+               before.why.available - reported_available(seen_before) + reported_available(seen));
   coder.number(now.used, before.used,
                before.used - (seen_before.actual - before.why.available) + (seen.actual - now.why.available));
   auto& need = now.why.need;
@@ -180,7 +180,7 @@ void code_plan(Coder& coder, Planned& now, const GuestPlan& before, const GuestS
   coder.time(now.why.age, before.why.age, age);
   auto& otherwise = now.why.otherwise;
   const Alternative& otherwise_before = before.why.otherwise;
-  coder.name(otherwise.lever, otherwise_before.lever, Lever::pin);
+  coder.name(otherwise.condition, otherwise_before.condition, Condition::pin);
   coder.number(otherwise.target, otherwise_before.target,
                otherwise_before.target == before.need    ? now.need
                : otherwise_before.target == before.share ? now.share

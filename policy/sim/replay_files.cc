@@ -157,7 +157,7 @@ Result<ReplaySource::Step> ReplaySource::next() {
     }
     if (**kind == Kind::tick) break;
   }
-  const recording::Start& start = file_->said().start();
+  const recording::Start& start = file_->decoder().start();
   const bool new_run = !run_ || *run_ != start.run;
   if (new_run) {
     ++runs_;

@@ -21,7 +21,7 @@ class ReplayFile {
   /// The next record's kind; nothing at the end.
   Result<std::optional<recording::Kind>> next();
 
-  const recording::Decoder& said() const { return decoder_; }
+  const recording::Decoder& decoder() const { return decoder_; }
   const std::string& path() const { return path_; }
   std::uint64_t read() const { return at_; }  ///< bytes so far
   bool torn() const { return torn_; }         ///< it ended within a record
@@ -58,8 +58,8 @@ class ReplaySource {
   };
   Result<Step> next();
 
-  const recording::Tick& tick() const { return file_->said().tick(); }
-  const Tunables& tunables() const { return file_->said().tunables(); }
+  const recording::Tick& tick() const { return file_->decoder().tick(); }
+  const Tunables& tunables() const { return file_->decoder().tunables(); }
 
   std::uint64_t bytes() const { return bytes_; }  ///< of all files
   std::uint64_t bytes_read() const { return read_before_ + (file_ ? file_->read() : 0); }

@@ -7,35 +7,35 @@ Alternative what_else(const GuestPlan& mine, const GuestSnapshot& seen, const Ou
   switch (mine.reason) {
     case Reason::share: {
       const Bytes lacking = mine.need - std::min(mine.need, mine.share);
-      return {outlook.group_full ? Lever::group : Lever::budget, mine.need, lacking, {}};
+      return {outlook.group_full ? Condition::group : Condition::budget, mine.need, lacking, {}};
     }
     case Reason::maximum:
       return mine.need >= seen.limits.max && seen.limits.max < seen.memory
-                 ? Alternative{Lever::maximum, seen.memory, seen.memory - seen.limits.max, {}}
+                 ? Alternative{Condition::maximum, seen.memory, seen.memory - seen.limits.max, {}}
                  : Alternative{};
     case Reason::minimum:
       // Its need is clamped to the minimum: what it would be without is in the terms.
-      return {Lever::minimum,
+      return {Condition::minimum,
               std::min(mine.need, mine.why.need.used + mine.why.need.margin + mine.why.need.growth),
               0,
               {}};
     case Reason::deadband:
-      return {Lever::larger_change, mine.share, outlook.deadband, {}};
+      return {Condition::larger_change, mine.share, outlook.deadband, {}};
     case Reason::rate_limit: {
       const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
       const double wait =
           outlook.shrink_per_second > 0 ? std::min(left / outlook.shrink_per_second, 3600.0) : 0;
-      return {Lever::time, mine.share, static_cast<Bytes>(left),
+      return {Condition::time, mine.share, static_cast<Bytes>(left),
               std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
     }
     case Reason::hold:
-      if (mine.why.pressure != Pressure::none) return {Lever::pressure, mine.share, 0, {}};
-      if (outlook.outgrows) return {Lever::growth, mine.share, 0, {}};
-      return {Lever::time, mine.share, 0, outlook.held_for};
+      if (mine.why.pressure != Pressure::none) return {Condition::pressure, mine.share, 0, {}};
+      if (outlook.outgrows) return {Condition::growth, mine.share, 0, {}};
+      return {Condition::time, mine.share, 0, outlook.held_for};
     case Reason::pin:
-      return {Lever::pin, mine.need, 0, {}};
+      return {Condition::pin, mine.need, 0, {}};
     case Reason::stale:
-      return {mine.state == GuestState::stuck ? Lever::balloon : Lever::statistics, mine.need, 0, {}};
+      return {mine.state == GuestState::stuck ? Condition::balloon : Condition::statistics, mine.need, 0, {}};
     default:
       return {};
   }

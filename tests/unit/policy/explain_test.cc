@@ -48,7 +48,7 @@ TEST(Explain, AddsUpTheTermsOfANeed) {
                                   need.rescue + need.recent),
               static_cast<double>(said.plan.need), kMiB);
   EXPECT_EQ(said.plan.reason, Reason::need);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::none);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::none);
   EXPECT_THAT(said.text, AllOf(HasSubstr("600 MiB used"), HasSubstr("margin")));
 }
 
@@ -57,7 +57,7 @@ TEST(Explain, SaysHowMuchMoreMemoryTheHostWouldNeed) {
   Engine engine({});
   const Said said = after(host, engine, 60);
   EXPECT_EQ(said.plan.reason, Reason::share);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::budget);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::budget);
   EXPECT_EQ(said.plan.why.otherwise.amount, said.plan.need - said.plan.share);
   EXPECT_THAT(said.text, AllOf(HasSubstr("share by weight 100"), HasSubstr("more on the host it would have"),
                                HasSubstr("It is critical: it has next to nothing available")));
@@ -70,7 +70,7 @@ TEST(Explain, SaysThatAGroupIsFull) {
   Engine engine({});
   const Said said = after(host, engine, 60);
   EXPECT_EQ(host.guests[0].seen.actual, 700 * kMiB);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::group);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::group);
   EXPECT_THAT(said.text, HasSubstr("its group small"));
 }
 
@@ -79,7 +79,7 @@ TEST(Explain, SaysHowLongAGuestIsHeld) {
   Engine engine({});
   const Said said = after(host, engine, 4);
   EXPECT_EQ(said.plan.reason, Reason::hold);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::time);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::time);
   EXPECT_EQ(said.plan.why.otherwise.wait, std::chrono::seconds(7));
   EXPECT_THAT(said.text, HasSubstr("In 7 s it would be at"));
 }
@@ -95,7 +95,7 @@ TEST(Explain, SaysThatASlowBalloonWaitsForAGrowthToEnd) {
   }
   const Said said = after(host, engine, 1);
   EXPECT_EQ(said.plan.reason, Reason::hold);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::growth);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::growth);
   EXPECT_THAT(said.text, AllOf(HasSubstr("its use rises"), HasSubstr("it would shrink to")));
 }
 
@@ -105,7 +105,7 @@ TEST(Explain, SaysThatAHigherMaximumWouldHelp) {
   Engine engine({});
   const Said said = after(host, engine, 60);
   EXPECT_EQ(said.plan.reason, Reason::maximum);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::maximum);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::maximum);
 }
 
 TEST(Explain, SaysThatALowerMinimumWouldLeaveLess) {
@@ -114,7 +114,7 @@ TEST(Explain, SaysThatALowerMinimumWouldLeaveLess) {
   Engine engine({});
   const Said said = after(host, engine, 60);
   EXPECT_EQ(said.plan.reason, Reason::minimum);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::minimum);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::minimum);
   EXPECT_LT(said.plan.why.otherwise.target, 400 * kMiB);
 }
 
@@ -123,15 +123,15 @@ TEST(Explain, SaysWhatIsMissingOfAGuestThatIsNotMoved) {
   host.guests[0].answers = false;
   Engine engine({});
   Said said = after(host, engine, 20);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::statistics);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::statistics);
   host.guests[0].answers = true;
   host.guests[0].speed = 0;
   said = after(host, engine, 30);
   EXPECT_EQ(said.plan.state, GuestState::stuck);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::balloon);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::balloon);
   host.guests[0].seen.pin = Pin{kGiB};
   said = after(host, engine, 2);
-  EXPECT_EQ(said.plan.why.otherwise.lever, Lever::pin);
+  EXPECT_EQ(said.plan.why.otherwise.condition, Condition::pin);
 }
 
 TEST(Explain, SaysWhatAWaitingGuestWaitsFor) {
