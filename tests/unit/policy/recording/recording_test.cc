@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <random>
 
 #include "policy/recording/decoder.h"
@@ -218,6 +219,44 @@ TEST(RecordingTest, PlansThatDifferInOneBitAreNotTheSame) {
     p.guests[0].name += "x";
   }));
   EXPECT_TRUE(differs([](Plan& p) { p.guests.pop_back(); }));
+}
+
+/// The bytes of a file of hexadecimal digits.
+std::string from_hex(const std::string& path) {
+  std::ifstream in(path);
+  std::string bytes;
+  std::string digits;
+  while (in >> digits) {
+    for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+      bytes.push_back(static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+/// So that what records contain does not change unnoticed: recordings that operators have must be read, or
+/// refused for their version.
+TEST(RecordingTest, TheCheckedInRecordingIsReadAndWrittenAgainToTheSameBytes) {
+  const std::string file = from_hex(CHECKED_IN_RECORDING);
+  ASSERT_EQ(version_in(std::string_view(file).substr(0, kHeaderSize)), kVersion);
+  Decoder decoder;
+  Encoder encoder;
+  std::string again;
+  std::size_t ticks = 0;
+  for (const std::string& payload : payloads(file)) {
+    const auto kind = decoder.read(payload);
+    ASSERT_TRUE(kind) << kind.error().message;
+    if (*kind == Kind::start) encoder.begin(decoder.start(), again);
+    if (*kind == Kind::tunables) encoder.tunables(decoder.tunables(), again);
+    if (*kind != Kind::tick) continue;
+    const Tick& tick = decoder.tick();
+    std::vector<const Labels*> labels;
+    for (const Labels& each : tick.labels) labels.push_back(&each);
+    ASSERT_TRUE(encoder.tick(tick.number, tick.wall, tick.snapshot, labels, tick.plan, again));
+    ++ticks;
+  }
+  EXPECT_GT(ticks, 30U);
+  EXPECT_TRUE(again == file) << "what records contain has changed: raise kVersion, and record it again as "
+                                "checked_in.yaml says";
 }
 
 TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
