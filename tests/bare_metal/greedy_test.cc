@@ -2,18 +2,13 @@
 // memory, and can be ended. On this host's KVM.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -24,7 +19,7 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "base/unique_fd.h"
+#include "tests/bare_metal/line.h"
 #include "tests/bare_metal/tap.h"
 #include "tests/integration/process.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
@@ -46,46 +41,6 @@ constexpr milliseconds kPrompt{100};
 constexpr milliseconds kEnd{2000};
 constexpr Bytes kMemoryGrowth = 16 * kMiB;
 constexpr int kTries = 11;
-
-/// A connection to a Unix socket of the VMM.
-class Line {
- public:
-  explicit Line(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    eventually([&] {
-      fd_ = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      return ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-    });
-  }
-  void send(const std::string& text) const {
-    [[maybe_unused]] const auto sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
-  }
-  /// Reads until a line with `text` is complete; that line, or nothing within `limit`.
-  std::string line_with(const std::string& text, milliseconds limit = std::chrono::seconds(30)) {
-    const auto end = Clock::now() + limit;
-    while (Clock::now() < end) {
-      for (std::size_t at; (at = unread_.find('\n')) != std::string::npos;) {
-        const std::string line = unread_.substr(0, at);
-        unread_.erase(0, at + 1);
-        EXPECT_EQ(line.find("FAILED"), std::string::npos) << line;
-        if (line.find(text) != std::string::npos) return line;
-      }
-      pollfd ready{.fd = fd_.get(), .events = POLLIN, .revents = 0};
-      if (::poll(&ready, 1, 50) != 1) continue;
-      std::array<char, 4096> buffer{};
-      const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
-      if (count <= 0) return "";
-      unread_.append(buffer.data(), static_cast<std::size_t>(count));
-    }
-    return "";
-  }
-
- private:
-  UniqueFd fd_;
-  std::string unread_;
-};
 
 double ticks_per_millisecond() {
   const auto start = Clock::now();

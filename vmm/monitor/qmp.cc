@@ -45,6 +45,31 @@ std::optional<QmpError> complaint_about(const json& request) {
   return std::nullopt;
 }
 
+/// The request as JSON has it: QEMU also takes strings in single quotes, and \' in strings of either kind
+/// (QEMU's docs/interop/qmp-spec, "JSON Object Syntax").
+std::string with_double_quotes(std::string_view text) {
+  std::string plain;
+  plain.reserve(text.size());
+  char quote = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote == 0) {
+      if (c == '"' || c == '\'') quote = c;
+      plain += quote != 0 ? '"' : c;
+    } else if (c == '\\' && i + 1 < text.size()) {
+      if (text[++i] != '\'') plain += '\\';
+      plain += text[i];
+    } else if (c == quote) {
+      quote = 0;
+      plain += '"';
+    } else {
+      if (c == '"') plain += '\\';
+      plain += c;
+    }
+  }
+  return plain;
+}
+
 }  // namespace
 
 std::unexpected<QmpError> qmp_fail(std::string description) {
@@ -56,7 +81,7 @@ std::string QmpSession::greeting() {
 }
 
 std::string QmpSession::handle(std::string_view text) {
-  const json request = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json request = json::parse(with_double_quotes(text), nullptr, /*allow_exceptions=*/false);
   if (request.is_discarded())
     return qmp_error({kGenericError, "JSON parse error, the request is not valid JSON"});
   const QmpResult result = execute(request);

@@ -176,6 +176,7 @@ const std::map<std::string_view, QmpCommand>& qmp_commands() {
       {"query-cpus-fast", query_cpus},
       {"query-kvm",
        [](QmpState&, const json&) -> QmpResult { return json{{"enabled", true}, {"present", true}}; }},
+      {"query-memory-devices", [](QmpState&, const json&) -> QmpResult { return json::array(); }},
       {"query-memory-size-summary",
        [](QmpState& state, const json&) -> QmpResult {
          return json{{"base-memory", state.guest.memory()}, {"plugged-memory", 0}};
@@ -183,6 +184,10 @@ const std::map<std::string_view, QmpCommand>& qmp_commands() {
       {"query-name",
        [](QmpState& state, const json&) -> QmpResult { return json{{"name", state.guest.name()}}; }},
       {"query-status", query_status},
+      {"query-uuid",  // as QEMU's without -uuid
+       [](QmpState&, const json&) -> QmpResult {
+         return json{{"UUID", "00000000-0000-0000-0000-000000000000"}};
+       }},
       {"query-version", [](QmpState&, const json&) -> QmpResult { return qmp_version(); }},
       {"quit",
        [](QmpState& state, const json&) -> QmpResult {

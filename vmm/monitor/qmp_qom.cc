@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <ranges>
 #include <vector>
 
 #include "vmm/monitor/qmp.h"
@@ -39,6 +40,34 @@ constexpr std::array<Property, 5> kBalloonProperties = {{{"type", "string"},
 
 bool is_balloon(std::string_view path) {
   return std::ranges::find(kBalloonPaths, path) != kBalloonPaths.end();
+}
+
+/// All nodes of the tree but its root.
+constexpr std::array<std::string_view, 6> kNodes = {
+    "/machine",       "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached",
+    kBalloonPaths[0], kBalloonPaths[1]};
+
+/// The path of the node that a client means: stray slashes do not count, and without one in front it may be
+/// the end of a path, if it is of one only (QEMU's qom/object.c, object_resolve_path).
+std::expected<std::string, QmpError> resolve(std::string_view path) {
+  std::string parts;
+  for (const auto part : std::views::split(path, '/')) {
+    if (part.begin() != part.end()) parts += "/" + std::string(part.begin(), part.end());
+  }
+  if (path.starts_with('/')) return parts.empty() ? "/" : parts;
+  const auto meant = [&](std::string_view node) { return !parts.empty() && node.ends_with(parts); };
+  const auto found = std::ranges::find_if(kNodes, meant);
+  if (found == kNodes.end())
+    return std::unexpected(QmpError{kDeviceNotFound, fmt::format("Device '{}' not found", path)});
+  if (std::find_if(found + 1, kNodes.end(), meant) != kNodes.end())
+    return qmp_fail(fmt::format("Path '{}' is ambiguous", path));
+  return std::string(*found);
+}
+
+/// The path in the arguments, resolved.
+std::expected<std::string, QmpError> path_argument(const json& arguments) {
+  const auto path = string_argument(arguments, "path");
+  return path ? resolve(*path) : path;
 }
 
 /// The children of an inner node; nothing for what is none.
@@ -92,7 +121,7 @@ QmpResult set_polling_interval(QmpState& state, const json& value) {
 }  // namespace
 
 QmpResult qom_list(QmpState&, const json& arguments) {
-  const auto path = string_argument(arguments, "path");
+  const auto path = path_argument(arguments);
   if (!path) return std::unexpected(path.error());
   const auto found = children(*path);
   if (!found) return no_such_path(*path);
@@ -102,7 +131,7 @@ QmpResult qom_list(QmpState&, const json& arguments) {
 }
 
 QmpResult qom_get(QmpState& state, const json& arguments) {
-  const auto path = string_argument(arguments, "path");
+  const auto path = path_argument(arguments);
   if (!path) return std::unexpected(path.error());
   const auto property = string_argument(arguments, "property");
   if (!property) return std::unexpected(property.error());
@@ -120,7 +149,7 @@ QmpResult qom_get(QmpState& state, const json& arguments) {
 }
 
 QmpResult qom_set(QmpState& state, const json& arguments) {
-  const auto path = string_argument(arguments, "path");
+  const auto path = path_argument(arguments);
   if (!path) return std::unexpected(path.error());
   const auto property = string_argument(arguments, "property");
   if (!property) return std::unexpected(property.error());

@@ -43,6 +43,21 @@ TEST_F(JsonFramesTest, WhatIsNoObjectEndsWithItsLineOrAtTheNextObject) {
   EXPECT_THAT(values, ElementsAre("hello", "}", "123", R"({"a":1})"));
 }
 
+TEST_F(JsonFramesTest, SingleQuotesHoldStringsToo) {
+  EXPECT_TRUE(feed(R"({'a':'}"{\']'}{"b":"'}'"})"));
+  EXPECT_THAT(values, ElementsAre(R"({'a':'}"{\']'})", R"({"b":"'}'"})"));
+}
+
+TEST_F(JsonFramesTest, ACharacterThatNoValueHasLeadsBackToAKnownState) {
+  for (const char* broken : {"\x01", "\xff", "\xfe"}) {
+    for (const std::string half : {"", "{\"a\":[", "{\"a", "{'a"}) {
+      values.clear();
+      EXPECT_TRUE(feed(half + broken + "x {\"b\":1}"));
+      EXPECT_THAT(values, ElementsAre(half + broken, R"({"b":1})"));
+    }
+  }
+}
+
 TEST_F(JsonFramesTest, AnUnterminatedRequestIsRefusedAtTheLimit) {
   EXPECT_TRUE(feed("{\"a\":\"" + std::string(JsonFrames::kMaxBytes - 6, 'x')));
   EXPECT_FALSE(feed("x"));

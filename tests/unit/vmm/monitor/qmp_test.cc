@@ -153,6 +153,17 @@ TEST_F(QmpTest, ThePollingIntervalIsSetAndReadBack) {
   EXPECT_EQ(guest.interval, std::chrono::seconds(2));
 }
 
+TEST_F(QmpTest, PathsMayHaveStraySlashesAndLackTheirBeginning) {
+  for (const char* path : {"machine/peripheral/balloon0", "balloon0", "peripheral/balloon0",
+                           "/machine//peripheral/balloon0/", "//machine/peripheral/balloon0"}) {
+    EXPECT_EQ(result("qom-get", {{"path", path}, {"property", "type"}}), "virtio-balloon-pci") << path;
+  }
+  EXPECT_EQ(result("qom-list", {{"path", "/machine/peripheral/"}}),
+            result("qom-list", {{"path", "/machine/peripheral"}}));
+  expect_error(execute("qom-list", {{"path", "loon0"}}), "DeviceNotFound", "Device 'loon0' not found");
+  expect_error(execute("qom-list", {{"path", "/balloon0"}}), "DeviceNotFound", "/balloon0");
+}
+
 TEST_F(QmpTest, UnknownPathsAndPropertiesAreNamed) {
   expect_error(execute("qom-list", {{"path", "/nowhere"}}), "DeviceNotFound", "Device '/nowhere' not found");
   expect_error(execute("qom-get", {{"path", "/machine/peripheral/balloon1"}, {"property", "guest-stats"}}),
@@ -235,6 +246,17 @@ TEST_F(QmpTest, TheHumanMonitorPrintsWhatQemuPrints) {
   EXPECT_THAT(human("balloon 99999999999999999999"), HasSubstr("Error"));
   EXPECT_THAT(human("frobnicate"), HasSubstr("unknown command: 'frobnicate'"));
   EXPECT_EQ(human(""), "");
+}
+
+TEST_F(QmpTest, StringsMayBeInSingleQuotes) {
+  EXPECT_EQ(ask(R"({ 'execute': 'query-name', 'id': 'it\'s "5"' })"),
+            json::parse(R"({"return":{"name":"web-1"},"id":"it's \"5\""})"));
+  EXPECT_EQ(ask(R"({"execute":"query-name","id":"it\'s"})")["id"], "it's");
+}
+
+TEST_F(QmpTest, WhatToolsAskAtTheirStartIsAnswered) {
+  EXPECT_EQ(result("query-uuid")["UUID"], "00000000-0000-0000-0000-000000000000");
+  EXPECT_EQ(result("query-memory-devices"), json::array());
 }
 
 TEST_F(QmpTest, BadRequestsAreAnsweredAndDoNothing) {
