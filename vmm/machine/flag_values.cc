@@ -7,14 +7,31 @@
 #include <utility>
 
 namespace balloon::vmm {
+namespace {
+
+/// Takes the text up to the next comma that stands alone; two of them are one in a value.
+std::string take_part(std::string_view& text) {
+  std::string part;
+  std::size_t at = 0;
+  for (; at < text.size(); ++at) {
+    if (text[at] == ',' && !text.substr(at + 1).starts_with(',')) break;
+    if (text[at] == ',') ++at;
+    part += text[at];
+  }
+  text.remove_prefix(std::min(at + 1, text.size()));
+  return part;
+}
+
+}  // namespace
 
 Result<void> parse_pairs(std::string_view text, const std::map<std::string_view, Setter>& setters) {
   if (text.empty()) return fail("the value is empty");
   std::map<std::string_view, bool> seen;
-  for (std::size_t start = 0; start <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', start), text.size());
-    const std::string_view part = text.substr(start, comma - start);
-    start = comma + 1;
+  const bool ends_with_comma = text.ends_with(',') && !text.ends_with(",,");
+  std::string_view left = text;
+  while (!left.empty() || (ends_with_comma && seen.size() > 0)) {
+    const std::string whole = take_part(left);
+    const std::string_view part = whole;
     const std::size_t equals = part.find('=');
     const std::string_view key = part.substr(0, equals);
     const std::string_view value =
@@ -25,7 +42,8 @@ Result<void> parse_pairs(std::string_view text, const std::map<std::string_view,
       for (const auto& [name, set] : setters) known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
       return fail(fmt::format("'{}' in '{}' is unknown: use {}", key, text, known));
     }
-    if (std::exchange(seen[key], true)) return fail(fmt::format("'{}' is there twice in '{}'", key, text));
+    if (std::exchange(seen[setter->first], true))
+      return fail(fmt::format("'{}' is there twice in '{}'", key, text));
     BALLOON_TRY(setter->second(value));
   }
   return {};

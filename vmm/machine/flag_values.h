@@ -16,7 +16,7 @@ namespace balloon::vmm {
 using Setter = std::function<Result<void>(std::string_view value)>;
 
 /// Takes `text` apart and calls the setter of each key. Unknown keys, and keys that are there twice, are
-/// refused.
+/// refused. A comma in a value is written twice, as with QEMU.
 Result<void> parse_pairs(std::string_view text, const std::map<std::string_view, Setter>& setters);
 
 // Setters; `key` is for the complaint.

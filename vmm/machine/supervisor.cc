@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "vmm/machine/guest_control.h"
 #include "vmm/machine/machine.h"
 #include "vmm/monitor/monitor.h"
+#include "vmm/virtio/rate_limit.h"
 
 namespace balloon::vmm {
 namespace {
@@ -77,11 +79,42 @@ Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Spea
   return {};
 }
 
+/// Slows a guest down that does nothing but reboot: each costs the host a start, and lines in the log.
+class RebootPace {
+ public:
+  using Clock = std::chrono::steady_clock;
+  /// A life that is shorter is no use of the machine: not even firmware boots so fast.
+  static constexpr std::chrono::seconds kShortLife{1};
+  /// A loader, or a guest that resets itself once or twice on purpose, is not slowed down.
+  static constexpr int kFree = 20;
+  static constexpr std::chrono::milliseconds kPause{250};
+
+  void begins() { born_ = Clock::now(); }
+  /// How long the next life has to wait.
+  std::chrono::milliseconds ended() {
+    short_lives_ = Clock::now() - born_ < kShortLife ? short_lives_ + 1 : 0;
+    return short_lives_ > kFree ? kPause : std::chrono::milliseconds(0);
+  }
+  /// Whether to say that it reboots: each time, but not of a guest that does nothing else.
+  bool worth_a_line() { return short_lives_ <= kFree || lines_.happened().has_value(); }
+
+ private:
+  Clock::time_point born_{};
+  int short_lives_ = 0;
+  RateLimit lines_;
+};
+
+/// Waits, but not for longer than until a signal asks the process to end: then false.
+bool wait_unless_ended(std::chrono::milliseconds time, int signals) {
+  pollfd ended{.fd = signals, .events = POLLIN, .revents = 0};
+  return ::poll(&ended, 1, static_cast<int>(time.count())) <= 0;
+}
+
 /// One machine from its building to its destruction. Leaves in `config` what the next one begins with: the
 /// balloon's target, and whether KSM may share its memory.
 Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
                                          const std::shared_ptr<GuestAssets>& assets, GuestControl& control,
-                                         Speakers& speakers, int signals) {
+                                         Speakers& speakers, int signals, bool tell) {
   auto machine = Machine::create(config, host, assets);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
   config.restore.clear();  // a reboot boots
@@ -91,13 +124,18 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
     return std::unexpected(started.error());
   }
   (*machine)->start();
-  log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory), config.cpus);
+  if (tell) {
+    log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory),
+              config.cpus);
+  }
   GuestLink* const link = speakers.link.get();
   if (link != nullptr) {
     link->attach((*machine)->balloon(BalloonHub::User::link),
                  [&machine](bool on) { return (*machine)->set_merging(on); });
   }
   auto outcome = wait_for_end(**machine, signals);
+  // Whatever is under way for it (a snapshot is being written, say) need not be waited for.
+  (*machine)->end(Ending::quit, "a signal");
   if (link != nullptr) link->detach();
   if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
   config.memory_backing.merge = (*machine)->merging();
@@ -140,10 +178,13 @@ Result<void> run_vmm(const VmmConfig& config) {
   GuestControl control(config);
   Speakers speakers;
   VmmConfig next = config;
+  RebootPace pace;
+  bool tell = true;
   while (true) {
+    pace.begins();
     const auto outcome =
         live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, *assets,
-                  control, speakers, signals.get());
+                  control, speakers, signals.get(), tell);
     if (!outcome) return std::unexpected(outcome.error());
     control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
@@ -156,9 +197,18 @@ Result<void> run_vmm(const VmmConfig& config) {
         return {};
       case Ending::failed:
         return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});
-      case Ending::reboot:
-        log::info("guest '{}' reboots ({})", config.name, (*outcome)->why);
+      case Ending::reboot: {
+        const auto pause = pace.ended();
+        tell = pace.worth_a_line();
+        if (tell) {
+          log::info("guest '{}' reboots ({}){}", config.name, (*outcome)->why,
+                    pause.count() > 0 ? ", again and again: it waits a moment each time" : "");
+        }
         if (!config.reboot) return {};
+        if (!wait_unless_ended(pause, signals.get()))
+          return control.tell_end(std::nullopt, true), Result<void>{};
+        break;
+      }
     }
   }
 }

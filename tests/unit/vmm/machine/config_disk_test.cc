@@ -61,6 +61,14 @@ TEST(DiskConfig, EverySettingIsReadFromAFile) {
   EXPECT_EQ(disk.burst_requests, 200U);
 }
 
+TEST(DiskConfig, TwoCommasAreOneInAValue) {
+  const auto disk = parse_disk("path=/a,,b.img,,,serial=x");
+  ASSERT_TRUE(disk) << disk.error().message;
+  EXPECT_EQ(disk->path, "/a,b.img,");
+  EXPECT_EQ(disk->serial, "x");
+  EXPECT_THAT(refused("path=/x,"), HasSubstr("'' in 'path=/x,' is unknown"));
+}
+
 TEST(DiskConfig, BadValuesAreRefusedWithWhatIsPossible) {
   EXPECT_EQ(refused("path=/x"), "no error");
   EXPECT_THAT(refused("path=/x,format=vmdk"), HasSubstr("use raw or qcow2"));

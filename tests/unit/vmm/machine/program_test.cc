@@ -184,6 +184,20 @@ TEST_F(ProgramTest, AGuestRebootsThoughItsFilesWereMovedOrUnlinked) {
   }
 }
 
+TEST_F(ProgramTest, AGuestThatDoesNothingButRebootIsSlowedDownAndFillsNoLog) {
+  write_kernel(kernel, Code().print("x").out8(0x64, 0xfe).halt());
+  auto arguments = good();
+  arguments.back() = "file:" + (directory / "serial").string();
+  Program program(arguments);
+  ASSERT_TRUE(program.says("again and again")) << program.errors();
+  const auto before = std::filesystem::file_size(directory / "serial");
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  EXPECT_LE(std::filesystem::file_size(directory / "serial") - before, 16U) << "lives in three seconds";
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+  EXPECT_LE(times_in(program.errors(), "reboots"), 23U);
+}
+
 TEST_F(ProgramTest, NoRebootEndsItWithTheGuestsReboot) {
   write_kernel(kernel, Code().out8(0x64, 0xfe).halt());
   Program program(good({"--no-reboot"}));
