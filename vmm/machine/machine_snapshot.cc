@@ -97,7 +97,8 @@ Result<void> Machine::save(const std::string& path) {
   writer.put(balloon_->of(BalloonHub::User::monitor).state().target);
   BALLOON_TRY(pci_.save(writer));
   for (const auto& device : mmio_devices_) device->save(writer);
-  const auto size = write_snapshot(path, writer.bytes(), memory_);
+  const auto size =
+      write_snapshot(path, writer.bytes(), memory_, [this] { return outcome_->get().has_value(); });
   if (!size) return std::unexpected(size.error());
   log::info("snapshot '{}' written: {} of the guest's {} were in use", path, format_bytes(size->memory),
             format_bytes(memory_.size()));

@@ -56,9 +56,16 @@ class NewFile {
   static Result<NewFile> create(const std::string& path) {
     NewFile file(path);
     // Guest memory has secrets: only this user reads it. Not following a link that somebody put there.
-    file.fd_ = UniqueFd(
-        ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!file.fd_) return fail_errno(fmt::format("creating '{}'", file.temporary_), errno);
+    file.fd_ = UniqueFd(::open(file.temporary_.c_str(),
+                               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+    // What is there and cannot be opened is not ours to unlink.
+    if (const int error = errno; !file.fd_)
+      return fail_errno(fmt::format("creating '{}'", std::exchange(file.temporary_, {})), error);
+    struct stat status{};
+    if (::fstat(file.fd_.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+      return fail(fmt::format("creating '{}': something that is no regular file is there already",
+                              std::exchange(file.temporary_, {})));
+    }
     return file;
   }
   NewFile(NewFile&& other) noexcept
@@ -117,7 +124,7 @@ Result<void> write_record(NewFile& file, Record record) {
 }  // namespace
 
 Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<std::byte>& state,
-                                    const GuestMemory& memory) {
+                                    const GuestMemory& memory, const std::function<bool()>& given_up) {
   if (path.empty()) return fail("the snapshot's path is empty");
   auto file = NewFile::create(path);
   if (!file) return std::unexpected(file.error());
@@ -131,6 +138,7 @@ Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<s
   SnapshotSize size;
   std::uint64_t records = 0;
   const auto write_pages = [&](GuestAddress address, std::span<const std::byte> pages) -> Result<void> {
+    if (given_up()) return fail("the guest was ended meanwhile");
     ++records;
     size.memory += pages.size();
     BALLOON_TRY(
@@ -145,8 +153,12 @@ Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<s
 }
 
 Result<SnapshotFile> SnapshotFile::open(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a FIFO must be refused below, not waited for here.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail_errno(fmt::format("opening the snapshot '{}'", path), errno);
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    return fail(fmt::format("the snapshot '{}' is not a regular file", path));
   SnapshotFile file(path, std::move(fd));
   Header header;
   BALLOON_TRY(file.read(std::as_writable_bytes(std::span(&header, 1)), "its header"));

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,10 @@ struct SnapshotSize {
 };
 
 /// Writes it beside `path`, flushes it to the medium, and renames it to `path`. Nothing may change `memory`
-/// meanwhile.
-Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<std::byte>& state,
-                                    const GuestMemory& memory);
+/// meanwhile. Fails as soon as `given_up` says so.
+Result<SnapshotSize> write_snapshot(
+    const std::string& path, const std::vector<std::byte>& state, const GuestMemory& memory,
+    const std::function<bool()>& given_up = [] { return false; });
 
 class SnapshotFile {
  public:

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -11,10 +12,12 @@
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "base/log.h"
 #include "base/unix_listener.h"
+#include "vmm/devices/serial/file_limit.h"
 
 namespace balloon::vmm {
 namespace {
@@ -32,23 +35,57 @@ class NoBackend final : public SerialBackend {
 class FileBackend final : public SerialBackend {
  public:
   static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
-    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640));
+    UniqueFd fd(::open(path.c_str(), kFlags, kMode));
     // Once it is open: a pipe without a reader yet is waited for.
     if (!fd || ::fcntl(fd.get(), F_SETFL, O_APPEND | O_NONBLOCK) != 0)
       return fail_errno(fmt::format("opening the serial port's file '{}'", path), errno);
     auto output = SerialOutput::create(loop);
     if (!output) return std::unexpected(output.error());
-    return std::make_unique<FileBackend>(std::move(fd), std::move(*output));
+    return std::make_unique<FileBackend>(path, std::move(fd), std::move(*output));
   }
-  FileBackend(UniqueFd fd, std::unique_ptr<SerialOutput> output)
-      : fd_(std::move(fd)), output_(std::move(output)) {
+  FileBackend(std::string path, UniqueFd fd, std::unique_ptr<SerialOutput> output)
+      : path_(std::move(path)), fd_(std::move(fd)), output_(std::move(output)) {
+    struct stat status = {};
+    grows_ = ::fstat(fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
+    size_ = grows_ ? static_cast<Bytes>(status.st_size) : 0;
     output_->follow(fd_.get());
   }
-  void transmit(std::byte byte) override { output_->write_waiting(byte); }
-  std::size_t transmit_some(std::span<const iovec> buffers) override { return output_->write_some(buffers); }
+  void transmit(std::byte byte) override {
+    make_room();
+    output_->write_waiting(byte);
+    ++size_;
+  }
+  std::size_t transmit_some(std::span<const iovec> buffers) override {
+    make_room();
+    const std::size_t taken = output_->write_some(buffers);
+    size_ += taken;
+    return taken;
+  }
   void attach(SerialSink* sink) override { output_->attach(sink); }
 
  private:
+  /// A guest may say as much as it likes. What a full file has is kept beside it, under one name.
+  void make_room() {
+    if (!grows_ || size_ < kMostInFile) return;
+    size_ = 0;
+    const std::string old = path_ + ".1";
+    UniqueFd fresh;
+    if (::rename(path_.c_str(), old.c_str()) == 0)
+      fresh = UniqueFd(::open(path_.c_str(), kFlags | O_NONBLOCK, kMode));
+    if (fresh) {
+      fd_ = std::move(fresh);
+      output_->follow(fd_.get());
+    } else if (::ftruncate(fd_.get(), 0) != 0) {
+      log::warning("the serial port's file '{}' is full, and cannot be emptied: {}", path_,
+                   std::generic_category().message(errno));
+    }
+  }
+  static constexpr int kFlags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY;
+  static constexpr mode_t kMode = 0640;
+
+  const std::string path_;
+  bool grows_ = false;  ///< it is no device or pipe
+  Bytes size_ = 0;
   UniqueFd fd_;
   std::unique_ptr<SerialOutput> output_;
 };
@@ -61,8 +98,12 @@ class StdioBackend final : public SerialBackend {
     auto output = SerialOutput::create(loop);
     if (!output) return std::unexpected(output.error());
     auto backend = std::make_unique<StdioBackend>(std::move(*input), std::move(*output));
-    backend->make_raw();
     backend->output_->follow(STDOUT_FILENO);
+    if (in_background()) {
+      log::info("started in the background: the guest's serial port takes no input from the terminal");
+      return backend;
+    }
+    backend->make_raw();
     backend->input_->follow(STDIN_FILENO, {});
     return backend;
   }
@@ -81,6 +122,10 @@ class StdioBackend final : public SerialBackend {
   void resume_input() override { input_->resume(); }
 
  private:
+  /// The terminal would stop a job in the background that changes its settings or reads (SIGTTOU, SIGTTIN).
+  static bool in_background() {
+    return ::isatty(STDIN_FILENO) != 0 && ::tcgetpgrp(STDIN_FILENO) != ::getpgrp();
+  }
   /// Keys go to the guest as they are. Signals stay on, so that Ctrl-C still ends the VMM.
   void make_raw() {
     termios settings{};

@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "vmm/devices/serial/backend.h"
+#include "vmm/devices/serial/file_limit.h"
 #include "vmm/devices/serial/uart.h"
 
 namespace balloon::vmm::test {
@@ -86,6 +87,19 @@ TEST_F(SerialBackendTest, AFileGetsWhatTheGuestSends) {
   for (const char c : std::string("line\n")) (*backend)->transmit(std::byte{static_cast<std::uint8_t>(c)});
   std::ifstream file(path);
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "line\n");
+}
+
+TEST_F(SerialBackendTest, AFileThatIsFullIsBegunAnewAndKeptOnce) {
+  const std::string path = directory / "log";
+  const auto backend = SerialBackend::create({Kind::file, path}, *loop);
+  ASSERT_TRUE(backend) << error_of(backend);
+  std::string text(kMiB, 'x');
+  const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
+  for (Bytes sent = 0; sent < 2 * kMostInFile; sent += text.size())
+    ASSERT_EQ((*backend)->transmit_some(std::span(&buffer, 1)), text.size());
+  (*backend)->transmit(std::byte{'y'});
+  EXPECT_EQ(std::filesystem::file_size(path), 1U);
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
 }
 
 TEST_F(SerialBackendTest, AFileThatCannotBeOpenedIsAnErrorWithItsName) {

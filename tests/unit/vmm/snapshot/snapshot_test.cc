@@ -121,6 +121,26 @@ TEST_F(SnapshotTest, AFailedWriteLeavesTheOldFileAndNoPart) {
   EXPECT_FALSE(std::filesystem::exists(path + ".part"));
 }
 
+TEST_F(SnapshotTest, APipeIsRefusedAndNotWaitedFor) {
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const auto opened = SnapshotFile::open(path);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message, HasSubstr("is not a regular file"));
+  const std::string target = directory / "new";
+  ASSERT_EQ(::mkfifo((target + ".part").c_str(), 0600), 0);
+  EXPECT_FALSE(write_snapshot(target, state, memory));
+  EXPECT_TRUE(std::filesystem::exists(target + ".part")) << "what was there is not ours";
+}
+
+TEST_F(SnapshotTest, AWriteThatIsGivenUpEndsAtOnce) {
+  for (std::uint64_t page = 0; page < 1024; ++page) memory.write<std::uint64_t>(page * kPageSize, page + 1);
+  int asked = 0;
+  const auto failed = write_snapshot(path, state, memory, [&] { return ++asked > 1; });
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(asked, 2);
+  EXPECT_FALSE(std::filesystem::exists(path + ".part"));
+}
+
 TEST_F(SnapshotTest, AWriteToAPlaceThatIsNotThereSaysWhere) {
   const auto failed = write_snapshot(directory / "no" / "such" / "place", state, memory);
   ASSERT_FALSE(failed);
