@@ -2,9 +2,9 @@
 # Makes the tables of docs/comparison.md: scenarios, cases, random hosts by swap device, the bound, rivals with our timing,
 # constants of the plant at half and double.
 #   scripts/baseline.sh [--law LAW] [--seeds N] [OUT]
-# LAW is the one that rivals are held against (balloond); N random hosts are run for each device (100). Rivals with their own and with our
-# timing are run on 100 hosts, constants on 20, the bound on 1,000 a device. Results are kept in OUT (build/baseline); what is there already is not
-# made again. All runs are on one seed and the same on every machine.
+# LAW is the one that rivals are held against (balloond); N random hosts are run for each device (100). Rivals with
+# their own and with our timing are run on 100 hosts, constants on 20, the bound on 1,000 a device. Results are kept in
+# OUT (build/baseline); what is there already is not made again. All runs are on one seed and the same on every machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
