@@ -1,0 +1,71 @@
+// A decision made by hand, for tests of single steps of the engine. Sizes in MiB.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/bytes.h"
+#include "policy/decision.h"
+
+namespace balloon::policy {
+
+struct OneGuest {
+  Bytes size = 0;  ///< actual and target
+  Bytes share = 0;
+  Bytes need = 0;
+  Bytes claim = 0;
+  Bytes grow_below = 0;
+  Bytes free = 0;       ///< in it
+  Bytes available = 0;  ///< with page cache
+  Pressure pressure = Pressure::none;
+};
+
+class OneDecision {
+ public:
+  explicit OneDecision(Bytes budget_mib) { decision.plan.budget = budget_mib * kMiB; }
+  OneDecision(const OneDecision&) = delete;
+  OneDecision& operator=(const OneDecision&) = delete;
+
+  void add(const OneGuest& guest) {
+    histories_.push_back(std::make_unique<GuestHistory>());
+    GuestSnapshot seen;
+    seen.memory = 4096 * kMiB;
+    seen.limits.max = seen.memory;
+    seen.actual = seen.target = guest.size * kMiB;
+    snapshot_.guests.push_back(seen);
+    GuestPlan& plan = decision.plan.guests.emplace_back();
+    plan.need = guest.need * kMiB;
+    plan.share = guest.share * kMiB;
+    workspace_.guests.push_back({.history = histories_.back().get(),
+                                 .movable = true,
+                                 .settling = seen.actual,
+                                 .grow_below = guest.grow_below * kMiB,
+                                 .available = guest.available * kMiB,
+                                 .free = guest.free * kMiB,
+                                 .sampled = seen.actual,
+                                 .deadband = 16 * kMiB,
+                                 .pressure = guest.pressure});
+    workspace_.consumers.push_back(
+        {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, seen.memory})});
+  }
+
+  /// What donors are asked for, in MiB.
+  double asked(std::size_t guest) const {
+    return decision.reclaim.asked(workspace_.guests[guest].excess) / static_cast<double>(kMiB);
+  }
+
+ private:
+  Snapshot snapshot_;
+  Tunables tunables_;
+  Workspace workspace_;
+  std::vector<std::unique_ptr<GuestHistory>> histories_;
+
+ public:
+  Decision decision{.snapshot = snapshot_,
+                    .tunables = tunables_,
+                    .elapsed = 1,
+                    .guests = workspace_.guests,
+                    .consumers = workspace_.consumers};
+};
+
+}  // namespace balloon::policy
