@@ -49,6 +49,12 @@ enum class BlockCache {
   none,          ///< past the host's page cache (O_DIRECT); the guest's flush makes it safe
 };
 enum class BlockEngine { automatic, io_uring, threads };
+/// Whether the image is locked against other programs.
+enum class BlockLock {
+  on,    ///< or it is not opened
+  warn,  ///< or, where its filesystem has no locks, there is a warning in the log
+  off,
+};
 
 struct BlockConfig {
   std::string path;  ///< an image: a regular file or block device
@@ -58,6 +64,7 @@ struct BlockConfig {
   BackingFiles backing = BackingFiles::same_directory;
   BlockCache cache = BlockCache::writeback;
   BlockEngine engine = BlockEngine::automatic;
+  BlockLock lock = BlockLock::on;
   std::uint32_t queues = 1;        ///< 1 to kMaxBlockQueues
   std::uint32_t block_size = 512;  ///< logical, as the guest sees it: 512 to 4096, a power of two
   bool discard = true;             ///< whether the guest may give room back

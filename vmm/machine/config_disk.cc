@@ -41,6 +41,13 @@ Result<BlockEngine> parse_engine(std::string_view text) {
   return fail(fmt::format("engine={}: use auto, io_uring or threads", text));
 }
 
+Result<BlockLock> parse_lock(std::string_view text) {
+  if (text == "on") return BlockLock::on;
+  if (text == "warn") return BlockLock::warn;
+  if (text == "off") return BlockLock::off;
+  return fail(fmt::format("lock={}: use on, warn or off", text));
+}
+
 template <typename T>
 Setter to_parsed(T& into, Result<T> (*parse)(std::string_view)) {
   return [&into, parse](std::string_view value) -> Result<void> {
@@ -77,6 +84,7 @@ Result<BlockConfig> parse_disk(std::string_view text) {
                          {"backing", to_parsed(disk.backing, parse_backing)},
                          {"cache", to_parsed(disk.cache, parse_cache)},
                          {"engine", to_parsed(disk.engine, parse_engine)},
+                         {"lock", to_parsed(disk.lock, parse_lock)},
                          {"queues", to_number(disk.queues, "queues")},
                          {"block-size", to_number(disk.block_size, "block-size")},
                          {"discard", to_switch(disk.discard, "discard")},
@@ -97,6 +105,7 @@ void read_disk(yaml::Map& map, BlockConfig& disk) {
   read_parsed(map, "backing", disk.backing, parse_backing);
   read_parsed(map, "cache", disk.cache, parse_cache);
   read_parsed(map, "engine", disk.engine, parse_engine);
+  read_parsed(map, "lock", disk.lock, parse_lock);
   map.field("queues", disk.queues);
   map.field("block_size", disk.block_size);
   map.field("discard", disk.discard);

@@ -16,6 +16,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/log.h"
+
 namespace balloon::vmm {
 namespace {
 
@@ -44,7 +46,7 @@ AlignedBuffer::AlignedBuffer(std::size_t size)
   if (!bytes_) throw std::bad_alloc();
 }
 
-Result<DiskFile> DiskFile::open(const std::string& path, bool read_only, bool direct) {
+Result<DiskFile> DiskFile::open(const std::string& path, bool read_only, bool direct, BlockLock lock) {
   DiskFile file;
   file.path_ = path;
   file.read_only_ = read_only;
@@ -53,9 +55,12 @@ Result<DiskFile> DiskFile::open(const std::string& path, bool read_only, bool di
   const int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
   file.fd_ = UniqueFd(::open(path.c_str(), flags));
   if (!file.fd_ && errno == EISDIR) return fail("it is a directory, not an image");
+  if (!file.fd_ && errno == EROFS) {
+    return fail("its filesystem is read-only: open it with readonly, or mount the filesystem for writing");
+  }
   if (!file.fd_) return fail_errno("opening it", errno);
   BALLOON_TRY(file.inspect());
-  BALLOON_TRY(file.lock());
+  if (lock != BlockLock::off) BALLOON_TRY(file.lock(lock));
   if (direct) {
     if (::fcntl(file.fd(), F_SETFL, flags | O_DIRECT) != 0) {
       return fail_errno(
@@ -91,12 +96,19 @@ Result<void> DiskFile::inspect() {
   return fail("it is neither a regular file nor a block device");
 }
 
-Result<void> DiskFile::lock() const {
+Result<void> DiskFile::lock(BlockLock how) const {
   Result<Holder> holder = Holder::nobody;
   for (milliseconds waited{}; waited <= kLockPatience; waited += kLockPause) {
     if (waited != milliseconds::zero()) std::this_thread::sleep_for(kLockPause);
     holder = try_lock();
-    if (!holder) return std::unexpected(holder.error());
+    if (!holder && how == BlockLock::warn) {
+      log::warning("disk image {}: nothing keeps other programs from it: {}", path_, holder.error().message);
+      return {};
+    }
+    if (!holder) {
+      return fail(holder.error().message +
+                  ": if its filesystem has no locks, and nobody else opens it, say lock=warn or lock=off");
+    }
     if (*holder == Holder::nobody) return {};
   }
   return fail(fmt::format("another VMM has it open{}; stop that one, {}give each guest its own image",

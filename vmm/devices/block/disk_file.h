@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "vmm/devices/devices.h"
 
 namespace balloon::vmm {
 
@@ -41,7 +42,8 @@ class DiskFile {
   /// Opens a regular file or block device and locks it against other processes: a writer alone, readers
   /// together. Waits a second for one that lets go of it. The lock goes when it is closed. `direct`:
   /// O_DIRECT.
-  static Result<DiskFile> open(const std::string& path, bool read_only, bool direct);
+  static Result<DiskFile> open(const std::string& path, bool read_only, bool direct,
+                               BlockLock lock = BlockLock::on);
 
   const std::string& path() const { return path_; }
   int fd() const { return fd_.get(); }
@@ -79,7 +81,7 @@ class DiskFile {
   Result<void> inspect();
   /// Of a lock that keeps this file from being opened.
   enum class Holder : std::uint8_t { nobody, reader, writer };
-  Result<void> lock() const;
+  Result<void> lock(BlockLock how) const;
   Result<Holder> try_lock() const;
   Result<void> find_alignment();
   Result<std::size_t> pread_all(std::uint64_t offset, std::span<std::byte> into) const;

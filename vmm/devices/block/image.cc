@@ -12,7 +12,7 @@ namespace balloon::vmm {
 namespace {
 
 Result<std::unique_ptr<Image>> open_checked_raw(const BlockConfig& config, bool direct) {
-  auto image = open_raw(config.path, config.read_only, direct);
+  auto image = open_raw(config.path, config.read_only, direct, config.lock);
   if (!image) return image;
   if ((*image)->size() == 0) return fail("it has 0 bytes; make one, for example with truncate --size 4G");
   // What a guest writes to the start of a raw disk must not decide how the next start reads it: so the format
@@ -24,8 +24,11 @@ Result<std::unique_ptr<Image>> open_checked_raw(const BlockConfig& config, bool 
         "it looks like a qcow2 image: say format=qcow2, or format=raw when its guest made it look so");
   }
   if ((*image)->size() % kSectorSize != 0) {
-    return fail(fmt::format("its size of {} bytes is no multiple of {}; is it a raw image?", (*image)->size(),
-                            kSectorSize));
+    const Bytes whole = ((*image)->size() / kSectorSize + 1) * kSectorSize;
+    return fail(
+        fmt::format("its size of {} bytes is no multiple of {}; if it is a raw image, make it {} with "
+                    "truncate --size {}",
+                    (*image)->size(), kSectorSize, whole, whole));
   }
   const DiskFile& file = (*image)->file();
   if ((*image)->size() % file.alignment() != 0) {
@@ -43,8 +46,9 @@ Result<std::unique_ptr<Image>> open_image(const BlockConfig& config) {
   const bool direct = config.cache == BlockCache::none;
   const bool qcow2 = config.format == BlockFormat::qcow2 ||
                      (config.format == BlockFormat::by_name && config.path.ends_with(".qcow2"));
-  auto image = qcow2 ? open_qcow2(config.path, config.read_only, direct, config.backing, kMaxBackingDepth)
-                     : open_checked_raw(config, direct);
+  auto image =
+      qcow2 ? open_qcow2(config.path, config.read_only, direct, config.backing, kMaxBackingDepth, config.lock)
+            : open_checked_raw(config, direct);
   if (!image) return fail(fmt::format("disk image {}", config.path), image.error());
   return image;
 }

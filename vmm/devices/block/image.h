@@ -65,11 +65,12 @@ class Image {
   virtual bool wants_idle() const = 0;
 };
 
-Result<std::unique_ptr<Image>> open_raw(const std::string& path, bool read_only, bool direct);
+Result<std::unique_ptr<Image>> open_raw(const std::string& path, bool read_only, bool direct,
+                                        BlockLock lock = BlockLock::on);
 /// Backing files: `depth` more are allowed, of those that are `allowed`. A relative name is relative to the
 /// directory of the image that names it.
 Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct,
-                                          BackingFiles allowed, int depth);
+                                          BackingFiles allowed, int depth, BlockLock lock = BlockLock::on);
 
 /// Chains longer than this are slow to read, or a mistake.
 inline constexpr int kMaxBackingDepth = 16;

@@ -74,15 +74,15 @@ Result<void> check_backing(const std::filesystem::path& image, const std::filesy
 }  // namespace
 
 Result<std::unique_ptr<Image>> open_qcow2(const std::string& path, bool read_only, bool direct,
-                                          BackingFiles allowed, int depth) {
-  auto image = Qcow2Image::open(path, read_only, direct, allowed, depth);
+                                          BackingFiles allowed, int depth, BlockLock lock) {
+  auto image = Qcow2Image::open(path, read_only, direct, allowed, depth, lock);
   if (!image) return std::unexpected(std::move(image.error()));
   return std::move(*image);
 }
 
 Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bool read_only, bool direct,
-                                                     BackingFiles allowed, int depth) {
-  auto file = DiskFile::open(path, read_only, direct);
+                                                     BackingFiles allowed, int depth, BlockLock lock) {
+  auto file = DiskFile::open(path, read_only, direct, lock);
   if (!file) return std::unexpected(std::move(file.error()));
   auto header = read_header(*file);
   if (!header) return std::unexpected(std::move(header.error()));
@@ -93,7 +93,7 @@ Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bo
   }
   std::unique_ptr<Qcow2Image> image(new Qcow2Image(std::move(*file), std::move(*header)));
   BALLOON_TRY(image->load());
-  BALLOON_TRY(image->open_backing(direct, allowed, depth));
+  BALLOON_TRY(image->open_backing(direct, allowed, depth, lock));
   if (!read_only) BALLOON_TRY(image->prepare_for_writing());
   return image;
 }
@@ -128,7 +128,7 @@ Result<void> Qcow2Image::load() {
   return {};
 }
 
-Result<void> Qcow2Image::open_backing(bool direct, BackingFiles allowed, int depth) {
+Result<void> Qcow2Image::open_backing(bool direct, BackingFiles allowed, int depth, BlockLock lock) {
   if (header_.backing_file.empty()) return {};
   const std::string& name = header_.backing_file;
   if (name.starts_with("json:") || name.find("://") != std::string::npos || name.starts_with("nbd:")) {
@@ -143,9 +143,9 @@ Result<void> Qcow2Image::open_backing(bool direct, BackingFiles allowed, int dep
   BALLOON_TRY(check_backing(file_.disk().path(), path, allowed));
   Result<std::unique_ptr<Image>> backing = std::unique_ptr<Image>();
   if (header_.backing_format == "qcow2") {
-    backing = open_qcow2(path, true, direct, allowed, depth - 1);
+    backing = open_qcow2(path, true, direct, allowed, depth - 1, lock);
   } else if (header_.backing_format == "raw") {
-    backing = open_raw(path, true, direct);
+    backing = open_raw(path, true, direct, lock);
   } else if (header_.backing_format.empty()) {
     // Guessing it from the content would let a guest that once wrote to a raw file choose.
     return fail(

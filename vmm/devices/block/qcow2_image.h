@@ -25,7 +25,7 @@ namespace balloon::vmm {
 class Qcow2Image final : public Image {
  public:
   static Result<std::unique_ptr<Qcow2Image>> open(const std::string& path, bool read_only, bool direct,
-                                                  BackingFiles allowed, int depth);
+                                                  BackingFiles allowed, int depth, BlockLock lock);
   ~Qcow2Image() override;
   Qcow2Image(const Qcow2Image&) = delete;
   Qcow2Image& operator=(const Qcow2Image&) = delete;
@@ -51,7 +51,7 @@ class Qcow2Image final : public Image {
 
   Qcow2Image(DiskFile file, Qcow2Header header);
   Result<void> load();
-  Result<void> open_backing(bool direct, BackingFiles allowed, int depth);
+  Result<void> open_backing(bool direct, BackingFiles allowed, int depth, BlockLock lock);
 
   // Guest clusters are numbered from the start of the disk.
   /// What is there; fails when it would lie over a table. All reads and writes of data, and all that is

@@ -60,8 +60,9 @@ class RawImage final : public Image {
 
 }  // namespace
 
-Result<std::unique_ptr<Image>> open_raw(const std::string& path, bool read_only, bool direct) {
-  auto file = DiskFile::open(path, read_only, direct);
+Result<std::unique_ptr<Image>> open_raw(const std::string& path, bool read_only, bool direct,
+                                        BlockLock lock) {
+  auto file = DiskFile::open(path, read_only, direct, lock);
   if (!file) return std::unexpected(std::move(file.error()));
   return std::make_unique<RawImage>(std::move(*file));
 }

@@ -20,7 +20,8 @@ std::string refused(std::string_view text) {
 TEST(DiskConfig, EverySettingIsReadFromAFlag) {
   const auto disk = parse_disk(
       "path=/"
-      "x.img,readonly,serial=s,format=qcow2,backing=any,cache=none,engine=threads,queues=4,block-size=4096,"
+      "x.img,readonly,serial=s,format=qcow2,backing=any,cache=none,engine=threads,lock=warn,queues=4,block-"
+      "size=4096,"
       "discard=off,"
       "rate-bytes=1MiB,rate-bytes-burst=2MiB,rate-requests=100,rate-requests-burst=200");
   ASSERT_TRUE(disk) << disk.error().message;
@@ -31,6 +32,7 @@ TEST(DiskConfig, EverySettingIsReadFromAFlag) {
   EXPECT_EQ(disk->backing, BackingFiles::any);
   EXPECT_EQ(disk->cache, BlockCache::none);
   EXPECT_EQ(disk->engine, BlockEngine::threads);
+  EXPECT_EQ(disk->lock, BlockLock::warn);
   EXPECT_EQ(disk->queues, 4U);
   EXPECT_EQ(disk->block_size, 4096U);
   EXPECT_FALSE(disk->discard);
@@ -75,6 +77,7 @@ TEST(DiskConfig, BadValuesAreRefusedWithWhatIsPossible) {
   EXPECT_THAT(refused("path=/x,backing=yes"), HasSubstr("use off, same-directory or any"));
   EXPECT_THAT(refused("path=/x,cache=unsafe"), HasSubstr("use writeback, writethrough or none"));
   EXPECT_THAT(refused("path=/x,engine=aio"), HasSubstr("use auto, io_uring or threads"));
+  EXPECT_THAT(refused("path=/x,lock=maybe"), HasSubstr("use on, warn or off"));
   EXPECT_THAT(refused("path=/x,queues=0"), HasSubstr("1 to 64"));
   EXPECT_THAT(refused("path=/x,queues=65"), HasSubstr("1 to 64"));
   EXPECT_THAT(refused("path=/x,block-size=1000"), HasSubstr("power of two within 512 to 4096"));

@@ -99,5 +99,16 @@ TEST_F(BlockTest, ReadersShareAnImageAndKeepWritersOut) {
   EXPECT_THAT(refusal({.path = path_}), HasSubstr("another VMM has it open"));
 }
 
+TEST_F(BlockTest, ALockThatIsOffKeepsNobodyAway) {
+  TestDisk first({.path = path_});
+  EXPECT_THAT(refusal({.path = path_, .lock = BlockLock::warn}), HasSubstr("another VMM has it open"));
+  EXPECT_EQ(refusal({.path = path_, .lock = BlockLock::off}), "");
+}
+
+TEST_F(BlockTest, ASizeThatIsNoMultipleOfASectorIsRefusedWithTheRemedy) {
+  std::filesystem::resize_file(path_, 1000);
+  EXPECT_THAT(refusal({.path = path_}), HasSubstr("truncate --size 1024"));
+}
+
 }  // namespace
 }  // namespace balloon::vmm::test
