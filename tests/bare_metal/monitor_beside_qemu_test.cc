@@ -136,6 +136,7 @@ INSTANTIATE_TEST_SUITE_P(
         Request{"ListNowhere", qom("qom-list", "/nowhere")},
         Request{"NoSuchProperty", qom("qom-get", "balloon0", R"(,"property":"colour")")},
         Request{"TwoAtOnce", R"({"execute":"query-balloon"}{"execute":"query-status"})", 2},
+        Request{"BlockStats", R"({"execute":"query-blockstats"})"},
         Request{"Block", R"({"execute":"query-block"})"}, Request{"Uuid", R"({"execute":"query-uuid"})"},
         Request{"MemoryDevices", R"({"execute":"query-memory-devices"})"},
         Request{"MemorySize", R"({"execute":"query-memory-size-summary"})"},

@@ -72,7 +72,8 @@ std::vector<MonitorDisk> GuestControl::disks() const {
                      .writeback = disk.cache != BlockCache::writethrough,
                      .direct = disk.cache == BlockCache::none,
                      .bytes_per_second = disk.bytes_per_second,
-                     .requests_per_second = disk.requests_per_second});
+                     .requests_per_second = disk.requests_per_second,
+                     .counters = machine_ != nullptr ? machine_->disks()[i]->counters() : BlockCounters{}});
   }
   return disks;
 }

@@ -27,6 +27,7 @@ struct MonitorDisk {
   // Limits; 0: none.
   std::uint64_t bytes_per_second = 0;
   std::uint64_t requests_per_second = 0;
+  BlockCounters counters{};
 };
 
 /// What a monitor tells its clients without being asked.

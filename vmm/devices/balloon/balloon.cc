@@ -38,6 +38,9 @@ Result<BalloonDevice> make_balloon(const BalloonConfig& config, const GuestMemor
 Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, const GuestMemory& memory,
                                                  EventLoop& loop) {
   std::unique_ptr<Balloon> balloon(new Balloon(config, memory));
+  auto wishes = Wishes::create(balloon->mutex, loop);
+  if (!wishes) return fail("preparing the balloon", wishes.error());
+  balloon->wishes_ = std::move(*wishes);
   if (config.initial_target != 0) BALLOON_TRY(balloon->set_target(config.initial_target));
   auto queues = DeviceQueues::create(*balloon, loop);
   if (!queues) return std::unexpected(std::move(queues.error()));
@@ -82,13 +85,16 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
                   if (host_has_room()) memory.join_huge_page(huge_page);
                 }) {
   told_ = current();
+  shown_.set({.state = told_});
 }
 
 Balloon::~Balloon() {
   {
     const std::lock_guard lock(mutex);
     drop_queues();
+    if (wishes_) wishes_->carry_out();
   }
+  wishes_.reset();
   for (auto* timer : {&stats_timer_, &hold_back_timer_, &pool_timer_, &hinting_timer_}) timer->reset();
   queues_.reset();
 }
@@ -123,6 +129,7 @@ std::uint16_t Balloon::index_of(Queue queue) const {
 std::uint32_t Balloon::config_size() const { return sizeof(ConfigSpace); }
 
 void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
+  wishes_->carry_out();  // a target that was set before is what the driver reads
   std::memcpy(into.data(), std::as_bytes(std::span(&space_, 1)).data() + offset, into.size());
 }
 
@@ -283,29 +290,40 @@ void Balloon::pace(const BalloonState& now) const {
 }
 
 void Balloon::tell_state() {
-  const BalloonState now = current();
+  BalloonState now = current();
   pace(now);
   if (now == told_) return;
   told_ = now;
+  shown_.change([&](Shown& shown) {
+    if (shown.targets_posted > 0) now.target = shown.state.target;
+    shown.state = now;
+  });
   if (on_state_) on_state_(now);
 }
 
-BalloonState Balloon::state() const {
-  const std::lock_guard lock(mutex);
-  return current();
-}
+BalloonState Balloon::state() const { return shown_.get().state; }
 
 Result<void> Balloon::set_target(Bytes target) {
-  const std::lock_guard lock(mutex);
   if (target > memory_.size()) {
     return fail(fmt::format("target {} is above the guest's boot memory of {}", format_bytes(target),
                             format_bytes(memory_.size())));
   }
   const std::uint32_t pages = to_pages(memory_.size()) - to_pages(target);
-  if (std::exchange(space_.num_pages, pages) == pages) return {};
+  shown_.change([&](Shown& shown) {
+    shown.state.target = memory_.size() - Bytes{pages} * kPageSize;
+    ++shown.targets_posted;
+  });
+  wishes_->post([this, pages] { apply_target(pages); });
+  return {};
+}
+
+void Balloon::apply_target(std::uint32_t pages) {
+  shown_.change([&](Shown& shown) {
+    if (--shown.targets_posted == 0) shown.state.target = memory_.size() - Bytes{pages} * kPageSize;
+  });
+  if (std::exchange(space_.num_pages, pages) == pages) return;
   if (queues_ && current().driver_ready) host().interrupt_config();
   tell_state();
-  return {};
 }
 
 void Balloon::set_stats_interval(std::chrono::nanoseconds interval) {

@@ -24,6 +24,7 @@
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
+#include "vmm/virtio/wishes.h"
 
 namespace balloon::vmm {
 
@@ -131,6 +132,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// What the driver says that the guest has.
   Bytes claimed_size() const;
   void tell_state();
+  void apply_target(std::uint32_t pages);
   void pace(const BalloonState& now) const;
   BalloonCounters counters_now() const;
 
@@ -152,6 +154,12 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::function<void(const BalloonStats&)> on_stats_;
   std::function<void(const BalloonState&)> on_state_;
   BalloonState told_;  ///< last passed to on_state_
+  struct Shown {
+    BalloonState state;
+    std::uint32_t targets_posted = 0;  ///< and not applied: the state has the last one's already
+  };
+  Published<Shown> shown_;
+  std::unique_ptr<Wishes> wishes_;
   std::unique_ptr<DeviceQueues> queues_;
   StatsRequests stats_requests_;
   /// The buffer that the guest parks here until we want fresh values: giving it back is the request.

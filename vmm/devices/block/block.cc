@@ -44,6 +44,22 @@ struct [[gnu::packed]] ConfigSpace {
 };
 static_assert(sizeof(ConfigSpace) == 60 && offsetof(ConfigSpace, writeback) == 32);
 
+std::string_view kind_name(DiskRequest::Kind kind) {
+  switch (kind) {
+    case DiskRequest::Kind::read:
+      return "read";
+    case DiskRequest::Kind::write:
+      return "write";
+    case DiskRequest::Kind::flush:
+      return "flush";
+    case DiskRequest::Kind::discard:
+      return "discard";
+    case DiskRequest::Kind::zero:
+      return "write of zeros";
+  }
+  return "";
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Disk>> open_disk(const BlockConfig& config) { return Disk::open(config, {}); }
@@ -100,6 +116,12 @@ Result<void> Block::watch() {
     }));
     watched_.push_back(fd);
   }
+  auto watchdog = loop_.timer([this] {
+    const std::lock_guard lock(mutex);
+    look_for_slow();
+  });
+  if (!watchdog) return fail(fmt::format("making the watchdog of {}", name_), watchdog.error());
+  watchdog_ = std::move(*watchdog);
   if (!bytes_.limits() && !requests_.limits()) return {};
   auto timer = loop_.timer([this] {
     const std::lock_guard lock(mutex);
@@ -114,6 +136,7 @@ Result<void> Block::watch() {
 
 Block::~Block() {
   throttle_.reset();
+  watchdog_.reset();
   for (const int fd : watched_) loop_.unwatch(fd);
   if (queues_) {
     const std::lock_guard lock(mutex);
@@ -266,6 +289,7 @@ bool Block::throttled() {
   const auto wait = std::max(bytes_.wait(now), requests_.wait(now));
   if (wait <= std::chrono::nanoseconds(0)) return false;
   ++counters_.throttled;
+  counted_.set(counters_);
   waiting_ = true;
   throttle_->set(wait);
   return true;
@@ -292,6 +316,8 @@ void Block::serve(std::uint16_t queue, Chain chain) {
   }
   if (const auto status = prepare(request)) return answer(request, *status);
   disk_->start(request);
+  request.taken = std::chrono::steady_clock::now();
+  if (!std::exchange(watchdog_set_, true)) watchdog_->set(kSlow);
   ++taken_;
   bytes_taken_ += request.size;
 }
@@ -377,6 +403,7 @@ void Block::count(const Request& request) {
 
 void Block::answer(Request& request, BlockStatus status) {
   if (status != BlockStatus::ok && !request.cancelled) ++counters_.failed;
+  counted_.set(counters_);
   VirtQueue* queue = resetting_ || request.cancelled ? nullptr : queues_->at(request.queue);
   if (queue == nullptr) {
     VirtQueue::forget(std::move(*request.chain));  // its rings are no longer ours to write
@@ -402,9 +429,24 @@ void Block::notify() {
   }
 }
 
-BlockCounters Block::counters() const {
-  const std::lock_guard lock(mutex);
-  return counters_;
+void Block::look_for_slow() {
+  if (taken_ == 0) {
+    watchdog_set_ = false;
+    return watchdog_->set({});
+  }
+  const Request* oldest = nullptr;
+  for (const auto& request : all_requests_) {
+    if (request->chain && (oldest == nullptr || request->taken < oldest->taken)) oldest = request.get();
+  }
+  const auto took =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - oldest->taken);
+  if (took < kSlow) return;
+  log::warning(
+      "{}: queue {}: a {} of {} at byte {} has taken {} s, {} requests wait: the host's disk or filesystem "
+      "under "
+      "{} is slow or stuck; look at iostat -x and the host's kernel log",
+      name_, oldest->queue, kind_name(oldest->kind), format_bytes(oldest->size), oldest->offset, took.count(),
+      taken_, config_.path);
 }
 
 }  // namespace balloon::vmm

@@ -16,21 +16,9 @@
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
 #include "vmm/virtio/token_bucket.h"
+#include "vmm/virtio/wishes.h"
 
 namespace balloon::vmm {
-
-/// What the device did since it was made.
-struct BlockCounters {
-  Bytes read = 0;
-  Bytes written = 0;
-  std::uint64_t reads = 0;
-  std::uint64_t writes = 0;
-  std::uint64_t flushes = 0;
-  std::uint64_t discards = 0;   ///< and write-zeroes
-  std::uint64_t throttled = 0;  ///< times that a queue waited for the rate limit
-  std::uint64_t failed = 0;     ///< answered with an error: of the image, or for what was asked
-  std::uint64_t malformed = 0;  ///< without room for a status byte: nothing could be answered
-};
 
 class Block final : public VirtioDevice, public BlockControl {
  public:
@@ -61,6 +49,8 @@ class Block final : public VirtioDevice, public BlockControl {
   static constexpr Bytes kMostBytesTaken = Disk::kMostInFlight;
   /// Of a turn: copied in some 0.4 ms when the host's page cache has it.
   static constexpr Bytes kTurnBytes = 2 * kMiB;
+  /// A request that takes so long is told of in the log: Linux' own drivers give a disk 30 s.
+  static constexpr std::chrono::seconds kSlow{10};
   static constexpr std::size_t kSerialMax = 20;  ///< VIRTIO_BLK_ID_BYTES
 
   static Result<std::unique_ptr<Block>> create(const BlockConfig& config, std::shared_ptr<Disk> disk,
@@ -82,7 +72,7 @@ class Block final : public VirtioDevice, public BlockControl {
   void settle() override;
 
   ImageInfo image() const override { return disk_->image().info(); }
-  BlockCounters counters() const;
+  BlockCounters counters() const override { return counted_.get(); }
   std::string_view engine() const { return disk_->engine(); }
 
  private:
@@ -90,6 +80,7 @@ class Block final : public VirtioDevice, public BlockControl {
   struct Request : DiskRequest {
     std::optional<Chain> chain;
     std::uint16_t queue = 0;
+    std::chrono::steady_clock::time_point taken{};
   };
 
   Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
@@ -111,6 +102,8 @@ class Block final : public VirtioDevice, public BlockControl {
   void count(const Request& request);
   /// Raises the interrupts of what was answered.
   void notify();
+  /// Tells of the request that takes longest, if it takes too long.
+  void look_for_slow();
 
   const BlockConfig config_;
   const std::string name_;
@@ -121,12 +114,15 @@ class Block final : public VirtioDevice, public BlockControl {
   bool writeback_;
   bool resetting_ = false;
   BlockCounters counters_;
+  Published<BlockCounters> counted_;
   RateLimit failures_;
 
   TokenBucket bytes_;
   TokenBucket requests_;
   std::unique_ptr<EventLoop::Timer> throttle_;
   bool waiting_ = false;  ///< for the timer
+  std::unique_ptr<EventLoop::Timer> watchdog_;
+  bool watchdog_set_ = false;  ///< it runs on until it finds nothing to watch
 
   std::vector<std::unique_ptr<Request>> all_requests_;
   std::vector<Request*> spare_requests_;

@@ -301,8 +301,7 @@ void Net::set_status(std::uint16_t status) {
 }
 
 void Net::set_link(bool up) {
-  const std::lock_guard lock(mutex);
-  plug(up);
+  wishes_->post([this, up] { plug(up); });
 }
 
 void Net::plug(bool up) {

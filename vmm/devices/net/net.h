@@ -20,6 +20,7 @@
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"
+#include "vmm/virtio/wishes.h"
 
 namespace balloon::vmm {
 
@@ -150,6 +151,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   FrameLimit receive_limit_;
   FrameLimit send_limit_;
   std::unique_ptr<EventLoop::Timer> tokens_;
+  std::unique_ptr<Wishes> wishes_;
   std::unique_ptr<DeviceQueues> queues_;
 };
 

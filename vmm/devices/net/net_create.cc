@@ -113,6 +113,7 @@ Net::~Net() {
     if (queues_) queues_->stop();
   }
   tokens_.reset();
+  wishes_.reset();
   for (Pair& pair : pairs_) {
     loop_.unwatch(pair.tap.fd());
     if (pair.vhost) loop_.unwatch(pair.vhost->error_event());
@@ -141,6 +142,9 @@ Result<void> Net::set_up() {
   auto tokens = loop_.timer([this] { on_tokens(); });
   if (!tokens) return fail(name_, tokens.error());
   tokens_ = std::move(*tokens);
+  auto wishes = Wishes::create(mutex, loop_);
+  if (!wishes) return fail(name_, wishes.error());
+  wishes_ = std::move(*wishes);
   auto queues = DeviceQueues::create(*this, loop_);
   if (!queues) return std::unexpected(std::move(queues.error()));
   queues_ = std::move(*queues);

@@ -32,7 +32,7 @@ class FakeGuest final : public MonitorGuest {
                           .refcount_bits = 16,
                           .backing_name = "root.img",
                           .backing = std::make_shared<const ImageInfo>(raw)};
-    return {{.image = raw, .bytes_per_second = 1'000'000},
+    return {{.image = raw, .bytes_per_second = 1'000'000, .counters = {.read = 4096, .flushes = 3}},
             {.image = qcow2, .read_only = true, .direct = true}};
   }
   std::size_t nets() const override { return 2; }

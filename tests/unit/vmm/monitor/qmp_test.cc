@@ -257,6 +257,12 @@ TEST_F(QmpTest, StringsMayBeInSingleQuotes) {
 TEST_F(QmpTest, WhatToolsAskAtTheirStartIsAnswered) {
   EXPECT_EQ(result("query-uuid")["UUID"], "00000000-0000-0000-0000-000000000000");
   EXPECT_EQ(result("query-memory-devices"), json::array());
+  const json stats = result("query-blockstats");
+  ASSERT_EQ(stats.size(), 2U);
+  EXPECT_EQ(stats[1]["device"], "disk1");
+  EXPECT_EQ(stats[0]["stats"]["rd_bytes"], 4096);
+  EXPECT_EQ(stats[0]["stats"]["flush_operations"], 3);
+  EXPECT_TRUE(stats[0]["stats"].contains("wr_total_time_ns"));
 }
 
 TEST_F(QmpTest, BadRequestsAreAnsweredAndDoNothing) {

@@ -597,5 +597,19 @@ TEST_F(BalloonTest, RequestsForAGuestWithoutADriverBlockNobodyAndTheLastTargetCo
   EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 7U);
 }
 
+TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
+  start();
+  balloon_->mutex.lock();
+  std::thread other([&] {
+    EXPECT_EQ(balloon_->state().actual, memory_.size());
+    EXPECT_TRUE(balloon_->set_target(memory_.size() - kMiB));
+    EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB) << "at once, for who asks";
+  });
+  other.join();
+  balloon_->mutex.unlock();
+  EXPECT_TRUE(eventually([&] { return driver_->read_config<std::uint32_t>(kNumPages) == kMiB / kPageSize; }));
+  EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB);
+}
+
 }  // namespace
 }  // namespace balloon::vmm
