@@ -270,8 +270,10 @@ void Disk::transfer(DiskRequest& request, TurnBudget& budget) {
 Result<void> Disk::transfer_here(const DiskRequest& request, std::uint64_t offset,
                                  std::span<const iovec> buffers) {
   const bool write = request.kind == DiskRequest::Kind::write;
-  const AlignedBuffer flat(total(buffers));
-  const std::span<std::byte> bytes = flat.bytes();
+  // The worker's, kept: a new one each time costs a fault for each of its pages.
+  thread_local AlignedBuffer flat;
+  if (flat.bytes().size() < total(buffers)) flat = AlignedBuffer(total(buffers));
+  const std::span<std::byte> bytes = flat.bytes().first(total(buffers));
   if (!write) BALLOON_TRY(image_->read(offset, bytes));
   for_bytes(buffers, [&](std::span<std::byte> part, std::size_t at) {
     std::byte* const there = bytes.data() + at;
