@@ -8,7 +8,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "balloon/v1/guest_link.grpc.pb.h"
 #include "base/log.h"
@@ -85,6 +87,7 @@ class GuestLink::Impl {
         [this](const BalloonState& state) { outbox_.put(to_message(state)); });
     balloon_->set_stats_interval(stats_interval_);
     outbox_.put(to_message(balloon_->state()));
+    if (const auto wanted = std::exchange(waiting_merging_, std::nullopt)) answer(*wanted);
   }
 
  private:
@@ -138,6 +141,10 @@ class GuestLink::Impl {
     {
       const std::lock_guard lock(session_mutex_);
       context_ = nullptr;
+    }
+    {
+      const std::lock_guard lock(balloon_mutex_);
+      waiting_merging_.reset();  // who asked is gone
     }
     set_stats_interval({});
     return status;
@@ -219,18 +226,23 @@ class GuestLink::Impl {
     balloon_ != nullptr ? balloon_->drop_free_pages(reply) : reply(fail(kRebooting));
   }
 
+  /// While the guest reboots nobody can refuse it for good: the next machine does it.
   void set_merging(const v1::SetMerging& wanted) {
+    const std::lock_guard lock(balloon_mutex_);
+    if (balloon_ == nullptr) {
+      waiting_merging_ = wanted;
+    } else {
+      answer(wanted);
+    }
+  }
+
+  void answer(const v1::SetMerging& wanted) {
     v1::MergingResult result;
     result.set_sequence(wanted.sequence());
-    {
-      const std::lock_guard lock(balloon_mutex_);
-      if (!set_merging_) {
-        result.set_refusal(kRebooting);
-      } else if (const auto done = set_merging_(wanted.merging()); !done) {
-        result.set_refusal(done.error().message);
-      } else {
-        merging_ = wanted.merging();
-      }
+    if (const auto done = set_merging_(wanted.merging()); !done) {
+      result.set_refusal(done.error().message);
+    } else {
+      merging_ = wanted.merging();
     }
     outbox_.put(std::move(result));
   }
@@ -248,8 +260,9 @@ class GuestLink::Impl {
 
   std::mutex balloon_mutex_;
   BalloonControl* balloon_ = nullptr;
-  SetMerging set_merging_;  ///< of the same machine
-  bool merging_ = false;    ///< of it, and of the next one: a reboot changes nothing
+  SetMerging set_merging_;                         ///< of the same machine
+  std::optional<v1::SetMerging> waiting_merging_;  ///< asked while there is none; the newest counts
+  bool merging_ = false;                           ///< of it, and of the next one: a reboot changes nothing
   BalloonState last_state_;
   nanoseconds stats_interval_{};
 

@@ -279,9 +279,31 @@ TEST_F(GuestLinkTest, TurnsKsmOnAndOffOrSaysWhyNot) {
   const auto on = set(2, true);
   EXPECT_EQ(on.sequence(), 2U);
   EXPECT_THAT(on.refusal(), HasSubstr("merge and lock"));
+}
+
+TEST_F(GuestLinkTest, KsmThatIsTurnedOffWhileTheGuestRebootsIsOffInTheNextMachine) {
+  FakeDaemon daemon(socket_);
+  const auto link = start();
+  daemon.wait(is_register);
   link->detach();
-  EXPECT_THAT(set(3, false).refusal(), HasSubstr("rebooting"));
-  EXPECT_EQ(unmerged_, 1);
+  v1::ConnectResponse ask;
+  for (std::uint64_t sequence = 1; sequence <= 2; ++sequence) {
+    ask.mutable_set_merging()->set_sequence(sequence);
+    ask.mutable_set_merging()->set_merging(sequence == 1);
+    daemon.say(ask);
+  }
+  daemon.set_target(9, kGiB);  // answered at once, after what was asked before
+  daemon.wait([](const auto& request) { return request.has_target_result(); });
+  std::vector<bool> asked;
+  link->attach(balloon_, [&](bool merging) -> Result<void> {
+    asked.push_back(merging);
+    return {};
+  });
+  const auto result =
+      daemon.wait([](const auto& request) { return request.has_merging_result(); }).merging_result();
+  EXPECT_EQ(result.sequence(), 2U);
+  EXPECT_EQ(result.refusal(), "");
+  EXPECT_EQ(asked, std::vector{false}) << "the newest counts";
 }
 
 TEST_F(GuestLinkTest, DropsTheGuestsFreePagesOnRequest) {
