@@ -44,7 +44,7 @@ else
   stage 3 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"
 
-  stage 10 "Building with address and undefined-behaviour sanitizers"
+  stage 14 "Building with address and undefined-behaviour sanitizers"
   must cmake --preset asan
   must cmake --build --preset asan --target unit_tests
   stage 4 "Unit tests with sanitizers"
