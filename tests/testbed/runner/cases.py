@@ -329,8 +329,12 @@ def case_killed_daemon_moves_no_balloon_and_takes_over_again(bed: Bed):
     for name in names:
         session.guests[name].wait_ready()
     daemon = session.daemon
-    before = _wait_settled(daemon, names)
-    free_before = {name: session.guests[name].status()["meminfo"]["MemFree"] for name in names}
+    while True:  # control goes on: what has moved since it seemed settled is looked at again
+        before = _wait_settled(daemon, names)
+        free_before = {name: session.guests[name].status()["meminfo"]["MemFree"] for name in names}
+        now = daemon.list()
+        if all(abs(now[name]["actual_bytes"] - before[name]["actual_bytes"]) < STILL for name in names):
+            break
     daemon.kill()
     time.sleep(15)
     for name in names:

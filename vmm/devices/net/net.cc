@@ -26,6 +26,7 @@ std::uint32_t Net::config_size() const { return sizeof(ConfigSpace); }
 
 void Net::read_config(std::uint32_t offset, std::span<std::byte> into) {
   static_assert(sizeof(ConfigSpace) == 12);
+  wishes_->carry_out();  // a cable that was pulled before is seen pulled
   std::memcpy(into.data(), std::as_bytes(std::span(&space_, 1)).data() + offset, into.size());
 }
 
@@ -330,6 +331,7 @@ bool Net::announce() {
 
 NetState Net::state() const {
   const std::lock_guard lock(mutex);
+  wishes_->carry_out();
   return {.mac = space_.mac,
           .own_mac = first_mac_,
           .link = link_up(),

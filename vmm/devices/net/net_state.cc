@@ -9,6 +9,7 @@
 namespace balloon::vmm {
 
 void Net::save(StateWriter& writer) const {
+  wishes_->carry_out();  // a cable that was pulled before is pulled afterwards
   writer.section(name_);
   writer.put(space_.mac);
   writer.put(cable_);

@@ -143,8 +143,8 @@ TEST_F(VhostTest, ThePulledCableStopsItAndItComesBack) {
   start_vhost();
   expect_traffic(100);
   net_->set_link(false);
-  EXPECT_FALSE(vhost_.running(0));
   EXPECT_EQ(driver_->read_config<std::uint16_t>(6), 0U);
+  EXPECT_FALSE(vhost_.running(0));
   net_->set_link(true);
   expect_traffic(200);
 }
