@@ -134,6 +134,7 @@ void Balloon::read_config(std::uint32_t offset, std::span<std::byte> into) {
 }
 
 void Balloon::write_config(std::uint32_t offset, std::span<const std::byte> from) {
+  wishes_->carry_out();  // what the driver says now comes after a target that was set before
   // Linux writes poison_val before DRIVER_OK, when it is not yet known here whether the driver may.
   const bool may_poison =
       (offered_features() & kFeaturePagePoison) != 0 && (features_ == 0 || negotiated(kFeaturePagePoison));

@@ -375,6 +375,7 @@ TEST_F(BalloonTest, ATargetAboveTheBootMemoryIsRefusedWithTheReason) {
     EXPECT_THAT(refused.error().message, HasSubstr("above the guest's boot memory of 64 MiB"));
   }
   EXPECT_EQ(balloon_->state().target, 48 * kMiB) << "the old one stays";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16 * kMiB / kPageSize);
   EXPECT_EQ(driver_->host().config_interrupts(), 1);
 }
 
