@@ -37,7 +37,7 @@ def age(guest: dict) -> float:
     return time.time() - sampled.timestamp()
 
 
-class ErrorsTest(unittest.TestCase):
+class WithFakes(unittest.TestCase):
     def setUp(self):
         self.fakes = []
         self.addCleanup(lambda: [fake.kill() for fake in self.fakes])
@@ -46,6 +46,8 @@ class ErrorsTest(unittest.TestCase):
         self.fakes.append(FakeQemu(bed.sockets / f"{name}.qmp", name, **how))
         return self.fakes[-1]
 
+
+class ErrorsTest(WithFakes):
     def test_every_way_to_misbehave_is_named_and_the_good_neighbour_stays_controlled(self):
         with Bed(EXCLUSIVE) as bed:
             self.fake(bed, "good")
@@ -130,15 +132,7 @@ class ErrorsTest(unittest.TestCase):
             self.assertIn(names[1], ("same_name.100", "same_name.101"))
 
 
-class SharedTest(unittest.TestCase):
-    def setUp(self):
-        self.fakes = []
-        self.addCleanup(lambda: [fake.kill() for fake in self.fakes])
-
-    def fake(self, bed: Bed, name: str, **how) -> FakeQemu:
-        self.fakes.append(FakeQemu(bed.sockets / f"{name}.qmp", name, **how))
-        return self.fakes[-1]
-
+class SharedTest(WithFakes):
     def test_a_shared_socket_is_given_back_each_time_and_taken_every_8_s_at_rest(self):
         with Bed(SHARED) as bed:
             fake = self.fake(bed, "web")
