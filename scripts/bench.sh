@@ -18,6 +18,9 @@
 #     --controllers LIST    of balloond,none,static
 #     --devices CLASS   of nvme, disk, zram, unlimited (default: as the mix says)
 #     --help            this text
+#   scripts/bench.sh daemon [options]  what balloond costs in instructions, the kernel's for it among them, on a host that is short of memory
+#                                      for long: six guests that are only a link, in a plain guest whose clock is its instructions;
+#                                      the same on a busy machine as on a quiet one; options as tests/testbed/daemon_cost --help tells
 #   scripts/bench.sh facts [options]   facts about Linux that the simulator must meet, measured in plain guests and one emulated host
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
 # Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
@@ -42,6 +45,16 @@ measure_facts() {
   exec tests/testbed/facts --build-dir build "$@"
 }
 
+measure_daemon() {
+  case " $* " in *" --help "* | *" -h "*) exec tests/testbed/daemon_cost --help ;; esac
+  echo "bench: installing what is missing (Debian 12 packages)"
+  scripts/install-deps.sh
+  echo "bench: building"
+  cmake --preset release >/dev/null || die "cmake --preset release failed"
+  cmake --build --preset release --target balloond balloonctl daemon_load
+  exec tests/testbed/daemon_cost --build-dir build "$@"
+}
+
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
 
 case "${1:-}" in
@@ -50,6 +63,7 @@ case "${1:-}" in
     values="--output --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
     memory_mib=$workloads_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
+  daemon) shift; measure_daemon "$@" ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
 esac

@@ -134,6 +134,18 @@ class FakeVmm {
     send(request);
   }
 
+  /// Its balloon is `gap` from its target.
+  void send_balloon(std::uint64_t gap) {
+    v1::ConnectRequest request;
+    {
+      const std::lock_guard lock(mutex_);
+      auto& balloon = *registration_.mutable_balloon();
+      balloon.set_actual_bytes(balloon.target_bytes() - gap);
+      *request.mutable_balloon() = balloon;
+    }
+    send(request);
+  }
+
   /// From here on each target is refused for this reason.
   void refuse(const std::string& why) {
     const std::lock_guard lock(mutex_);
