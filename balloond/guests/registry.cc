@@ -268,9 +268,9 @@ Registry::Sights Registry::look(Bytes host_total) {
       memory += std::min(entry.record.memory, ~Bytes{0} - memory);
     }
   }
+  for (auto& [observer, sight] : sights) sight.on_host = observer->look(sight.memory);
   look_at_rooms(sights);
   for (auto& [observer, sight] : sights) {
-    sight.on_host = observer->look(sight.memory);
     Bytes possible = host_total;
     if (const auto room = observer->room()) {
       const Bytes resident = sight.on_host ? sight.on_host->resident : 0;

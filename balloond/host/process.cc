@@ -42,7 +42,8 @@ std::optional<ProcessMemory> Process::sample() const {
   }
   // VmRSS has anonymous, file and shared memory, but no huge pages of hugetlbfs (proc_pid_status(5)).
   const auto huge = number_after(*status, "HugetlbPages:").value_or(0);
-  return ProcessMemory{.resident = (number_after(*status, "VmRSS:").value_or(0) + huge) * 1024,
+  return ProcessMemory{.mapped = number_after(*status, "VmSize:").value_or(0) * 1024,
+                       .resident = (number_after(*status, "VmRSS:").value_or(0) + huge) * 1024,
                        .swapped = number_after(*status, "VmSwap:").value_or(0) * 1024,
                        .pinned = number_after(*status, "VmPin:").value_or(0) * 1024};
 }

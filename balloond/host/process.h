@@ -12,6 +12,7 @@
 namespace balloon::daemon {
 
 struct ProcessMemory {
+  policy::Bytes mapped = 0;    ///< VmSize
   policy::Bytes resident = 0;  ///< VmRSS, and HugetlbPages
   policy::Bytes swapped = 0;   ///< VmSwap: of private memory, not of a memfd
   policy::Bytes pinned = 0;    ///< VmPin: held in place for devices (iommufd, vDPA, registered buffers)

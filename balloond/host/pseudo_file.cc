@@ -7,6 +7,14 @@
 
 namespace balloon::daemon {
 
+namespace {
+
+/// Less than this is all that there was: the kernel gives whole lines, up to a page at a time, and none that
+/// is read here is half as long (fs/seq_file.c, seq_read_iter).
+constexpr ssize_t kMoreToCome = 2048;
+
+}  // namespace
+
 PseudoFile::PseudoFile(const std::string& path) : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
 
 std::optional<std::string_view> PseudoFile::read(ReadBuffer& buffer) const {
@@ -16,8 +24,8 @@ std::optional<std::string_view> PseudoFile::read(ReadBuffer& buffer) const {
         ::pread(file_.get(), buffer.data() + size, buffer.size() - size, static_cast<off_t>(size));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::nullopt;
-    if (count == 0) break;
     size += static_cast<std::size_t>(count);
+    if (count < kMoreToCome) break;
   }
   return std::string_view(buffer.data(), size);
 }

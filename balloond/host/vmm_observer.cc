@@ -6,11 +6,19 @@
 #include "balloond/host/guest_room.h"
 
 namespace balloon::daemon {
+namespace {
+
+/// A process can make what it has mapped usable, or useless, and stay as large (mprotect): its mappings are
+/// read anyway when they have been passed over so often.
+constexpr int kSameLooksMax = 30;
+
+}  // namespace
 
 std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
   const std::lock_guard lock(mutex_);
   const auto process = process_.sample();
   if (!process) return std::nullopt;
+  mapped_ = process->mapped;
   policy::GuestOnHost seen{.resident = process->resident,
                            .swapped = process->swapped,
                            .swap_in = {},
@@ -25,8 +33,7 @@ std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
     seen.pressure_some = cgroup->pressure_some;
     seen.refaults = cgroup->refaults;
   }
-  const auto read = read_back(*process);
-  if (!cgroup) seen.swap_in = read;
+  if (!cgroup) seen.swap_in = read_back(*process);
   const Source source = cgroup ? Source::cgroup : Source::process;
   if (std::exchange(source_, source) != source) {
     seen.swap_in.reset();
@@ -41,9 +48,17 @@ std::optional<policy::Bytes> VmmObserver::room() const {
 }
 
 void VmmObserver::look_at_room() {
+  policy::Bytes mapped = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (mapped_ == room_mapped_ && ++same_looks_ < kSameLooksMax) return;
+    mapped = mapped_;
+  }
   const auto room = guest_room(root_, pid_);
   const std::lock_guard lock(mutex_);
   room_ = room;
+  room_mapped_ = mapped;
+  same_looks_ = 0;
 }
 
 /// Without a cgroup of its own: its major faults while it had memory in swap, a page each. Others read files;

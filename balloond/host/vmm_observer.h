@@ -23,6 +23,8 @@ class VmmObserver {
   std::optional<policy::GuestOnHost> look(policy::Bytes memory);
   /// What of its memory may be guests', by the last look_at_room(); nothing when that is unknown.
   std::optional<policy::Bytes> room() const;
+  /// Reads the process's mappings, which takes long, where its size has changed; now and then where it has
+  /// not.
   void look_at_room();
 
  private:
@@ -38,7 +40,10 @@ class VmmObserver {
   std::optional<std::uint64_t> faults_;
   policy::Bytes read_back_ = 0;
   bool had_swap_ = false;
+  policy::Bytes mapped_ = 0;  ///< by the last look()
   std::optional<policy::Bytes> room_;
+  std::optional<policy::Bytes> room_mapped_;  ///< when that was seen
+  int same_looks_ = 0;
 };
 
 }  // namespace balloon::daemon

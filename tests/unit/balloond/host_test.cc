@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "balloond/host/pressure_trigger.h"
 #include "balloond/host/process.h"
 #include "balloond/host/sampler.h"
@@ -85,6 +88,24 @@ TEST(PressureTriggerTest, TheKernelIsAskedForStallsOfSomeTask) {
   std::string written;
   std::getline(file, written, '\0');
   EXPECT_EQ(written, "some 150000 1000000");
+}
+
+TEST(PseudoFileTest, WhatTheKernelGivesInPiecesIsReadToItsEnd) {
+  const auto keys_of = [](const std::string& text) {
+    std::istringstream lines(text);
+    std::vector<std::string> keys;
+    for (std::string line; std::getline(lines, line);)
+      keys.push_back(line.substr(0, line.find_first_of(": ")));
+    return keys;
+  };
+  for (const char* path : {"/proc/vmstat", "/proc/meminfo", "/proc/self/status", "/proc/self/cgroup"}) {
+    std::ifstream file(path);
+    const std::string expected{std::istreambuf_iterator<char>(file), {}};
+    ReadBuffer buffer;
+    const auto text = PseudoFile(path).read(buffer);
+    ASSERT_TRUE(text) << path;
+    EXPECT_EQ(keys_of(std::string(*text)), keys_of(expected)) << path;
+  }
 }
 
 TEST(NumberAfterTest, TakesOnlyWholeKeysAtTheStartOfALine) {

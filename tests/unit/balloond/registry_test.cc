@@ -347,6 +347,7 @@ TEST_F(RegistryTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
   guests_.refresh();
   EXPECT_FALSE(guests_.find("a")->credit.is_full());
   tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");
+  tree_.write("/proc/42/status", "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmSize:\t 2097152 kB\n");
   guests_.refresh();
   EXPECT_FALSE(guests_.find("a")->credit.is_full()) << "mappings are read once a second";
   clock_.advance(std::chrono::seconds(1));

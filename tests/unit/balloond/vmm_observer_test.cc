@@ -1,5 +1,6 @@
 #include "balloond/host/vmm_observer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "balloond/host/pseudo_file.h"
@@ -20,14 +21,26 @@ class VmmObserverTest : public ::testing::Test {
     status(0);
     faults(0);
   }
-  void status(int swapped_mib, int pinned_mib = 0) const {
+  void status(int swapped_mib, int pinned_mib = 0, int mapped_mib = 2048) const {
     tree_.write("/proc/42/status",
-                "Name:\tvmm\nState:\tS (sleeping)\nVmPin:\t" + std::to_string(pinned_mib * 1024) +
+                "Name:\tvmm\nState:\tS (sleeping)\nVmSize:\t" + std::to_string(mapped_mib * 1024) +
+                    " kB\nVmPin:\t" + std::to_string(pinned_mib * 1024) +
                     " kB\nVmRSS:\t 1048576 kB\nVmSwap:\t " + std::to_string(swapped_mib * 1024) + " kB\n");
   }
   void faults(int count, const std::string& name = "balloon-vmm") const {
     tree_.write("/proc/42/stat",
                 "42 (" + name + ") S 1 42 42 0 -1 4194560 777 0 " + std::to_string(count) + " 0 12 3\n");
+  }
+  /// Of memory that may be a guest's, in a process that has `mapped_mib` in all.
+  void maps(int guest_mib, int mapped_mib) const {
+    tree_.write("/proc/42/maps", fmt::format("7f0000000000-{:x} rw-s 00000000 00:01 9 /memfd:guest\n",
+                                             0x7f0000000000 + (std::uint64_t(guest_mib) << 20)));
+    status(0, 0, mapped_mib);
+  }
+  std::optional<policy::Bytes> room() {
+    look();
+    observer_.look_at_room();
+    return observer_.room();
   }
   void member_of(const std::string& path) const {
     tree_.write("/proc/42/cgroup", "1:name=systemd:/else\n0::" + path + "\n");
@@ -141,6 +154,26 @@ TEST_F(VmmObserverTest, ANameOfAProcessMayLookLikeFields) {
   EXPECT_EQ(look().swap_in, 2 * page_size());
   tree_.write("/proc/42/stat", "42 (cut off) S 1");
   EXPECT_EQ(look().swap_in, std::nullopt);
+}
+
+TEST_F(VmmObserverTest, MappingsAreReadWhereTheSizeOfTheProcessHasChanged) {
+  maps(512, 1024);
+  EXPECT_EQ(room(), 512 * kMiB);
+  maps(768, 1024);
+  EXPECT_EQ(room(), 512 * kMiB) << "nothing tells of it";
+  maps(768, 1280);
+  EXPECT_EQ(room(), 768 * kMiB);
+  maps(256, 768);
+  EXPECT_EQ(room(), 256 * kMiB);
+}
+
+TEST_F(VmmObserverTest, MappingsOfAProcessThatStaysAsLargeAreReadNowAndThen) {
+  maps(512, 1024);
+  EXPECT_EQ(room(), 512 * kMiB);
+  maps(768, 1024);
+  int looks = 1;
+  while (looks < 100 && room() != 768 * kMiB) ++looks;
+  EXPECT_EQ(looks, 30);
 }
 
 TEST_F(VmmObserverTest, MemoryThatIsPinnedForDevicesIsSaid) {
