@@ -32,8 +32,9 @@ std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
     seen.swap_in = cgroup->swap_in;
     seen.pressure_some = cgroup->pressure_some;
     seen.refaults = cgroup->refaults;
+  } else {
+    seen.swap_in = read_back(*process);
   }
-  if (!cgroup) seen.swap_in = read_back(*process);
   const Source source = cgroup ? Source::cgroup : Source::process;
   if (std::exchange(source_, source) != source) {
     seen.swap_in.reset();
