@@ -29,6 +29,11 @@ class Daemon {
   /// What is to be done about once a second.
   void refresh();
 
+  /// How often it has decided, and for how long it may not before something is wrong with it.
+  std::uint64_t ticks() const { return loop_.ticks(); }
+  std::chrono::nanoseconds stall_after() const { return loop_.stall_after(); }
+  const std::string& socket_path() const { return config_.daemon.socket_path; }
+
  private:
   Daemon(std::string config_path, Config config, UnixSocket socket);
   Result<void> start_parts();

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "balloond/daemon.h"
+#include "balloond/service_manager.h"
 #include "base/log.h"
 
 namespace balloon::daemon {
@@ -69,16 +70,25 @@ void bound_the_end() {
 void keep_grpc_up() { grpc_init(); }
 
 int serve(Daemon& daemon, const sigset_t& signals) {
+  auto manager = ServiceManager::of_environment();
+  const auto tell_ready = [&] { manager.ready("serving on " + daemon.socket_path(), daemon.stall_after()); };
+  tell_ready();
   while (true) {
     constexpr timespec second{.tv_sec = 1, .tv_nsec = 0};
     const int signal = ::sigtimedwait(&signals, nullptr, &second);
-    if (signal == SIGHUP) daemon.reload();
+    if (signal == SIGHUP) {
+      manager.reloading();
+      daemon.reload();
+      tell_ready();
+    }
     if (signal == SIGTERM || signal == SIGINT) {
+      manager.stopping();
       log::info("stopping: balloons stay as they are");
       bound_the_end();
       return 0;
     }
     daemon.refresh();
+    manager.look(daemon.ticks());
   }
 }
 

@@ -2,6 +2,7 @@
 # Installs what balloond needs from Debian 12. This is the one list of dependencies.
 #   scripts/install-deps.sh          everything: build, tests and testbed
 #   scripts/install-deps.sh build    only what compiling needs
+#   scripts/install-deps.sh package  and what scripts/package.sh needs
 set -euo pipefail
 
 build=(
@@ -9,9 +10,10 @@ build=(
   libgrpc++-dev grpc-proto protobuf-compiler-grpc protobuf-compiler libprotobuf-dev
   prometheus-cpp-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
   libgtest-dev libgmock-dev libbenchmark-dev libcli11-dev nlohmann-json3-dev
-  liburing-dev zlib1g-dev
+  liburing-dev zlib1g-dev libsystemd-dev
+  scdoc python3 dpkg-dev
 )
-lint=(clang-tidy-19 clang-format-19 shellcheck)
+lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy systemd)
 # A Node.js installed from elsewhere conflicts with Debian's npm; either will do.
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
@@ -22,9 +24,10 @@ testbed=(
 
 case "${1:-all}" in
   build) wanted=("${build[@]}") ;;
+  package) wanted=("${build[@]}" lintian) ;;
   all) wanted=("${build[@]}" "${lint[@]}" "${testbed[@]}") ;;
-  -h | --help) sed -n '2,4s/^# \?//p' "$0"; exit 0 ;;
-  *) echo "install-deps: unknown set '$1' (use 'build' or 'all')" >&2; exit 2 ;;
+  -h | --help) sed -n '2,5s/^# \?//p' "$0"; exit 0 ;;
+  *) echo "install-deps: unknown set '$1' (use 'build', 'package' or 'all')" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -83,6 +83,15 @@ Result<gid_t> find_group(const std::string& name) {
   return entry.gr_gid;
 }
 
+/// A daemon that has the group already needs no right to change groups (the unit's Group=, say).
+Result<void> give_to_group(const std::string& path, gid_t gid, const std::string& name) {
+  struct stat made{};
+  if (::lstat(path.c_str(), &made) == 0 && made.st_gid == gid) return {};
+  if (::chown(path.c_str(), static_cast<uid_t>(-1), gid) == 0) return {};
+  const Error plain = fail_errno(fmt::format("cannot give socket {} to group {}", path, name), errno).error();
+  return fail(plain.message + ": let the daemon run in that group (under systemd by Group= in a drop-in)");
+}
+
 /// With mode and group in place before anyone can connect, which nobody can before listen().
 Result<UniqueFd> bind_at(const std::string& path, mode_t mode, const std::string& group) {
   BALLOON_TRY(clear_the_way(path));
@@ -95,9 +104,7 @@ Result<UniqueFd> bind_at(const std::string& path, mode_t mode, const std::string
   if (!group.empty()) {
     const auto gid = find_group(group);
     if (!gid) return std::unexpected(gid.error());
-    if (::chown(path.c_str(), static_cast<uid_t>(-1), *gid) != 0) {
-      return fail_errno(fmt::format("cannot give socket {} to group {}", path, group), errno);
-    }
+    BALLOON_TRY(give_to_group(path, *gid, group));
   }
   if (::chmod(path.c_str(), mode) != 0) return fail_errno("cannot set the mode of socket " + path, errno);
   if (::listen(socket.get(), kBacklog) != 0) return fail_errno("cannot listen on socket " + path, errno);

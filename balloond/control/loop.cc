@@ -105,7 +105,9 @@ void ControlLoop::set_policy(const policy::rules::PolicyFile& policy, nanosecond
   wake(kRareGap);
 }
 
-bool ControlLoop::stalled() const { return clock_.now().count() - last_tick_ > kStallPeriods * period_; }
+bool ControlLoop::stalled() const { return clock_.now() - Time(last_tick_.load()) > stall_after(); }
+
+nanoseconds ControlLoop::stall_after() const { return kStallPeriods * nanoseconds(period_.load()); }
 
 void ControlLoop::run() {
   Time wanted = clock_.now();
@@ -117,6 +119,7 @@ void ControlLoop::run() {
     grows_wait_ = ticker_.grows_wait();
     plan_next(wanted, ended);
     last_tick_ = ended.count();
+    ++ticks_;
     observe_(ended - started, std::max(started - wanted, nanoseconds(0)));
     wanted = wait();
   }

@@ -35,8 +35,12 @@ class ControlLoop {
   /// Any thread: taken over before the next tick, which comes at once.
   void set_policy(const policy::rules::PolicyFile& policy, std::chrono::nanoseconds period);
 
-  /// No tick for five periods: whoever asks for health is told.
+  /// No tick for stall_after(): whoever asks for health is told.
   bool stalled() const;
+  /// Five periods.
+  std::chrono::nanoseconds stall_after() const;
+  /// Any thread: how many it has made.
+  std::uint64_t ticks() const { return ticks_; }
 
  private:
   void run();
@@ -63,6 +67,7 @@ class ControlLoop {
   std::atomic<std::int64_t> last_tick_;  ///< when it ended: Time in nanoseconds
   std::atomic<std::int64_t> planned_;    ///< when the next one is due if nothing happens
   std::atomic<std::int64_t> period_;
+  std::atomic<std::uint64_t> ticks_{0};
 
   mutable std::mutex mutex_;                       ///< guards all below
   RateLimit shares_;                               ///< of wakes

@@ -199,6 +199,7 @@ void add_scenarios(CLI::App& command, Arguments& arguments) {
 int main_program(int argc, char** argv) {
   CLI::App app("Runs control laws against simulated hosts and guests, and scores them.");
   app.footer(kFooter);
+  app.set_version_flag("--version", "balloon-sim " BALLOON_VERSION);
   app.require_subcommand(1);
   Arguments arguments;
   CLI::App* run = app.add_subcommand("run", "scenarios under one law");

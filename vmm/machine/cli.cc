@@ -14,6 +14,9 @@ CommandLine parse_command_line(int argc, char** argv) {
     app.add_option(flag, into, help)->type_size(1)->allow_extra_args(false);
   };
   app.add_option("--config", flags.config, "YAML file with any of the settings below; flags win over it");
+  app.add_flag(
+      "--check-config", line.check_config,
+      "Check file and flags without opening what they name, say ok or every complaint, and exit with 0 or 2");
   app.add_option("--name", flags.name, "The guest's name: 1 to 64 characters of A-Z a-z 0-9 . _ -");
   app.add_option("--memory", flags.memory, "Its memory, for example 2GiB: a multiple of 2 MiB, from 64 MiB");
   app.add_option("--memory-backing", flags.memory_backing,

@@ -11,6 +11,7 @@ namespace balloon::vmm {
 /// Says why.
 struct CommandLine {
   Flags flags;
+  bool check_config = false;  ///< judge the configuration, and end
   std::optional<int> exit_status;
 };
 CommandLine parse_command_line(int argc, char** argv);

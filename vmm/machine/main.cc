@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "balloon-vmm: %s\n", config.error().message.c_str());
     return vmm::kExitUsage;
   }
+  if (line.check_config) return std::puts("ok") >= 0 && std::fflush(stdout) == 0 ? 0 : vmm::kExitFailure;
   if (const auto started = log::start("balloon-vmm", config->log_level); !started) {
     std::fprintf(stderr, "balloon-vmm: %s\n", started.error().message.c_str());
     return vmm::kExitUsage;

@@ -29,11 +29,13 @@ sigset_t ending_signals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGPWR);
   return signals;
 }
 
 /// Waits for the machine's end; nothing: a signal asks the process to end.
-Result<std::optional<Outcome>> wait_for_end(const Machine& machine, int signals) {
+/// SIGPWR presses the power button: what a service manager sends, which waits, and knows no monitor.
+Result<std::optional<Outcome>> wait_for_end(const Machine& machine, GuestControl& control, int signals) {
   std::array<pollfd, 2> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
                                {.fd = signals, .events = POLLIN, .revents = 0}}};
   while (true) {
@@ -43,6 +45,10 @@ Result<std::optional<Outcome>> wait_for_end(const Machine& machine, int signals)
     if ((polls[1].revents & POLLIN) != 0) {
       signalfd_siginfo signal{};
       if (::read(signals, &signal, sizeof(signal)) == sizeof(signal)) {
+        if (signal.ssi_signo == SIGPWR && control.power_button()) {
+          log::info("the guest's power button is pressed");
+          continue;
+        }
         log::info("signal {}: ending the guest", signal.ssi_signo);
         return std::nullopt;
       }
@@ -133,7 +139,7 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
     link->attach((*machine)->balloon(BalloonHub::User::link),
                  [&machine](bool on) { return (*machine)->set_merging(on); });
   }
-  auto outcome = wait_for_end(**machine, signals);
+  auto outcome = wait_for_end(**machine, control, signals);
   // Whatever is under way for it (a snapshot is being written, say) need not be waited for.
   (*machine)->end(Ending::quit, "a signal");
   if (link != nullptr) link->detach();

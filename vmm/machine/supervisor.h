@@ -11,7 +11,7 @@ namespace balloon::vmm {
 void block_ending_signals();
 
 /// Returns when the guest powered off (or rebooted, where the configuration says that this ends it) or on
-/// SIGTERM or SIGINT. Fails when the machine cannot be built or run.
+/// SIGTERM or SIGINT; SIGPWR presses its power button. Fails when the machine cannot be built or run.
 Result<void> run_vmm(const VmmConfig& config);
 
 }  // namespace balloon::vmm

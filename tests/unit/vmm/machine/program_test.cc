@@ -214,6 +214,28 @@ TEST_F(ProgramTest, SigtermAndSigintEndARunningGuestCleanly) {
   }
 }
 
+TEST_F(ProgramTest, SigpwrPressesThePowerButtonAndTheGuestDecidesWhatToDo) {
+  write_kernel(kernel, Code().raw({0xeb, 0xfe}));  // jumps to itself: it does not listen
+  Program program(good());
+  ASSERT_TRUE(program.says("runs")) << program.errors();
+  program.signal(SIGPWR);
+  ASSERT_TRUE(program.says("power button is pressed")) << program.errors();
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+  EXPECT_THAT(program.errors(), HasSubstr("signal 15: ending the guest"));
+}
+
+TEST_F(ProgramTest, CheckConfigJudgesAFileWithoutStartingItsGuest) {
+  const std::string file = directory / "guest.yaml";
+  std::ofstream(file) << "name: web-1\nmemory: 64MiB\nkernel: /no/such/kernel\ncpus: 65\n";
+  Program bad({"--check-config", "--config", file});
+  EXPECT_EQ(bad.wait(), 2) << bad.errors();
+  EXPECT_THAT(bad.errors(), HasSubstr("cpus"));
+  Program good({"--check-config", "--config", file, "--cpus", "1"});
+  EXPECT_EQ(good.wait(), 0) << good.errors();
+  EXPECT_EQ(good.errors(), "");
+}
+
 TEST_F(ProgramTest, HelpAndVersionSucceed) {
   EXPECT_EQ(Program({"--help"}).wait(), 0);
   EXPECT_EQ(Program({"--version"}).wait(), 0);
