@@ -1,0 +1,52 @@
+"""Links of the docs lead somewhere: to a file of the tree, and to a heading in it."""
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/testbed/README.md"])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"(?ms)^ *```.*?^ *```", "", re.sub(r"(?m)^    .*$", "", text)))
+
+
+def anchors(page: Path) -> set[str]:
+    """As the common hosts of Markdown make them of headings."""
+    headings = re.findall(r"(?m)^#+ +(.*?) *$", re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path, text: str) -> list[str]:
+    broken = []
+    for link in LINK.findall(without_code(text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(f"{page.relative_to(ROOT)}: {link}")
+    return broken
+
+
+class DocsTest(unittest.TestCase):
+    def test_every_link_leads_to_a_file_and_a_heading(self):
+        self.assertGreater(len(PAGES), 25, "the docs are not where this test looks for them")
+        self.assertEqual([link for page in PAGES for link in broken_links(page, page.read_text())], [])
+
+    def test_a_link_to_nowhere_is_noticed(self):
+        page = ROOT / "docs/install.md"
+        self.assertEqual(broken_links(page, "[a](no-such-page.md) [b](net.md#no-such-heading) [c](net.md) `[d](x.md)`"),
+                         ["docs/install.md: no-such-page.md", "docs/install.md: net.md#no-such-heading"])
+
+    def test_every_page_is_reached_from_the_readme(self):
+        linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall((ROOT / "README.md").read_text())}
+        orphans = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md") if page not in linked]
+        further = {(ROOT / "docs" / link.partition("#")[0]).resolve() for page in ROOT.glob("docs/*.md")
+                   for link in LINK.findall(page.read_text())}
+        self.assertEqual([page for page in orphans if ROOT / page not in further], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
