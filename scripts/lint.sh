@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the form of everything: C++ formatting, shell scripts, the wire contract. With --tidy also clang-tidy (slow).
+# Checks the form of everything: C++ formatting, shell scripts, Python, the wire contract, commits. With --tidy also clang-tidy (slow).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,17 @@ step "clang-format"
 git ls-files -z '*.cc' '*.h' | xargs -0 clang-format-19 --dry-run --Werror || failed=1
 
 step "shellcheck"
-git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x || failed=1
+git ls-files -z '*.sh' .ci/run 'packaging/debian/*/p*' 'packaging/completions/*.bash' | xargs -0 shellcheck -x || failed=1
+
+step "flake8"
+flake8 || failed=1
+
+# Of the programs. Tests pass doubles where types name what they stand for.
+step "mypy"
+(cd tests/testbed && mypy --config-file ../../setup.cfg -p runner -p builder -p report) || failed=1
+for file in packaging/man/man_page.py scripts/compare-laws.py tests/calibration/import_run.py; do
+  mypy --config-file setup.cfg "$file" || failed=1
+done
 
 step "buf lint (proto/)"
 buf_version=1.75.0
@@ -28,6 +38,17 @@ else
   buf=buf
 fi
 (cd proto && "$buf" lint) || failed=1
+
+# A subject of 72 characters at most, and a body. Commits up to this one are as they are.
+step "commit messages"
+last_before=b94e745f957205773c47d0989f9010de06d1631d
+range=HEAD
+git cat-file -e "$last_before" 2>/dev/null && range=$last_before..HEAD
+while read -r commit; do
+  subject=$(git log -1 --format=%s "$commit")
+  [ ${#subject} -le 72 ] || { echo "$commit: the subject has ${#subject} characters: $subject" >&2; failed=1; }
+  [ -n "$(git log -1 --format=%b "$commit")" ] || { echo "$commit: no body says why: $subject" >&2; failed=1; }
+done < <(git rev-list --no-merges "$range")
 
 if [ "${1:-}" = --tidy ]; then
   # The database has the compiler's own options, some of them not clang's.

@@ -55,7 +55,6 @@ class Scenarios(unittest.TestCase):
             with self.assertRaisesRegex(TestbedError, ":1: key 'name' is given twice"):
                 scenario_file.load(Path(file.name))
 
-
     def test_what_the_policy_says_of_slow_guests_is_for_the_quick_day(self):
         policy = {"engine": {"stale_after": "30s", "progress_per_second": "32KiB", "hold": "2s"}, "defaults": {"min": "256M"}}
         slow = pace(policy, 3.0)

@@ -177,7 +177,6 @@ class SettlingTest(unittest.TestCase):
         self.assertFalse(settling.reached({"A.size": 59 * MIB}, 60))
         self.assertTrue(settling.reached({"A.size": 59 * MIB}, 66))
 
-
     def test_a_vmm_that_has_ended_has_no_sizes_and_one_that_only_does_not_answer_is_an_error(self):
         class Gone:
             pid = os.getpid()

@@ -51,13 +51,13 @@ def build(cache: Cache, agent: Path) -> Path:
 def _debian(cache: Cache) -> Path:
     """Debian's packages as an archive: downloaded and installed once; a newer package in the mirror does not count."""
     def make(path: Path):
+        sources = "".join(f"{line}\n" for line in own_archive_lines(RELEASE))
         hooks = [f'chroot "$1" {INITDB} >/dev/null',
                  'cd "$1" && rm -rf ' + " ".join(NOT_NEEDED)]
         run_tool("mmdebstrap", "--variant=minbase", "--quiet", "--format=tar", f"--include={','.join(PACKAGES)}",
                  "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=path-exclude=/usr/share/doc/*",
                  "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-                 *[f"--customize-hook={hook}" for hook in hooks], RELEASE, path, "-", stdin_text="".join(f"{line}\n" for line in
-                                                                                                        own_archive_lines(RELEASE)))
+                 *[f"--customize-hook={hook}" for hook in hooks], RELEASE, path, "-", stdin_text=sources)
 
     find_tool("mmdebstrap")
     return cache.artefact("debian/root.tar", digest_of(1, PACKAGES, RELEASE, INITDB, NOT_NEEDED), make)

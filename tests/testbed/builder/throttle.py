@@ -3,6 +3,7 @@
 import json
 import socket
 from pathlib import Path
+from typing import TextIO
 
 from runner import devices
 from runner.speed import QUICK_SLOWDOWN
@@ -16,7 +17,7 @@ class Throttle:
         self._class = devices.of_disks(devices_name)
         self._path = socket_path
         self._connection: socket.socket | None = None
-        self._lines = None
+        self._lines: TextIO | None = None
         self._drive: str | None = None
 
     def drive_options(self, drive: str) -> str:

@@ -101,7 +101,8 @@ def noise(figures: Figures, facts: list[dict], names: dict[str, str]):
 def zram(figures: Figures, facts: list[dict], name: str, cpu_time: bool):
     """The CPU's time is a fact of the machine; held against a page's copy in the same round, of an emulated one, too."""
     figures.note(f"{name}.algorithm", "lzo-rle")
-    copy_us, found = 0.0, {}
+    copy_us = 0.0
+    found: dict[str, list[float]] = {}
     for fact in facts:
         if fact["fact"] == "zram_reference":
             copy_us = fact["copy_us"]
@@ -190,7 +191,7 @@ def departures(figures: Figures, recorded: dict) -> list[str]:
 
 
 def table(figures: Figures) -> str:
-    rows = [("", "median", "min", "max", "n")]
+    rows: list[tuple[str, ...]] = [("", "median", "min", "max", "n")]
     rows += [(path, *(f"{value:.4g}" for value in (_at(figures.tree, path), spread["min"], spread["max"])), str(spread["n"]))
              for path, spread in figures.spread.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -1,6 +1,7 @@
 """The figures of a phase, from its samples and final measurements."""
 
 import statistics
+from collections.abc import Callable
 
 from .timeline import Phase, Timeline
 
@@ -82,12 +83,13 @@ def _daemon(phase: Phase) -> dict | None:
 
 
 def _overhead(phase: Phase) -> dict | None:
+    picks: dict[str, Callable[[list[int]], float]] = {"median": statistics.median, "max": max}
     found = [overhead for overhead in phase.overhead.values() if overhead and overhead["ram_found"]]
     if not found:
         return None
     return {"guests": len(found),
             **{f"{what}_mib_{name}": round(pick([overhead[what] for overhead in found]) / 2**20, 2)
-               for what in ("private", "pss") for name, pick in (("median", statistics.median), ("max", max))}}
+               for what in ("private", "pss") for name, pick in picks.items()}}
 
 
 def _last_guests(phase: Phase) -> dict[str, dict]:

@@ -1,6 +1,7 @@
 """The verdict over a run: a function of its recorded timeline and of nothing else."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,7 +29,7 @@ class Verdict:
     reason: str | None = None  # why nothing was judged
 
 
-def judge(timeline: Timeline, further: list[Check] = ()) -> Verdict:
+def judge(timeline: Timeline, further: Sequence[Check] = ()) -> Verdict:
     """`further`: checks of what the run left behind. What all pass is passed, however slow the machine was; and a process that ended by
     itself has failed on any machine."""
     checks = [*run_checks(timeline), *further]

@@ -104,7 +104,8 @@ class PartRecord:
     def document(self) -> dict:
         return {"name": str(self.name), "mix": self.name.mix, "controller": self.name.controller, "round": self.name.round,
                 "inputs": self.inputs, "complete": self.complete(), "failure": self.failure, "too_slow": self.too_slow,
-                "outer_host_restarts": self.restarts, "minutes": self.minutes, "quick_minutes": self.quick_minutes, "settled": self.settled, "speeds": self.speeds, "devices": self.devices, "boots": self.boots,
+                "outer_host_restarts": self.restarts, "minutes": self.minutes, "quick_minutes": self.quick_minutes,
+                "settled": self.settled, "speeds": self.speeds, "devices": self.devices, "boots": self.boots,
                 "partition": self.partition, "phases": self.phases, "least_host_available": self.least_host_available,
                 "agents_restarted": self.agents_restarted, "end": self.end}
 

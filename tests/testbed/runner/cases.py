@@ -174,7 +174,7 @@ def _deflated_by(bed: Bed, backing: str, slack: int):
     wait_for("the balloon to reach 256 MiB", lambda: qmp("query-balloon")["actual"] <= 256 * MIB + slack, 240)
     # What is gathered into huge pages comes within 2 s.
     wait_for(f"the host to hold 256 MiB and little more (memory {backing}); it holds {_resident(guest) / MIB:.0f} MiB",
-          lambda: _resident(guest) <= 256 * MIB + slack + 48 * MIB, 30)
+             lambda: _resident(guest) <= 256 * MIB + slack + 48 * MIB, 30)
     qmp("balloon", value=512 * MIB)
     wait_for("the balloon to be empty", lambda: qmp("query-balloon")["actual"] == 512 * MIB, 240)
     _load_and_free(bed, guest)

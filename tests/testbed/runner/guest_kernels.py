@@ -16,7 +16,7 @@ FEATURES = {0: "must-tell-host", 1: "statistics", 2: "deflate-on-oom", 3: "free-
 UNSET = (1 << 64) - 1
 
 ALWAYS = {"stat-swap-in", "stat-swap-out", "stat-major-faults", "stat-minor-faults", "stat-free-memory", "stat-total-memory",
-              "stat-available-memory", "stat-disk-caches", "stat-htlb-pgalloc", "stat-htlb-pgfail"}
+          "stat-available-memory", "stat-disk-caches", "stat-htlb-pgalloc", "stat-htlb-pgfail"}
 SINCE_6_12 = {"stat-oom-kills", "stat-alloc-stalls", "stat-async-scans", "stat-direct-scans", "stat-async-reclaims", "stat-direct-reclaims"}
 
 

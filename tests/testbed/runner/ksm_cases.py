@@ -46,7 +46,8 @@ def case_ksm_run_by_the_daemon_merges_guests_until_one_opts_out(bed: Bed):
         saved = _saved()
         session.daemon.ctl("merge", "A", "off")
         wait_for("A to have its own memory again", lambda: saved - _saved() > SAME / 2, 60)
-        bed.notes.append(f"{_shown('pages_to_scan')} pages every {_shown('sleep_millisecs')} ms saved {saved / MIB:.0f} MiB, {_saved() / MIB:.0f} MiB without A")
+        bed.notes.append(f"{_shown('pages_to_scan')} pages every {_shown('sleep_millisecs')} ms saved {saved / MIB:.0f} MiB, "
+                         f"{_saved() / MIB:.0f} MiB without A")
         session.daemon.stop()
         expect(_shown("run") == 1, "KSM stopped with balloond")
         for guest in guests:

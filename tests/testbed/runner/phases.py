@@ -37,7 +37,8 @@ def run_phase(session: Session, sampler: Sampler, phase: PhaseSpec):
     why = _await(session, sampler, demands, phase)
     _tell_unsatisfied(session, phase, demands)
     MACHINE.sleep(phase.settle)
-    session.events.emit("phase_end", phase=phase.name, why=why, quick_seconds=round(MACHINE.quick_now() - began, 1), demands=[_described(demand) for demand in demands],
+    session.events.emit("phase_end", phase=phase.name, why=why, quick_seconds=round(MACHINE.quick_now() - began, 1),
+                        demands=[_described(demand) for demand in demands],
                         guests=_final_guests(session), overhead=session.overheads())
 
 
@@ -47,7 +48,9 @@ def _has_load(commands: list[str]) -> bool:
 
 def _give_work(session: Session, phase: PhaseSpec) -> list[Demand]:
     """What frees memory comes first, as roles change hands; the rest goes to all guests as close together as it can."""
-    demands, freeing, wanting = [], [], []
+    demands: list[Demand] = []
+    freeing: list[tuple[str, str]] = []
+    wanting: list[tuple[str, str]] = []
     for guest, commands in phase.work.items():
         for command in commands:
             (freeing if command == "free" else wanting).append((guest, command))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 from . import host
 from .daemon import Daemon, Watch
@@ -57,7 +58,7 @@ class Sampler:
 
 
 def guest_sample(guest: Guest, seen: dict | None) -> dict:
-    found = {"alive": guest.alive()}
+    found: dict[str, Any] = {"alive": guest.alive()}
     process = host.process(guest.pid)
     if process:
         found |= {"rss": process["rss"], "swap": process["swap"], "cpu": process["cpu"]}

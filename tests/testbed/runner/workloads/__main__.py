@@ -18,6 +18,7 @@ from ..speed import MACHINE, MAX_FACTOR
 from . import drive, static
 from .mix import Mix, parse, policy_of
 
+
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="runner.workloads", description=__doc__)
     parser.add_argument("--mix", type=Path, required=True, help="the mix as JSON")

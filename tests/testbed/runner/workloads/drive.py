@@ -30,8 +30,8 @@ def boot(session: Session, mix: Mix) -> dict[str, Qmp]:
         name = guest.spec.name
         sockets[name] = session.run_dir / f"qmp-{name}"
         session.add_guest(guest.spec, debian_guest(session, name, qmp=sockets[name], link=str(socket_in(session.run_dir))))
-    for guest in session.guests.values():
-        session.events.emit("guest_up", guest=guest.name, seconds=round(guest.wait_ready(), 1))
+    for booting in session.guests.values():
+        session.events.emit("guest_up", guest=booting.name, seconds=round(booting.wait_ready(), 1))
     return {name: Qmp(path, MACHINE.wall(MONITOR_PATIENCE)) for name, path in sockets.items()}
 
 

@@ -23,7 +23,8 @@ class Settling:
     """Tells when values have stood still for so many seconds."""
 
     def __init__(self, seconds: float):
-        self._seconds, self._values, self._since = seconds, {}, 0.0
+        self._seconds, self._since = seconds, 0.0
+        self._values: dict[str, int] = {}
 
     def reached(self, values: dict[str, int], now: float) -> bool:
         if values.keys() != self._values.keys() or any(abs(value - self._values[name]) > BAND for name, value in values.items()):
