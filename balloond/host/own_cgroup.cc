@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "balloond/host/pressure.h"
+#include "balloond/host/process.h"
 
 namespace balloon::daemon {
 namespace {
@@ -106,9 +108,33 @@ void OwnCgroup::enter(std::string_view path) {
   if (files.stat.is_open()) files_ = std::move(files);
 }
 
-bool OwnCgroup::alone(ReadBuffer& buffer) const {
+/// KVM and vhost start kernel threads for a guest, and put them into its VMM's cgroup (Linux 6.1,
+/// virt/kvm/kvm_main.c, kvm_vm_worker_thread(); drivers/vhost/vhost.c, vhost_attach_cgroups()).
+bool OwnCgroup::has_only_kernel_threads_beside(std::string_view processes) const {
+  bool found = false;
+  while (!processes.empty()) {
+    const std::size_t end = std::min(processes.find('\n'), processes.size());
+    const std::string_view process = processes.substr(0, end);
+    processes.remove_prefix(std::min(end + 1, processes.size()));
+    if (process == pid_) {
+      found = true;
+      continue;
+    }
+    pid_t pid = 0;
+    std::from_chars(process.data(), process.data() + process.size(), pid);
+    if (!is_kernel_thread(root_, pid)) return false;
+  }
+  return found;
+}
+
+bool OwnCgroup::alone(ReadBuffer& buffer) {
   const auto processes = files_->processes.read(buffer);
-  if (!processes || trimmed(*processes) != pid_) return false;
+  if (!processes) return false;
+  const std::string_view members = trimmed(*processes);
+  if (members != pid_ && (members.empty() || members != judged_)) {
+    if (!has_only_kernel_threads_beside(members)) return false;
+    judged_ = members;
+  }
   if (files_->threaded) return true;
   const auto tree = files_->tree.read(buffer);
   return tree && number_after(*tree, "nr_descendants").value_or(1) == 0;

@@ -23,9 +23,9 @@ class OwnCgroup {
   /// `root` goes before /proc and /sys: empty but for tests.
   OwnCgroup(std::string root, pid_t pid);
 
-  /// Nothing while there are others in the process's cgroup, or below it: their figures are in it, too. Nor
-  /// in the first sample after it came to another cgroup, whose counters stand elsewhere. Follows the process
-  /// from cgroup to cgroup; allocates only then.
+  /// Nothing while there are other programs in the process's cgroup, or below it: their figures are in it,
+  /// too. Nor in the first sample after it came to another cgroup, whose counters stand elsewhere. Follows
+  /// the process from cgroup to cgroup; allocates only then.
   std::optional<CgroupMemory> sample();
 
  private:
@@ -37,10 +37,13 @@ class OwnCgroup {
 
   bool follow(ReadBuffer& buffer);
   void enter(std::string_view path);
-  bool alone(ReadBuffer& buffer) const;
+  bool alone(ReadBuffer& buffer);
+  bool has_only_kernel_threads_beside(std::string_view processes) const;
 
   const std::string root_;
   const std::string pid_;
+  std::string
+      judged_;  ///< cgroup.procs as it was when there were kernel threads beside the process, and nobody else
   PseudoFile membership_;
   std::string path_;  ///< by which files_ were opened; empty: by none
   std::optional<Files> files_;

@@ -8,9 +8,12 @@ namespace balloon::daemon {
 namespace {
 
 /// Fields of /proc/PID/stat, counted after the name, which stands in brackets and may have any character
-/// (proc_pid_stat(5)): majflt is the 12th of all, starttime the 22nd.
+/// (proc_pid_stat(5)): flags is the 9th of all, majflt the 12th, starttime the 22nd.
+constexpr int kFlags = 7;
 constexpr int kMajorFaults = 10;
 constexpr int kStartTime = 20;
+/// PF_KTHREAD (include/linux/sched.h).
+constexpr std::uint64_t kKernelThread = 0x00200000;
 
 std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) {
   ReadBuffer buffer;
@@ -52,6 +55,11 @@ std::optional<std::uint64_t> Process::major_faults() const { return stat_field(s
 
 std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid) {
   return stat_field(PseudoFile(fmt::format("{}/proc/{}/stat", root, pid)), kStartTime);
+}
+
+bool is_kernel_thread(const std::string& root, pid_t pid) {
+  const auto flags = stat_field(PseudoFile(fmt::format("{}/proc/{}/stat", root, pid)), kFlags);
+  return flags && (*flags & kKernelThread) != 0;
 }
 
 }  // namespace balloon::daemon

@@ -21,6 +21,9 @@ struct ProcessMemory {
 /// When a process started, in clock ticks since boot: tells it from a later one of the same number.
 std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid);
 
+/// Whether it is one of the kernel's own: it has no memory of its own. False of one that is gone.
+bool is_kernel_thread(const std::string& root, pid_t pid);
+
 class Process {
  public:
   /// A process that is gone, or a pid of 0 (unknown), is never alive.

@@ -96,6 +96,24 @@ TEST_F(VmmObserverTest, ANewerKernelsCountOfSwapInIsTaken) {
   EXPECT_EQ(settled().swap_in, 33 * page_size());
 }
 
+TEST_F(VmmObserverTest, TheKernelsThreadsForAGuestAreNobodyElse) {
+  member_of("/web");
+  cgroup("/web", "42\n77\n78\n", 10);
+  // PF_KTHREAD among the flags: as of kvm-nx-lpage-recovery and vhost, whose names may have any character.
+  tree_.write("/proc/77/stat", "77 (kvm-nx-lpage) re) S 2 0 0 0 -1 2129984 0 0 0 0 0 0\n");
+  tree_.write("/proc/78/stat", "78 (vhost-42) S 2 0 0 0 -1 2129984 0 0 0 0 0 0\n");
+  EXPECT_EQ(settled().refaults, 110U);
+  EXPECT_EQ(look().pressure_some, 0.25);
+  tree_.write("/proc/78/stat", "78 (sleep) S 42 0 0 0 -1 4194304 0 0 0 0 0 0\n");
+  cgroup("/web", "42\n78\n", 10);
+  EXPECT_EQ(settled().refaults, std::nullopt)
+      << "a program, though one of the kernel's threads had its number";
+  cgroup("/web", "42\n79\n", 10);
+  EXPECT_EQ(settled().refaults, std::nullopt) << "nobody knows what 79 was";
+  cgroup("/web", "77\n", 10);
+  EXPECT_EQ(settled().refaults, std::nullopt) << "the VMM itself is elsewhere";
+}
+
 TEST_F(VmmObserverTest, FiguresOfACgroupThatOthersAreInAreNotItsOwn) {
   member_of("/user.slice");
   cgroup("/user.slice", "7\n42\n", 10);
