@@ -66,6 +66,15 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   out.set_merging_refusal(record.merging_refusal);
   out.set_hypervisor(record.hypervisor);
   out.set_obstacle(record.balloon.obstacle);
+  to_wire(record.can, *out.mutable_capabilities());
+  if (guest.contested_until) {
+    v1::Contest& contest = *out.mutable_contested();
+    set_time(*contest.mutable_noticed_at(), record.contest->noticed_wall);
+    contest.set_from_bytes(record.contest->from);
+    contest.set_to_bytes(record.contest->to);
+    const auto left = std::chrono::duration_cast<WallTime::duration>(*guest.contested_until - state.at);
+    set_time(*contest.mutable_until(), state.wall + left);
+  }
   return out;
 }
 

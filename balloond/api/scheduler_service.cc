@@ -34,8 +34,8 @@ grpc::Status not_found(const std::string& name) {
 /// be moved.
 Bytes least(const GuestStatus& guest, const std::map<std::string, Bytes>& pins) {
   const Credit credit = guest.record.credit;
-  const bool movable =
-      guest.record.connected && guest.record.balloon.driver_ready && guest.record.balloon.obstacle.empty();
+  const bool movable = guest.record.connected && guest.record.balloon.driver_ready &&
+                       guest.record.balloon.obstacle.empty() && !guest.contested_until;
   if (!movable) return credit.counted(std::max<Bytes>(guest.record.balloon.actual, guest.record.target));
   const auto pin = pins.find(guest.record.name);
   return pin == pins.end() ? guest.limits.min : pin->second;

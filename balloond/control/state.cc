@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "policy/explain.h"
 
 namespace balloon::daemon {
@@ -20,6 +21,11 @@ std::string explain(const GuestStatus& guest, const State& state) {
   if (!record.credit.is_full()) {
     text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
                         record.credit.halvings);
+  }
+  if (guest.contested_until) {
+    const auto left = std::chrono::ceil<std::chrono::seconds>(*guest.contested_until - state.at);
+    text += fmt::format(" Somebody else moved its balloon from {} to {}: it is left alone for {} s more.",
+                        format_bytes(record.contest->from), format_bytes(record.contest->to), left.count());
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;

@@ -17,6 +17,7 @@ namespace balloon::daemon {
 
 struct GuestStatus {
   GuestRecord record;
+  std::optional<Time> contested_until;  ///< it is left alone until then: somebody else moved its balloon
   policy::GuestLimits limits;
   policy::GuestPlan plan;
   Bytes actual = 0;  ///< its size that the plan was made from

@@ -42,6 +42,12 @@ bool is_past_booting(const GuestRecord& guest, const policy::Tunables& tunables,
   return guest.balloon.driver_ready && now - guest.ready_since > tunables.stale_after;
 }
 
+/// Until when the daemon keeps its hands off a guest whose balloon somebody else moved.
+Time contested_until(const Contest& contest, const policy::rules::OtherHands& policy) {
+  const bool yields = policy.then == policy::rules::OtherHands::Then::yield;
+  return (yields ? contest.noticed : contest.since) + policy.time;
+}
+
 policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& resolver, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
@@ -51,7 +57,10 @@ policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& res
   seen.target = guest.target;
   seen.on_host = guest.on_host;
   seen.on_host.merging = guest.merging.value_or(true);
-  seen.controllable = guest.connected && guest.balloon.driver_ready && guest.balloon.obstacle.empty();
+  const bool contested =
+      guest.contest && now < contested_until(*guest.contest, resolver.policy().other_hands);
+  seen.controllable =
+      guest.connected && guest.balloon.driver_ready && guest.balloon.obstacle.empty() && !contested;
   seen.stats = guest.usable;
   const policy::Tunables& tunables = resolver.policy().tunables;
   if (!seen.stats && is_past_booting(guest, tunables, now)) {
@@ -204,7 +213,13 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
     const Credit credit = guests[i].credit;
     state->committed += std::max<Bytes>(seen.guests[i].actual, credit.counted(guests[i].target));
     state->configured += seen.guests[i].memory;
+    std::optional<Time> contested;
+    if (guests[i].contest) {
+      const Time until = contested_until(*guests[i].contest, resolver_.policy().other_hands);
+      if (seen.now < until) contested = until;
+    }
     state->guests.push_back({.record = std::move(guests[i]),
+                             .contested_until = contested,
                              .limits = seen.guests[i].limits,
                              .plan = plan.guests.at(i),
                              .actual = seen.guests[i].actual});

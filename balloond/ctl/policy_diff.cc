@@ -79,6 +79,10 @@ std::vector<std::string> selectors(const PolicyFile& policy) {
 Lines lines_of(const PolicyFile& policy) {
   Lines out = describe(policy.tunables);
   out.emplace_back("host.ksm", policy.ksm ? "on" : "off");
+  const bool yields = policy.other_hands.then == policy::rules::OtherHands::Then::yield;
+  out.emplace_back("contested.then", yields ? "yield" : "override");
+  const auto time = std::chrono::duration<double>(policy.other_hands.time);
+  out.emplace_back("contested.for", fmt::format("{:g}s", time.count()));
   add("defaults", whole_defaults(policy), out);
   for (const GroupRule& group : policy.groups) {
     const std::string key = fmt::format("groups[{}]", group.name);

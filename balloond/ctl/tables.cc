@@ -22,6 +22,7 @@ Cell size(Bytes bytes) { return {.text = format_bytes(bytes), .right = true}; }
 Cell size_or_dash(bool has, Bytes bytes) { return has ? size(bytes) : Cell{.text = "-", .right = true}; }
 
 std::string state_of(const v1::Guest& guest) {
+  if (guest.has_contested()) return "contested";
   return short_name(*v1::GuestState_descriptor()->FindValueByNumber(guest.state()));
 }
 
@@ -82,10 +83,34 @@ std::string labels_of(const v1::Guest& guest) {
   return labels.empty() ? "-" : fmt::format("{}", fmt::join(labels, ", "));
 }
 
+std::string left_alone(const v1::Guest& guest) {
+  if (!guest.obstacle().empty()) return guest.obstacle();
+  if (!guest.has_contested()) return "-";
+  const v1::Contest& contest = guest.contested();
+  return fmt::format("until {}: somebody else moved its balloon from {} to {}",
+                     format_time(contest.until().seconds(), contest.until().nanos()),
+                     format_bytes(contest.from_bytes()), format_bytes(contest.to_bytes()));
+}
+
 std::string merging_of(const v1::Guest& guest) {
   const std::string is = !guest.has_merging() ? "its VMM does not say" : guest.merging() ? "on" : "off";
   if (guest.merging_refusal().empty()) return is;
   return fmt::format("{} (its VMM refused the change: {})", is, guest.merging_refusal());
+}
+
+std::string capabilities_of(const v1::Capabilities& can) {
+  std::vector<std::string_view> words;
+  const auto add = [&](bool has, std::string_view word) {
+    if (has) words.push_back(word);
+  };
+  add(can.statistics(), "statistics");
+  add(can.on_demand(), "on demand");
+  add(can.events(), "events");
+  add(can.free_page_reporting(), "free page reporting");
+  add(can.ksm_switch(), "KSM switch");
+  add(can.disk_reads(), "disk reads");
+  return fmt::format("{} (steps of {})", words.empty() ? "-" : fmt::format("{}", fmt::join(words, ", ")),
+                     format_bytes(can.granularity_bytes()));
 }
 
 std::string ksm_of(const v1::Host& host) {
@@ -142,8 +167,9 @@ std::string guest_details(const v1::Guest& guest) {
       {"Guest", guest.name()},
       {"Labels", labels_of(guest)},
       {"State", state_of(guest)},
-      {"Left alone", guest.obstacle().empty() ? "-" : guest.obstacle()},
+      {"Left alone", left_alone(guest)},
       {"Process", fmt::format("{} ({})", guest.pid(), guest.hypervisor())},
+      {"Its VMM gives", capabilities_of(guest.capabilities())},
       {"Memory", format_bytes(guest.memory_bytes())},
       {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()),
                              format_bytes(guest.max_bytes()), guest.weight())},
@@ -163,6 +189,7 @@ std::string guest_details(const v1::Guest& guest) {
       {"Disk caches", stat(stats.has_disk_caches_bytes(), stats.disk_caches_bytes())},
       {"Swapped in", stat(stats.has_swap_in_bytes(), stats.swap_in_bytes())},
       {"Swapped out", stat(stats.has_swap_out_bytes(), stats.swap_out_bytes())},
+      {"Disk reads", stat(stats.has_disk_read_bytes(), stats.disk_read_bytes())},
       {"Major faults", count(stats.has_major_faults(), stats.major_faults())},
       {"Used", format_bytes(guest.decision().used_bytes())},
       {"Need", format_bytes(guest.decision().need_bytes())},

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "balloond/clock.h"
+#include "base/pages.h"
 #include "policy/types.h"
 
 namespace balloon::daemon {
@@ -44,6 +45,7 @@ struct StatsSample {
   std::optional<std::uint64_t> direct_scans;
   std::optional<std::uint64_t> async_reclaims;
   std::optional<std::uint64_t> direct_reclaims;
+  std::optional<Bytes> disk_read;  ///< by all its disks, counted by the hypervisor
   std::optional<std::chrono::nanoseconds> round_trip;
 };
 
@@ -75,10 +77,17 @@ struct BalloonCounters {
   bool operator==(const BalloonCounters&) const = default;
 };
 
-/// What a backend can do for a guest.
+/// What a hypervisor can do for a guest, as its backend reaches it.
 struct Capabilities {
-  bool fresh_stats = false;  ///< statistics that the guest gathers when it is asked
-  bool ksm_switch = false;   ///< letting KSM share the guest's memory, and ending that
+  bool statistics = false;        ///< of the guest's memory
+  bool on_demand = false;         ///< statistics that the guest gathers when it is asked
+  bool events = false;            ///< a balloon that moves is told at once; else it is seen at the next look
+  bool reporting = false;         ///< says whether the guest's driver reports free pages
+  bool ksm_switch = false;        ///< letting KSM share the guest's memory, and ending that
+  bool disk_reads = false;        ///< counts what the guest's disks read
+  Bytes granularity = kPageSize;  ///< sizes are multiples of it
+
+  bool operator==(const Capabilities&) const = default;
 };
 
 /// How a guest is introduced.

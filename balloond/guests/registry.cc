@@ -17,6 +17,12 @@ constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
 
+/// A balloon that may have been moved by somebody else is not shrunk again before the guest's next
+/// statistics: those of a shared socket come every 8 s.
+constexpr std::chrono::nanoseconds kSuspicionMax = std::chrono::seconds(10);
+/// A guest that has less than this part of its size available may have taken memory back by itself.
+constexpr Bytes kNearlyNothing = 16;
+
 /// Processes whose mappings are looked at again each second; a thousand have their turn in a few minutes.
 constexpr std::size_t kRoomsATime = 4;
 constexpr std::chrono::nanoseconds kRoomsPeriod = std::chrono::seconds(1);
@@ -24,6 +30,13 @@ constexpr std::chrono::nanoseconds kRoomsPeriod = std::chrono::seconds(1);
 std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
   if (!stats || !stats->available) return std::nullopt;
   return policy::UseSample{.actual = stats->actual, .available = *stats->available};
+}
+
+/// The size that the hypervisor makes of it: no less than was granted.
+Bytes in_steps(Bytes target, const GuestRecord& guest) {
+  const Bytes step = std::max<Bytes>(guest.can.granularity, 1);
+  const Bytes beyond = target % step;
+  return std::min(beyond == 0 ? target : target + step - beyond, guest.memory);
 }
 
 }  // namespace
@@ -65,8 +78,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
   const std::lock_guard lock(mutex_);
   if (const GuestRecord* const other = managed_by_another(record)) {
     return std::unexpected(JoinRefusal{JoinRefusal::Kind::already_managed,
-                                       fmt::format("process {} is already managed as guest {} ({})", peer.pid,
-                                                   other->name, other->hypervisor)});
+                                       fmt::format("process {} is already managed as guest {} ({})",
+                                                   other->peer.pid, other->name, other->hypervisor)});
   }
   if (const auto known = guests_.find(name); known != guests_.end()) {
     const GuestRecord& before = known->second.record;
@@ -79,6 +92,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
                       before.peer.pid)});
     }
     record.pin = before.pin;
+    record.contest = before.contest;
+    record.contests = before.contests;
     names_.erase(before.session);
     guests_.erase(known);
   }
@@ -120,6 +135,10 @@ void Registry::stats(Session session, const StatsSample& stats) {
     ++record.rejected;
   }
   record.said = said;
+  if (const auto suspicion = std::exchange(entry->suspicion, {}); suspicion && said.available) {
+    const bool gave_way = *said.available < record.balloon.actual / kNearlyNothing;
+    if (!gave_way) contested(record, *suspicion, lines);
+  }
   entry->previous = std::move(said);
   std::optional<policy::UseSample> use = use_of(record.usable);
   if (use && before) use->used_before = before->used();
@@ -136,6 +155,7 @@ void Registry::counters(Session session, const BalloonCounters& counters) {
 }
 
 void Registry::balloon(Session session, const BalloonState& balloon) {
+  log::Later lines;
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
@@ -144,7 +164,10 @@ void Registry::balloon(Session session, const BalloonState& balloon) {
   record.balloon = balloon;
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   // While a request is on its way, the VMM may still speak of the target before it.
-  if (!entry->newest(Request::Kind::target).pending) record.target = record.balloon.target;
+  if (!entry->newest(Request::Kind::target).pending) {
+    note_other_hands(*entry, record.balloon, lines);
+    record.target = record.balloon.target;
+  }
   if (was_ready && !record.balloon.driver_ready) {  // the guest reboots: its counters start again
     entry->previous.reset();
     record.said.reset();
@@ -155,6 +178,52 @@ void Registry::balloon(Session session, const BalloonState& balloon) {
   if (appeared) record.ready_since = clock_.now();
   tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
         .process = record.peer.pid});
+}
+
+/// A target that we did not ask for is somebody else's. A balloon that may give way to a guest out of memory,
+/// and has grown, may have done that.
+void Registry::note_other_hands(Entry& entry, const BalloonState& balloon, log::Later& lines) {
+  GuestRecord& record = entry.record;
+  if (!balloon.driver_ready) {  // its next driver begins anew
+    entry.accepted = false;
+    entry.target_is_ours = false;
+    entry.suspicion.reset();
+    return;
+  }
+  if (balloon.target == record.target) {
+    entry.target_is_ours = entry.accepted;
+    return;
+  }
+  if (!balloon.obstacle.empty()) return;
+  entry.accepted = false;
+  if (!std::exchange(entry.target_is_ours, false) && !record.contest) return;
+  const Time now = clock_.now();
+  const Contest contest{.since = now,
+                        .noticed = now,
+                        .noticed_wall = clock_.wall(),
+                        .from = record.target,
+                        .to = balloon.target};
+  if (balloon.deflate_on_oom && balloon.target > record.target) {
+    entry.suspicion = contest;
+  } else {
+    contested(record, contest, lines);
+  }
+}
+
+bool Registry::is_suspected(const Entry& entry, Bytes target) const {
+  return entry.suspicion && target < entry.record.balloon.actual &&
+         clock_.now() - entry.suspicion->noticed < kSuspicionMax;
+}
+
+void Registry::contested(GuestRecord& record, const Contest& contest, log::Later& lines) {
+  if (!record.contest) {
+    lines.warning(source_of(record.peer), "guest {}: somebody else moved its balloon from {} to {}",
+                  record.name, format_bytes(contest.from), format_bytes(contest.to));
+  }
+  const Time since = record.contest ? record.contest->since : contest.since;
+  record.contest = contest;
+  record.contest->since = since;
+  ++record.contests;
 }
 
 void Registry::answered(Session session, Request::Kind kind, std::uint64_t sequence,
@@ -169,6 +238,7 @@ void Registry::answered(Session session, Request::Kind kind, std::uint64_t seque
   newest.pending = false;
   switch (kind) {
     case Request::Kind::target:
+      entry->accepted = refusal.empty();
       if (!refusal.empty()) target_refused(*entry, refusal, lines);
       break;
     case Request::Kind::stats:
@@ -337,10 +407,15 @@ std::optional<GuestRecord> Registry::find(const std::string& name) const {
 bool Registry::set_target(const std::string& name, Session session, Bytes target) {
   const std::lock_guard lock(mutex_);
   Entry* entry = by_session(session);
-  if (entry == nullptr || entry->record.name != name || !entry->channel || entry->record.target == target)
-    return false;
+  if (entry == nullptr || entry->record.name != name || !entry->channel) return false;
+  target = in_steps(target, entry->record);
+  if (entry->record.target == target || is_suspected(*entry, target)) return false;
   if (entry->refused_target == target && clock_.now() - entry->refused_at < kRefusalPause) return false;
   entry->refused_target.reset();
+  entry->accepted = false;
+  entry->target_is_ours = false;
+  entry->suspicion.reset();
+  entry->record.contest.reset();
   entry->record.target = target;
   entry->ask({.kind = Request::Kind::target, .target = target});
   return true;
@@ -355,6 +430,7 @@ std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes targ
       PinRecord{.target = target,
                 .expires = clock_.now() + duration,
                 .until = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(duration)};
+  guest->second.record.contest.reset();  // a person decided since
   tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
 }
@@ -385,7 +461,7 @@ int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
   for (auto& [name, entry] : guests_) {
     const GuestRecord& record = entry.record;
     const bool fresh = record.usable && now - record.usable->sampled_at <= age;
-    if (!entry.channel || !record.can.fresh_stats || !record.balloon.has_stats || fresh ||
+    if (!entry.channel || !record.can.on_demand || !record.balloon.has_stats || fresh ||
         entry.newest(Request::Kind::stats).pending)
       continue;
     entry.ask({.kind = Request::Kind::stats});
@@ -444,12 +520,17 @@ Registry::Entry* Registry::by_session(Session session) {
   return name == names_.end() ? nullptr : &guests_.at(name->second);
 }
 
-/// Two backends may see one guest, which counts once: for the first, as long as its process lives.
+/// Two backends may see one guest, which counts once: for the first, as long as its process lives. They know
+/// it by its process, or by its UUID where one of them does not see the process.
 const GuestRecord* Registry::managed_by_another(const GuestRecord& guest) const {
-  if (guest.peer.pid == 0) return nullptr;
+  const auto uuid = guest.labels.find("uuid");
   for (const auto& [name, entry] : guests_) {
     const GuestRecord& other = entry.record;
-    if (other.peer.pid == guest.peer.pid && other.hypervisor != guest.hypervisor) return &other;
+    if (other.hypervisor == guest.hypervisor) continue;
+    if (guest.peer.pid != 0 && other.peer.pid == guest.peer.pid) return &other;
+    if (uuid == guest.labels.end()) continue;
+    const auto of_other = other.labels.find("uuid");
+    if (of_other != other.labels.end() && of_other->second == uuid->second) return &other;
   }
   return nullptr;
 }

@@ -26,6 +26,15 @@ struct PinRecord {
   WallTime until;
 };
 
+/// Somebody else moved a guest's balloon: a person at a monitor, another controller.
+struct Contest {
+  Time since{};    ///< when it was noticed
+  Time noticed{};  ///< when the newest move was
+  WallTime noticed_wall;
+  Bytes from = 0;  ///< our target
+  Bytes to = 0;    ///< what was found instead
+};
+
 /// One guest, as known now.
 struct GuestRecord {
   Session session = 0;
@@ -52,6 +61,8 @@ struct GuestRecord {
   std::string merging_refusal;  ///< of the newest request about that; empty when it was done
   std::string complaint;        ///< why the newest message is not usable; empty when it is
   std::optional<PinRecord> pin;
+  std::optional<Contest> contest;  ///< the newest, until a target of ours holds again
+  std::uint64_t contests = 0;
   std::uint64_t rejected = 0;  ///< messages that made no sense
   std::uint64_t refused = 0;   ///< targets that its VMM refused
 };
@@ -127,11 +138,18 @@ class Registry final : public GuestEvents {
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
+    bool accepted = false;        ///< the newest target, by the hypervisor
+    bool target_is_ours = false;  ///< and it has said so; nobody has moved it since
+    std::optional<Contest>
+        suspicion{};  ///< a balloon that grew: the next statistics tell whether it gave way
 
     Outstanding& newest(Request::Kind kind) { return requests.at(static_cast<std::size_t>(kind)); }
     void ask(Request request);
   };
   Entry* by_session(Session session);
+  void note_other_hands(Entry& entry, const BalloonState& balloon, log::Later& lines);
+  bool is_suspected(const Entry& entry, Bytes target) const;
+  static void contested(GuestRecord& record, const Contest& contest, log::Later& lines);
   void target_refused(Entry& entry, const std::string& refusal, log::Later& lines);
   static void merging_answered(Entry& entry, const std::string& refusal, log::Later& lines);
   const GuestRecord* managed_by_another(const GuestRecord& guest) const;

@@ -124,6 +124,15 @@ bool is_guest_name(std::string_view name) {
   return is_name(name, kNameMax) && name.front() != '.' && name.front() != '-';
 }
 
+std::string guest_name_of(std::string_view text) {
+  std::string name(text.substr(0, kNameMax));
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_' && c != '-') c = '_';
+  }
+  if (name.starts_with('.') || name.starts_with('-')) name.front() = '_';
+  return name;
+}
+
 Result<void> check_registration(const Registration& registration) {
   if (!is_guest_name(registration.name)) {
     return fail(
@@ -166,7 +175,7 @@ void drop_unknown(StatsSample& stats) {
        {&stats.swap_in, &stats.swap_out, &stats.major_faults, &stats.minor_faults, &stats.free, &stats.total,
         &stats.available, &stats.disk_caches, &stats.hugetlb_allocations, &stats.hugetlb_failures,
         &stats.oom_kills, &stats.alloc_stalls, &stats.async_scans, &stats.direct_scans, &stats.async_reclaims,
-        &stats.direct_reclaims}) {
+        &stats.direct_reclaims, &stats.disk_read}) {
     if (*value == std::numeric_limits<std::uint64_t>::max()) value->reset();
   }
 }
@@ -186,6 +195,9 @@ Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsCon
   usable.swap_in = stats.swap_in;
   usable.swap_out = stats.swap_out;
   usable.major_faults = stats.major_faults;
+  usable.disk_read = stats.disk_read;
+  // A disk that was unplugged takes its count with it.
+  if (context.previous != nullptr && stats.disk_read < context.previous->disk_read) usable.disk_read.reset();
   usable.oom_kills = stats.oom_kills;
   usable.alloc_stalls = stats.alloc_stalls;
   usable.direct_scans = stats.direct_scans;

@@ -16,6 +16,9 @@ Result<void> check_registration(const Registration& registration);
 /// 1 to 64 characters of A-Z a-z 0-9 . _ -, the first of which is neither . nor -
 bool is_guest_name(std::string_view name);
 
+/// A guest's name made of any text: what it may not have becomes '_'. Empty when nothing is left.
+std::string guest_name_of(std::string_view text);
+
 /// Bounds sizes by boot memory; says whether it had to.
 bool clamp_balloon(BalloonState& balloon, Bytes memory);
 

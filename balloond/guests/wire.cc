@@ -45,21 +45,23 @@ void each_number(Visit visit) {
   BALLOON_NUMBER(direct_scans, direct_scans);
   BALLOON_NUMBER(async_reclaims, async_reclaims);
   BALLOON_NUMBER(direct_reclaims, direct_reclaims);
+  BALLOON_NUMBER(disk_read, disk_read_bytes);
 #undef BALLOON_NUMBER
 }
 
 }  // namespace
 
 Registration from_wire(const v1::Register& said) {
-  Registration guest{.name = said.name(),
-                     .hypervisor = "balloon-vmm",
-                     .version = said.vmm_version(),
-                     .labels = {said.labels().begin(), said.labels().end()},
-                     .memory = said.memory_bytes(),
-                     .vcpus = said.vcpus(),
-                     .balloon = {},
-                     .merging = {},
-                     .can = {.fresh_stats = true, .ksm_switch = true}};
+  Registration guest{
+      .name = said.name(),
+      .hypervisor = "balloon-vmm",
+      .version = said.vmm_version(),
+      .labels = {said.labels().begin(), said.labels().end()},
+      .memory = said.memory_bytes(),
+      .vcpus = said.vcpus(),
+      .balloon = {},
+      .merging = {},
+      .can = {.statistics = true, .on_demand = true, .events = true, .reporting = true, .ksm_switch = true}};
   if (said.has_balloon()) guest.balloon = from_wire(said.balloon());
   if (said.has_merging()) guest.merging = said.merging();
   return guest;
@@ -100,6 +102,16 @@ BalloonCounters from_wire(const v1::BalloonCounters& said) {
           .per_second = said.bytes_per_second(),
           .stalls = said.stalls(),
           .refused_pages = said.refused_pages()};
+}
+
+void to_wire(const Capabilities& can, v1::Capabilities& out) {
+  out.set_statistics(can.statistics);
+  out.set_on_demand(can.on_demand);
+  out.set_events(can.events);
+  out.set_free_page_reporting(can.reporting);
+  out.set_ksm_switch(can.ksm_switch);
+  out.set_disk_reads(can.disk_reads);
+  out.set_granularity_bytes(can.granularity);
 }
 
 void to_wire(const StatsSample& stats, v1::GuestStats& out) {

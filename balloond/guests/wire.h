@@ -11,6 +11,7 @@ StatsSample from_wire(const v1::GuestStats& said);
 BalloonState from_wire(const v1::BalloonUpdate& said);
 BalloonCounters from_wire(const v1::BalloonCounters& said);
 
+void to_wire(const Capabilities& can, v1::Capabilities& out);
 void to_wire(const StatsSample& stats, v1::GuestStats& out);
 
 }  // namespace balloon::daemon

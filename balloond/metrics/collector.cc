@@ -108,6 +108,10 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
             number(guest.plan.share), label);
   out.counter("balloon_guest_rejected_messages_total", "Messages of the guest or its VMM that made no sense.",
               number(record.rejected), label);
+  out.gauge("balloon_guest_contested", "1 while its balloon is left alone because somebody else moved it.",
+            guest.contested_until ? 1 : 0, label);
+  out.counter("balloon_guest_contests_total", "Times that somebody else moved its balloon.",
+              number(record.contests), label);
   out.counter("balloon_guest_refused_targets_total", "Targets that its VMM refused.", number(record.refused),
               label);
 }
@@ -138,6 +142,8 @@ void add_guest_stats(Families& out, const StatsSample& stats, const Labels& labe
   counter("balloon_guest_swap_out_bytes_total", "Memory that it swapped out.", stats.swap_out);
   counter("balloon_guest_major_faults_total", "Its major page faults.", stats.major_faults);
   counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.minor_faults);
+  counter("balloon_guest_disk_read_bytes_total", "Bytes that its disks read, by its hypervisor's count.",
+          stats.disk_read);
   counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.oom_kills);
 }
 

@@ -41,6 +41,7 @@ class PolicyReader {
     check_groups();
     root.list("guests",
               [&](const yaml::Value& guest) { guest.map([&](yaml::Map& map) { read_guest(map); }); });
+    root.map("contested", [&](yaml::Map& map) { read_other_hands(map); });
     root.with("shadow", [&](const yaml::Value& value) { read_shadow(value); });
   }
 
@@ -164,6 +165,26 @@ class PolicyReader {
     if (!selects)
       map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
     policy_.guests.push_back(std::move(rule));
+  }
+
+  void read_other_hands(yaml::Map& map) {
+    OtherHands& out = policy_.other_hands;
+    map.require("then");
+    map.with("then", [&](const yaml::Value& value) {
+      std::string then;
+      if (!value.read(then)) return;
+      if (then != "yield" && then != "override")
+        return value.complain(fmt::format("'{}' is not one of yield, override", then));
+      if (then == "override") out = {.then = OtherHands::Then::take_it_back, .time = kOverrideMin};
+    });
+    map.with("for", [&](const yaml::Value& value) {
+      std::chrono::nanoseconds time{};
+      if (!value.read(time)) return;
+      if (out.then == OtherHands::Then::take_it_back && time < kOverrideMin)
+        return value.complain("a balloon is taken back once a minute at most: it must be 1m or longer");
+      if (time > kContestedMax) return value.complain("it must be at most 24h");
+      out.time = time;
+    });
   }
 
   void read_shadow(const yaml::Value& value) {

@@ -39,12 +39,26 @@ struct ShadowFile {
   Place place;
 };
 
+/// What holds when somebody else moves a guest's balloon.
+struct OtherHands {
+  enum class Then : std::uint8_t {
+    yield,         ///< it is left alone until nobody has moved it for `time`
+    take_it_back,  ///< it is set again after `time`
+  } then = Then::yield;
+  std::chrono::nanoseconds time = std::chrono::minutes(10);
+};
+/// Sooner would be a fight: two controllers that set one balloon in turns.
+inline constexpr std::chrono::nanoseconds kOverrideMin = std::chrono::minutes(1);
+/// Longer is for a rule of the guest's own: its minimum and maximum.
+inline constexpr std::chrono::nanoseconds kContestedMax = std::chrono::hours(24);
+
 struct PolicyFile {
   policy::Tunables tunables;
   bool ksm = false;  ///< the daemon runs the host's KSM; else it leaves it alone
   Layer defaults{.place = {.path = "defaults"}};
   std::vector<GroupRule> groups;
   std::vector<GuestRule> guests;  ///< the first that fits counts
+  OtherHands other_hands;
   std::optional<ShadowFile> shadow_file;
   std::shared_ptr<const PolicyFile> shadow;  ///< loaded; null without one
   Bytes host_memory = 0;                     ///< what the groups' shares are of

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "balloond/guests/sanitize.h"
 #include "base/pages.h"
@@ -13,8 +12,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kNameMax = 64;
-constexpr const char* kFolders[] = {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"};
+constexpr const char* kFolders[] = {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached",
+                                    "/objects"};
+/// Of these, those that can have a balloon.
+constexpr std::size_t kDeviceFolders = 3;
 
 Command list(Question question, std::size_t folder) {
   return {.question = question, .name = "qom-list", .arguments = {{"path", kFolders[folder]}}};
@@ -25,7 +26,7 @@ std::size_t folder_of(Question question) {
 }
 
 bool is_list(Question question) {
-  return question >= Question::list_peripheral && question <= Question::list_unattached;
+  return question >= Question::list_peripheral && question <= Question::list_objects;
 }
 
 Command query(Question question, const char* name) {
@@ -47,6 +48,7 @@ const char* subject(Question question) {
     case Question::list_peripheral:
     case Question::list_peripheral_anon:
     case Question::list_unattached:
+    case Question::list_objects:
       return "its devices";
     case Question::run_state:
       return "whether it runs";
@@ -90,7 +92,7 @@ std::vector<Command> Dialogue::identity_questions() const {
   return {query(Question::name, "query-name"),      query(Question::uuid, "query-uuid"),
           query(Question::cpus, "query-cpus-fast"), query(Question::memory_size, "query-memory-size-summary"),
           list(Question::list_peripheral, 0),       list(Question::list_peripheral_anon, 1),
-          list(Question::list_unattached, 2)};
+          list(Question::list_unattached, 2),       list(Question::list_objects, 3)};
 }
 
 std::vector<Command> Dialogue::figure_questions(bool all) const {
@@ -112,16 +114,17 @@ std::vector<Command> Dialogue::figure_questions(bool all) const {
   }
   questions.push_back(query(Question::run_state, "query-status"));
   questions.push_back(query(Question::migration, "query-migrate"));
+  questions.push_back(query(Question::disk_reads, "query-blockstats"));
   if (!all) return questions;
   if (balloon_path_.empty()) {  // one may be plugged in
-    for (std::size_t i = 0; i < std::size(kFolders); ++i)
+    for (std::size_t i = 0; i < kDeviceFolders; ++i)
       questions.push_back(
           list(static_cast<Question>(static_cast<std::size_t>(Question::list_peripheral) + i), i));
   } else {
     property(Question::polling_interval, "guest-stats-polling-interval");
+    questions.push_back(list(Question::list_peripheral, 0));  // devices of the host come and go
   }
   questions.push_back(query(Question::memory_size, "query-memory-size-summary"));
-  questions.push_back(query(Question::disk_reads, "query-blockstats"));
   return questions;
 }
 
@@ -154,8 +157,13 @@ Result<void> Dialogue::take_value(Question question, const json& value) {
       return store(read_memory_size(value), memory_);
     case Question::list_peripheral:
     case Question::list_peripheral_anon:
-    case Question::list_unattached: {
+    case Question::list_unattached:
+    case Question::list_objects: {
       ++lists_;
+      const auto interlock = find_interlock(value);
+      if (!interlock) return std::unexpected(interlock.error());
+      interlocks_.at(folder_of(question)) = *interlock;
+      if (question == Question::list_objects) return {};
       const auto name = find_balloon(value);
       if (!name) return std::unexpected(name.error());
       if (*name && balloon_path_.empty())
@@ -248,6 +256,9 @@ BalloonState Dialogue::balloon(Bytes target) const {
 std::string Dialogue::obstacle() const {
   if (balloon_path_.empty()) return "it has no balloon device";
   if (!actual_) return "QEMU does not say the size of its balloon";
+  for (const std::string& interlock : interlocks_) {
+    if (!interlock.empty()) return interlock;
+  }
   if (migrating_) return std::string(kMigrating);
   if (run_state_.running) return {};
   return fmt::format("it does not run: {}", run_state_.status);
@@ -288,15 +299,6 @@ StatsSample sample_of(const Statistics& statistics, Bytes actual, WallTime seen)
   sample.async_reclaims = statistics.async_reclaims;
   sample.direct_reclaims = statistics.direct_reclaims;
   return sample;
-}
-
-std::string guest_name_of(std::string_view text) {
-  std::string name(text.substr(0, kNameMax));
-  for (char& c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_' && c != '-') c = '_';
-  }
-  if (name.starts_with('.') || name.starts_with('-')) name.front() = '_';
-  return name;
 }
 
 }  // namespace balloon::daemon::qmp

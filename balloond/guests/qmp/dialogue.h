@@ -2,6 +2,7 @@
 // Pure. A dialogue lasts as long as the process of QEMU, over however many connections.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -67,7 +68,9 @@ class Dialogue {
   std::optional<std::string> name_, uuid_;
   std::optional<Bytes> memory_;
   std::uint32_t vcpus_ = 0;
-  int lists_ = 0;             ///< of devices, looked through
+  int lists_ = 0;  ///< of devices, looked through
+  std::array<std::string, 4>
+      interlocks_;            ///< why a balloon frees nothing, by the folders of devices and objects
   std::string balloon_path_;  ///< in QEMU's tree of objects; empty: it has none
   std::optional<Bytes> actual_;
   std::optional<Statistics> statistics_;
@@ -83,8 +86,5 @@ class Dialogue {
 /// `statistics` as a sample of a guest of that size. QEMU gives their time in whole seconds: it is taken for
 /// as late in its second as it can be at `seen`.
 StatsSample sample_of(const Statistics& statistics, Bytes actual, WallTime seen);
-
-/// A guest's name made of any text: what it may not have becomes '_'. Empty when nothing is left.
-std::string guest_name_of(std::string_view text);
 
 }  // namespace balloon::daemon::qmp

@@ -208,9 +208,8 @@ void Monitor::take_target_answer(const Answer& answer) {
   const Sent sent = sent_.front();
   sent_.pop_front();
   if (answer.value) {
-    target_ = sent.target;
-    target_at_ = surroundings_.clock.now();
-    reached_ = false;
+    ours_.asked(sent.target);
+    asked_at_ = surroundings_.clock.now();
     if (exclusive_) due_ = std::min(due_, surroundings_.clock.now() + kMovingPeriod);
   }
   surroundings_.guests.answered(*guest_, Request::Kind::target, sent.sequence,
@@ -225,7 +224,7 @@ void Monitor::report() {
   const Bytes actual = dialogue_->actual();
   const bool moved = movement_.note(actual, surroundings_.clock.now());
   note_other_hands(actual);
-  const BalloonState state = dialogue_->balloon(target_.value_or(actual));
+  const BalloonState state = dialogue_->balloon(ours_.target().value_or(actual));
   if (state != told_) {
     told_ = state;
     surroundings_.guests.balloon(*guest_, state);
@@ -240,7 +239,11 @@ void Monitor::join() {
   Registration registration = dialogue_->registration(stem);
   registration.version = fmt::format("QEMU {}", session_ ? session_->version() : "");
   registration.labels["socket"] = stem;
-  registration.can = {.fresh_stats = !exclusive_, .ksm_switch = false};
+  registration.can = {.statistics = true,
+                      .on_demand = !exclusive_,
+                      .events = exclusive_,
+                      .reporting = true,
+                      .disk_reads = true};
   auto mailbox = std::make_shared<Mailbox>(surroundings_.wake);
   auto joined = surroundings_.guests.joined(registration, peer_, mailbox);
   if (!joined && joined.error().kind == JoinRefusal::Kind::already_exists && stem != registration.name) {
@@ -253,7 +256,7 @@ void Monitor::join() {
   mailbox_ = std::move(mailbox);
   told_ = *registration.balloon;
   joined_memory_ = registration.memory;
-  target_.reset();
+  ours_.forget();
   movement_ = {};
   sampled_.reset();
 }
@@ -270,28 +273,24 @@ void Monitor::report_sample(Bytes actual, bool moved) {
   if (moved && !exclusive_) return;
   if (!told_.driver_ready) return;
   fresh_.reset();
-  surroundings_.guests.stats(*guest_, sample_of(*statistics, actual, surroundings_.clock.wall()));
+  StatsSample sample = sample_of(*statistics, actual, surroundings_.clock.wall());
+  sample.disk_read = dialogue_->disk_reads();
+  surroundings_.guests.stats(*guest_, sample);
 }
 
-/// Once it has been at our target, a balloon that moves was moved by somebody else, or gave way to a guest
-/// out of memory: what it has is what counts, and policy decides anew.
+/// A balloon that leaves our target was moved by somebody else, or gave way to a guest out of memory: what it
+/// has is what counts, and the registry judges.
 void Monitor::note_other_hands(Bytes actual) {
-  if (!target_ || !sent_.empty() || !dialogue_->obstacle().empty()) return;
-  if (!dialogue_->balloon(0).driver_ready) {
-    reached_ = false;  // its next driver goes to the target by itself
-  } else if (actual == *target_) {
-    reached_ = true;
-  } else if (reached_) {
-    log::info(source_, "its balloon was moved from {} to {} by somebody else", format_bytes(*target_),
+  if (!ours_.target() || !sent_.empty() || !dialogue_->obstacle().empty()) return;
+  const Bytes target = *ours_.target();
+  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready))
+    log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_, format_bytes(target),
               format_bytes(actual));
-    target_.reset();
-    reached_ = false;
-  }
 }
 
 bool Monitor::hurried(Time now) const {
   if (hurry_until_ && now < *hurry_until_) return true;
-  const bool on_its_way = target_ && !reached_ && now - target_at_ < kOnItsWay;
+  const bool on_its_way = ours_.on_its_way() && now - asked_at_ < kOnItsWay;
   return waiting_ || on_its_way || lively_ || movement_.moving(now);
 }
 
@@ -347,8 +346,7 @@ void Monitor::end_stay() {
   waiting_.reset();
   fresh_.reset();
   sent_.clear();
-  target_.reset();
-  reached_ = false;
+  ours_.forget();
 }
 
 std::chrono::seconds Monitor::polling_interval() const {

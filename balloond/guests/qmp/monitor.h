@@ -11,8 +11,9 @@
 #include <string>
 
 #include "balloond/guests/backend.h"
+#include "balloond/guests/mailbox.h"
+#include "balloond/guests/our_target.h"
 #include "balloond/guests/qmp/dialogue.h"
-#include "balloond/guests/qmp/mailbox.h"
 #include "balloond/guests/qmp/pace.h"
 #include "balloond/guests/qmp/session.h"
 #include "balloond/guests/qmp/socket.h"
@@ -105,10 +106,8 @@ class Monitor {
   std::shared_ptr<Mailbox> mailbox_;
   BalloonState told_;  ///< the newest that the daemon was told
   Bytes joined_memory_ = 0;
-  std::optional<Bytes>
-      target_;            ///< last asked for by us; unset: none, or others have moved the balloon since
-  Time target_at_{};      ///< when that was
-  bool reached_ = false;  ///< the balloon has been there
+  OurTarget ours_;
+  Time asked_at_{};                 ///< for the target
   std::optional<Request> waiting_;  ///< a target that is not on its way yet
   Time waiting_since_{};
   std::deque<Sent> sent_;         ///< targets without an answer

@@ -97,6 +97,23 @@ Result<Bytes> read_memory_size(const json& answer) {
   return *base + plugged;
 }
 
+Result<std::string> find_interlock(const json& answer) {
+  if (!answer.is_array()) return fail("the list of devices is no list");
+  for (const json& child : answer) {
+    const auto type = text(child, "type");
+    if (!type) continue;
+    for (const char* const encrypted : {"child<sev-guest>", "child<sev-snp-guest>", "child<tdx-guest>"}) {
+      if (*type == encrypted)
+        return fmt::format("its memory is encrypted and stays where it is ({})",
+                           type->substr(6, type->size() - 7));
+    }
+    if (type->starts_with("child<vfio-"))
+      return fmt::format("its memory is pinned for a device of the host ({})",
+                         type->substr(6, type->size() - 7));
+  }
+  return std::string();
+}
+
 Result<std::optional<std::string>> find_balloon(const json& answer) {
   if (!answer.is_array()) return fail("the list of devices is no list");
   for (const json& child : answer) {

@@ -30,6 +30,10 @@ Result<Bytes> read_memory_size(const nlohmann::json& answer);
 /// qom-list: name of the first child that is a virtio balloon of any transport; unset: there is none.
 Result<std::optional<std::string>> find_balloon(const nlohmann::json& answer);
 
+/// qom-list: why what is in it keeps a balloon from freeing memory, for a person; empty: nothing does. Types
+/// are those of QEMU 10.1 (qapi/qom.json; hw/vfio).
+Result<std::string> find_interlock(const nlohmann::json& answer);
+
 /// query-balloon and the event BALLOON_CHANGE: what the guest has left.
 Result<Bytes> read_actual(const nlohmann::json& answer);
 

@@ -35,6 +35,7 @@ enum class Question : std::uint8_t {
   list_peripheral,
   list_peripheral_anon,
   list_unattached,
+  list_objects,
   run_state,
   migration,
   balloon_size,

@@ -1,7 +1,8 @@
-"""A real balloond that manages QMP sockets in a directory of the test's own."""
+"""A real balloond that manages guests of other hypervisors: by QMP sockets in a directory of the test's own, or as it is told."""
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -15,7 +16,8 @@ PATIENCE = 60
 
 
 class Bed:
-    """Use as a context manager. `user` runs the daemon as another user, where the test is root's."""
+    """Use as a context manager. `backends`: a list for backends.qmp, or all of backends; SOCKETS stands for the directory of
+    sockets. `user` runs the daemon as another user, where the test is root's."""
 
     def __init__(self, backends: str, user: int | None = None, stats_interval: str = "1s"):
         self.directory = tempfile.TemporaryDirectory(prefix="qmp-")
@@ -31,11 +33,21 @@ class Bed:
         self.daemon: subprocess.Popen | None = None
 
     def write_configuration(self, backends: str):
+        if backends.startswith("["):
+            backends = f"{{qmp: {backends}}}"
         # No guest goes below what the fakes say they use, whatever policy makes of them.
         (self.path / "policy.yaml").write_text("engine: {hold: 0s, shrink_ratio_per_second: 1}\ndefaults: {min: 50%}\n")
         (self.path / "balloond.yaml").write_text(
             f"socket: {{path: {self.path}/socket}}\ncontrol: {{period: 200ms, stats_interval: {self.stats_interval}}}\n"
-            f"policy: policy.yaml\nbackends: {{qmp: {backends.replace('SOCKETS', str(self.sockets))}}}\n")
+            f"policy: policy.yaml\nbackends: {backends.replace('SOCKETS', str(self.sockets))}\n")
+
+    def write_policy(self, more: str):
+        """Adds to the policy, and has the daemon load it."""
+        with open(self.path / "policy.yaml", "a") as policy:
+            policy.write(more + "\n")
+        taken = self.log().count("the new configuration is in force")
+        self.daemon.send_signal(signal.SIGHUP)
+        self.until(lambda: self.log().count("the new configuration is in force") > taken, "the policy is taken")
 
     def __enter__(self):
         self.start()
@@ -79,6 +91,18 @@ class Bed:
                 raise AssertionError(f"balloond ended with {self.daemon.returncode}:\n{self.log()}")
             time.sleep(0.1)
         return found
+
+    def settled(self, name: str, patience: float = PATIENCE) -> dict:
+        """The guest once policy has shrunk it and has nothing more to ask of it for 3 s."""
+        since: dict[int, float] = {}
+
+        def at_rest(guest: dict) -> bool:
+            size = guest["actual_bytes"]
+            if size != guest["target_bytes"] or size == guest["memory_bytes"] or size not in since:
+                since.clear()
+                since[size] = time.monotonic()
+            return time.monotonic() - since[size] > 3
+        return self.guest(name, at_rest, "is shrunk by policy, and at rest", patience)
 
     def guest(self, name: str, condition, what: str, patience: float = PATIENCE) -> dict:
         def found():

@@ -31,6 +31,21 @@ BAD_SOCKETS = {
 }
 
 
+def move(path, size: int):
+    """Another client's hand on the balloon."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(path))
+        lines = client.makefile("rwb")
+        lines.readline()
+        for command in ({"execute": "qmp_capabilities", "id": 1}, {"execute": "balloon", "arguments": {"value": size}, "id": 2}):
+            lines.write(json.dumps(command).encode() + b"\n")
+            lines.flush()
+            while "id" not in (answer := json.loads(lines.readline())):
+                pass
+            assert "return" in answer, answer
+
+
 def age(guest: dict) -> float:
     """Of its newest statistics, in seconds."""
     sampled = datetime.fromisoformat(guest["stats"]["sampled_at"][:19]).replace(tzinfo=timezone.utc)
@@ -77,6 +92,18 @@ class ErrorsTest(WithFakes):
             bed.ctl("set", "bare", "700MiB")
             time.sleep(1)
             self.assertEqual(bed.guests()["bare"]["target_bytes"], 1024 * MIB)
+
+    def test_guests_whose_memory_stays_where_it_is_are_left_alone_with_the_reason(self):
+        def devices(folder: str, kind: str):
+            return {"qom-list": lambda _, arguments: [{"name": "balloon0", "type": "child<virtio-balloon-pci>"}]
+                    * (arguments["path"] == "/machine/peripheral") + [{"name": "x", "type": f"child<{kind}>"}] * (arguments["path"] == folder)}
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "vfio", answers=devices("/machine/peripheral", "vfio-pci"))
+            self.fake(bed, "sev", answers=devices("/objects", "sev-guest"))
+            for name, reason in (("vfio", "its memory is pinned for a device of the host (vfio-pci)"),
+                                 ("sev", "its memory is encrypted and stays where it is (sev-guest)")):
+                guest = bed.guest(name, lambda guest: guest["obstacle"], "a reason")
+                self.assertEqual((guest["obstacle"], guest["target_bytes"]), (reason, 1024 * MIB))
 
     def test_a_guest_that_is_paused_or_migrated_is_left_alone_until_it_runs_again(self):
         for answers, reason in (({"query-status": {"running": False, "status": "paused"}}, "it does not run: paused"),
@@ -132,6 +159,37 @@ class ErrorsTest(WithFakes):
             self.assertIn(names[1], ("same_name.100", "same_name.101"))
 
 
+UNKNOWN = 2 ** 64 - 1
+
+
+def windows(used: int, service: bool = True):
+    """Statistics of a Windows guest: its total stays while the balloon is inflated, and without its balloon service nothing is known."""
+    def say(guest, _arguments):
+        known = {"stat-total-memory": guest.memory, "stat-free-memory": guest.actual - used, "stat-available-memory": guest.actual - used,
+                 "stat-major-faults": 9, "stat-minor-faults": 99}
+        names = ("total-memory", "free-memory", "available-memory", "major-faults", "minor-faults", "swap-in", "swap-out", "disk-caches")
+        return {"last-update": int(time.time()), "stats": {f"stat-{name}": UNKNOWN for name in names} | (known if service else {})}
+    return {("qom-get", "guest-stats"): say}
+
+
+class WindowsTest(WithFakes):
+    def test_a_windows_guest_is_judged_by_what_it_has_available_and_keeps_the_minimum_of_its_rule(self):
+        with Bed(EXCLUSIVE) as bed:
+            bed.write_policy("guests: [{name: 'win*', min: 900MiB}]")
+            self.fake(bed, "win-idle", answers=windows(200 * MIB), mapped=True)
+            bed.guest("win-idle", lambda guest: guest["actual_bytes"] == 900 * MIB, "is shrunk to its minimum")
+            time.sleep(3)
+            self.assertEqual(bed.guests()["win-idle"]["actual_bytes"], 900 * MIB)
+            self.assertNotIn("make no sense", bed.log())
+
+    def test_a_windows_guest_without_its_service_is_held(self):
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "win", answers=windows(200 * MIB, service=False), mapped=True)
+            bed.guest("win", lambda guest: guest["stats"] and guest["stats"]["available_bytes"] is None, "statistics without values")
+            time.sleep(5)
+            self.assertEqual(bed.guests()["win"]["actual_bytes"], 1024 * MIB)
+
+
 class SharedTest(WithFakes):
     def test_a_shared_socket_is_given_back_each_time_and_taken_every_8_s_at_rest(self):
         with Bed(SHARED) as bed:
@@ -163,6 +221,23 @@ class SharedTest(WithFakes):
                 time.sleep(1)
             self.assertLess(max(waits), 1)
             bed.guest("web", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows the pin")
+
+    def test_a_balloon_that_another_client_moves_is_left_alone_and_taken_back_once_a_minute_at_most(self):
+        with Bed(SHARED) as bed:
+            bed.write_policy("contested: {then: override, for: 1m}")
+            fake = self.fake(bed, "web", mapped=True)
+            bed.guest("web", lambda guest: guest["stats"], "statistics")
+            bed.settled("web")
+            move(fake.path, 900 * MIB)
+            moved_at = time.monotonic()
+            guest = bed.guest("web", lambda guest: guest.get("contested"), "is contested", patience=20)
+            self.assertEqual(int(guest["contested"]["to_bytes"]), 900 * MIB)
+            self.assertIn("somebody else moved its balloon from", bed.log())
+            self.assertIn("contested", bed.ctl("list").stdout)
+            self.assertIn("Somebody else moved its balloon", bed.ctl("explain", "web").stdout)
+            fake.events()
+            bed.guest("web", lambda guest: guest["actual_bytes"] < 900 * MIB, "is taken back", patience=100)
+            self.assertGreater(time.monotonic() - moved_at, 55)
 
     def test_a_socket_that_its_owner_keeps_leaves_the_guest_blind_and_the_neighbour_unharmed(self):
         with Bed(SHARED) as bed:

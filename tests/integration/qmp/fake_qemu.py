@@ -1,6 +1,7 @@
 """A QMP server that says what a test wants, in a process of its own as QEMU is: the process is whom the daemon sees."""
 
 import json
+import mmap
 import multiprocessing
 import os
 import select
@@ -14,14 +15,16 @@ MIB = 1 << 20
 
 
 class FakeQemu:
-    """`answers` maps commands to what is returned instead of the usual; see FakeGuest.answer. `talk` replaces the whole
+    """`mapped`: its process has mapped the guest's memory, as QEMU's has; else policy moves no balloon, for what it claims counts
+    little. `answers` maps commands to what is returned instead of the usual; see FakeGuest.answer. `talk` replaces the whole
     conversation: it gets the accepted socket."""
 
-    def __init__(self, path: Path, name: str, answers: dict | None = None, talk=None, memory: int = 1024 * MIB, mode: int = 0o666):
+    def __init__(self, path: Path, name: str, answers: dict | None = None, talk=None, memory: int = 1024 * MIB, mode: int = 0o666,
+                 mapped: bool = False):
         self.path = path
         self.state = multiprocessing.Queue()
         self.process = multiprocessing.Process(target=_serve, daemon=True,
-                                               args=(path, mode, FakeGuest(name, memory, answers or {}), talk, self.state))
+                                               args=(path, mode, FakeGuest(name, memory, answers or {}), talk, self.state, mapped))
         self.process.start()
         while not path.exists():
             time.sleep(0.01)
@@ -70,7 +73,8 @@ class FakeGuest:
         return usual.get(command, KeyError(command))
 
 
-def _serve(path: Path, mode: int, guest: FakeGuest, talk, events):
+def _serve(path: Path, mode: int, guest: FakeGuest, talk, events, mapped: bool):
+    memory = mmap.mmap(-1, guest.memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if mapped else None  # noqa: F841
     path.unlink(missing_ok=True)
     os.umask(0o777 & ~mode)
     listener = socket.socket(socket.AF_UNIX)

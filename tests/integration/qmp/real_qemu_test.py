@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "testbed"))
 
 from bed import MIB, Bed  # noqa: E402
+from errors_test import move  # noqa: E402
 from builder.cache import Cache, default_cache_dir  # noqa: E402
 from builder.guest_image import build_agent, build_initramfs  # noqa: E402
 from builder.kernel import fetch_kernel  # noqa: E402
@@ -96,6 +97,18 @@ class RealQemuTest(unittest.TestCase):
             bed.start()
             guest = bed.guest("web", lambda guest: guest["stats"], "is found as it was left", BOOT_PATIENCE)
             self.assertEqual((guest["actual_bytes"], guest["target_bytes"]), (400 * MIB, 400 * MIB))
+
+    def test_a_person_at_the_monitor_has_the_balloon_for_as_long_as_policy_says(self):
+        with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
+            second = bed.path / "second.qmp"
+            self.qemu(bed, more=("-qmp", f"unix:{second},server=on,wait=off"))
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+            bed.settled("web", BOOT_PATIENCE)
+            move(second, 400 * MIB)
+            bed.guest("web", lambda guest: guest.get("contested"), "is contested")
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 400 * MIB, "has what the person gave it", BOOT_PATIENCE)
+            bed.ctl("set", "web", "300MiB", "--for", "10m")
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB and not guest.get("contested"), "follows a pin again", BOOT_PATIENCE)
 
     def test_a_guest_that_reboots_counts_in_full_until_its_balloon_is_back(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:

@@ -116,7 +116,7 @@ inline Registration registration(const std::string& name, policy::Bytes memory, 
                              .free_page_reporting = false,
                              .free_page_hinting = false,
                              .obstacle = {}};
-  out.can = {.fresh_stats = true, .ksm_switch = true};
+  out.can = {.statistics = true, .on_demand = true, .ksm_switch = true};
   return out;
 }
 

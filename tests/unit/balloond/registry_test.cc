@@ -33,6 +33,13 @@ class RegistryTest : public ::testing::Test {
     return update;
   }
 
+  /// Has the guest asked for a size, and its hypervisor take it and reach it.
+  void reach(Session session, policy::Bytes target) {
+    ASSERT_TRUE(guests_.set_target("a", session, target));
+    guests_.answered(session, Request::Kind::target, channel_->asked.back().sequence, "");
+    guests_.balloon(session, balloon(target, target));
+  }
+
   test::FakeTree tree_;
   test::FakeClock clock_;
   Registry guests_{clock_, tree_.root()};
@@ -76,6 +83,20 @@ TEST_F(RegistryTest, AGuestThatTwoBackendsSeeCountsOnce) {
   guests_.left(*first);
   EXPECT_FALSE(guests_.joined(seen, kVmm, channel_)) << "it still counts as guest a";
   EXPECT_TRUE(guests_.joined(seen, {.pid = 43, .uid = 0}, channel_)) << "another process is another guest";
+}
+
+TEST_F(RegistryTest, AGuestWhoseProcessOneBackendDoesNotSeeIsKnownByItsUuid) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  seen.labels["uuid"] = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31";
+  ASSERT_TRUE(guests_.joined(seen, kVmm, channel_));
+  seen.name = "b";
+  seen.hypervisor = "libvirt";
+  const auto second = guests_.joined(seen, Peer{}, channel_);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().reason, "process 42 is already managed as guest a (qemu)");
+  seen.labels["uuid"] = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c32";
+  EXPECT_TRUE(guests_.joined(seen, Peer{}, channel_)) << "another UUID is another guest";
 }
 
 TEST_F(RegistryTest, AGuestThatLeftIsKeptWhileItsProcessLivesAndForgottenAfterwards) {
@@ -149,6 +170,79 @@ TEST_F(RegistryTest, ARefusedTargetIsTakenBackCountedAndNotAskedForAgainForAWhil
   guests_.answered(session, Request::Kind::target, channel_->asked[1].sequence, "no");
   clock_.advance(std::chrono::seconds(10));
   EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB));
+}
+
+TEST_F(RegistryTest, ATargetIsAskedForInTheStepsOfItsHypervisor) {
+  const Session session = join();
+  EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB + 1));
+  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + 4096) << "no less than was granted";
+  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB + 2)) << "that is the same";
+}
+
+TEST_F(RegistryTest, ABalloonThatSomebodyElseMovesIsContested) {
+  const Session session = join();
+  guests_.balloon(session, balloon(900 * kMiB, 900 * kMiB));
+  EXPECT_FALSE(guests_.find("a")->contest) << "it is on its way to what was asked before this daemon came";
+  reach(session, 800 * kMiB);
+  EXPECT_FALSE(guests_.find("a")->contest);
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  const auto contest = guests_.find("a")->contest;
+  ASSERT_TRUE(contest);
+  EXPECT_EQ(contest->from, 800 * kMiB);
+  EXPECT_EQ(contest->to, 700 * kMiB);
+  EXPECT_EQ(guests_.find("a")->target, 700 * kMiB) << "what it has is what counts";
+  clock_.advance(std::chrono::seconds(5));
+  guests_.balloon(session, balloon(600 * kMiB, 600 * kMiB));
+  EXPECT_EQ(guests_.find("a")->contest->since, contest->since);
+  EXPECT_GT(guests_.find("a")->contest->noticed, contest->noticed) << "it was moved again";
+  EXPECT_EQ(guests_.find("a")->contests, 2U);
+  reach(session, 800 * kMiB);
+  EXPECT_FALSE(guests_.find("a")->contest) << "it is ours again";
+}
+
+TEST_F(RegistryTest, ATargetOfBeforeThatComesLateIsNobodyElses) {
+  const Session session = join();
+  ASSERT_TRUE(guests_.set_target("a", session, 800 * kMiB));
+  guests_.answered(session, Request::Kind::target, channel_->asked.back().sequence, "");
+  guests_.balloon(session, balloon(kGiB, kGiB));
+  EXPECT_FALSE(guests_.find("a")->contest);
+}
+
+TEST_F(RegistryTest, AGuestThatRebootsOrCannotBeMovedIsNotContested) {
+  const Session session = join();
+  reach(session, 800 * kMiB);
+  BalloonState paused = balloon(700 * kMiB, 700 * kMiB);
+  paused.obstacle = "it does not run: paused";
+  guests_.balloon(session, paused);
+  EXPECT_FALSE(guests_.find("a")->contest);
+  guests_.balloon(session, balloon(2 * kGiB, 2 * kGiB, false));
+  guests_.balloon(session, balloon(2 * kGiB, 2 * kGiB));
+  EXPECT_FALSE(guests_.find("a")->contest);
+}
+
+TEST_F(RegistryTest, ABalloonThatGivesWayToAGuestOutOfMemoryIsNotContested) {
+  const Session session = join();
+  const auto grow = [&](policy::Bytes available) {
+    reach(session, 800 * kMiB);
+    BalloonState grown = balloon(900 * kMiB, 900 * kMiB);
+    grown.deflate_on_oom = true;
+    guests_.balloon(session, grown);
+    EXPECT_FALSE(guests_.find("a")->contest) << "its next statistics tell";
+    EXPECT_FALSE(guests_.set_target("a", session, 800 * kMiB)) << "and nothing is taken before they do";
+    guests_.stats(session, test::sample(2 * kGiB, 900 * kMiB, available));
+    return guests_.find("a")->contest.has_value();
+  };
+  EXPECT_FALSE(grow(10 * kMiB)) << "it had nothing left";
+  EXPECT_TRUE(grow(300 * kMiB));
+}
+
+TEST_F(RegistryTest, APinEndsAContest) {
+  const Session session = join();
+  reach(session, 800 * kMiB);
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  ASSERT_TRUE(guests_.find("a")->contest);
+  ASSERT_TRUE(guests_.set_pin("a", kGiB, std::chrono::seconds(60)));
+  EXPECT_FALSE(guests_.find("a")->contest) << "a person has decided since";
 }
 
 TEST_F(RegistryTest, NobodyIsAskedAfterLeaving) {

@@ -86,6 +86,18 @@ TEST_F(SanitizeTest, CountersThatGoBackAreNonsenseAndOnesThatStandAreNot) {
   EXPECT_EQ(complaint(good_, &before), "counter major_faults went back from 9 to 1");
 }
 
+TEST_F(SanitizeTest, WhatDisksReadIsCarriedOverUnlessADiskHasGone) {
+  StatsSample before = good_;
+  before.disk_read = 5000;
+  StatsSample now = before;
+  now.disk_read = 6000;
+  EXPECT_EQ(usable_stats(now, context(&before))->disk_read, 6000U);
+  now.disk_read = 4000;
+  const auto usable = usable_stats(now, context(&before));
+  ASSERT_TRUE(usable) << "all else still counts";
+  EXPECT_FALSE(usable->disk_read);
+}
+
 TEST_F(SanitizeTest, AllOnesIsAbsent) {
   constexpr auto all_ones = std::numeric_limits<std::uint64_t>::max();
   good_.available = all_ones;
@@ -126,6 +138,12 @@ TEST_F(SanitizeTest, ATimeBefore1970IsNonsense) {
 TEST_F(SanitizeTest, TheLastTimeOfTheClockCountsAsNow) {
   good_.sampled_at = WallTime::max();
   EXPECT_EQ(usable_stats(good_, context())->sampled_at, clock_.now());
+}
+
+TEST_F(SanitizeTest, AGuestsNameIsMadeOfAnyText) {
+  EXPECT_EQ(guest_name_of("my server/1\n\xc3\xa4"), "my_server_1___");
+  EXPECT_EQ(guest_name_of("-v1.2"), "_v1.2");
+  EXPECT_EQ(guest_name_of(std::string(100, 'x')).size(), 64U);
 }
 
 TEST_F(SanitizeTest, TextOfAVmmIsMadeFitForLogs) {

@@ -249,6 +249,46 @@ TEST_F(TickTest, APinIsFollowedUntilItRunsOut) {
   EXPECT_LT(guest.actual, 1300 * kMiB);
 }
 
+/// Somebody else sets the balloon of a guest that has been at our target.
+TEST_F(TickTest, ABalloonThatSomebodyElseMovesIsLeftAloneForTheTimeThatPolicySays) {
+  using rules_hands = policy::rules::OtherHands;
+  for (const auto& [then, time] : {std::pair{rules_hands::Then::yield, std::chrono::minutes(10)},
+                                   std::pair{rules_hands::Then::take_it_back, std::chrono::minutes(1)}}) {
+    SCOPED_TRACE(time.count());
+    restart();
+    policy::rules::PolicyFile policy = quick_policy();
+    policy.other_hands = {.then = then, .time = time};
+    ticker_->set_policy(policy);
+    FakeGuest guest{.name = "a", .actual = 1536 * kMiB, .used = 400 * kMiB};
+    add(guest);
+    for (int i = 0; i < 5; ++i) {
+      say(guest);
+      tick();
+      obey(guest);
+    }
+    ASSERT_LT(guest.actual, 1300 * kMiB) << "it has more than it needs";
+    const std::size_t asked = guest.channel->asked.size();
+    guest.actual = 700 * kMiB;
+    guests_->balloon(guest.session, *test::registration("a", 2 * kGiB, guest.actual).balloon);
+    for (auto left = std::chrono::seconds(time); left.count() > 1; --left) {
+      say(guest);
+      tick();
+      ASSERT_EQ(guest.channel->asked.size(), asked) << left.count() << " s before the time is over";
+      ASSERT_TRUE(states_.newest()->find("a")->contested_until);
+    }
+    EXPECT_NE(explain(*states_.newest()->find("a"), *states_.newest()).find("left alone for"),
+              std::string::npos);
+    guest.used = 650 * kMiB;
+    for (int i = 0; i < 5; ++i) {
+      say(guest);
+      tick();
+      obey(guest);
+    }
+    EXPECT_GT(guest.channel->asked.size(), asked) << "the time is over, and it needs more";
+    EXPECT_FALSE(states_.newest()->find("a")->contested_until);
+  }
+}
+
 TEST_F(TickTest, AGuestThatIsLostMidPlanIsCountedAtItsLargerSizeUntilItsProcessEnds) {
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
   add(guest);

@@ -47,6 +47,22 @@ TEST(Wire, EachNumberOfASampleHasItsOwnName) {
   EXPECT_EQ(stats.total, 108U);
   EXPECT_EQ(stats.available, 109U);
   EXPECT_EQ(stats.direct_reclaims, 118U);
+  EXPECT_EQ(stats.disk_read, 120U);
+}
+
+TEST(Wire, EachCapabilityHasItsOwnName) {
+  const auto said = [](const Capabilities& can) {
+    v1::Capabilities out;
+    to_wire(can, out);
+    return out.ShortDebugString();
+  };
+  EXPECT_EQ(said({}), "granularity_bytes: 4096");
+  EXPECT_EQ(said({.statistics = true, .granularity = 0}), "statistics: true");
+  EXPECT_EQ(said({.on_demand = true, .granularity = 0}), "on_demand: true");
+  EXPECT_EQ(said({.events = true, .granularity = 0}), "events: true");
+  EXPECT_EQ(said({.reporting = true, .granularity = 0}), "free_page_reporting: true");
+  EXPECT_EQ(said({.ksm_switch = true, .granularity = 0}), "ksm_switch: true");
+  EXPECT_EQ(said({.disk_reads = true, .granularity = 0}), "disk_reads: true");
 }
 
 TEST(Wire, ATimeThatIsNoneIsBefore1970) {

@@ -75,12 +75,8 @@ TEST_F(DialogueTest, AGuestIsIntroducedByItsNameAndUuid) {
   EXPECT_FALSE(guest.balloon->driver_ready);
 }
 
-TEST_F(DialogueTest, AGuestWithoutANameHasItsSocketsAndStrangeCharactersAreReplaced) {
-  Dialogue nameless(1s, false);
-  EXPECT_EQ(nameless.registration("100").name, "100");
-  EXPECT_EQ(guest_name_of("my server/1\n\xc3\xa4"), "my_server_1___");
-  EXPECT_EQ(guest_name_of("-v1.2"), "_v1.2");
-  EXPECT_EQ(guest_name_of(std::string(100, 'x')).size(), 64U);
+TEST_F(DialogueTest, AGuestWithoutANameHasItsSockets) {
+  EXPECT_EQ(Dialogue(1s, false).registration("100").name, "100");
 }
 
 TEST_F(DialogueTest, WhileNoDriverHoldsTheBalloonTheGuestHasAllItsMemory) {
@@ -191,12 +187,24 @@ TEST_F(DialogueTest, WhatMattersMostIsAskedFirstAndWhatSeldomChangesSeldom) {
   come_up();
   const auto brief = questions(dialogue_.figure_questions(false));
   EXPECT_EQ(brief, (std::vector{Question::balloon_size, Question::statistics, Question::run_state,
-                                Question::migration}));
+                                Question::migration, Question::disk_reads}));
   const auto all = questions(dialogue_.figure_questions(true));
   EXPECT_EQ(all.front(), Question::balloon_size);
-  for (const Question question :
-       {Question::driver, Question::polling_interval, Question::memory_size, Question::disk_reads})
+  for (const Question question : {Question::driver, Question::polling_interval, Question::memory_size})
     EXPECT_THAT(all, Contains(question));
+}
+
+TEST_F(DialogueTest, ADeviceThatPinsMemoryIsAnObstacleForAsLongAsItIsThere) {
+  come_up();
+  EXPECT_EQ(dialogue_.obstacle(), "");
+  json devices = recorded(kBooting, "peripheral\"");
+  devices.push_back({{"name", "hostdev0"}, {"type", "child<vfio-pci>"}});
+  answer(Question::list_peripheral, devices);
+  EXPECT_EQ(dialogue_.obstacle(), "its memory is pinned for a device of the host (vfio-pci)");
+  answer(Question::list_peripheral, recorded(kBooting, "peripheral\""));
+  EXPECT_EQ(dialogue_.obstacle(), "") << "it was unplugged";
+  answer(Question::list_objects, json::array({{{"name", "sev0"}, {"type", "child<sev-guest>"}}}));
+  EXPECT_EQ(dialogue_.obstacle(), "its memory is encrypted and stays where it is (sev-guest)");
 }
 
 TEST_F(DialogueTest, ATargetGoesOutInWholePages) {

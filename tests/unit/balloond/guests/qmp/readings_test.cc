@@ -26,6 +26,19 @@ json statistics_with(const char* key, const json& value) {
   return answer;
 }
 
+TEST(Readings, WhatKeepsABalloonFromFreeingMemoryIsFoundByItsType) {
+  const auto found = [](const char* type) {
+    return find_interlock(
+               json::array({{{"name", "type"}, {"type", "string"}}, {{"name", "x"}, {"type", type}}}))
+        .value();
+  };
+  EXPECT_EQ(found("child<vfio-pci>"), "its memory is pinned for a device of the host (vfio-pci)");
+  EXPECT_EQ(found("child<sev-snp-guest>"), "its memory is encrypted and stays where it is (sev-snp-guest)");
+  EXPECT_EQ(found("child<tdx-guest>"), "its memory is encrypted and stays where it is (tdx-guest)");
+  EXPECT_EQ(found("child<virtio-net-pci>"), "");
+  EXPECT_FALSE(find_interlock(json::object()));
+}
+
 TEST(Readings, NameAndUuid) {
   EXPECT_EQ(read_name(recorded(kBooting, "query-name")).value(), "web");
   EXPECT_EQ(read_uuid(recorded(kBooting, "query-uuid")).value(), "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31");

@@ -1,4 +1,4 @@
-// What the daemon asks of one guest of QEMU, on its way to the thread that talks to it.
+// What the daemon asks of one guest, on its way to the thread of its backend.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 
 #include "balloond/guests/backend.h"
 
-namespace balloon::daemon::qmp {
+namespace balloon::daemon {
 
 class Mailbox final : public GuestChannel {
  public:
@@ -49,4 +49,4 @@ class Mailbox final : public GuestChannel {
   std::optional<std::chrono::nanoseconds> interval_;
 };
 
-}  // namespace balloon::daemon::qmp
+}  // namespace balloon::daemon
