@@ -39,6 +39,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
               collector_->observe_tick(duration, lateness);
             }),
       qmp_(clock_, guests_),
+      libvirt_(clock_, guests_),
       server_(std::move(socket), clock_, guests_, states_, reservations_,
               [this] { return !loop_.stalled(); }) {
   guests_.set_stats_interval(config_.daemon.stats_interval);
@@ -49,6 +50,7 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
 Daemon::~Daemon() {
   server_.stop();
   qmp_.stop();
+  libvirt_.stop();
   loop_.stop();
   keeper_.reset();  // its last write may still tell the loop
 }
@@ -79,6 +81,7 @@ Result<void> Daemon::start_parts() {
   BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
   BALLOON_TRY(server_.start());
   BALLOON_TRY(qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval));
+  BALLOON_TRY(libvirt_.manage(config_.daemon.libvirt, config_.daemon.stats_interval));
   if ((config_.daemon.socket_mode & kOthersMayConnect) != 0) {
     log::warning(
         "socket.mode {:04o} lets every user of this host move balloons and reserve memory: write 0660, and "
@@ -112,6 +115,8 @@ void Daemon::reload() {
   loop_.set_policy(config_.policy, config_.daemon.period);
   if (const auto managed = qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval); !managed)
     log::error("guests of QEMU are not managed: {}", managed.error().message);
+  if (const auto managed = libvirt_.manage(config_.daemon.libvirt, config_.daemon.stats_interval); !managed)
+    log::error("guests of libvirt are not managed: {}", managed.error().message);
   log::info("the new configuration is in force");
 }
 

@@ -9,6 +9,7 @@
 #include "balloond/config/config.h"
 #include "balloond/control/loop.h"
 #include "balloond/control/reservation_keeper.h"
+#include "balloond/guests/libvirt/backend.h"
 #include "balloond/guests/qmp/backend.h"
 #include "balloond/journal/journal.h"
 #include "balloond/metrics/collector.h"
@@ -53,6 +54,7 @@ class Daemon {
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;
   qmp::Backend qmp_;
+  libvirt::Backend libvirt_;
   Server server_;
   std::optional<MetricsServer> metrics_;
 };

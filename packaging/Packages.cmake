@@ -33,9 +33,9 @@ endmacro()
 # Who makes users and directories as sysusers.d and tmpfiles.d say: systemd, or its stand-alone tools.
 set(users_and_directories "init-system-helpers (>= 1.54), systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles")
 
-package_of(balloond "${users_and_directories}" "balloonctl" "balloon-vmm, qemu-system-x86, prometheus"
+package_of(balloond "${users_and_directories}" "balloonctl" "balloon-vmm, qemu-system-x86, libvirt0, prometheus"
   "memory overcommit for KVM guests by continuous ballooning"
-  "balloond lets one KVM host run more guest memory than it has RAM. It watches\nwhat each guest uses and what the host has free, and moves virtio balloons so\nthat memory is where it is needed. It manages guests of balloon-vmm and of\nQEMU, is configured by YAML policies, speaks gRPC, and exports metrics.")
+  "balloond lets one KVM host run more guest memory than it has RAM. It watches\nwhat each guest uses and what the host has free, and moves virtio balloons so\nthat memory is where it is needed. It manages guests of balloon-vmm, QEMU\nand libvirt, is configured by YAML policies, speaks gRPC, and exports metrics.")
 package_of(balloon-vmm "${users_and_directories}" "balloond" "balloonctl"
   "lightweight virtual machine monitor for KVM"
   "balloon-vmm runs one Linux guest in one process, with virtio devices: balloon,\nblock, network, console and random numbers. It boots distribution kernels\ndirectly, and reports the guest's memory to balloond, which moves its balloon.")

@@ -119,6 +119,28 @@ void read_qmp_sockets(const yaml::Value& value, std::vector<QmpSockets>& out) {
   out.push_back(std::move(sockets));
 }
 
+/// One entry of backends.libvirt.
+void read_libvirt_host(const yaml::Value& value, std::vector<LibvirtHost>& out) {
+  LibvirtHost host;
+  value.map([&](yaml::Map& entry) {
+    entry.require("uri");
+    entry.with("uri", [&](const yaml::Value& text) {
+      if (!text.read(host.uri)) return;
+      const auto scheme = host.uri.find("://");
+      const std::string_view driver = std::string_view(host.uri).substr(0, scheme);
+      const bool is_local = scheme != std::string::npos && host.uri.substr(scheme).starts_with(":///") &&
+                            !driver.empty() && (!driver.contains('+') || driver.ends_with("+unix"));
+      if (!is_local) {
+        return text.complain(fmt::format(
+            "'{}' is not a libvirt of this host: write for example qemu:///system, without a host's name",
+            host.uri));
+      }
+      if (std::ranges::find(out, host) != out.end()) text.complain("it is listed already");
+    });
+  });
+  out.push_back(std::move(host));
+}
+
 void read_log_level(const yaml::Value& value, std::string& out) {
   static constexpr std::array levels{"debug", "info", "warning", "error"};
   std::string level;
@@ -162,6 +184,7 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
     });
     root.map("backends", [&](yaml::Map& backends) {
       backends.list("qmp", [&](const yaml::Value& value) { read_qmp_sockets(value, config.qmp); });
+      backends.list("libvirt", [&](const yaml::Value& value) { read_libvirt_host(value, config.libvirt); });
     });
     root.with("log_level", [&](const yaml::Value& value) { read_log_level(value, config.log_level); });
   });

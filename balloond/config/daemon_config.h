@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "balloond/config/journal_config.h"
+#include "balloond/config/libvirt_config.h"
 #include "balloond/config/qmp_config.h"
 #include "base/error.h"
 #include "base/strict_yaml.h"
@@ -31,8 +32,9 @@ struct DaemonConfig {
   std::string
       policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
   JournalConfig journal;
-  std::string reservations_file;  ///< where grants are kept; empty: they end with the daemon
-  std::vector<QmpSockets> qmp;    ///< where guests of QEMU are
+  std::string reservations_file;     ///< where grants are kept; empty: they end with the daemon
+  std::vector<QmpSockets> qmp;       ///< where guests of QEMU are
+  std::vector<LibvirtHost> libvirt;  ///< where domains of libvirt are
   std::string log_level = "info";
 };
 

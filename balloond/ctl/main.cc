@@ -12,6 +12,7 @@
 
 #include "balloond/ctl/client.h"
 #include "balloond/ctl/host_check.h"
+#include "balloond/ctl/import.h"
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/policy.h"
 #include "balloond/ctl/tables.h"
@@ -45,6 +46,7 @@ struct Arguments {
   std::string lease;
   std::uint32_t priority = 100;
   PolicyArguments policy;
+  ImportArguments import;
   policy::sim::ReplayArguments replay;
   std::string interface;
   std::uint64_t count = 0;  ///< states that a watch shows; 0: until it is stopped
@@ -216,6 +218,8 @@ class Commands {
 
   int check_policy() { return finish(policy_check(policy())); }
   int show_policy() { return finish(policy_show(policy())); }
+  int import_libvirt() { return finish(ctl::import_libvirt(arguments_.import)); }
+  int import_proxmox() { return finish(ctl::import_proxmox(arguments_.import)); }
   int diff_policies() { return finish(policy_diff(policy(), client_)); }
 
  private:
@@ -291,6 +295,21 @@ void add_policy_commands(CLI::App& app, PolicyArguments& arguments,
   diff->add_option("OLD", arguments.file, "Policy file")->required();
   diff->add_option("NEW", arguments.new_file, "Policy file")->required();
   add_at(diff);
+}
+
+void add_import_commands(CLI::App& app, ImportArguments& arguments,
+                         const std::function<void(int (Commands::*)())>& choose) {
+  CLI::App* const import =
+      app.add_subcommand("import", "Prints a policy file for what a hypervisor grants its guests today");
+  import->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, int (Commands::*run_it)()) {
+    CLI::App* const sub = import->add_subcommand(name, help);
+    sub->callback([choose, run_it] { choose(run_it); });
+    sub->add_option("FILE", arguments.files, "Configuration of one guest")->required();
+  };
+  add("libvirt", "From domains' XML: /etc/libvirt/qemu/*.xml, or what virsh dumpxml printed",
+      &Commands::import_libvirt);
+  add("proxmox", "From guests' configuration: /etc/pve/qemu-server/*.conf", &Commands::import_proxmox);
 }
 
 void add_reservation_commands(
@@ -378,6 +397,7 @@ int run(int argc, char** argv) {
   replay->add_option("--guest", arguments.replay.guest, "Only this guest counts");
 
   add_reservation_commands(arguments, add);
+  add_import_commands(app, arguments.import, [&command](int (Commands::*run_it)()) { command = run_it; });
   add_policy_commands(app, arguments.policy, [&command](int (Commands::*run_it)()) { command = run_it; });
 
   try {

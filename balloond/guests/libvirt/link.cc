@@ -1,0 +1,168 @@
+#include "balloond/guests/libvirt/link.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdlib>
+#include <span>
+
+namespace balloon::daemon::libvirt {
+namespace {
+
+/// A libvirtd that does not answer for twice this long is taken for gone, and calls to it fail.
+constexpr int kKeepAliveSeconds = 3;
+constexpr unsigned kKeepAliveCount = 2;
+
+Numbers numbers_of(const virDomainStatsRecord& record) {
+  Numbers numbers;
+  for (const virTypedParameter& each : std::span(record.params, static_cast<std::size_t>(record.nparams))) {
+    switch (each.type) {
+      case VIR_TYPED_PARAM_INT:
+        if (each.value.i >= 0) numbers.emplace(each.field, static_cast<std::uint64_t>(each.value.i));
+        break;
+      case VIR_TYPED_PARAM_UINT:
+        numbers.emplace(each.field, each.value.ui);
+        break;
+      case VIR_TYPED_PARAM_LLONG:
+        if (each.value.l >= 0) numbers.emplace(each.field, static_cast<std::uint64_t>(each.value.l));
+        break;
+      case VIR_TYPED_PARAM_ULLONG:
+        numbers.emplace(each.field, each.value.ul);
+        break;
+      default:
+        break;
+    }
+  }
+  return numbers;
+}
+
+/// What an event's callback is given: it outlives the connection that it came from.
+struct Listener {
+  const Library& library;
+  Link::OnEvent on_event;
+  void tell(virDomain* domain, bool rebooted) const {
+    std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
+    if (library.virDomainGetUUIDString(domain, uuid.data()) == 0)
+      on_event({.uuid = uuid.data(), .rebooted = rebooted});
+  }
+};
+
+void free_listener(void* listener) { delete static_cast<Listener*>(listener); }
+
+int on_lifecycle(virConnect* /*connection*/, virDomain* domain, int /*event*/, int /*detail*/,
+                 void* listener) {
+  static_cast<const Listener*>(listener)->tell(domain, false);
+  return 0;
+}
+void on_reboot(virConnect* /*connection*/, virDomain* domain, void* listener) {
+  static_cast<const Listener*>(listener)->tell(domain, true);
+}
+void on_balloon(virConnect* /*connection*/, virDomain* domain, unsigned long long /*actual*/,
+                void* listener) {
+  static_cast<const Listener*>(listener)->tell(domain, false);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Link>> Link::open(const Library& library, const std::string& uri, OnEvent on_event) {
+  std::unique_ptr<Link> link(new Link(library));
+  link->connection_ = library.virConnectOpen(uri.c_str());
+  if (link->connection_ == nullptr) return fail(library.error());
+  // Drivers that run in this process have nobody to keep alive, and refuse.
+  library.virConnectSetKeepAlive(link->connection_, kKeepAliveSeconds, kKeepAliveCount);
+  if (on_event) link->listen(on_event);
+  return link;
+}
+
+Link::~Link() {
+  if (connection_ == nullptr) return;
+  for (const int callback : callbacks_) library_.virConnectDomainEventDeregisterAny(connection_, callback);
+  library_.virConnectClose(connection_);
+}
+
+/// Without an event, what happened is seen at the next look.
+void Link::listen(const OnEvent& on_event) {
+  const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 3> callbacks{{
+      {VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle)},
+      {VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot)},
+      {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_balloon)},
+  }};
+  for (const auto& [event, callback] : callbacks) {
+    auto listener = std::make_unique<Listener>(library_, on_event);
+    const int id = library_.virConnectDomainEventRegisterAny(connection_, nullptr, event, callback,
+                                                             listener.get(), free_listener);
+    if (id < 0) continue;
+    listener.release();  // freed with the callback
+    callbacks_.push_back(id);
+  }
+}
+
+Result<std::vector<Figures>> Link::look() const {
+  virDomainStatsRecordPtr* records = nullptr;
+  // A domain that another call holds is not waited for: it comes without what only QEMU knows.
+  const int count = library_.virConnectGetAllDomainStats(
+      connection_,
+      VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU | VIR_DOMAIN_STATS_BLOCK,
+      &records, VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
+  if (count < 0) return fail(library_.error());
+  std::vector<Figures> figures;
+  for (const virDomainStatsRecord* const record : std::span(records, static_cast<std::size_t>(count))) {
+    std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
+    const char* const name = library_.virDomainGetName(record->dom);
+    if (name == nullptr || library_.virDomainGetUUIDString(record->dom, uuid.data()) != 0) continue;
+    figures.push_back(read_figures(uuid.data(), name, numbers_of(*record)));
+  }
+  library_.virDomainStatsRecordListFree(records);
+  return figures;
+}
+
+std::string Link::version() const {
+  unsigned long version = 0;
+  const char* const type = library_.virConnectGetType(connection_);
+  if (type == nullptr || library_.virConnectGetVersion(connection_, &version) != 0) return "libvirt";
+  return fmt::format("{} {}.{}.{}", type, version / 1'000'000, version / 1000 % 1000, version % 1000);
+}
+
+Result<Link::Domain> Link::domain(const std::string& uuid) const {
+  Domain found(library_.virDomainLookupByUUIDString(connection_, uuid.c_str()), FreeDomain{&library_});
+  if (!found) return fail(library_.error());
+  return found;
+}
+
+Result<std::string> Link::describe(const std::string& uuid) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  const std::unique_ptr<char, decltype(&std::free)> xml(library_.virDomainGetXMLDesc(found->get(), 0),
+                                                        &std::free);
+  if (!xml) return fail(library_.error());
+  return std::string(xml.get());
+}
+
+Result<bool> Link::has_job(const std::string& uuid) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  virDomainJobInfo job{};
+  if (library_.virDomainGetJobInfo(found->get(), &job) != 0) return fail(library_.error());
+  return job.type == VIR_DOMAIN_JOB_BOUNDED || job.type == VIR_DOMAIN_JOB_UNBOUNDED;
+}
+
+Result<void> Link::set_target(const std::string& uuid, Bytes target) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  if (library_.virDomainSetMemoryFlags(found->get(), target / kKiB, VIR_DOMAIN_AFFECT_LIVE) != 0)
+    return fail(library_.error());
+  return {};
+}
+
+Result<void> Link::set_period(const std::string& uuid, std::chrono::seconds period) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  if (library_.virDomainSetMemoryStatsPeriod(found->get(), static_cast<int>(period.count()),
+                                             VIR_DOMAIN_AFFECT_LIVE) != 0)
+    return fail(library_.error());
+  return {};
+}
+
+bool Link::alive() const { return library_.virConnectIsAlive(connection_) == 1; }
+
+}  // namespace balloon::daemon::libvirt

@@ -1,0 +1,62 @@
+// One connection to a libvirtd. Every call may take as long as that likes: they are made by callers
+// (caller.h).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "balloond/guests/libvirt/figures.h"
+#include "balloond/guests/libvirt/library.h"
+
+namespace balloon::daemon::libvirt {
+
+class Link {
+ public:
+  /// Something happened to a domain: look at it. Called by libvirt's own thread, and for as long as what it
+  /// owns lives.
+  struct Event {
+    std::string uuid;
+    bool rebooted = false;
+  };
+  using OnEvent = std::function<void(const Event&)>;
+
+  /// Without `on_event` nothing is told.
+  static Result<std::unique_ptr<Link>> open(const Library& library, const std::string& uri,
+                                            OnEvent on_event = {});
+  ~Link();
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  /// All running domains, in one call.
+  Result<std::vector<Figures>> look() const;
+  /// "QEMU 7.2.22", or what else it manages.
+  std::string version() const;
+  /// A domain's XML.
+  Result<std::string> describe(const std::string& uuid) const;
+  /// Whether libvirt migrates, saves, backs up or dumps it.
+  Result<bool> has_job(const std::string& uuid) const;
+  /// What is to be left to the guest, in whole KiB. Returns when QEMU has been told.
+  Result<void> set_target(const std::string& uuid, Bytes target) const;
+  /// How often QEMU asks the guest for statistics.
+  Result<void> set_period(const std::string& uuid, std::chrono::seconds period) const;
+  bool alive() const;
+
+ private:
+  struct FreeDomain {
+    const Library* library;
+    void operator()(virDomain* domain) const { library->virDomainFree(domain); }
+  };
+  using Domain = std::unique_ptr<virDomain, FreeDomain>;
+
+  explicit Link(const Library& library) : library_(library) {}
+  void listen(const OnEvent& on_event);
+  Result<Domain> domain(const std::string& uuid) const;
+
+  const Library& library_;
+  virConnect* connection_ = nullptr;
+  std::vector<int> callbacks_;
+};
+
+}  // namespace balloon::daemon::libvirt

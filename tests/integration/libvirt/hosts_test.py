@@ -1,0 +1,83 @@
+"""What is no libvirtd, or one that does not talk, is said clearly and harms no neighbour."""
+
+import socket
+import sys
+import threading
+import time
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "qmp"))
+
+from bed import MIB, Bed  # noqa: E402
+from fake_qemu import FakeQemu  # noqa: E402
+
+NOBODY = 65534
+
+
+class FakeLibvirtd:
+    """Serves a socket: says `text` to each client, or nothing, and keeps the connection."""
+
+    def __init__(self, path: Path, text: bytes = b"", mode: int = 0o666):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        path.chmod(mode)
+        self.listener.listen(64)
+        self.clients = []
+        self.text = text
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+                self.clients.append(client)
+                client.sendall(self.text)
+            except OSError:
+                return
+
+
+class HostsTest(unittest.TestCase):
+    def check(self, complaint: str, patience: float = 60, user: int | None = None, **how):
+        """A neighbour is controlled all the while, and the complaint is logged once."""
+        with Bed("{libvirt: [{uri: 'qemu+unix:///system?socket=SOCKETS/libvirt-sock'}], qmp: [{directory: SOCKETS, pattern: '*.qmp', "
+                 "exclusive: true}]}", user=user) as bed:
+            fake = FakeLibvirtd(bed.sockets / "libvirt-sock", **how)
+            self.addCleanup(fake.listener.close)
+            neighbour = FakeQemu(bed.sockets / "neighbour.qmp", "neighbour")
+            self.addCleanup(neighbour.kill)
+            bed.guest("neighbour", lambda guest: guest["stats"], "statistics")
+            newest, changed, oldest = None, time.monotonic(), 0.0
+            deadline = time.monotonic() + patience
+            while complaint not in bed.log() and time.monotonic() < deadline:
+                stats = bed.guests()["neighbour"]["stats"]["sampled_at"]
+                if stats != newest:
+                    newest, changed = stats, time.monotonic()
+                oldest = max(oldest, time.monotonic() - changed)
+                time.sleep(0.2)
+            self.assertIn(complaint, bed.log())
+            self.assertLess(oldest, 5, "the neighbour's statistics grew old")
+            done = bed.ctl("set", "neighbour", "700MiB")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            bed.guest("neighbour", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows a pin meanwhile")
+            self.assertLess(bed.log().count(complaint), 3)
+            begin = time.monotonic()
+            bed.daemon.terminate()
+            bed.daemon.wait(timeout=20)
+            self.assertLess(time.monotonic() - begin, 5, "stopping waits for nobody")
+
+    def test_one_that_says_nothing(self):
+        self.check("it did not answer within 5 s")
+
+    def test_one_that_never_says_anything_gets_no_more_than_eight_calls(self):
+        self.check("8 calls to it have not returned: no more are made until one does", patience=120)
+
+    def test_one_that_says_garbage(self):
+        self.check("received from server too large", text=b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
+
+    def test_one_that_may_not_be_used(self):
+        self.check("Permission denied", user=NOBODY, mode=0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,180 @@
+"""Domains of a real libvirtd: from their start to their balloons, and what happens to both meanwhile."""
+
+import os
+import signal
+import time
+import unittest
+
+from libvirtd import MEMORY, Libvirtd  # before bed: it says where that is
+from bed import MIB, Bed
+from fake_qemu import FakeQemu
+
+BOOT_PATIENCE = 240
+
+
+class LibvirtTest(unittest.TestCase):
+    def setUp(self):
+        self.libvirtd = Libvirtd()
+        self.addCleanup(self.libvirtd.remove)
+        self.backends = f"{{libvirt: [{{uri: '{self.libvirtd.uri}'}}], qmp: [{{directory: SOCKETS, pattern: '*.qmp', exclusive: true}}]}}"
+
+    def controlled(self, bed: Bed, name: str = "web") -> dict:
+        return bed.guest(name, lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+
+    def set(self, bed: Bed, target: int, name: str = "web"):
+        done = bed.ctl("set", name, f"{target // MIB}MiB", "--for", "10m")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        bed.guest(name, lambda guest: guest["actual_bytes"] == target, f"has {target // MIB} MiB", BOOT_PATIENCE)
+
+    def fresh(self, bed: Bed, name: str, seconds: float, oldest: float = 5):
+        """New statistics of a neighbour come all the time."""
+        end = time.monotonic() + seconds
+        changed, newest = time.monotonic(), None
+        while time.monotonic() < end:
+            stats = bed.guests()[name]["stats"]["sampled_at"]
+            if stats != newest:
+                changed, newest = time.monotonic(), stats
+            self.assertLess(time.monotonic() - changed, oldest, f"{name}'s statistics grew old\n{bed.log()}")
+            time.sleep(0.2)
+
+
+class LifeTest(LibvirtTest):
+    def test_a_domain_from_its_start_to_its_balloon_and_back(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            guest = bed.guest("web", lambda guest: guest["hypervisor"] == "libvirt", "is found")
+            self.assertEqual(guest["memory_bytes"], MEMORY)
+            self.assertEqual(guest["labels"]["uuid"], Libvirtd.uuid(1))
+            self.assertEqual(guest["labels"]["tier"], "batch")
+            self.assertEqual(guest["pid"], self.libvirtd.pid("web"))
+            self.assertTrue(guest["capabilities"]["statistics"])
+            guest = self.controlled(bed)
+            self.assertGreater(guest["stats"]["total_bytes"], MEMORY // 2)
+            self.assertLess(guest["stats"]["available_bytes"], MEMORY)
+            self.assertGreater(guest["stats"]["disk_read_bytes"], 0, "its kernel looked for partitions")
+            bed.guest("web", lambda guest: guest["resident_bytes"] > 16 * MIB, "its process is measured")
+            self.set(bed, 180 * MIB)
+            self.set(bed, 220 * MIB)
+
+            self.libvirtd.virsh("suspend", "web")
+            bed.guest("web", lambda guest: guest["obstacle"] == "it does not run: paused", "is left alone")
+            self.libvirtd.virsh("resume", "web")
+            bed.guest("web", lambda guest: not guest["obstacle"], "is not left alone any more")
+
+            self.libvirtd.virsh("reset", "web")
+            bed.guest("web", lambda guest: guest["actual_bytes"] == MEMORY, "counts in full while it boots", 20)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 220 * MIB, "its next driver goes to its pin", BOOT_PATIENCE)
+
+            self.libvirtd.virsh("destroy", "web")
+            bed.until(lambda: "web" not in bed.guests(), "a destroyed domain is gone")
+            self.libvirtd.virsh("start", "web")
+            guest = bed.guest("web", lambda guest: guest["pid"] == self.libvirtd.pid("web"), "is back")
+            self.assertEqual(guest["actual_bytes"], MEMORY)
+
+    def test_a_domain_without_a_balloon_is_counted_and_left_alone(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("bare", balloon="<memballoon model='none'/>")
+            guest = bed.guest("bare", lambda guest: guest["obstacle"], "has a reason")
+            self.assertEqual((guest["obstacle"], guest["actual_bytes"]), ("it has no balloon device", MEMORY))
+            self.assertFalse(guest["capabilities"]["statistics"])
+
+    def test_libvirtd_is_killed_and_started_again_and_no_balloon_moves(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            self.set(bed, 200 * MIB)
+            self.libvirtd.kill()
+            guest = bed.guest("web", lambda guest: guest["state"] == "disconnected", "is known not to be reached")
+            self.assertEqual(guest["actual_bytes"], 200 * MIB, "it counts as it was")
+            bed.until(lambda: "Connection refused" in bed.log() or "Failed to connect socket" in bed.log(), "it is said why")
+            self.libvirtd.start()
+            bed.guest("web", lambda guest: guest["state"] in ("controlled", "pinned"), "is controlled again", BOOT_PATIENCE)
+            self.assertEqual(list(bed.guests()), ["web"])
+            self.assertEqual(bed.guests()["web"]["actual_bytes"], 200 * MIB)
+            self.set(bed, 220 * MIB)
+
+    def test_a_setmem_by_hand_holds_for_as_long_as_policy_says(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            bed.settled("web", BOOT_PATIENCE)
+            self.libvirtd.virsh("setmem", "web", "240M", "--live")
+            bed.guest("web", lambda guest: guest.get("contested"), "is contested", BOOT_PATIENCE)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 240 * MIB, "has what the person gave it")
+            time.sleep(5)
+            self.assertEqual(bed.guests()["web"]["actual_bytes"], 240 * MIB)
+            self.assertIn("contested", bed.ctl("list").stdout)
+            self.set(bed, 200 * MIB)
+            self.assertIsNone(bed.guests()["web"]["contested"])
+
+    def test_a_daemon_that_is_started_again_moves_no_balloon_by_itself(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            self.set(bed, 200 * MIB)
+            bed.stop()
+            (bed.path / "policy.yaml").write_text("guests: [{name: web, min: 200MiB, max: 200MiB}]\n")
+            bed.start()
+            guest = bed.guest("web", lambda guest: guest["stats"], "is found as it was left", BOOT_PATIENCE)
+            self.assertEqual((guest["actual_bytes"], guest["target_bytes"]), (200 * MIB, 200 * MIB))
+
+    def test_a_guest_that_is_seen_by_its_qmp_socket_too_counts_once(self):
+        with Bed(self.backends) as bed:
+            bed.path.chmod(0o755)
+            bed.sockets.chmod(0o777)
+            self.libvirtd.run("web", more="<qemu:commandline><qemu:arg value='-qmp'/>"
+                                          f"<qemu:arg value='unix:{bed.sockets}/web.qmp,server=on,wait=off'/></qemu:commandline>")
+            self.controlled(bed)
+            bed.until(lambda: "is already managed as guest web" in bed.log(), "the second is refused, and it is said why", 30)
+            self.assertEqual(list(bed.guests()), ["web"])
+
+
+class TroubleTest(LibvirtTest):
+    def with_neighbour(self, bed: Bed):
+        neighbour = FakeQemu(bed.sockets / "neighbour.qmp", "neighbour")
+        self.addCleanup(neighbour.kill)
+        bed.guest("neighbour", lambda guest: guest["stats"], "statistics")
+
+    def test_a_libvirtd_that_hangs_is_named_and_neighbours_are_unharmed(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            self.with_neighbour(bed)
+            self.libvirtd.process.send_signal(signal.SIGSTOP)
+            self.fresh(bed, "neighbour", 15)
+            self.assertIn("it did not answer within 5 s", bed.log())
+            self.assertIn("web", bed.guests(), "it still counts")
+            self.libvirtd.process.send_signal(signal.SIGCONT)
+            self.controlled(bed)
+
+    def test_a_qemu_that_hangs_blinds_its_own_guest_only(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web", 1)
+            self.libvirtd.run("hung", 2)
+            self.controlled(bed, "web")
+            self.controlled(bed, "hung")
+            stopped = self.libvirtd.pid("hung")
+            os.kill(stopped, signal.SIGSTOP)
+            self.addCleanup(lambda: os.kill(stopped, signal.SIGCONT))
+            bed.guest("hung", lambda guest: guest["state"] == "stale", "is held", 60)
+            self.fresh(bed, "web", 15, oldest=8)  # one call is given up after 5 s; policy holds guests after 10
+            self.set(bed, 200 * MIB, "web")
+            os.kill(stopped, signal.SIGCONT)
+            self.controlled(bed, "hung")
+
+    def test_a_libvirt_that_is_not_there_is_named_and_found_when_it_comes(self):
+        self.libvirtd.kill()
+        self.libvirtd.socket.unlink(missing_ok=True)
+        with Bed(self.backends) as bed:
+            self.with_neighbour(bed)
+            bed.until(lambda: f"Failed to connect socket to '{self.libvirtd.socket}'" in bed.log(), "it is said which")
+            time.sleep(3)
+            self.assertEqual(bed.log().count("Failed to connect socket"), 1, "a complaint is logged once")
+            self.fresh(bed, "neighbour", 2)
+            self.libvirtd.start()
+            self.libvirtd.run("web")
+            bed.guest("web", lambda guest: guest["hypervisor"] == "libvirt", "is found")
+
+
+if __name__ == "__main__":
+    unittest.main()
