@@ -77,7 +77,7 @@ EOF
 done
 echo
 tests/testbed/run_tests.py --list-nightly
-echo "and: Linux' facts against tests/calibration/linux-facts.json"
+echo "and: Linux' facts against tests/calibration/linux-facts.json; the packages in a host whose PID 1 is systemd"
 for what in "${broken[@]}"; do echo "test: FAILED: $what"; done
 echo "$passed passed, $failed failed"
 [ ${#broken[@]} -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
