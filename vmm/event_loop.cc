@@ -113,6 +113,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create(const std::string& thread_n
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS);  // vmm/memory/lost_memory.h
   pthread_sigmask(SIG_SETMASK, &all, &before);
   impl->thread = std::thread([&state = *impl] { state.run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);

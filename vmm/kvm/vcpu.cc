@@ -191,8 +191,13 @@ void Vcpu::run() {
       const int error = errno;
       if (error == EINTR) park();
       if (error == EINTR || error == EAGAIN) continue;
-      return on_stop_(
-          {VcpuStop::Why::failed, fmt::format("vCPU {}: running it: {}", index_, std::strerror(error))});
+      // Of memory that is there EFAULT tells that the host has no page for it, as an empty pool has none.
+      const char* remedy = error == EFAULT
+                               ? ": the host has no memory for what the guest touched; of huge pages "
+                                 "of a pool, there are too few (vm.nr_hugepages)"
+                               : "";
+      return on_stop_({VcpuStop::Why::failed,
+                       fmt::format("vCPU {}: running it: {}{}", index_, std::strerror(error), remedy)});
     }
     if (auto stopped = handle_exit()) return on_stop_(*stopped);
   }

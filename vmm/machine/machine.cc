@@ -13,6 +13,7 @@
 #include "vmm/arch/x86_64/vcpu_state.h"
 #include "vmm/boot/boot.h"
 #include "vmm/devices/devices.h"
+#include "vmm/memory/lost_memory.h"
 #include "vmm/pci/virtio_pci.h"
 
 namespace balloon::vmm {
@@ -62,6 +63,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   auto machine = std::unique_ptr<Machine>(
       new Machine(config, host, std::move(assets), std::move(*memory), std::move(*outcome)));
 
+  set_guest_memory(machine->memory_);
   auto vm = Vm::create(host.kvm, machine->memory_);
   if (!vm) return std::unexpected(vm.error());
   machine->vm_ = std::move(*vm);

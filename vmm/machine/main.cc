@@ -7,6 +7,7 @@
 #include "vmm/machine/cli.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/supervisor.h"
+#include "vmm/memory/lost_memory.h"
 
 int main(int argc, char** argv) {
   using namespace balloon;
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
     return vmm::kExitUsage;
   }
   vmm::block_ending_signals();
+  vmm::tell_of_lost_memory(config->name);
   if (const auto done = vmm::run_vmm(*config); !done) {
     std::fprintf(stderr, "balloon-vmm: %s\n", done.error().message.c_str());
     return vmm::kExitFailure;

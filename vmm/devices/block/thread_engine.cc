@@ -59,6 +59,7 @@ class ThreadEngine final : public IoEngine {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);  // vmm/memory/lost_memory.h
     pthread_sigmask(SIG_SETMASK, &all, &before);
     try {
       for (std::thread& thread : threads_) thread = std::thread([this] { run(); });
