@@ -17,6 +17,8 @@ namespace {
 constexpr unsigned kStepsPerLook = 8;
 /// Clusters of a discard that are looked at in one go: some milliseconds on the worker.
 constexpr Bytes kClustersAtOnce = 4096;
+/// Transfers that the worker does in one go: with 4 KiB each, a millisecond or two.
+constexpr std::size_t kStepsAtOnce = 64;
 
 Result<std::unique_ptr<IoEngine>> make_engine(const BlockConfig& config, const IoEngine::Done& done) {
   if (config.engine == BlockEngine::threads) return make_thread_engine(done);
@@ -255,16 +257,57 @@ void Disk::transfer(DiskRequest& request, TurnBudget& budget) {
         write && !image_->file().is_aligned(offset, extent.size) && engine_->in_flight() > 0;
     if (head_waits_for_idle_) return;
     mapped_.reset();
-    return in_background([this, &request, offset, part] { return transfer_here(request, offset, part); },
-                         [this, &request, size = extent.size](Result<void> done) {
-                           if (!done) return give_up(request, std::move(done.error()));
-                           request.at += size;
-                           request.transferred += size;
-                         });
+    return transfer_in_background(
+        {.request = &request, .offset = offset, .buffers = std::move(part), .size = extent.size});
   }
   mapped_.reset();
   request.at += extent.size;
   budget.spend(extent.size);
+}
+
+void Disk::transfer_in_background(Step first) {
+  const auto steps = std::make_shared<std::vector<Step>>();
+  steps->push_back(std::move(first));
+  gather(*steps);
+  in_background(
+      [this, steps]() -> Result<void> {
+        for (Step& step : *steps) step.done = transfer_here(*step.request, step.offset, step.buffers);
+        return {};
+      },
+      [this, steps](const Result<void>&) {
+        for (Step& step : *steps) end(step);
+      });
+}
+
+/// Small writes to new clusters come many at once. Each by itself would wait for the worker to wake, and for
+/// the loop to hear of it; so one job does what lies behind the head and is like it.
+void Disk::gather(std::vector<Step>& steps) {
+  const DiskRequest& head = *steps.front().request;
+  if (head.kind != DiskRequest::Kind::write || head.at + steps.front().size < head.size ||
+      !image_->file().is_aligned(head.offset, head.size))
+    return;
+  Bytes bytes = steps.front().size;
+  for (auto next = todo_.begin() + 1; next != todo_.end() && steps.size() < kStepsAtOnce; ++next) {
+    DiskRequest& request = **next;
+    bytes += request.size;
+    if (request.kind != DiskRequest::Kind::write || request.size == 0 || bytes > kMaxPiece ||
+        !image_->file().is_aligned(request.offset, request.size) ||
+        !image_->maps_at_once(request.offset, request.size))
+      return;
+    const auto extent = image_->map(request.offset, request.size, Image::Access::write);
+    if (!extent || extent->kind != Extent::Kind::slow || extent->size < request.size) return;
+    steps.push_back(
+        {.request = &request, .offset = request.offset, .buffers = request.buffers, .size = request.size});
+  }
+}
+
+/// Of the head.
+void Disk::end(Step& step) {
+  DiskRequest& request = *step.request;
+  if (!step.done) return give_up(request, std::move(step.done.error()));
+  request.at += step.size;
+  request.transferred += step.size;
+  if (request.at == request.size) all_begun(request);
 }
 
 Result<void> Disk::transfer_here(const DiskRequest& request, std::uint64_t offset,

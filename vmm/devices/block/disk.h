@@ -109,6 +109,14 @@ class Disk {
     std::function<void(Result<void>)> then;
     Result<void> result{};
   };
+  /// A part of a transfer that the image has to do itself.
+  struct Step {
+    DiskRequest* request;
+    std::uint64_t offset;
+    std::vector<iovec> buffers;
+    Bytes size;
+    Result<void> done{};
+  };
   /// What neither file nor filesystem could make zeros of by itself.
   struct Unzeroed {
     DiskRequest* request;
@@ -119,6 +127,9 @@ class Disk {
   // Steps of a request that is at the head; each of them short.
   void advance(TurnBudget& budget);
   void transfer(DiskRequest& request, TurnBudget& budget);
+  void transfer_in_background(Step first);
+  void gather(std::vector<Step>& steps);
+  void end(Step& step);
   void clear(DiskRequest& request);
   void flush(DiskRequest& request);
   void make_durable();

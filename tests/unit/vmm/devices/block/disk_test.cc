@@ -1,7 +1,11 @@
 // Disks of every kind against a model in memory, and against what qemu-img reads of them.
 #include "vmm/devices/block/disk.h"
 
+#include <poll.h>
 #include <sys/stat.h>
+
+#include <array>
+#include <vector>
 
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 
@@ -47,6 +51,47 @@ TEST_P(EveryDisk, HoldsByteForByteWhatWasWrittenToIt) {
     EXPECT_EQ(check.status, 0) << check.text;
   }
   EXPECT_TRUE(same(converted(path_, GetParam().format), model));
+}
+
+TEST(DiskQueue, SmallWritesToNewClustersAreDoneManyAtATime) {
+  const Directory directory;
+  const std::string path = directory / "disk.qcow2";
+  make_image("-f qcow2 " + path + " 24M");
+  int done = 0;
+  auto disk = *Disk::open({.path = path, .format = BlockFormat::qcow2},
+                          [&](const DiskRequest& request) { done += request.result ? 1 : 0; });
+  constexpr std::size_t kWrites = 64;
+  constexpr std::size_t kWrite = 4096;
+  std::vector<std::vector<std::byte>> data;
+  std::vector<DiskRequest> requests(kWrites);
+  // Some in one cluster, others each in a cluster of its own.
+  const auto place = [](std::size_t i) { return i < 32 ? i * kWrite : i * 256 * kKiB; };
+  for (std::size_t i = 0; i < kWrites; ++i) {
+    data.push_back(noise(kWrite, i));
+    requests[i].kind = DiskRequest::Kind::write;
+    requests[i].offset = place(i);
+    requests[i].buffers = {{.iov_base = data[i].data(), .iov_len = kWrite}};
+    disk->start(requests[i]);
+  }
+  int jobs = 0;
+  while (done < static_cast<int>(kWrites)) {
+    TurnBudget budget;
+    disk->work(budget);
+    disk->submit();
+    std::array<pollfd, 2> fds{{{.fd = disk->fds()[0], .events = POLLIN, .revents = 0},
+                               {.fd = disk->fds()[1], .events = POLLIN, .revents = 0}}};
+    ASSERT_GT(::poll(fds.data(), fds.size(), 20'000), 0);
+    jobs += fds[1].revents != 0 ? 1 : 0;
+    disk->collect();
+  }
+  EXPECT_LE(jobs, 8) << "of the worker, for " << kWrites << " writes";
+  disk->answer_to({});
+  ASSERT_TRUE(disk->settle());
+  disk.reset();
+  EXPECT_EQ(qemu_img("check " + path).status, 0);
+  const auto content = converted(path, "qcow2");
+  for (std::size_t i = 0; i < kWrites; ++i)
+    EXPECT_TRUE(same(std::span(content).subspan(place(i), kWrite), data[i])) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(
