@@ -353,14 +353,20 @@ BalloonCounters Balloon::counters_now() const {
 }
 
 void Balloon::request_stats(std::function<void(Result<BalloonStats>)> reply) {
-  const std::lock_guard lock(mutex);
+  wishes_->post([this, reply = std::move(reply)] { look_for_stats(reply); });
+}
+
+void Balloon::look_for_stats(std::function<void(Result<BalloonStats>)> reply) {
   if (!current().has_stats) return reply(fail("the guest has no balloon driver with statistics"));
   if (!stats_requests_.add(reply)) return reply(fail("too many wait for this guest's statistics already"));
   ask_for_stats();
 }
 
 void Balloon::drop_free_pages(std::function<void(Result<Bytes>)> reply) {
-  const std::lock_guard lock(mutex);
+  wishes_->post([this, reply = std::move(reply)] { begin_hinting(reply); });
+}
+
+void Balloon::begin_hinting(std::function<void(Result<Bytes>)> reply) {
   if (!config_.free_page_hinting) return reply(fail("free page hinting is off for this guest"));
   if (!current().free_page_hinting)
     return reply(fail("the guest has no balloon driver with free page hinting"));

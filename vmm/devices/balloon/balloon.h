@@ -121,6 +121,8 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Progress hint(Work& work, TurnBudget& budget);
   /// Hands the whole pages of the chain's writable buffers to `each`, a piece after the other.
   Progress for_pieces(Work& work, TurnBudget& budget, const std::function<void(GuestRange)>& each);
+  void look_for_stats(std::function<void(Result<BalloonStats>)> reply);
+  void begin_hinting(std::function<void(Result<Bytes>)> reply);
   void end_hinting(Result<Bytes> outcome);
   Bytes release(GuestRange range);
   Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);

@@ -543,5 +543,25 @@ TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
   EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB);
 }
 
+TEST_F(BalloonTest, WhoAsksForStatisticsOrFreePagesWaitsNotForABusyDevice) {
+  start({.free_page_hinting = true});
+  std::atomic<int> answers = 0;
+  balloon_->mutex.lock();
+  std::thread other([&] {
+    balloon_->request_stats([&](const Result<BalloonStats>& stats) { answers += stats ? 1 : 0; });
+    balloon_->drop_free_pages([&](const Result<Bytes>& dropped) { answers += dropped ? 0 : 1; });
+  });
+  other.join();
+  EXPECT_EQ(answers, 0);
+  balloon_->mutex.unlock();
+  send_stats(1);
+  ASSERT_TRUE(wait_stats_request());
+  send_stats(2);
+  EXPECT_TRUE(eventually([&] { return answers == 1; }));
+  EXPECT_GT(driver_->read_config<std::uint32_t>(kFreePageHint), 1U) << "the guest is asked";
+  driver_->reset();
+  EXPECT_TRUE(eventually([&] { return answers == 2; })) << "and its driver's end is told";
+}
+
 }  // namespace
 }  // namespace balloon::vmm

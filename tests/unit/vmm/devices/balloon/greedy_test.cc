@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
@@ -65,6 +66,25 @@ TEST_F(GreedyBalloon, HugePagesAreMadeWholeAgainInShortTurns) {
   ask(kDeflate, 512);
   EXPECT_LT(turn(kDeflate).count(), 100);
   EXPECT_TRUE(all_answered(kDeflate));
+}
+
+TEST_F(GreedyBalloon, HintsOfAllMemoryManyTimesOverAreWorkedOffInShortTurns) {
+  constexpr std::uint16_t kHinting = 3;
+  start({.free_page_hinting = true});
+  std::optional<Result<Bytes>> outcome;
+  balloon_->drop_free_pages([&](Result<Bytes> dropped) { outcome = std::move(dropped); });
+  const auto id = driver_->read_config<std::uint32_t>(kFreePageHint);
+  ASSERT_GT(id, 1U);
+  ChainBuilder(queue(kHinting)).readable(std::as_bytes(std::span(&id, 1))).submit();
+  ASSERT_TRUE(driver_->kick_and_wait(kHinting));
+  touch(128 * kMiB / kPageSize, 128 * kMiB / kPageSize);
+  for (int i = 0; i < kChains - 1; ++i)
+    ChainBuilder(queue(kHinting)).writable_at(128 * kMiB, 896 * kMiB).submit();
+  EXPECT_LT(turn(kHinting).count(), 100);
+  EXPECT_LT(queue(kHinting).used_index(), kChains) << "it is still under way";
+  EXPECT_TRUE(all_answered(kHinting));
+  driver_->reset();  // which answers what was asked
+  EXPECT_TRUE(outcome.has_value());
 }
 
 TEST_F(GreedyBalloon, AResetForgetsAChainThatIsUnderWay) {
