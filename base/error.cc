@@ -5,7 +5,8 @@
 namespace balloon {
 
 std::unexpected<Error> fail_errno(std::string doing, int error_number) {
-  return fail(std::move(doing) + ": " + std::generic_category().message(error_number));
+  return std::unexpected(
+      Error{std::move(doing) + ": " + std::generic_category().message(error_number), error_number});
 }
 
 }  // namespace balloon

@@ -9,17 +9,20 @@ namespace balloon {
 
 struct Error {
   std::string message;
+  int number = 0;  ///< the errno value that caused it; 0: none did
 };
 
 template <typename T>
 using Result = std::expected<T, Error>;
 
 /// Makes the error side of any Result.
-inline std::unexpected<Error> fail(std::string message) { return std::unexpected(Error{std::move(message)}); }
+inline std::unexpected<Error> fail(std::string message) {
+  return std::unexpected(Error{std::move(message), 0});
+}
 
 /// Puts what was being done in front of why it failed: "doing: cause".
 inline std::unexpected<Error> fail(std::string doing, const Error& cause) {
-  return fail(std::move(doing) + ": " + cause.message);
+  return std::unexpected(Error{std::move(doing) + ": " + cause.message, cause.number});
 }
 
 /// `doing` followed by the text of an errno value.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "vmm/devices/balloon/balloon_control.h"
 #include "vmm/devices/block/block_info.h"
+#include "vmm/devices/identity.h"
 #include "vmm/devices/net/net_config.h"
 #include "vmm/devices/net/net_control.h"
 #include "vmm/event_loop.h"
@@ -19,12 +20,14 @@
 namespace balloon::vmm {
 
 struct BalloonConfig {
+  bool enabled = true;       ///< false: the guest has none
   Bytes initial_target = 0;  ///< 0: the boot memory (an empty balloon)
   bool deflate_on_oom = true;
   bool free_page_reporting = true;
   /// Off: what reporting gives back all the time needs no hinting, and a guest that clears what it allocates
   /// (init_on_alloc) touches all of its free memory to hint it.
   bool free_page_hinting = false;
+  DeviceIdentity identity{};
 };
 
 /// The balloon device and its control; both point to one object, which `device` owns.
@@ -56,6 +59,14 @@ enum class BlockLock {
   off,
 };
 
+/// What becomes of a request that the image could not do; the values are QEMU's.
+enum class ErrorPolicy {
+  report,  ///< the guest has an I/O error
+  ignore,  ///< the guest is told that it was done
+  stop,    ///< the guest is stopped until it is told to go on; then it is tried again
+  enospc,  ///< stop where the host's disk is full, report all else
+};
+
 struct BlockConfig {
   std::string path;  ///< an image: a regular file or block device
   bool read_only = false;
@@ -65,6 +76,8 @@ struct BlockConfig {
   BlockCache cache = BlockCache::writeback;
   BlockEngine engine = BlockEngine::automatic;
   BlockLock lock = BlockLock::on;
+  ErrorPolicy write_errors = ErrorPolicy::report;  ///< and of all else that changes the image
+  ErrorPolicy read_errors = ErrorPolicy::report;
   std::uint32_t queues = 1;        ///< 1 to kMaxBlockQueues
   std::uint32_t block_size = 512;  ///< logical, as the guest sees it: 512 to 4096, a power of two
   bool discard = true;             ///< whether the guest may give room back
@@ -73,6 +86,7 @@ struct BlockConfig {
   Bytes burst_bytes = 0;
   std::uint32_t requests_per_second = 0;
   std::uint32_t burst_requests = 0;
+  DeviceIdentity identity{};
 };
 inline constexpr std::uint32_t kMaxBlockQueues = 64;  ///< one a vCPU
 /// The disk and its control; both point to one object, which `device` owns.

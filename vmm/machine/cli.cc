@@ -33,12 +33,14 @@ CommandLine parse_command_line(int argc, char** argv) {
   repeated("--net", flags.nets,
            "tap=NAME or fds=N[:N...], [,mac=AA:BB:CC:DD:EE:FF][,queues=N][,vhost=on|off|force] and more "
            "(docs/net.md); repeatable");
-  app.add_option("--serial", flags.serial, "stdio (default), none, pty[:LINK], file:PATH or unix:PATH");
+  app.add_option("--serial", flags.serial,
+                 "stdio[,keys=escape|signals|raw] (default), none, pty[:LINK], file:PATH or unix:PATH");
   app.add_option("--console", flags.console, "The virtio console, likewise (default none)");
   app.add_option("--rng", flags.rng, "on (default), off, or bytes-per-second=SIZE");
-  app.add_option(
-      "--balloon", flags.balloon,
-      "[target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off][,free-page-hinting=on|off]");
+  app.add_option("--balloon", flags.balloon,
+                 "off, or "
+                 "[id=NAME][,addr=SLOT][,target=SIZE][,deflate-on-oom=on|off][,free-page-reporting=on|off][,"
+                 "free-page-hinting=on|off]");
   app.add_option(
       "--virtio", flags.virtio,
       "modern (default), transitional, legacy (for old guests) or mmio (no PCI); ,packed=on offers packed "
@@ -50,6 +52,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   repeated("--label", flags.labels, "KEY=VALUE, which policies select by; repeatable");
   app.add_option("--log-level", flags.log_level, "debug, info (default), warning or error");
   app.add_flag("--no-reboot", flags.no_reboot, "End when the guest reboots");
+  app.add_flag("--daemonize", flags.daemonize, "Go on in the background once the guest runs");
+  app.add_option("--pid-file", flags.pid_file, "File that has the process's number while the guest runs");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/machine/config_identity.h"
 #include "vmm/pci/pci_root.h"
 
 namespace balloon::vmm {
@@ -56,6 +57,9 @@ Result<void> check_memory(const VmmConfig& config) {
   }
   BALLOON_TRY(check_memory_backing(config.memory, config.memory_backing, config.balloon));
   const Bytes target = config.balloon.initial_target;
+  if (target != 0 && !config.balloon.enabled) {
+    return fail("balloon target: the guest has no balloon: leave the target out, or 'off'");
+  }
   if (target != 0 && target < kMinTarget) {
     return fail(
         fmt::format("balloon target: {} is less than {}", format_bytes(target), format_bytes(kMinTarget)));
@@ -82,8 +86,17 @@ Result<void> check_devices(const VmmConfig& config) {
   }
   for (const BlockConfig& disk : config.disks) BALLOON_TRY(check_disk(disk));
   for (const NetConfig& net : config.nets) BALLOON_TRY(check_net(net));
+  BALLOON_TRY(check_identities(config));
   BALLOON_TRY(check_serial("serial", config.serial));
   BALLOON_TRY(check_serial("console", config.console));
+  const bool on_terminal =
+      config.serial.kind == SerialConfig::Kind::stdio || config.console.kind == SerialConfig::Kind::stdio;
+  if (config.daemonize && on_terminal) {
+    return fail(
+        "daemonize: a guest in the background has no terminal: give its serial port and console another "
+        "place, "
+        "for example --serial file:PATH or --serial none");
+  }
   if (config.serial.kind == SerialConfig::Kind::stdio && config.console.kind == SerialConfig::Kind::stdio) {
     return fail(
         "serial and console cannot both be on stdio: give one another place, for example --serial none");
@@ -166,6 +179,8 @@ Result<void> apply_scalars(const Flags& flags, VmmConfig& config) {
   if (flags.restore) config.restore = *flags.restore;
   if (flags.log_level) config.log_level = *flags.log_level;
   if (flags.no_reboot) config.reboot = false;
+  if (flags.daemonize) config.daemonize = true;
+  if (flags.pid_file) config.pid_file = *flags.pid_file;
   return {};
 }
 

@@ -38,15 +38,18 @@ struct VmmConfig {
   std::string monitor;  ///< socket of the QMP-compatible monitor; empty: none
   std::map<std::string, std::string> labels;
   std::string log_level = "info";
-  bool reboot = true;  ///< false: a guest's reboot ends the process
+  bool reboot = true;      ///< false: a guest's reboot ends the process
+  bool daemonize = false;  ///< goes to the background once the guest runs
+  std::string pid_file;    ///< has the process's number while the guest runs; empty: none
 };
 
 /// Flags as they were written; what is unset or empty leaves the file's value alone.
 struct Flags {
   std::optional<std::string> name, memory, memory_backing, cpus, kernel, initrd, cmdline, serial, console,
-      rng, balloon, virtio, link, monitor, restore, log_level, config;
+      rng, balloon, virtio, link, monitor, restore, log_level, config, pid_file;
   std::vector<std::string> disks, nets, labels;
   bool no_reboot = false;
+  bool daemonize = false;
 };
 
 /// Reads the file (if the flags name one), lays the flags over it, and checks everything that can be checked
@@ -55,7 +58,7 @@ Result<VmmConfig> make_config(const Flags& flags);
 
 // The values of single flags.
 Result<SerialConfig> parse_serial(
-    std::string_view text);  ///< stdio, none, pty, pty:LINK, file:PATH, unix:PATH
+    std::string_view text);  ///< stdio[,keys=...], none, pty, pty:LINK, file:PATH, unix:PATH
 /// on, off, bytes-per-second=SIZE
 Result<RngConfig> parse_rng(std::string_view text);
 

@@ -5,6 +5,7 @@
 #include <bit>
 #include <string>
 
+#include "vmm/machine/config_identity.h"
 #include "vmm/machine/flag_values.h"
 
 namespace balloon::vmm {
@@ -48,6 +49,20 @@ Result<BlockLock> parse_lock(std::string_view text) {
   return fail(fmt::format("lock={}: use on, warn or off", text));
 }
 
+Result<ErrorPolicy> parse_write_errors(std::string_view text) {
+  if (text == "report") return ErrorPolicy::report;
+  if (text == "ignore") return ErrorPolicy::ignore;
+  if (text == "stop") return ErrorPolicy::stop;
+  if (text == "enospc") return ErrorPolicy::enospc;
+  return fail(fmt::format("werror={}: use report, ignore, stop or enospc", text));
+}
+
+/// A read needs no room.
+Result<ErrorPolicy> parse_read_errors(std::string_view text) {
+  if (const auto policy = parse_write_errors(text); policy && *policy != ErrorPolicy::enospc) return policy;
+  return fail(fmt::format("rerror={}: use report, ignore or stop", text));
+}
+
 template <typename T>
 Setter to_parsed(T& into, Result<T> (*parse)(std::string_view)) {
   return [&into, parse](std::string_view value) -> Result<void> {
@@ -78,6 +93,8 @@ Result<BlockConfig> parse_disk(std::string_view text) {
   };
   BALLOON_TRY(
       parse_pairs(text, {{"path", to_string(disk.path, "path")},
+                         {"id", to_id(disk.identity)},
+                         {"addr", to_slot(disk.identity)},
                          {"readonly", read_only},
                          {"serial", to_string(disk.serial, "serial")},
                          {"format", to_parsed(disk.format, parse_format)},
@@ -85,6 +102,8 @@ Result<BlockConfig> parse_disk(std::string_view text) {
                          {"cache", to_parsed(disk.cache, parse_cache)},
                          {"engine", to_parsed(disk.engine, parse_engine)},
                          {"lock", to_parsed(disk.lock, parse_lock)},
+                         {"werror", to_parsed(disk.write_errors, parse_write_errors)},
+                         {"rerror", to_parsed(disk.read_errors, parse_read_errors)},
                          {"queues", to_number(disk.queues, "queues")},
                          {"block-size", to_number(disk.block_size, "block-size")},
                          {"discard", to_switch(disk.discard, "discard")},
@@ -99,6 +118,7 @@ Result<BlockConfig> parse_disk(std::string_view text) {
 void read_disk(yaml::Map& map, BlockConfig& disk) {
   map.require("path");
   map.field("path", disk.path);
+  read_identity(map, disk.identity);
   map.field("readonly", disk.read_only);
   map.field("serial", disk.serial);
   read_parsed(map, "format", disk.format, parse_format);
@@ -106,6 +126,8 @@ void read_disk(yaml::Map& map, BlockConfig& disk) {
   read_parsed(map, "cache", disk.cache, parse_cache);
   read_parsed(map, "engine", disk.engine, parse_engine);
   read_parsed(map, "lock", disk.lock, parse_lock);
+  read_parsed(map, "werror", disk.write_errors, parse_write_errors);
+  read_parsed(map, "rerror", disk.read_errors, parse_read_errors);
   map.field("queues", disk.queues);
   map.field("block_size", disk.block_size);
   map.field("discard", disk.discard);

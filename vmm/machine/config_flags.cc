@@ -13,7 +13,10 @@ namespace balloon::vmm {
 
 Result<SerialConfig> parse_serial(std::string_view text) {
   using Kind = SerialConfig::Kind;
-  if (text == "stdio") return SerialConfig{Kind::stdio, {}};
+  if (text == "stdio" || text == "stdio,keys=escape") return SerialConfig{Kind::stdio, {}};
+  if (text == "stdio,keys=signals") return SerialConfig{Kind::stdio, {}, SerialConfig::Keys::signals};
+  if (text == "stdio,keys=raw") return SerialConfig{Kind::stdio, {}, SerialConfig::Keys::raw};
+  if (text.starts_with("stdio,")) return fail(fmt::format("'{}': use keys=escape, signals or raw", text));
   if (text == "none") return SerialConfig{Kind::none, {}};
   if (text.starts_with("file:")) return SerialConfig{Kind::file, std::string(text.substr(5))};
   if (text.starts_with("unix:")) return SerialConfig{Kind::unix_socket, std::string(text.substr(5))};

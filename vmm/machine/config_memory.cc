@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "vmm/machine/config_identity.h"
 #include "vmm/machine/flag_values.h"
 
 namespace balloon::vmm {
@@ -36,8 +37,19 @@ void read_memory_backing(yaml::Map& map, MemoryBacking& backing) {
 }
 
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config) {
+  const auto set = [&](bool on) {
+    return [&config, on](std::string_view value) -> Result<void> {
+      if (!value.empty()) return fail("'on' and 'off' take no value");
+      config.enabled = on;
+      return {};
+    };
+  };
   return parse_pairs(text,
-                     {{"target",
+                     {{"on", set(true)},
+                      {"off", set(false)},
+                      {"id", to_id(config.identity)},
+                      {"addr", to_slot(config.identity)},
+                      {"target",
                        [&](std::string_view value) -> Result<void> {
                          const auto target = parse_bytes(value);
                          if (!target) return std::unexpected(target.error());
@@ -51,6 +63,8 @@ Result<void> parse_balloon(std::string_view text, BalloonConfig& config) {
 }
 
 void read_balloon(yaml::Map& map, BalloonConfig& config) {
+  map.field("enabled", config.enabled);
+  read_identity(map, config.identity);
   map.bytes("target", config.initial_target);
   map.field("deflate_on_oom", config.deflate_on_oom);
   map.field("free_page_reporting", config.free_page_reporting);

@@ -15,7 +15,8 @@ namespace balloon::vmm {
 Result<void> parse_memory_backing(std::string_view text, MemoryBacking& backing);
 void read_memory_backing(yaml::Map& map, MemoryBacking& backing);
 
-/// target=SIZE, and deflate-on-oom, free-page-reporting, free-page-hinting (=on|off); likewise.
+/// on, off, id=NAME, addr=SLOT, target=SIZE, and deflate-on-oom, free-page-reporting, free-page-hinting
+/// (=on|off); likewise.
 Result<void> parse_balloon(std::string_view text, BalloonConfig& config);
 void read_balloon(yaml::Map& map, BalloonConfig& config);
 

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "vmm/machine/config_identity.h"
 #include "vmm/machine/flag_values.h"
 
 namespace balloon::vmm {
@@ -106,6 +107,8 @@ Result<NetConfig> parse_net(std::string_view text) {
   BALLOON_TRY(
       parse_pairs(text, {{"tap", to_string(net.tap, "tap")},
                          {"fds", to_descriptors(net.fds, "fds")},
+                         {"id", to_id(net.identity)},
+                         {"addr", to_slot(net.identity)},
                          {"mac", to_parsed(net.mac, parse_mac)},
                          {"queues", to_number(net.queues, "queues")},
                          {"queue-size", to_number(net.queue_size, "queue-size")},
@@ -147,6 +150,7 @@ Result<MacAddress> parse_mac(std::string_view text) {
 void read_net(yaml::Map& map, NetConfig& net) {
   map.field("tap", net.tap);
   read_descriptors(map, "fds", net.fds);
+  read_identity(map, net.identity);
   read_parsed(map, "mac", net.mac, parse_mac);
   map.field("queues", net.queues);
   map.field("queue_size", net.queue_size);

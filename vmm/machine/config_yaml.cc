@@ -53,6 +53,8 @@ Result<void> read_config(std::string_view text, const std::string& name, VmmConf
     root.with("labels", [&](const yaml::Value& value) { value.read_strings(config.labels); });
     root.field("log_level", config.log_level);
     root.field("reboot", config.reboot);
+    root.field("daemonize", config.daemonize);
+    root.field("pid_file", config.pid_file);
   });
   return document->finish();
 }

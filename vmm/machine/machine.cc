@@ -12,6 +12,7 @@
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/arch/x86_64/vcpu_state.h"
 #include "vmm/boot/boot.h"
+#include "vmm/devices/balloon/no_balloon.h"
 #include "vmm/devices/devices.h"
 #include "vmm/memory/lost_memory.h"
 #include "vmm/pci/virtio_pci.h"
@@ -103,10 +104,8 @@ Result<void> Machine::add_devices() {
   BALLOON_TRY(ports_.add("PCI", layout::kPciConfigAddressPort, PciRoot::kPorts, pci_ports_));
   BALLOON_TRY(add_serial());
 
-  auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
-  if (!balloon) return std::unexpected(balloon.error());
-  balloon_ = std::make_unique<BalloonHub>(*balloon->control);
-  BALLOON_TRY(add_virtio(std::move(balloon->device), host_.loop));
+  reserve_slots();
+  BALLOON_TRY(add_balloon());
   for (std::size_t i = 0; i < config_.disks.size(); ++i) {
     // A loop of its own: a slow disk holds up neither the balloon nor another disk.
     const auto loop = add_loop("disk");
@@ -114,7 +113,7 @@ Result<void> Machine::add_devices() {
     auto device = make_block(config_.disks[i], assets_->disks[i], **loop);
     if (!device) return std::unexpected(device.error());
     disks_.push_back(device->control);
-    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop, config_.disks[i].identity.slot));
   }
   for (std::size_t i = 0; i < config_.nets.size(); ++i) {
     // Likewise: a flood of frames delays nobody else.
@@ -123,7 +122,7 @@ Result<void> Machine::add_devices() {
     auto device = make_net(config_.nets[i], assets_->nets[i], memory_, **loop);
     if (!device) return std::unexpected(device.error());
     nets_.push_back(device->control);
-    BALLOON_TRY(add_virtio(std::move(device->device), **loop));
+    BALLOON_TRY(add_virtio(std::move(device->device), **loop, config_.nets[i].identity.slot));
   }
   if (config_.rng.enabled) {
     auto device = make_rng(config_.rng, host_.loop);
@@ -138,19 +137,42 @@ Result<void> Machine::add_devices() {
   return {};
 }
 
+/// What has an address of its own keeps it from those that take any.
+void Machine::reserve_slots() {
+  const auto reserve = [this](const DeviceIdentity& identity) {
+    if (identity.slot) pci_.reserve(*identity.slot);
+  };
+  reserve(config_.balloon.identity);
+  for (const BlockConfig& disk : config_.disks) reserve(disk.identity);
+  for (const NetConfig& net : config_.nets) reserve(net.identity);
+}
+
+Result<void> Machine::add_balloon() {
+  if (!config_.balloon.enabled) {
+    no_balloon_ = std::make_unique<NoBalloon>(memory_.size());
+    balloon_ = std::make_unique<BalloonHub>(*no_balloon_);
+    return {};
+  }
+  auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
+  if (!balloon) return std::unexpected(balloon.error());
+  balloon_ = std::make_unique<BalloonHub>(*balloon->control);
+  return add_virtio(std::move(balloon->device), host_.loop, config_.balloon.identity.slot);
+}
+
 Result<EventLoop*> Machine::add_loop(std::string_view kind) {
   auto loop = EventLoop::create(fmt::format("{}-{}", kind, device_loops_.size()));
   if (!loop) return std::unexpected(loop.error());
   return device_loops_.emplace_back(std::move(*loop)).get();
 }
 
-Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {
+Result<void> Machine::add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop,
+                                 std::optional<unsigned> slot) {
   if (config_.virtio.interface == VirtioInterface::mmio) return add_mmio(std::move(device), loop);
   auto transport = VirtioPci::create(std::move(device), memory_, loop, *vm_,
                                      {.memory = mmio_, .ports = ports_}, config_.virtio);
   if (!transport) return std::unexpected(transport.error());
   virtio_.push_back(transport->get());
-  return pci_.add(std::move(*transport));
+  return pci_.add(std::move(*transport), slot);
 }
 
 Result<void> Machine::add_mmio(std::unique_ptr<VirtioDevice> device, EventLoop& loop) {

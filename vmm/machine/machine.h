@@ -80,7 +80,10 @@ class Machine {
           GuestMemory memory, std::unique_ptr<OutcomeLatch> outcome);
   Result<void> add_devices();
   Result<EventLoop*> add_loop(std::string_view kind);
-  Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
+  Result<void> add_balloon();
+  void reserve_slots();
+  Result<void> add_virtio(std::unique_ptr<VirtioDevice> device, EventLoop& loop,
+                          std::optional<unsigned> slot = std::nullopt);
   Result<void> add_mmio(std::unique_ptr<VirtioDevice> device, EventLoop& loop);
   Result<void> add_serial();
   Result<void> add_power();
@@ -111,6 +114,7 @@ class Machine {
   std::vector<std::unique_ptr<VirtioMmio>> mmio_devices_;
   std::vector<VirtioTransport*> virtio_;  ///< all of them
   PciPorts pci_ports_;
+  std::unique_ptr<BalloonControl> no_balloon_;  ///< where the guest has none
   std::unique_ptr<BalloonHub> balloon_;
   UniqueFd serial_irq_;
   Uart uart_;

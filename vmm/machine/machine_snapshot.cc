@@ -1,6 +1,8 @@
 // A machine as a file, and a machine made of one.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "vmm/machine/config_virtio.h"
 #include "vmm/machine/machine.h"
@@ -74,6 +76,9 @@ UartState get_uart(StateReader& reader) {
 Result<void> Machine::save(const std::string& path) {
   const std::lock_guard lock(pause_mutex_);
   if (!paused_) return fail("the guest runs: pause it first");
+  if (std::ranges::any_of(disks_, &BlockControl::holds_failed))
+    return fail(
+        "a disk could not do what the guest asked for: make room or mend it, and let the guest go on first");
   StateWriter writer;
   writer.section("machine");
   writer.put(memory_.size());
@@ -153,7 +158,8 @@ Result<void> Machine::restore_state(StateReader& reader) {
   BALLOON_TRY(reader.section("balloon target"));
   const auto target = reader.get<Bytes>();
   BALLOON_TRY(reader.check());
-  BALLOON_TRY(balloon_->of(BalloonHub::User::monitor).set_target(target));
+  if (const auto done = balloon_->of(BalloonHub::User::monitor).set_target(target); !done)
+    return fail("the balloon's target", done.error());
   // Devices last: they go on at once, and may interrupt the vCPUs.
   BALLOON_TRY(pci_.load(reader));
   for (const auto& device : mmio_devices_) BALLOON_TRY(device->load(reader));

@@ -2,10 +2,13 @@
 #include <malloc.h>
 
 #include <cstdio>
+#include <optional>
+#include <utility>
 
 #include "base/log.h"
 #include "vmm/machine/cli.h"
 #include "vmm/machine/config.h"
+#include "vmm/machine/daemonize.h"
 #include "vmm/machine/supervisor.h"
 #include "vmm/memory/lost_memory.h"
 
@@ -22,13 +25,27 @@ int main(int argc, char** argv) {
     return vmm::kExitUsage;
   }
   if (line.check_config) return std::puts("ok") >= 0 && std::fflush(stdout) == 0 ? 0 : vmm::kExitFailure;
+  std::optional<vmm::Daemonize> background;
+  if (config->daemonize) {
+    auto begun = vmm::Daemonize::begin();
+    if (!begun) {
+      std::fprintf(stderr, "balloon-vmm: %s\n", begun.error().message.c_str());
+      return vmm::kExitFailure;
+    }
+    background.emplace(std::move(*begun));
+  }
   if (const auto started = log::start("balloon-vmm", config->log_level); !started) {
     std::fprintf(stderr, "balloon-vmm: %s\n", started.error().message.c_str());
     return vmm::kExitUsage;
   }
   vmm::block_ending_signals();
   vmm::tell_of_lost_memory(config->name);
-  if (const auto done = vmm::run_vmm(*config); !done) {
+  vmm::PidFile pid_file;
+  const auto on_running = [&]() -> Result<void> {
+    if (!config->pid_file.empty()) BALLOON_TRY(pid_file.write(config->pid_file));
+    return background ? background->ready() : Result<void>{};
+  };
+  if (const auto done = vmm::run_vmm(*config, on_running); !done) {
     std::fprintf(stderr, "balloon-vmm: %s\n", done.error().message.c_str());
     return vmm::kExitFailure;
   }

@@ -36,12 +36,14 @@ sigset_t ending_signals() {
 /// Waits for the machine's end; nothing: a signal asks the process to end.
 /// SIGPWR presses the power button: what a service manager sends, which waits, and knows no monitor.
 Result<std::optional<Outcome>> wait_for_end(const Machine& machine, GuestControl& control, int signals) {
-  std::array<pollfd, 2> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
-                               {.fd = signals, .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 3> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
+                               {.fd = signals, .events = POLLIN, .revents = 0},
+                               {.fd = control.wants_stop_fd(), .events = POLLIN, .revents = 0}}};
   while (true) {
     if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR)
       return fail_errno("waiting for the guest", errno);
     if (auto outcome = machine.outcome().get()) return outcome;
+    if ((polls[2].revents & POLLIN) != 0) BALLOON_TRY(control.stop_for_disk());
     if ((polls[1].revents & POLLIN) != 0) {
       signalfd_siginfo signal{};
       if (::read(signals, &signal, sizeof(signal)) == sizeof(signal)) {
@@ -120,7 +122,8 @@ bool wait_unless_ended(std::chrono::milliseconds time, int signals) {
 /// balloon's target, and whether KSM may share its memory.
 Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
                                          const std::shared_ptr<GuestAssets>& assets, GuestControl& control,
-                                         Speakers& speakers, int signals, bool tell) {
+                                         Speakers& speakers, int signals, bool tell,
+                                         const std::function<Result<void>()>& on_running) {
   auto machine = Machine::create(config, host, assets);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
   config.restore.clear();  // a reboot boots
@@ -133,6 +136,12 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
   if (tell) {
     log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory),
               config.cpus);
+  }
+  if (on_running) {
+    if (const auto done = on_running(); !done) {
+      BALLOON_TRY(control.attach(nullptr));
+      return std::unexpected(done.error());
+    }
   }
   GuestLink* const link = speakers.link.get();
   if (link != nullptr) {
@@ -161,7 +170,7 @@ void block_ending_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-Result<void> run_vmm(const VmmConfig& config) {
+Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()>& on_running) {
   const sigset_t ending = ending_signals();
   const UniqueFd signals(::signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return fail_errno("making a signalfd", errno);
@@ -181,18 +190,21 @@ Result<void> run_vmm(const VmmConfig& config) {
   const auto assets = GuestAssets::open(config);
   if (!assets) return fail(fmt::format("starting guest '{}'", config.name), assets.error());
 
-  GuestControl control(config);
+  const auto control = GuestControl::create(config);
+  if (!control) return std::unexpected(control.error());
   Speakers speakers;
   VmmConfig next = config;
   RebootPace pace;
   bool tell = true;
+  bool first = true;
   while (true) {
     pace.begins();
     const auto outcome =
         live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, *assets,
-                  control, speakers, signals.get(), tell);
+                  **control, speakers, signals.get(), tell,
+                  std::exchange(first, false) ? on_running : std::function<Result<void>()>{});
     if (!outcome) return std::unexpected(outcome.error());
-    control.tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
+    (*control)->tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
       case Ending::power_off:
@@ -212,7 +224,7 @@ Result<void> run_vmm(const VmmConfig& config) {
         }
         if (!config.reboot) return {};
         if (!wait_unless_ended(pause, signals.get()))
-          return control.tell_end(std::nullopt, true), Result<void>{};
+          return (*control)->tell_end(std::nullopt, true), Result<void>{};
         break;
       }
     }

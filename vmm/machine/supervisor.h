@@ -2,6 +2,8 @@
 // nothing works any more.
 #pragma once
 
+#include <functional>
+
 #include "base/error.h"
 #include "vmm/machine/config.h"
 
@@ -12,6 +14,7 @@ void block_ending_signals();
 
 /// Returns when the guest powered off (or rebooted, where the configuration says that this ends it) or on
 /// SIGTERM or SIGINT; SIGPWR presses its power button. Fails when the machine cannot be built or run.
-Result<void> run_vmm(const VmmConfig& config);
+/// `on_running`: called once, when the guest runs; what it fails with ends the guest.
+Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()>& on_running = {});
 
 }  // namespace balloon::vmm

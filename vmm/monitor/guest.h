@@ -17,9 +17,15 @@
 
 namespace balloon::vmm {
 
-enum class RunState { running, paused };
+enum class RunState {
+  running,
+  paused,
+  io_error,  ///< paused by a disk, because of an error
+  saving,    ///< paused for a snapshot that is being written; it goes on then
+};
 
 struct MonitorDisk {
+  std::string name;
   ImageInfo image;
   bool read_only = false;
   bool writeback = true;  ///< what the guest wrote is safe when it flushes, not before
@@ -28,15 +34,19 @@ struct MonitorDisk {
   std::uint64_t bytes_per_second = 0;
   std::uint64_t requests_per_second = 0;
   BlockCounters counters{};
+  IoStatus status = IoStatus::ok;  ///< since the guest was last told to go on
 };
 
 /// What a monitor tells its clients without being asked.
 struct MonitorEvent {
-  enum class Kind { stop, resume, shutdown, powerdown, reset, balloon_change };
+  enum class Kind { stop, resume, shutdown, powerdown, reset, balloon_change, io_error };
   Kind kind;
   bool by_guest = false;    ///< shutdown, reset: the guest did it, not a client or the host
   const char* reason = "";  ///< shutdown, reset: QEMU's ShutdownCause (qapi/run-state.json)
   Bytes actual = 0;         ///< balloon_change
+  // Of io_error.
+  std::string device{};
+  IoFailure failure{};
   std::chrono::system_clock::time_point at = std::chrono::system_clock::now();
 };
 
@@ -48,7 +58,8 @@ class MonitorGuest {
   virtual std::string name() const = 0;
   virtual Bytes memory() const = 0;
   virtual std::vector<MonitorDisk> disks() const = 0;
-  virtual std::size_t nets() const = 0;
+  /// The names of the network devices, in the order of the configuration.
+  virtual std::vector<std::string> nets() const = 0;
   virtual RunState run_state() const = 0;
   /// The host's thread of each vCPU.
   virtual std::vector<pid_t> vcpu_threads() const = 0;
@@ -59,11 +70,16 @@ class MonitorGuest {
   virtual Result<void> power_button() = 0;
   virtual Result<void> reset() = 0;
   virtual void quit() = 0;
-  /// Plugs in or pulls the cable of a network device, by its place in the configuration (below nets()).
+  /// Plugs in or pulls the cable of a network device, by its place in the configuration (below the number of
+  /// nets()).
   virtual Result<void> set_link(std::size_t net, bool up) = 0;
   /// Writes a snapshot; the guest is paused meanwhile, and goes on if it ran before.
   virtual Result<void> save_snapshot(const std::string& path) = 0;
 
+  virtual bool has_balloon() const = 0;
+  /// The id that it was given; empty: none.
+  virtual std::string balloon_id() const = 0;
+  // Without a balloon: of one that is empty, and cannot be moved.
   virtual BalloonState balloon() const = 0;
   virtual bool balloon_offers_deflate_on_oom() const = 0;
   virtual bool balloon_offers_free_page_reporting() const = 0;

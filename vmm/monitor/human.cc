@@ -30,22 +30,34 @@ std::string done_or_error(const Result<void>& done) {
 
 std::string info_block(const MonitorGuest& guest) {
   std::string text;
-  std::size_t index = 0;
   for (const MonitorDisk& disk : guest.disks()) {
-    text += fmt::format("{}disk{} (#block{}): {} ({}{})\r\n    Attached to:      virtio-blk-pci\r\n",
-                        index == 0 ? "" : "\r\n", index, index, disk.image.path, disk.image.format,
-                        disk.read_only ? ", read-only" : "");
+    text += fmt::format("{}{} ({}): {} ({}{})\r\n", text.empty() ? "" : "\r\n", disk.name, disk.name,
+                        disk.image.path, disk.image.format, disk.read_only ? ", read-only" : "");
+    text += fmt::format("    Attached to:      /machine/peripheral/{}/virtio-backend\r\n", disk.name);
+    if (disk.status != IoStatus::ok) {
+      text += fmt::format("    I/O status:       {}\r\n",
+                          disk.status == IoStatus::no_space ? "nospace" : "failed");
+    }
+    text += fmt::format("    Cache mode:       {}{}\r\n", disk.writeback ? "writeback" : "writethrough",
+                        disk.direct ? ", direct" : "");
     if (disk.image.backing) text += fmt::format("    Backing file:     {}\r\n", disk.image.backing_name);
-    ++index;
   }
   return text;
 }
 
+std::string no_balloon() { return fmt::format("Error: {}\r\n", kNoBalloon); }
+
+std::string status(RunState state) {
+  if (state == RunState::running) return "VM status: running\r\n";
+  if (state == RunState::paused) return "VM status: paused\r\n";
+  return state == RunState::saving ? "VM status: paused (save-vm)\r\n" : "VM status: paused (io-error)\r\n";
+}
+
 std::string info(const MonitorGuest& guest, std::string_view what) {
   // The same rounding as QEMU's: whole mebibytes, down.
+  if (what == "balloon" && !guest.has_balloon()) return no_balloon();
   if (what == "balloon") return fmt::format("balloon: actual={}\r\n", guest.balloon().actual / kMiB);
-  if (what == "status")
-    return fmt::format("VM status: {}\r\n", guest.run_state() == RunState::running ? "running" : "paused");
+  if (what == "status") return status(guest.run_state());
   if (what == "block") return info_block(guest);
   if (what == "name") return fmt::format("{}\r\n", guest.name());
   if (what == "kvm") return "kvm support: enabled\r\n";
@@ -59,6 +71,7 @@ std::string balloon(QmpState& state, std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mebibytes);
   if (error != std::errc{} || end != text.data() + text.size())
     return "Error: Parameter 'value' expects a number\r\n";
+  if (!state.guest.has_balloon()) return no_balloon();
   if (mebibytes == 0) return "Error: Parameter 'target' expects a size\r\n";
   const Bytes most = state.guest.memory() / kMiB;
   return done_or_error(state.guest.set_balloon(std::min(mebibytes, most) * kMiB));

@@ -58,6 +58,7 @@ Monitor::~Monitor() {
   if (loop_) {
     // What was said last ("SHUTDOWN") still goes out, as far as clients take it at once.
     loop_->stop();
+    commands_.reset();
     on_events();
   }
   flush_timer_.reset();
@@ -81,7 +82,13 @@ void Monitor::post(const MonitorEvent& event) {
 }
 
 void Monitor::on_events() {
-  queue_events();
+  std::deque<Answer> answers;
+  {
+    const std::lock_guard lock(events_mutex_);
+    answers.swap(answers_);
+  }
+  queue_events();  // those that a command caused come before its answer, as in QEMU
+  for (const Answer& answer : answers) deliver(answer);
   flush_all();
 }
 
@@ -134,13 +141,18 @@ void Monitor::on_connect() {
     log::warning("monitor: {}", watched.error().message);
     return;
   }
-  auto& client = *clients_.emplace(raw, std::make_unique<Client>(std::move(fd), state_)).first->second;
+  auto& client = *clients_.emplace(raw, std::make_shared<Client>(std::move(fd), state_)).first->second;
   send(client, QmpSession::greeting());
   if (!flush(client)) drop(raw);
 }
 
 void Monitor::on_readable(int fd) {
-  Client& client = *clients_.at(fd);
+  const std::shared_ptr<Client> shared = clients_.at(fd);
+  Client& client = *shared;
+  if (client.busy) {  // what it says now is read once its command is done
+    client.unwatched = true;
+    return loop_->unwatch(fd);
+  }
   std::array<char, kReadSize> buffer;
   const ssize_t count = ::read(fd, buffer.data(), buffer.size());
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -148,16 +160,49 @@ void Monitor::on_readable(int fd) {
   if (client.closing) return;  // what follows a broken request is not looked at
   const auto fed =
       client.frames.feed({buffer.data(), static_cast<std::size_t>(count)}, [&](std::string_view request) {
-        if (client.unsent.size() > kMaxUnsent) return;
-        const std::string answer = client.session.handle(request);
-        queue_events();  // those that the command caused come before its answer, as in QEMU
-        send(client, answer);
+        if (client.unsent.size() <= kMaxUnsent) take(shared, request);
       });
   if (!fed) {
     send(client, qmp_error({kGenericError, "JSON parse error: " + fed.error().message}));
     client.closing = true;
   }
   flush_all();
+}
+
+void Monitor::take(const std::shared_ptr<Client>& client, std::string_view request) {
+  if (client->busy) return client->requests.emplace_back(request), void();
+  if (client->session.is_slow(request)) {
+    client->busy = true;
+    return commands_->run([this, client, text = std::string(request)] {
+      Answer answer{client, client->session.handle(text)};
+      {
+        const std::lock_guard lock(events_mutex_);
+        answers_.push_back(std::move(answer));
+      }
+      const std::uint64_t one = 1;
+      [[maybe_unused]] const auto written = ::write(events_ready_.get(), &one, sizeof one);
+    });
+  }
+  const std::string answer = client->session.handle(request);
+  queue_events();  // as in on_events()
+  send(*client, answer);
+}
+
+void Monitor::deliver(const Answer& answer) {
+  const auto client = answer.client.lock();
+  // A client that is gone meanwhile has no place among the clients any more.
+  if (!client || !client->fd) return;
+  client->busy = false;
+  send(*client, answer.text);
+  while (!client->busy && !client->requests.empty()) {
+    const std::string request = std::move(client->requests.front());
+    client->requests.pop_front();
+    take(client, request);
+  }
+  if (client->busy || !std::exchange(client->unwatched, false)) return;
+  const int fd = client->fd.get();
+  if (const auto watched = loop_->watch(fd, [this, fd] { on_readable(fd); }); !watched)
+    log::warning("monitor: {}", watched.error().message);
 }
 
 void Monitor::send(Client& client, std::string_view text) { client.unsent += text; }
@@ -194,8 +239,10 @@ void Monitor::flush_all() {
 }
 
 void Monitor::drop(int fd) {
-  loop_->unwatch(fd);
-  clients_.erase(fd);
+  const auto client = clients_.find(fd);
+  if (!client->second->unwatched) loop_->unwatch(fd);
+  client->second->fd.reset();  // a command of its own may keep the rest
+  clients_.erase(client);
 }
 
 }  // namespace balloon::vmm

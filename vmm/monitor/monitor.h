@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/event_loop.h"
+#include "vmm/monitor/command_thread.h"
 #include "vmm/monitor/guest.h"
 #include "vmm/monitor/json_frames.h"
 #include "vmm/monitor/qmp.h"
@@ -27,8 +28,7 @@ class Monitor {
   /// QEMU sends BALLOON_CHANGE at most once a second, the last value never lost (monitor/monitor.c).
   static constexpr std::chrono::milliseconds kBalloonEventInterval{1000};
 
-  /// Listens at `path`, on a thread of its own: a command may take as long as pausing the guest takes.
-  /// `guest` must outlive it.
+  /// Listens at `path`, on a thread of its own. `guest` must outlive it.
   static Result<std::unique_ptr<Monitor>> start(const std::string& path, MonitorGuest& guest);
   ~Monitor();
   Monitor(const Monitor&) = delete;
@@ -42,6 +42,15 @@ class Monitor {
     JsonFrames frames;
     std::string unsent;
     bool closing = false;  ///< once `unsent` is sent
+    bool busy = false;     ///< a command of this client is under way on the other thread
+    bool unwatched = false;
+    /// What came with it: answers come in the order of the requests.
+    std::deque<std::string> requests{};
+  };
+  /// Of a command that was done on the other thread.
+  struct Answer {
+    std::weak_ptr<Client> client;
+    std::string text;
   };
 
   Monitor(std::string path, MonitorGuest& guest) : path_(std::move(path)), state_{guest} {}
@@ -51,7 +60,9 @@ class Monitor {
   // On the loop's thread.
   void on_connect();
   void on_readable(int fd);
+  void take(const std::shared_ptr<Client>& client, std::string_view request);
   void on_events();
+  void deliver(const Answer& answer);
   void on_flush_timer();
   void on_balloon_timer();
   // What these add to clients' `unsent` flush_all() sends.
@@ -68,8 +79,9 @@ class Monitor {
   const std::string path_;
   QmpState state_;
   UniqueFd listener_;
-  std::map<int, std::unique_ptr<Client>> clients_;
-  std::mutex events_mutex_;  ///< of the two below: they come from any thread
+  std::map<int, std::shared_ptr<Client>> clients_;
+  std::mutex events_mutex_;  ///< of the three below: they come from any thread
+  std::deque<Answer> answers_;
   std::deque<MonitorEvent> events_;
   std::optional<MonitorEvent> balloon_change_;
   std::chrono::steady_clock::time_point last_balloon_event_{};
@@ -77,6 +89,7 @@ class Monitor {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<EventLoop::Timer> flush_timer_;
   std::unique_ptr<EventLoop::Timer> balloon_timer_;
+  std::unique_ptr<CommandThread> commands_ = std::make_unique<CommandThread>();
 };
 
 }  // namespace balloon::vmm

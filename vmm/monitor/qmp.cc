@@ -70,6 +70,18 @@ std::string with_double_quotes(std::string_view text) {
   return plain;
 }
 
+std::string_view action_name(IoFailure::Action action) {
+  switch (action) {
+    case IoFailure::Action::report:
+      return "report";
+    case IoFailure::Action::ignore:
+      return "ignore";
+    case IoFailure::Action::stop:
+      return "stop";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::unexpected<QmpError> qmp_fail(std::string description) {
@@ -93,6 +105,15 @@ std::string QmpSession::handle(std::string_view text) {
   }
   if (request.is_object() && request.contains("id")) answer["id"] = request["id"];
   return line(answer);
+}
+
+bool QmpSession::is_slow(std::string_view text) const {
+  if (!ready_) return false;
+  const json request = json::parse(with_double_quotes(text), nullptr, /*allow_exceptions=*/false);
+  if (!request.is_object()) return false;
+  const auto name = request.find("execute");
+  return name != request.end() && (*name == "stop" || *name == "cont" || *name == "snapshot-to-file" ||
+                                   *name == "human-monitor-command");
 }
 
 QmpResult QmpSession::execute(const json& request) {
@@ -145,6 +166,15 @@ std::string qmp_event(const MonitorEvent& event) {
     case Kind::reset:
       message["event"] = "RESET";
       message["data"] = {{"guest", event.by_guest}, {"reason", event.reason}};
+      break;
+    case Kind::io_error:
+      message["event"] = "BLOCK_IO_ERROR";
+      message["data"] = {{"device", event.device},
+                         {"node-name", event.device},
+                         {"operation", event.failure.write ? "write" : "read"},
+                         {"action", action_name(event.failure.action)},
+                         {"nospace", event.failure.no_space},
+                         {"reason", event.failure.reason}};
       break;
     case Kind::balloon_change:
       message["event"] = "BALLOON_CHANGE";

@@ -20,6 +20,9 @@ struct QmpError {
 inline constexpr const char* kGenericError = "GenericError";
 inline constexpr const char* kCommandNotFound = "CommandNotFound";
 inline constexpr const char* kDeviceNotFound = "DeviceNotFound";
+inline constexpr const char* kDeviceNotActive = "DeviceNotActive";
+/// QEMU's words to who asks a guest without a balloon for it.
+inline constexpr const char* kNoBalloon = "No balloon device has been activated";
 
 using QmpResult = std::expected<nlohmann::json, QmpError>;
 /// An error of class GenericError.
@@ -40,6 +43,9 @@ class QmpSession {
   std::string handle(std::string_view request);
   /// Whether this client has finished the handshake and so gets events.
   bool ready() const { return ready_; }
+  /// Whether a request may take longer than others should wait for: it stops the guest, or
+  /// waits for one that does, or writes a file.
+  bool is_slow(std::string_view request) const;
 
  private:
   QmpResult execute(const nlohmann::json& request);
@@ -65,7 +71,7 @@ QmpResult qom_set(QmpState& state, const nlohmann::json& arguments);
 // The human monitor, in human.cc: what it prints.
 std::string human_command(QmpState& state, std::string_view line);
 
-/// The network device that a client means by "net0"; nothing: none.
+/// The network device that a client means by its name; nothing: none.
 std::optional<std::size_t> net_index(const MonitorGuest& guest, std::string_view name);
 
 // Arguments, taken with QEMU's own complaints.

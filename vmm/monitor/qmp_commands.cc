@@ -18,7 +18,33 @@ QmpResult from(const Result<void>& done) {
   return json::object();
 }
 
-std::string_view status_name(RunState state) { return state == RunState::running ? "running" : "paused"; }
+std::string_view status_name(RunState state) {
+  switch (state) {
+    case RunState::running:
+      return "running";
+    case RunState::paused:
+      return "paused";
+    case RunState::io_error:
+      return "io-error";
+    case RunState::saving:
+      return "save-vm";
+  }
+  return "";
+}
+
+std::string_view status_name(IoStatus status) {
+  switch (status) {
+    case IoStatus::ok:
+      return "ok";
+    case IoStatus::failed:
+      return "failed";
+    case IoStatus::no_space:
+      return "nospace";
+  }
+  return "";
+}
+
+std::unexpected<QmpError> no_balloon() { return std::unexpected(QmpError{kDeviceNotActive, kNoBalloon}); }
 
 QmpResult query_status(QmpState& state, const json&) {
   const RunState now = state.guest.run_state();
@@ -45,11 +71,17 @@ QmpResult query_cpus(QmpState& state, const json&) {
   return cpus;
 }
 
+QmpResult query_balloon(QmpState& state, const json&) {
+  if (!state.guest.has_balloon()) return no_balloon();
+  return json{{"actual", state.guest.balloon().actual}};
+}
+
 QmpResult set_balloon(QmpState& state, const json& arguments) {
   const auto value = arguments.find("value");
   if (value == arguments.end()) return qmp_fail("Parameter 'value' is missing");
   const auto wanted = integer_value(*value, "value");
   if (!wanted) return std::unexpected(wanted.error());
+  if (!state.guest.has_balloon()) return no_balloon();
   if (*wanted <= 0) return qmp_fail("Parameter 'target' expects a size");
   // More than the guest has means all of it, as in QEMU.
   return from(state.guest.set_balloon(std::min(static_cast<Bytes>(*wanted), state.guest.memory())));
@@ -87,8 +119,8 @@ std::size_t backing_depth(const ImageInfo& image) {
   return image.backing ? backing_depth(*image.backing) + 1 : 0;
 }
 
-json block_device(const MonitorDisk& disk, std::size_t index) {
-  const std::string name = fmt::format("disk{}", index);
+json block_device(const MonitorDisk& disk) {
+  const std::string& name = disk.name;
   json inserted{{"file", disk.image.path},
                 {"node-name", name},
                 {"ro", disk.read_only},
@@ -111,13 +143,13 @@ json block_device(const MonitorDisk& disk, std::size_t index) {
           {"locked", false},
           {"removable", false},
           {"type", "unknown"},
-          {"io-status", "ok"},
+          {"io-status", status_name(disk.status)},
           {"inserted", std::move(inserted)}};
 }
 
 QmpResult query_block(QmpState& state, const json&) {
   json blocks = json::array();
-  for (const MonitorDisk& disk : state.guest.disks()) blocks.push_back(block_device(disk, blocks.size()));
+  for (const MonitorDisk& disk : state.guest.disks()) blocks.push_back(block_device(disk));
   return blocks;
 }
 
@@ -146,7 +178,7 @@ json block_stats(const BlockCounters& counters) {
 QmpResult query_blockstats(QmpState& state, const json&) {
   json all = json::array();
   for (const MonitorDisk& disk : state.guest.disks()) {
-    const std::string name = fmt::format("disk{}", all.size());
+    const std::string& name = disk.name;
     all.push_back({{"device", name},
                    {"node-name", name},
                    {"qdev", fmt::format("/machine/peripheral/{}/virtio-backend", name)},
@@ -155,7 +187,6 @@ QmpResult query_blockstats(QmpState& state, const json&) {
   return all;
 }
 
-/// Network devices are net0, net1 and so on, in the order of the command line.
 QmpResult set_link(QmpState& state, const json& arguments) {
   const auto name = string_argument(arguments, "name");
   if (!name) return std::unexpected(name.error());
@@ -182,10 +213,10 @@ QmpResult save_snapshot(QmpState& state, const json& arguments) {
 }  // namespace
 
 std::optional<std::size_t> net_index(const MonitorGuest& guest, std::string_view name) {
-  for (std::size_t index = 0; index < guest.nets(); ++index) {
-    if (name == fmt::format("net{}", index)) return index;
-  }
-  return std::nullopt;
+  const std::vector<std::string> nets = guest.nets();
+  const auto found = std::ranges::find(nets, name);
+  if (found == nets.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - nets.begin());
 }
 
 json qmp_version() {
@@ -201,10 +232,7 @@ const std::map<std::string_view, QmpCommand>& qmp_commands() {
       {"qom-get", qom_get},
       {"qom-list", qom_list},
       {"qom-set", qom_set},
-      {"query-balloon",
-       [](QmpState& state, const json&) -> QmpResult {
-         return json{{"actual", state.guest.balloon().actual}};
-       }},
+      {"query-balloon", query_balloon},
       {"query-block", query_block},
       {"query-blockstats", query_blockstats},
       {"query-commands", query_commands},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -29,14 +30,29 @@ class HostBridge : public PciDevice {
 
 }  // namespace
 
-PciRoot::PciRoot(const PciSpaces& spaces) {
-  devices_[0] = std::make_unique<HostBridge>(spaces);
-  used_slots_ = 1;
+PciRoot::PciRoot(const PciSpaces& spaces) { devices_[0] = std::make_unique<HostBridge>(spaces); }
+
+Result<unsigned> PciRoot::find_slot(std::optional<unsigned> wanted) const {
+  if (wanted && (*wanted >= kSlots || devices_.at(*wanted) != nullptr))
+    return fail(fmt::format("the PCI slot {:x} is not free", *wanted));
+  if (wanted) return *wanted;
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    if (devices_.at(slot) == nullptr && (reserved_ >> slot & 1) == 0) return slot;
+  }
+  return fail(fmt::format("the PCI bus is full: {} devices at most", kSlots - 1));
 }
 
-Result<void> PciRoot::add(std::unique_ptr<PciDevice> device) {
+std::uint64_t PciRoot::used_slots() const {
+  static_assert(kSlots <= 64);
+  std::uint64_t used = 0;
+  for (unsigned slot = 0; slot < kSlots; ++slot) used |= std::uint64_t{devices_.at(slot) != nullptr} << slot;
+  return used;
+}
+
+Result<void> PciRoot::add(std::unique_ptr<PciDevice> device, std::optional<unsigned> wanted) {
   const std::lock_guard lock(mutex_);
-  if (used_slots_ == kSlots) return fail(fmt::format("the PCI bus is full: {} devices at most", kSlots - 1));
+  const auto slot = find_slot(wanted);
+  if (!slot) return std::unexpected(slot.error());
   for (unsigned bar = 0; bar < PciConfigSpace::kBars; ++bar) {
     const std::uint64_t size = device->config().bar_size(bar);
     if (size == 0) continue;
@@ -50,8 +66,8 @@ Result<void> PciRoot::add(std::unique_ptr<PciDevice> device) {
     device->place_bar(bar, static_cast<std::uint32_t>(address));
     next = address + size;
   }
-  BALLOON_TRY(device->plug(used_slots_));
-  devices_.at(used_slots_++) = std::move(device);
+  BALLOON_TRY(device->plug(*slot));
+  devices_.at(*slot) = std::move(device);
   return {};
 }
 
@@ -59,8 +75,10 @@ Result<void> PciRoot::save(StateWriter& writer) {
   const std::lock_guard lock(mutex_);
   writer.section("PCI");
   writer.put(address_);
-  writer.put(used_slots_);
-  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->save(writer));
+  writer.put(used_slots());
+  for (const auto& device : devices_) {
+    if (device) BALLOON_TRY(device->save(writer));
+  }
   return {};
 }
 
@@ -68,15 +86,17 @@ Result<void> PciRoot::load(StateReader& reader) {
   const std::lock_guard lock(mutex_);
   BALLOON_TRY(reader.section("PCI"));
   address_ = reader.get<std::uint32_t>();
-  const auto slots = reader.get<unsigned>();
+  const auto slots = reader.get<std::uint64_t>();
   BALLOON_TRY(reader.check());
-  if (slots != used_slots_) {
+  if (slots != used_slots()) {
     return fail(
-        fmt::format("the snapshot has {} PCI devices, this machine has {}: give it the same disks, nets and "
-                    "other devices",
-                    slots - 1, used_slots_ - 1));
+        fmt::format("the snapshot has {} PCI devices, this machine has {}, in slots {:#x} and {:#x}: give it "
+                    "the same disks, nets and other devices, at the same addresses",
+                    std::popcount(slots) - 1, std::popcount(used_slots()) - 1, slots, used_slots()));
   }
-  for (unsigned slot = 0; slot < used_slots_; ++slot) BALLOON_TRY(devices_.at(slot)->load(reader));
+  for (const auto& device : devices_) {
+    if (device) BALLOON_TRY(device->load(reader));
+  }
   return {};
 }
 

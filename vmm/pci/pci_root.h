@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -24,8 +25,11 @@ class PciRoot : public BusDevice {
 
   explicit PciRoot(const PciSpaces& spaces);
 
-  /// Puts the device into the next free slot and its BARs into the PCI windows.
-  Result<void> add(std::unique_ptr<PciDevice> device);
+  /// Keeps a slot for a device that is added later, and for no other.
+  void reserve(unsigned slot) { reserved_ |= std::uint64_t{1} << slot; }
+  /// Puts the device into `slot`, or else the lowest that is free and not reserved, and its BARs into the PCI
+  /// windows.
+  Result<void> add(std::unique_ptr<PciDevice> device, std::optional<unsigned> slot = std::nullopt);
 
   Result<void> save(StateWriter& writer);
   Result<void> load(StateReader& reader);
@@ -36,11 +40,14 @@ class PciRoot : public BusDevice {
  private:
   /// The device that the address register selects, or nullptr.
   PciDevice* selected() const;
+  Result<unsigned> find_slot(std::optional<unsigned> wanted) const;
+  /// A bit for each slot that has a device.
+  std::uint64_t used_slots() const;
 
   std::mutex mutex_;
   std::uint32_t address_ = 0;
   std::array<std::unique_ptr<PciDevice>, kSlots> devices_;
-  unsigned used_slots_ = 0;
+  std::uint64_t reserved_ = 0;  ///< a bit for each slot
   std::uint64_t next_memory_ = layout::kPciWindowStart;
   std::uint64_t next_port_ = layout::kPciIoStart;
 };

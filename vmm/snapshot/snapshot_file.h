@@ -16,7 +16,7 @@
 namespace balloon::vmm {
 
 /// Changes with any change of what is in a snapshot. Other versions are refused.
-inline constexpr std::uint32_t kSnapshotVersion = 3;
+inline constexpr std::uint32_t kSnapshotVersion = 4;
 
 struct SnapshotSize {
   Bytes memory = 0;  ///< bytes of guest memory in the file

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
@@ -199,6 +200,7 @@ void Block::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQue
 void Block::reset() {
   resetting_ = true;
   disk_->cancel([](const DiskRequest&) { return true; });
+  forget_held([](const Request&) { return true; });
   resetting_ = false;
   queues_->stop();
   stalled_.assign(stalled_.size(), false);
@@ -211,6 +213,7 @@ void Block::reset_queue(std::uint16_t index) {
   disk_->cancel(
       [index](const DiskRequest& request) { return static_cast<const Request&>(request).queue == index; });
   notify();
+  forget_held([index](const Request& request) { return request.queue == index; });
   queues_->remove(index);
   stalled_[index] = false;
   TurnBudget budget(TurnBudget::Clock::now(), kTurnBytes);
@@ -373,12 +376,76 @@ void Block::on_done(DiskRequest& done) {
   --taken_;
   bytes_taken_ -= request.size;
   if (request.cancelled) return answer(request, BlockStatus::io_error);
-  count(request);
-  if (request.result) return answer(request, BlockStatus::ok);
-  if (const auto times = failures_.happened()) {
-    log::error("{}: {} ({} times)", name_, request.result.error().message, *times);
+  if (!request.result) {
+    switch (failed(request)) {
+      case IoFailure::Action::stop:
+        request.held = true;
+        held_.push_back(&request);
+        ++taken_;  // what waits is still ours
+        bytes_taken_ += request.size;
+        return;
+      case IoFailure::Action::report:
+        count(request);
+        return answer(request, BlockStatus::io_error);
+      case IoFailure::Action::ignore:
+        break;
+    }
   }
-  answer(request, BlockStatus::io_error);
+  count(request);
+  answer(request, BlockStatus::ok);
+}
+
+IoFailure::Action Block::failed(const Request& request) {
+  using Action = IoFailure::Action;
+  const Error& error = request.result.error();
+  IoFailure failure{.write = request.kind != DiskRequest::Kind::read,
+                    .no_space = error.number == ENOSPC,
+                    .reason = error.message};
+  const ErrorPolicy policy = failure.write ? config_.write_errors : config_.read_errors;
+  if (policy == ErrorPolicy::ignore) failure.action = Action::ignore;
+  if (policy == ErrorPolicy::stop || (policy == ErrorPolicy::enospc && failure.no_space))
+    failure.action = Action::stop;
+  const auto times = failures_.happened();
+  if (times) {
+    const char* then = failure.action == Action::report ? "the guest is told"
+                       : failure.action == Action::stop ? "the guest stops until it is told to go on (cont)"
+                                                        : "ignored";
+    log::error("{}: {} ({} times): {}", name_, error.message, *times, then);
+  }
+  shown_.change([&](Shown& shown) {
+    shown.status = failure.no_space ? IoStatus::no_space : IoStatus::failed;
+    shown.holds_failed = shown.holds_failed || failure.action == Action::stop;
+  });
+  if (on_failure_ && (times || failure.action == Action::stop)) on_failure_(failure);
+  return failure.action;
+}
+
+void Block::observe(std::function<void(const IoFailure&)> on_failure) {
+  const std::lock_guard lock(mutex);
+  on_failure_ = std::move(on_failure);
+}
+
+void Block::go_on_after_failure() {
+  const std::lock_guard lock(mutex);
+  shown_.set({});
+  failures_ = {};  // what fails again is told of again
+  for (Request* request : std::exchange(held_, {})) {
+    request->held = false;
+    request->taken = std::chrono::steady_clock::now();
+    disk_->start(*request);
+    queues_->come_back(request->queue);
+  }
+}
+
+void Block::forget_held(const std::function<bool(const Request&)>& meant) {
+  std::erase_if(held_, [&](Request* request) {
+    if (!meant(*request)) return false;
+    request->held = false;
+    request->cancelled = true;
+    on_done(*request);
+    return true;
+  });
+  shown_.change([this](Shown& shown) { shown.holds_failed = !held_.empty(); });
 }
 
 void Block::count(const Request& request) {
@@ -436,8 +503,10 @@ void Block::look_for_slow() {
   }
   const Request* oldest = nullptr;
   for (const auto& request : all_requests_) {
-    if (request->chain && (oldest == nullptr || request->taken < oldest->taken)) oldest = request.get();
+    if (request->chain && !request->held && (oldest == nullptr || request->taken < oldest->taken))
+      oldest = request.get();
   }
+  if (oldest == nullptr) return;
   const auto took =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - oldest->taken);
   if (took < kSlow) return;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,6 +74,10 @@ class Block final : public VirtioDevice, public BlockControl {
 
   ImageInfo image() const override { return disk_->image().info(); }
   BlockCounters counters() const override { return counted_.get(); }
+  IoStatus status() const override { return shown_.get().status; }
+  void observe(std::function<void(const IoFailure&)> on_failure) override;
+  bool holds_failed() const override { return shown_.get().holds_failed; }
+  void go_on_after_failure() override;
   std::string_view engine() const { return disk_->engine(); }
 
  private:
@@ -81,6 +86,7 @@ class Block final : public VirtioDevice, public BlockControl {
     std::optional<Chain> chain;
     std::uint16_t queue = 0;
     std::chrono::steady_clock::time_point taken{};
+    bool held = false;  ///< it failed, and waits for the guest to go on
   };
 
   Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
@@ -98,6 +104,9 @@ class Block final : public VirtioDevice, public BlockControl {
   std::optional<BlockStatus> prepare(Request& request);
   BlockStatus get_id(Request& request);
   void on_done(DiskRequest& request);
+  /// What becomes of a request that failed; tells of it.
+  IoFailure::Action failed(const Request& request);
+  void forget_held(const std::function<bool(const Request&)>& meant);
   void answer(Request& request, BlockStatus status);
   void count(const Request& request);
   /// Raises the interrupts of what was answered.
@@ -116,6 +125,13 @@ class Block final : public VirtioDevice, public BlockControl {
   BlockCounters counters_;
   Published<BlockCounters> counted_;
   RateLimit failures_;
+  std::function<void(const IoFailure&)> on_failure_;
+  std::vector<Request*> held_;
+  struct Shown {
+    IoStatus status = IoStatus::ok;
+    bool holds_failed = false;
+  };
+  Published<Shown> shown_;
 
   TokenBucket bytes_;
   TokenBucket requests_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -35,12 +36,37 @@ struct BlockCounters {
   std::uint64_t malformed = 0;  ///< without room for a status byte: nothing could be answered
 };
 
-/// Thread-safe; waits for nobody.
+/// What was the last error since the guest was told to go on.
+enum class IoStatus { ok, failed, no_space };
+
+/// A request that the image could not do.
+struct IoFailure {
+  enum class Action {
+    report,  ///< the guest is told
+    ignore,  ///< the guest is told that it was done
+    stop,    ///< the guest waits, and is stopped; the request is tried again when it goes on
+  };
+  bool write = false;  ///< or anything else that changes the image
+  Action action = Action::report;
+  bool no_space = false;
+  std::string reason{};
+};
+
+/// Thread-safe. What only reads waits for nobody.
 class BlockControl {
  public:
   virtual ~BlockControl() = default;
   virtual ImageInfo image() const = 0;
   virtual BlockCounters counters() const = 0;
+  virtual IoStatus status() const = 0;
+  /// Called with failures: with each that is to stop the guest, of others with one in 10 s. From the device's
+  /// thread; must not block nor call back. One observer; an empty function removes it, and then no call is
+  /// under way.
+  virtual void observe(std::function<void(const IoFailure&)> on_failure) = 0;
+  /// Whether requests wait for the guest to go on.
+  virtual bool holds_failed() const = 0;
+  /// The guest goes on: what failed is tried again.
+  virtual void go_on_after_failure() = 0;
 };
 
 }  // namespace balloon::vmm

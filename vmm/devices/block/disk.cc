@@ -521,9 +521,11 @@ void Disk::answer(DiskRequest& request) {
 }
 
 Result<void> Disk::flush_image(bool idle) {
-  if (flush_failed_) return fail("flushing: it failed before, and what was lost then cannot be known");
+  if (flush_failed_)
+    return std::unexpected(Error{"flushing: it failed before, and what was lost then cannot be known", EIO});
   auto done = image_->flush(idle);
-  flush_failed_ = !done;
+  // A table that could not be written, for want of room, is still in memory.
+  flush_failed_ = image_->file().sync_failed();
   return done;
 }
 

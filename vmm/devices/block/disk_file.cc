@@ -302,8 +302,9 @@ Result<void> DiskFile::write(std::uint64_t offset, std::span<const std::byte> fr
 }
 
 Result<void> DiskFile::sync() const {
-  if (::fdatasync(fd()) != 0) return fail_errno("flushing", errno);
-  return {};
+  if (::fdatasync(fd()) == 0) return {};
+  sync_failed_ = true;
+  return fail_errno("flushing", errno);
 }
 
 bool DiskFile::punch(std::uint64_t offset, std::uint64_t size) const {

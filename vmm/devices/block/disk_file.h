@@ -73,6 +73,8 @@ class DiskFile {
   Result<void> write(std::uint64_t offset, std::span<const std::byte> from);
   /// Everything written before is on the medium afterwards.
   Result<void> sync() const;
+  /// Whether a sync() failed once: what was written before may be lost, and no later one can tell.
+  bool sync_failed() const { return sync_failed_; }
   /// Gives the host back what lies in the range; it reads as zeros then. Whether the host could.
   bool punch(std::uint64_t offset, std::uint64_t size) const;
 
@@ -97,6 +99,7 @@ class DiskFile {
   std::uint32_t physical_block_ = 512;
   Bytes end_ = 0;
   mutable AlignedBuffer bounce_;
+  mutable bool sync_failed_ = false;
 };
 
 }  // namespace balloon::vmm

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "vmm/devices/identity.h"
 #include "vmm/devices/net/tap.h"
 
 namespace balloon::vmm {
@@ -47,6 +48,7 @@ struct NetConfig {
   std::uint32_t mtu = 0;  ///< told to the guest; 0: not told, so 1500
   bool link = true;       ///< whether the cable is plugged in at the start
   NetRate rate{};
+  DeviceIdentity identity{};
 
   /// "tap0", or "fd 5".
   std::string backend() const;

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <optional>
 #include <system_error>
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "base/unix_listener.h"
 #include "vmm/devices/serial/file_limit.h"
+#include "vmm/devices/serial/terminal_keys.h"
 
 namespace balloon::vmm {
 namespace {
@@ -92,7 +94,7 @@ class FileBackend final : public SerialBackend {
 
 class StdioBackend final : public SerialBackend {
  public:
-  static Result<std::unique_ptr<SerialBackend>> create(EventLoop& loop) {
+  static Result<std::unique_ptr<SerialBackend>> create(SerialConfig::Keys keys, EventLoop& loop) {
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());
     auto output = SerialOutput::create(loop);
@@ -103,7 +105,7 @@ class StdioBackend final : public SerialBackend {
       log::info("started in the background: the guest's serial port takes no input from the terminal");
       return backend;
     }
-    backend->make_raw();
+    if (backend->make_raw(keys)) backend->take_keys(keys);
     backend->input_->follow(STDIN_FILENO, {});
     return backend;
   }
@@ -126,20 +128,36 @@ class StdioBackend final : public SerialBackend {
   static bool in_background() {
     return ::isatty(STDIN_FILENO) != 0 && ::tcgetpgrp(STDIN_FILENO) != ::getpgrp();
   }
-  /// Keys go to the guest as they are. Signals stay on, so that Ctrl-C still ends the VMM.
-  void make_raw() {
+  /// Keys go to the guest as they are. Whether standard input is a terminal.
+  bool make_raw(SerialConfig::Keys keys) {
     termios settings{};
-    if (::isatty(STDIN_FILENO) == 0 || ::tcgetattr(STDIN_FILENO, &settings) != 0) return;
+    if (::isatty(STDIN_FILENO) == 0 || ::tcgetattr(STDIN_FILENO, &settings) != 0) return false;
     terminal_ = settings;
     ::cfmakeraw(&settings);
-    settings.c_lflag |= ISIG;
+    if (keys == SerialConfig::Keys::signals) settings.c_lflag |= ISIG;
     settings.c_oflag |= OPOST;
     ::tcsetattr(STDIN_FILENO, TCSANOW, &settings);
+    return true;
+  }
+  void take_keys(SerialConfig::Keys keys) {
+    if (keys != SerialConfig::Keys::escape) return;
+    log::info("the terminal's keys go to the guest; Ctrl-A x ends it, Ctrl-A h tells of more");
+    input_->filter([this](std::span<std::byte> typed) {
+      return keys_.take(typed, [](TerminalKeys::Wish wish) {
+        if (wish == TerminalKeys::Wish::help) {
+          [[maybe_unused]] const auto written =
+              ::write(STDOUT_FILENO, TerminalKeys::kHelp.data(), TerminalKeys::kHelp.size());
+        } else {
+          ::kill(::getpid(), SIGTERM);
+        }
+      });
+    });
   }
 
   std::unique_ptr<SerialInput> input_;
   std::unique_ptr<SerialOutput> output_;
   std::optional<termios> terminal_;
+  TerminalKeys keys_;
 };
 
 bool hung_up(int socket) {
@@ -300,7 +318,7 @@ Result<std::unique_ptr<SerialBackend>> SerialBackend::create(const SerialConfig&
     case SerialConfig::Kind::none:
       return std::make_unique<NoBackend>();
     case SerialConfig::Kind::stdio:
-      return StdioBackend::create(loop);
+      return StdioBackend::create(config.keys, loop);
     case SerialConfig::Kind::file:
       return FileBackend::create(config.path, loop);
     case SerialConfig::Kind::unix_socket:

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
@@ -21,9 +22,16 @@ namespace balloon::vmm {
 
 struct SerialConfig {
   enum class Kind { none, stdio, file, unix_socket, pty };
+  /// What becomes of keys on the terminal that are not for the guest.
+  enum class Keys {
+    escape,   ///< Ctrl-A begins what is for the VMM (terminal_keys.h); all others are the guest's
+    signals,  ///< the terminal's own (Ctrl-C, Ctrl-Z) reach the VMM; all others are the guest's
+    raw,      ///< all are the guest's
+  };
   Kind kind = Kind::stdio;
   std::string
       path{};  ///< of the file or the socket; of a pseudo-terminal: of a symbolic link to it, or empty
+  Keys keys = Keys::escape;  ///< stdio
 };
 
 class SerialBackend {
@@ -59,6 +67,10 @@ class SerialInput {
   void unfollow();
   void attach(SerialSink* sink);
   void resume();
+  /// Takes out of what is read what is not for the guest; returns the rest, in place. Called on the loop's
+  /// thread. Before follow().
+  using Filter = std::function<std::span<std::byte>(std::span<std::byte>)>;
+  void filter(Filter filter) { filter_ = std::move(filter); }
 
  private:
   explicit SerialInput(EventLoop& loop) : loop_(loop) {}
@@ -73,6 +85,7 @@ class SerialInput {
   std::atomic<int> fd_ = -1;
   std::atomic<bool> watched_ = false;
   std::function<void()> on_end_;
+  Filter filter_;
 };
 
 }  // namespace balloon::vmm

@@ -64,7 +64,11 @@ void SerialInput::on_readable() {
   const std::size_t room = sink_ == nullptr ? 0 : std::min(buffer.size(), sink_->receive_room());
   if (room == 0) return set_watched(false);
   const ssize_t count = ::read(fd_, buffer.data(), room);
-  if (count > 0) return sink_->receive(std::span(buffer).first(static_cast<std::size_t>(count)));
+  if (count > 0) {
+    std::span<std::byte> bytes = std::span(buffer).first(static_cast<std::size_t>(count));
+    if (filter_) bytes = filter_(bytes);
+    return bytes.empty() ? void() : sink_->receive(bytes);
+  }
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   set_watched(false);
   fd_ = -1;

@@ -20,7 +20,8 @@ std::string refused(std::string_view text) {
 TEST(DiskConfig, EverySettingIsReadFromAFlag) {
   const auto disk = parse_disk(
       "path=/"
-      "x.img,readonly,serial=s,format=qcow2,backing=any,cache=none,engine=threads,lock=warn,queues=4,block-"
+      "x.img,readonly,serial=s,format=qcow2,backing=any,cache=none,engine=threads,lock=warn,werror=enospc,"
+      "rerror=stop,queues=4,block-"
       "size=4096,"
       "discard=off,"
       "rate-bytes=1MiB,rate-bytes-burst=2MiB,rate-requests=100,rate-requests-burst=200");
@@ -31,6 +32,8 @@ TEST(DiskConfig, EverySettingIsReadFromAFlag) {
   EXPECT_EQ(disk->format, BlockFormat::qcow2);
   EXPECT_EQ(disk->backing, BackingFiles::any);
   EXPECT_EQ(disk->cache, BlockCache::none);
+  EXPECT_EQ(disk->write_errors, ErrorPolicy::enospc);
+  EXPECT_EQ(disk->read_errors, ErrorPolicy::stop);
   EXPECT_EQ(disk->engine, BlockEngine::threads);
   EXPECT_EQ(disk->lock, BlockLock::warn);
   EXPECT_EQ(disk->queues, 4U);
@@ -46,7 +49,8 @@ TEST(DiskConfig, EverySettingIsReadFromAFile) {
   VmmConfig config;
   const auto done = read_config(
       "disks:\n"
-      "  - path: /x.img\n    format: raw\n    backing: \"off\"\n    cache: writethrough\n    engine: "
+      "  - path: /x.img\n    format: raw\n    backing: \"off\"\n    cache: writethrough\n    werror: stop\n  "
+      "  rerror: ignore\n    engine: "
       "io_uring\n    queues: 2\n"
       "    block_size: 1024\n    discard: false\n"
       "    rate: {bytes: 1MiB, bytes_burst: 2MiB, requests: 100, requests_burst: 200}\n",
@@ -57,6 +61,8 @@ TEST(DiskConfig, EverySettingIsReadFromAFile) {
   EXPECT_EQ(disk.backing, BackingFiles::off);
   EXPECT_EQ(disk.cache, BlockCache::writethrough);
   EXPECT_EQ(disk.engine, BlockEngine::io_uring);
+  EXPECT_EQ(disk.write_errors, ErrorPolicy::stop);
+  EXPECT_EQ(disk.read_errors, ErrorPolicy::ignore);
   EXPECT_EQ(disk.queues, 2U);
   EXPECT_EQ(disk.block_size, 1024U);
   EXPECT_FALSE(disk.discard);
@@ -77,6 +83,8 @@ TEST(DiskConfig, BadValuesAreRefusedWithWhatIsPossible) {
   EXPECT_THAT(refused("path=/x,backing=yes"), HasSubstr("use off, same-directory or any"));
   EXPECT_THAT(refused("path=/x,cache=unsafe"), HasSubstr("use writeback, writethrough or none"));
   EXPECT_THAT(refused("path=/x,engine=aio"), HasSubstr("use auto, io_uring or threads"));
+  EXPECT_THAT(refused("path=/x,werror=panic"), HasSubstr("use report, ignore, stop or enospc"));
+  EXPECT_THAT(refused("path=/x,rerror=enospc"), HasSubstr("use report, ignore or stop"));
   EXPECT_THAT(refused("path=/x,lock=maybe"), HasSubstr("use on, warn or off"));
   EXPECT_THAT(refused("path=/x,queues=0"), HasSubstr("1 to 64"));
   EXPECT_THAT(refused("path=/x,queues=65"), HasSubstr("1 to 64"));

@@ -51,6 +51,25 @@ TEST(ConfigMonitor, TheFileSetsThem) {
   EXPECT_EQ(config.rng.bytes_per_second, kMiB);
 }
 
+TEST(ConfigMonitor, TheTerminalsKeysCanBeLeftToTheTerminalOrToTheGuest) {
+  EXPECT_EQ(parse_serial("stdio")->keys, SerialConfig::Keys::escape);
+  EXPECT_EQ(parse_serial("stdio,keys=signals")->keys, SerialConfig::Keys::signals);
+  EXPECT_EQ(parse_serial("stdio,keys=raw")->keys, SerialConfig::Keys::raw);
+  EXPECT_THAT(parse_serial("stdio,keys=none").error().message, HasSubstr("use keys=escape, signals or raw"));
+}
+
+TEST(ConfigMonitor, AGuestInTheBackgroundHasNoTerminal) {
+  Flags flags = good();
+  flags.daemonize = true;
+  flags.pid_file = "/run/x.pid";
+  EXPECT_THAT(error_of(flags), HasSubstr("--serial none"));
+  flags.serial = "none";
+  const auto config = make_config(flags);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_TRUE(config->daemonize);
+  EXPECT_EQ(config->pid_file, "/run/x.pid");
+}
+
 TEST(ConfigMonitor, WhatMakesNoSenseIsRefused) {
   Flags flags = good();
   flags.console = "stdio";

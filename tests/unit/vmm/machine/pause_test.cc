@@ -257,7 +257,8 @@ TEST_F(PauseTest, ASnapshotThatDoesNotFitOrIsDamagedIsRefusedWithTheReason) {
 }
 
 TEST_F(PauseTest, TheMonitorStopsContinuesAndResetsTheGuest) {
-  GuestControl control(config);
+  const auto made_control = GuestControl::create(config);
+  GuestControl& control = **made_control;
   std::vector<MonitorEvent::Kind> events;
   std::mutex mutex;
   control.listen([&](const MonitorEvent& event) {
@@ -300,7 +301,8 @@ TEST_F(PauseTest, APulledCableStaysPulledInARestoredGuestAndThroughItsReboots) {
   const HostTap tap;
   config.nets.push_back({.tap = kTap});
   {
-    GuestControl control(config);
+    const auto made_control = GuestControl::create(config);
+    GuestControl& control = **made_control;
     const auto machine = make();
     ASSERT_TRUE(control.attach(machine.get()));
     machine->start();
@@ -310,7 +312,8 @@ TEST_F(PauseTest, APulledCableStaysPulledInARestoredGuestAndThroughItsReboots) {
     ASSERT_TRUE(control.attach(nullptr));
   }
   config.restore = snapshot;
-  GuestControl control(config);
+  const auto made_control = GuestControl::create(config);
+  GuestControl& control = **made_control;
   auto machine = make();
   ASSERT_TRUE(machine);
   ASSERT_TRUE(control.attach(machine.get()));
@@ -328,7 +331,8 @@ TEST_F(PauseTest, APulledCableStaysPulledInARestoredGuestAndThroughItsReboots) {
 }
 
 TEST_F(PauseTest, ASnapshotOfARunningGuestLeavesItRunning) {
-  GuestControl control(config);
+  const auto made_control = GuestControl::create(config);
+  GuestControl& control = **made_control;
   const auto machine = make();
   ASSERT_TRUE(control.attach(machine.get()));
   machine->start();

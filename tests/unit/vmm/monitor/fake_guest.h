@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,10 +33,14 @@ class FakeGuest final : public MonitorGuest {
                           .refcount_bits = 16,
                           .backing_name = "root.img",
                           .backing = std::make_shared<const ImageInfo>(raw)};
-    return {{.image = raw, .bytes_per_second = 1'000'000, .counters = {.read = 4096, .flushes = 3}},
-            {.image = qcow2, .read_only = true, .direct = true}};
+    return {{.name = "disk0",
+             .image = raw,
+             .bytes_per_second = 1'000'000,
+             .counters = {.read = 4096, .flushes = 3},
+             .status = disk_status},
+            {.name = "data", .image = qcow2, .read_only = true, .direct = true}};
   }
-  std::size_t nets() const override { return 2; }
+  std::vector<std::string> nets() const override { return {"net0", "uplink"}; }
   RunState run_state() const override { return state; }
   std::vector<pid_t> vcpu_threads() const override { return {101, 102}; }
   Result<void> stop() override { return change(RunState::paused, MonitorEvent::Kind::stop); }
@@ -48,8 +53,11 @@ class FakeGuest final : public MonitorGuest {
   void quit() override { [[maybe_unused]] const auto done = did("quit"); }
   Result<void> save_snapshot(const std::string& path) override {
     if (path == "/full") return fail("no space left on device");
+    if (path == "/slow") slow.wait();
     return did("snapshot " + path);
   }
+  bool has_balloon() const override { return with_balloon; }
+  std::string balloon_id() const override { return id; }
   BalloonState balloon() const override { return {.actual = actual, .target = target}; }
   bool balloon_offers_deflate_on_oom() const override { return true; }
   bool balloon_offers_free_page_reporting() const override { return false; }
@@ -70,11 +78,15 @@ class FakeGuest final : public MonitorGuest {
   }
 
   RunState state = RunState::running;
+  bool with_balloon = true;
+  std::string id;
+  IoStatus disk_status = IoStatus::ok;
   Bytes actual = 512 * kMiB;
   Bytes target = 512 * kMiB;
   std::chrono::seconds interval{-1};
   std::optional<BalloonStats> sample;
   std::vector<std::string> calls;
+  std::latch slow{1};  ///< a snapshot to "/slow" takes until this is counted down
 
  private:
   Result<void> did(std::string what) {

@@ -114,6 +114,34 @@ TEST_F(MonitorTest, ASecondMonitorAtTheSamePathIsRefused) {
   EXPECT_THAT(second.error().message, HasSubstr("already served"));
 }
 
+TEST_F(MonitorTest, WhileAClientWaitsForASnapshotOthersAreAnswered) {
+  constexpr std::string_view kSnapshot =
+      R"({"execute":"snapshot-to-file","arguments":{"path":"/slow"},"id":1})";
+  Client saving(path), asking(path);
+  saving.send(kSnapshot);
+  saving.send(R"({"execute":"query-name","id":2})");
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(asking.ask(R"({"execute":"query-status"})").contains("return"));
+  Client late(path);
+  EXPECT_THAT(late.first, HasSubstr("QMP"));
+  EXPECT_EQ(saving.line(50), "") << "answers come in the order of the requests";
+  guest.slow.count_down();
+  EXPECT_EQ(saving.next()["id"], 1);
+  EXPECT_EQ(saving.next()["id"], 2);
+  EXPECT_TRUE(saving.ask(R"({"execute":"query-status"})").contains("return"));
+}
+
+TEST_F(MonitorTest, AClientThatLeavesBeforeItsSnapshotIsWrittenHarmsNobody) {
+  {
+    Client saving(path);
+    saving.send(R"({"execute":"snapshot-to-file","arguments":{"path":"/slow"}})");
+    saving.send(R"({"execute":"query-name"})");
+  }
+  Client asking(path);
+  EXPECT_TRUE(asking.ask(R"({"execute":"query-status"})").contains("return"));
+  guest.slow.count_down();
+  EXPECT_TRUE(asking.ask(R"({"execute":"stop"})").contains("event")) << "behind the snapshot";
+}
+
 TEST_F(MonitorTest, EventsReachAllClientsThatFinishedTheHandshake) {
   Client one(path);
   Client two(path);

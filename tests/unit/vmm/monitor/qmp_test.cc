@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "tests/unit/vmm/monitor/fake_guest.h"
 
 namespace balloon::vmm::test {
@@ -115,6 +118,68 @@ TEST_F(QmpTest, TheBalloonIsFoundByItsTypeInBothPlacesWhereToolsLook) {
   }
 }
 
+TEST_F(QmpTest, ABalloonWithAnIdIsFoundUnderItAndNowhereElse) {
+  guest.id = "bal";
+  EXPECT_EQ(result("qom-get", {{"path", "/machine/peripheral/bal"}, {"property", "type"}}),
+            "virtio-balloon-pci");
+  EXPECT_EQ(result("qom-get", {{"path", "bal"}, {"property", "guest-stats-polling-interval"}}), 0);
+  expect_error(execute("qom-get", {{"path", "balloon0"}, {"property", "type"}}), "DeviceNotFound",
+               "balloon0");
+  EXPECT_EQ(result("qom-list", {{"path", "/machine/peripheral-anon"}}).size(), 1U);
+}
+
+TEST_F(QmpTest, AllDevicesWithIdsAreListedWithTheirTypes) {
+  const json list = result("qom-list", {{"path", "/machine/peripheral"}});
+  std::map<std::string, std::string> types;
+  for (const json& child : list) types[child["name"]] = child["type"];
+  EXPECT_EQ(types["disk0"], "child<virtio-blk-pci>");
+  EXPECT_EQ(types["uplink"], "child<virtio-net-pci>");
+  EXPECT_EQ(types["balloon0"], "child<virtio-balloon-pci>");
+  EXPECT_EQ(result("qom-get", {{"path", "data"}, {"property", "type"}}), "virtio-blk-pci");
+  expect_error(execute("qom-get", {{"path", "data"}, {"property", "colour"}}), "GenericError",
+               "Property 'virtio-blk-pci.colour' not found");
+}
+
+TEST_F(QmpTest, AGuestWithoutABalloonSaysSoAsQemuDoes) {
+  guest.with_balloon = false;
+  expect_error(execute("query-balloon"), "DeviceNotActive", "No balloon device has been activated");
+  expect_error(execute("balloon", {{"value", 1 << 28}}), "DeviceNotActive", "No balloon device");
+  EXPECT_EQ(human("info balloon"), "Error: No balloon device has been activated\r\n");
+  EXPECT_EQ(human("balloon 256"), "Error: No balloon device has been activated\r\n");
+  for (const json& child : result("qom-list", {{"path", "/machine/peripheral"}}))
+    EXPECT_EQ(child["type"].get<std::string>().find("balloon"), std::string::npos) << child;
+  expect_error(execute("qom-get", {{"path", "balloon0"}, {"property", "guest-stats"}}), "DeviceNotFound",
+               "balloon0");
+  EXPECT_THAT(guest.calls, IsEmpty());
+}
+
+TEST_F(QmpTest, AnErrorOfADiskShowsInItsStatusAndInTheGuests) {
+  EXPECT_EQ(result("query-block")[0]["io-status"], "ok");
+  guest.disk_status = IoStatus::no_space;
+  guest.state = RunState::io_error;
+  EXPECT_EQ(result("query-block")[0]["io-status"], "nospace");
+  EXPECT_EQ(result("query-block")[1]["io-status"], "ok");
+  EXPECT_EQ(result("query-status"),
+            json::parse(R"({"status":"io-error","singlestep":false,"running":false})"));
+  EXPECT_EQ(human("info status"), "VM status: paused (io-error)\r\n");
+  EXPECT_THAT(human("info block"), HasSubstr("    I/O status:       nospace\r\n"));
+  guest.disk_status = IoStatus::failed;
+  EXPECT_EQ(result("query-block")[0]["io-status"], "failed");
+}
+
+TEST_F(QmpTest, AnErrorOfADiskIsAnEventAsInQemu) {
+  const json event = json::parse(qmp_event({.kind = MonitorEvent::Kind::io_error,
+                                            .device = "disk0",
+                                            .failure = {.write = true,
+                                                        .action = IoFailure::Action::stop,
+                                                        .no_space = true,
+                                                        .reason = "No space left on device"}}));
+  EXPECT_EQ(event["event"], "BLOCK_IO_ERROR");
+  EXPECT_EQ(event["data"],
+            json::parse(R"({"device":"disk0","node-name":"disk0","operation":"write","action":"stop",
+                            "nospace":true,"reason":"No space left on device"})"));
+}
+
 TEST_F(QmpTest, StatisticsAreUnknownBeforeTheFirstSample) {
   const json stats =
       result("qom-get", {{"path", "/machine/peripheral/balloon0"}, {"property", "guest-stats"}});
@@ -205,10 +270,11 @@ TEST_F(QmpTest, AnImageIsDescribedWithWhatLiesBelowItAsByQemu) {
 }
 
 TEST_F(QmpTest, ACableIsPulledAndPluggedInByTheDevicesName) {
-  EXPECT_EQ(result("set_link", {{"name", "net1"}, {"up", false}}), json::object());
+  EXPECT_EQ(result("set_link", {{"name", "uplink"}, {"up", false}}), json::object());
   EXPECT_EQ(human("set_link net0 on"), "");
   EXPECT_THAT(guest.calls, ElementsAre("net 1 down", "net 0 up"));
   expect_error(execute("set_link", {{"name", "net2"}, {"up", true}}), "DeviceNotFound", "'net2' not found");
+  expect_error(execute("set_link", {{"name", "disk0"}, {"up", true}}), "DeviceNotFound", "'disk0' not found");
   expect_error(execute("set_link", {{"name", "net0"}}), "GenericError", "'up' is missing");
   expect_error(execute("set_link", {{"name", "net0"}, {"up", "yes"}}), "GenericError", "boolean");
   EXPECT_THAT(human("set_link net9 on"), testing::HasSubstr("not found"));
@@ -239,7 +305,7 @@ TEST_F(QmpTest, TheHumanMonitorPrintsWhatQemuPrints) {
   EXPECT_EQ(human("  balloon   256 "), "");
   EXPECT_EQ(guest.target, 256 * kMiB);
   EXPECT_EQ(human("info status"), "VM status: running\r\n");
-  EXPECT_THAT(human("info block"), HasSubstr("disk1 (#block1): /images/data.qcow2 (qcow2, read-only)"));
+  EXPECT_THAT(human("info block"), HasSubstr("data (data): /images/data.qcow2 (qcow2, read-only)"));
   EXPECT_EQ(human("stop"), "");
   EXPECT_EQ(human("info status"), "VM status: paused\r\n");
   EXPECT_THAT(human("balloon 0"), HasSubstr("expects a size"));
@@ -259,7 +325,7 @@ TEST_F(QmpTest, WhatToolsAskAtTheirStartIsAnswered) {
   EXPECT_EQ(result("query-memory-devices"), json::array());
   const json stats = result("query-blockstats");
   ASSERT_EQ(stats.size(), 2U);
-  EXPECT_EQ(stats[1]["device"], "disk1");
+  EXPECT_EQ(stats[1]["device"], "data");
   EXPECT_EQ(stats[0]["stats"]["rd_bytes"], 4096);
   EXPECT_EQ(stats[0]["stats"]["flush_operations"], 3);
   EXPECT_TRUE(stats[0]["stats"].contains("wr_total_time_ns"));

@@ -63,6 +63,17 @@ TEST_F(PciRootTest, AnEmptySlotReadsAsAllOnes) {
   ConfigPorts(ports, 7).write<std::uint32_t>(4, 7);
 }
 
+TEST_F(PciRootTest, ADeviceHasTheSlotThatIsReservedForItAndNoOther) {
+  root.reserve(2);
+  root.reserve(5);
+  EXPECT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x1000)));
+  EXPECT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x1000), 5));
+  EXPECT_EQ(ConfigPorts(ports, 2).read<std::uint32_t>(0), 0xffffffffU);
+  EXPECT_EQ(ConfigPorts(ports, 3).read<std::uint32_t>(0), 0x56781234U);
+  EXPECT_EQ(ConfigPorts(ports, 5).read<std::uint32_t>(0), 0x56781234U);
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x1000), 5));
+}
+
 TEST_F(PciRootTest, OtherBusesAndFunctionsAreEmpty) {
   bus_write<std::uint32_t>(ports, 0xcf8, 0x80000000U | 1U << 16 | 1U << 11);
   EXPECT_EQ(bus_read<std::uint32_t>(ports, 0xcfc), 0xffffffffU);
