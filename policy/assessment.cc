@@ -47,13 +47,18 @@ Judgement judge_guest(const Snapshot& snapshot, const GuestSnapshot& guest, cons
   return judged;
 }
 
-/// Before its driver is up a guest has all of its boot memory, but uses little. To make others free the rest
-/// in the meantime would hurt them for nothing. One whose balloon was asked for something at its start has at
-/// least that: it was reserved for it.
-Bytes booting_size(const GuestSnapshot& guest, const Tunables& tunables) {
-  const Bytes reserved = guest.target < guest.memory ? guest.target : 0;
-  const Bytes touched = add(guest.on_host.resident, tunables.margin_min);
-  return std::min(held(guest), std::max({guest.limits.min, reserved, touched}));
+/// Of what the guest has, what it has not touched and is not expected to touch soon: all but its margin and a
+/// part of the rest. To make others free that much would hurt them for nothing.
+Bytes untouched_of(const GuestSnapshot& guest, GuestState state, const Tunables& tunables) {
+  const bool boots = state == GuestState::booting;
+  if (guest.on_host.pinned || (guest.on_host.resident == 0 && !boots)) return 0;  // or nobody knows
+  const Bytes has = held(guest);
+  const Bytes touched = add(guest.on_host.resident, guest.on_host.swapped);
+  const Bytes rest = above(has, add(touched, tunables.margin_min));
+  // What a guest is guaranteed is promised to it; so is what its balloon was asked for at its start.
+  const Bytes promised = std::max(guest.limits.min, boots && guest.target < guest.memory ? guest.target : 0);
+  const double soon = boots ? 0 : tunables.constants.touched_soon_ratio * static_cast<double>(rest);
+  return std::min(rest - std::min(rest, static_cast<Bytes>(soon)), above(has, promised));
 }
 
 /// The guest's state, and what holds for one that takes no part in the sharing.
@@ -67,15 +72,17 @@ void classify(const GuestSnapshot& guest, const Tunables& tunables, GuestDecisio
     plan.target = plan.share =
         std::clamp(guest.pin->target, std::min(guest.limits.min, guest.memory), guest.memory);
     mine.movable = false;
-  } else if (mine.stuck) {
+  } else if (mine.stuck()) {
     plan.state = GuestState::stuck;
-    plan.target = plan.share = std::min(guest.actual, mine.history->progress.resting_at());
+    plan.target = std::min(guest.actual, mine.history->progress.resting_at());
   } else if (mine.movable) {
     plan.state = GuestState::controlled;
   } else {
     plan.state = guest.stats ? GuestState::stale : GuestState::booting;
   }
-  if (plan.state == GuestState::booting) plan.need = plan.share = booting_size(guest, tunables);
+  plan.untouched = untouched_of(guest, plan.state, tunables);
+  if (!mine.movable && plan.state != GuestState::pinned)
+    plan.need = plan.share = counted(plan, guest, guest.target);
 }
 
 std::uint32_t group_of(const GuestSnapshot& guest, const std::vector<GroupLimits>& groups) {
@@ -86,13 +93,14 @@ std::uint32_t group_of(const GuestSnapshot& guest, const std::vector<GroupLimits
 }
 
 /// One that cannot be moved has the one level that it is counted at; one whose balloon frees nothing, none
-/// below what it has.
+/// below that, until it is tried again.
 Levels levels_of(const GuestSnapshot& guest, const GuestDecision& mine, const Demand::Estimate& estimate,
                  const GuestPlan& plan) {
   if (!mine.movable)
-    return Levels::all_at(plan.state == GuestState::booting ? plan.share
-                                                            : std::max(plan.share, guest.actual));
-  return estimate.levels.at_least(mine.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0);
+    return Levels::all_at(plan.state == GuestState::pinned ? std::max(plan.share, guest.actual) : plan.share);
+  return estimate.levels.at_least(mine.stuck()           ? counted(plan, guest, guest.target)
+                                  : guest.on_host.pinned ? held(guest)
+                                                         : 0);
 }
 
 }  // namespace
@@ -130,10 +138,12 @@ void assess(Decision& decision, std::size_t index, GuestHistory& history) {
     mine.sampled = judged.size;
     mine.movable = guest.controllable;
   }
-  mine.stuck = guest.controllable && history.progress.stuck(guest, mine.available, snapshot.now, tunables);
+  mine.rests = guest.controllable && history.progress.stuck(guest, mine.available, snapshot.now, tunables);
+  mine.tried = !mine.rests && mine.movable && history.progress.failed() &&
+               guest.actual > add(estimate.levels[Level::need], mine.deadband);
   classify(guest, tunables, mine, plan);
   mine.outgrows =
-      mine.movable && !mine.stuck && outgrows(guest, estimate, history.progress.speed(tunables), tunables);
+      mine.movable && !mine.stuck() && outgrows(guest, estimate, history.progress.speed(tunables), tunables);
   mine.settling = mine.outgrows ? guest.actual : settling_at(guest);
   decision.consumers.push_back({.levels = levels_of(guest, mine, estimate, plan),
                                 .weight = guest.limits.weight,

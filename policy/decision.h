@@ -30,7 +30,8 @@ struct GuestDecision {
   GuestHistory* history = nullptr;
   // Assessed:
   bool movable = false;  ///< takes part in the sharing
-  bool stuck = false;    ///< its balloon frees nothing
+  bool rests = false;    ///< its balloon frees nothing, and is left alone
+  bool tried = false;    ///< it freed nothing before, and is tried again
   bool outgrows =
       false;  ///< its balloon, on the way down: that stops where it is unless others wait for the rest
   Bytes settling = 0;    ///< where it will be, at most, once its shrink is done or stopped
@@ -41,6 +42,7 @@ struct GuestDecision {
   Bytes sampled = 0;  ///< its size when that was so
   Bytes deadband = 0;
   Pressure pressure = Pressure::none;
+  bool stuck() const { return rests || tried; }
   // Shared out:
   bool group_full = false;  ///< its group has all that it may have
   bool over_group = false;  ///< its group has more than it may, and it more than its share of that

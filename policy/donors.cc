@@ -39,12 +39,14 @@ void add_movable(Decision& decision, std::size_t index, Sums& sums) {
   const Bytes share = plan.share;
   // More than is claimed comes only out of what is free.
   const Bytes claim = std::min(share, levels[Level::claim]);
-  const Bytes counted = std::max(held(guest), claim);
-  sums.needed += static_cast<double>(std::max(mine.settling, std::min(share, levels[Level::need])));
-  sums.claimed += static_cast<double>(std::max(mine.settling, claim));
-  sums.free -= static_cast<double>(counted);
-  if (share > counted) sums.beyond_claims += static_cast<double>(share - counted);
-  if (mine.settling <= share) return;
+  const Bytes taken = std::max(counted(plan, guest, guest.target), claim);
+  const Bytes stays = mine.stuck() ? counted(plan, guest, guest.target) : mine.settling;
+  sums.needed += static_cast<double>(std::max(stays, std::min(share, levels[Level::need])));
+  sums.claimed += static_cast<double>(std::max(stays, claim));
+  sums.free -= static_cast<double>(taken);
+  if (share > taken) sums.beyond_claims += static_cast<double>(share - taken);
+  // A balloon that has failed is tried again, but nobody counts on what it will free.
+  if (mine.settling <= share || mine.stuck()) return;
   mine.excess = excess_of(mine, share);
   decision.reclaim.add(mine.excess);
   // What is on its way already cannot be given twice.

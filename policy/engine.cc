@@ -19,6 +19,12 @@ namespace {
 
 using Histories = std::unordered_map<std::string, GuestHistory>;
 
+/// What a guest, once its target is `target`, keeps from reservations. They are granted for good: so a
+/// balloon that moves has to arrive first, also where it takes what was never touched.
+Bytes withheld(const GuestPlan& plan, const GuestSnapshot& guest, Bytes target) {
+  return is_promised(plan.state) ? std::max(guest.actual, target) : counted(plan, guest, target);
+}
+
 /// What reservations can be made from.
 Supply supply(const Decision& decision, Bytes kept) {
   Supply supply{.budget = decision.plan.budget};
@@ -27,7 +33,7 @@ Supply supply(const Decision& decision, Bytes kept) {
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
     const GuestSnapshot& guest = decision.snapshot.guests[i];
     const GuestDecision& mine = decision.guests[i];
-    free -= static_cast<double>(mine.movable ? held(guest) : decision.levels(i)[Level::minimum]);
+    free -= static_cast<double>(withheld(decision.plan.guests[i], guest, guest.target));
     if (mine.movable && !guest.on_host.pinned)
       supply.speed += mine.history->progress.speed(decision.tunables);
   }
@@ -43,8 +49,7 @@ Bytes left_for_reservations(const Decision& decision, Bytes kept) {
     const GuestDecision& mine = decision.guests[i];
     const Bytes target = decision.plan.guests[i].target;
     const Bytes most = mine.pressure != Pressure::none ? target : std::min(target, held(guest));
-    free -=
-        static_cast<double>(mine.movable ? std::max(guest.actual, most) : decision.levels(i)[Level::minimum]);
+    free -= static_cast<double>(withheld(decision.plan.guests[i], guest, most));
   }
   return static_cast<Bytes>(std::max(0.0, free));
 }
@@ -154,6 +159,8 @@ void Engine::Impl::share_out(Decision& decision) {
   sizes.assign(groups.size(), 0);
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
     if (decision.guests[i].movable) plan.guests[i].share = allocation.shares()[i];
+    // It counts as it is, but is to come down to what it needs.
+    if (decision.guests[i].tried) plan.guests[i].share = std::min(plan.guests[i].share, plan.guests[i].need);
     const std::uint32_t group = decision.consumers[i].group;
     if (group != kNoGroup) sizes[group] += decision.guests[i].settling;
   }

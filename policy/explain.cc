@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "policy/holdings.h"
 #include "policy/rate.h"
 
 namespace balloon::policy {
@@ -190,6 +191,9 @@ std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes act
     text += fmt::format(" It is {}: {}.",
                         guest.why.pressure == Pressure::critical ? "critical" : "under pressure",
                         name_of(guest.why.signal));
+  if (!is_promised(guest.state) && guest.untouched >= kMiB)
+    text += fmt::format(" Of what it has {} are there for others: it has not touched them.",
+                        format_bytes(guest.untouched));
   return text + otherwise(guest, limits);
 }
 

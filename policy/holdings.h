@@ -14,6 +14,20 @@ inline Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
 /// What the guest holds or was promised.
 inline Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
 
+/// Whether what a guest was asked to be is a promise to it. Of others it is only known what they have.
+inline bool is_promised(GuestState state) {
+  return state == GuestState::controlled || state == GuestState::pinned;
+}
+
+/// What of the host's memory a guest takes, once its target is `target`: what it was promised, or what it has
+/// and has touched or may soon, if that is more. In one that cannot be judged or moved what it did not touch
+/// is there for others, whatever its size. Should it take that after all, the reserve and the shrinking of
+/// others have to make up for it.
+inline Bytes counted(const GuestPlan& plan, const GuestSnapshot& guest, Bytes target) {
+  const Bytes touched = above(std::max(guest.actual, target), plan.untouched);
+  return is_promised(plan.state) ? std::max(touched, target) : touched;
+}
+
 /// Where the guest will be, at most, once the shrink that was asked of it is done.
 inline Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
 

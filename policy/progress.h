@@ -15,6 +15,9 @@ class Progress {
   /// `available` to give than when it failed.
   bool stuck(const GuestSnapshot& guest, Bytes available, Time now, const Tunables& tunables);
 
+  /// Whether it failed when it was last asked to shrink its guest: also while it is tried again.
+  bool failed() const { return failures_ > 0; }
+
   /// Where a stuck guest is to rest: where it got stuck or was grown to, though its driver may deflate on
   /// OOM. A target that followed it up would make the driver inflate again each time, and so bring on the
   /// next OOM.

@@ -30,7 +30,7 @@ class Targeting {
         plan_(decision.plan.guests[index]) {}
 
   void set() {
-    if (mine_.stuck && plan_.share < add(guest_.actual, mine_.deadband)) {
+    if (mine_.rests && plan_.share < add(guest_.actual, mine_.deadband)) {
       // A driver that cannot reach its target burns guest CPU retrying.
       stay_at(std::min(guest_.actual, mine_.history->progress.resting_at()), Reason::stale);
       return;
@@ -74,7 +74,8 @@ class Targeting {
   }
 
   void grow() {
-    const Bytes sure = std::max(held(guest_), std::min(plan_.share, levels_[Level::claim]));
+    const Bytes sure =
+        std::max(counted(plan_, guest_, guest_.target), std::min(plan_.share, levels_[Level::claim]));
     if (plan_.share > sure) {
       const double surplus = decision_.surplus_ratio * static_cast<double>(plan_.share - sure);
       plan_.target = sure + whole_pages(static_cast<Bytes>(surplus));

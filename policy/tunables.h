@@ -136,6 +136,10 @@ struct Constants {
   double pressed_deadband_ratio = 0.25;
   /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
   double cache_grow_ratio = 0.125;
+  /// Of what a guest has and has not touched, the part that is expected to be touched before others can be
+  /// shrunk for it. With nothing, four guests that wake at once take the host into swap; with all of it,
+  /// healthy guests starve beside gigabytes that nobody uses.
+  double touched_soon_ratio = 0.2;
   /// With less time than this left a reservation is granted what is there, if that is enough.
   std::chrono::nanoseconds last_moment = std::chrono::seconds(2);
   /// Nothing is foretold that is further off than this.

@@ -258,6 +258,9 @@ struct GuestPlan {
   Bytes need = 0;    ///< what it should have if nothing else limited it
   Bytes share = 0;   ///< what water-filling gave it
   Bytes target = 0;  ///< what to ask for now
+  /// Of what it has, what it has not touched and is not expected to touch soon. While it cannot be moved or
+  /// has yet to give it, that counts for nothing (counted() in policy/holdings.h).
+  Bytes untouched = 0;
   Reason reason = Reason::unspecified;
   Explanation why;
   bool operator==(const GuestPlan&) const = default;

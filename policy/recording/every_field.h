@@ -52,7 +52,7 @@ inline void every_field_of(const Explanation& value) {
   [[maybe_unused]] const auto& [source, trust, pressure, signal, age, available, need, otherwise] = value;
 }
 inline void every_field_of(const GuestPlan& value) {
-  [[maybe_unused]] const auto& [name, state, used, need, share, target, reason, why] = value;
+  [[maybe_unused]] const auto& [name, state, used, need, share, target, untouched, reason, why] = value;
 }
 inline void every_field_of(const ReservationPlan& value) {
   [[maybe_unused]] const auto& [id, state, granted] = value;
@@ -79,9 +79,10 @@ inline void every_field_of(const Constants& value) {
                                 doubted_cache_ratio, critical_size_ratio, read_ahead, swap_trickle_per_second,
                                 little_free_factor, balloon_batch, more_to_give_factor, more_to_give_min,
                                 speed_gain, failures_max, headroom_refill_ratio, pressed_deadband_ratio,
-                                cache_grow_ratio, last_moment, foretold_max, leave_ratio, swap_half_life,
-                                ksm_sleep, ksm_pages_min, ksm_pages_max, ksm_pages_step, ksm_vain_ratio,
-                                ksm_vain_slower, ksm_vain_after_ratio, ksm_stop_factor] = value;
+                                cache_grow_ratio, touched_soon_ratio, last_moment, foretold_max, leave_ratio,
+                                swap_half_life, ksm_sleep, ksm_pages_min, ksm_pages_max, ksm_pages_step,
+                                ksm_vain_ratio, ksm_vain_slower, ksm_vain_after_ratio, ksm_stop_factor] =
+      value;
 }
 inline void every_field_of(const Tunables& value) {
   [[maybe_unused]] const auto& [host_reserve, budget_rise_ratio_per_second, margin_ratio, margin_min,

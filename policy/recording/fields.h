@@ -174,6 +174,9 @@ void code_plan(Coder& coder, Planned& now, const GuestPlan& before, const GuestS
                before.target == seen_before.target ? seen.target
                : before.target == before.share     ? now.share
                                                    : before.target);
+  coder.number(now.untouched, before.untouched,
+               before.untouched - std::min(before.untouched, seen.on_host.resident) +
+                   std::min(before.untouched, seen_before.on_host.resident));
   coder.name(now.reason, before.reason, Reason::surplus);
   const std::chrono::nanoseconds age =
       seen.stats ? std::max(Time{}, wrapped(at, seen.stats->sampled_at, Time{})) : before.why.age;

@@ -29,6 +29,7 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.headroom_refill_ratio", constants.headroom_refill_ratio);
   each("constants.pressed_deadband_ratio", constants.pressed_deadband_ratio);
   each("constants.cache_grow_ratio", constants.cache_grow_ratio);
+  each("constants.touched_soon_ratio", constants.touched_soon_ratio);
   each("constants.last_moment", constants.last_moment);
   each("constants.foretold_max", constants.foretold_max);
   each("constants.leave_ratio", constants.leave_ratio);

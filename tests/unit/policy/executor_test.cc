@@ -22,7 +22,7 @@ Plan plan(Bytes budget, std::vector<Bytes> targets) {
   plan.budget = budget;
   for (const Bytes target : targets) {
     plan.guests.emplace_back();
-    plan.guests.back().target = plan.guests.back().share = target;
+    plan.guests.back().target = target;
   }
   return plan;
 }
@@ -65,6 +65,43 @@ TEST(Admit, RaisesATargetUpToWhatTheGuestStillHasFreely) {
   const auto moves = admit(wanted, guests);
   ASSERT_EQ(moves.size(), 1U);
   EXPECT_EQ(moves[0].target, 2 * kGiB);
+}
+
+TEST(Admit, HandsOutWhatAShrinkingGuestHasNotTouchedBeforeItIsFreed) {
+  std::vector guests{guest("a", 2 * kGiB, kGiB), guest("b", kGiB, kGiB)};
+  auto wanted = plan(3 * kGiB, {kGiB, 2 * kGiB});
+  wanted.guests[0].state = GuestState::controlled;
+  wanted.guests[0].untouched = 512 * kMiB;
+  auto moves = admit(wanted, guests);
+  ASSERT_EQ(moves.size(), 1U);
+  EXPECT_EQ(moves[0].target, kGiB + 512 * kMiB);
+
+  wanted = plan(3 * kGiB, {kGiB, 2 * kGiB});
+  wanted.guests[0].state = GuestState::controlled;
+  wanted.guests[0].untouched = 2 * kGiB;
+  moves = admit(wanted, guests);
+  ASSERT_EQ(moves.size(), 1U);
+  EXPECT_EQ(moves[0].target, 2 * kGiB) << "its target is promised to it, and no more";
+}
+
+TEST(Admit, CountsWhatAGuestHasNotTouchedOnceItIsPromisedAgain) {
+  std::vector guests{guest("a", 2 * kGiB, kGiB)};
+  auto wanted = plan(kGiB + 256 * kMiB, {2 * kGiB});
+  wanted.guests[0].state = GuestState::controlled;
+  wanted.guests[0].untouched = 2 * kGiB;
+  const auto moves = admit(wanted, guests);
+  ASSERT_EQ(moves.size(), 1U);
+  EXPECT_EQ(moves[0].target, kGiB + 256 * kMiB);
+}
+
+TEST(Admit, DoesNotCountWhatAGuestThatCannotBeMovedHasNotTouched) {
+  std::vector guests{guest("a", 2 * kGiB, 2 * kGiB), guest("b", kGiB, kGiB)};
+  auto wanted = plan(3 * kGiB, {2 * kGiB, 2 * kGiB});
+  wanted.guests[0].state = GuestState::stuck;
+  wanted.guests[0].untouched = 512 * kMiB;
+  const auto moves = admit(wanted, guests);
+  ASSERT_EQ(moves.size(), 1U);
+  EXPECT_EQ(moves[0].target, kGiB + 512 * kMiB);
 }
 
 TEST(Admit, MovesNothingThatIsNotControllable) {

@@ -135,10 +135,10 @@ TEST(Explain, SaysWhatIsMissingOfAGuestThatIsNotMoved) {
 }
 
 TEST(Explain, SaysWhatAWaitingGuestWaitsFor) {
-  FakeHost host = host_of(6, 300 * kMiB);
+  FakeHost host = host_of(6, 940 * kMiB);
   for (auto& guest : host.guests) {
     guest.seen.actual = guest.seen.target = 1200 * kMiB;
-    guest.speed = 10 * kMiB;
+    guest.speed = kMiB;
   }
   host.guests[0].used = 1900 * kMiB;
   Engine engine({});

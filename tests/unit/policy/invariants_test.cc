@@ -39,8 +39,8 @@ void expect_limits(const Outcome& outcome) {
   }
 }
 
-/// Invariant 2: what guests hold or were promised and what is kept for reservations does not grow beyond the
-/// budget.
+/// Invariant 2: what guests were promised, or have and have touched, and what is kept for reservations does
+/// not grow beyond the budget.
 void expect_budget(const Outcome& outcome) {
   double before = 0;
   double after = 0;
@@ -48,12 +48,17 @@ void expect_budget(const Outcome& outcome) {
   double kept = 0;
   for (std::size_t i = 0; i < outcome.target.size(); ++i) {
     const auto& guest = outcome.seen.guests[i];
-    // One that boots counts as what it has touched, with a margin.
     const GuestPlan& mine = outcome.plan.guests[i];
+    const bool promised = mine.state == GuestState::controlled || mine.state == GuestState::pinned;
+    // What was promised is there, and all that a guest has touched of what it has.
     const auto counted = [&](Bytes target) {
       const Bytes most = std::max(guest.actual, target);
-      return static_cast<double>(mine.state == GuestState::booting ? std::min(most, mine.share) : most);
+      const Bytes touched = most - std::min(most, mine.untouched);
+      return static_cast<double>(promised ? std::max(target, touched) : touched);
     };
+    const Bytes has = std::max(guest.actual, guest.target);
+    ASSERT_LE(mine.untouched, has - std::min(has, guest.on_host.resident)) << guest.name;
+    ASSERT_LE(mine.untouched, has - std::min(has, guest.limits.min)) << guest.name;
     before += counted(guest.target);
     shrunk += counted(std::min(guest.target, outcome.target[i]));
     after += counted(outcome.target[i]);

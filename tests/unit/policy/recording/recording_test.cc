@@ -160,13 +160,14 @@ Plan plan_filled(int byte) {
   budget = filled<Bytes>(byte);
   reservations = {{.id = "r", .state = GrantState::granted, .granted = 9}};
   ksm = filled<KsmPlan>(byte);
-  auto& [name, guest_state, used, need, share, target, reason, why] = guests.emplace_back();
+  auto& [name, guest_state, used, need, share, target, untouched, reason, why] = guests.emplace_back();
   name = "a";
   guest_state = filled<GuestState>(byte);
   used = filled<Bytes>(byte);
   need = used + 1;
   share = used + 2;
   target = used + 3;
+  untouched = used + 4;
   reason = filled<Reason>(byte);
   why = filled<Explanation>(byte);
   return plan;
@@ -261,8 +262,8 @@ TEST(RecordingTest, TheCheckedInRecordingIsReadAndWrittenAgainToTheSameBytes) {
 
 TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
   EXPECT_EQ(
-      another_version(3, "1.2").message,
-      "it has version 3 of the format, this program reads version 4: replay it with the balloon-sim of the "
+      another_version(4, "1.2").message,
+      "it has version 4 of the format, this program reads version 5: replay it with the balloon-sim of the "
       "balloond that recorded it, 1.2, or record anew");
   EXPECT_EQ(version_in("#!/bin/bash\n").error().message, "it is no recording of balloond");
   EXPECT_FALSE(version_in(kMagic));

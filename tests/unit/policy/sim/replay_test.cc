@@ -315,7 +315,7 @@ TEST_F(ReplayTest, WhatIsNotARecordingIsRefusedWithFileAndOffset) {
   bytes[8] = 9;
   overwrite(file, bytes);
   EXPECT_EQ(error(file), file.string() +
-                             ": offset 0: it has version 9 of the format, this program reads version 4: "
+                             ": offset 0: it has version 9 of the format, this program reads version 5: "
                              "replay it with the balloon-sim of the balloond that recorded it, test, or "
                              "record anew");
 }
