@@ -90,7 +90,10 @@ class Targeting {
   bool is_worth_a_grow() const {
     const Constants& constants = decision_.tunables.constants;
     const Bytes change = above(plan_.target, guest_.target);
-    if (pressed()) return change >= part(constants.pressed_deadband_ratio, mine_.deadband);
+    // What hurts a guest does not hurt less because it is big.
+    if (pressed())
+      return change >= std::min(part(constants.pressed_deadband_ratio, mine_.deadband),
+                                decision_.tunables.deadband_min);
     if (guest_.target < mine_.grow_below) return change >= mine_.deadband;
     // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
     return plan_.target > plan_.need &&

@@ -132,7 +132,8 @@ struct Constants {
   /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others
   /// their cache.
   double headroom_refill_ratio = 0.5;
-  /// For a guest under pressure a change of this part of the deadband is worth making.
+  /// For a guest under pressure a change of this part of the deadband is worth making, and one of
+  /// deadband_min always.
   double pressed_deadband_ratio = 0.25;
   /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
   double cache_grow_ratio = 0.125;

@@ -17,6 +17,7 @@ struct OneGuest {
   Bytes grow_below = 0;
   Bytes free = 0;       ///< in it
   Bytes available = 0;  ///< with page cache
+  Bytes deadband = 16;
   Pressure pressure = Pressure::none;
 };
 
@@ -43,7 +44,7 @@ class OneDecision {
                                  .available = guest.available * kMiB,
                                  .free = guest.free * kMiB,
                                  .sampled = seen.actual,
-                                 .deadband = 16 * kMiB,
+                                 .deadband = guest.deadband * kMiB,
                                  .pressure = guest.pressure});
     workspace_.consumers.push_back(
         {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, seen.memory})});

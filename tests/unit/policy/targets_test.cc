@@ -36,6 +36,18 @@ TEST(Targets, APressedGuestIsGrownByAQuarterOfTheDeadband) {
   EXPECT_EQ(planned(guest).target, 697 * kMiB);
 }
 
+TEST(Targets, APressedGuestIsGrownBySixteenMiBHoweverBigItIs) {
+  OneGuest guest{.size = 684, .share = 700, .need = 700, .claim = 700, .deadband = 900};
+  guest.pressure = Pressure::pressed;
+  EXPECT_EQ(planned(guest).target, 700 * kMiB) << "16 MiB are worth a change, not a quarter of 900";
+  guest.size = 685;
+  EXPECT_EQ(planned(guest).target, 685 * kMiB);
+  guest.size = 684;
+  guest.pressure = Pressure::none;
+  guest.grow_below = 690;
+  EXPECT_EQ(planned(guest).target, 684 * kMiB) << "without pressure its own deadband counts";
+}
+
 TEST(Targets, WhatIsBeyondAClaimComesOutOfWhatIsFree) {
   const OneGuest guest{.size = 500, .share = 900, .need = 500, .claim = 500};
   EXPECT_EQ(planned(guest, 1).target, 900 * kMiB);
