@@ -105,16 +105,10 @@ Result<void> check_sizes(const StatsSample& stats, Bytes memory) {
   return {};
 }
 
-Result<void> check_counters(const StatsSample& stats, const StatsSample& previous) {
-  const auto check = [](std::string_view counter, std::uint64_t now, std::uint64_t before) -> Result<void> {
-    if (now < before) return fail(fmt::format("counter {} went back from {} to {}", counter, before, now));
-    return {};
-  };
-  if (stats.swap_in) BALLOON_TRY(check("swap_in", *stats.swap_in, previous.swap_in.value_or(0)));
-  if (stats.swap_out) BALLOON_TRY(check("swap_out", *stats.swap_out, previous.swap_out.value_or(0)));
-  if (stats.major_faults)
-    BALLOON_TRY(check("major_faults", *stats.major_faults, previous.major_faults.value_or(0)));
-  return {};
+/// A counter that went back was reset or is a lie: it says nothing, and what else the guest says still
+/// counts.
+void drop_if_back(std::optional<std::uint64_t>& now, const std::optional<std::uint64_t>& before) {
+  if (now && *now < before.value_or(0)) now.reset();
 }
 
 }  // namespace
@@ -184,7 +178,6 @@ Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsCon
   const auto age = age_of(stats, context.wall);
   if (!age) return std::unexpected(age.error());
   BALLOON_TRY(check_sizes(stats, context.memory));
-  if (context.previous != nullptr) BALLOON_TRY(check_counters(stats, *context.previous));
   policy::GuestStats usable;
   usable.sampled_at = context.now - *age;
   usable.actual = stats.actual;
@@ -202,6 +195,11 @@ Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsCon
   usable.alloc_stalls = stats.alloc_stalls;
   usable.direct_scans = stats.direct_scans;
   usable.direct_reclaims = stats.direct_reclaims;
+  if (context.previous != nullptr) {
+    drop_if_back(usable.swap_in, context.previous->swap_in);
+    drop_if_back(usable.swap_out, context.previous->swap_out);
+    drop_if_back(usable.major_faults, context.previous->major_faults);
+  }
   return usable;
 }
 

@@ -36,7 +36,8 @@ struct StatsContext {
 };
 
 /// What policy may act on, or why the message is nonsense. Expects drop_unknown to have been applied to
-/// `stats` and `previous`. Sample times are carried over by their age at receipt: a future one counts as now.
+/// `stats` and `previous`. A counter that went back is left out. Sample times are carried over by their age
+/// at receipt: a future one counts as now.
 Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsContext& context);
 
 }  // namespace balloon::daemon

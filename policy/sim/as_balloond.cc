@@ -13,8 +13,8 @@ void drop_unknown(std::optional<std::uint64_t>& value) {
 
 bool above(const std::optional<Bytes>& part, Bytes whole) { return part && *part > whole; }
 
-bool went_back(const std::optional<std::uint64_t>& now, const std::optional<std::uint64_t>& before) {
-  return now && *now < before.value_or(0);
+void drop_if_back(std::optional<std::uint64_t>& now, const std::optional<std::uint64_t>& before) {
+  if (now && *now < before.value_or(0)) now.reset();
 }
 
 }  // namespace
@@ -29,9 +29,12 @@ bool is_usable(GuestStats& sample, const std::optional<GuestStats>& previous, By
   const Bytes whole = sample.total.value_or(memory);
   if (above(sample.available, whole) || above(sample.free, whole) || above(sample.disk_caches, whole))
     return false;
-  return !previous ||
-         !(went_back(sample.swap_in, previous->swap_in) || went_back(sample.swap_out, previous->swap_out) ||
-           went_back(sample.major_faults, previous->major_faults));
+  if (previous) {
+    drop_if_back(sample.swap_in, previous->swap_in);
+    drop_if_back(sample.swap_out, previous->swap_out);
+    drop_if_back(sample.major_faults, previous->major_faults);
+  }
+  return true;
 }
 
 void Registered::join(Time now) {

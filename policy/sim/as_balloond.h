@@ -9,9 +9,9 @@
 
 namespace balloon::policy::sim {
 
-/// Whether balloond acts on a sample: no size is above what it is a part of, and no counter goes back. Values
-/// that are 2^64-1 are not known, and are dropped. `previous` is the sample before, of the same boot, whether
-/// it was acted on or not.
+/// Whether balloond acts on a sample: no size is above what it is a part of. A counter that went back and
+/// values that are 2^64-1 are not known, and are dropped. `previous` is the sample before, of the same boot,
+/// whether it was acted on or not.
 bool is_usable(GuestStats& sample, const std::optional<GuestStats>& previous, Bytes memory);
 
 /// One guest's part of balloond's registry.
