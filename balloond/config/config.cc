@@ -1,5 +1,7 @@
 #include "balloond/config/config.h"
 
+#include "policy/rules/tunable_keys.h"
+
 namespace balloon::daemon {
 
 Result<Config> load_config(const std::string& path, Bytes host_memory) {
@@ -12,6 +14,7 @@ Result<Config> load_config(const std::string& path, Bytes host_memory) {
     complaints += error.message;
   };
   if (const auto read = read_daemon_config(*document, path, config.daemon); !read) note(read.error());
+  config.policy.tunables = policy::rules::default_tunables(host_memory);
   if (!config.daemon.policy_path.empty()) {
     auto policy = policy::rules::load_policy(config.daemon.policy_path, host_memory);
     if (policy) {

@@ -27,6 +27,7 @@ class PolicyReader {
  public:
   PolicyReader(Bytes host_memory, const std::string& path) : path_(path) {
     policy_.host_memory = host_memory;
+    policy_.tunables = default_tunables(host_memory);
   }
 
   void read(yaml::Map& root) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <span>
@@ -321,6 +322,13 @@ void read_thresholds(yaml::Map& states, Bytes host_memory, HostStateRules& out) 
 }
 
 }  // namespace
+
+Tunables default_tunables(Bytes host_memory) {
+  Tunables tunables;
+  // Of a small host 400 MiB would be a good part.
+  tunables.host_reserve = std::min(tunables.host_reserve, sliding_minimum_free(host_memory));
+  return tunables;
+}
 
 void read_tunables(yaml::Map& root, Bytes host_memory, Tunables& out, bool& ksm) {
   root.map("host", [&](yaml::Map& host) {

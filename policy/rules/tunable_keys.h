@@ -10,6 +10,9 @@
 
 namespace balloon::policy::rules {
 
+/// What holds on a host of that size where nothing is said.
+policy::Tunables default_tunables(Bytes host_memory);
+
 /// Reads the sections host, engine and states. `host_memory` bounds what the host may keep for itself, and is
 /// what its shares are of. `ksm`: whether the daemon runs KSM, which is no business of the engine's.
 void read_tunables(yaml::Map& root, Bytes host_memory, policy::Tunables& out, bool& ksm);

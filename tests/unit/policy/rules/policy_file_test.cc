@@ -18,6 +18,17 @@ std::string policy_complaints(const std::string& text) {
   return policy ? "" : policy.error().message;
 }
 
+TEST(PolicyFile, ASmallHostKeepsLessForItselfUnlessToldOtherwise) {
+  const auto reserve = [](const char* text, Bytes host) {
+    const auto document = yaml::Document::parse(text, "p.yaml");
+    return read_policy(document.value(), host).value().tunables.host_reserve;
+  };
+  EXPECT_EQ(reserve("{}\n", kGiB), sliding_minimum_free(kGiB));
+  EXPECT_EQ(reserve("{}\n", 8 * kGiB), 400 * kMiB);
+  EXPECT_EQ(reserve("{}\n", 512 * kGiB), 400 * kMiB);
+  EXPECT_EQ(reserve("host: {reserve: 400MiB}\n", kGiB), 400 * kMiB);
+}
+
 /// A time at which no schedule plays a part.
 WallFace noon() {
   return WallFace(std::chrono::sys_days(std::chrono::January / 5 / 2026) + std::chrono::hours(12));
