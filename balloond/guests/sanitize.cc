@@ -189,8 +189,6 @@ Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsCon
   usable.swap_out = stats.swap_out;
   usable.major_faults = stats.major_faults;
   usable.disk_read = stats.disk_read;
-  // A disk that was unplugged takes its count with it.
-  if (context.previous != nullptr && stats.disk_read < context.previous->disk_read) usable.disk_read.reset();
   usable.oom_kills = stats.oom_kills;
   usable.alloc_stalls = stats.alloc_stalls;
   usable.direct_scans = stats.direct_scans;
@@ -199,6 +197,8 @@ Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsCon
     drop_if_back(usable.swap_in, context.previous->swap_in);
     drop_if_back(usable.swap_out, context.previous->swap_out);
     drop_if_back(usable.major_faults, context.previous->major_faults);
+    // A disk that was unplugged takes its count with it.
+    drop_if_back(usable.disk_read, context.previous->disk_read);
   }
   return usable;
 }

@@ -33,6 +33,7 @@ bool is_usable(GuestStats& sample, const std::optional<GuestStats>& previous, By
     drop_if_back(sample.swap_in, previous->swap_in);
     drop_if_back(sample.swap_out, previous->swap_out);
     drop_if_back(sample.major_faults, previous->major_faults);
+    drop_if_back(sample.disk_read, previous->disk_read);
   }
   return true;
 }

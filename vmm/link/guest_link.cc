@@ -59,7 +59,7 @@ class GuestLink::Impl {
   }
 
   ~Impl() {
-    attach(nullptr, {});
+    attach(nullptr, {}, {});
     thread_.request_stop();
     {
       const std::lock_guard lock(session_mutex_);
@@ -68,7 +68,7 @@ class GuestLink::Impl {
     wake_.notify_all();
   }
 
-  void attach(BalloonControl* balloon, SetMerging merge) {
+  void attach(BalloonControl* balloon, SetMerging merge, DiskRead disk_read) {
     const std::lock_guard lock(balloon_mutex_);
     if (balloon_ != nullptr) {
       balloon_->observe({}, {});
@@ -80,8 +80,10 @@ class GuestLink::Impl {
     set_merging_ = std::move(merge);
     if (balloon_ == nullptr) return;
     balloon_->observe(
-        [this](const BalloonStats& stats) {
-          outbox_.put(to_message(stats));
+        [this, disk_read = std::move(disk_read)](const BalloonStats& stats) {
+          v1::GuestStats sample = to_message(stats);
+          if (disk_read) sample.set_disk_read_bytes(disk_read());
+          outbox_.put(std::move(sample));
           outbox_.put(to_message(stats.counters));
         },
         [this](const BalloonState& state) { outbox_.put(to_message(state)); });
@@ -274,10 +276,10 @@ class GuestLink::Impl {
 
 GuestLink::GuestLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GuestLink::~GuestLink() = default;
-void GuestLink::attach(BalloonControl& balloon, SetMerging set_merging) {
-  impl_->attach(&balloon, std::move(set_merging));
+void GuestLink::attach(BalloonControl& balloon, SetMerging set_merging, DiskRead disk_read) {
+  impl_->attach(&balloon, std::move(set_merging), std::move(disk_read));
 }
-void GuestLink::detach() { impl_->attach(nullptr, {}); }
+void GuestLink::detach() { impl_->attach(nullptr, {}, {}); }
 
 Result<std::unique_ptr<GuestLink>> GuestLink::start(GuestLinkConfig config) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un{}.sun_path) - 1;

@@ -32,8 +32,12 @@ class GuestLink {
 
   /// Lets KSM share the guest's memory, or ends that.
   using SetMerging = std::function<Result<void>(bool)>;
-  /// Attaches the balloon and memory of a (re)booted machine.
-  void attach(BalloonControl& balloon, SetMerging set_merging);
+  /// What the guest's disks have served since it booted. Called while the machine is attached; waits for
+  /// nobody.
+  using DiskRead = std::function<Bytes()>;
+  /// Attaches the balloon, memory and disks of a (re)booted machine. Without `disk_read` nothing is said of
+  /// disks.
+  void attach(BalloonControl& balloon, SetMerging set_merging, DiskRead disk_read = {});
   /// Before that machine is destroyed: when this returns no call into it is under way and none will follow.
   void detach();
 

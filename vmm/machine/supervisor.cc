@@ -118,6 +118,13 @@ bool wait_unless_ended(std::chrono::milliseconds time, int signals) {
   return ::poll(&ended, 1, static_cast<int>(time.count())) <= 0;
 }
 
+/// What its disks have served since it booted.
+Bytes disk_read(const Machine& machine) {
+  Bytes read = 0;
+  for (const auto& disk : machine.disks()) read += disk->counters().read;
+  return read;
+}
+
 /// One machine from its building to its destruction. Leaves in `config` what the next one begins with: the
 /// balloon's target, and whether KSM may share its memory.
 Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
@@ -146,7 +153,8 @@ Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& h
   GuestLink* const link = speakers.link.get();
   if (link != nullptr) {
     link->attach((*machine)->balloon(BalloonHub::User::link),
-                 [&machine](bool on) { return (*machine)->set_merging(on); });
+                 [&machine](bool on) { return (*machine)->set_merging(on); },
+                 [&machine] { return disk_read(**machine); });
   }
   auto outcome = wait_for_end(**machine, control, signals);
   // Whatever is under way for it (a snapshot is being written, say) need not be waited for.

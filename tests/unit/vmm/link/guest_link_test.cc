@@ -179,11 +179,14 @@ class GuestLinkTest : public testing::Test {
                                   .vcpus = 2,
                                   .merging = true});
     EXPECT_TRUE(link) << link.error().message;
-    (*link)->attach(balloon_, [this](bool on) -> Result<void> {
-      if (on) return fail("memory: merge and lock contradict each other");
-      ++unmerged_;
-      return {};
-    });
+    (*link)->attach(
+        balloon_,
+        [this](bool on) -> Result<void> {
+          if (on) return fail("memory: merge and lock contradict each other");
+          ++unmerged_;
+          return {};
+        },
+        [] { return 9 * kMiB; });
     return std::move(*link);
   }
 
@@ -218,6 +221,7 @@ TEST_F(GuestLinkTest, CarriesStatisticsTagByTag) {
   EXPECT_EQ(stats.direct_reclaims(), 15U);
   EXPECT_FALSE(stats.has_free_bytes()) << "a tag that the guest did not send";
   EXPECT_EQ(stats.actual_bytes(), 2 * kGiB);
+  EXPECT_EQ(stats.disk_read_bytes(), 9 * kMiB) << "what its disks served goes with them";
   EXPECT_GT(stats.sampled_at().seconds(), 1'700'000'000);
 }
 
