@@ -139,6 +139,11 @@ void Registry::stats(Session session, const StatsSample& stats) {
     const bool gave_way = *said.available < record.balloon.actual / kNearlyNothing;
     if (!gave_way) contested(record, *suspicion, lines);
   }
+  // A balloon that rests where it is wanted is ours, whoever brought it there: a daemon before this one.
+  const bool rests =
+      entry->previous && entry->previous->actual == said.actual && said.actual == record.target;
+  if (rests && record.balloon.driver_ready && !entry->newest(Request::Kind::target).pending)
+    entry->target_is_ours = record.balloon.actual == record.target;
   entry->previous = std::move(said);
   std::optional<policy::UseSample> use = use_of(record.usable);
   if (use && before) use->used_before = before->used();

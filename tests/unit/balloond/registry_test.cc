@@ -200,6 +200,13 @@ TEST_F(RegistryTest, ABalloonThatSomebodyElseMovesIsContested) {
   EXPECT_FALSE(guests_.find("a")->contest) << "it is ours again";
 }
 
+TEST_F(RegistryTest, ABalloonThatRestsWhereADaemonBeforeLeftItIsOurs) {
+  const Session session = join();
+  for (int i = 0; i < 2; ++i) guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  EXPECT_TRUE(guests_.find("a")->contest);
+}
+
 TEST_F(RegistryTest, ATargetOfBeforeThatComesLateIsNobodyElses) {
   const Session session = join();
   ASSERT_TRUE(guests_.set_target("a", session, 800 * kMiB));
