@@ -52,16 +52,20 @@ void each_number(Visit visit) {
 }  // namespace
 
 Registration from_wire(const v1::Register& said) {
-  Registration guest{
-      .name = said.name(),
-      .hypervisor = "balloon-vmm",
-      .version = said.vmm_version(),
-      .labels = {said.labels().begin(), said.labels().end()},
-      .memory = said.memory_bytes(),
-      .vcpus = said.vcpus(),
-      .balloon = {},
-      .merging = {},
-      .can = {.statistics = true, .on_demand = true, .events = true, .reporting = true, .ksm_switch = true}};
+  Registration guest{.name = said.name(),
+                     .hypervisor = "balloon-vmm",
+                     .version = said.vmm_version(),
+                     .labels = {said.labels().begin(), said.labels().end()},
+                     .memory = said.memory_bytes(),
+                     .vcpus = said.vcpus(),
+                     .balloon = {},
+                     .merging = {},
+                     .can = {.statistics = true,
+                             .on_demand = true,
+                             .events = true,
+                             .reporting = true,
+                             .ksm_switch = true,
+                             .disk_reads = true}};
   if (said.has_balloon()) guest.balloon = from_wire(said.balloon());
   if (said.has_merging()) guest.merging = said.merging();
   return guest;

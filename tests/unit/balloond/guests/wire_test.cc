@@ -50,6 +50,16 @@ TEST(Wire, EachNumberOfASampleHasItsOwnName) {
   EXPECT_EQ(stats.disk_read, 120U);
 }
 
+TEST(Wire, AGuestOfBalloonVmmHasAllThatItCanDo) {
+  const Capabilities can = from_wire(v1::Register()).can;
+  EXPECT_EQ(can, (Capabilities{.statistics = true,
+                               .on_demand = true,
+                               .events = true,
+                               .reporting = true,
+                               .ksm_switch = true,
+                               .disk_reads = true}));
+}
+
 TEST(Wire, EachCapabilityHasItsOwnName) {
   const auto said = [](const Capabilities& can) {
     v1::Capabilities out;
