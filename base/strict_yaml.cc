@@ -5,6 +5,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +13,8 @@
 #include <optional>
 #include <set>
 #include <sstream>
+
+#include "base/suggest.h"
 
 namespace balloon::yaml {
 namespace {
@@ -23,20 +26,20 @@ constexpr std::size_t kMaxComplaints = 50;
 /// Deeper nesting than any configuration needs; bounds recursion.
 constexpr int kMaxDepth = 32;
 
-/// Levenshtein distance, for "did you mean".
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
+/// YAML 1.2 has true and false. For YAML 1.1 (yaml.org/type/bool.html) on, off, yes and no are the same: what
+/// a person means by them does not depend on who reads the file. Each as written, capitalized or in capitals.
+std::optional<bool> truth_of(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, bool>, 6> words{
+      {{"true", true}, {"yes", true}, {"on", true}, {"false", false}, {"no", false}, {"off", false}}};
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  for (const auto& [word, value] : words) {
+    if (text.size() != word.size() || !std::ranges::equal(text, word, {}, lower)) continue;
+    const auto capitals =
+        static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return c >= 'A' && c <= 'Z'; }));
+    const bool first = text[0] >= 'A' && text[0] <= 'Z';
+    if (capitals == 0 || capitals == text.size() || (capitals == 1 && first)) return value;
   }
-  return row[b.size()];
+  return std::nullopt;
 }
 
 /// What a plain tree of nodes would hide: aliases (which can blow up) and nesting.
@@ -138,21 +141,23 @@ bool Value::read(std::string& out) const {
 
 bool Value::read(bool& out) const {
   const std::string text = node_->IsScalar() ? node_->Scalar() : std::string();
-  if (text != "true" && text != "false") {
-    complain(fmt::format("expected true or false, found {}", text.empty() ? kind(*node_) : "'" + text + "'"));
+  const auto value = truth_of(text);
+  if (!value) {
+    complain(fmt::format("expected true or false (or on or off), found {}",
+                         text.empty() ? kind(*node_) : "'" + text + "'"));
     return false;
   }
-  out = text == "true";
+  out = *value;
   return true;
 }
 
-bool Value::read(std::uint32_t& out) const {
+bool Value::read(std::uint32_t& out, std::uint32_t least, std::uint32_t most) const {
   const std::string text = node_->IsScalar() ? node_->Scalar() : std::string();
   std::uint32_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const bool octal_looking = text.size() > 1 && text.front() == '0';
   if (error != std::errc{} || end != text.data() + text.size() || octal_looking) {
-    complain(fmt::format("expected a whole number from 0 to 4294967295, found {}",
+    complain(fmt::format("expected a whole number from {} to {}, found {}", least, most,
                          text.empty() ? kind(*node_) : "'" + text + "'"));
     return false;
   }
@@ -270,10 +275,9 @@ Map::~Map() {
   for (const auto& [key, nodes] : state_->entries) {
     if (state_->known.contains(key)) continue;
     std::string message = "unknown key";
-    const auto nearest = std::ranges::min_element(
-        state_->known, {}, [&key = key](const std::string& known) { return edit_distance(known, key); });
-    if (nearest != state_->known.end() && edit_distance(*nearest, key) <= 1 + key.size() / 4) {
-      message += fmt::format("; did you mean '{}'?", *nearest);
+    const std::vector<std::string> known(state_->known.begin(), state_->known.end());
+    if (const auto meant = suggest(key, known)) {
+      message += fmt::format("; did you mean '{}'?", *meant);
     } else if (!state_->known.empty()) {
       message += fmt::format("; expected one of {}", fmt::join(state_->known, ", "));
     }

@@ -43,8 +43,10 @@ class Value {
  public:
   /// Each reads the value into `out`, or complains and leaves `out` as it is; returns whether it did.
   bool read(std::string& out) const;
-  bool read(bool& out) const;                      ///< true or false
-  bool read(std::uint32_t& out) const;             ///< decimal, not negative
+  bool read(bool& out) const;  ///< true or false, or as YAML 1.1 has them: yes, no, on, off
+  /// Decimal. A complaint about what is no whole number names the range `least` to `most`; whether a number
+  /// is within it is for the caller to say.
+  bool read(std::uint32_t& out, std::uint32_t least = 0, std::uint32_t most = ~0U) const;
   bool read(double& out) const;                    ///< finite
   bool read(std::chrono::nanoseconds& out) const;  ///< "500ms", "1s", "10m", "1h"
   bool read_bytes(Bytes& out) const;               ///< as parse_bytes

@@ -17,6 +17,9 @@ option(BALLOON_LIBVIRT "Manage guests of libvirt. Its headers are needed to buil
 if(BALLOON_LIBVIRT)
   pkg_check_modules(libvirt REQUIRED libvirt>=7.2)
 endif()
+# Only its library: the definitions that it asks for are g++'s own, and the precompiled headers suit none.
+pkg_check_modules(ncursesw REQUIRED ncursesw)
+pkg_check_modules(smartcols REQUIRED IMPORTED_TARGET smartcols)
 if(NOT TARGET yaml-cpp::yaml-cpp)  # the name since yaml-cpp 0.8
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()

@@ -10,7 +10,7 @@ build=(
   libgrpc++-dev grpc-proto protobuf-compiler-grpc protobuf-compiler libprotobuf-dev
   prometheus-cpp-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
   libgtest-dev libgmock-dev libbenchmark-dev libcli11-dev nlohmann-json3-dev
-  liburing-dev zlib1g-dev libsystemd-dev libvirt-dev libpugixml-dev
+  liburing-dev zlib1g-dev libsystemd-dev libvirt-dev libpugixml-dev libsmartcols-dev libncurses-dev
   scdoc python3 dpkg-dev
 )
 lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy systemd)
@@ -18,7 +18,7 @@ lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy system
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
   qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 xz-utils kmod python3 python3-yaml python3-jsonschema
-  iproute2 util-linux prometheus acpica-tools fio iperf3 pciutils pci.ids ethtool
+  iproute2 util-linux tmux prometheus acpica-tools fio iperf3 pciutils pci.ids ethtool
   mmdebstrap libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
 )
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/command_line.h"
 #include "policy/sim/comparison.h"
 #include "policy/sim/recorded.h"
 #include "policy/sim/replay_command.h"
@@ -14,6 +15,8 @@
 
 namespace balloon::policy::sim {
 namespace {
+
+constexpr auto kProgram = "balloon-sim";
 
 constexpr int kOk = 0;
 constexpr int kFailure = 1;
@@ -197,9 +200,9 @@ void add_scenarios(CLI::App& command, Arguments& arguments) {
 }
 
 int main_program(int argc, char** argv) {
-  CLI::App app("Runs control laws against simulated hosts and guests, and scores them.");
-  app.footer(kFooter);
+  CLI::App app("Runs control laws against simulated hosts and guests, and scores them.", kProgram);
   app.set_version_flag("--version", "balloon-sim " BALLOON_VERSION);
+  app.footer(kFooter);
   app.require_subcommand(1);
   Arguments arguments;
   CLI::App* run = app.add_subcommand("run", "scenarios under one law");
@@ -263,11 +266,7 @@ int main_program(int argc, char** argv) {
   replay->add_option("--guest", arguments.replay.guest, "only this guest counts");
   add_output(*replay, arguments);
   CLI::App* listing = app.add_subcommand("list", "the laws, and the scores with their definitions");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kUsage;
-  }
+  if (const auto stop = command_line::parse(app, argc, argv)) return command_line::say(*stop, kProgram);
   if (listing->parsed()) return list();
   if (replay->parsed()) {
     arguments.replay.output = arguments.output;
@@ -283,4 +282,7 @@ int main_program(int argc, char** argv) {
 }  // namespace
 }  // namespace balloon::policy::sim
 
-int main(int argc, char** argv) { return balloon::policy::sim::main_program(argc, argv); }
+int main(int argc, char** argv) {
+  return balloon::command_line::finish(balloon::policy::sim::main_program(argc, argv),
+                                       balloon::policy::sim::kProgram);
+}

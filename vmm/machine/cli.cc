@@ -1,7 +1,8 @@
 #include "vmm/machine/cli.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+
+#include "base/command_line.h"
 
 namespace balloon::vmm {
 
@@ -54,17 +55,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   app.add_flag("--no-reboot", flags.no_reboot, "End when the guest reboots");
   app.add_flag("--daemonize", flags.daemonize, "Go on in the background once the guest runs");
   app.add_option("--pid-file", flags.pid_file, "File that has the process's number while the guest runs");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) {
-      app.exit(error);  // prints the help or the version
-      line.exit_status = 0;
-    } else {
-      std::fprintf(stderr, "balloon-vmm: %s (see --help)\n", error.what());
-      line.exit_status = kExitUsage;
-    }
-  }
+  if (const auto stop = command_line::parse(app, argc, argv))
+    line.exit_status = command_line::say(*stop, "balloon-vmm");
   return line;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/command_line.h"
 #include "base/log.h"
 #include "vmm/machine/cli.h"
 #include "vmm/machine/config.h"
@@ -24,7 +25,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "balloon-vmm: %s\n", config.error().message.c_str());
     return vmm::kExitUsage;
   }
-  if (line.check_config) return std::puts("ok") >= 0 && std::fflush(stdout) == 0 ? 0 : vmm::kExitFailure;
+  if (line.check_config) {
+    std::puts("ok");
+    return command_line::finish(0, "balloon-vmm");
+  }
   std::optional<vmm::Daemonize> background;
   if (config->daemonize) {
     auto begun = vmm::Daemonize::begin();

@@ -90,13 +90,33 @@ TEST(StrictYaml, RefusesAWrongKindOfValue) {
   EXPECT_THAT(complaint("weight: -1\n"), HasSubstr("f.yaml:1:9: weight: expected a whole number"));
   EXPECT_THAT(complaint("weight: 010\n"), HasSubstr("expected a whole number"));
   EXPECT_THAT(complaint("weight: 1.5\n"), HasSubstr("expected a whole number"));
-  EXPECT_THAT(complaint("inner: {on: yes}\n"), HasSubstr("expected true or false, found 'yes'"));
+  EXPECT_THAT(complaint("inner: {on: perhaps}\n"),
+              HasSubstr("expected true or false (or on or off), found 'perhaps'"));
   EXPECT_THAT(complaint("inner: {ratio: .nan}\n"), HasSubstr("expected a number"));
   EXPECT_THAT(complaint("inner: 3\n"), HasSubstr("expected a mapping, found a single value"));
   EXPECT_THAT(complaint("items: a\n"), HasSubstr("expected a list"));
   EXPECT_THAT(complaint("name: [a]\n"), HasSubstr("expected a text, found a list"));
   EXPECT_THAT(complaint("name:\n"), HasSubstr("expected a text, found nothing"));
   EXPECT_THAT(complaint("- a\n- b\n"), HasSubstr("expected a mapping, found a list"));
+}
+
+TEST(StrictYaml, BooleansAreThoseOfEitherVersionOfYaml) {
+  for (const auto& [text, value] : std::vector<std::pair<std::string, bool>>{{"true", true},
+                                                                             {"on", true},
+                                                                             {"Yes", true},
+                                                                             {"TRUE", true},
+                                                                             {"off", false},
+                                                                             {"No", false},
+                                                                             {"FALSE", false}}) {
+    const auto document = yaml::Document::parse("on: " + text + "\n", "f.yaml");
+    bool read = !value;
+    document->root([&](yaml::Map& root) { root.field("on", read); });
+    EXPECT_TRUE(document->finish()) << text;
+    EXPECT_EQ(read, value) << text;
+  }
+  for (const char* const text : {"oN", "y", "1", "tRUE", "truee"})
+    EXPECT_THAT(complaint(std::string("inner: {on: ") + text + "}\n"), HasSubstr("expected true or false"))
+        << text;
 }
 
 TEST(StrictYaml, CollectsAllComplaints) {
