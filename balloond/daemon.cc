@@ -13,25 +13,28 @@ constexpr mode_t kOthersMayConnect = S_IWOTH;  // unix(7): to connect takes writ
 
 }  // namespace
 
-Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config) {
+Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config, bool dry_run) {
+  config.daemon.dry_run |= dry_run;
   auto socket =
       UnixSocket::listen(config.daemon.socket_path, config.daemon.socket_mode, config.daemon.socket_group);
   if (!socket) return std::unexpected(socket.error());
-  auto daemon =
-      std::unique_ptr<Daemon>(new Daemon(std::move(config_path), std::move(config), std::move(*socket)));
+  auto daemon = std::unique_ptr<Daemon>(
+      new Daemon(std::move(config_path), std::move(config), dry_run, std::move(*socket)));
   BALLOON_TRY(daemon->start_parts());
   return daemon;
 }
 
-Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
+Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket socket)
     : config_path_(std::move(config_path)),
+      dry_run_(dry_run),
       config_(std::move(config)),
       guests_(clock_),
       journal_(config_.daemon.journal.directory.empty()
                    ? nullptr
                    : std::make_unique<Journal>(clock_, config_.daemon.journal)),
       reservations_(clock_),
-      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_, &ksm_),
+      ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_, &ksm_,
+              &control_),
       collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
                                              journal_ ? &journal_->counters() : nullptr, reservations_)),
       loop_(clock_, ticker_, config_.daemon.period,
@@ -40,8 +43,9 @@ Daemon::Daemon(std::string config_path, Config config, UnixSocket socket)
             }),
       qmp_(clock_, guests_),
       libvirt_(clock_, guests_),
-      server_(std::move(socket), clock_, guests_, states_, reservations_,
+      server_(std::move(socket), clock_, guests_, states_, reservations_, control_,
               [this] { return !loop_.stalled(); }) {
+  control_.set_dry_run(config_.daemon.dry_run);
   guests_.set_stats_interval(config_.daemon.stats_interval);
   guests_.on_change([this](const GuestChange& change) { loop_.guest_changed(change); });
   reservations_.on_change([this] { loop_.reservations_changed(); });
@@ -71,7 +75,14 @@ Result<void> Daemon::keep_reservations() {
 Result<void> Daemon::start_parts() {
   BALLOON_TRY(keep_reservations());
   if (!config_.daemon.metrics_listen.empty()) {
-    auto metrics = MetricsServer::start(config_.daemon.metrics_listen, collector_);
+    const auto stalled = [this] {
+      return loop_.stalled() ? std::string("no decision was made for five periods") : std::string();
+    };
+    const auto unready = [this, stalled] {
+      return states_.newest()->revision == 0 ? std::string("nothing has been decided yet") : stalled();
+    };
+    auto metrics = MetricsServer::start(config_.daemon.metrics_listen, collector_,
+                                        {{"/healthz", stalled}, {"/readyz", unready}});
     if (!metrics) return std::unexpected(metrics.error());
     metrics_.emplace(std::move(*metrics));
   }
@@ -90,7 +101,7 @@ Result<void> Daemon::start_parts() {
         config_.daemon.socket_mode);
   }
   log::info("serving on {}{}", config_.daemon.socket_path,
-            metrics_ ? ", metrics on http://" + config_.daemon.metrics_listen + "/metrics" : std::string());
+            metrics_ ? ", metrics on " + config_.daemon.metrics_listen : std::string());
   return {};
 }
 
@@ -110,7 +121,9 @@ void Daemon::reload() {
         "socket, metrics, journal, reservations and log_level are as at the start: a change of these needs a "
         "restart");
   }
+  config->daemon.dry_run |= dry_run_;
   config_ = std::move(*config);
+  control_.set_dry_run(config_.daemon.dry_run);
   guests_.set_stats_interval(config_.daemon.stats_interval);
   loop_.set_policy(config_.policy, config_.daemon.period);
   if (const auto managed = qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval); !managed)

@@ -19,8 +19,8 @@ namespace balloon::daemon {
 
 class Daemon {
  public:
-  /// Starts everything that `config`, loaded from `config_path`, says.
-  static Result<std::unique_ptr<Daemon>> start(std::string config_path, Config config);
+  /// Starts everything that `config`, loaded from `config_path`, says. `dry_run`: also after a reload.
+  static Result<std::unique_ptr<Daemon>> start(std::string config_path, Config config, bool dry_run = false);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
@@ -36,11 +36,12 @@ class Daemon {
   const std::string& socket_path() const { return config_.daemon.socket_path; }
 
  private:
-  Daemon(std::string config_path, Config config, UnixSocket socket);
+  Daemon(std::string config_path, Config config, bool dry_run, UnixSocket socket);
   Result<void> start_parts();
   Result<void> keep_reservations();
 
   const std::string config_path_;
+  const bool dry_run_;  ///< by the command line, whatever the file says
   Config config_;
   SystemClock clock_;
   Registry guests_;
@@ -50,6 +51,7 @@ class Daemon {
   ReservationBook reservations_;
   std::unique_ptr<ReservationKeeper> keeper_;
   KsmControl ksm_;
+  ControlSwitch control_{clock_};
   Ticker ticker_;
   std::shared_ptr<Collector> collector_;
   ControlLoop loop_;

@@ -11,21 +11,24 @@
 #include <string>
 #include <thread>
 
+#include "balloond/config/effective.h"
 #include "balloond/daemon.h"
 #include "balloond/service_manager.h"
+#include "base/command_line.h"
 #include "base/log.h"
 
 namespace balloon::daemon {
 namespace {
 
 constexpr int kExitFailure = 1;
-constexpr int kExitUsage = 2;
 /// From SIGTERM to the end.
 constexpr std::chrono::milliseconds kEndMax{2500};
 
 struct Arguments {
   std::string config = "/etc/balloond/balloond.yaml";
   bool check = false;
+  bool print = false;
+  bool dry_run = false;
   std::string log_level;
 };
 
@@ -102,7 +105,12 @@ int run(const Arguments& arguments) {
   }
   if (arguments.check) {
     std::puts("ok");
-    return 0;
+    return command_line::finish(0, "balloond");
+  }
+  if (arguments.print) {
+    config->daemon.dry_run |= arguments.dry_run;
+    std::fputs(effective_config(*config).c_str(), stdout);
+    return command_line::finish(0, "balloond");
   }
   if (!arguments.log_level.empty()) config->daemon.log_level = arguments.log_level;
   if (const auto started = log::start("balloond", config->daemon.log_level); !started)
@@ -118,7 +126,7 @@ int run(const Arguments& arguments) {
   stay_in_memory();
   keep_grpc_up();
 
-  const auto daemon = Daemon::start(arguments.config, std::move(*config));
+  const auto daemon = Daemon::start(arguments.config, std::move(*config), arguments.dry_run);
   if (!daemon) return complain(daemon.error().message);
   return serve(**daemon, signals);
 }
@@ -127,19 +135,20 @@ int run(const Arguments& arguments) {
 }  // namespace balloon::daemon
 
 int main(int argc, char** argv) {
-  CLI::App app{"Balances memory between this host's guests by moving their balloons."};
+  CLI::App app{"Balances memory between this host's guests by moving their balloons.", "balloond"};
   balloon::daemon::Arguments arguments;
   app.add_option("--config", arguments.config, "Configuration file")->capture_default_str();
   app.add_flag("--check-config", arguments.check,
                "Check the configuration, say ok or every complaint, and exit with 0 or 1");
+  app.add_flag("--print-effective-config", arguments.print,
+               "Print what would be in force, with everything that the files leave out, and exit");
+  app.add_flag("--dry-run", arguments.dry_run,
+               "Decide, explain and record everything, and apply nothing: no balloon is moved");
   app.add_option("--log-level", arguments.log_level, "debug, info, warning or error (default: as configured)")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   app.set_version_flag("--version", "balloond " BALLOON_VERSION);
   app.footer("SIGHUP loads the configuration again; SIGTERM stops. Exit: 0 stopped, 1 failure, 2 usage.");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : balloon::daemon::kExitUsage;
-  }
+  if (const auto stop = balloon::command_line::parse(app, argc, argv))
+    return balloon::command_line::say(*stop, "balloond");
   return balloon::daemon::run(arguments);
 }

@@ -75,6 +75,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
     const auto left = std::chrono::duration_cast<WallTime::duration>(*guest.contested_until - state.at);
     set_time(*contest.mutable_until(), state.wall + left);
   }
+  out.set_paused(record.balloon.paused);
   return out;
 }
 
@@ -98,6 +99,8 @@ v1::Host host_to_proto(const State& state) {
   out.set_configured_bytes(state.configured);
   out.set_state(static_cast<v1::HostState>(state.host_state));
   out.set_reserved_bytes(state.reserved);
+  out.set_explanation(explain_host(state));
+  out.set_not_applied(state.not_applied);
   return out;
 }
 

@@ -83,10 +83,11 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 }  // namespace
 
 SchedulerService::SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                                   std::function<Peer(const std::string&)> peer_of)
+                                   ControlSwitch& control, std::function<Peer(const std::string&)> peer_of)
     : guests_(guests),
       states_(states),
       reservations_(reservations),
+      control_(control),
       peer_of_(std::move(peer_of)),
       watchers_(std::make_shared<Watchers>(states)) {
   states_.subscribe(watchers_);
@@ -137,6 +138,34 @@ grpc::ServerUnaryReactor* SchedulerService::SetMerging(grpc::CallbackServerConte
                                                        const v1::SetMergingRequest* request,
                                                        v1::SetMergingResponse* response) {
   return answer(context, merge(*request, peer_of_(context->peer()), *response->mutable_guest()));
+}
+
+grpc::ServerUnaryReactor* SchedulerService::PauseControl(grpc::CallbackServerContext* context,
+                                                         const v1::PauseControlRequest* request,
+                                                         v1::PauseControlResponse* response) {
+  std::optional<nanoseconds> duration;
+  if (request->has_duration()) {
+    nanoseconds asked{};
+    if (const auto status = read_duration(&request->duration(), {}, "duration", asked); !status.ok())
+      return answer(context, status);
+    duration = asked;
+  }
+  const Peer peer = peer_of_(context->peer());
+  control_.pause(duration, fmt::format("uid {}", peer.uid));
+  log::warning(source_of(peer), "control: {} (process {}): balloons stay as they are", control_.obstacle(),
+               peer.pid);
+  response->set_not_applied(control_.obstacle());
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ResumeControl(grpc::CallbackServerContext* context,
+                                                          const v1::ResumeControlRequest*,
+                                                          v1::ResumeControlResponse* response) {
+  const Peer peer = peer_of_(context->peer());
+  if (control_.resume())
+    log::info(source_of(peer), "control: resumed by uid {} (process {})", peer.uid, peer.pid);
+  response->set_not_applied(control_.obstacle());
+  return answer(context, grpc::Status::OK);
 }
 
 grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext* context,

@@ -10,6 +10,7 @@
 
 #include "balloon/v1/scheduler.grpc.pb.h"
 #include "balloond/api/watch.h"
+#include "balloond/control/control_switch.h"
 #include "balloond/control/state.h"
 
 namespace balloon::daemon {
@@ -20,7 +21,7 @@ class SchedulerService final
  public:
   /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
   SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                   std::function<Peer(const std::string&)> peer_of);
+                   ControlSwitch& control, std::function<Peer(const std::string&)> peer_of);
 
   grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context,
                                        const v1::ListGuestsRequest* request,
@@ -38,6 +39,12 @@ class SchedulerService final
   grpc::ServerUnaryReactor* SetMerging(grpc::CallbackServerContext* context,
                                        const v1::SetMergingRequest* request,
                                        v1::SetMergingResponse* response) override;
+  grpc::ServerUnaryReactor* PauseControl(grpc::CallbackServerContext* context,
+                                         const v1::PauseControlRequest* request,
+                                         v1::PauseControlResponse* response) override;
+  grpc::ServerUnaryReactor* ResumeControl(grpc::CallbackServerContext* context,
+                                          const v1::ResumeControlRequest* request,
+                                          v1::ResumeControlResponse* response) override;
   grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest* request,
                                     v1::ReserveResponse* response) override;
   grpc::ServerUnaryReactor* ReleaseReservation(grpc::CallbackServerContext* context,
@@ -57,6 +64,7 @@ class SchedulerService final
   Registry& guests_;
   StateStore& states_;
   ReservationBook& reservations_;
+  ControlSwitch& control_;
   std::function<Peer(const std::string&)> peer_of_;
   const std::shared_ptr<Watchers> watchers_;
   std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it

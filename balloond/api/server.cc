@@ -66,10 +66,10 @@ class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInter
 }  // namespace
 
 Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-               ReservationBook& reservations, std::function<bool()> serving)
+               ReservationBook& reservations, ControlSwitch& control, std::function<bool()> serving)
     : acceptor_(std::move(socket), clock),
       vmm_link_(guests, acceptor_, [&guests] { return guests.stats_interval(); }),
-      scheduler_(guests, states, reservations,
+      scheduler_(guests, states, reservations, control,
                  [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
 

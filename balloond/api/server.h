@@ -16,7 +16,7 @@ class Server {
  public:
   /// `serving` says whether the daemon does its work.
   Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-         ReservationBook& reservations, std::function<bool()> serving);
+         ReservationBook& reservations, ControlSwitch& control, std::function<bool()> serving);
   ~Server();
 
   Result<void> start();

@@ -36,23 +36,39 @@ void read_mode(const yaml::Value& value, mode_t& out) {
   out = mode;
 }
 
+bool is_port(std::string_view text) {
+  unsigned port = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), last, port);
+  return error == std::errc{} && end == last && port >= 1 && port <= 65535;
+}
+
+/// "127.0.0.1:9477" or "[::1]:9477"
+bool is_address_and_port(const std::string& text) {
+  const auto colon = text.rfind(':');
+  if (colon == std::string::npos || !is_port(std::string_view(text).substr(colon + 1))) return false;
+  std::string host = text.substr(0, colon);
+  const bool six = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (six) host = host.substr(1, host.size() - 2);
+  in6_addr address{};  // has room for an in_addr, too
+  return inet_pton(six ? AF_INET6 : AF_INET, host.c_str(), &address) == 1;
+}
+
 void read_listen(const yaml::Value& value, std::string& out) {
+  constexpr std::string_view kUnix = "unix:";
   std::string text;
   if (!value.read(text)) return;
-  const auto colon = text.rfind(':');
-  in_addr address{};
-  unsigned port = 0;
-  bool good = colon != std::string::npos && inet_pton(AF_INET, text.substr(0, colon).c_str(), &address) == 1;
-  if (good) {
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data() + colon + 1, last, port);
-    good = error == std::errc{} && end == last && port >= 1 && port <= 65535;
+  const bool is_path = text.starts_with(kUnix);
+  if (is_path && text.size() > kUnix.size() + kSocketPathMax)
+    return value.complain(fmt::format("the most characters of a Unix socket's path are {}", kSocketPathMax));
+  if (is_path ? text.substr(kUnix.size()).starts_with('/') : is_address_and_port(text)) {
+    out = text;
+    return;
   }
-  if (!good) {
-    return value.complain(
-        fmt::format("'{}' is not an IPv4 address and port: write for example 127.0.0.1:9477", text));
-  }
-  out = text;
+  value.complain(fmt::format(
+      "'{}' is not an IPv4 or IPv6 address and port, nor a Unix socket: write for example 127.0.0.1:9477, "
+      "[::1]:9477 or unix:/run/balloond/metrics.sock",
+      text));
 }
 
 void read_period(const yaml::Value& value, std::chrono::nanoseconds& out) {
@@ -169,6 +185,7 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       control.with("period", [&](const yaml::Value& value) { read_period(value, config.period); });
       control.with("stats_interval",
                    [&](const yaml::Value& value) { read_period(value, config.stats_interval); });
+      control.field("dry_run", config.dry_run);
     });
     root.with("policy", [&](const yaml::Value& value) {
       std::string policy;

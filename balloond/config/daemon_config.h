@@ -26,7 +26,7 @@ struct DaemonConfig {
   std::string socket_path = "/run/balloond/balloond.sock";
   mode_t socket_mode = 0660;
   std::string socket_group;    ///< empty: the daemon's own group
-  std::string metrics_listen;  ///< "address:port"; empty: no metrics server
+  std::string metrics_listen;  ///< "127.0.0.1:9477", "[::1]:9477" or "unix:/path"; empty: no metrics server
   std::chrono::nanoseconds period = std::chrono::seconds(1);
   std::chrono::nanoseconds stats_interval = std::chrono::seconds(1);
   std::string
@@ -35,6 +35,7 @@ struct DaemonConfig {
   std::string reservations_file;     ///< where grants are kept; empty: they end with the daemon
   std::vector<QmpSockets> qmp;       ///< where guests of QEMU are
   std::vector<LibvirtHost> libvirt;  ///< where domains of libvirt are
+  bool dry_run = false;              ///< everything is decided, nothing is applied
   std::string log_level = "info";
 };
 

@@ -17,6 +17,7 @@ struct Counters {
   std::atomic<std::uint64_t> grows{0};
   std::atomic<std::uint64_t> bytes_shrunk{0};  ///< asked for
   std::atomic<std::uint64_t> bytes_grown{0};
+  std::atomic<std::uint64_t> reversals{0};  ///< moves against the guest's last one, within a minute
   std::atomic<std::uint64_t> shadow_decisions{0};
   std::atomic<std::uint64_t> shadow_different{0};  ///< of them: some guest would have had another target
   std::atomic<std::uint64_t> stats_requests{0};    ///< for fresh ones, out of turn

@@ -25,6 +25,15 @@ bool has_come(const std::vector<policy::GuestSnapshot>& guests, const std::strin
   return guest != guests.end() && guest->name == id && (guest->controllable || !with_driver);
 }
 
+/// A guest that was there when the reservation was first looked at did not come in the meantime.
+std::string why_joined(const std::string& id, bool looked_at_before) {
+  if (looked_at_before) return "its guest came before the memory";
+  return fmt::format(
+      "a guest named '{}' is there already: a reservation is for one that is to come, and a policy or a pin "
+      "changes the size of one that runs",
+      id);
+}
+
 /// Why one was denied, by the figures that it was denied on.
 std::string why_denied(const ReservationRequest& wish, Bytes kept_for_others, const policy::Snapshot& seen,
                        const policy::Plan& plan) {
@@ -151,7 +160,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
       if (at_rest && has_come(guests, wish.id, entry->granted())) {
         news.lines.info(kSource, "reservation {}: its guest has come", wish.id);
         if (entry->granted()) revise();
-        entry = end(entry, {.kind = Kind::joined, .record = {}, .reason = "its guest came before the memory"},
+        entry = end(entry, {.kind = Kind::joined, .record = {}, .reason = why_joined(wish.id, entry->seen)},
                     news);
         continue;
       }

@@ -57,7 +57,7 @@ struct ReservationOutcome {
     refused,  ///< at the first look: it cannot be had
     expired,  ///< it could not be had in its time
     released,
-    joined,   ///< its guest came before the memory
+    joined,   ///< its guest runs: it came before the memory, or was there already
     unsaved,  ///< it could not be written down, so all is as it was before
   } kind = Kind::granted;
   ReservationRecord record{};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "base/bytes.h"
 #include "policy/explain.h"
@@ -15,9 +16,32 @@ const GuestStatus* State::find(const std::string& name) const {
   return guest == guests.end() || guest->record.name != name ? nullptr : &*guest;
 }
 
+namespace {
+
+/// Of a guest that never said what it uses, nothing is told as if it were known.
+std::string explain_silent(const GuestStatus& guest) {
+  const GuestRecord& record = guest.record;
+  return fmt::format(
+      "{} has {}. {}, so what it uses and needs is not known: its size is held, at a target of {}.",
+      record.name, format_bytes(guest.actual),
+      !record.connected              ? "Its VMM is not connected"
+      : !record.balloon.driver_ready ? "Its balloon driver is not up yet"
+                                     : "Its balloon driver has sent no statistics",
+      format_bytes(record.target));
+}
+
+}  // namespace
+
 std::string explain(const GuestStatus& guest, const State& state) {
   const GuestRecord& record = guest.record;
-  std::string text = policy::explain(guest.plan, guest.limits, guest.actual, state.budget);
+  if (!record.balloon.obstacle.empty()) {
+    return fmt::format("{} has {}, and its balloon is left alone: {}. It counts by what it holds.",
+                       record.name, format_bytes(guest.actual), record.balloon.obstacle);
+  }
+  std::string text = record.said || record.pin
+                         ? policy::explain(guest.plan, guest.limits, guest.actual, state.budget)
+                         : explain_silent(guest);
+  if (!state.not_applied.empty()) text += fmt::format(" This is not applied: {}.", state.not_applied);
   if (!record.credit.is_full()) {
     text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
                         record.credit.halvings);
@@ -29,6 +53,58 @@ std::string explain(const GuestStatus& guest, const State& state) {
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;
+}
+
+namespace {
+
+/// What a guest counts with when nobody can have more than guaranteed: its minimum, or what it holds where
+/// that cannot be changed.
+Bytes least_of(const GuestStatus& guest) {
+  const bool movable = guest.plan.state == policy::GuestState::controlled;
+  return movable ? guest.limits.min : std::max(guest.plan.share, guest.actual);
+}
+
+std::string explain_infeasible(const State& state) {
+  std::vector<const GuestStatus*> largest;
+  Bytes all = state.reserved;
+  std::size_t held = 0;
+  for (const GuestStatus& guest : state.guests) {
+    largest.push_back(&guest);
+    all += least_of(guest);
+    held += guest.plan.state == policy::GuestState::controlled ? 0 : 1;
+  }
+  std::ranges::stable_sort(largest, std::ranges::greater(),
+                           [](const GuestStatus* guest) { return least_of(*guest); });
+  constexpr std::size_t kNamed = 3;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(kNamed, largest.size()); ++i) {
+    names += fmt::format("{}{} ({})", i == 0 ? "" : ", ", largest[i]->record.name,
+                         format_bytes(least_of(*largest[i])));
+  }
+  return fmt::format(
+      "the guaranteed minimums of {} guests{}{} are {} together, and guests may have {}. The largest: {}. "
+      "Lower minimums in the policy, end reservations, or move guests away",
+      state.guests.size(),
+      held == 0 ? "" : fmt::format(" (for {} of them what they hold, as they cannot be moved)", held),
+      state.reserved == 0 ? "" : fmt::format(" and reservations of {}", format_bytes(state.reserved)),
+      format_bytes(all), format_bytes(state.budget), names);
+}
+
+}  // namespace
+
+std::string explain_host(const State& state) {
+  if (state.host_state <= policy::HostState::normal) return "";
+  if (state.host_state == policy::HostState::infeasible) return explain_infeasible(state);
+  Bytes needs = state.reserved;
+  for (const GuestStatus& guest : state.guests) needs += guest.plan.need;
+  if (state.host_state == policy::HostState::tight && needs > state.budget) {
+    return fmt::format("guests and reservations need {}, and guests may have {}: shares go by weight",
+                       format_bytes(needs), format_bytes(state.budget));
+  }
+  const policy::HostSnapshot& memory = state.host.memory;
+  return fmt::format(
+      "{} of {} are available on the host, and some task waits for memory {:.0f} % of the time",
+      format_bytes(memory.available), format_bytes(memory.total), memory.pressure_some * 100);
 }
 
 void StateStore::publish(std::shared_ptr<const State> state) {

@@ -34,6 +34,7 @@ struct State {
   Bytes reserved = 0;    ///< kept for reservations
   Bytes configured = 0;  ///< sum of boot memory
   policy::HostState host_state = policy::HostState::unspecified;
+  std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name
 
   const GuestStatus* find(const std::string& name) const;
@@ -41,6 +42,9 @@ struct State {
 
 /// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.
 std::string explain(const GuestStatus& guest, const State& state);
+
+/// Why the host's memory state is what it is; empty while it is normal.
+std::string explain_host(const State& state);
 
 /// Where the newest state is, and who wants to know of it.
 class StateStore {

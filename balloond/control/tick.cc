@@ -13,6 +13,9 @@ namespace {
 /// from it: half of the default interval of statistics, or of the period.
 constexpr std::chrono::nanoseconds kFreshEnough = std::chrono::milliseconds(500);
 
+/// A move back that comes later is no regret about the one before: guests change.
+constexpr std::chrono::nanoseconds kReversalWindow = std::chrono::minutes(1);
+
 /// Guests can make the host's state change with every decision.
 const log::Source kStates{"the host's state"};
 
@@ -48,11 +51,14 @@ Time contested_until(const Contest& contest, const policy::rules::OtherHands& po
   return (yields ? contest.noticed : contest.since) + policy.time;
 }
 
-policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& resolver, Time now) {
+constexpr auto kLeftAlone = "its policy leaves it alone (control: off)";
+
+policy::GuestSnapshot see(GuestRecord& guest, policy::rules::Resolver& resolver, Time now) {
   policy::GuestSnapshot seen;
   seen.name = guest.name;
   seen.memory = guest.memory;
   seen.limits = resolver.limits(guest.name, guest.labels, guest.credit.counted(guest.memory));
+  if (!resolver.control(guest.name) && guest.balloon.obstacle.empty()) guest.balloon.obstacle = kLeftAlone;
   seen.actual = guest.balloon.actual;
   seen.target = guest.target;
   seen.on_host = guest.on_host;
@@ -77,7 +83,7 @@ policy::GuestSnapshot see(const GuestRecord& guest, policy::rules::Resolver& res
 
 Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateStore& states,
                const policy::rules::PolicyFile& policy, Journal* journal, ReservationBook* reservations,
-               KsmControl* ksm)
+               KsmControl* ksm, ControlSwitch* control)
     : clock_(clock),
       guests_(guests),
       host_(host),
@@ -85,6 +91,7 @@ Ticker::Ticker(const Clock& clock, Registry& guests, HostSampler& host, StateSto
       journal_(journal),
       reservations_(reservations),
       ksm_(ksm),
+      control_(control),
       resolver_(policy),
       engine_(policy.tunables) {
   if (policy.shadow) shadow_.emplace(*policy.shadow);
@@ -115,12 +122,15 @@ void Ticker::tick() {
   policy::Plan plan = engine_.decide(seen);
   if (shadow_ || journal_ != nullptr) show(seen, records, wall, plan);
   const std::vector<policy::Move> moves = policy::admit(plan, seen.guests);
-  move(moves, records);
-  keep_from_merging(seen, records);
-  if (plan.ksm && seen.host.ksm && seen.host.ksm->controllable) ksm_->apply(*plan.ksm, *seen.host.ksm);
+  std::string not_applied = control_ == nullptr ? std::string() : control_->obstacle();
+  if (not_applied.empty()) {
+    move(moves, records);
+    keep_from_merging(seen, records);
+    if (plan.ksm && seen.host.ksm && seen.host.ksm->controllable) ksm_->apply(*plan.ksm, *seen.host.ksm);
+  }
   note_change(plan);
   ask_for_fresh_stats();
-  publish(*host, std::move(records), seen, plan);
+  publish(*host, std::move(records), seen, plan, std::move(not_applied));
   if (reservations_ != nullptr) reservations_->settle(seen, plan);
 }
 
@@ -130,13 +140,13 @@ void Ticker::claim_ksm(HostSample& host) {
   host.memory.ksm->controllable = ksm_->works() && !host.ksm.unmerging;
 }
 
-policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, const std::vector<GuestRecord>& guests,
+policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, std::vector<GuestRecord>& guests,
                                   WallTime wall) {
   resolver_.at(wall);
   policy::Snapshot snapshot{
       .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
-  for (const GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
+  for (GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
   if (reservations_ != nullptr) snapshot.reservations = reservations_->for_decision(snapshot.guests);
   return snapshot;
 }
@@ -163,8 +173,17 @@ void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecor
       ++counters_.grows;
       counters_.bytes_grown += target - guest.target;
     }
+    note_move(guest.name, target >= guest.target);
     guest.target = target;
   }
+}
+
+void Ticker::note_move(const std::string& guest, bool grown) {
+  const Time now = clock_.now();
+  std::erase_if(last_moves_, [now](const auto& move) { return now - move.second.at > kReversalWindow; });
+  const auto [last, is_new] = last_moves_.try_emplace(guest);
+  if (!is_new && last->second.grown != grown) ++counters_.reversals;
+  last->second = {.grown = grown, .at = now};
 }
 
 void Ticker::keep_from_merging(const policy::Snapshot& seen, const std::vector<GuestRecord>& guests) {
@@ -198,7 +217,7 @@ void Ticker::ask_for_fresh_stats() {
 }
 
 void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, const policy::Snapshot& seen,
-                     const policy::Plan& plan) {
+                     const policy::Plan& plan, std::string not_applied) {
   auto state = std::make_shared<State>();
   state->revision = ++revision_;
   state->at = seen.now;
@@ -207,6 +226,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->reserve = resolver_.policy().tunables.host_reserve;
   state->budget = plan.budget;
   state->host_state = plan.state;
+  state->not_applied = std::move(not_applied);
   for (const policy::ReservationPlan& each : plan.reservations) state->reserved += each.granted;
   state->guests.reserve(guests.size());
   for (std::size_t i = 0; i < guests.size(); ++i) {

@@ -58,6 +58,7 @@ struct BalloonState {
   bool deflate_on_oom = false;
   bool free_page_reporting = false;
   bool free_page_hinting = false;
+  bool paused = false;   ///< its virtual CPUs are stopped
   std::string obstacle;  ///< why it must not be moved now, for a person; empty: it may
 
   bool operator==(const BalloonState&) const = default;

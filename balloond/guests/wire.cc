@@ -94,7 +94,8 @@ BalloonState from_wire(const v1::BalloonUpdate& said) {
           .deflate_on_oom = said.deflate_on_oom(),
           .free_page_reporting = said.free_page_reporting(),
           .free_page_hinting = said.free_page_hinting(),
-          .obstacle = {}};
+          .paused = said.paused(),
+          .obstacle = said.paused() ? "it does not run: paused" : ""};
 }
 
 BalloonCounters from_wire(const v1::BalloonCounters& said) {

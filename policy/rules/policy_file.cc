@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "policy/rules/layers_check.h"
 #include "policy/rules/resolve.h"
@@ -22,7 +23,38 @@ bool is_name(const std::string& text) {
   });
 }
 
-/// Reads one file. Groups come before the guests that name them, wherever they stand in the file.
+/// A file of the drop-in directory, being read.
+struct DropIn {
+  std::string name;
+  yaml::Map* root = nullptr;
+};
+
+/// With the root mappings of all documents from `index` on, all open at once: what none of them asked for is
+/// complained about when they close.
+void with_roots(const std::vector<yaml::Document>& documents, std::vector<yaml::Map*>& roots,
+                const std::function<void(const std::vector<yaml::Map*>&)>& read) {
+  if (roots.size() == documents.size()) return read(roots);
+  documents[roots.size()].root([&](yaml::Map& root) {
+    roots.push_back(&root);
+    with_roots(documents, roots, read);
+    roots.pop_back();
+  });
+}
+
+/// "policy.yaml" has "policy.d/*.yaml", by name. A directory that is not there is empty.
+std::vector<std::filesystem::path> dropins_of(const std::filesystem::path& policy) {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  const std::filesystem::path directory = std::filesystem::path(policy).replace_extension(".d");
+  for (auto entry = std::filesystem::directory_iterator(directory, error);
+       !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    if (entry->path().extension() == ".yaml") files.push_back(entry->path());
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Reads one policy. Groups come before the guests that name them, wherever they stand in the file.
 class PolicyReader {
  public:
   PolicyReader(Bytes host_memory, const std::string& path) : path_(path) {
@@ -30,18 +62,21 @@ class PolicyReader {
     policy_.tunables = default_tunables(host_memory);
   }
 
-  void read(yaml::Map& root) {
+  /// `dropins` add groups and guests. Their rules for guests come before the file's own, as the first that
+  /// fits counts.
+  void read(yaml::Map& root, const std::vector<DropIn>& dropins) {
     read_tunables(root, policy_.host_memory, policy_.tunables, policy_.ksm);
     root.map("defaults", [&](yaml::Map& map) {
       const LayerSpots spots = read_layer(map, kGuestWords, policy_.defaults);
       check_layers({&policy_.defaults}, spots, std::nullopt);
     });
-    root.list("groups",
-              [&](const yaml::Value& group) { group.map([&](yaml::Map& map) { read_group(group, map); }); });
+    read_groups(root, {});
+    for (const DropIn& dropin : dropins) read_groups(*dropin.root, dropin.name);
     link_groups();
     check_groups();
-    root.list("guests",
-              [&](const yaml::Value& guest) { guest.map([&](yaml::Map& map) { read_guest(map); }); });
+    for (const DropIn& dropin : dropins) read_guests(*dropin.root, dropin.name);
+    read_guests(root, {});
+    check_guarantees();
     root.map("contested", [&](yaml::Map& map) { read_other_hands(map); });
     root.with("shadow", [&](const yaml::Value& value) { read_shadow(value); });
   }
@@ -57,6 +92,24 @@ class PolicyReader {
     LayerSpots own{};
     LayerSpots each{};
   };
+
+  void read_groups(yaml::Map& root, const std::string& file) {
+    file_ = file;
+    root.list("groups",
+              [&](const yaml::Value& group) { group.map([&](yaml::Map& map) { read_group(group, map); }); });
+  }
+
+  void read_guests(yaml::Map& root, const std::string& file) {
+    file_ = file;
+    root.list("guests",
+              [&](const yaml::Value& guest) { guest.map([&](yaml::Map& map) { read_guest(map); }); });
+  }
+
+  /// Of the file that is being read.
+  void place_in_file(Layer& layer) const {
+    layer.place.file = file_;
+    for (Schedule& schedule : layer.schedules) schedule.place.file = file_;
+  }
 
   std::optional<std::size_t> find_group(const std::string& name) const {
     const auto found = std::ranges::find(policy_.groups, name, &GroupRule::name);
@@ -86,6 +139,8 @@ class PolicyReader {
     spots.own = read_layer(map, kGroupWords, group.own);
     group.each.place = {.path = group.own.place.path + ".each", .line = group.own.place.line};
     map.map("each", [&](yaml::Map& each) { spots.each = read_layer(each, kGuestWords, group.each); });
+    place_in_file(group.own);
+    place_in_file(group.each);
     group.line_of_descent = {policy_.groups.size()};
     policy_.groups.push_back(std::move(group));
     groups_.push_back(std::move(spots));
@@ -98,8 +153,11 @@ class PolicyReader {
       return value.complain(
           fmt::format("'{}' is not a name of 1 to 64 characters of A-Z a-z 0-9 . _ -", name));
     if (const auto other = find_group(name)) {
-      return value.complain(fmt::format("there is a group '{}' in line {} already", name,
-                                        policy_.groups.at(*other).own.place.line));
+      const Place& there = policy_.groups.at(*other).own.place;
+      const std::string file =
+          there.file == file_ ? "" : " of " + (there.file.empty() ? "the policy file" : there.file);
+      return value.complain(
+          fmt::format("there is a group '{}' in line {}{} already", name, there.line, file));
     }
     out = name;
   }
@@ -144,6 +202,28 @@ class PolicyReader {
     }
   }
 
+  /// What groups are guaranteed for good, without schedules, and what the host keeps must go into the host. A
+  /// group that no guest can come into only passes its values on.
+  void check_guarantees() const {
+    Bytes all = policy_.tunables.host_reserve;
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      if (std::ranges::find(policy_.guests, i, &GuestRule::group) == policy_.guests.end()) continue;
+      std::vector<Voice> voices;
+      for (const Layer* layer : layers_of(policy_, policy_.groups[i]))
+        voices.push_back({.place = &layer->place, .values = &layer->values});
+      const Terms terms = settle(voices);
+      if (terms.min.place == nullptr) continue;  // it guarantees nothing by itself
+      all += terms.min.value.of(policy_.host_memory);
+      if (all <= policy_.host_memory) continue;
+      const std::string what = fmt::format(
+          "the minimums of the groups up to this one and host.reserve are {} together, and the host has {}: "
+          "they "
+          "cannot hold",
+          format_bytes(all), format_bytes(policy_.host_memory));
+      return groups_[i].own.limit ? groups_[i].own.limit->complain(what) : groups_[i].self.complain(what);
+    }
+  }
+
   void read_guest(yaml::Map& map) {
     GuestRule rule;
     bool selects = false;
@@ -162,6 +242,7 @@ class PolicyReader {
       if (!rule.group) complain_no_group(value, name);
     });
     const LayerSpots spots = read_layer(map, kGuestWords, rule.layer);
+    place_in_file(rule.layer);
     check_layers(layers_of(policy_, &rule), spots, std::nullopt);
     if (!selects)
       map.complain("it selects no guests: give it a name or labels (or put the values under defaults)");
@@ -198,6 +279,7 @@ class PolicyReader {
   }
 
   std::string path_;
+  std::string file_;  ///< the drop-in that is being read; empty: the policy file itself
   PolicyFile policy_;
   std::vector<GroupSpots> groups_;  ///< one for each of the policy's
 };
@@ -206,20 +288,53 @@ class PolicyReader {
 
 Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory, const std::string& path) {
   PolicyReader reader(host_memory, path);
-  document.root([&](yaml::Map& root) { reader.read(root); });
+  document.root([&](yaml::Map& root) { reader.read(root, {}); });
   BALLOON_TRY(document.finish());
   return reader.take();
 }
 
-Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory) {
-  const auto load = [&](const std::string& file) -> Result<PolicyFile> {
-    const auto document = yaml::Document::load(file);
-    if (!document) return std::unexpected(document.error());
-    return read_policy(*document, host_memory, file);
+namespace {
+
+/// The file at `path` with its drop-ins.
+Result<PolicyFile> load_with_dropins(const std::string& path, Bytes host_memory) {
+  std::vector<yaml::Document> documents;
+  std::vector<DropIn> dropins;
+  std::string complaints;
+  const auto note = [&complaints](const Error& error) {
+    complaints += (complaints.empty() ? "" : "\n") + error.message;
   };
-  auto policy = load(path);
+  std::vector<std::filesystem::path> files = dropins_of(path);
+  files.insert(files.begin(), path);
+  for (const std::filesystem::path& file : files) {
+    auto document = yaml::Document::load(file.string());
+    if (!document) {
+      note(document.error());
+      continue;
+    }
+    documents.push_back(std::move(*document));
+    if (&file != &files.front())
+      dropins.push_back({.name = (file.parent_path().filename() / file.filename()).string()});
+  }
+  if (!complaints.empty()) return fail(std::move(complaints));
+  PolicyReader reader(host_memory, path);
+  std::vector<yaml::Map*> open;
+  with_roots(documents, open, [&](const std::vector<yaml::Map*>& roots) {
+    for (std::size_t i = 0; i < dropins.size(); ++i) dropins[i].root = roots[i + 1];
+    reader.read(*roots.front(), dropins);
+  });
+  for (const yaml::Document& document : documents) {
+    if (const auto finished = document.finish(); !finished) note(finished.error());
+  }
+  if (!complaints.empty()) return fail(std::move(complaints));
+  return reader.take();
+}
+
+}  // namespace
+
+Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory) {
+  auto policy = load_with_dropins(path, host_memory);
   if (!policy || !policy->shadow_file) return policy;
-  auto shadow = load(policy->shadow_file->path);
+  auto shadow = load_with_dropins(policy->shadow_file->path, host_memory);
   if (!shadow) return std::unexpected(shadow.error());
   if (shadow->shadow_file) {
     return fail(fmt::format("{}:{}: shadow: this file is the shadow of {}, and a shadow has none of its own",

@@ -69,7 +69,8 @@ struct PolicyFile {
 Result<PolicyFile> read_policy(const yaml::Document& document, Bytes host_memory,
                                const std::string& path = {});
 
-/// Loads the file at `path` and its shadow's; every complaint about either.
+/// Loads the file at `path` with the drop-ins beside it ("policy.d/*.yaml" of "policy.yaml", by name), and
+/// the shadow's; every complaint about any.
 Result<PolicyFile> load_policy(const std::string& path, Bytes host_memory);
 
 }  // namespace balloon::policy::rules

@@ -21,6 +21,7 @@ void take(const Values& values, const Place* place, bool by_class, Terms& out) {
   take(values.slo_class, place, by_class, out.slo_class);
   take(values.ksm, place, by_class, out.ksm);
   take(values.margin_factor, place, by_class, out.margin_factor);
+  take(values.control, place, by_class, out.control);
 }
 
 std::vector<Voice> voices_of(const std::vector<const Layer*>& layers, const WallFace& face) {

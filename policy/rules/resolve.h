@@ -25,6 +25,7 @@ struct Terms {
   Term<SloClass> slo_class;
   Term<bool> ksm;
   Term<double> margin_factor;
+  Term<bool> control;  ///< balloond moves its balloon; else it leaves it alone
 };
 
 /// Terms point into the policy.

@@ -54,9 +54,11 @@ const policy::GuestLimits& Resolver::limits(const std::string& name,
   if (known.generation == generation_ && known.memory == memory && known.labels == labels)
     return known.limits;
   ++resolutions_;
+  const Resolution resolution = resolve_terms(policy_, name, labels, memory, face_);
   known = {.labels = labels,
            .memory = memory,
-           .limits = resolve(policy_, name, labels, memory, face_),
+           .limits = resolution.limits,
+           .control = resolution.terms.control.value,
            .generation = generation_,
            .asked = round_};
   return known.limits;

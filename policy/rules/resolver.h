@@ -22,6 +22,8 @@ class Resolver {
   /// schedules have changed since; else one look-up. Good until the next call of at().
   const policy::GuestLimits& limits(const std::string& name, const std::map<std::string, std::string>& labels,
                                     Bytes memory);
+  /// Whether its balloon is to be moved, of a guest that limits() was asked about in this round.
+  bool control(const std::string& name) const { return known_.at(name).control; }
   const std::vector<policy::GroupLimits>& groups() const { return groups_; }
   const PolicyFile& policy() const { return policy_; }
   /// How often rules were looked at for a guest.
@@ -32,6 +34,7 @@ class Resolver {
     std::map<std::string, std::string> labels;
     Bytes memory = 0;
     policy::GuestLimits limits;
+    bool control = true;
     std::uint64_t generation = 0;
     std::uint64_t asked = 0;  ///< the round in which it was last asked for
   };

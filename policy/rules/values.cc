@@ -12,7 +12,7 @@ constexpr std::array<std::string_view, 3> kClasses{"guaranteed", "burstable", "b
 
 void read_weight(const yaml::Value& value, std::optional<std::uint32_t>& out) {
   std::uint32_t weight = 0;
-  if (!value.read(weight)) return;
+  if (!value.read(weight, 1, kWeightMax)) return;
   if (weight < 1 || weight > kWeightMax)
     return value.complain(fmt::format("{} is not a weight from 1 to 10000", weight));
   out = weight;
@@ -56,6 +56,7 @@ std::optional<yaml::Value> read_values(yaml::Map& map, const LayerWords& words, 
   map.with("class", [&](const yaml::Value& value) { read_class(value, out.slo_class); });
   map.with("ksm", [&](const yaml::Value& value) { out.ksm = read_switch(value); });
   map.with("margin_factor", [&](const yaml::Value& value) { read_margin_factor(value, out.margin_factor); });
+  map.with("control", [&](const yaml::Value& value) { out.control = read_switch(value); });
   return at;
 }
 
@@ -66,9 +67,9 @@ void read_schedule(const yaml::Value& value, const LayerWords& words, std::vecto
     read_when(map, schedule.when);
     read_values(map, words, schedule.values);
     if (schedule.values.empty()) {
-      map.complain(
-          fmt::format("it changes nothing: give it {}",
-                      words.guest ? "min, max, weight, class, ksm or margin_factor" : "min, max or weight"));
+      map.complain(fmt::format(
+          "it changes nothing: give it {}",
+          words.guest ? "min, max, weight, class, ksm, margin_factor or control" : "min, max or weight"));
     }
     out.push_back(std::move(schedule));
     spots.schedules.push_back(value);
@@ -78,11 +79,9 @@ void read_schedule(const yaml::Value& value, const LayerWords& words, std::vecto
 }  // namespace
 
 std::optional<bool> read_switch(const yaml::Value& value) {
-  std::string text;
-  if (!value.read(text)) return std::nullopt;
-  if (text == "on" || text == "off") return text == "on";
-  value.complain(fmt::format("'{}' is not one of on, off", text));
-  return std::nullopt;
+  bool on = false;
+  if (!value.read(on)) return std::nullopt;
+  return on;
 }
 
 std::string_view name_of(SloClass slo_class) { return kClasses.at(static_cast<std::size_t>(slo_class)); }
@@ -100,7 +99,8 @@ const Values& built_in_values() {
                              .weight = 100,
                              .slo_class = SloClass::burstable,
                              .ksm = true,
-                             .margin_factor = 1};
+                             .margin_factor = 1,
+                             .control = true};
   return values;
 }
 

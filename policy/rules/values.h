@@ -30,6 +30,7 @@ struct Values {
   std::optional<SloClass> slo_class{};
   std::optional<bool> ksm{};
   std::optional<double> margin_factor{};
+  std::optional<bool> control{};
   bool operator==(const Values&) const = default;
   bool empty() const { return *this == Values{}; }
 };
@@ -40,13 +41,14 @@ const Values& values_of(SloClass slo_class);
 /// What holds where a policy says nothing at all.
 const Values& built_in_values();
 
-/// on or off; complains about anything else.
+/// on or off, true or false; complains about anything else.
 std::optional<bool> read_switch(const yaml::Value& value);
 
 /// Where in a file something stands.
 struct Place {
   std::string path{};    ///< of keys, e.g. "guests[0].schedules[1]"
   std::size_t line = 0;  ///< from 1; 0 for what is no file
+  std::string file{};    ///< the drop-in's name; empty: the policy file itself
 };
 
 struct Schedule {

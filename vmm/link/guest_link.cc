@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -74,7 +75,7 @@ class GuestLink::Impl {
       balloon_->observe({}, {});
       last_state_ = balloon_->state();
       last_state_.driver_ready = false;
-      outbox_.put(to_message(last_state_));
+      outbox_.put(update(last_state_));
     }
     balloon_ = balloon;
     set_merging_ = std::move(merge);
@@ -86,14 +87,26 @@ class GuestLink::Impl {
           outbox_.put(std::move(sample));
           outbox_.put(to_message(stats.counters));
         },
-        [this](const BalloonState& state) { outbox_.put(to_message(state)); });
+        [this](const BalloonState& state) { outbox_.put(update(state)); });
     balloon_->set_stats_interval(stats_interval_);
-    outbox_.put(to_message(balloon_->state()));
+    outbox_.put(update(balloon_->state()));
     if (const auto wanted = std::exchange(waiting_merging_, std::nullopt)) answer(*wanted);
+  }
+
+  void set_paused(bool paused) {
+    const std::lock_guard lock(balloon_mutex_);
+    paused_ = paused;
+    outbox_.put(update(balloon_ != nullptr ? balloon_->state() : last_state_));
   }
 
  private:
   using Stream = grpc::ClientReaderWriter<v1::ConnectRequest, v1::ConnectResponse>;
+
+  v1::BalloonUpdate update(const BalloonState& state) const {
+    v1::BalloonUpdate message = to_message(state);
+    message.set_paused(paused_);
+    return message;
+  }
 
   void run(const std::stop_token& stop) {
     milliseconds backoff = kFirstBackoff;
@@ -162,7 +175,7 @@ class GuestLink::Impl {
     message.set_vmm_version(BALLOON_VERSION);
     const std::lock_guard lock(balloon_mutex_);
     message.set_merging(merging_);
-    *message.mutable_balloon() = to_message(balloon_ != nullptr ? balloon_->state() : last_state_);
+    *message.mutable_balloon() = update(balloon_ != nullptr ? balloon_->state() : last_state_);
     return request;
   }
 
@@ -266,6 +279,7 @@ class GuestLink::Impl {
   std::optional<v1::SetMerging> waiting_merging_;  ///< asked while there is none; the newest counts
   bool merging_ = false;                           ///< of it, and of the next one: a reboot changes nothing
   BalloonState last_state_;
+  std::atomic<bool> paused_{false};  ///< read by the balloon's own thread, too
   nanoseconds stats_interval_{};
 
   std::mutex session_mutex_;
@@ -280,6 +294,7 @@ void GuestLink::attach(BalloonControl& balloon, SetMerging set_merging, DiskRead
   impl_->attach(&balloon, std::move(set_merging), std::move(disk_read));
 }
 void GuestLink::detach() { impl_->attach(nullptr, {}, {}); }
+void GuestLink::set_paused(bool paused) { impl_->set_paused(paused); }
 
 Result<std::unique_ptr<GuestLink>> GuestLink::start(GuestLinkConfig config) {
   constexpr std::size_t kLongest = sizeof(sockaddr_un{}.sun_path) - 1;

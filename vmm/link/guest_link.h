@@ -40,6 +40,8 @@ class GuestLink {
   void attach(BalloonControl& balloon, SetMerging set_merging, DiskRead disk_read = {});
   /// Before that machine is destroyed: when this returns no call into it is under way and none will follow.
   void detach();
+  /// The guest's virtual CPUs were stopped, or run again.
+  void set_paused(bool paused);
 
  private:
   class Impl;

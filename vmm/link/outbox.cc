@@ -13,7 +13,7 @@ bool is_crumb(const v1::BalloonUpdate& told, const v1::BalloonUpdate& now) {
   const std::uint64_t low = std::min(told.actual_bytes(), now.actual_bytes());
   const std::uint64_t high = std::max(told.actual_bytes(), now.actual_bytes());
   return high - low < Outbox::kBalloonStep && told.target_bytes() == now.target_bytes() &&
-         told.driver_ready() == now.driver_ready();
+         told.driver_ready() == now.driver_ready() && told.paused() == now.paused();
 }
 
 }  // namespace

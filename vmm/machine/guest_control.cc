@@ -74,6 +74,12 @@ Result<void> GuestControl::attach(Machine* machine) {
   return {};
 }
 
+void GuestControl::observe_pause(std::function<void(bool paused)> on_pause) {
+  const std::lock_guard lock(mutex_);
+  on_pause_ = std::move(on_pause);
+  if (on_pause_ && state_ != RunState::running) on_pause_(true);
+}
+
 void GuestControl::tell_end(const std::optional<Outcome>& outcome, bool final) {
   using Kind = MonitorEvent::Kind;
   if (!outcome) return tell({.kind = Kind::shutdown, .by_guest = false, .reason = "host-signal"});
@@ -128,6 +134,7 @@ Result<void> GuestControl::stop() {
 void GuestControl::set_state(RunState state) {
   const std::lock_guard lock(mutex_);
   state_ = state;
+  if (on_pause_) on_pause_(state != RunState::running);
 }
 
 void GuestControl::on_failure(const std::string& disk, const IoFailure& failure) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ class GuestControl final : public MonitorGuest {
   /// returns no call into it is under way. A guest that a client stopped stays stopped through a reset, as in
   /// QEMU.
   Result<void> attach(Machine* machine);
+  /// `on_pause` is told whenever the guest stops or goes on, by a client's wish.
+  void observe_pause(std::function<void(bool paused)> on_pause);
   /// Tells clients how a machine ended. `final`: no other follows.
   void tell_end(const std::optional<Outcome>& outcome, bool final);
 
@@ -84,6 +87,7 @@ class GuestControl final : public MonitorGuest {
   std::vector<ImageInfo> images_;  ///< of the newest machine's disks
   std::vector<bool> links_;        ///< of its network devices: a cable that was pulled stays so
   RunState state_ = RunState::running;
+  std::function<void(bool)> on_pause_;
   bool quit_ = false;
   std::chrono::seconds stats_interval_{0};
   // Lock order: mutex_, then the balloon's, then these.

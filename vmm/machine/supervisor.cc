@@ -79,7 +79,10 @@ struct Speakers {
 };
 
 Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Speakers& speakers) {
-  if (!speakers.link && !config.link.empty()) BALLOON_TRY(start_link(config, speakers.link));
+  if (!speakers.link && !config.link.empty()) {
+    BALLOON_TRY(start_link(config, speakers.link));
+    control.observe_pause([link = speakers.link.get()](bool paused) { link->set_paused(paused); });
+  }
   if (speakers.monitor || config.monitor.empty()) return {};
   auto monitor = Monitor::start(config.monitor, control);
   if (!monitor) return std::unexpected(monitor.error());

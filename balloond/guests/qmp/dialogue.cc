@@ -250,6 +250,7 @@ BalloonState Dialogue::balloon(Bytes target) const {
           .deflate_on_oom = driver_ && driver_->deflate_on_oom,
           .free_page_reporting = driver_ && driver_->free_page_reporting,
           .free_page_hinting = false,
+          .paused = !run_state_.running,
           .obstacle = obstacle()};
 }
 

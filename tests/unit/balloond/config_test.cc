@@ -75,11 +75,12 @@ TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
        "d.yaml:2:9: socket.mode: '0999' is not a file mode: write for example \"0660\""},
       {"metrics: {}\n", "d.yaml:1:10: metrics: key 'listen' is missing"},
       {"metrics: {listen: localhost}\n",
-       "d.yaml:1:19: metrics.listen: 'localhost' is not an IPv4 address and port: write for example "
-       "127.0.0.1:9477"},
+       "d.yaml:1:19: metrics.listen: 'localhost' is not an IPv4 or IPv6 address and port, nor a Unix socket: "
+       "write for example 127.0.0.1:9477, [::1]:9477 or unix:/run/balloond/metrics.sock"},
       {"metrics: {listen: 127.0.0.1:99999}\n",
-       "d.yaml:1:19: metrics.listen: '127.0.0.1:99999' is not an IPv4 address and port: write for example "
-       "127.0.0.1:9477"},
+       "d.yaml:1:19: metrics.listen: '127.0.0.1:99999' is not an IPv4 or IPv6 address and port, nor a Unix "
+       "socket: "
+       "write for example 127.0.0.1:9477, [::1]:9477 or unix:/run/balloond/metrics.sock"},
       {"control: {period: 99ms}\n", "d.yaml:1:19: control.period: it must be from 100ms to 60s"},
       {"control: {period: 61s}\n", "d.yaml:1:19: control.period: it must be from 100ms to 60s"},
       {"control:\n  stats_interval: 5\n",

@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parents[2] / "config"
 BALLOONCTL = os.environ["BALLOONCTL"]
 BALLOOND = os.environ["BALLOOND"]
+BALLOON_VMM = os.environ["BALLOON_VMM"]
 
 
 class Yaml12(yaml.SafeLoader):
@@ -42,8 +43,8 @@ def schema(name):
     return text
 
 
-def schema_complaints(validator, file):
-    document = yaml.load(file.read_text(), Yaml12)
+def schema_complaints(validator, file, reader=Yaml12):
+    document = yaml.load(file.read_text(), reader)
     return [error.message for error in validator.iter_errors({} if document is None else document)]
 
 
@@ -63,6 +64,13 @@ def daemon_complaints(file):
     return [line.removeprefix(f"{file}:") for line in done.stderr.splitlines()]
 
 
+def guest_complaints(file):
+    done = subprocess.run([BALLOON_VMM, "--check-config", "--config", str(file)], capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode == 0) == (done.stdout == "ok\n"), done
+    return [line.removeprefix("balloon-vmm: ").removeprefix(f"{file}:") for line in done.stderr.splitlines()]
+
+
 def expected_complaints(file):
     lines = file.read_text().splitlines()
     head = next(i for i, line in enumerate(lines) if not line.startswith("#"))
@@ -77,6 +85,7 @@ def expected_complaints(file):
 
 class Corpus(unittest.TestCase):
     KINDS = [("policies", "policy", policy_complaints), ("daemons", "balloond", daemon_complaints)]
+    SHIPPED = [("policy", policy_complaints), ("balloond", daemon_complaints), ("guest", guest_complaints)]
 
     def check(self, folder, judge):
         for directory, name, loader in self.KINDS:
@@ -106,11 +115,52 @@ class Corpus(unittest.TestCase):
             self.assertEqual(by_schema, [], "the schema sees it too: move it to bad/")
         self.check("loader-only", judge)
 
-    def test_the_shipped_files_are_taken_by_both(self):
-        for name, loader in [("policy", policy_complaints), ("balloond", daemon_complaints)]:
+    def test_the_shipped_files_are_taken_by_both_as_yaml_1_1_and_1_2(self):
+        for name, loader in self.SHIPPED:
             file = CONFIG / f"{name}.yaml"
+            validator = jsonschema.Draft202012Validator(schema(name))
             self.assertEqual(loader(file), [])
-            self.assertEqual(schema_complaints(jsonschema.Draft202012Validator(schema(name)), file), [])
+            for reader in (Yaml12, yaml.SafeLoader):
+                self.assertEqual(schema_complaints(validator, file, reader), [], reader)
+
+    def test_the_shipped_files_name_their_schema_where_it_is_installed(self):
+        for name, _ in self.SHIPPED:
+            line = (CONFIG / f"{name}.yaml").read_text().splitlines()[0]
+            self.assertEqual(line, "# yaml-language-server: $schema=/usr/share/balloond/schema/"
+                                   f"{name}.schema.json")
+
+    def test_booleans_pass_the_schema_as_yaml_1_1_reads_them(self):
+        validator = jsonschema.Draft202012Validator(schema("policy"))
+        file = HERE / "policies" / "good" / "booleans.yaml"
+        self.assertEqual(schema_complaints(validator, file, yaml.SafeLoader), [])
+
+
+class Effective(unittest.TestCase):
+    def effective(self, config):
+        done = subprocess.run([BALLOOND, "--print-effective-config", "--config", str(config)], capture_output=True,
+                              text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_what_is_printed_is_complete_and_means_the_same(self):
+        """Printed, loaded and printed again it is the same, whatever policy it comes from."""
+        policies = [CONFIG / "policy.yaml", *sorted((HERE / "policies" / "good").glob("*.yaml"))]
+        self.assertGreater(len(policies), 10)
+        for policy in policies:
+            with self.subTest(policy=policy.name), tempfile.TemporaryDirectory() as directory:
+                config = Path(directory) / "balloond.yaml"
+                config.write_text(f"policy: {policy}\nbackends: {{qmp: [{{directory: /run/x, exclusive: on}}]}}\n"
+                                  "journal: {directory: /var/lib/x}\nmetrics: {listen: \"[::1]:9477\"}\n")
+                printed = self.effective(config)
+                daemon, of_policy = printed.split("---\n")
+                for name, text in [("balloond", daemon), ("policy", of_policy)]:
+                    validator = jsonschema.Draft202012Validator(schema(name))
+                    self.assertEqual([e.message for e in validator.iter_errors(yaml.load(text, Yaml12))], [], text)
+                self.assertIn("margin_factor", of_policy)
+                again = Path(directory) / "again.yaml"
+                again.write_text(of_policy)
+                config.write_text(daemon.replace(str(policy), str(again)))
+                self.assertEqual(self.effective(config).replace(str(again), str(policy)), printed)
 
 
 class Docs(unittest.TestCase):
@@ -162,8 +212,8 @@ class Keys(unittest.TestCase):
         "guests: [{name: a, KEY: 1}]": ["guests"],
     }
 
-    def keys_of_schema(self, path):
-        whole = node = schema("policy")
+    def keys_of_schema(self, path, name="policy"):
+        whole = node = schema(name)
         for key in path:
             node = node["properties"][key]
             node = node.get("items", node)
@@ -173,6 +223,28 @@ class Keys(unittest.TestCase):
         for key, value in node["properties"].items():
             self.assertTrue(value.get("description") or "$ref" in value, f"{key} says nothing to editors")
         return sorted(node["properties"])
+
+    GUEST_PLACES = {
+        "{KEY: 1}": [],
+        "memory_backing: {KEY: 1}": ["memory_backing"],
+        "disks: [{path: /x, KEY: 1}]": ["disks"],
+        "disks: [{path: /x, rate: {KEY: 1}}]": ["disks", "rate"],
+        "nets: [{tap: t, KEY: 1}]": ["nets"],
+        "nets: [{tap: t, rate: {KEY: 1}}]": ["nets", "rate"],
+        "rng: {KEY: 1}": ["rng"],
+        "balloon: {KEY: 1}": ["balloon"],
+    }
+
+    def test_the_guests_schema_has_the_keys_of_balloon_vmm(self):
+        for text, path in self.GUEST_PLACES.items():
+            with self.subTest(text=text):
+                with tempfile.TemporaryDirectory() as directory:
+                    file = Path(directory) / "g.yaml"
+                    file.write_text(text.replace("KEY", self.UNKNOWN) + "\n")
+                    complaints = [line for line in guest_complaints(file) if "unknown key" in line]
+                self.assertEqual(len(complaints), 1, complaints)
+                expected = complaints[0].split("expected one of ")[1].split(", ")
+                self.assertEqual(sorted(expected), self.keys_of_schema(path, "guest"))
 
     def test_the_schema_has_the_loaders_keys(self):
         for text, path in self.PLACES.items():

@@ -100,6 +100,76 @@ TEST_F(TickTest, AGuestWithoutStatisticsIsHeld) {
   for (int i = 0; i < 30; ++i) tick();
   EXPECT_TRUE(guest.channel->asked.empty());
   EXPECT_EQ(reason(guest), policy::Reason::stale);
+  const auto published = states_.newest();
+  EXPECT_EQ(
+      explain(*published->find("a"), *published),
+      "a has 1 GiB. Its balloon driver has sent no statistics, so what it uses and needs is not known: its "
+      "size is held, at a target of 1 GiB.");
+}
+
+TEST_F(TickTest, AGuestThatPolicyLeavesAloneIsNotMovedAndCountsByWhatItHolds) {
+  auto policy = quick_policy();
+  policy.guests.push_back(
+      {.name = "hands-off", .labels = {}, .group = {}, .layer = {.values = {.control = false}}});
+  ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, policy);
+  FakeGuest alone{.name = "hands-off", .actual = 2 * kGiB, .used = 400 * kMiB};
+  FakeGuest other{.name = "other", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(alone);
+  add(other);
+  for (int i = 0; i < 20; ++i) {
+    say(alone);
+    say(other);
+    tick();
+    obey(other);
+  }
+  EXPECT_TRUE(alone.channel->asked.empty());
+  EXPECT_FALSE(other.channel->asked.empty()) << "it is this guest's policy alone";
+  const auto state = states_.newest();
+  const GuestStatus* const seen = state->find("hands-off");
+  EXPECT_EQ(seen->record.balloon.obstacle, "its policy leaves it alone (control: off)");
+  EXPECT_EQ(
+      explain(*seen, *state),
+      "hands-off has 2 GiB, and its balloon is left alone: its policy leaves it alone (control: off). It "
+      "counts by what it holds.");
+}
+
+TEST_F(TickTest, WhileControlIsPausedEverythingIsDecidedAndNothingApplied) {
+  ControlSwitch control(clock_);
+  ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, quick_policy(), nullptr, nullptr,
+                                     nullptr, &control);
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 400 * kMiB};
+  add(guest);
+  control.pause(std::chrono::seconds(30), "uid 0");
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+  }
+  EXPECT_TRUE(guest.channel->asked.empty());
+  const auto paused = states_.newest();
+  EXPECT_LT(paused->find("a")->plan.target, 2 * kGiB) << "it is decided all the same";
+  EXPECT_TRUE(paused->not_applied.starts_with("paused by uid 0 until ")) << paused->not_applied;
+  EXPECT_NE(explain(*paused->find("a"), *paused).find("This is not applied: paused by uid 0"),
+            std::string::npos);
+  for (int i = 0; i < 20; ++i) {
+    say(guest);
+    tick();
+    obey(guest);
+  }
+  EXPECT_EQ(states_.newest()->not_applied, "") << "30 s are over";
+  EXPECT_FALSE(guest.channel->asked.empty());
+}
+
+TEST_F(TickTest, APauseEndsADryRunDoesNot) {
+  ControlSwitch control(clock_);
+  control.set_dry_run(true);
+  EXPECT_EQ(control.obstacle(), "dry run");
+  control.pause(std::nullopt, "uid 7");
+  EXPECT_EQ(control.obstacle(), "paused by uid 7 until somebody resumes it");
+  EXPECT_TRUE(control.resume());
+  EXPECT_FALSE(control.resume()) << "it was not paused any more";
+  EXPECT_EQ(control.obstacle(), "dry run");
+  control.set_dry_run(false);
+  EXPECT_EQ(control.obstacle(), "");
 }
 
 TEST_F(TickTest, AnIdleGuestIsShrunkAndItsStatePublished) {

@@ -69,7 +69,7 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"defaults: {weight: 0}\n", "p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"},
       {"defaults: {weight: 10001}\n", "p.yaml:1:20: defaults.weight: 10001 is not a weight from 1 to 10000"},
       {"defaults: {weight: -1}\n",
-       "p.yaml:1:20: defaults.weight: expected a whole number from 0 to 4294967295, found '-1'"},
+       "p.yaml:1:20: defaults.weight: expected a whole number from 1 to 10000, found '-1'"},
       {"defaults: {min: 2GiB, max: 1GiB}\n", "p.yaml:1:17: defaults.min: min 2 GiB is above max 1 GiB"},
       {"defaults: {min: 60%, max: 50%}\n", "p.yaml:1:17: defaults.min: min 60% is above max 50%"},
       {"defaults: {max: 101%}\n",
@@ -85,6 +85,10 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"defaults: {min: 256MiB}\nguests:\n  - name: a\n    max: 128MiB\n",
        "p.yaml:4:10: guests[0].max: min 256 MiB is above max 128 MiB"},
       {"guests:\n  - {labels: {}}\n", "p.yaml:2:14: guests[0].labels: no label is named"},
+      {"groups:\n  - {name: a, min: 4GiB}\n  - {name: b, min: 50%}\n"
+       "guests: [{name: a, group: a}, {name: b, group: b}]\n",
+       "p.yaml:3:20: groups[1].min: the minimums of the groups up to this one and host.reserve are 8.39 GiB "
+       "together, and the host has 8 GiB: they cannot hold"},
       {"guests: {name: a}\n", "p.yaml:1:9: guests: expected a list, found a mapping"},
   };
   for (const Refusal& refusal : refusals)

@@ -405,6 +405,17 @@ TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonAndKsmA
   EXPECT_FALSE(message.merging());
 }
 
+TEST_F(GuestLinkTest, TellsThatTheGuestIsPausedAlsoToADaemonThatComesLater) {
+  const auto link = start();
+  link->set_paused(true);
+  FakeDaemon daemon(socket_);
+  EXPECT_TRUE(daemon.wait(is_register).register_().balloon().paused());
+  link->set_paused(false);
+  const auto update =
+      daemon.wait([](const auto& request) { return request.has_balloon() && !request.balloon().paused(); });
+  EXPECT_TRUE(update.has_balloon()) << "it goes on";
+}
+
 TEST_F(GuestLinkTest, RefusesTargetsWhileTheGuestReboots) {
   FakeDaemon daemon(socket_);
   const auto link = start();
