@@ -1,6 +1,8 @@
 #include "balloond/metrics/collector.h"
 
+#include <algorithm>
 #include <array>
+#include <map>
 
 #include "balloond/metrics/families.h"
 #include "base/log.h"
@@ -92,8 +94,6 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
   out.gauge("balloon_guest_min_bytes", "Guaranteed minimum.", number(guest.limits.min), label);
   out.gauge("balloon_guest_max_bytes", "The most that policy lets the guest have.", number(guest.limits.max),
             label);
-  out.gauge("balloon_guest_weight_ratio", "Weight when memory is short, relative to the default of 100.",
-            guest.limits.weight / 100.0, label);
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", number(record.target), label);
   out.gauge("balloon_guest_actual_bytes", "Size the guest has.", number(record.balloon.actual), label);
   out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.",
@@ -116,6 +116,11 @@ void add_guest_sizes(Families& out, const GuestStatus& guest, const Labels& labe
               label);
 }
 
+/// Nothing that its driver says is believed now: it is held, or starting.
+bool is_blind(const GuestStatus& guest) {
+  return guest.plan.state == policy::GuestState::stale || !guest.record.usable;
+}
+
 double seconds(std::chrono::nanoseconds duration) { return static_cast<double>(duration.count()) / 1e9; }
 
 void add_guest_stats(Families& out, const StatsSample& stats, const Labels& label) {
@@ -134,14 +139,11 @@ void add_guest_stats(Families& out, const StatsSample& stats, const Labels& labe
               "How long it took to answer the newest request for statistics.", seconds(*stats.round_trip),
               label);
   }
-  gauge("balloon_guest_total_bytes", "Memory that its kernel manages.", stats.total);
   gauge("balloon_guest_available_bytes", "Memory that its programs could still take.", stats.available);
-  gauge("balloon_guest_free_bytes", "Its unused memory.", stats.free);
   gauge("balloon_guest_disk_caches_bytes", "Its page cache.", stats.disk_caches);
   counter("balloon_guest_swap_in_bytes_total", "Memory that it swapped in.", stats.swap_in);
   counter("balloon_guest_swap_out_bytes_total", "Memory that it swapped out.", stats.swap_out);
   counter("balloon_guest_major_faults_total", "Its major page faults.", stats.major_faults);
-  counter("balloon_guest_minor_faults_total", "Its minor page faults.", stats.minor_faults);
   counter("balloon_guest_disk_read_bytes_total", "Bytes that its disks read, by its hypervisor's count.",
           stats.disk_read);
   counter("balloon_guest_oom_kills_total", "Its OOM killer's invocations.", stats.oom_kills);
@@ -185,6 +187,9 @@ void add_guest(Families& out, const GuestStatus& guest) {
               {{"guest", guest.record.name}, {"state", kGuestStates.at(i)}});
   }
   add_guest_sizes(out, guest, label);
+  // From the first second, so that an alert sees what is missing.
+  out.gauge("balloon_guest_blind", "1 while it has no statistics that can be judged by.",
+            is_blind(guest) ? 1 : 0, label);
   if (guest.record.said) add_guest_stats(out, *guest.record.said, label);
   if (guest.record.counters) add_guest_balloon(out, *guest.record.counters, label);
   if (guest.record.merging) {
@@ -192,6 +197,60 @@ void add_guest(Families& out, const GuestStatus& guest) {
               "1 while KSM may share its memory, 0 while not; absent: its VMM does not say.",
               *guest.record.merging ? 1 : 0, label);
   }
+}
+
+/// Of all guests, so that a fleet is seen without a series of each guest.
+void add_guests(Families& out, const State& state) {
+  std::array<std::uint64_t, kGuestStates.size()> in_state{};
+  std::uint64_t needed = 0;
+  std::uint64_t had = 0;
+  std::map<std::string, std::uint64_t> connected{{"balloon-vmm", 0}, {"qemu", 0}};
+  std::uint64_t blind = 0;
+  for (const GuestStatus& guest : state.guests) {
+    ++in_state.at(static_cast<std::size_t>(guest.plan.state));
+    blind += is_blind(guest) ? 1 : 0;
+    needed += guest.plan.need;
+    had += std::min(guest.plan.need, guest.actual);
+    if (guest.record.connected) ++connected[guest.record.hypervisor];
+  }
+  for (std::size_t i = 1; i < kGuestStates.size(); ++i) {
+    out.gauge("balloon_guests", "Guests, by the state that they are in.", number(in_state.at(i)),
+              {{"state", kGuestStates.at(i)}});
+  }
+  out.gauge("balloon_guests_blind", "Guests without statistics that can be judged by.", number(blind));
+  for (const auto& [backend, count] : connected)
+    out.gauge("balloon_backend_guests", "Guests whose hypervisor is connected.", number(count),
+              {{"backend", backend}});
+  out.gauge("balloon_guests_satisfaction_ratio", "Of what guests need together, the part that they have.",
+            needed == 0 ? 1 : number(had) / number(needed));
+  out.gauge("balloon_control_applied",
+            "1 while decisions are applied, 0 in a dry run and while control is paused.",
+            state.not_applied.empty() ? 1 : 0);
+}
+
+void add_reservations(Families& out, const std::vector<ReservationRecord>& reservations, bool failing,
+                      WallTime now) {
+  std::array<std::uint64_t, 2> count{};
+  std::array<std::uint64_t, 2> bytes{};
+  double lease = 0;
+  for (const ReservationRecord& each : reservations) {
+    const bool granted = each.state == policy::GrantState::granted;
+    ++count.at(granted ? 1 : 0);
+    bytes.at(granted ? 1 : 0) += granted ? each.granted : each.wish.min;
+    if (granted) lease = std::max(lease, std::chrono::duration<double>(each.lease_until - now).count());
+  }
+  for (const std::size_t i : {0U, 1U}) {
+    const Labels label{{"state", i == 0 ? "pending" : "granted"}};
+    out.gauge("balloon_reservations", "Reservations, by whether their memory is there.", number(count.at(i)),
+              label);
+    out.gauge("balloon_reservations_bytes",
+              "Memory of reservations: the minimum of those that wait, and what those that are granted have.",
+              number(bytes.at(i)), label);
+  }
+  out.gauge("balloon_reservations_longest_lease_seconds", "How long the longest lease of a grant still runs.",
+            std::max(lease, 0.0));
+  out.gauge("balloon_reservations_failing", "1 while what is reserved cannot be written down.",
+            failing ? 1 : 0);
 }
 
 void add_control(Families& out, const Counters& counters) {
@@ -207,6 +266,9 @@ void add_control(Families& out, const Counters& counters) {
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_shrunk),
               {{"direction", "shrink"}});
   out.counter("balloon_moved_bytes_total", moved_help, number(counters.bytes_grown), {{"direction", "grow"}});
+  out.counter("balloon_reversals_total",
+              "Targets that were changed in the other direction than the guest's last time, within a minute.",
+              number(counters.reversals));
   if (counters.shadow_decisions != 0) {
     out.counter("balloon_shadow_decisions_total",
                 "Decisions that the shadow policy made beside the live one.",
@@ -257,11 +319,11 @@ std::vector<prometheus::MetricFamily> Collector::Collect() const {
   Families out;
   out.gauge("balloond_build_info", "The running version.", 1, {{"version", BALLOON_VERSION}});
   if (state->revision != 0) add_host(out, *state);
+  add_guests(out, *state);
   for (const GuestStatus& guest : state->guests) add_guest(out, guest);
   add_control(out, counters_);
   if (journal_ != nullptr) add_journal(out, *journal_);
-  out.gauge("balloon_reservations_failing", "1 while what is reserved cannot be written down.",
-            reservations_.failing() ? 1 : 0);
+  add_reservations(out, reservations_.list(), reservations_.failing(), clock_.wall());
   out.family("balloon_control_loop_duration_seconds",
              "How long one round of sampling, deciding and moving took.", prometheus::MetricType::Histogram)
       .metric.push_back(tick_seconds_.Collect());

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <prometheus/text_serializer.h>
 
-#include "balloond/metrics/http_server.h"
-
 namespace balloon::daemon {
 namespace {
 
@@ -14,10 +12,11 @@ constexpr auto kContentType = "text/plain; version=0.0.4; charset=utf-8";
 }  // namespace
 
 Result<MetricsServer> MetricsServer::start(const std::string& listen,
-                                           const std::shared_ptr<prometheus::Collectable>& metrics) {
-  auto server = HttpServer::start(listen, "/metrics", kContentType, [metrics] {
-    return prometheus::TextSerializer().Serialize(metrics->Collect());
-  });
+                                           const std::shared_ptr<prometheus::Collectable>& metrics,
+                                           std::vector<HttpServer::Probe> probes) {
+  auto server = HttpServer::start(
+      listen, "/metrics", kContentType,
+      [metrics] { return prometheus::TextSerializer().Serialize(metrics->Collect()); }, std::move(probes));
   if (server) return MetricsServer(std::move(*server));
   return fail(fmt::format(
       "cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's: {}", listen,

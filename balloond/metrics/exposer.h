@@ -1,21 +1,22 @@
-// Serves /metrics over HTTP on the configured address, and nowhere else.
+// Serves /metrics and probes over HTTP on the configured address, and nowhere else.
 #pragma once
 
 #include <prometheus/collectable.h>
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "balloond/metrics/http_server.h"
 #include "base/error.h"
 
 namespace balloon::daemon {
 
-class HttpServer;
-
 class MetricsServer {
  public:
   static Result<MetricsServer> start(const std::string& listen,
-                                     const std::shared_ptr<prometheus::Collectable>& metrics);
+                                     const std::shared_ptr<prometheus::Collectable>& metrics,
+                                     std::vector<HttpServer::Probe> probes = {});
   MetricsServer(MetricsServer&&) noexcept;
   ~MetricsServer();
 

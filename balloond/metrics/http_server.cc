@@ -14,9 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/unix_listener.h"
+
 namespace balloon::daemon {
 namespace {
 
+constexpr std::string_view kUnix = "unix:";
 constexpr int kBacklog = 64;
 constexpr int kLookMs = 1000;
 
@@ -29,7 +32,11 @@ std::pair<std::string, std::string> split(const std::string& listen) {
   return {std::move(host), listen.substr(colon + 1)};
 }
 
+/// Who may connect reads what guests do: root, the daemon's user and its group.
+constexpr mode_t kSocketMode = 0660;
+
 Result<UniqueFd> listen_at(const std::string& listen) {
+  if (listen.starts_with(kUnix)) return listen_unix(listen.substr(kUnix.size()), kSocketMode, kBacklog);
   const auto [host, port] = split(listen);
   addrinfo hints{};
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
@@ -55,22 +62,25 @@ std::string head_of(std::string_view status, std::string_view content_type, std:
 }  // namespace
 
 Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& listen, std::string path,
-                                                      std::string content_type, Page page) {
+                                                      std::string content_type, Page page,
+                                                      std::vector<Probe> probes) {
   auto socket = listen_at(listen);
   if (!socket) return std::unexpected(socket.error());
   UniqueFd wakeup(::eventfd(0, EFD_CLOEXEC));
   if (!wakeup) return fail_errno("cannot make an event descriptor", errno);
-  auto server = std::unique_ptr<HttpServer>(new HttpServer(
-      std::move(path), std::move(content_type), std::move(page), std::move(*socket), std::move(wakeup)));
+  auto server =
+      std::unique_ptr<HttpServer>(new HttpServer(std::move(path), std::move(content_type), std::move(page),
+                                                 std::move(probes), std::move(*socket), std::move(wakeup)));
   server->thread_ = std::thread([&it = *server] { it.run(); });
   return server;
 }
 
-HttpServer::HttpServer(std::string path, std::string content_type, Page page, UniqueFd socket,
-                       UniqueFd wakeup)
+HttpServer::HttpServer(std::string path, std::string content_type, Page page, std::vector<Probe> probes,
+                       UniqueFd socket, UniqueFd wakeup)
     : path_(std::move(path)),
       content_type_(std::move(content_type)),
       make_page_(std::move(page)),
+      probes_(std::move(probes)),
       socket_(std::move(socket)),
       wakeup_(std::move(wakeup)) {}
 
@@ -140,6 +150,12 @@ void HttpServer::answer(Connection& connection) {
   connection.answering = true;
   if (method != "GET" && method != "HEAD") {
     connection.head = head_of("405 Method Not Allowed", "text/plain", 0);
+  } else if (const auto probe = std::ranges::find(probes_, target, &Probe::path); probe != probes_.end()) {
+    const std::string trouble = probe->trouble();
+    auto body = std::make_shared<const std::string>((trouble.empty() ? "ok" : trouble) + '\n');
+    connection.head =
+        head_of(trouble.empty() ? "200 OK" : "503 Service Unavailable", "text/plain", body->size());
+    if (method == "GET") connection.body = std::move(body);
   } else if (target != path_) {
     connection.head = head_of("404 Not Found", "text/plain", 0);
   } else {

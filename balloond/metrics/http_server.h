@@ -1,5 +1,5 @@
-// A small HTTP server of one page. One thread serves all connections and waits for none: whatever others
-// leave half-sent, or do not read, the next one is answered.
+// A small HTTP server of one page, and of probes beside it. One thread serves all connections and waits for
+// none: whatever others leave half-sent, or do not read, the next one is answered.
 #pragma once
 
 #include <sys/types.h>
@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
@@ -19,11 +20,17 @@ namespace balloon::daemon {
 class HttpServer {
  public:
   using Page = std::function<std::string()>;
+  /// "/healthz": 200 and "ok", or 503 and what is wrong.
+  struct Probe {
+    std::string path;
+    std::function<std::string()> trouble;  ///< empty: none
+  };
 
-  /// Serves `path` at `listen`, an address and port ("127.0.0.1:9477", "[::1]:9477"). `page` is called by the
-  /// server's thread; what it said is good for kPageFresh.
+  /// Serves `path` at `listen`: an address and port ("127.0.0.1:9477", "[::1]:9477") or "unix:PATH". `page`
+  /// and the probes are called by the server's thread; what the page said is good for kPageFresh.
   static Result<std::unique_ptr<HttpServer>> start(const std::string& listen, std::string path,
-                                                   std::string content_type, Page page);
+                                                   std::string content_type, Page page,
+                                                   std::vector<Probe> probes = {});
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
@@ -49,7 +56,8 @@ class HttpServer {
     bool answering = false;
   };
 
-  HttpServer(std::string path, std::string content_type, Page page, UniqueFd socket, UniqueFd wakeup);
+  HttpServer(std::string path, std::string content_type, Page page, std::vector<Probe> probes,
+             UniqueFd socket, UniqueFd wakeup);
   void run();
   void accept();
   /// False when it is over.
@@ -62,6 +70,7 @@ class HttpServer {
   const std::string path_;
   const std::string content_type_;
   const Page make_page_;
+  const std::vector<Probe> probes_;
   const UniqueFd socket_;
   const UniqueFd wakeup_;
   std::list<Connection> connections_;  ///< oldest first

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/integration/http.h"
+#include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
 namespace {
@@ -13,6 +14,7 @@ using balloon::test::free_address;
 using balloon::test::HalfSent;
 using balloon::test::http_connect;
 using balloon::test::http_get;
+using balloon::test::http_request;
 
 class HttpServerTest : public ::testing::Test {
  protected:
@@ -24,17 +26,7 @@ class HttpServerTest : public ::testing::Test {
     EXPECT_TRUE(started) << started.error().message;
     if (started) server_ = std::move(*started);
   }
-  std::string ask(const std::string& request) const {
-    const int fd = http_connect(address_);
-    std::string response;
-    if (::write(fd, request.data(), request.size()) == static_cast<ssize_t>(request.size())) {
-      std::array<char, 4096> part{};
-      for (ssize_t count = 0; (count = ::read(fd, part.data(), part.size())) > 0;)
-        response.append(part.data(), static_cast<std::size_t>(count));
-    }
-    ::close(fd);
-    return response;
-  }
+  std::string ask(const std::string& request) const { return http_request(address_, request); }
 
   const std::string address_ = free_address();
   std::string page_ = "hello\n";
@@ -53,6 +45,34 @@ TEST_F(HttpServerTest, OtherPathsAndMethodsAreRefused) {
   EXPECT_TRUE(ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
   EXPECT_TRUE(ask("\r\n\r\n").starts_with("HTTP/1.1 405 "));
   EXPECT_TRUE(ask("GET /metrics?name=x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+TEST_F(HttpServerTest, ProbesSayWhetherAndWhatIsWrong) {
+  const std::string address = free_address();
+  std::string trouble;
+  const auto server = HttpServer::start(address, "/metrics", "text/plain", [] { return std::string(); },
+                                        {{"/healthz", [&] { return trouble; }}});
+  ASSERT_TRUE(server);
+  const auto probe = [&] { return http_request(address, "GET /healthz HTTP/1.1\r\n\r\n"); };
+  EXPECT_TRUE(probe().starts_with("HTTP/1.1 200 OK\r\n")) << probe();
+  EXPECT_TRUE(probe().ends_with("\r\n\r\nok\n")) << probe();
+  trouble = "it stands still";
+  EXPECT_TRUE(probe().starts_with("HTTP/1.1 503 ")) << probe();
+  EXPECT_TRUE(probe().ends_with("\r\n\r\nit stands still\n")) << probe();
+  EXPECT_TRUE(http_request(address, "GET /readyz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+}
+
+TEST_F(HttpServerTest, ItListensOnIpv6AndOnUnixSocketsToo) {
+  const std::string port = free_address().substr(std::string("127.0.0.1:").size());
+  const auto page = [] { return std::string("hello\n"); };
+  const auto six = HttpServer::start("[::1]:" + port, "/metrics", "text/plain", page);
+  ASSERT_TRUE(six) << six.error().message;
+  EXPECT_TRUE(http_request("[::1]:" + port, "GET /metrics HTTP/1.1\r\n\r\n").ends_with("hello\n"));
+  const test::FakeTree tree;
+  const std::string path = "unix:" + tree.root() + "/metrics.sock";
+  const auto local = HttpServer::start(path, "/metrics", "text/plain", page);
+  ASSERT_TRUE(local) << local.error().message;
+  EXPECT_TRUE(http_request(path, "GET /metrics HTTP/1.1\r\n\r\n").ends_with("hello\n"));
 }
 
 TEST_F(HttpServerTest, RequestsThatAreLeftHalfSentHoldNobodyUp) {
