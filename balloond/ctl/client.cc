@@ -100,6 +100,25 @@ Answer<v1::Guest> Client::merge(const std::string& name, bool merging) {
   return response.guest();
 }
 
+Answer<v1::PauseControlResponse> Client::pause(std::optional<std::chrono::nanoseconds> duration) {
+  v1::PauseControlRequest request;
+  if (duration) {
+    request.mutable_duration()->set_seconds(duration->count() / 1'000'000'000);
+    request.mutable_duration()->set_nanos(static_cast<std::int32_t>(duration->count() % 1'000'000'000));
+  }
+  v1::PauseControlResponse response;
+  const auto status = stub_->PauseControl(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
+}
+
+Answer<v1::ResumeControlResponse> Client::resume() {
+  v1::ResumeControlResponse response;
+  const auto status = stub_->ResumeControl(context(true).get(), {}, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
+}
+
 Answer<v1::Guest> Client::clear(const std::string& name) {
   v1::ClearTargetRequest request;
   request.set_name(name);
@@ -138,28 +157,34 @@ Answer<v1::ListReservationsResponse> Client::reservations() {
   return response;
 }
 
-Answer<void> Client::watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show) {
+Answer<void> Client::watch(const std::function<bool(v1::WatchGuestsResponse&)>& show) {
   const auto call = context(false);
+  const auto watch_by = [this](grpc::ClientContext* watching) {
+    const std::lock_guard lock(watching_mutex_);
+    watching_ = watching;
+  };
+  watch_by(call.get());
   const auto stream = stub_->WatchGuests(call.get(), {});
   v1::WatchGuestsResponse response;
+  bool enough = false;
   while (stream->Read(&response)) {
-    if (show(response)) continue;
+    if (enough || show(response)) continue;
+    enough = true;
     call->TryCancel();
-    while (stream->Read(&response)) {
-    }
-    stream->Finish();
-    return {};
   }
   const auto status = stream->Finish();
-  if (!status.ok()) {
-    // A daemon that stops cuts its streams: for the watcher it is no longer there.
-    if (status.error_code() == grpc::StatusCode::CANCELLED) {
-      return std::unexpected(
-          CallError{Exit::unreachable, fmt::format("the daemon at {} has stopped", socket_)});
-    }
-    return std::unexpected(error(status));
-  }
-  return {};
+  watch_by(nullptr);
+  if (enough || status.ok()) return {};
+  // A daemon that stops cuts its streams: for the watcher it is no longer there.
+  if (status.error_code() == grpc::StatusCode::CANCELLED)
+    return std::unexpected(
+        CallError{Exit::unreachable, fmt::format("the daemon at {} has stopped", socket_)});
+  return std::unexpected(error(status));
+}
+
+void Client::end_watch() {
+  const std::lock_guard lock(watching_mutex_);
+  if (watching_ != nullptr) watching_->TryCancel();
 }
 
 }  // namespace balloon::ctl

@@ -5,6 +5,7 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -34,13 +35,19 @@ class Client {
   Answer<v1::Guest> set(const std::string& name, std::uint64_t target,
                         std::optional<std::chrono::nanoseconds> duration);
   Answer<v1::Guest> merge(const std::string& name, bool merging);
+  /// Without a duration: until it is resumed. Both answer why decisions are not applied then; empty: they
+  /// are.
+  Answer<v1::PauseControlResponse> pause(std::optional<std::chrono::nanoseconds> duration);
+  Answer<v1::ResumeControlResponse> resume();
   Answer<v1::Guest> clear(const std::string& name);
   /// Waits for as long as the daemon may take to free the memory: `within` and the client's own timeout.
   Answer<v1::Reservation> reserve(const v1::ReserveRequest& request, std::chrono::nanoseconds within);
   Answer<void> release(const std::string& id);
   Answer<v1::ListReservationsResponse> reservations();
   /// Calls `show` for each state until it returns false or the stream ends.
-  Answer<void> watch(const std::function<bool(const v1::WatchGuestsResponse&)>& show);
+  Answer<void> watch(const std::function<bool(v1::WatchGuestsResponse&)>& show);
+  /// Ends a watch of another thread at once, without a further state.
+  void end_watch();
 
  private:
   std::unique_ptr<grpc::ClientContext> context(bool with_deadline, std::chrono::nanoseconds more = {}) const;
@@ -49,6 +56,8 @@ class Client {
   std::string socket_;
   std::chrono::nanoseconds timeout_;
   std::unique_ptr<v1::SchedulerService::Stub> stub_;
+  std::mutex watching_mutex_;
+  grpc::ClientContext* watching_ = nullptr;  ///< of the watch under way
 };
 
 }  // namespace balloon::ctl

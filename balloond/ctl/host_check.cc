@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "balloond/ctl/table.h"
 #include "base/bytes.h"
 #include "base/unique_fd.h"
 
@@ -280,16 +281,19 @@ bool has_problem(const std::vector<Check>& checks) {
   return std::ranges::any_of(checks, [](const Check& check) { return check.state == State::problem; });
 }
 
-std::string check_table(const std::vector<Check>& checks) {
+std::string check_table(const std::vector<Check>& checks, const Terminal& terminal) {
+  constexpr unsigned kIndent = 21;
   std::string text;
   for (const Check& check : checks) {
-    text += fmt::format("{:<8} {:<11} {}\n", word(check.state), check.name, check.found);
-    if (!check.advice.empty()) text += fmt::format("{:<20} {}\n", "", check.advice);
+    text += fmt::format("{:<8} {:<11} {}\n", word(check.state), check.name,
+                        wrap(check.found, terminal.columns, kIndent));
+    if (!check.advice.empty())
+      text += fmt::format("{:<20} {}\n", "", wrap(check.advice, terminal.columns, kIndent));
   }
   return text;
 }
 
-std::string check_json(const std::vector<Check>& checks) {
+nlohmann::ordered_json json_of(const std::vector<Check>& checks) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Check& check : checks) {
     list.push_back({{"name", check.name},
@@ -297,7 +301,7 @@ std::string check_json(const std::vector<Check>& checks) {
                     {"found", check.found},
                     {"advice", check.advice}});
   }
-  return nlohmann::ordered_json{{"checks", list}, {"ok", !has_problem(checks)}}.dump();
+  return {{"checks", list}, {"ok", !has_problem(checks)}};
 }
 
 }  // namespace balloon::ctl

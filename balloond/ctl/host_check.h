@@ -3,9 +3,12 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "balloond/ctl/terminal.h"
 
 namespace balloon::ctl {
 
@@ -37,8 +40,7 @@ std::vector<Check> check_host(const HostView& host);
 bool has_problem(const std::vector<Check>& checks);
 
 /// One line a check, what to do below it.
-std::string check_table(const std::vector<Check>& checks);
-/// On one line.
-std::string check_json(const std::vector<Check>& checks);
+std::string check_table(const std::vector<Check>& checks, const Terminal& terminal);
+nlohmann::ordered_json json_of(const std::vector<Check>& checks);
 
 }  // namespace balloon::ctl

@@ -57,12 +57,14 @@ std::string rule(const std::string& selector, const std::vector<std::string>& va
 template <typename Import>
 Printed import(const ImportArguments& arguments, std::string_view from, const Import& import_one) {
   Printed printed;
-  printed.out = fmt::format("# What {} grants its guests today.\nguests:\n", from);
+  printed.text = fmt::format("# What {} grants its guests today.\nguests:\n", from);
   for (const std::string& path : arguments.files) {
     const auto text = read_file(path);
     const Result<std::string> line = text ? import_one(path, *text) : std::unexpected(text.error());
-    if (!line) return {.code = Exit::failure, .err = fmt::format("balloonctl: {}\n", line.error().message)};
-    printed.out += *line;
+    if (!line)
+      return {
+          .code = Exit::failure, .json = {}, .text = {}, .complaint = "balloonctl: " + line.error().message};
+    printed.text += *line;
   }
   return printed;
 }

@@ -3,8 +3,12 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/duration.pb.h>
 #include <google/protobuf/timestamp.pb.h>
+#include <yaml-cpp/yaml.h>
 
+#include <algorithm>
+#include <array>
 #include <cctype>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -12,6 +16,7 @@
 namespace balloon::ctl {
 namespace {
 
+using google::protobuf::Duration;
 using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
@@ -61,6 +66,11 @@ Json convert(const Message& message) {
     time.CopyFrom(message);
     return format_time(time.seconds(), time.nanos());
   }
+  if (message.GetDescriptor() == Duration::descriptor()) {
+    Duration duration;
+    duration.CopyFrom(message);
+    return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+  }
   Json object = Json::object();
   const auto* reflection = message.GetReflection();
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
@@ -87,10 +97,55 @@ Json convert(const Message& message) {
   return object;
 }
 
+/// Words that YAML 1.1 (yaml.org/type/bool.html, null.html) or 1.2 reads as no text.
+bool is_plain_text(const std::string& text) {
+  static constexpr std::array kTaken{"true", "false", "yes", "no", "on", "off", "y", "n", "null"};
+  std::string lower = text;
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return !text.empty() && std::isalpha(static_cast<unsigned char>(text[0])) != 0 &&
+         std::ranges::all_of(text,
+                             [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-'; }) &&
+         std::ranges::find(kTaken, lower) == kTaken.end();
+}
+
+void emit(YAML::Emitter& out, const Json& json) {
+  if (json.is_object()) {
+    out << YAML::BeginMap;
+    for (const auto& [key, value] : json.items()) {
+      out << YAML::Key;
+      emit(out, Json(key));
+      out << YAML::Value;
+      emit(out, value);
+    }
+    out << YAML::EndMap;
+  } else if (json.is_array()) {
+    out << YAML::BeginSeq;
+    for (const Json& value : json) emit(out, value);
+    out << YAML::EndSeq;
+  } else if (json.is_string()) {
+    const auto& text = json.get_ref<const std::string&>();
+    if (!is_plain_text(text)) out << YAML::DoubleQuoted;
+    out << text;
+  } else if (json.is_null()) {
+    out << YAML::Null;
+  } else {
+    out << json.dump();  // numbers, true and false are alike in both
+  }
+}
+
 }  // namespace
 
-std::string to_json(const Message& message) {
-  return convert(message).dump(-1, ' ', false, Json::error_handler_t::replace);
+Json json_of(const Message& message) { return convert(message); }
+
+std::string json_text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::string yaml_text(const Json& json) {
+  YAML::Emitter out;
+  emit(out, json);
+  return std::string(out.c_str()) + '\n';
 }
 
 std::string short_name(const EnumValueDescriptor& value) {

@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <charconv>
 #include <ctime>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "balloond/ctl/policy_diff.h"
-#include "balloond/ctl/tables.h"
 #include "base/bytes.h"
 #include "policy/rules/resolve.h"
 
@@ -21,10 +19,6 @@ namespace {
 using policy::rules::PolicyFile;
 using Json = nlohmann::ordered_json;
 using WallTime = std::chrono::system_clock::time_point;
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
 
 /// MemTotal, as the daemon here would take it.
 Bytes memory_here() {
@@ -80,13 +74,22 @@ Json complaints_of(const std::string& text) {
 }
 
 Printed refused(const Error& error) {
-  return {.code = Exit::failure, .out = {}, .err = error.message + '\n'};
+  return {.code = Exit::failure, .json = {}, .text = {}, .complaint = error.message};
 }
 
 std::string said_by(const policy::rules::Place* place, std::string_view by_class) {
   if (place == nullptr) return "built in";
-  const std::string where = fmt::format("{}, line {}", place->path, place->line);
+  const std::string file = place->file.empty() ? "" : place->file + ": ";
+  const std::string where = fmt::format("{}{}, line {}", file, place->path, place->line);
   return by_class.empty() ? where : fmt::format("class {} of {}", by_class, where);
+}
+
+/// As people say it, and exactly where that is not the same.
+std::string honest_bytes(Bytes bytes) {
+  const std::string rounded = format_bytes(bytes);
+  const auto exact = parse_bytes(rounded);
+  if (exact && *exact == bytes) return rounded;
+  return fmt::format("{} ({})", rounded, policy::rules::exact_bytes(bytes));
 }
 
 /// One granted value, as text and for programs.
@@ -111,13 +114,15 @@ std::vector<Row> rows_of(const policy::rules::Resolution& resolution) {
   const std::string slo_class(name_of(terms.slo_class.value));
   const std::string factor = fmt::format("{}", limits.margin_factor);
   const std::string ksm = limits.ksm ? "on" : "off";
+  const std::string control = terms.control.value ? "on" : "off";
   return {
-      row("min", terms.min, policy::rules::exact_bytes(limits.min), describe(terms.min.value), limits.min),
-      row("max", terms.max, policy::rules::exact_bytes(limits.max), describe(terms.max.value), limits.max),
+      row("min", terms.min, honest_bytes(limits.min), describe(terms.min.value), limits.min),
+      row("max", terms.max, honest_bytes(limits.max), describe(terms.max.value), limits.max),
       row("weight", terms.weight, weight, weight, limits.weight),
       row("class", terms.slo_class, slo_class, slo_class, slo_class),
       row("margin_factor", terms.margin_factor, factor, factor, limits.margin_factor),
       row("ksm", terms.ksm, ksm, ksm, ksm),
+      row("control", terms.control, control, control, control),
   };
 }
 
@@ -129,10 +134,9 @@ const policy::GroupLimits* find_group(const std::vector<policy::GroupLimits>& gr
 
 std::string group_text(const policy::GroupLimits* group) {
   if (group == nullptr) return "none";
-  const std::string most =
-      group->max == ~Bytes{0} ? "no maximum" : "at most " + policy::rules::exact_bytes(group->max);
-  return fmt::format("{}: at least {}, {}, weight {}, together", group->name,
-                     policy::rules::exact_bytes(group->min), most, group->weight);
+  const std::string most = group->max == ~Bytes{0} ? "no maximum" : "at most " + honest_bytes(group->max);
+  return fmt::format("{}: at least {}, {}, weight {}, together", group->name, honest_bytes(group->min), most,
+                     group->weight);
 }
 
 Json group_json(const policy::GroupLimits* group) {
@@ -176,19 +180,23 @@ std::optional<std::vector<Subject>> running_guests(Client& client) {
   return out;
 }
 
-std::string diff_text(const std::vector<Difference>& rules, const std::vector<GuestDifference>& guests) {
+std::string diff_text(const std::vector<Difference>& rules, const std::vector<GuestDifference>& guests,
+                      const Look& look) {
   std::string out;
-  if (!guests.empty()) {
-    std::vector<std::vector<std::string>> rows{{"GUEST", "VALUE", "OLD", "NEW"}};
-    for (const GuestDifference& guest : guests) {
-      for (const Difference& value : guest.values)
-        rows.push_back({guest.guest, value.key, or_dash(value.before), or_dash(value.after)});
-    }
-    out += text_table(rows) + '\n';
+  std::vector<std::vector<Cell>> rows;
+  for (const GuestDifference& guest : guests) {
+    for (const Difference& value : guest.values)
+      rows.push_back({{guest.guest}, {value.key}, {or_dash(value.before)}, {or_dash(value.after)}});
   }
-  std::vector<std::vector<std::string>> rows{{"RULE", "OLD", "NEW"}};
-  for (const Difference& rule : rules) rows.push_back({rule.key, or_dash(rule.before), or_dash(rule.after)});
-  return out + text_table(rows);
+  if (!rows.empty()) {
+    out = lay_out({{.name = "GUEST", .shorten = true}, {.name = "VALUE"}, {.name = "OLD"}, {.name = "NEW"}},
+                  std::move(rows), look) +
+          '\n';
+  }
+  rows.clear();
+  for (const Difference& rule : rules)
+    rows.push_back({{rule.key}, {or_dash(rule.before)}, {or_dash(rule.after)}});
+  return out + lay_out({{.name = "RULE"}, {.name = "OLD"}, {.name = "NEW"}}, std::move(rows), look);
 }
 
 }  // namespace
@@ -214,22 +222,21 @@ bool is_label(const std::string& text) {
 
 Printed policy_check(const PolicyArguments& arguments) {
   const auto policy = load(arguments, arguments.file);
-  Printed printed;
   if (!policy) {
-    if (!arguments.json) return refused(policy.error());
-    printed.code = Exit::failure;
-    printed.out = dump(
-        {{"file", arguments.file}, {"good", false}, {"complaints", complaints_of(policy.error().message)}});
+    // For programs the complaints are the answer.
+    Printed printed = refused(policy.error());
+    printed.json = {
+        {"file", arguments.file}, {"good", false}, {"complaints", complaints_of(policy.error().message)}};
     return printed;
   }
-  printed.out = arguments.json
-                    ? dump({{"file", arguments.file}, {"good", true}, {"complaints", Json::array()}})
-                    : fmt::format("{}: ok, groups: {}, rules for guests: {}\n", arguments.file,
-                                  policy->groups.size(), policy->guests.size());
-  return printed;
+  return {.code = Exit::ok,
+          .json = {{"file", arguments.file}, {"good", true}, {"complaints", Json::array()}},
+          .text = fmt::format("{}: ok, groups: {}, rules for guests: {}\n", arguments.file,
+                              policy->groups.size(), policy->guests.size()),
+          .complaint = {}};
 }
 
-Printed policy_show(const PolicyArguments& arguments) {
+Printed policy_show(const PolicyArguments& arguments, const Look& look) {
   const auto policy = load(arguments, arguments.file);
   if (!policy) return refused(policy.error());
   const auto memory = parse_bytes(arguments.memory);
@@ -242,36 +249,31 @@ Printed policy_show(const PolicyArguments& arguments) {
   const policy::GroupLimits* const group = find_group(groups, resolution.limits.group);
   const policy::rules::Place* const rule =
       resolution.rule == nullptr ? nullptr : &resolution.rule->layer.place;
-  const std::vector<Row> rows = rows_of(resolution);
-  Printed printed;
-  if (arguments.json) {
-    Json values = Json::object();
-    for (const Row& row : rows) {
-      values[row.key] = {{"value", row.value},
-                         {"written", row.written},
-                         {"by", row.by},
-                         {"line", row.place == nullptr ? Json(nullptr) : Json(row.place->line)}};
-    }
-    printed.out = dump({{"guest", arguments.guest},
-                        {"memory_bytes", *memory},
-                        {"at", utc_text(at)},
-                        {"rule", rule == nullptr ? Json(nullptr) : Json(rule->path)},
-                        {"group", group_json(group)},
-                        {"values", values}});
-    return printed;
+  Json values = Json::object();
+  std::vector<std::vector<Cell>> table;
+  for (const Row& row : rows_of(resolution)) {
+    values[row.key] = {{"value", row.value},
+                       {"written", row.written},
+                       {"by", row.by},
+                       {"line", row.place == nullptr ? Json(nullptr) : Json(row.place->line)}};
+    table.push_back({{row.key}, {row.granted}, {row.written}, {row.by}});
   }
-  std::vector<std::vector<std::string>> table{{"VALUE", "GRANTED", "WRITTEN", "SAID BY"}};
-  for (const Row& row : rows) table.push_back({row.key, row.granted, row.written, row.by});
-  printed.out =
-      text_table({{"Guest:", fmt::format("{}, {}", arguments.guest, policy::rules::exact_bytes(*memory))},
-                  {"At:", fmt::format("{}, {}", local_text(at), utc_text(at))},
-                  {"Rule:", rule == nullptr ? "none fits: defaults" : said_by(rule, "")},
-                  {"Group:", group_text(group)}}) +
-      '\n' + text_table(table);
+  Printed printed;
+  printed.json = {{"guest", arguments.guest},   {"memory_bytes", *memory},
+                  {"at", utc_text(at)},         {"rule", rule == nullptr ? Json(nullptr) : Json(rule->path)},
+                  {"group", group_json(group)}, {"values", values}};
+  printed.text = lay_out_values({{"Guest", fmt::format("{}, {}", arguments.guest, honest_bytes(*memory))},
+                                 {"At", fmt::format("{}, {}", local_text(at), utc_text(at))},
+                                 {"Rule", rule == nullptr ? "none fits: defaults" : said_by(rule, "")},
+                                 {"Group", group_text(group)}},
+                                look.terminal) +
+                 '\n' +
+                 lay_out({{.name = "VALUE"}, {.name = "GRANTED"}, {.name = "WRITTEN"}, {.name = "SAID BY"}},
+                         std::move(table), look);
   return printed;
 }
 
-Printed policy_diff(const PolicyArguments& arguments, Client& client) {
+Printed policy_diff(const PolicyArguments& arguments, Client& client, const Look& look) {
   const auto before = load(arguments, arguments.file);
   const auto after = load(arguments, arguments.new_file);
   if (!before && !after) return refused({before.error().message + '\n' + after.error().message});
@@ -282,19 +284,15 @@ Printed policy_diff(const PolicyArguments& arguments, Client& client) {
   const policy::rules::WallFace face(time_of(arguments));
   const auto guests =
       running ? guest_differences(*before, *after, *running, face) : std::vector<GuestDifference>();
-  Printed printed;
-  printed.code = rules.empty() ? Exit::ok : Exit::failure;
-  if (arguments.json) {
-    Json by_guest = Json::array();
-    for (const GuestDifference& guest : guests)
-      by_guest.push_back({{"guest", guest.guest}, {"values", json_of(guest.values)}});
-    printed.out = dump(
-        {{"same", rules.empty()}, {"guests", running ? by_guest : Json(nullptr)}, {"rules", json_of(rules)}});
-    return printed;
-  }
-  if (!rules.empty()) printed.out = diff_text(rules, guests);
-  if (!running) printed.err = "no daemon answers: the policies are compared by their rules alone\n";
-  return printed;
+  Json by_guest = Json::array();
+  for (const GuestDifference& guest : guests)
+    by_guest.push_back({{"guest", guest.guest}, {"values", json_of(guest.values)}});
+  return {.code = rules.empty() ? Exit::ok : Exit::failure,
+          .json = {{"same", rules.empty()},
+                   {"guests", running ? by_guest : Json(nullptr)},
+                   {"rules", json_of(rules)}},
+          .text = rules.empty() ? "" : diff_text(rules, guests, look),
+          .complaint = running ? "" : "no daemon answers: the policies are compared by their rules alone"};
 }
 
 }  // namespace balloon::ctl

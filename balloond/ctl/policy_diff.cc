@@ -30,6 +30,7 @@ Lines lines_of(const Values& values) {
   if (values.slo_class) out.emplace_back("class", name_of(*values.slo_class));
   if (values.ksm) out.emplace_back("ksm", *values.ksm ? "on" : "off");
   if (values.margin_factor) out.emplace_back("margin_factor", fmt::format("{}", *values.margin_factor));
+  if (values.control) out.emplace_back("control", *values.control ? "on" : "off");
   return out;
 }
 
@@ -53,7 +54,8 @@ Layer whole_defaults(const PolicyFile& policy) {
                   .weight = terms.weight.value,
                   .slo_class = terms.slo_class.value,
                   .ksm = terms.ksm.value,
-                  .margin_factor = terms.margin_factor.value};
+                  .margin_factor = terms.margin_factor.value,
+                  .control = terms.control.value};
   return layer;
 }
 
@@ -145,10 +147,12 @@ std::vector<GuestDifference> guest_differences(const PolicyFile& before, const P
                                                const policy::rules::WallFace& face) {
   std::vector<GuestDifference> out;
   for (const Subject& guest : guests) {
-    const policy::GuestLimits was =
-        policy::rules::resolve(before, guest.name, guest.labels, guest.memory, face);
-    const policy::GuestLimits is =
-        policy::rules::resolve(after, guest.name, guest.labels, guest.memory, face);
+    const policy::rules::Resolution old =
+        policy::rules::resolve_terms(before, guest.name, guest.labels, guest.memory, face);
+    const policy::rules::Resolution fresh =
+        policy::rules::resolve_terms(after, guest.name, guest.labels, guest.memory, face);
+    const policy::GuestLimits& was = old.limits;
+    const policy::GuestLimits& is = fresh.limits;
     GuestDifference difference{.guest = guest.name, .values = {}};
     compare("group", was.group, is.group, difference.values);
     compare("min", exact_bytes(was.min), exact_bytes(is.min), difference.values);
@@ -157,6 +161,8 @@ std::vector<GuestDifference> guest_differences(const PolicyFile& before, const P
     compare("margin_factor", fmt::format("{}", was.margin_factor), fmt::format("{}", is.margin_factor),
             difference.values);
     compare("ksm", was.ksm ? "on" : "off", is.ksm ? "on" : "off", difference.values);
+    compare("control", old.terms.control.value ? "on" : "off", fresh.terms.control.value ? "on" : "off",
+            difference.values);
     if (!difference.values.empty()) out.push_back(std::move(difference));
   }
   return out;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -12,68 +13,16 @@
 namespace balloon::ctl {
 namespace {
 
-struct Cell {
-  std::string text;
-  bool right = false;
-  const char* colour = "";
-};
+constexpr const char* kGreen = "\033[32m";
+constexpr const char* kCyan = "\033[36m";
+constexpr const char* kYellow = "\033[33m";
+constexpr const char* kRed = "\033[31m";
 
-Cell size(Bytes bytes) { return {.text = format_bytes(bytes), .right = true}; }
-Cell size_or_dash(bool has, Bytes bytes) { return has ? size(bytes) : Cell{.text = "-", .right = true}; }
+Cell size(Bytes bytes) { return {.text = format_bytes(bytes)}; }
+Cell size_or_dash(bool has, Bytes bytes) { return has ? size(bytes) : Cell{.text = "-"}; }
 
-std::string state_of(const v1::Guest& guest) {
-  if (guest.has_contested()) return "contested";
-  return short_name(*v1::GuestState_descriptor()->FindValueByNumber(guest.state()));
-}
-
-std::string reason_of(const v1::Guest& guest) {
-  if (!guest.has_decision()) return "-";
-  return short_name(*v1::Reason_descriptor()->FindValueByNumber(guest.decision().reason()));
-}
-
-const char* colour_of(v1::GuestState state) {
-  switch (state) {
-    case v1::GUEST_STATE_CONTROLLED:
-      return "\033[32m";
-    case v1::GUEST_STATE_PINNED:
-    case v1::GUEST_STATE_BOOTING:
-      return "\033[36m";
-    case v1::GUEST_STATE_STALE:
-    case v1::GUEST_STATE_STUCK:
-      return "\033[33m";
-    case v1::GUEST_STATE_DISCONNECTED:
-      return "\033[31m";
-    default:
-      return "";
-  }
-}
-
-std::string lay_out(const std::vector<std::vector<Cell>>& rows, const Style& style) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].text.size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      std::string text = row[i].right ? fmt::format("{:>{}}", row[i].text, widths[i])
-                                      : fmt::format("{:<{}}", row[i].text, widths[i]);
-      if (style.colour && row[i].colour[0] != '\0') text = row[i].colour + text + "\033[0m";
-      line += (i == 0 ? "" : "  ") + text;
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    out += line + '\n';
-  }
-  return out;
-}
-
-std::string details(const std::vector<std::pair<std::string, std::string>>& lines) {
-  std::vector<std::vector<Cell>> rows;
-  for (const auto& [key, value] : lines) rows.push_back({{.text = key + ":"}, {.text = value}});
-  return lay_out(rows, {});
-}
+/// What is believed of its use comes from its statistics; without them it is not known.
+bool knows_use(const v1::Guest& guest) { return guest.has_decision() && guest.has_stats(); }
 
 /// Label values are checked by the daemon to be printable.
 std::string labels_of(const v1::Guest& guest) {
@@ -122,138 +71,231 @@ std::string ksm_of(const v1::Host& host) {
   return fmt::format("on, {}: {} pages every {} ms", by, ksm.pages_to_scan(), millis);
 }
 
+/// Lines of text that have no room are told about, not shown.
+std::string first_lines(const std::string& text, std::size_t most, std::size_t& left_out) {
+  std::size_t end = 0;
+  for (std::size_t line = 0; line < most && end < text.size(); ++line) end = text.find('\n', end) + 1;
+  left_out = static_cast<std::size_t>(std::ranges::count(text.substr(end), '\n'));
+  return text.substr(0, end);
+}
+
 }  // namespace
 
-std::string text_table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::vector<Cell>> cells;
-  for (const auto& row : rows) {
-    cells.emplace_back();
-    for (const std::string& text : row) cells.back().push_back({.text = text});
-  }
-  return lay_out(cells, {});
+void sort_by_name(Guests& guests) {
+  std::ranges::sort(guests.pointer_begin(), guests.pointer_end(), [](const v1::Guest* a, const v1::Guest* b) {
+    return ::strverscmp(a->name().c_str(), b->name().c_str()) < 0;
+  });
 }
 
-std::string guest_table(const google::protobuf::RepeatedPtrField<v1::Guest>& guests, const Style& style) {
-  std::vector<std::vector<Cell>> rows{{{.text = "GUEST"},
-                                       {.text = "STATE"},
-                                       {.text = "MEMORY", .right = true},
-                                       {.text = "USED", .right = true},
-                                       {.text = "AVAILABLE", .right = true},
-                                       {.text = "TARGET", .right = true},
-                                       {.text = "ACTUAL", .right = true},
-                                       {.text = "RESIDENT", .right = true},
-                                       {.text = "REASON"}}};
+std::string state_of(const v1::Guest& guest) {
+  if (guest.has_contested()) return "contested";
+  if (guest.paused()) return "paused";
+  if (!guest.obstacle().empty()) return "left_alone";
+  return short_name(*v1::GuestState_descriptor()->FindValueByNumber(guest.state()));
+}
+
+const char* colour_of(const v1::Guest& guest) {
+  if (guest.has_contested() || guest.paused() || !guest.obstacle().empty()) return kYellow;
+  switch (guest.state()) {
+    case v1::GUEST_STATE_CONTROLLED:
+      return kGreen;
+    case v1::GUEST_STATE_PINNED:
+    case v1::GUEST_STATE_BOOTING:
+      return kCyan;
+    case v1::GUEST_STATE_STALE:
+    case v1::GUEST_STATE_STUCK:
+      return kYellow;
+    case v1::GUEST_STATE_DISCONNECTED:
+      return kRed;
+    default:
+      return nullptr;
+  }
+}
+
+std::string state_of(const v1::Host& host) {
+  return short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state()));
+}
+
+const char* colour_of(const v1::Host& host) {
+  switch (host.state()) {
+    case v1::HOST_STATE_NORMAL:
+      return kGreen;
+    case v1::HOST_STATE_TIGHT:
+      return kYellow;
+    case v1::HOST_STATE_INFEASIBLE:
+    case v1::HOST_STATE_CRITICAL:
+    case v1::HOST_STATE_EMERGENCY:
+      return kRed;
+    default:
+      return nullptr;
+  }
+}
+
+std::string reason_of(const v1::Guest& guest) {
+  if (!guest.has_decision()) return "-";
+  return short_name(*v1::Reason_descriptor()->FindValueByNumber(guest.decision().reason()));
+}
+
+std::string guest_table(const Guests& guests, const Look& look) {
+  std::vector<Column> columns{{.name = "GUEST", .shorten = true},
+                              {.name = "STATE"},
+                              {.name = "MEMORY", .right = true, .rank = 2},
+                              {.name = "USED", .right = true},
+                              {.name = "AVAILABLE", .right = true, .rank = 3},
+                              {.name = "TARGET", .right = true},
+                              {.name = "ACTUAL", .right = true},
+                              {.name = "RESIDENT", .right = true, .rank = 4},
+                              {.name = "REASON", .rank = 1}};
+  if (look.wide) {
+    for (const char* const name : {"MIN", "MAX", "WEIGHT", "NEED", "SHARE", "SWAPPED"})
+      columns.push_back({.name = name, .right = true});
+    for (const char* const name : {"HYPERVISOR", "PID", "LABELS"}) columns.push_back({.name = name});
+  }
+  std::vector<std::vector<Cell>> rows;
   for (const v1::Guest& guest : guests) {
-    rows.push_back({{.text = guest.name()},
-                    {.text = state_of(guest), .colour = colour_of(guest.state())},
-                    size(guest.memory_bytes()),
-                    size_or_dash(guest.has_decision() && guest.has_stats(), guest.decision().used_bytes()),
-                    size_or_dash(guest.stats().has_available_bytes(), guest.stats().available_bytes()),
-                    size(guest.target_bytes()),
-                    size(guest.actual_bytes()),
-                    size(guest.resident_bytes()),
-                    {.text = reason_of(guest)}});
+    auto& row = rows.emplace_back(
+        std::vector<Cell>{{.text = guest.name()},
+                          {.text = state_of(guest), .colour = colour_of(guest)},
+                          size(guest.memory_bytes()),
+                          size_or_dash(knows_use(guest), guest.decision().used_bytes()),
+                          size_or_dash(guest.stats().has_available_bytes(), guest.stats().available_bytes()),
+                          size(guest.target_bytes()),
+                          size(guest.actual_bytes()),
+                          size(guest.resident_bytes()),
+                          {.text = reason_of(guest)}});
+    if (!look.wide) continue;
+    row.insert(row.end(), {size(guest.min_bytes()),
+                           size(guest.max_bytes()),
+                           {.text = fmt::format("{}", guest.weight())},
+                           size_or_dash(knows_use(guest), guest.decision().need_bytes()),
+                           size_or_dash(guest.has_decision(), guest.decision().share_bytes()),
+                           size(guest.swapped_bytes()),
+                           {.text = guest.hypervisor()},
+                           {.text = fmt::format("{}", guest.pid())},
+                           {.text = labels_of(guest)}});
   }
-  return lay_out(rows, style);
+  return lay_out(std::move(columns), std::move(rows), look);
 }
 
-std::string guest_details(const v1::Guest& guest) {
+std::string guest_details(const v1::Guest& guest, const Terminal& terminal) {
   const v1::GuestStats& stats = guest.stats();
   const auto stat = [](bool has, Bytes bytes) { return has ? format_bytes(bytes) : std::string("-"); };
   const auto count = [](bool has, std::uint64_t value) {
     return has ? fmt::format("{}", value) : std::string("-");
   };
-  return details({
-      {"Guest", guest.name()},
-      {"Labels", labels_of(guest)},
-      {"State", state_of(guest)},
-      {"Left alone", left_alone(guest)},
-      {"Process", fmt::format("{} ({})", guest.pid(), guest.hypervisor())},
-      {"Its VMM gives", capabilities_of(guest.capabilities())},
-      {"Memory", format_bytes(guest.memory_bytes())},
-      {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()),
-                             format_bytes(guest.max_bytes()), guest.weight())},
-      {"Target", format_bytes(guest.target_bytes())},
-      {"Actual", format_bytes(guest.actual_bytes())},
-      {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
-                               format_bytes(guest.swapped_bytes()))},
-      {"KSM", merging_of(guest)},
-      {"Pinned until", guest.has_pinned_until()
-                           ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
-                           : "-"},
-      {"Sampled at",
-       stats.has_sampled_at() ? format_time(stats.sampled_at().seconds(), stats.sampled_at().nanos()) : "-"},
-      {"Total", stat(stats.has_total_bytes(), stats.total_bytes())},
-      {"Available", stat(stats.has_available_bytes(), stats.available_bytes())},
-      {"Free", stat(stats.has_free_bytes(), stats.free_bytes())},
-      {"Disk caches", stat(stats.has_disk_caches_bytes(), stats.disk_caches_bytes())},
-      {"Swapped in", stat(stats.has_swap_in_bytes(), stats.swap_in_bytes())},
-      {"Swapped out", stat(stats.has_swap_out_bytes(), stats.swap_out_bytes())},
-      {"Disk reads", stat(stats.has_disk_read_bytes(), stats.disk_read_bytes())},
-      {"Major faults", count(stats.has_major_faults(), stats.major_faults())},
-      {"Used", format_bytes(guest.decision().used_bytes())},
-      {"Need", format_bytes(guest.decision().need_bytes())},
-      {"Share", format_bytes(guest.decision().share_bytes())},
-      {"Reason", reason_of(guest)},
-  });
+  return lay_out_values(
+      {{"Guest", guest.name()},
+       {"Labels", labels_of(guest)},
+       {"State", state_of(guest)},
+       {"Paused", guest.paused() ? "yes, by its monitor" : "no"},
+       {"Left alone", left_alone(guest)},
+       {"Process", fmt::format("{} ({})", guest.pid(), guest.hypervisor())},
+       {"Its VMM gives", capabilities_of(guest.capabilities())},
+       {"Memory", format_bytes(guest.memory_bytes())},
+       {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()),
+                              format_bytes(guest.max_bytes()), guest.weight())},
+       {"Target", format_bytes(guest.target_bytes())},
+       {"Actual", format_bytes(guest.actual_bytes())},
+       {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
+                                format_bytes(guest.swapped_bytes()))},
+       {"KSM", merging_of(guest)},
+       {"Pinned until", guest.has_pinned_until()
+                            ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
+                            : "-"},
+       {"Sampled at",
+        stats.has_sampled_at() ? format_time(stats.sampled_at().seconds(), stats.sampled_at().nanos()) : "-"},
+       {"Total", stat(stats.has_total_bytes(), stats.total_bytes())},
+       {"Available", stat(stats.has_available_bytes(), stats.available_bytes())},
+       {"Free", stat(stats.has_free_bytes(), stats.free_bytes())},
+       {"Disk caches", stat(stats.has_disk_caches_bytes(), stats.disk_caches_bytes())},
+       {"Swapped in", stat(stats.has_swap_in_bytes(), stats.swap_in_bytes())},
+       {"Swapped out", stat(stats.has_swap_out_bytes(), stats.swap_out_bytes())},
+       {"Disk reads", stat(stats.has_disk_read_bytes(), stats.disk_read_bytes())},
+       {"Major faults", count(stats.has_major_faults(), stats.major_faults())},
+       {"Used", stat(knows_use(guest), guest.decision().used_bytes())},
+       {"Need", stat(knows_use(guest), guest.decision().need_bytes())},
+       {"Share", format_bytes(guest.decision().share_bytes())},
+       {"Reason", reason_of(guest)}},
+      terminal);
 }
 
-std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations) {
-  std::vector<std::vector<Cell>> rows{{{.text = "RESERVATION"},
-                                       {.text = "STATE"},
-                                       {.text = "MIN", .right = true},
-                                       {.text = "MAX", .right = true},
-                                       {.text = "KEPT", .right = true},
-                                       {.text = "PRIORITY", .right = true},
-                                       {.text = "UNTIL"}}};
+std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations,
+                              const Look& look) {
+  std::vector<std::vector<Cell>> rows;
   for (const v1::Reservation& each : reservations) {
     const auto& until = each.has_lease_until() ? each.lease_until() : each.deadline();
+    const bool granted = each.state() == v1::RESERVATION_STATE_GRANTED;
     rows.push_back({{.text = each.id()},
-                    {.text = short_name(*v1::ReservationState_descriptor()->FindValueByNumber(each.state()))},
+                    {.text = short_name(*v1::ReservationState_descriptor()->FindValueByNumber(each.state())),
+                     .colour = granted ? kGreen : kCyan},
                     size(each.min_bytes()),
                     size(each.max_bytes()),
                     size(each.granted_bytes()),
-                    {.text = fmt::format("{}", each.priority()), .right = true},
+                    {.text = fmt::format("{}", each.priority())},
                     {.text = format_time(until.seconds(), until.nanos())}});
   }
-  return lay_out(rows, {});
+  return lay_out({{.name = "RESERVATION", .shorten = true},
+                  {.name = "STATE"},
+                  {.name = "MIN", .right = true},
+                  {.name = "MAX", .right = true, .rank = 1},
+                  {.name = "KEPT", .right = true},
+                  {.name = "PRIORITY", .right = true, .rank = 2},
+                  {.name = "UNTIL"}},
+                 std::move(rows), look);
 }
 
-std::string host_details(const v1::Host& host) {
-  return details({
-      {"State", short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state()))},
-      {"Total", format_bytes(host.total_bytes())},
-      {"Free", format_bytes(host.free_bytes())},
-      {"Available", format_bytes(host.available_bytes())},
-      {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()),
-                           format_bytes(host.swap_total_bytes()))},
-      {"Swapped in", format_bytes(host.swap_in_bytes())},
-      {"Swapped out", format_bytes(host.swap_out_bytes())},
-      {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
-                               host.pressure_some_ratio() * 100, host.pressure_full_ratio() * 100)},
-      {"KSM", ksm_of(host)},
-      {"KSM saves", format_bytes(host.ksm_saved_bytes())},
-      {"Reserve", format_bytes(host.reserve_bytes())},
-      {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},
-      {"Committed", fmt::format("{} to guests now", format_bytes(host.committed_bytes()))},
-      {"Reserved", fmt::format("{} for guests to be", format_bytes(host.reserved_bytes()))},
-      {"Configured", fmt::format("{} of boot memory", format_bytes(host.configured_bytes()))},
-  });
+std::string host_details(const v1::Host& host, const Terminal& terminal) {
+  return lay_out_values(
+      {{"State", state_of(host)},
+       {"Why", host.explanation().empty() ? "-" : host.explanation()},
+       {"Control", host.not_applied().empty() ? "on" : "nothing is applied: " + host.not_applied()},
+       {"Total", format_bytes(host.total_bytes())},
+       {"Free", format_bytes(host.free_bytes())},
+       {"Available", format_bytes(host.available_bytes())},
+       {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()),
+                            format_bytes(host.swap_total_bytes()))},
+       {"Swapped in", format_bytes(host.swap_in_bytes())},
+       {"Swapped out", format_bytes(host.swap_out_bytes())},
+       {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
+                                host.pressure_some_ratio() * 100, host.pressure_full_ratio() * 100)},
+       {"KSM", ksm_of(host)},
+       {"KSM saves", format_bytes(host.ksm_saved_bytes())},
+       {"Reserve", format_bytes(host.reserve_bytes())},
+       {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},
+       {"Committed", fmt::format("{} to guests now", format_bytes(host.committed_bytes()))},
+       {"Reserved", fmt::format("{} for guests to be", format_bytes(host.reserved_bytes()))},
+       {"Configured", fmt::format("{} of boot memory", format_bytes(host.configured_bytes()))}},
+      terminal);
 }
 
-std::string host_line(const v1::Host& host) {
-  return fmt::format(
-      "host {}: {} available of {}, committed {} of {}, pressure {:.1f} %, swap used {}",
-      short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state())),
+std::string explanation(const v1::Guest& guest, const Terminal& terminal) {
+  const std::string text =
+      guest.has_decision() ? guest.decision().explanation() : "nothing has been decided for it yet";
+  return wrap(text, terminal.columns) + '\n';
+}
+
+std::string watch_screen(const v1::WatchGuestsResponse& state, const Look& look) {
+  const v1::Host& host = state.host();
+  const std::string line = fmt::format(
+      "host {}: {} available of {}, committed {} of {}, pressure {:.1f} %, swap used {}", state_of(host),
       format_bytes(host.available_bytes()), format_bytes(host.total_bytes()),
       format_bytes(host.committed_bytes()), format_bytes(host.budget_bytes()),
       host.pressure_some_ratio() * 100,
       format_bytes(host.swap_total_bytes() - std::min(host.swap_total_bytes(), host.swap_free_bytes())));
-}
-
-std::string explanation(const v1::Guest& guest) {
-  return guest.has_decision() ? guest.decision().explanation() + '\n'
-                              : "nothing has been decided for it yet\n";
+  const std::string control =
+      host.not_applied().empty() ? "" : fmt::format("nothing is applied: {}\n", host.not_applied());
+  const std::string head = wrap(line, look.terminal.columns) + '\n' + control;
+  Look once = look;
+  once.terminal.rows = 0;  // the heading once: the screen ends before it would be repeated
+  const std::string table = guest_table(state.guests(), once);
+  const auto head_lines = static_cast<std::size_t>(std::ranges::count(head, '\n'));
+  // The last row of the screen is the cursor's.
+  if (look.terminal.rows <= head_lines + 3) return head + table;
+  const std::size_t room = look.terminal.rows - head_lines - 1;
+  std::size_t left_out = 0;
+  if (static_cast<std::size_t>(std::ranges::count(table, '\n')) <= room) return head + table;
+  const std::string shown = first_lines(table, room - 1, left_out);
+  return head + shown + fmt::format("and {} more: balloonctl list has them all\n", left_out);
 }
 
 }  // namespace balloon::ctl

@@ -2,24 +2,31 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "balloon/v1/scheduler.pb.h"
+#include "balloond/ctl/table.h"
 
 namespace balloon::ctl {
 
-struct Style {
-  bool colour = false;
-};
+using Guests = google::protobuf::RepeatedPtrField<v1::Guest>;
 
-std::string guest_table(const google::protobuf::RepeatedPtrField<v1::Guest>& guests, const Style& style);
-std::string guest_details(const v1::Guest& guest);
-std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations);
-std::string host_details(const v1::Host& host);
-/// One line: what a watch shows above its guests.
-std::string host_line(const v1::Host& host);
-std::string explanation(const v1::Guest& guest);
-/// Any rows, aligned to the left.
-std::string text_table(const std::vector<std::vector<std::string>>& rows);
+/// As people count: web-2 before web-10.
+void sort_by_name(Guests& guests);
+
+/// "controlled"; "paused" or "left_alone" where that says more.
+std::string state_of(const v1::Guest& guest);
+const char* colour_of(const v1::Guest& guest);
+std::string state_of(const v1::Host& host);
+const char* colour_of(const v1::Host& host);
+std::string reason_of(const v1::Guest& guest);
+
+std::string guest_table(const Guests& guests, const Look& look);
+std::string guest_details(const v1::Guest& guest, const Terminal& terminal);
+std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations,
+                              const Look& look);
+std::string host_details(const v1::Host& host, const Terminal& terminal);
+std::string explanation(const v1::Guest& guest, const Terminal& terminal);
+/// The host on one line and the guests below it. On a terminal as many as have room.
+std::string watch_screen(const v1::WatchGuestsResponse& state, const Look& look);
 
 }  // namespace balloon::ctl

@@ -15,7 +15,7 @@ _balloon_value_of() {  # OPTION HELP
   awk -v option="$1" '
     /^  -/ {
       count = split($1, names, ",")
-      for (i = 1; i <= count; ++i) if (names[i] == option && $2 ~ /^(TEXT|UINT|INT|FLOAT|\{)/) { print $2; exit }
+      for (i = 1; i <= count; ++i) if (names[i] == option && $2 ~ /^([A-Z][A-Z]+([^a-z]|$)|\{)/) { print $2; exit }
     }' <<<"$2"
 }
 
@@ -66,7 +66,6 @@ _balloon() {
     esac
   elif [[ $cur == -* ]]; then
     words=$(_balloon_names Options "$help")
-    [[ ${#path[@]} -eq 1 ]] || words+=" $(_balloon_names Options "$general")"
   else
     mapfile -t positionals < <(_balloon_names Positionals "$help")
     words=$(_balloon_names Subcommands "$help")

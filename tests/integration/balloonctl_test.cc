@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include "tests/integration/daemon_fixture.h"
 
 namespace balloon::test {
@@ -93,9 +95,129 @@ TEST_F(BalloonctlTest, RefusalsSayWhyAndExitWith4) {
   const Outcome above = ctl({"set", "web-1", "3GiB"});
   EXPECT_EQ(above.exit_code, 4);
   EXPECT_EQ(above.err, "balloonctl: 3 GiB is above web-1's boot memory, 2 GiB\n");
-  const Outcome too_long = ctl({"set", "web-1", "1GiB", "--for", "25h"});
-  EXPECT_EQ(too_long.exit_code, 4);
-  EXPECT_EQ(too_long.err, "balloonctl: the duration must be positive and at most 24 h\n");
+}
+
+TEST_F(BalloonctlTest, ForProgramsRefusalsAreJson) {
+  const Outcome below = ctl({"set", "web-1", "100MiB", "-o", "json"});
+  EXPECT_EQ(below.exit_code, 4);
+  EXPECT_EQ(below.out, "");
+  const auto error = nlohmann::json::parse(below.err).at("error");
+  EXPECT_EQ(error.at("code"), 4);
+  EXPECT_EQ(error.at("kind"), "refused");
+  EXPECT_EQ(error.at("message"), "100 MiB is below web-1's guaranteed minimum, 360 MiB");
+  EXPECT_EQ(nlohmann::json::parse(ctl({"show", "nobody", "-o", "json"}).err).at("error").at("code"), 3);
+}
+
+TEST_F(BalloonctlTest, AnAnswerThatCannotBeWrittenIsAFailure) {
+  for (const std::string& words :
+       std::vector<std::string>{"list", "list -o json", "host", "--help", "--version", "host check",
+                                "watch --count 1", "policy check " + directory_.file("policy.yaml")}) {
+    const Outcome outcome = run(
+        {"/bin/sh", "-c", std::string(BALLOONCTL) + " --socket " + socket() + " " + words + " >/dev/full"});
+    EXPECT_EQ(outcome.exit_code, 1) << words;
+    EXPECT_NE(outcome.err.find("standard output cannot be written: No space left on device"),
+              std::string::npos)
+        << words << ": " << outcome.err;
+  }
+  EXPECT_EQ(run({"/bin/sh", "-c", std::string(BALLOONCTL) + " --socket " + socket() + " list >&-"}).exit_code,
+            1);
+}
+
+TEST_F(BalloonctlTest, AReservationForAGuestThatRunsIsRefusedWithWhatHelps) {
+  const Outcome outcome = ctl({"reserve", "web-1", "1GiB"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_NE(outcome.err.find("a guest named 'web-1' is there already"), std::string::npos) << outcome.err;
+}
+
+TEST_F(BalloonctlTest, ToPinAGuestWithoutADriverSaysWhenItWillHold) {
+  auto registration = FakeVmm::guest("bare", 2 * kGiB, 2 * kGiB);
+  registration.mutable_balloon()->set_driver_ready(false);
+  const FakeVmm bare(socket(), registration);
+  ASSERT_TRUE(eventually([&] { return state_of("bare") == "booting"; }));
+  const Outcome outcome = ctl({"set", "bare", "1GiB"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("\nits balloon driver is not up yet: its size changes once it is\n"),
+            std::string::npos)
+      << outcome.out;
+}
+
+TEST_F(BalloonctlTest, AGuestThatItsMonitorStoppedIsShownAsPaused) {
+  vmm_->set_paused(true);
+  ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("paused") == true; }));
+  EXPECT_NE(ctl({"list"}).out.find("web-1  paused"), std::string::npos) << ctl({"list"}).out;
+  EXPECT_NE(ctl({"show", "web-1"}).out.find("it does not run: paused"), std::string::npos);
+  const Outcome set = ctl({"set", "web-1", "1GiB"});
+  EXPECT_NE(set.out.find("its balloon is left alone for now: it does not run: paused"), std::string::npos)
+      << set.out;
+  vmm_->set_paused(false);
+  ASSERT_TRUE(eventually([&] { return ctl_json({"show", "web-1"}).at("paused") == false; }));
+}
+
+TEST_F(BalloonctlTest, AHostThatCannotKeepItsPromisesSaysWhose) {
+  write_policy("defaults: {min: 100%}\n");
+  daemon_->signal(SIGHUP);
+  const std::uint64_t huge = ctl_json({"host"}).at("total_bytes").get<std::uint64_t>() / 4096 * 4096;
+  const FakeVmm big(socket(), FakeVmm::guest("big", huge, huge));
+  ASSERT_TRUE(eventually([&] { return ctl_json({"host"}).at("state") == "infeasible"; }))
+      << ctl({"host"}).out;
+  const std::string why = ctl_json({"host"}).at("explanation");
+  EXPECT_TRUE(why.starts_with("the guaranteed minimums of 2 guests")) << why;
+  EXPECT_NE(why.find("The largest: big ("), std::string::npos) << why;
+  EXPECT_NE(ctl({"host"}).out.find("Why:          the guaranteed minimums of 2 guests"), std::string::npos)
+      << ctl({"host"}).out;
+}
+
+TEST_F(BalloonctlTest, WideShowsWhatTheTableLeavesOutAndHeadingsCanGo) {
+  const Outcome wide = ctl({"list", "-o", "wide"});
+  EXPECT_NE(wide.out.find("HYPERVISOR"), std::string::npos) << wide.out;
+  EXPECT_NE(wide.out.find("balloon-vmm"), std::string::npos) << wide.out;
+  EXPECT_TRUE(ctl({"list", "--no-headings"}).out.starts_with("web-1  stale"));
+}
+
+TEST_F(BalloonctlTest, ControlCanBePausedForATimeAndResumed) {
+  const Outcome paused = ctl({"pause", "--for", "1h"});
+  EXPECT_EQ(paused.exit_code, 0) << paused.err;
+  EXPECT_TRUE(paused.out.starts_with("balloons stay as they are: paused by uid ")) << paused.out;
+  ASSERT_TRUE(eventually([&] { return ctl_json({"host"}).at("not_applied") != ""; }));
+  const std::size_t asked = vmm_->targets().size();
+  ASSERT_EQ(ctl({"set", "web-1", "1536MiB"}).exit_code, 0);
+  ASSERT_TRUE(eventually([&] { return state_of("web-1") == "pinned"; }));
+  EXPECT_EQ(vmm_->targets().size(), asked) << "the pin is decided, not applied";
+  EXPECT_NE(ctl({"host"}).out.find("nothing is applied: paused by uid"), std::string::npos);
+  EXPECT_EQ(ctl({"resume"}).out, "decisions are applied\n");
+  EXPECT_TRUE(eventually([&] { return vmm_->actual() == 1536 * kMiB; }));
+  EXPECT_EQ(ctl({"pause", "--for", "25h"}).exit_code, 2);
+}
+
+TEST_F(BalloonctlTest, ADryRunMovesNoBalloon) {
+  vmm_.reset();
+  daemon_.reset();
+  daemon_ = std::make_unique<Background>(
+      std::vector<std::string>{BALLOOND, "--config", directory_.file("balloond.yaml"), "--dry-run"},
+      directory_.file("log"));
+  ASSERT_TRUE(eventually([&] { return ctl({"host"}).exit_code == 0; })) << daemon_->log();
+  FakeVmm idle(socket(), FakeVmm::guest("idle", 2 * kGiB, 2 * kGiB));
+  ASSERT_TRUE(eventually([&] {
+    idle.send_stats(300 * kMiB);
+    const auto guests = ctl_json({"list"}).at("guests");
+    return guests.size() == 1 && guests.at(0).at("decision").at("target_bytes") < 2 * kGiB;
+  })) << ctl({"explain", "idle"}).out;
+  EXPECT_TRUE(idle.targets().empty());
+  EXPECT_EQ(ctl_json({"host"}).at("not_applied"), "dry run");
+  daemon_->signal(SIGHUP);
+  ASSERT_TRUE(eventually([&] { return daemon_->log().contains("the new configuration is in force"); }));
+  EXPECT_EQ(ctl_json({"host"}).at("not_applied"), "dry run") << "a reload does not end it";
+}
+
+TEST_F(BalloonctlTest, EveryProgramTellsItsVersion) {
+  for (const char* const program : {BALLOONCTL, BALLOOND, BALLOON_SIM}) {
+    const Outcome outcome = run({program, "--version"});
+    EXPECT_EQ(outcome.exit_code, 0) << program << ": " << outcome.err;
+    EXPECT_TRUE(outcome.out.starts_with("balloon")) << outcome.out;
+    const Outcome unknown = run({program, "--confg", "x"});
+    EXPECT_EQ(unknown.exit_code, 2);
+    EXPECT_NE(unknown.err.find("unknown option '--confg'"), std::string::npos) << unknown.err;
+  }
 }
 
 TEST_F(BalloonctlTest, AHostThatCannotFreeThatMuchRefuses) {
@@ -122,6 +244,8 @@ TEST_F(BalloonctlTest, WrongUseExitsWith2) {
                                                                    {"show"},
                                                                    {"set", "web-1", "12"},
                                                                    {"set", "web-1", "1GiB", "--for", "10"},
+                                                                   {"set", "web-1", "1GiB", "--for", "25h"},
+                                                                   {"set", "web-1", "auto", "--for", "5m"},
                                                                    {"list", "-o", "xml"}}) {
     EXPECT_EQ(ctl(command).exit_code, 2);
   }

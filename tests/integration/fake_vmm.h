@@ -146,6 +146,17 @@ class FakeVmm {
     send(request);
   }
 
+  /// Its monitor stops its virtual CPUs, or lets them go on.
+  void set_paused(bool paused) {
+    v1::ConnectRequest request;
+    {
+      const std::lock_guard lock(mutex_);
+      registration_.mutable_balloon()->set_paused(paused);
+      *request.mutable_balloon() = registration_.balloon();
+    }
+    send(request);
+  }
+
   /// From here on each target is refused for this reason.
   void refuse(const std::string& why) {
     const std::lock_guard lock(mutex_);

@@ -105,20 +105,63 @@ TEST(PolicyShowTest, SaysWhatAGuestWouldBeGrantedAndWhichRuleSaysSo) {
                             .host_memory = "8GiB",
                             .at = "2026-01-05T23:00Z"};
   const Printed shown = policy_show(arguments);
-  EXPECT_EQ(shown.code, Exit::ok) << shown.err;
-  EXPECT_NE(shown.out.find("Rule:   guests[0], line 4\n"), std::string::npos) << shown.out;
-  EXPECT_NE(shown.out.find("Group:  batch: at least 0 B, at most 4 GiB, weight 100, together\n"),
+  EXPECT_EQ(shown.code, Exit::ok) << shown.complaint;
+  EXPECT_NE(shown.text.find("Rule:   guests[0], line 4\n"), std::string::npos) << shown.text;
+  EXPECT_NE(shown.text.find("Group:  batch: at least 0 B, at most 4 GiB, weight 100, together\n"),
             std::string::npos)
-      << shown.out;
-  EXPECT_NE(shown.out.find("min            360 MiB      linux-floor  built in\n"), std::string::npos)
-      << shown.out;
-  EXPECT_NE(shown.out.find(
+      << shown.text;
+  EXPECT_NE(shown.text.find("min            360 MiB      linux-floor  built in\n"), std::string::npos)
+      << shown.text;
+  EXPECT_NE(shown.text.find(
                 "weight         25           25           class best-effort of groups[0].each, line 2\n"),
             std::string::npos)
-      << shown.out;
-  EXPECT_NE(shown.out.find("ksm            off          off          guests[0].schedules[0], line 6\n"),
+      << shown.text;
+  EXPECT_NE(shown.text.find("ksm            off          off          guests[0].schedules[0], line 6\n"),
             std::string::npos)
-      << shown.out;
+      << shown.text;
+}
+
+TEST(PolicyShowTest, SizesAreRoundedAsPeopleSayThemAndExactBesides) {
+  const FakeTree tree;
+  tree.write("/p.yaml", "defaults: {min: 12342044KiB}\n");
+  const Printed shown =
+      policy_show({.file = tree.root() + "/p.yaml", .guest = "a", .memory = "16GiB", .host_memory = "64GiB"});
+  EXPECT_NE(shown.text.find("11.8 GiB (12342044 KiB)"), std::string::npos) << shown.text;
+  EXPECT_NE(shown.text.find("a, 16 GiB\n"), std::string::npos) << shown.text;
+}
+
+TEST(PolicyDropInTest, ItsRulesCountBeforeTheFilesOwnAndSayWhereTheyAre) {
+  const FakeTree tree;
+  tree.write("/policy.yaml", "groups: [{name: batch, weight: 10}]\nguests: [{name: \"db-*\", weight: 1}]\n");
+  tree.write("/policy.d/20-web.yaml", "guests: [{name: \"*\", weight: 20}]\n");
+  tree.write("/policy.d/10-db.yaml", "guests:\n  - {name: \"db-*\", group: batch, weight: 300}\n");
+  tree.write("/policy.d/README", "no: policy\n");
+  const PolicyArguments db{.file = tree.root() + "/policy.yaml", .guest = "db-1", .host_memory = "8GiB"};
+  const Printed shown = policy_show(db);
+  EXPECT_EQ(shown.code, Exit::ok) << shown.complaint;
+  EXPECT_EQ(shown.json["values"]["weight"]["value"], 300);
+  EXPECT_EQ(shown.json["values"]["weight"]["by"], "policy.d/10-db.yaml: guests[0], line 2");
+  EXPECT_EQ(shown.json["group"]["name"], "batch") << "of the policy file itself";
+  PolicyArguments web = db;
+  web.guest = "web-1";
+  EXPECT_EQ(policy_show(web).json["values"]["weight"]["value"], 20);
+}
+
+TEST(PolicyDropInTest, AllFilesAreTakenOrRefusedAsOne) {
+  const FakeTree tree;
+  tree.write("/policy.yaml", "groups: [{name: batch}]\n");
+  tree.write("/policy.d/a.yaml", "host: {reserve: 1GiB}\n");
+  tree.write("/policy.d/b.yaml", "groups: [{name: batch}]\n");
+  const Printed checked = policy_check({.file = tree.root() + "/policy.yaml", .host_memory = "8GiB"});
+  EXPECT_EQ(checked.code, Exit::failure);
+  EXPECT_NE(checked.complaint.find("/policy.d/a.yaml:1:1: host: unknown key; expected one of groups, guests"),
+            std::string::npos)
+      << checked.complaint;
+  EXPECT_NE(
+      checked.complaint.find(
+          "/policy.d/b.yaml:1:17: groups[0].name: there is a group 'batch' in line 1 of the policy file"),
+      std::string::npos)
+      << checked.complaint;
 }
 
 TEST(PolicyCheckTest, ABadFileIsRefusedWithEveryPlace) {
@@ -127,17 +170,12 @@ TEST(PolicyCheckTest, ABadFileIsRefusedWithEveryPlace) {
   PolicyArguments arguments{.file = tree.root() + "/p.yaml", .host_memory = "8GiB"};
   const Printed text = policy_check(arguments);
   EXPECT_EQ(text.code, Exit::failure);
-  EXPECT_TRUE(text.out.empty());
-  EXPECT_NE(text.err.find("/p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000\n"),
+  EXPECT_TRUE(text.text.empty());
+  EXPECT_NE(text.complaint.find("/p.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000"),
             std::string::npos)
-      << text.err;
-  arguments.json = true;
-  const Printed json = policy_check(arguments);
-  EXPECT_EQ(json.code, Exit::failure);
-  EXPECT_NE(
-      json.out.find(R"({"line":1,"column":20,"text":"defaults.weight: 0 is not a weight from 1 to 10000"})"),
-      std::string::npos)
-      << json.out;
+      << text.complaint;
+  EXPECT_EQ(text.json["complaints"][1].dump(),
+            R"({"line":1,"column":20,"text":"defaults.weight: 0 is not a weight from 1 to 10000"})");
 }
 
 }  // namespace

@@ -6,10 +6,12 @@
 #include <linux/ethtool.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <stdexcept>
 
 namespace balloon::ctl {
@@ -138,12 +140,12 @@ TEST_F(HostCheckTest, FilesOfNonsenseHarmNothing) {
   for (const char* path : {"/proc/swaps", "/proc/meminfo", "/proc/net/route", "/sys/kernel/mm/ksm/run",
                            "/sys/kernel/mm/transparent_hugepage/enabled"})
     write(path, std::string("]][[\0\xff\n\n 99999999999999999999999 x", 32));
-  EXPECT_FALSE(check_table(checks()).empty());
+  EXPECT_FALSE(check_table(checks(), {}).empty());
 }
 
 TEST_F(HostCheckTest, JsonHasEveryCheck) {
   errors_["/dev/kvm"] = ENOENT;
-  const auto json = nlohmann::json::parse(check_json(checks()));
+  const auto json = json_of(checks());
   EXPECT_FALSE(json["ok"].get<bool>());
   EXPECT_EQ(json["checks"].size(), checks().size());
   EXPECT_EQ(json["checks"][0]["name"], "KVM");
@@ -154,9 +156,26 @@ TEST_F(HostCheckTest, JsonHasEveryCheck) {
 TEST_F(HostCheckTest, TheTableSaysWhatToDoBelowEachLine) {
   errors_["/dev/kvm"] = ENOENT;
   EXPECT_THAT(
-      check_table(checks()),
+      check_table(checks(), {}),
       HasSubstr(
           "problem  KVM         /dev/kvm: No such file or directory\n                     load kvm-intel"));
+}
+
+/// The same as the screens of a terminal (tests/integration/terminal), but of a host that is always the same.
+TEST_F(HostCheckTest, TheTableFitsTheTerminal) {
+  errors_["/dev/kvm"] = ENOENT;
+  remove("/proc/pressure/memory");
+  write("/proc/swaps", "Filename Type Size Used Priority\n");
+  for (const unsigned columns : {80U, 200U}) {
+    const std::string table = check_table(checks(), {.columns = columns, .rows = 24});
+    const std::string file = SCREENS "/host-check-" + std::to_string(columns) + ".txt";
+    if (std::getenv("UPDATE_SCREENS") != nullptr) std::ofstream(file) << table;
+    std::stringstream kept;
+    kept << std::ifstream(file).rdbuf();
+    EXPECT_EQ(table, kept.str()) << file;
+    std::istringstream lines(table);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), columns) << line;
+  }
 }
 
 }  // namespace

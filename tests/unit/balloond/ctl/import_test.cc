@@ -16,14 +16,14 @@ class ImportTest : public testing::Test {
   }
   /// The printed policy, which must be one.
   static std::string good(const Printed& printed) {
-    EXPECT_EQ(printed.code, Exit::ok) << printed.err;
-    const auto document = yaml::Document::parse(printed.out, "printed");
+    EXPECT_EQ(printed.code, Exit::ok) << printed.complaint;
+    const auto document = yaml::Document::parse(printed.text, "printed");
     EXPECT_TRUE(document);
     if (document) {
       const auto policy = policy::rules::read_policy(*document, 64 * kGiB);
-      EXPECT_TRUE(policy) << policy.error().message << printed.out;
+      EXPECT_TRUE(policy) << policy.error().message << printed.text;
     }
-    return printed.out;
+    return printed.text;
   }
   std::string domain(const std::string& name, int current, const std::string& more = "",
                      const char* balloon = "virtio") {
@@ -72,13 +72,14 @@ TEST_F(ImportTest, AProxmoxGuestKeepsItsBalloonAndShares) {
 }
 
 TEST_F(ImportTest, WhatCannotBeUnderstoodIsNamed) {
-  EXPECT_EQ(import_libvirt({.files = {tree_.root() + "/absent.xml"}}).err,
-            "balloonctl: " + tree_.root() + "/absent.xml cannot be read\n");
+  EXPECT_EQ(import_libvirt({.files = {tree_.root() + "/absent.xml"}}).complaint,
+            "balloonctl: " + tree_.root() + "/absent.xml cannot be read");
   const Printed empty = import_proxmox({.files = {file("9.conf", "\n")}});
   EXPECT_EQ(empty.code, Exit::failure);
-  EXPECT_NE(empty.err.find("9.conf: it is no guest's configuration"), std::string::npos);
-  EXPECT_NE(import_libvirt({.files = {file("x.xml", "<network/>")}}).err.find("its description is no domain"),
-            std::string::npos);
+  EXPECT_NE(empty.complaint.find("9.conf: it is no guest's configuration"), std::string::npos);
+  EXPECT_NE(
+      import_libvirt({.files = {file("x.xml", "<network/>")}}).complaint.find("its description is no domain"),
+      std::string::npos);
 }
 
 }  // namespace
