@@ -58,8 +58,8 @@ std::string capabilities_of(const v1::Capabilities& can) {
   add(can.free_page_reporting(), "free page reporting");
   add(can.ksm_switch(), "KSM switch");
   add(can.disk_reads(), "disk reads");
-  return fmt::format("{} (steps of {})", words.empty() ? "-" : fmt::format("{}", fmt::join(words, ", ")),
-                     format_bytes(can.granularity_bytes()));
+  if (words.empty()) return "-";
+  return fmt::format("{} (steps of {})", fmt::join(words, ", "), format_bytes(can.granularity_bytes()));
 }
 
 std::string ksm_of(const v1::Host& host) {

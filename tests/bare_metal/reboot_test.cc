@@ -42,10 +42,15 @@ constexpr std::chrono::minutes kPatience{4};
 /// What the allocator keeps.
 constexpr Bytes kGrowth = 4 * kMiB;
 
-std::set<std::string> open_files(pid_t pid) {
-  std::set<std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd"))
-    files.insert(entry.path().filename());
+/// What each descriptor is of, with one entry for each; numbers are left out.
+std::multiset<std::string> open_files(pid_t pid) {
+  std::multiset<std::string> files;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd")) {
+    std::string of = std::filesystem::read_symlink(entry.path(), gone);
+    std::erase_if(of, [](char letter) { return letter >= '0' && letter <= '9'; });
+    files.insert(std::move(of));
+  }
   return files;
 }
 
@@ -93,6 +98,11 @@ class ManyRebootsTest : public testing::Test {
         monitor->send(reset);  // the next machine is being made
     }
   }
+  /// The next machine is made and runs: what the process holds is what a machine holds.
+  bool runs() const {
+    return eventually(
+        [&] { return answer(R"({"execute":"query-status"})")["return"].value("status", "") == "running"; });
+  }
   json answer(const std::string& request) const {
     monitor->send(request);
     return json::parse(monitor->line_with(R"("return")"), nullptr, false);
@@ -106,6 +116,7 @@ class ManyRebootsTest : public testing::Test {
 
 TEST_F(ManyRebootsTest, NothingPilesUpAndNothingIsLost) {
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(reboot()) << vmm->log();
+  ASSERT_TRUE(runs()) << vmm->log();
   const pid_t pid = vmm->pid();
   const auto files = open_files(pid);
   const Bytes memory = of_status(pid, "VmRSS") * kKiB;
@@ -118,8 +129,8 @@ TEST_F(ManyRebootsTest, NothingPilesUpAndNothingIsLost) {
   }
   EXPECT_TRUE(eventually([&] { return of_status(pid, "Threads") == threads; }))
       << of_status(pid, "Threads") << " threads, " << threads << " before";
-  EXPECT_TRUE(eventually([&] { return open_files(pid).size() == files.size(); }))
-      << open_files(pid).size() << " files, " << files.size() << " before";
+  EXPECT_TRUE(eventually([&] { return open_files(pid) == files; }))
+      << "now " << testing::PrintToString(open_files(pid)) << "\nbefore " << testing::PrintToString(files);
   EXPECT_LE(of_status(pid, "VmRSS") * kKiB, memory + kGrowth);
   EXPECT_LE(mappings(pid), maps + 8);
   // What the guest keeps is its own still.
