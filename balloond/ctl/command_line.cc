@@ -377,7 +377,8 @@ Format format_of(const std::string& output) {
 CommandLine parse_command_line(int argc, const char* const* argv) {
   CommandLine line;
   CLI::App app("Shows and sets the memory of this host's guests.", "balloonctl");
-  Definition(app, line).all();
+  Definition definition(app, line);  // its callbacks run while the words are parsed
+  definition.all();
   const auto words = with_help_first(argc, argv);
   const auto stop = command_line::parse(app, static_cast<int>(words.size()), words.data(), kForeign);
   if (!stop) return line;

@@ -203,6 +203,7 @@ void Balloon::reset() {
 }
 
 void Balloon::reset_queue(std::uint16_t index) {
+  wishes_->carry_out();  // what was asked for before was asked of the queue that goes now
   switch (queue_of(index)) {
     case Queue::stats:
       forget_stats("the guest's balloon driver took its statistics queue back");

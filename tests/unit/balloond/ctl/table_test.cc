@@ -92,8 +92,8 @@ TEST(GuestTableTest, WhatIsNotKnownOfAGuestIsNotClaimed) {
   v1::Guest guest;
   guest.mutable_decision()->set_used_bytes(0);
   const std::string details = guest_details(guest, {});
-  EXPECT_THAT(details, HasSubstr("Used:          -\n"));
-  EXPECT_THAT(details, HasSubstr("Need:          -\n"));
+  EXPECT_THAT(details, HasSubstr("Used:           -\n"));
+  EXPECT_THAT(details, HasSubstr("Need:           -\n"));
 }
 
 }  // namespace

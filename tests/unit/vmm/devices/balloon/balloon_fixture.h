@@ -98,6 +98,9 @@ class BalloonTest : public ::testing::Test {
     eventually([&] { return (used = queue(kStats).pop_used()).has_value(); });
     return used;
   }
+  /// Waits until what was asked of the device before is carried out: a read of its configuration comes after
+  /// it.
+  void settle() { (void)driver_->read_config<std::uint32_t>(0); }
   std::vector<BalloonStats> samples() {
     const std::lock_guard lock(mutex_);
     return samples_;

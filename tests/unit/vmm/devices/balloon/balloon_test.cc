@@ -523,6 +523,7 @@ TEST_F(BalloonTest, RequestsForAGuestWithoutADriverBlockNobodyAndTheLastTargetCo
   int refused = 0;
   for (int i = 0; i < 100; ++i)
     balloon_->request_stats([&](const Result<BalloonStats>& stats) { refused += stats ? 0 : 1; });
+  settle();
   EXPECT_EQ(refused, 100);
   ASSERT_TRUE(balloon_->set_target(memory_.size() - 7 * kPageSize));
   driver_->start(kAtOnce);

@@ -266,6 +266,7 @@ TEST_F(PoolTest, ItsFreePagesAreNotHinted) {
   start({.free_page_hinting = true}, kGather);
   std::string why;
   balloon_->drop_free_pages([&](const Result<Bytes>& done) { why = done ? "" : done.error().message; });
+  settle();
   EXPECT_THAT(why, HasSubstr("not with pages of a pool"));
 }
 

@@ -163,6 +163,7 @@ TEST_F(BalloonTest, WhatTheGuestWasAskedBeforeIsNotFreshEnough) {
   std::vector<std::uint64_t> replies;
   const auto ask = [&] {
     balloon_->request_stats([&](const Result<BalloonStats>& stats) { replies.push_back(*stats->values[4]); });
+    settle();
   };
   ask();
   ASSERT_TRUE(wait_stats_request());
@@ -182,6 +183,7 @@ TEST_F(BalloonTest, WhyThereAreNoStatisticsIsSaid) {
   const auto ask = [&] {
     balloon_->request_stats(
         [&](const Result<BalloonStats>& stats) { why = stats ? "" : stats.error().message; });
+    settle();
   };
   ask();
   EXPECT_THAT(why, HasSubstr("no balloon driver"));
@@ -208,6 +210,7 @@ TEST_F(BalloonTest, AGuestThatNeverAnswersLetsNoMoreThanAFewWait) {
       if (!stats && stats.error().message.find("too many") != std::string::npos) ++refused;
     });
   }
+  settle();
   EXPECT_EQ(refused, 3);
 }
 
