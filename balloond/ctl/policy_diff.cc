@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "policy/rules/resolve.h"
 #include "policy/rules/tunable_keys.h"
 
 namespace balloon::ctl {
@@ -19,6 +20,7 @@ using policy::rules::GuestRule;
 using policy::rules::Layer;
 using policy::rules::PolicyFile;
 using policy::rules::Values;
+using policy::rules::whole_defaults;
 
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
@@ -42,21 +44,6 @@ void add(const std::string& key, const Layer& layer, Lines& out) {
     out.emplace_back(fmt::format("{}.schedules[{}]", key, i),
                      fmt::format("{}: {}", describe(layer.schedules[i].when), fmt::join(values, ", ")));
   }
-}
-
-/// The defaults with what is built in, so that to write that down is no difference.
-Layer whole_defaults(const PolicyFile& policy) {
-  Layer layer = policy.defaults;
-  const policy::rules::Terms terms =
-      policy::rules::settle({{.place = &layer.place, .values = &policy.defaults.values}});
-  layer.values = {.min = terms.min.value,
-                  .max = terms.max.value,
-                  .weight = terms.weight.value,
-                  .slo_class = terms.slo_class.value,
-                  .ksm = terms.ksm.value,
-                  .margin_factor = terms.margin_factor.value,
-                  .control = terms.control.value};
-  return layer;
 }
 
 std::string selector(const GuestRule& rule) {

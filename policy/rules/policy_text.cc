@@ -118,16 +118,7 @@ std::string policy_text(const PolicyFile& policy) {
       fmt::format("{}ms",
                   std::chrono::duration_cast<std::chrono::milliseconds>(policy.other_hands.time).count()));
   std::string out = nested(values);
-  Layer defaults = policy.defaults;
-  const Terms terms = settle({{.place = &defaults.place, .values = &policy.defaults.values}});
-  defaults.values = {.min = terms.min.value,
-                     .max = terms.max.value,
-                     .weight = terms.weight.value,
-                     .slo_class = terms.slo_class.value,
-                     .ksm = terms.ksm.value,
-                     .margin_factor = terms.margin_factor.value,
-                     .control = terms.control.value};
-  out += "defaults: " + layer_text(defaults) + '\n';
+  out += "defaults: " + layer_text(whole_defaults(policy)) + '\n';
   out += policy.groups.empty() ? "groups: []\n" : "groups:\n";
   for (const GroupRule& group : policy.groups) out += "  - " + group_text(policy, group) + '\n';
   out += policy.guests.empty() ? "guests: []\n" : "guests:\n";

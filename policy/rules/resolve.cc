@@ -103,6 +103,19 @@ policy::GuestLimits resolve(const PolicyFile& policy, const std::string& name,
   return resolve_terms(policy, name, labels, memory, face).limits;
 }
 
+Layer whole_defaults(const PolicyFile& policy) {
+  Layer layer = policy.defaults;
+  const Terms terms = settle({{.place = &layer.place, .values = &policy.defaults.values}});
+  layer.values = {.min = terms.min.value,
+                  .max = terms.max.value,
+                  .weight = terms.weight.value,
+                  .slo_class = terms.slo_class.value,
+                  .ksm = terms.ksm.value,
+                  .margin_factor = terms.margin_factor.value,
+                  .control = terms.control.value};
+  return layer;
+}
+
 Terms settle_group(const PolicyFile& policy, const GroupRule& group, const WallFace& face) {
   Terms terms = settle(voices_of(layers_of(policy, group), face));
   if (terms.min.place == nullptr) terms.min.value = SizeRule{};  // a group guarantees nothing by itself

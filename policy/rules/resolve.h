@@ -66,6 +66,8 @@ policy::GuestLimits resolve(const PolicyFile& policy, const std::string& name,
 
 /// What the groups have of the host, by name.
 std::vector<policy::GroupLimits> resolve_groups(const PolicyFile& policy, const WallFace& face);
+/// The defaults with what is built in, so that to write that down is no difference.
+Layer whole_defaults(const PolicyFile& policy);
 Terms settle_group(const PolicyFile& policy, const GroupRule& group, const WallFace& face);
 
 }  // namespace balloon::policy::rules
