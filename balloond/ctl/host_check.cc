@@ -12,13 +12,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "balloond/ctl/host_check_platform.h"
 #include "balloond/ctl/table.h"
 #include "base/bytes.h"
 #include "base/unique_fd.h"
@@ -47,17 +45,6 @@ std::optional<bool> ask_offload(const std::string& interface, unsigned command) 
   request.ifr_data = reinterpret_cast<char*>(&value);
   if (::ioctl(socket.get(), SIOCETHTOOL, &request) != 0) return std::nullopt;
   return value.data != 0;
-}
-
-/// The file's text without the last newline; nothing when it cannot be read.
-std::optional<std::string> read_file(const HostView& host, const std::string& path) {
-  std::ifstream file(host.root + path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  // Pressure files open when PSI is off, and fail to be read.
-  if (file.bad() || text.empty()) return std::nullopt;
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
 }
 
 /// "always [madvise] never": what stands in brackets.
@@ -150,15 +137,6 @@ Check overcommit(const HostView& host) {
   return {"overcommit", State::problem, "vm.overcommit_memory is 2",
           "the kernel then refuses guests whose memory exceeds the host's on paper: sysctl "
           "vm.overcommit_memory=0"};
-}
-
-std::uint64_t number_in(const std::string& text, std::string_view key) {
-  const std::size_t at = text.find(key);
-  if (at == std::string::npos) return 0;
-  std::uint64_t value = 0;
-  const std::size_t digits = text.find_first_of("0123456789", at + key.size());
-  if (digits != std::string::npos) std::from_chars(text.data() + digits, text.data() + text.size(), value);
-  return value;
 }
 
 Check huge_pages(const HostView& host) {
@@ -274,6 +252,8 @@ std::vector<Check> check_host(const HostView& host) {
   const auto transparent = transparent_huge_pages(host);
   checks.insert(checks.end(), transparent.begin(), transparent.end());
   checks.push_back(offloads(host));
+  const auto platform = platform_checks(host);
+  checks.insert(checks.end(), platform.begin(), platform.end());
   return checks;
 }
 

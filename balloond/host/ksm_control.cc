@@ -14,6 +14,8 @@ namespace balloon::daemon {
 namespace {
 
 constexpr const char* kPagesToScan = "pages_to_scan";
+/// A look reads one file of each process of the host: once a minute, at a tick a second.
+constexpr unsigned kTicksBetweenLooks = 60;
 
 std::uint64_t milliseconds(std::chrono::nanoseconds sleep) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(sleep).count());
@@ -31,7 +33,11 @@ std::string_view remedy(std::string_view file, int error) {
 
 void KsmControl::apply(const policy::KsmPlan& plan, const policy::KsmSnapshot& now) {
   if (refused_) return;
-  note_rival(now);
+  if (set_ && !as_set(now)) {
+    if (!rival_noted_) look_for_manager();
+    if (manager_) return;
+    note_rival();
+  }
   const auto written = write_changes(plan, now);
   if (!written) {
     refused_ = true;
@@ -67,16 +73,39 @@ Result<void> KsmControl::write(const char* file, std::uint64_t value) const {
   return fail(fmt::format("{}: {}", plain.message, remedy(file, error)));
 }
 
-void KsmControl::note_rival(const policy::KsmSnapshot& now) {
-  if (!set_ || rival_noted_) return;
-  const bool as_set =
-      now.running == set_->run && (!set_->run || (now.pages_to_scan == set_->pages_to_scan &&
-                                                  milliseconds(now.sleep) == milliseconds(set_->sleep)));
-  if (as_set) return;
+bool KsmControl::as_set(const policy::KsmSnapshot& now) const {
+  return now.running == set_->run && (!set_->run || (now.pages_to_scan == set_->pages_to_scan &&
+                                                     milliseconds(now.sleep) == milliseconds(set_->sleep)));
+}
+
+bool KsmControl::works() {
+  if (refused_) return false;
+  if (ticks_until_look_ == 0) look_for_manager();
+  --ticks_until_look_;
+  return !manager_;
+}
+
+void KsmControl::look_for_manager() {
+  ticks_until_look_ = kTicksBetweenLooks;
+  const bool had_one = manager_.has_value();
+  manager_.reset();
+  for (OtherController& other : other_controllers(root_))
+    if (other.runs_ksm) manager_ = std::move(other);
+  if (manager_ && !had_one) {
+    log::warning(
+        "{} (process {}) runs KSM: balloond leaves KSM alone while it does; for balloond to run it: {}",
+        manager_->name, manager_->pid, manager_->advice);
+  }
+  if (manager_) set_.reset();
+  if (!manager_ && had_one) log::info("no other manager of KSM runs any more: KSM is balloond's again");
+}
+
+void KsmControl::note_rival() {
+  if (rival_noted_) return;
   rival_noted_ = true;
   log::warning(
-      "somebody else sets KSM, too: balloond sets it again each time; turn the other off (ksmtuned?), or say "
-      "ksm: off under host");
+      "somebody else sets KSM, too: balloond sets it again each time; turn the other off, or say ksm: off "
+      "under host");
 }
 
 void KsmControl::note_missing() {
@@ -87,6 +116,7 @@ void KsmControl::note_missing() {
 
 void KsmControl::begin_anew() {
   set_.reset();
+  ticks_until_look_ = 0;
   refused_ = rival_noted_ = missing_noted_ = false;
 }
 

@@ -162,6 +162,28 @@ TEST_F(KsmControlTest, SetsAgainWhatSomebodyElseChanged) {
   EXPECT_EQ(files_.get("pages_to_scan"), "128");
 }
 
+/// ksmtuned is a script of bash: its process has the script's name.
+TEST_F(KsmControlTest, LeavesKsmAloneWhileAManagerOfItRuns) {
+  files_.tree().write("/proc/812/comm", "ksmtuned\n");
+  EXPECT_FALSE(control_.works()) << "it ran before balloond did";
+  std::filesystem::remove_all(files_.root() + "/proc/812");
+  int ticks = 1;
+  while (!control_.works() && ticks < 100) ++ticks;
+  EXPECT_EQ(ticks, 60) << "looked for again once a minute";
+  apply(plan(true));
+  EXPECT_EQ(files_.get("run"), "1");
+}
+
+TEST_F(KsmControlTest, AManagerThatStartsLaterIsLeftToItsWork) {
+  EXPECT_TRUE(control_.works());
+  apply(plan(true));
+  files_.tree().write("/proc/812/comm", "momd\n");
+  files_.set("pages_to_scan", "64\n");
+  apply(plan(true));
+  EXPECT_EQ(files_.get("pages_to_scan"), "64");
+  EXPECT_FALSE(control_.works());
+}
+
 TEST_F(KsmControlTest, GivesUpOnARefusedWriteUntilThePolicyComesAnew) {
   files_.refuse("pages_to_scan");
   apply(plan(true));

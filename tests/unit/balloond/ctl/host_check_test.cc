@@ -36,6 +36,13 @@ class HostCheckTest : public ::testing::Test {
     write("/sys/kernel/mm/ksm/pages_sharing", "1234\n");
     write("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     write("/sys/kernel/mm/transparent_hugepage/defrag", "always [defer] defer+madvise madvise never\n");
+    write("/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n");
+    write("/sys/devices/system/node/online", "0\n");
+    write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
+    write("/sys/module/kvm_intel/parameters/nested", "N\n");
+    write("/proc/cpuinfo", "flags : fpu vme constant_tsc nonstop_tsc\n");
+    write("/proc/1/comm", "systemd\n");
+    write("/proc/700/comm", "balloond\n");
   }
   ~HostCheckTest() override { std::filesystem::remove_all(root_); }
 
@@ -136,9 +143,62 @@ TEST_F(HostCheckTest, KernelsWithoutAFeatureAreNoted) {
   expect("THP", State::note, "nothing to do");
 }
 
+TEST_F(HostCheckTest, AClockThatIsNotTheTscIsNoted) {
+  write("/sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n");
+  expect("TSC", State::note, "tsc=reliable");
+  EXPECT_EQ(find("TSC").found, "the clock source is hpet");
+  write("/sys/devices/system/clocksource/clocksource0/current_clocksource", "kvm-clock\n");
+  expect("TSC", State::ok, "");
+}
+
+TEST_F(HostCheckTest, NestedVirtualisationIsNotedWithTheSwitchOfThisHostsModule) {
+  write("/sys/module/kvm_intel/parameters/nested", "Y\n");
+  expect("nested", State::note, "options kvm_intel nested=0");
+  remove("/sys/module/kvm_intel/parameters/nested");
+  write("/sys/module/kvm_amd/parameters/nested", "1\n");
+  expect("nested", State::note, "options kvm_amd nested=0");
+  write("/proc/cpuinfo", "flags : fpu hypervisor svm\n");
+  EXPECT_THAT(find("nested").found, HasSubstr("this host is a guest itself"));
+}
+
+TEST_F(HostCheckTest, CgroupsOfVersionOneAndWithoutMemoryAreNoted) {
+  write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n");
+  expect("cgroup", State::note, "cgroup_enable=memory");
+  remove("/sys/fs/cgroup/cgroup.controllers");
+  expect("cgroup", State::note, "systemd.unified_cgroup_hierarchy=1");
+}
+
+TEST_F(HostCheckTest, SeveralNumaNodesAreCounted) {
+  write("/sys/devices/system/node/online", "0-1,4,8-9\n");
+  expect("NUMA", State::note, "leave guests unbound");
+  EXPECT_EQ(find("NUMA").found, "5 nodes");
+}
+
+TEST_F(HostCheckTest, AnArcThatMayTakeMuchOfTheHostIsNoted) {
+  const std::string stats =
+      "13 1 0x01 147 39984 4000 5000\nname type data\narc_meta_min 4 7\nc_min 4 268435456\n"
+      "c_max 4 4096000000\nsize 4 2147483648\n";
+  write("/proc/spl/kstat/zfs/arcstats", stats);
+  expect("ZFS", State::note, "zfs_arc_max");
+  EXPECT_THAT(find("ZFS").found, HasSubstr("ARC of 2 GiB"));
+  write("/proc/spl/kstat/zfs/arcstats", "name type data\nc_max 4 536870912\nsize 4 1048576\n");
+  expect("ZFS", State::ok, "");
+}
+
+TEST_F(HostCheckTest, OtherControllersThatRunAreNamedWithWhatToDo) {
+  write("/proc/812/comm", "ksmtuned\n");
+  write("/proc/813/comm", "python3\n");
+  write("/proc/813/cmdline", std::string("/usr/bin/python3\0/usr/sbin/momd\0-c\0/etc/mom.conf\0", 49));
+  expect("others", State::note, "systemctl disable --now ksmtuned");
+  EXPECT_EQ(find("others").found, "ksmtuned (process 812), momd (process 813)");
+  EXPECT_THAT(find("others").advice, HasSubstr("momd moves balloons: systemctl disable --now momd mom-vdsm"));
+}
+
 TEST_F(HostCheckTest, FilesOfNonsenseHarmNothing) {
-  for (const char* path : {"/proc/swaps", "/proc/meminfo", "/proc/net/route", "/sys/kernel/mm/ksm/run",
-                           "/sys/kernel/mm/transparent_hugepage/enabled"})
+  for (const char* path : {"/proc/swaps", "/proc/meminfo", "/proc/net/route", "/proc/cpuinfo", "/proc/1/comm",
+                           "/proc/spl/kstat/zfs/arcstats", "/sys/kernel/mm/ksm/run",
+                           "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/devices/system/node/online",
+                           "/sys/fs/cgroup/cgroup.controllers", "/sys/module/kvm_intel/parameters/nested"})
     write(path, std::string("]][[\0\xff\n\n 99999999999999999999999 x", 32));
   EXPECT_FALSE(check_table(checks(), {}).empty());
 }
