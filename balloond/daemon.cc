@@ -35,16 +35,23 @@ Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket 
       reservations_(clock_),
       ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_, &ksm_,
               &control_),
-      collector_(std::make_shared<Collector>(clock_, states_, ticker_.counters(),
-                                             journal_ ? &journal_->counters() : nullptr, reservations_)),
       loop_(clock_, ticker_, config_.daemon.period,
             [this](std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness) {
-              collector_->observe_tick(duration, lateness);
+              collector_.observe_tick(duration, lateness);
             }),
       qmp_(clock_, guests_),
       libvirt_(clock_, guests_),
-      server_(std::move(socket), clock_, guests_, states_, reservations_, control_,
-              [this] { return !loop_.stalled(); }) {
+      server_(std::move(socket), clock_, guests_, states_, reservations_, control_, calls_,
+              [this] { return !loop_.stalled(); }),
+      collector_({.clock = clock_,
+                  .states = states_,
+                  .counters = ticker_.counters(),
+                  .journal = journal_ ? &journal_->counters() : nullptr,
+                  .reservations = reservations_,
+                  .calls = calls_,
+                  .guests = guests_,
+                  .backends = {&server_.vmm_link_health(), &qmp_.health(), &libvirt_.health()}}) {
+  collector_.set_period(config_.daemon.period);
   control_.set_dry_run(config_.daemon.dry_run);
   guests_.set_stats_interval(config_.daemon.stats_interval);
   guests_.on_change([this](const GuestChange& change) { loop_.guest_changed(change); });
@@ -81,7 +88,7 @@ Result<void> Daemon::start_parts() {
     const auto unready = [this, stalled] {
       return states_.newest()->revision == 0 ? std::string("nothing has been decided yet") : stalled();
     };
-    auto metrics = MetricsServer::start(config_.daemon.metrics_listen, collector_,
+    auto metrics = MetricsServer::start(config_.daemon.metrics_listen, [this] { return collector_.page(); },
                                         {{"/healthz", stalled}, {"/readyz", unready}});
     if (!metrics) return std::unexpected(metrics.error());
     metrics_.emplace(std::move(*metrics));
@@ -108,7 +115,7 @@ Result<void> Daemon::start_parts() {
 void Daemon::reload() {
   const auto memory = host_memory();
   auto config = memory ? load_config(config_path_, *memory) : std::unexpected(memory.error());
-  collector_->note_reload(config.has_value());
+  collector_.note_reload(config.has_value());
   if (!config)
     return log::error("the new configuration is refused, the old one stays:\n{}", config.error().message);
   const DaemonConfig& old = config_.daemon;
@@ -126,6 +133,7 @@ void Daemon::reload() {
   control_.set_dry_run(config_.daemon.dry_run);
   guests_.set_stats_interval(config_.daemon.stats_interval);
   loop_.set_policy(config_.policy, config_.daemon.period);
+  collector_.set_period(config_.daemon.period);
   if (const auto managed = qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval); !managed)
     log::error("guests of QEMU are not managed: {}", managed.error().message);
   if (const auto managed = libvirt_.manage(config_.daemon.libvirt, config_.daemon.stats_interval); !managed)

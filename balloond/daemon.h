@@ -53,11 +53,12 @@ class Daemon {
   KsmControl ksm_;
   ControlSwitch control_{clock_};
   Ticker ticker_;
-  std::shared_ptr<Collector> collector_;
+  CallCounters calls_;
   ControlLoop loop_;
   qmp::Backend qmp_;
   libvirt::Backend libvirt_;
   Server server_;
+  Collector collector_;
   std::optional<MetricsServer> metrics_;
 };
 

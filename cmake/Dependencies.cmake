@@ -2,7 +2,6 @@
 find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)  # before gRPC, whose config would look for it in a way that fails
 find_package(gRPC CONFIG REQUIRED)
-find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(yaml-cpp CONFIG REQUIRED)
 find_package(fmt CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)

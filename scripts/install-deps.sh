@@ -8,7 +8,7 @@ set -euo pipefail
 build=(
   g++ cmake ninja-build ccache pkg-config git
   libgrpc++-dev grpc-proto protobuf-compiler-grpc protobuf-compiler libprotobuf-dev
-  prometheus-cpp-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
+  libyaml-cpp-dev libspdlog-dev libfmt-dev
   libgtest-dev libgmock-dev libbenchmark-dev libcli11-dev nlohmann-json3-dev
   liburing-dev zlib1g-dev libsystemd-dev libvirt-dev libpugixml-dev libsmartcols-dev libncurses-dev
   scdoc python3 dpkg-dev

@@ -58,6 +58,7 @@ grpc::Status status_of(const ReservationOutcome& outcome) {
     case ReservationOutcome::Kind::expired:
       return {Code::DEADLINE_EXCEEDED, outcome.reason};
     case ReservationOutcome::Kind::released:
+    case ReservationOutcome::Kind::lapsed:
     case ReservationOutcome::Kind::joined:
       return {Code::ABORTED, outcome.reason};
     case ReservationOutcome::Kind::unsaved:

@@ -50,25 +50,37 @@ class Ender {
   std::thread thread_;
 };
 
-/// Sees each call of each service begin, and keeps out of it.
+constexpr std::string_view kGuestLink = "/balloon.v1.GuestLinkService/Connect";
+
+/// Sees each call of each service begin. It keeps out of guest links, whose messages are too many to be
+/// looked at each, and which say themselves how they end.
 class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit CallNoter(Acceptor& acceptor) : acceptor_(acceptor) {}
+  CallNoter(Acceptor& acceptor, CallCounters& calls) : acceptor_(acceptor), calls_(calls) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* call) override {
     acceptor_.called(call->server_context()->peer());
-    return nullptr;
+    const std::string_view path = call->method();
+    CallCounters::Method* const method = calls_.find(path);
+    if (method == nullptr) return nullptr;
+    ++method->started;
+    return path == kGuestLink ? nullptr : observe(*method);
   }
 
  private:
   Acceptor& acceptor_;
+  CallCounters& calls_;
 };
 
 }  // namespace
 
 Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-               ReservationBook& reservations, ControlSwitch& control, std::function<bool()> serving)
-    : acceptor_(std::move(socket), clock),
-      vmm_link_(guests, acceptor_, [&guests] { return guests.stats_interval(); }),
+               ReservationBook& reservations, ControlSwitch& control, CallCounters& calls,
+               std::function<bool()> serving)
+    : calls_(calls),
+      acceptor_(std::move(socket), clock),
+      vmm_link_(
+          guests, acceptor_, [&guests] { return guests.stats_interval(); },
+          [link = calls.find(kGuestLink)](grpc::StatusCode code) { link->end(code); }),
       scheduler_(guests, states, reservations, control,
                  [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
@@ -82,7 +94,7 @@ Result<void> Server::start() {
   // Its pings find out how much a long line holds: here they would be a third message for each two.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(std::make_unique<CallNoter>(acceptor_));
+  interceptors.push_back(std::make_unique<CallNoter>(acceptor_, calls_));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&vmm_link_);
   builder.RegisterService(&scheduler_);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "balloond/api/acceptor.h"
+#include "balloond/api/call_counters.h"
 #include "balloond/api/health.h"
 #include "balloond/api/scheduler_service.h"
 #include "balloond/guests/vmm_link.h"
@@ -14,17 +15,20 @@ namespace balloon::daemon {
 
 class Server {
  public:
-  /// `serving` says whether the daemon does its work.
+  /// `serving` says whether the daemon does its work; `calls` counts what is called.
   Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-         ReservationBook& reservations, ControlSwitch& control, std::function<bool()> serving);
+         ReservationBook& reservations, ControlSwitch& control, CallCounters& calls,
+         std::function<bool()> serving);
   ~Server();
 
   Result<void> start();
   /// Ends all calls, streams included: within a second or so, whatever peers do.
   void stop();
   HealthService& health() { return health_; }
+  const BackendHealth& vmm_link_health() const { return vmm_link_.health(); }
 
  private:
+  CallCounters& calls_;
   Acceptor acceptor_;
   VmmLink vmm_link_;
   SchedulerService scheduler_;

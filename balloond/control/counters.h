@@ -10,9 +10,12 @@ namespace balloon::daemon {
 
 /// policy::Reason has the values 0 to 11.
 inline constexpr std::size_t kReasons = 12;
+/// policy::Condition has the values 0 to 12.
+inline constexpr std::size_t kConditions = 13;
 
 struct Counters {
-  std::array<std::atomic<std::uint64_t>, kReasons> decisions{};  ///< by reason
+  std::array<std::atomic<std::uint64_t>, kReasons> decisions{};   ///< by reason
+  std::array<std::atomic<std::uint64_t>, kConditions> blocked{};  ///< decisions, by what would change them
   std::atomic<std::uint64_t> shrinks{0};
   std::atomic<std::uint64_t> grows{0};
   std::atomic<std::uint64_t> bytes_shrunk{0};  ///< asked for

@@ -78,6 +78,7 @@ std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const Reserva
       if (entries_.size() >= kMost) return std::unexpected(Refusal::too_many);
       entry = entries_.insert(entries_.end(),
                               {.record = {.wish = request,
+                                          .since = clock_.now(),
                                           .deadline = clock_.now() + request.within,
                                           .deadline_wall = later(clock_.wall(), request.within)}});
     }
@@ -168,7 +169,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
         news.lines.warning(kSource, "reservation {}: its lease of {} has run out", wish.id,
                            format_bytes(record.granted));
         revise();
-        entry = end(entry, {.kind = Kind::released, .record = {}, .reason = "its lease has run out"}, news);
+        entry = end(entry, {.kind = Kind::lapsed, .record = {}, .reason = "its lease has run out"}, news);
         continue;
       }
       entry->seen = !ended.contains(wish.id);
@@ -258,6 +259,8 @@ ReservationBook::Entries::iterator ReservationBook::find(const std::string& id) 
 ReservationBook::Entries::iterator ReservationBook::end(Entries::iterator entry, ReservationOutcome outcome,
                                                         News& news) {
   outcome.record = entry->record;
+  ++counters_.ended.at(static_cast<std::size_t>(outcome.kind) - 1);
+  if (outcome.kind == Kind::joined && entry->granted()) counters_.used_bytes += entry->record.granted;
   ended_.insert(entry->record.wish.id);
   for (Change& each : entry->changes) entry->waiters.splice(entry->waiters.end(), each.waiters);
   if (!entry->waiters.empty()) news.answers.push_back({std::move(entry->waiters), std::move(outcome)});
@@ -288,9 +291,13 @@ ReservationBook::Entries::iterator ReservationBook::carry_out(Entries::iterator 
       return end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
     Change granted = std::move(entry->changes.front());
     entry->changes.pop_front();
-    if (!entry->granted())
+    if (!entry->granted()) {
+      granted.record.since = clock_.now();
+      ++counters_.granted;
+      counters_.granted_bytes += granted.record.granted;
       news.lines.info(kSource, "reservation {}: {} granted", granted.record.wish.id,
                       format_bytes(granted.record.granted));
+    }
     entry->record = granted.record;
     if (!granted.waiters.empty())
       news.answers.push_back({std::move(granted.waiters),

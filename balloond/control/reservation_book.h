@@ -5,6 +5,7 @@
 // somebody (ReservationKeeper) has written them down and says so; else at once.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <expected>
@@ -42,6 +43,7 @@ struct ReservationRequest {
 
 struct ReservationRecord {
   ReservationRequest wish{};
+  Time since{};  ///< when it was asked for; once granted, when it was granted or found granted
   Time deadline{};
   WallTime deadline_wall{};
   policy::GrantState state = policy::GrantState::pending;
@@ -57,11 +59,24 @@ struct ReservationOutcome {
     refused,  ///< at the first look: it cannot be had
     expired,  ///< it could not be had in its time
     released,
+    lapsed,   ///< its lease has run out
     joined,   ///< its guest runs: it came before the memory, or was there already
     unsaved,  ///< it could not be written down, so all is as it was before
   } kind = Kind::granted;
   ReservationRecord record{};
   std::string reason{};  ///< of one that is not granted
+};
+
+/// How reservations end, by ReservationOutcome::Kind less one.
+inline constexpr std::array<std::string_view, 6> kReservationEnds{"refused", "expired", "released",
+                                                                  "lapsed",  "joined",  "unsaved"};
+
+/// For the metrics. Written by the book, read by any thread.
+struct ReservationCounters {
+  std::array<std::atomic<std::uint64_t>, kReservationEnds.size()> ended{};  ///< by kReservationEnds
+  std::atomic<std::uint64_t> granted{0};
+  std::atomic<Bytes> granted_bytes{0};
+  std::atomic<Bytes> used_bytes{0};  ///< of grants whose guest came
 };
 
 /// All grants as they are to be kept, in the order in which they came.
@@ -111,6 +126,7 @@ class ReservationBook {
   void not_kept(std::uint64_t revision, const std::string& why);
   /// The newest attempt to keep it has failed.
   bool failing() const { return failing_; }
+  const ReservationCounters& counters() const { return counters_; }
 
  private:
   struct Waiter {
@@ -168,6 +184,7 @@ class ReservationBook {
   std::uint64_t revision_ = 0;  ///< of what is to be kept
   std::uint64_t kept_ = 0;      ///< of what is
   std::atomic<bool> failing_{false};
+  ReservationCounters counters_;
 };
 
 }  // namespace balloon::daemon

@@ -102,6 +102,7 @@ Result<ReservationRecord> from_stored(const stored::Grant& grant, bool same_boot
                  .priority = grant.priority(),
                  .within = {},
                  .lease = *lease};
+  record.since = at.now;
   record.deadline = at.now;
   record.deadline_wall = wall_at(*deadline);
   record.state = policy::GrantState::granted;

@@ -55,14 +55,18 @@ std::string explain(const GuestStatus& guest, const State& state) {
   return text;
 }
 
-namespace {
-
-/// What a guest counts with when nobody can have more than guaranteed: its minimum, or what it holds where
-/// that cannot be changed.
-Bytes least_of(const GuestStatus& guest) {
-  const bool movable = guest.plan.state == policy::GuestState::controlled;
-  return movable ? guest.limits.min : std::max(guest.plan.share, guest.actual);
+Bytes floor_of(const GuestStatus& guest) {
+  switch (guest.plan.state) {
+    case policy::GuestState::controlled:
+      return guest.limits.min;
+    case policy::GuestState::pinned:
+      return std::max(guest.plan.share, guest.actual);
+    default:
+      return guest.plan.share;
+  }
 }
+
+namespace {
 
 std::string explain_infeasible(const State& state) {
   std::vector<const GuestStatus*> largest;
@@ -70,16 +74,16 @@ std::string explain_infeasible(const State& state) {
   std::size_t held = 0;
   for (const GuestStatus& guest : state.guests) {
     largest.push_back(&guest);
-    all += least_of(guest);
+    all += floor_of(guest);
     held += guest.plan.state == policy::GuestState::controlled ? 0 : 1;
   }
   std::ranges::stable_sort(largest, std::ranges::greater(),
-                           [](const GuestStatus* guest) { return least_of(*guest); });
+                           [](const GuestStatus* guest) { return floor_of(*guest); });
   constexpr std::size_t kNamed = 3;
   std::string names;
   for (std::size_t i = 0; i < std::min(kNamed, largest.size()); ++i) {
     names += fmt::format("{}{} ({})", i == 0 ? "" : ", ", largest[i]->record.name,
-                         format_bytes(least_of(*largest[i])));
+                         format_bytes(floor_of(*largest[i])));
   }
   return fmt::format(
       "the guaranteed minimums of {} guests{}{} are {} together, and guests may have {}. The largest: {}. "

@@ -20,7 +20,8 @@ struct GuestStatus {
   std::optional<Time> contested_until;  ///< it is left alone until then: somebody else moved its balloon
   policy::GuestLimits limits;
   policy::GuestPlan plan;
-  Bytes actual = 0;  ///< its size that the plan was made from
+  Bytes actual = 0;             ///< its size that the plan was made from
+  std::uint64_t reversals = 0;  ///< targets against its last one, within a minute
 };
 
 struct State {
@@ -30,15 +31,20 @@ struct State {
   HostSample host;
   Bytes reserve = 0;
   Bytes budget = 0;
-  Bytes committed = 0;   ///< sum of max(actual, target)
-  Bytes reserved = 0;    ///< kept for reservations
-  Bytes configured = 0;  ///< sum of boot memory
+  Bytes committed = 0;       ///< sum of max(actual, target)
+  Bytes reserved = 0;        ///< kept for reservations
+  Bytes configured = 0;      ///< sum of boot memory
+  double balloon_speed = 0;  ///< bytes a second that policy expects of a balloon that has not moved yet
   policy::HostState host_state = policy::HostState::unspecified;
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name
 
   const GuestStatus* find(const std::string& name) const;
 };
+
+/// The least that the guest can be brought to now: its minimum, or what it counts with while it cannot be
+/// moved. Guests whose floors exceed the budget together are what makes a host infeasible.
+Bytes floor_of(const GuestStatus& guest);
 
 /// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.
 std::string explain(const GuestStatus& guest, const State& state);

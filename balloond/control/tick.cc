@@ -182,7 +182,10 @@ void Ticker::note_move(const std::string& guest, bool grown) {
   const Time now = clock_.now();
   std::erase_if(last_moves_, [now](const auto& move) { return now - move.second.at > kReversalWindow; });
   const auto [last, is_new] = last_moves_.try_emplace(guest);
-  if (!is_new && last->second.grown != grown) ++counters_.reversals;
+  if (!is_new && last->second.grown != grown) {
+    ++counters_.reversals;
+    ++reversals_[guest];
+  }
   last->second = {.grown = grown, .at = now};
 }
 
@@ -200,6 +203,7 @@ void Ticker::note_change(const policy::Plan& plan) {
   for (const policy::GuestPlan& guest : plan.guests) {
     grows_wait_ |= guest.reason == policy::Reason::waiting;
     ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
+    ++counters_.blocked.at(static_cast<std::size_t>(guest.why.otherwise.condition));
   }
   for (const policy::ReservationPlan& reservation : plan.reservations)
     grows_wait_ |= reservation.state == policy::GrantState::pending;
@@ -227,7 +231,9 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->budget = plan.budget;
   state->host_state = plan.state;
   state->not_applied = std::move(not_applied);
+  state->balloon_speed = resolver_.policy().tunables.balloon_speed;
   for (const policy::ReservationPlan& each : plan.reservations) state->reserved += each.granted;
+  std::map<std::string, std::uint64_t> reversals;
   state->guests.reserve(guests.size());
   for (std::size_t i = 0; i < guests.size(); ++i) {
     const Credit credit = guests[i].credit;
@@ -238,12 +244,16 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
       const Time until = contested_until(*guests[i].contest, resolver_.policy().other_hands);
       if (seen.now < until) contested = until;
     }
+    const auto reversed = reversals_.find(guests[i].name);
+    if (reversed != reversals_.end()) reversals.insert(*reversed);
     state->guests.push_back({.record = std::move(guests[i]),
                              .contested_until = contested,
                              .limits = seen.guests[i].limits,
                              .plan = plan.guests.at(i),
-                             .actual = seen.guests[i].actual});
+                             .actual = seen.guests[i].actual,
+                             .reversals = reversed == reversals_.end() ? 0 : reversed->second});
   }
+  reversals_ = std::move(reversals);
   states_.publish(std::move(state));
 }
 

@@ -73,7 +73,8 @@ class Ticker {
   policy::Engine engine_;
   std::optional<ShadowPolicy> shadow_;
   Counters counters_;
-  std::map<std::string, LastMove> last_moves_;  ///< of guests that were moved within kReversalWindow
+  std::map<std::string, LastMove> last_moves_;      ///< of guests that were moved within kReversalWindow
+  std::map<std::string, std::uint64_t> reversals_;  ///< of guests that are there and have some
   std::uint64_t revision_ = 0;
   policy::HostState host_state_ = policy::HostState::unspecified;
   bool grows_wait_ = false;

@@ -27,6 +27,11 @@ constexpr Bytes kNearlyNothing = 16;
 constexpr std::size_t kRoomsATime = 4;
 constexpr std::chrono::nanoseconds kRoomsPeriod = std::chrono::seconds(1);
 
+/// What a VMM says of a guest's time counts up to this: an absurd value is not to spoil a sum for ever.
+constexpr std::chrono::nanoseconds kRoundTripMax = std::chrono::minutes(1);
+
+double seconds_of(std::chrono::nanoseconds duration) { return static_cast<double>(duration.count()) / 1e9; }
+
 std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>& stats) {
   if (!stats || !stats->available) return std::nullopt;
   return policy::UseSample{.actual = stats->actual, .available = *stats->available};
@@ -135,6 +140,10 @@ void Registry::stats(Session session, const StatsSample& stats) {
     ++record.rejected;
   }
   record.said = said;
+  RequestCounters* const counters = requests_of(record);
+  if (counters != nullptr && said.round_trip)
+    counters->stats.observe(
+        seconds_of(std::clamp(*said.round_trip, std::chrono::nanoseconds(0), kRoundTripMax)));
   if (const auto suspicion = std::exchange(entry->suspicion, {}); suspicion && said.available) {
     const bool gave_way = *said.available < record.balloon.actual / kNearlyNothing;
     if (!gave_way) contested(record, *suspicion, lines);
@@ -243,6 +252,8 @@ void Registry::answered(Session session, Request::Kind kind, std::uint64_t seque
   newest.pending = false;
   switch (kind) {
     case Request::Kind::target:
+      if (RequestCounters* const counters = requests_of(entry->record))
+        counters->targets.observe(seconds_of(clock_.now() - newest.asked_at));
       entry->accepted = refusal.empty();
       if (!refusal.empty()) target_refused(*entry, refusal, lines);
       break;
@@ -259,6 +270,7 @@ void Registry::answered(Session session, Request::Kind kind, std::uint64_t seque
 void Registry::target_refused(Entry& entry, const std::string& refusal, log::Later& lines) {
   GuestRecord& record = entry.record;
   ++record.refused;
+  if (RequestCounters* const counters = requests_of(record)) ++counters->refused;
   entry.refused_target = record.target;
   entry.refused_at = clock_.now();
   lines.warning(source_of(record.peer), "guest {}: its VMM refused target {}: {}", record.name,
@@ -422,7 +434,7 @@ bool Registry::set_target(const std::string& name, Session session, Bytes target
   entry->suspicion.reset();
   entry->record.contest.reset();
   entry->record.target = target;
-  entry->ask({.kind = Request::Kind::target, .target = target});
+  entry->ask({.kind = Request::Kind::target, .target = target}, clock_.now());
   return true;
 }
 
@@ -469,7 +481,7 @@ int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
     if (!entry.channel || !record.can.on_demand || !record.balloon.has_stats || fresh ||
         entry.newest(Request::Kind::stats).pending)
       continue;
-    entry.ask({.kind = Request::Kind::stats});
+    entry.ask({.kind = Request::Kind::stats}, now);
     ++asked;
   }
   return asked;
@@ -479,7 +491,7 @@ std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool m
   const std::lock_guard lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
-  guest->second.ask({.kind = Request::Kind::merging, .merging = merging});
+  guest->second.ask({.kind = Request::Kind::merging, .merging = merging}, clock_.now());
   return guest->second.record;
 }
 
@@ -494,15 +506,15 @@ bool Registry::keep_from_merging(const std::string& name, Session session) {
   const Time now = clock_.now();
   if (entry->merging_kept_at && now - *entry->merging_kept_at < kRefusalPause) return false;
   entry->merging_kept_at = now;
-  entry->ask({.kind = Request::Kind::merging, .merging = false});
+  entry->ask({.kind = Request::Kind::merging, .merging = false}, now);
   return true;
 }
 
 /// Numbers it, and sends it.
-void Registry::Entry::ask(Request request) {
+void Registry::Entry::ask(Request request, Time now) {
   Outstanding& outstanding = newest(request.kind);
   request.sequence = outstanding.request.sequence + 1;
-  outstanding = {.request = request, .pending = true};
+  outstanding = {.request = request, .pending = true, .asked_at = now};
   channel->ask(request);
 }
 
@@ -523,6 +535,13 @@ std::chrono::nanoseconds Registry::stats_interval() const {
 Registry::Entry* Registry::by_session(Session session) {
   const auto name = names_.find(session);
   return name == names_.end() ? nullptr : &guests_.at(name->second);
+}
+
+RequestCounters* Registry::requests_of(const GuestRecord& guest) {
+  const auto backend = std::ranges::find(kBackends, guest.hypervisor) - kBackends.begin();
+  return static_cast<std::size_t>(backend) < kBackends.size()
+             ? &requests_.at(static_cast<std::size_t>(backend))
+             : nullptr;
 }
 
 /// Two backends may see one guest, which counts once: for the first, as long as its process lives. They know

@@ -8,11 +8,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
+#include "balloond/guests/backend_counters.h"
 #include "balloond/guests/credit.h"
 #include "balloond/host/vmm_observer.h"
 #include "base/log.h"
@@ -121,12 +123,15 @@ class Registry final : public GuestEvents {
   bool keep_from_merging(const std::string& name, Session session);
   void set_stats_interval(std::chrono::nanoseconds interval);
   std::chrono::nanoseconds stats_interval() const;
+  /// How hypervisors answered, by kBackends; any thread.
+  std::span<const RequestCounters> requests() const { return requests_; }
 
  private:
   /// The newest request of a kind.
   struct Outstanding {
     Request request;
     bool pending = false;  ///< it has no answer yet
+    Time asked_at{};
   };
   struct Entry {
     GuestRecord record;
@@ -144,9 +149,11 @@ class Registry final : public GuestEvents {
         suspicion{};  ///< a balloon that grew: the next statistics tell whether it gave way
 
     Outstanding& newest(Request::Kind kind) { return requests.at(static_cast<std::size_t>(kind)); }
-    void ask(Request request);
+    void ask(Request request, Time now);
   };
   Entry* by_session(Session session);
+  /// Of the hypervisor that runs the guest; null: none of kBackends.
+  RequestCounters* requests_of(const GuestRecord& guest);
   void note_other_hands(Entry& entry, const BalloonState& balloon, log::Later& lines);
   bool is_suspected(const Entry& entry, Bytes target) const;
   static void contested(GuestRecord& record, const Contest& contest, log::Later& lines);
@@ -181,6 +188,7 @@ class Registry final : public GuestEvents {
   std::shared_ptr<VmmObserver> room_looked_at_;
   std::optional<Time> rooms_looked_at_;
   Session last_session_ = 0;
+  std::array<RequestCounters, kBackends.size()> requests_;
   std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);
 };
 

@@ -20,9 +20,14 @@ void set_duration(google::protobuf::Duration& out, std::chrono::nanoseconds dura
 class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>,
                          public GuestChannel {
  public:
-  LinkStream(GuestEvents& guests, LinkPeers& peers, std::string address,
-             std::chrono::nanoseconds stats_interval)
-      : guests_(guests), peers_(peers), address_(std::move(address)), stats_interval_(stats_interval) {}
+  LinkStream(GuestEvents& guests, LinkPeers& peers, BackendHealth& health, const VmmLink::OnEnd& on_end,
+             std::string address, std::chrono::nanoseconds stats_interval)
+      : guests_(guests),
+        peers_(peers),
+        health_(health),
+        on_end_(on_end),
+        address_(std::move(address)),
+        stats_interval_(stats_interval) {}
 
   void start(std::shared_ptr<LinkStream> self) {
     self_ = std::move(self);
@@ -75,10 +80,14 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     if (session_) {
       guests_.left(*session_);
       peers_.carries_guest(address_, false);
+      --health_.connected;
     }
-    // Whoever called Finish has let go of the lock before this object may go.
     {
+      // Whoever called Finish has let go of the lock before this object may go.
       const std::lock_guard lock(mutex_);
+      const grpc::StatusCode code = end_ ? end_->error_code() : grpc::StatusCode::CANCELLED;
+      if (code != grpc::StatusCode::OK && code != grpc::StatusCode::CANCELLED) ++health_.errors;
+      on_end_(code);
     }
     self_.reset();
   }
@@ -97,6 +106,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
       return false;
     }
     peers_.carries_guest(address_, true);
+    ++health_.connected;
     const std::lock_guard lock(mutex_);
     session_ = *session;
     registered_.emplace();
@@ -176,6 +186,8 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
 
   GuestEvents& guests_;
   LinkPeers& peers_;
+  BackendHealth& health_;
+  const VmmLink::OnEnd& on_end_;
   const std::string address_;
   const std::chrono::nanoseconds stats_interval_;
   std::shared_ptr<LinkStream> self_;
@@ -195,12 +207,15 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
 }  // namespace
 
 VmmLink::VmmLink(GuestEvents& guests, LinkPeers& peers,
-                 std::function<std::chrono::nanoseconds()> stats_interval)
-    : guests_(guests), peers_(peers), stats_interval_(std::move(stats_interval)) {}
+                 std::function<std::chrono::nanoseconds()> stats_interval, OnEnd on_end)
+    : guests_(guests), peers_(peers), stats_interval_(std::move(stats_interval)), on_end_(std::move(on_end)) {
+  health_.configured = true;
+}
 
 grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* VmmLink::Connect(
     grpc::CallbackServerContext* context) {
-  auto stream = std::make_shared<LinkStream>(guests_, peers_, context->peer(), stats_interval_());
+  auto stream =
+      std::make_shared<LinkStream>(guests_, peers_, health_, on_end_, context->peer(), stats_interval_());
   LinkStream* const reactor = stream.get();
   reactor->start(std::move(stream));
   return reactor;

@@ -6,6 +6,7 @@
 
 #include "balloon/v1/guest_link.grpc.pb.h"
 #include "balloond/guests/backend.h"
+#include "balloond/guests/backend_counters.h"
 
 namespace balloon::daemon {
 
@@ -21,16 +22,22 @@ class LinkPeers {
 
 class VmmLink final : public v1::GuestLinkService::CallbackService {
  public:
+  /// Told how each stream ended.
+  using OnEnd = std::function<void(grpc::StatusCode)>;
   /// `stats_interval` is what new guests are told.
-  VmmLink(GuestEvents& guests, LinkPeers& peers, std::function<std::chrono::nanoseconds()> stats_interval);
+  VmmLink(GuestEvents& guests, LinkPeers& peers, std::function<std::chrono::nanoseconds()> stats_interval,
+          OnEnd on_end);
 
   grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* Connect(
       grpc::CallbackServerContext* context) override;
+  const BackendHealth& health() const { return health_; }
 
  private:
   GuestEvents& guests_;
   LinkPeers& peers_;
   std::function<std::chrono::nanoseconds()> stats_interval_;
+  const OnEnd on_end_;
+  BackendHealth health_;
 };
 
 }  // namespace balloon::daemon

@@ -1,41 +1,54 @@
-// All metrics, built anew at each scrape from one published state: a scrape is consistent, and guests that
-// are gone leave nothing behind. Names follow prometheus.io/docs/practices/naming.
+// The page of metrics, written anew at each scrape from one published state: a scrape is consistent, holds no
+// lock while it is written, and guests that are gone leave nothing behind. Names follow
+// prometheus.io/docs/practices/naming.
 #pragma once
 
-#include <prometheus/collectable.h>
-#include <prometheus/histogram.h>
-
+#include <array>
 #include <atomic>
-#include <vector>
+#include <chrono>
+#include <string>
 
+#include "balloond/api/call_counters.h"
 #include "balloond/control/counters.h"
 #include "balloond/control/reservation_book.h"
 #include "balloond/control/state.h"
+#include "balloond/guests/backend_counters.h"
 #include "balloond/journal/journal.h"
+#include "base/histogram.h"
 
 namespace balloon::daemon {
 
-class Collector final : public prometheus::Collectable {
+class Collector {
  public:
-  /// `journal`: null without one.
-  Collector(const Clock& clock, const StateStore& states, const Counters& counters,
-            const JournalCounters* journal, const ReservationBook& reservations);
+  /// What the metrics are made from.
+  struct Sources {
+    const Clock& clock;
+    const StateStore& states;
+    const Counters& counters;
+    const JournalCounters* journal = nullptr;  ///< null without one
+    const ReservationBook& reservations;
+    const CallCounters& calls;
+    const Registry& guests;
+    std::array<const BackendHealth*, kBackends.size()> backends;  ///< by kBackends
+  };
+  explicit Collector(const Sources& sources);
 
-  std::vector<prometheus::MetricFamily> Collect() const override;
+  /// In Prometheus' text format.
+  std::string page() const;
 
   void observe_tick(std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness);
   /// A configuration was loaded, or refused.
   void note_reload(bool good);
+  void set_period(std::chrono::nanoseconds period) { period_ = period; }
 
  private:
-  const Clock& clock_;
-  const StateStore& states_;
-  const Counters& counters_;
-  const JournalCounters* const journal_;
-  const ReservationBook& reservations_;
-  prometheus::Histogram tick_seconds_;
-  prometheus::Histogram lateness_seconds_;
+  const Sources from_;
+  Histogram tick_seconds_;
+  Histogram lateness_seconds_;
+  std::atomic<std::chrono::nanoseconds> period_{};
   std::atomic<bool> reload_good_{true};
+  std::atomic<std::uint64_t> reloads_taken_{0};
+  std::atomic<std::uint64_t> reloads_refused_{0};
   std::atomic<double> reload_time_;
 };
 

@@ -1,7 +1,6 @@
 #include "balloond/metrics/exposer.h"
 
 #include <fmt/format.h>
-#include <prometheus/text_serializer.h>
 
 namespace balloon::daemon {
 namespace {
@@ -11,12 +10,9 @@ constexpr auto kContentType = "text/plain; version=0.0.4; charset=utf-8";
 
 }  // namespace
 
-Result<MetricsServer> MetricsServer::start(const std::string& listen,
-                                           const std::shared_ptr<prometheus::Collectable>& metrics,
+Result<MetricsServer> MetricsServer::start(const std::string& listen, HttpServer::Page page,
                                            std::vector<HttpServer::Probe> probes) {
-  auto server = HttpServer::start(
-      listen, "/metrics", kContentType,
-      [metrics] { return prometheus::TextSerializer().Serialize(metrics->Collect()); }, std::move(probes));
+  auto server = HttpServer::start(listen, "/metrics", kContentType, std::move(page), std::move(probes));
   if (server) return MetricsServer(std::move(*server));
   return fail(fmt::format(
       "cannot serve metrics on {} (metrics.listen): the address is in use, or not this host's: {}", listen,

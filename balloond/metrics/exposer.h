@@ -1,8 +1,6 @@
 // Serves /metrics and probes over HTTP on the configured address, and nowhere else.
 #pragma once
 
-#include <prometheus/collectable.h>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,8 +12,8 @@ namespace balloon::daemon {
 
 class MetricsServer {
  public:
-  static Result<MetricsServer> start(const std::string& listen,
-                                     const std::shared_ptr<prometheus::Collectable>& metrics,
+  /// `page`: all metrics in Prometheus' text format; called by the server's thread.
+  static Result<MetricsServer> start(const std::string& listen, HttpServer::Page page,
                                      std::vector<HttpServer::Probe> probes = {});
   MetricsServer(MetricsServer&&) noexcept;
   ~MetricsServer();

@@ -20,7 +20,11 @@ namespace balloon::daemon {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-constexpr int kBacklog = 64;
+/// Those that come at once wait here: where they are more, clients try again only after a second.
+constexpr int kBacklog = 1024;
+/// Accepted before those that are there have their turn again: fewer than there are places, so that who has
+/// just come is heard before newcomers end it.
+constexpr int kAcceptedAtOnce = 16;
 constexpr int kLookMs = 1000;
 
 /// "127.0.0.1:9477" and "[::1]:9477" apart.
@@ -112,16 +116,31 @@ void HttpServer::run() {
 }
 
 void HttpServer::accept() {
+  for (int i = 0; i < kAcceptedAtOnce; ++i) {
+    if (!accept_one()) return;
+  }
+}
+
+bool HttpServer::accept_one() {
   UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) {
-    // No descriptor is free: the queue stays readable, and the oldest is the one to go.
-    if ((errno == EMFILE || errno == ENFILE) && !connections_.empty()) connections_.pop_front();
-    return;
+    // No descriptor is free: the queue stays readable until one has gone.
+    if (errno == EMFILE || errno == ENFILE) end_one();
+    return false;
   }
-  if (connections_.size() >= kConnectionsMax) connections_.pop_front();
+  if (connections_.size() >= kConnectionsMax) end_one();
   Connection& made = connections_.emplace_back();
   made.socket = std::move(socket);
   made.since = std::chrono::steady_clock::now();
+  return true;
+}
+
+void HttpServer::end_one() {
+  if (connections_.empty()) return;
+  const auto answered = std::ranges::count(connections_, true, &Connection::answering);
+  const bool too_many_answered = static_cast<std::size_t>(answered) > kConnectionsMax / 2;
+  const auto victim = std::ranges::find(connections_, too_many_answered, &Connection::answering);
+  connections_.erase(victim == connections_.end() ? connections_.begin() : victim);
 }
 
 bool HttpServer::serve(Connection& connection) {

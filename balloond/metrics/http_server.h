@@ -35,7 +35,9 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  /// Of more at once, the oldest ends.
+  /// Of more at once, one ends: of those that are answered the oldest once they hold more than half of the
+  /// places, else the oldest that has yet to ask. So newcomers that never ask cut nobody's answer short, and
+  /// readers that never read leave room for newcomers.
   static constexpr std::size_t kConnectionsMax = 64;
   /// Requests with more than this before their empty line are none of ours.
   static constexpr std::size_t kRequestMax = 8192;
@@ -60,6 +62,9 @@ class HttpServer {
              UniqueFd socket, UniqueFd wakeup);
   void run();
   void accept();
+  /// False when nobody waits.
+  bool accept_one();
+  void end_one();
   /// False when it is over.
   bool serve(Connection& connection);
   bool read(Connection& connection);

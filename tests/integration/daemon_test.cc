@@ -96,59 +96,6 @@ TEST_F(OwnDaemonTest, AMetricsAddressInUseIsNamed) {
   EXPECT_NE(outcome.err.find("cannot serve metrics on " + address), std::string::npos) << outcome.err;
 }
 
-TEST_F(OwnDaemonTest, MetricsShowEachGuestAndPassPromtool) {
-  const std::string address = free_address();
-  start("metrics: {listen: \"" + address + "\"}\n");
-  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
-  ASSERT_TRUE(eventually([&] {
-    vmm.send_stats(400 * kMiB);
-    return vmm.actual() < 700 * kMiB;
-  }));
-  std::string metrics;
-  ASSERT_TRUE(eventually([&] {
-    metrics = http_get(address);
-    return metrics.find("balloon_guest_actual_bytes{guest=\"a\"} " + std::to_string(vmm.actual())) !=
-           std::string::npos;
-  })) << metrics;
-  EXPECT_EQ(metrics.find("balloon_guest_freed_bytes_total"), std::string::npos) << "its VMM said nothing yet";
-  vmm.send_counters();
-  ASSERT_TRUE(eventually([&] {
-    metrics = http_get(address);
-    return metrics.find("balloon_guest_freed_bytes_total{guest=\"a\"} 4096") != std::string::npos;
-  })) << metrics;
-  for (const char* part :
-       {"balloon_guest_inflated_bytes_total{guest=\"a\"} 8192", "balloon_guest_stalls_total{guest=\"a\"} 3",
-        "balloon_guest_available_bytes{guest=\"a\"} ",
-        "balloon_guest_state{guest=\"a\",state=\"controlled\"} 1", "balloon_host_memory_total_bytes ",
-        "balloon_decisions_total{reason=\"need\"} ", "balloon_moves_total{direction=\"shrink\"} ",
-        "balloon_control_loop_duration_seconds_bucket", "balloon_config_last_reload_successful 1",
-        "process_resident_memory_bytes ", "balloond_build_info{version="}) {
-    EXPECT_NE(metrics.find(part), std::string::npos) << part << " is missing in\n" << metrics;
-  }
-  // promtool reads standard input; it is in Debian's prometheus package (scripts/install-deps.sh).
-  directory_.write("metrics", metrics);
-  const Outcome lint = run({"/bin/sh", "-c", "promtool check metrics < " + directory_.file("metrics")});
-  EXPECT_EQ(lint.exit_code, 0) << lint.out << lint.err;
-
-  directory_.write("policy.yaml", "nonsense: 1\n");
-  daemon_->signal(SIGHUP);
-  EXPECT_TRUE(eventually([&] {
-    return http_get(address).find("balloon_config_last_reload_successful 0") != std::string::npos;
-  }));
-}
-
-TEST_F(OwnDaemonTest, MetricsAnswerWhateverOthersLeaveHalfSent) {
-  const std::string address = free_address();
-  start("metrics: {listen: \"" + address + "\"}\n");
-  std::vector<HalfSent> others(100);
-  for (HalfSent& other : others) other.open(address);
-  EXPECT_NE(http_get(address).find("balloond_build_info"), std::string::npos);
-  const auto before = std::chrono::steady_clock::now();
-  daemon_->signal(SIGTERM);
-  EXPECT_EQ(daemon_->wait(), 0);
-  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(3));
-}
-
 TEST_F(DaemonTest, HealthIsServingAndUnknownServicesAreNotFound) {
   const auto stub = grpc::health::v1::Health::NewStub(
       grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));

@@ -40,13 +40,15 @@ class Bell {
 /// The thread and what it works on.
 class Backend::Runner {
  public:
-  Runner(const Clock& clock, GuestEvents& guests, const Library& library)
+  Runner(const Clock& clock, GuestEvents& guests, BackendHealth& health, const Library& library)
       : clock_(clock),
+        health_(health),
         library_(library),
         surroundings_{.clock = clock,
                       .guests = guests,
                       .wake = [bell = bell_] { bell->ring(); },
-                      .stats_interval = std::chrono::seconds(1)},
+                      .stats_interval = std::chrono::seconds(1),
+                      .health = health},
         thread_([this] { run(); }) {}
 
   ~Runner() {
@@ -88,6 +90,7 @@ class Backend::Runner {
         host->run();
         due = std::min(due, host->due());
       }
+      count();
       bell_->wait(std::max(due - clock_.now(), std::chrono::nanoseconds(0)));
     }
     hosts_.clear();
@@ -105,7 +108,17 @@ class Backend::Runner {
     }
   }
 
+  void count() {
+    const auto those = [this](bool (Host::*stand)() const) {
+      return static_cast<std::uint64_t>(
+          std::ranges::count_if(hosts_, [&](const auto& host) { return ((*host).*stand)(); }));
+    };
+    health_.connected = those(&Host::connected);
+    health_.failing = those(&Host::failing);
+  }
+
   const Clock& clock_;
+  BackendHealth& health_;
   const Library& library_;
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   Surroundings surroundings_;
@@ -123,11 +136,12 @@ Backend::Backend(const Clock& clock, GuestEvents& guests) : clock_(clock), guest
 Backend::~Backend() { stop(); }
 
 Result<void> Backend::manage(std::vector<LibvirtHost> hosts, std::chrono::nanoseconds stats_interval) {
+  health_.configured = !hosts.empty();
   if (!runner_) {
     if (hosts.empty()) return {};
     const auto library = load_library();
     if (!library) return std::unexpected(library.error());
-    runner_ = std::make_unique<Runner>(clock_, guests_, **library);
+    runner_ = std::make_unique<Runner>(clock_, guests_, health_, **library);
   }
   runner_->order(std::move(hosts), stats_interval);
   return {};

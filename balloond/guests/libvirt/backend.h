@@ -8,6 +8,7 @@
 
 #include "balloond/config/libvirt_config.h"
 #include "balloond/guests/backend.h"
+#include "balloond/guests/backend_counters.h"
 #include "base/error.h"
 
 namespace balloon::daemon::libvirt {
@@ -24,12 +25,14 @@ class Backend {
   Result<void> manage(std::vector<LibvirtHost> hosts, std::chrono::nanoseconds stats_interval);
   /// Lets all guests go as they are. Balloons stay.
   void stop();
+  const BackendHealth& health() const { return health_; }
 
  private:
   class Runner;
 
   const Clock& clock_;
   GuestEvents& guests_;
+  BackendHealth health_;
   std::unique_ptr<Runner> runner_;  ///< once there is something to do
 };
 

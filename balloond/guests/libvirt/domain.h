@@ -8,6 +8,7 @@
 #include <string>
 
 #include "balloond/guests/backend.h"
+#include "balloond/guests/backend_counters.h"
 #include "balloond/guests/libvirt/description.h"
 #include "balloond/guests/libvirt/figures.h"
 #include "balloond/guests/mailbox.h"
@@ -23,6 +24,7 @@ struct Surroundings {
   /// Wakes the backend's thread; any thread.
   std::function<void()> wake;
   std::chrono::nanoseconds stats_interval;  ///< as configured, for guests to come
+  BackendHealth& health;
 };
 
 /// Something to be done to a domain, which may take its time.

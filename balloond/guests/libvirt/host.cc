@@ -198,6 +198,7 @@ void Host::take(const Look& look) {
   }
   retry_ = kRetryFirst;
   complaint_.clear();
+  looked_ = true;
   std::set<std::string> seen;
   for (const Figures& figures : *look.figures) {
     seen.insert(figures.uuid);
@@ -240,6 +241,7 @@ void Host::take(const Link::Event& event) {
 }
 
 void Host::failed(const std::string& complaint) {
+  ++surroundings_.health.errors;
   if (complaint == complaint_) return;
   complaint_ = complaint;
   log::warning(source_, "libvirt {}: {}", uri_, printable(complaint));

@@ -21,6 +21,9 @@ class Host {
   Host& operator=(const Host&) = delete;
 
   const std::string& uri() const { return uri_; }
+  /// The newest look at its domains has worked; or has failed. Neither before the first.
+  bool connected() const { return looked_ && complaint_.empty(); }
+  bool failing() const { return !complaint_.empty(); }
   /// When run() has something to do, unless news come before.
   Time due() const;
   void run();
@@ -59,6 +62,7 @@ class Host {
   std::map<std::string, std::unique_ptr<Domain>> domains_;  ///< by UUID
   std::uint64_t look_ = 0;                                  ///< number of the newest
   bool looking_ = false;                                    ///< it is under way
+  bool looked_ = false;                                     ///< at least once
   std::uint64_t errands_ = 0;
   Time due_;
   Time jobs_looked_at_{};

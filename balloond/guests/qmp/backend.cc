@@ -28,11 +28,13 @@ Backend::Backend(const Clock& clock, GuestEvents& guests)
           .guests = guests,
           .wake = [this] { wake(); },
           .is_managed = [this](pid_t pid, const std::string& except) { return is_managed(pid, except); },
+          .health = health_,
           .stats_interval = std::chrono::seconds(1)} {}
 
 Backend::~Backend() { stop(); }
 
 Result<void> Backend::manage(std::vector<QmpSockets> sources, std::chrono::nanoseconds stats_interval) {
+  health_.configured = !sources.empty();
   if (!thread_.joinable()) {
     if (sources.empty()) return {};
     BALLOON_TRY(start());
@@ -153,6 +155,7 @@ void Backend::look() {
     }
     agenda_.erase({known->second.due, known->first});
     if (known->second.polled_fd >= 0) paths_.erase(known->second.polled_fd);
+    count(known->second, Standing::untried);
     known = sockets_.erase(known);
   }
   for (const auto& [path, exclusive] : found) {
@@ -185,6 +188,18 @@ void Backend::after(Monitor& monitor) {
   agenda_.erase({managed.due, path});
   managed.due = monitor.due();
   agenda_.emplace(managed.due, path);
+  count(managed, monitor.failing()     ? Standing::failing
+                 : monitor.has_guest() ? Standing::connected
+                                       : Standing::untried);
+}
+
+void Backend::count(Managed& managed, Standing standing) {
+  const auto add = [this](Standing which, std::uint64_t by) {
+    if (which == Standing::connected) health_.connected += by;
+    if (which == Standing::failing) health_.failing += by;
+  };
+  add(std::exchange(managed.standing, standing), ~std::uint64_t{0});  // one less
+  add(standing, 1);
 }
 
 bool Backend::is_managed(pid_t pid, const std::string& except) const {

@@ -29,11 +29,21 @@ class Backend {
   Result<void> manage(std::vector<QmpSockets> sources, std::chrono::nanoseconds stats_interval);
   /// Lets all guests go as they are. Balloons stay.
   void stop();
+  const BackendHealth& health() const { return health_; }
 
  private:
   struct Order {
     std::vector<QmpSockets> sources;
     std::chrono::nanoseconds stats_interval{};
+  };
+  /// How a socket counts in health_.
+  enum class Standing : std::uint8_t { untried, connected, failing };
+  struct Managed {
+    std::unique_ptr<Monitor> monitor;
+    int polled_fd = -1;
+    bool polls_write = false;
+    Time due{};
+    Standing standing = Standing::untried;
   };
   Result<void> start();
   void run();
@@ -41,11 +51,13 @@ class Backend {
   /// Compares what is managed with what is there.
   void look();
   void after(Monitor& monitor);
+  void count(Managed& managed, Standing standing);
   bool is_managed(pid_t pid, const std::string& except) const;
   void wake() const;
   int wait_for() const;
 
   const Clock& clock_;
+  BackendHealth health_;
   Surroundings surroundings_;
   UniqueFd epoll_;
   UniqueFd wakeup_;
@@ -56,12 +68,6 @@ class Backend {
   bool stopping_ = false;
 
   // The thread's own.
-  struct Managed {
-    std::unique_ptr<Monitor> monitor;
-    int polled_fd = -1;
-    bool polls_write = false;
-    Time due{};
-  };
   std::vector<QmpSockets> sources_;
   DirectoryWatch directories_;
   int polled_directories_ = -1;

@@ -306,6 +306,7 @@ void Monitor::schedule_next() {
 }
 
 void Monitor::failed(const std::string& complaint, bool guest_is_gone) {
+  ++surroundings_.health.errors;
   complain(complaint);
   close(guest_is_gone);
   const Time now = surroundings_.clock.now();

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "balloond/guests/backend.h"
+#include "balloond/guests/backend_counters.h"
 #include "balloond/guests/mailbox.h"
 #include "balloond/guests/our_target.h"
 #include "balloond/guests/qmp/dialogue.h"
@@ -29,6 +30,7 @@ struct Surroundings {
   std::function<void()> wake;
   /// Whether another socket's guest runs in that process.
   std::function<bool(pid_t pid, const std::string& except)> is_managed;
+  BackendHealth& health;
   std::chrono::nanoseconds stats_interval;  ///< as configured, for guests to come
 };
 
@@ -47,6 +49,9 @@ class Monitor {
   bool wants_write() const { return !output_.empty(); }
   /// Process of the guest that has joined; 0: none.
   pid_t guest_pid() const { return guest_ ? peer_.pid : 0; }
+  bool has_guest() const { return guest_.has_value(); }
+  /// The newest attempt to reach its QEMU has failed.
+  bool failing() const { return !complaint_.empty(); }
   /// When on_time() is to be called.
   Time due() const;
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <vector>
 
 #include "tests/integration/http.h"
@@ -90,6 +91,47 @@ TEST_F(HttpServerTest, ReadersThatDoNotReadHoldNobodyUp) {
   }
   EXPECT_EQ(http_get(address_).size(), page_.size());
   for (const int other : others) ::close(other);
+}
+
+TEST_F(HttpServerTest, AThousandIdleConnectionsCutNoAnswerShort) {
+  page_ = std::string(8 << 20, 'x');  // more than a socket holds
+  const int reader = http_connect(address_);
+  ASSERT_GT(::write(reader, "GET /metrics HTTP/1.0\r\n\r\n", 25), 0);
+  std::array<char, 1 << 16> part{};
+  std::size_t got = static_cast<std::size_t>(::read(reader, part.data(), 1));  // it is being answered
+  std::vector<int> others;
+  for (int i = 0; i < 1000; ++i) others.push_back(http_connect(address_));
+  for (ssize_t count = 0; (count = ::read(reader, part.data(), part.size())) > 0;)
+    got += static_cast<std::size_t>(count);
+  EXPECT_GT(got, page_.size());
+  EXPECT_EQ(http_get(address_).size(), page_.size()) << "and who comes later is answered, too";
+  for (const int other : others) ::close(other);
+  ::close(reader);
+}
+
+TEST_F(HttpServerTest, ReadersThatDoNotReadLeaveRoomForNewcomers) {
+  page_ = std::string(4 << 20, 'x');
+  std::vector<int> others;
+  for (std::size_t i = 0; i < HttpServer::kConnectionsMax / 2 + 8; ++i) {
+    others.push_back(http_connect(address_));
+    EXPECT_GT(::write(others.back(), "GET /metrics HTTP/1.0\r\n\r\n", 25), 0);
+  }
+  std::vector<HalfSent> half(HttpServer::kConnectionsMax);
+  for (HalfSent& other : half) other.open(address_);
+  EXPECT_EQ(http_get(address_).size(), page_.size());
+  for (const int other : others) ::close(other);
+}
+
+TEST_F(HttpServerTest, ARequestThatComesByteByByteHoldsNobodyUp) {
+  const int slow = http_connect(address_);
+  const std::string request = "GET /metrics HTTP/1.1\r\n\r\n";
+  for (const char byte : request) {
+    ASSERT_EQ(::write(slow, &byte, 1), 1);
+    EXPECT_EQ(http_get(address_), "hello\n");
+  }
+  std::array<char, 256> answer{};
+  EXPECT_GT(::read(slow, answer.data(), answer.size()), 0) << "it is answered once it is whole";
+  ::close(slow);
 }
 
 TEST_F(HttpServerTest, ARequestWithoutEndIsCutOff) {

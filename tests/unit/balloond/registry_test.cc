@@ -69,6 +69,25 @@ TEST_F(RegistryTest, ANameThatIsConnectedIsRefusedEvenToTheSameProcess) {
   }
 }
 
+TEST_F(RegistryTest, HypervisorsAreMeasuredByHowLongTheyTakeAndByWhatTheyRefuse) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  const auto session = guests_.joined(seen, kVmm, channel_);
+  ASSERT_TRUE(session);
+  const RequestCounters& qemu = guests_.requests()[1];
+  ASSERT_TRUE(guests_.set_target("a", *session, kGiB / 2));
+  clock_.advance(std::chrono::milliseconds(50));
+  guests_.answered(*session, Request::Kind::target, channel_->asked.back().sequence, "no");
+  EXPECT_EQ(qemu.targets.counts().at(3), 1U) << "between 25 and 100 ms";
+  EXPECT_DOUBLE_EQ(qemu.targets.sum(), 0.05);
+  EXPECT_EQ(qemu.refused, 1U);
+  StatsSample sample = test::sample(2 * kGiB, kGiB, kGiB / 2);
+  sample.round_trip = std::chrono::hours(1'000'000);
+  guests_.stats(*session, sample);
+  EXPECT_EQ(qemu.stats.sum(), 60) << "an absurd value counts as a minute";
+  EXPECT_EQ(guests_.requests()[0].targets.sum(), 0) << "it is not balloon-vmm's";
+}
+
 TEST_F(RegistryTest, AGuestThatTwoBackendsSeeCountsOnce) {
   Registration seen = test::registration("a", 2 * kGiB, kGiB);
   seen.hypervisor = "balloon-vmm";

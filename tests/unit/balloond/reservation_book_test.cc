@@ -112,6 +112,33 @@ TEST_F(ReservationBookTest, AGrantEndsWhenItsGuestHasItsDriverUp) {
   EXPECT_EQ(decide(GrantState::granted, kGiB), 0U);
 }
 
+TEST_F(ReservationBookTest, ItCountsHowReservationsEndAndWhatOfGrantsIsUsed) {
+  const auto ended = [&](Kind kind) {
+    return book_.counters().ended.at(static_cast<std::size_t>(kind) - 1).load();
+  };
+  Heard used, unused, never;
+  ask(used);
+  decide(GrantState::granted, kGiB);
+  clock_.advance(5s);
+  EXPECT_EQ(clock_.now() - book_.list().front().since, 5s) << "since it was granted";
+  guest("b", true);
+  decide(GrantState::granted, kGiB);
+  EXPECT_EQ(ended(Kind::joined), 1U);
+  EXPECT_EQ(book_.counters().used_bytes, kGiB);
+  guests_.clear();
+  ask(unused, wish("c"));
+  decide(GrantState::granted, kGiB);
+  clock_.advance(61s);
+  decide(GrantState::granted, kGiB);
+  EXPECT_EQ(ended(Kind::lapsed), 1U);
+  ask(never, wish("d"));
+  decide(GrantState::denied);
+  EXPECT_EQ(ended(Kind::refused), 1U);
+  EXPECT_EQ(book_.counters().granted, 2U);
+  EXPECT_EQ(book_.counters().granted_bytes, 2 * kGiB);
+  EXPECT_EQ(book_.counters().used_bytes, kGiB);
+}
+
 TEST_F(ReservationBookTest, AGuestThatComesBeforeItsMemoryEndsTheWait) {
   Heard heard;
   ask(heard);

@@ -107,6 +107,32 @@ TEST_F(TickTest, AGuestWithoutStatisticsIsHeld) {
       "size is held, at a target of 1 GiB.");
 }
 
+TEST_F(TickTest, ReversalsAreCountedOfEachGuestForAsLongAsItIsThere) {
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 300 * kMiB};
+  add(guest);
+  const auto live = [&](int seconds) {
+    for (int i = 0; i < seconds; ++i) {
+      say(guest);
+      tick();
+      obey(guest);
+    }
+  };
+  live(10);
+  ASSERT_LT(guest.actual, kGiB) << "it is shrunk";
+  EXPECT_EQ(states_.newest()->find("a")->reversals, 0U);
+  guest.used = guest.actual - 20 * kMiB;
+  live(3);
+  EXPECT_EQ(states_.newest()->find("a")->reversals, 1U) << "and grown a moment later";
+  EXPECT_EQ(ticker_->counters().reversals, 1U);
+  guests_->left(guest.session);
+  tree_.end_process(guest.pid);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a"), nullptr);
+  add(guest);
+  tick();
+  EXPECT_EQ(states_.newest()->find("a")->reversals, 0U) << "another guest of that name begins anew";
+}
+
 TEST_F(TickTest, AGuestThatPolicyLeavesAloneIsNotMovedAndCountsByWhatItHolds) {
   auto policy = quick_policy();
   policy.guests.push_back(

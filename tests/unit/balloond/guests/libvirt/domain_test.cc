@@ -88,7 +88,9 @@ class DomainTest : public testing::Test {
 
   test::FakeClock clock_;
   Told told_;
-  Surroundings surroundings_{.clock = clock_, .guests = told_, .wake = [] {}, .stats_interval = 1s};
+  BackendHealth health_;
+  Surroundings surroundings_{
+      .clock = clock_, .guests = told_, .wake = [] {}, .stats_interval = 1s, .health = health_};
   std::uint64_t sequence_ = 0;
   std::unique_ptr<Domain> domain_;
 };
