@@ -69,7 +69,7 @@ class DocsTest(unittest.TestCase):
     programs = Programs()
 
     def test_every_command_of_the_docs_is_one_that_the_programs_take(self):
-        found = [(page, command) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] for command in commands(page.read_text())]
+        found = [(page, command) for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] for command in commands(page.read_text())]
         self.assertGreater(len(found), 60, "the docs' commands are not where this test looks for them")
         wrong = [f"{page.name}: {command}: {complaint}" for page, command in found
                  if (complaint := self.programs.complaint(command))]

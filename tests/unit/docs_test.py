@@ -4,7 +4,7 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/testbed/README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/testbed/README.md"])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -42,8 +42,8 @@ class DocsTest(unittest.TestCase):
 
     def test_every_page_is_reached_from_the_readme(self):
         linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall((ROOT / "README.md").read_text())}
-        orphans = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md") if page not in linked]
-        further = {(ROOT / "docs" / link.partition("#")[0]).resolve() for page in ROOT.glob("docs/*.md")
+        orphans = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md") if page not in linked]
+        further = {(page.parent / link.partition("#")[0]).resolve() for page in ROOT.glob("docs/**/*.md")
                    for link in LINK.findall(page.read_text())}
         self.assertEqual([page for page in orphans if ROOT / page not in further], [])
 

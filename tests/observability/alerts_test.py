@@ -1,0 +1,140 @@
+"""Each alert fires on what the daemon exported while its trouble was there, and on nothing else.
+
+Series come from balloond's own control, reservations and metrics around a simulated host (metrics_history): nothing is written
+by hand but `up`, which is Prometheus' own.
+"""
+import functools
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import yaml
+
+import history
+import queries
+from history import SCENARIOS
+
+# Scenario, options, and every alert that must fire at the end: alert to guest, or to none.
+TROUBLES = {
+    "guests press for more than there is": ("pressed", [], {"BalloonGuestShrunkUnderPressure"}),
+    "an operator pins a guest far below its use": (
+        "healthy", ["--trouble", "pinned", "--guest", "mail"], {"BalloonGuestCriticalWhileMemoryIsFree", "BalloonGuestShrunkUnderPressure"}),
+    "a balloon frees nothing": ("stuck", [], {"BalloonGuestMakesNoProgress"}),
+    "guests send no statistics": ("silent", [], {"BalloonGuestWithoutStatistics"}),
+    "somebody else moves a balloon": ("healthy", ["--trouble", "contested", "--guest", "mail"], {"BalloonGuestContested"}),
+    "guarantees exceed the host, which swaps": ("infeasible", [], {"BalloonHostInfeasible", "BalloonHostSwapsIn", "BalloonGuestShrunkUnderPressure"}),
+    "KSM costs more than it saves": ("healthy", ["--trouble", "ksm-costs"], {"BalloonKsmCostsMoreThanItSaves"}),
+    "a reservation waits for what is not there": ("pressed", ["--trouble", "reserved", "--at", "1500"],
+                                                  {"BalloonReservationAtRisk", "BalloonGuestShrunkUnderPressure"}),
+    "reservations cannot be written down": ("healthy", ["--trouble", "reservations-unwritable"], {"BalloonReservationsNotKept"}),
+    "the daemon is gone": ("healthy", ["--trouble", "gone"], {"BalloonDaemonGone"}),
+    "the control loop stands still": ("healthy", ["--trouble", "stands-still"], {"BalloonLoopStandsStill"}),
+    "the control loop is late": ("healthy", ["--trouble", "late"], {"BalloonLoopLate"}),
+    "a configuration is refused": ("healthy", ["--trouble", "reload-refused"], {"BalloonReloadFailed"}),
+    "the journal cannot be written": ("healthy", ["--trouble", "journal-unwritable"], {"BalloonJournalFailing"}),
+}
+JOB = "balloond"
+
+
+@functools.cache
+def needed() -> frozenset[str]:
+    """What rules ask for: the rest of a page need not be kept."""
+    return frozenset(name for rule in queries.rules() for name in queries.names_in(rule["expr"]))
+
+
+@functools.cache
+def exported(scenario: str, *options: str) -> history.History:
+    return history.run(SCENARIOS / f"{scenario}.yaml", *options, only=set(needed()))
+
+
+def promtool(series: list[dict], expectations: list[dict]) -> str:
+    """Its complaints: empty when all that is expected is so."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "test.yml"
+        file.write_text(yaml.safe_dump({
+            "rule_files": [str(rules) for rules in queries.RULES],
+            "evaluation_interval": f"{history.EVERY}s",
+            "tests": [{"interval": f"{history.EVERY}s", "input_series": series, "promql_expr_test": expectations}]}))
+        said = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True)
+    return "" if said.returncode == 0 else said.stdout + said.stderr
+
+
+def firing(end: str, alerts: dict[str, str]) -> dict:
+    """That these fire then, alert to host, and no others."""
+    return {"expr": 'count by (alertname, instance) (ALERTS{alertstate="firing"})', "eval_time": end, "exp_samples": [
+        {"labels": f'{{alertname="{alert}",instance="{host}"}}', "value": 1} for alert, host in alerts.items()]}
+
+
+class AlertsTest(unittest.TestCase):
+    def test_none_fires_on_a_healthy_host(self):
+        quiet = exported("healthy")
+        last = (len(quiet.times) - 1) * history.EVERY
+        self.assertGreater(last, 5900)
+        never = {"expr": f'count(count_over_time(ALERTS{{alertstate="firing"}}[{last}s]))', "eval_time": f"{last}s", "exp_samples": []}
+        self.assertEqual(promtool(history.input_series(quiet, JOB, "quiet"), [never]), "")
+
+    def test_every_alert_has_a_trouble(self):
+        self.assertEqual({alert for _, _, alerts in TROUBLES.values() for alert in alerts},
+                         {rule["alert"] for rule in queries.rules() if "alert" in rule})
+
+
+def case(scenario: str, options: list[str], alerts: set[str]):
+    def test(self: AlertsTest):
+        """Beside a healthy host with guests of the same names, which no alert may name."""
+        troubled = exported(scenario, *options)
+        end = f"{(len(troubled.times) - 1) * history.EVERY}s"
+        series = history.input_series(troubled, JOB, "troubled") + history.input_series(exported("healthy"), JOB, "quiet")
+        expected = {"expr": 'count by (alertname, instance) (count by (alertname, instance, guest) (ALERTS{alertstate="firing"}) > 0) > bool 0',
+                    "eval_time": end,
+                    "exp_samples": [{"labels": f'{{alertname="{alert}",instance="troubled"}}', "value": 1} for alert in sorted(alerts)]}
+        self.assertEqual(promtool(series, [expected]), "")
+    return test
+
+
+for what, (scenario_, options_, alerts_) in TROUBLES.items():
+    setattr(AlertsTest, "test_when_" + what.replace(" ", "_").replace(",", ""), case(scenario_, options_, alerts_))
+
+
+class RecordingTest(unittest.TestCase):
+    """What schedulers read, against what can be worked out from the exported figures themselves."""
+
+    def value(self, of: history.History, name: str, **labels: str) -> float:
+        found = of.last(name, **labels)
+        self.assertEqual(len(found), 1, f"{name} {labels}")
+        return next(iter(found.values()))
+
+    def expect(self, of: history.History, expr: str, samples: dict[str, float]) -> None:
+        end = f"{(len(of.times) - 1) * history.EVERY}s"
+        self.assertEqual(promtool(history.input_series(of, JOB, "host-1"), [
+            {"expr": expr, "eval_time": end, "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()]}]), "")
+
+    def test_capacity_is_what_is_free_and_with_time_what_others_do_not_need(self):
+        host = exported("healthy")
+        now = self.value(host, "balloon_host_headroom_bytes")
+        soon = {horizon: self.value(host, "balloon_host_reclaimable_bytes", horizon=horizon) for horizon in ("5s", "30s", "5m")}
+        self.assertGreater(now, 0)
+        self.expect(host, "balloon:host_capacity_bytes", {
+            f'balloon:host_capacity_bytes{{job="{JOB}",instance="host-1",horizon="{horizon}"}}': value
+            for horizon, value in [("now", now), *((horizon, now + more) for horizon, more in soon.items())]})
+
+    def test_the_smallest_guest_whose_leaving_is_enough_should_leave(self):
+        host = exported("infeasible")
+        shortage = max(self.value(host, "balloon_host_memory_needed_bytes") - self.value(host, "balloon_host_memory_budget_bytes"),
+                       self.value(host, "balloon_host_deficit_bytes"))
+        self.assertGreater(shortage, 0)
+        needs = {dict(labels)["guest"]: value for labels, value in host.last("balloon_guest_need_bytes").items()}
+        floors = {dict(labels)["guest"]: value for labels, value in host.last("balloon_guest_floor_bytes").items()}
+        frees = {guest: max(needs[guest], floors[guest]) for guest in needs}
+        enough = {guest: value for guest, value in frees.items() if value >= shortage}
+        leaves = min(enough, key=enough.__getitem__) if enough else max(frees, key=frees.__getitem__)
+        self.expect(host, "balloon:guest_should_leave_bytes", {
+            f'balloon:guest_should_leave_bytes{{job="{JOB}",instance="host-1",guest="{leaves}"}}': frees[leaves]})
+
+    def test_nobody_should_leave_a_host_that_has_what_is_needed(self):
+        self.expect(exported("healthy"), "balloon:guest_should_leave_bytes", {})
+        self.expect(exported("healthy"), "balloon:host_shortage_bytes", {f'balloon:host_shortage_bytes{{job="{JOB}",instance="host-1"}}': 0})
+
+
+if __name__ == "__main__":
+    unittest.main()
