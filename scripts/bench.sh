@@ -10,6 +10,7 @@
 #   scripts/bench.sh workloads [options]   redis, PostgreSQL, a reader of files and stress-ng in Debian guests, in three mixes, with
 #                                      balloond, without a controller and in a static partition, in turn; their own figures and counters
 #     --output FILE     all of it as JSON (default bench-workloads.json)
+#     --report FILE     a page with curves, events and figures of the parts (default bench-workloads.html)
 #     --results DIR     where each part's result is kept (default bench-workloads)
 #     --resume          go on: keep the parts that are there
 #     --quick           one round (default 3: --rounds N)
@@ -60,7 +61,7 @@ usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
 case "${1:-}" in
   vmm) values="--output --only --repeats --minutes" switches="--quick" program=bench ;;
   workloads)
-    values="--output --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
+    values="--output --report --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
     memory_mib=$workloads_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;

@@ -5,6 +5,7 @@
 #     --compare         run the same without balloond too (host swap only), and print both side by side
 #     --scenario FILE   another scenario (default tests/scenarios/demo.yaml)
 #     --output FILE     where time series and figures go (default demo.json)
+#     --report FILE     where the report goes, a page with curves, events and figures (default demo.html)
 #     --direct          this machine's own KVM, or nothing
 #     --testbed         the emulated KVM host, even when this machine has KVM
 #     --help            this text
@@ -25,18 +26,18 @@ disk_mib=20480
 say() { echo "demo: $*"; }
 die() { echo "demo: $*" >&2; exit 2; }
 
-where=auto compare=() scenario=tests/scenarios/demo.yaml output=demo.json
+where=auto compare=() scenario=tests/scenarios/demo.yaml output=demo.json report=demo.html
 while [ $# -gt 0 ]; do
   case "$1" in
     --full) scenario=tests/scenarios/demo-full.yaml ;;
     --compare) compare=(--compare) ;;
-    --scenario | --output)
+    --scenario | --output | --report)
       [ $# -ge 2 ] || die "$1 takes a file (see --help)"
-      if [ "$1" = --scenario ]; then scenario=$2; else output=$2; fi
+      case "$1" in --scenario) scenario=$2 ;; --output) output=$2 ;; *) report=$2 ;; esac
       shift ;;
     --direct) where=direct ;;
     --testbed) where=testbed ;;
-    -h | --help) sed -n '2,16s/^# \?//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \?//p' "$0"; exit 0 ;;
     *) die "unknown option '$1' (see --help)" ;;
   esac
   shift
@@ -111,4 +112,4 @@ finish build "${jobs[0]}"
 jobs=()
 
 say "running $scenario"
-exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" "${compare[@]}" "${flags[@]}"
+exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" --report "$report" "${compare[@]}" "${flags[@]}"

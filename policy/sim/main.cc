@@ -33,7 +33,7 @@ constexpr auto kFooter =
     "  balloon-sim sweep --seeds 1000 -o json\n"
     "  balloon-sim replay /var/lib/balloond/journal --policy policy.yaml";
 
-/// Samples of each series in a plot: two a pixel at most.
+/// Samples of each series in a report: two a pixel at most.
 constexpr std::size_t kPlotSamples = 600;
 
 struct Arguments {
@@ -194,7 +194,7 @@ void add_scenarios(CLI::App& command, Arguments& arguments) {
   command.add_option("SCENARIO", arguments.files, "scenario files (docs/simulator.md says what is in them)")
       ->required();
   command.add_option("--seed", arguments.compare.seed, "of all that is random")->capture_default_str();
-  command.add_option("--plot", arguments.plot, "writes a page with each guest's size and demand over time");
+  command.add_option("--plot", arguments.plot, "writes a report, a page of its own: memory of guests, demand, events, scores");
   command.add_flag("--timing", arguments.compare.timing, "show how long decisions took, in real time");
   add_output(command, arguments);
 }

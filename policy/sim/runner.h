@@ -31,7 +31,7 @@ const std::vector<Contender>& contenders_at_our_timing();
 /// Of either kind. Null when there is none of that name.
 const Contender* find_contender(std::string_view name);
 
-/// What a plot shows: one row a sample, in MiB.
+/// What a report shows: one row a sample, in MiB.
 struct Series {
   std::vector<double> time;  ///< seconds
   std::vector<std::string> guests;

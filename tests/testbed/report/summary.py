@@ -3,6 +3,7 @@
 from .verdict import Outcome, Verdict
 
 PAGE_MIB = 4096 / 2**20
+TITLES = {"balloond": "with balloond", "none": "host swap only"}
 
 
 def speed_line(speed: dict) -> str:
@@ -32,14 +33,13 @@ def figure_rows(figures: dict) -> list[tuple[str, str]]:
 
 def print_runs(runs: dict[str, dict]):
     """A table a phase, one column a run."""
-    titles = {"balloond": "with balloond", "none": "host swap only"}
     phases = list(dict.fromkeys(name for run in runs.values() for name in run["figures"]["phases"]))
     for name in phases:
         columns = {mode: run["figures"]["phases"].get(name) for mode, run in runs.items()}
         rows = {mode: dict(figure_rows(figures)) if figures else {} for mode, figures in columns.items()}
         title = next(figures["title"] for figures in columns.values() if figures)
         print(f"\n{name}: {title}")
-        print(f"  {'':<40}" + "".join(f"{titles[mode]:>24}" for mode in runs))
+        print(f"  {'':<40}" + "".join(f"{TITLES[mode]:>24}" for mode in runs))
         for measure in next(iter(filter(None, rows.values()))):
             print(f"  {measure:<40}" + "".join(f"{rows[mode].get(measure, 'not reached'):>24}" for mode in runs))
 

@@ -41,6 +41,19 @@ def inputs_digest(document: dict, devices: str) -> str:
     return hashlib.sha256(json.dumps([document, devices], sort_keys=True).encode()).hexdigest()[:16]
 
 
+# What a report shows of host and guests in a sample.
+_SHOWN_OF_HOST = ("total", "free", "swap_used")
+_SHOWN_OF_GUEST = ("alive", "actual", "need", "rss", "swap")
+
+
+def _in_short(event: dict) -> dict:
+    if event["event"] == "sample":
+        return {"event": "sample", "t": event["t"], "host": {key: event["host"][key] for key in _SHOWN_OF_HOST if key in event["host"]},
+                "guests": {name: {key: value for key, value in guest.items() if key in _SHOWN_OF_GUEST} for name, guest in event["guests"].items()}}
+    kept = ("event", "t", "phase", "title", "guest", "seconds", "command", "error", "reason")
+    return {key: event[key] for key in kept if key in event}
+
+
 class PartRecord:
     """Takes a run's events, one by one."""
 
@@ -64,10 +77,13 @@ class PartRecord:
         self.least_host_available: int | None = None
         self.agents_restarted: list[str] = []
         self.end: dict | None = None
+        self.events: list[dict] = []  # for the report: samples and what happened
         self._host_at_start: dict = {}
 
     def take(self, event: dict):
         kind = event["event"]
+        if kind in ("sample", "phase_start", "phase_end", "guest_up", "work", "failed", "end"):
+            self.events.append(_in_short(event))
         if kind == "start":
             self._host_at_start = event["host"]
         elif kind == "speed":
@@ -107,7 +123,7 @@ class PartRecord:
                 "outer_host_restarts": self.restarts, "minutes": self.minutes, "quick_minutes": self.quick_minutes,
                 "settled": self.settled, "speeds": self.speeds, "devices": self.devices, "boots": self.boots,
                 "partition": self.partition, "phases": self.phases, "least_host_available": self.least_host_available,
-                "agents_restarted": self.agents_restarted, "end": self.end}
+                "agents_restarted": self.agents_restarted, "end": self.end, "events": self.events}
 
     def write(self, directory: Path):
         directory.mkdir(parents=True, exist_ok=True)

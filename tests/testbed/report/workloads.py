@@ -91,8 +91,15 @@ def disagreements(rows: list[dict]) -> list[str]:
 
 
 def table(rows: list[dict], controllers: list[str]) -> str:
-    """Rows of counters that are next to nothing everywhere are left out."""
-    lines = [("", *(TITLES[controller] for controller in controllers))]
+    lines = [("", *(TITLES[controller] for controller in controllers)), *cells(rows, controllers)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
+                               for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def cells(rows: list[dict], controllers: list[str]) -> list[tuple[str, ...]]:
+    """A line a row, with a heading above those of one place; counters that are next to nothing everywhere are left out."""
+    lines: list[tuple[str, ...]] = []
     head = None
     for row in rows:
         if row["kind"] == "counter" and max(max(values) for values in row["values"].values()) <= row["trifle"]:
@@ -102,9 +109,7 @@ def table(rows: list[dict], controllers: list[str]) -> str:
             head = place
             lines.append((f"{row['phase']}, {row['guest']}{': ' + row['work'] if row['work'] else ''}", *[""] * len(controllers)))
         lines.append((f"  {row['title']}", *(_cell(row["values"].get(controller)) for controller in controllers)))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                               for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
+    return lines
 
 
 def _cell(values: list[float] | None) -> str:

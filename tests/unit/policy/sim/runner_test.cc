@@ -184,7 +184,7 @@ TEST(Comparison, CsvHasALineForEachLaw) {
           csv.substr(csv.find('\n') + 1, csv.find('\n', csv.find('\n') + 1) - csv.find('\n') - 1), ','));
 }
 
-TEST(Plot, IsAPageOfItsOwn) {
+TEST(Report, IsAPageOfItsOwn) {
   const std::vector<Scenario> scenarios = {load("s02-single-step")};
   CompareOptions options;
   options.samples = 50;
@@ -192,6 +192,18 @@ TEST(Plot, IsAPageOfItsOwn) {
   EXPECT_THAT(page, HasSubstr("<!doctype html>"));
   EXPECT_THAT(page, HasSubstr("s02-single-step"));
   EXPECT_THAT(page, testing::Not(HasSubstr("http"))) << "nothing comes from a network";
+}
+
+TEST(Report, HasWhatEachGuestWasGivenAndWantedAndWhatHappened) {
+  const std::vector<Scenario> scenarios = {load("s10-stale-and-broken")};
+  CompareOptions options;
+  options.samples = 50;
+  const std::string page = to_html(compare(scenarios, laws({"static"}), options, {}));
+  for (const GuestSpec& guest : scenarios.front().guests)
+    EXPECT_THAT(page, HasSubstr("{\"name\":\"" + guest.name + "\",\"given\":["));
+  EXPECT_THAT(page, HasSubstr("\"host_total\":" + std::to_string(scenarios.front().host.memory / kMiB)));
+  EXPECT_THAT(page, HasSubstr("the daemon is down"));
+  EXPECT_THAT(page, testing::Not(HasSubstr("const data=DATA"))) << "the page has its data";
 }
 
 TEST(SweepTest, CountsWinsOfTheFirstLaw) {
