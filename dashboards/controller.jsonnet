@@ -3,7 +3,8 @@ local b = import 'lib/balloond.libsonnet';
 local query = b.query;
 
 local quantile(q, family, by='') =
-  'histogram_quantile(%g, sum by (le%s) (rate(%s_bucket{@}[$__rate_interval])))' % [q, by, family];
+  // What nobody asked for has no quantile: not a number is not above 0.
+  'histogram_quantile(%g, sum by (le%s) (rate(%s_bucket{@}[$__rate_interval]))) >= 0' % [q, by, family];
 local quantiles(family) = [
   query(quantile(0.5, family), 'half below'),
   query(quantile(0.99, family), '99 % below'),

@@ -33,7 +33,7 @@ def write_past(work: Path, hosts: dict[str, History], job: str = "balloond") -> 
 
 def write_recorded(work: Path, rules: Path, start: int, end: int, every: int) -> None:
     for _ in range(RULES_DEEP):
-        with Prometheus(work) as prometheus:
+        with Prometheus(work, every) as prometheus:
             subprocess.run(["promtool", "tsdb", "create-blocks-from", "rules", f"--start={start}", f"--end={end}", f"--url={prometheus.url}",
                             f"--eval-interval={every}s", f"--output-dir={work / 'recorded'}", rules],
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -44,7 +44,7 @@ def write_recorded(work: Path, rules: Path, start: int, end: int, every: int) ->
 class Prometheus:
     """Of what is in work/tsdb, on a port of its own."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, every: int):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -52,6 +52,8 @@ class Prometheus:
         (work / "prometheus.yml").write_text("global: {}\n")
         self._process = subprocess.Popen(
             ["prometheus", f"--config.file={work / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'tsdb'}", "--storage.tsdb.retention.time=100y",
+             # What was recorded afterwards has no marks of its end: a series that has no sample any more is over.
+             f"--query.lookback-delta={every - 1}s",
              f"--web.listen-address={address}", "--log.level=error"], stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> "Prometheus":

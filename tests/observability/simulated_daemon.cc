@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "balloon/v1/scheduler.pb.h"
+
 namespace balloon::test {
 namespace {
 
@@ -79,6 +81,8 @@ SimulatedDaemon::SimulatedDaemon(const policy::sim::Scenario& scenario, std::uin
 
 /// The sampler opens files, which have to be there.
 const daemon::Counters& SimulatedDaemon::begin() {
+  // The service is linked because somebody names it: its calls are counted by what is known of it.
+  (void)balloon::v1::ListGuestsRequest::descriptor();
   world_.snapshot(now_);
   write_host();
   host_.emplace(tree_.root());
@@ -122,6 +126,7 @@ void SimulatedDaemon::run_a_second() {
   world_.snapshot(now_);
   write_host();
   look_at_guests();
+  be_called();
   if (trouble_.stands_still) return;
   reserve_for_those_to_come();
   meddle();
@@ -249,6 +254,20 @@ void SimulatedDaemon::reserve_for_those_to_come() {
                              .lease = std::chrono::minutes(5)},
                             this, [](const daemon::ReservationOutcome&) {});
   }
+}
+
+/// Somebody looks at all guests each five seconds, and for one that there is not each minute.
+void SimulatedDaemon::be_called() {
+  const auto call = [this](const char* method, grpc::StatusCode code, std::chrono::seconds every) {
+    if (world_.now() % every >= std::chrono::seconds(1)) return;
+    daemon::CallCounters::Method* const counted =
+        calls_.find(std::string("/balloon.v1.SchedulerService/") + method);
+    ++counted->started;
+    counted->seconds.observe(0.0004);
+    counted->end(code);
+  };
+  call("ListGuests", grpc::StatusCode::OK, std::chrono::seconds(5));
+  call("GetGuest", grpc::StatusCode::NOT_FOUND, std::chrono::minutes(1));
 }
 
 /// The newest target that was asked for of each guest.

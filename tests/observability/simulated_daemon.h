@@ -77,6 +77,7 @@ class SimulatedDaemon {
   void join(const policy::GuestSnapshot& guest, std::size_t in_world);
   void report(Vmm& vmm, const policy::GuestSnapshot& guest, std::size_t in_world);
   void reserve_for_those_to_come();
+  void be_called();
   void obey();
   void meddle();
 
