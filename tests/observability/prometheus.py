@@ -44,12 +44,12 @@ def write_recorded(work: Path, rules: Path, start: int, end: int, every: int) ->
 class Prometheus:
     """Of what is in work/tsdb, on a port of its own."""
 
-    def __init__(self, work: Path, every: int):
+    def __init__(self, work: Path, every: int, configuration: str = "global: {}\n"):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
         self.url = f"http://{address}"
-        (work / "prometheus.yml").write_text("global: {}\n")
+        (work / "prometheus.yml").write_text(configuration)
         self._process = subprocess.Popen(
             ["prometheus", f"--config.file={work / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'tsdb'}", "--storage.tsdb.retention.time=100y",
              # What was recorded afterwards has no marks of its end: a series that has no sample any more is over.
@@ -71,6 +71,11 @@ class Prometheus:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait()
+
+    def rules(self) -> dict[str, dict[str, Any]]:
+        """By name, what it makes of each rule."""
+        with urllib.request.urlopen(self.url + "/api/v1/rules") as answer:
+            return {rule["name"]: rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]}
 
     def ask(self, path: str, **parameters: object) -> list[dict[str, Any]]:
         """query or query_range: the series that it answers with."""
