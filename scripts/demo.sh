@@ -3,6 +3,8 @@
 #   scripts/demo.sh [options]
 #     --full            the same at length (tests/scenarios/demo-full.yaml): more is read, and everything settles for longer
 #     --compare         run the same without balloond too (host swap only), and print both side by side
+#     --backend NAME    who runs the guests: vmm (balloon-vmm, the default), qemu, libvirt, or mixed (two of each)
+#     --scale half      all memory halved: six 1 GiB guests on one 4 GiB host
 #     --scenario FILE   another scenario (default tests/scenarios/demo.yaml)
 #     --output FILE     where time series and figures go (default demo.json)
 #     --report FILE     where the report goes, a page with curves, events and figures (default demo.html)
@@ -26,7 +28,7 @@ disk_mib=20480
 say() { echo "demo: $*"; }
 die() { echo "demo: $*" >&2; exit 2; }
 
-where=auto compare=() scenario=tests/scenarios/demo.yaml output=demo.json report=demo.html
+where=auto compare=() backend=() scale=() scenario=tests/scenarios/demo.yaml output=demo.json report=demo.html
 while [ $# -gt 0 ]; do
   case "$1" in
     --full) scenario=tests/scenarios/demo-full.yaml ;;
@@ -35,9 +37,15 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || die "$1 takes a file (see --help)"
       case "$1" in --scenario) scenario=$2 ;; --output) output=$2 ;; *) report=$2 ;; esac
       shift ;;
+    --backend)
+      case "${2:-}" in vmm | qemu | libvirt | mixed) backend=(--backend "$2") ;; *) die "--backend is vmm, qemu, libvirt or mixed (see --help)" ;; esac
+      shift ;;
+    --scale)
+      case "${2:-}" in full | half) scale=(--scale "$2") ;; *) die "--scale is full or half (see --help)" ;; esac
+      shift ;;
     --direct) where=direct ;;
     --testbed) where=testbed ;;
-    -h | --help) sed -n '2,17s/^# \?//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,19s/^# \?//p' "$0"; exit 0 ;;
     *) die "unknown option '$1' (see --help)" ;;
   esac
   shift
@@ -112,4 +120,5 @@ finish build "${jobs[0]}"
 jobs=()
 
 say "running $scenario"
-exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" --report "$report" "${compare[@]}" "${flags[@]}"
+exec tests/testbed/scenario --scenario "$scenario" --build-dir build --output "$output" --report "$report" \
+  "${compare[@]}" "${backend[@]}" "${scale[@]}" "${flags[@]}"

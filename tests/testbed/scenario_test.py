@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import unittest
+from xml.etree import ElementTree
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -10,9 +11,10 @@ sys.path.insert(0, str(HERE))
 
 from builder import scenario_file  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
+from runner import libvirt, vmm  # noqa: E402
 from runner.progress import GRAIN, STALL_SECONDS, Progress  # noqa: E402
 from runner.rest import Rest  # noqa: E402
-from runner.scenario import ScenarioError, pace, parse  # noqa: E402
+from runner.scenario import ScenarioError, pace, parse, scaled, with_backend  # noqa: E402
 
 REST_SECONDS = 60
 
@@ -39,6 +41,41 @@ class Scenarios(unittest.TestCase):
         self.assertRegex(scenario.notes[0], "baseline is ignored")
         self.assertEqual(parse({**document, "baseline": {}}).devices, "nvme")
         self.refused({"devices": "tape"}, "scenario.devices: 'tape' is not one of")
+
+    def test_each_guest_may_have_a_vmm_of_its_own(self):
+        document = {"name": "x", "vmm": "qemu", "guests": {"A": {"memory": "1G"}, "B": {"memory": "1G", "vmm": "balloon-vmm"}}, "phases": []}
+        scenario = parse(document)
+        self.assertEqual([scenario.vmm_of(guest) for guest in scenario.guests], ["qemu", "balloon-vmm"])
+        self.assertEqual(scenario.vmms, ["balloon-vmm", "qemu"])
+        self.refused({"vmm": "xen"}, "scenario.vmm: 'xen' is not one of balloon-vmm, qemu")
+        self.refused({"guests": {"A": {"memory": "1G", "vmm": "xen"}}}, "guests.A.vmm: 'xen' is not one of")
+
+    def test_a_backend_takes_the_place_of_what_the_file_says(self):
+        document = {"name": "x", "vmm": "qemu", "guests": {name: {"memory": "1G"} for name in "ABCD"}, "phases": []}
+        run_by = {backend: [guest.vmm for guest in parse(with_backend(document, backend)).guests] for backend in ("vmm", "qemu", "libvirt", "mixed")}
+        self.assertEqual(run_by["vmm"], ["balloon-vmm"] * 4)
+        self.assertEqual(run_by["qemu"], ["qemu"] * 4)
+        self.assertEqual(run_by["mixed"], ["balloon-vmm", "qemu", "libvirt", "balloon-vmm"])
+
+    def test_half_the_scale_halves_all_memory_and_nothing_else(self):
+        document = scenario_file.load(HERE.parent / "scenarios/demo.yaml")
+        whole, half = parse(document), parse(scaled(document, 2))
+        self.assertEqual(half.host_memory * 2, whole.host_memory)
+        self.assertEqual([(guest.memory * 2, guest.swap * 2) for guest in half.guests], [(guest.memory, guest.swap) for guest in whole.guests])
+        self.assertEqual(half.phases[1].work["D"], ["load 768M", "read /data 48M"])
+        self.assertEqual(half.policy["defaults"], {"min": "128M"})
+        self.assertEqual(half.phases[1].timeout, whole.phases[1].timeout)
+        self.assertEqual(half.policy["engine"]["stale_after"], "30s")
+
+    def test_a_domain_of_libvirts_has_what_the_other_guests_have(self):
+        images = vmm.Images(Path("vmlinuz"), Path("initramfs"), Path("data.ext4"), Path("scratch"))
+        spec = parse({"name": "x", "guests": {"A": {"memory": "1G", "cpus": 2}}, "phases": []}).guests[0]
+        xml = ElementTree.fromstring(libvirt.domain_xml(spec, images, Path("swap.raw"), vmm.Extras(), Path("console"), pin=True))
+        self.assertEqual(xml.findtext("memory"), str(1 << 30))
+        self.assertEqual([disk.findtext("serial") for disk in xml.iter("disk")], ["swap", "data"])
+        self.assertEqual([disk.find("readonly") is not None for disk in xml.iter("disk")], [False, True])
+        self.assertEqual(xml.find("devices/memballoon").attrib, {"model": "virtio", "autodeflate": "on", "freePageReporting": "on"})
+        self.assertEqual({pin.get("cpuset") for pin in xml.find("cputune")}, {"1"})
 
     def test_missing_or_wrong_size_is_refused(self):
         self.refused({"guests": {"A": {}}}, "guests.A: 'memory' is missing")

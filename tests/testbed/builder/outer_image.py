@@ -21,6 +21,17 @@ PYTHON_SKIP = ("test/", "idlelib/", "lib2to3/", "tkinter/", "turtledemo/", "ensu
 QEMU_ROMS = ["bios-256k.bin", "bios.bin", "bios-microvm.bin", "kvmvapic.bin", "linuxboot_dma.bin", "linuxboot.bin",
              "multiboot_dma.bin", "multiboot.bin", "pvh.bin", "efi-virtio.rom", "vgabios-stdvga.bin", "qboot.rom"]
 QEMU_DATA = [Path("/usr/share/qemu"), Path("/usr/share/seabios"), Path("/usr/lib/ipxe/qemu")]
+LIBVIRT_DRIVER = Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so")
+QEMU_TCG = Path("/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so")
+LIBVIRT_QEMU_CONF = """user = "root"
+group = "root"
+dynamic_ownership = 0
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+seccomp_sandbox = 0
+"""
 SCRATCH_MIB = 10 * 1024
 SWAP_MIB = 6 * 1024
 PROGRAMS = ["balloond", "balloon-vmm", "balloonctl"]
@@ -104,6 +115,7 @@ def _build_base(cache: Cache, kernel: Kernel) -> Path:
             tree.link(f"/bin/{applet}", "busybox")
     _add_python(tree)
     _add_qemu(tree)
+    _add_libvirt(tree)
     modules = kernel.module_order(HOST_MODULES)
     loaded_before = kernel.module_order(BOOT_MODULES)
     for module in modules:
@@ -112,8 +124,9 @@ def _build_base(cache: Cache, kernel: Kernel) -> Path:
               "".join(f"/usr/lib/testbed/modules/{module.name}\n" for module in modules if module not in loaded_before))
     for name in ("/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/scratch", "/images", "/var/lib", "/etc", "/mnt"):
         tree.directory(name)
-    tree.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
-    tree.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+    # libvirtd asks for Debian's user of its guests, though they run as root here.
+    tree.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nlibvirt-qemu:x:64055:64055::/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    tree.text("/etc/group", "root:x:0:\nkvm:x:106:\nlibvirt-qemu:x:64055:\nnogroup:x:65534:\n")
     tree.text("/etc/hosts", "127.0.0.1 localhost\n")
     return cache.artefact("outer/base.ext4", tree.digest(), lambda path: tree.write_ext4(path, 1024, "base"))
 
@@ -140,6 +153,18 @@ def _add_qemu(tree: Tree):
             if (directory / rom).is_file():
                 tree.file(f"/usr/share/qemu/{rom}", (directory / rom).resolve())
                 break
+
+
+def _add_libvirt(tree: Tree):
+    """libvirtd with its QEMU driver alone: no networks, no storage, no virtlogd, no cgroups (guests are compared with others that have none)."""
+    tree.program("/usr/sbin/libvirtd", Path(find_tool("libvirtd")))
+    tree.program("/usr/bin/virsh", Path(find_tool("virsh")))
+    tree.program(str(LIBVIRT_DRIVER), LIBVIRT_DRIVER)
+    tree.program(str(QEMU_TCG), QEMU_TCG)  # libvirtd asks QEMU what it can do without KVM, too
+    tree.folder("/usr/share/libvirt/cpu_map", Path("/usr/share/libvirt/cpu_map"))
+    tree.directory("/var/log/libvirt")
+    tree.link("/var/run", "/run")
+    tree.text("/etc/libvirt/qemu.conf", LIBVIRT_QEMU_CONF)
 
 
 def _build_payload(cache: Cache, build_dir: Path | None, command: str, files, fetch: list[str]) -> Path:

@@ -53,7 +53,7 @@ class Runner:
             file.write_text(json.dumps(document))
             command = f"cd /opt/testbed && python3 -m runner --scenario /opt/testbed/scenario.json --mode {mode} --events /dev/testbed-events"
             host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json")], ["/scratch/run"])
-        self._require_programs(mode, scenario.vmm)
+        self._require_programs(mode, scenario.vmms)
         logs = self._logs(scenario, mode)
         request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, pace=collector.pace, files_to=logs, fast_clock=self._fast_clock,
                                      devices=scenario.devices,
@@ -71,7 +71,7 @@ class Runner:
         return result.restarts
 
     def _run_direct(self, scenario, document: dict, mode: str, timeout: float, collector: "_Collector") -> int:
-        self._require_programs(mode, scenario.vmm)
+        self._require_programs(mode, scenario.vmms)
         document = _fit_to_machine(scenario, document, mode)
         images = outer_image.build_guest_images(self._cache)
         with tempfile.TemporaryDirectory(dir=self._cache.root) as directory:
@@ -96,8 +96,8 @@ class Runner:
     def _logs(self, scenario, mode: str) -> Path:
         return self._cache.root / "runs" / f"logs-{scenario.name}-{mode}"
 
-    def _require_programs(self, mode: str, vmm: str):
-        wanted = (["balloon-vmm"] if vmm == "balloon-vmm" else []) + (["balloond", "balloonctl", "balloon-sim"] if mode == "balloond" else [])
+    def _require_programs(self, mode: str, vmms: list[str]):
+        wanted = (["balloon-vmm"] if "balloon-vmm" in vmms else []) + (["balloond", "balloonctl", "balloon-sim"] if mode == "balloond" else [])
         for program in wanted:
             if self._build_dir is None or not (self._build_dir / "bin" / program).is_file():
                 raise TestbedError(f"{program} is not built: give --build-dir a directory that has bin/{program}")

@@ -42,6 +42,7 @@ def run(options, scenario: Scenario, events: EventLog):
     MACHINE.follow()
     session = Session(scenario, images, events, with_daemon, options.direct)
     try:
+        session.start_hypervisors()
         session.start_daemon()
         session.boot_all()
         MACHINE.booted(len(session.guests), session.booted_together())
@@ -72,7 +73,7 @@ def main() -> int:
         events.emit("failed", reason=str(error), ended=False)
         print(f"runner: {error}", file=sys.stderr)
         return 2
-    events.emit("start", scenario=scenario.name, mode=options.mode, vmm=scenario.vmm, host=host.sample(),
+    events.emit("start", scenario=scenario.name, mode=options.mode, vmm="+".join(scenario.vmms), host=host.sample(),
                 guests={guest.name: {"memory": guest.memory} for guest in scenario.guests})
     for note in scenario.notes:
         events.emit("note", text=note)

@@ -31,7 +31,8 @@ def socket_in(run_dir: Path) -> Path:
 
 
 class Daemon:
-    def __init__(self, run_dir: Path, policy: dict):
+    def __init__(self, run_dir: Path, policy: dict, backends: dict | None = None):
+        """`backends`: what its configuration says of hypervisors (docs/configuration.md)."""
         self.run_dir = run_dir
         self.socket = socket_in(run_dir)
         self.config = run_dir / "balloond.yaml"
@@ -40,9 +41,11 @@ class Daemon:
         run_dir.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         (run_dir / "policy.yaml").write_text(json.dumps(policy, indent=2) + "\n")
-        self.config.write_text(json.dumps({"socket": {"path": str(self.socket)}, "policy": "policy.yaml",
-                                           "metrics": {"listen": "127.0.0.1:9477"},
-                                           "journal": {"directory": str(run_dir / "journal")}}, indent=2) + "\n")
+        config: dict = {"socket": {"path": str(self.socket)}, "policy": "policy.yaml", "metrics": {"listen": "127.0.0.1:9477"},
+                        "journal": {"directory": str(run_dir / "journal")}}
+        if backends:
+            config["backends"] = backends
+        self.config.write_text(json.dumps(config, indent=2) + "\n")
 
     def start(self) -> "Daemon":
         with open(self.log, "ab") as log:

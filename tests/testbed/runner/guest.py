@@ -48,14 +48,17 @@ class Guest:
         self.started = time.monotonic()
 
     def start(self) -> "Guest":
-        preexec = (lambda: os.sched_setaffinity(0, {VCPU_CPU})) if self._pin else None
-        with open(self._stderr_path, "ab") as stderr:
-            self.process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-                                            preexec_fn=preexec, bufsize=0)
+        self.process = self.launch()
         self.started = time.monotonic()
         self._reader = threading.Thread(target=self._read_console, daemon=True)
         self._reader.start()
         return self
+
+    def launch(self):
+        """Its VMM's process; what the guest says comes by stdout, what it is told goes by stdin."""
+        preexec = (lambda: os.sched_setaffinity(0, {VCPU_CPU})) if self._pin else None
+        with open(self._stderr_path, "ab") as stderr:
+            return subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=preexec, bufsize=0)
 
     @property
     def pid(self) -> int:

@@ -7,6 +7,8 @@ from . import devices
 
 SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 WORK_VERBS = ("load", "free", "read")
+VMMS = ("balloon-vmm", "qemu", "libvirt")
+BACKENDS = {"vmm": ["balloon-vmm"], "qemu": ["qemu"], "libvirt": ["libvirt"], "mixed": [*VMMS]}
 
 
 class ScenarioError(Exception):
@@ -21,6 +23,7 @@ class GuestSpec:
     swap: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     free_page_reporting: bool = True
+    vmm: str = ""  # who runs it; empty: the scenario's
 
 
 @dataclass
@@ -47,6 +50,14 @@ class Scenario:
     policy: dict  # the daemon's policy file, as it is
     devices: str = "nvme"  # what the emulated host's swap and the guests' disks are slowed down to (devices.py)
     notes: list[str] = field(default_factory=list)  # what of the file does not count, for whoever runs it
+
+    @property
+    def vmms(self) -> list[str]:
+        """Who runs its guests, each once."""
+        return [vmm for vmm in VMMS if any(self.vmm_of(guest) == vmm for guest in self.guests)]
+
+    def vmm_of(self, guest: GuestSpec) -> str:
+        return guest.vmm or self.vmm
 
 
 class Section:
@@ -89,9 +100,7 @@ def parse(document) -> Scenario:
     name = root.take("name", str, required=True)
     description = root.take("description", str, "")
     host_memory = root.size("host_memory", 8 << 30)
-    vmm = root.take("vmm", str, "balloon-vmm")
-    if vmm not in ("balloon-vmm", "qemu"):
-        raise ScenarioError(f"scenario.vmm: '{vmm}' is not one of balloon-vmm, qemu")
+    vmm = _vmm(root, "balloon-vmm")
     guests = [_guest(key, value) for key, value in root.take("guests", dict, required=True).items()]
     names = [guest.name for guest in guests]
     phases = [_phase(value, number, names) for number, value in enumerate(root.take("phases", list, required=True))]
@@ -134,11 +143,39 @@ def _number(text, unit: str, place: str) -> int:
     return int(match.group(1))
 
 
+def with_backend(document: dict, backend: str) -> dict:
+    """The scenario with its guests run by balloon-vmm, by QEMU, by libvirt, or (mixed) by all of them in turn."""
+    run_by = BACKENDS[backend]
+    guests = {name: dict(guest, vmm=run_by[number % len(run_by)]) for number, (name, guest) in enumerate(document["guests"].items())}
+    return dict(document, guests=guests)
+
+
+def scaled(document: dict, divisor: int) -> dict:
+    """The scenario with all of its memory (host, guests, swap, work, policy) that much smaller."""
+    def smaller(value):
+        if isinstance(value, dict):
+            return {key: smaller(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [smaller(each) for each in value]
+        return re.sub(r"\b(\d+)([MG])(i?B)?\b", lambda size: f"{int(size[1]) * (1024 if size[2] == 'G' else 1) // divisor}M{size[3] or ''}",
+                      value) if isinstance(value, str) else value
+    words = f", all memory divided by {divisor}"
+    phases = [dict(smaller(phase), title=phase.get("title", phase["name"]) + words) for phase in document["phases"]]
+    return {**smaller(document), "name": f"{document['name']}-{divisor}", "description": document.get("description", "") + words, "phases": phases}
+
+
+def _vmm(section: Section, default: str) -> str:
+    vmm = section.take("vmm", str, default)
+    if vmm not in (*VMMS, default):
+        raise ScenarioError(f"{section.place}.vmm: '{vmm}' is not one of {', '.join(VMMS)}")
+    return vmm
+
+
 def _guest(name: str, value) -> GuestSpec:
     section = Section(value, f"guests.{name}")
     spec = GuestSpec(name=name, memory=section.size("memory", required=True), cpus=section.take("cpus", int, 1),
                      swap=section.size("swap"), labels=section.take("labels", dict, {}),
-                     free_page_reporting=section.take("free_page_reporting", bool, True))
+                     free_page_reporting=section.take("free_page_reporting", bool, True), vmm=_vmm(section, ""))
     section.done()
     return spec
 

@@ -4,11 +4,13 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
-from . import host, vmm
+from . import host, libvirt, vmm
 from .daemon import Daemon, Watch, socket_in
 from .events import EventLog
 from .guest import TROUBLE, Guest, GuestError, make_swap_disk
+from .libvirt import DomainGuest, Libvirtd
 from .scenario import GuestSpec, Scenario, pace
 from .speed import MACHINE
 
@@ -21,13 +23,29 @@ class Session:
         self.scenario, self.images, self.events, self.direct = scenario, images, events, direct
         self.run_dir = images.scratch / "run"
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.daemon = Daemon(self.run_dir, pace(scenario.policy, MACHINE.factor)) if with_daemon else None
+        self.qmp_dir = self.run_dir / "qmp"
+        self.qmp_dir.mkdir(exist_ok=True)
+        self.libvirtd = Libvirtd(self.run_dir) if "libvirt" in scenario.vmms else None
+        self.daemon = Daemon(self.run_dir, pace(scenario.policy, MACHINE.factor), self._backends()) if with_daemon else None
         self.watch: Watch | None = None
         self.guests: dict[str, Guest] = {}
         self._boots: list[float] = []
         self._waiting: dict[tuple[str, str], threading.Event] = {}  # (guest, event of its worker) -> set when seen
         if not direct:
             os.sched_setaffinity(0, {HOST_CPU})
+
+    def _backends(self) -> dict:
+        """What the daemon's configuration says of hypervisors."""
+        backends: dict = {}
+        if "qemu" in self.scenario.vmms:
+            backends["qmp"] = [{"directory": str(self.qmp_dir), "pattern": "*.qmp", "exclusive": True}]
+        if self.libvirtd:
+            backends["libvirt"] = [{"uri": libvirt.URI}]
+        return backends
+
+    def start_hypervisors(self):
+        if self.libvirtd:
+            self.libvirtd.start()
 
     def start_daemon(self):
         if self.daemon:
@@ -37,10 +55,17 @@ class Session:
 
     def add_guest(self, spec: GuestSpec, extras: vmm.Extras | None = None) -> Guest:
         extras = extras or vmm.Extras()
-        if self.daemon and self.scenario.vmm == "balloon-vmm":
+        run_by = self.scenario.vmm_of(spec)
+        if run_by == "qemu" and not extras.qmp:
+            extras.qmp = self.qmp_dir / f"{spec.name}.qmp"
+        elif self.daemon and run_by == "balloon-vmm":
             extras.link = str(self.daemon.socket)
-        argv = vmm.command(self.scenario.vmm, spec, self.images, make_swap_disk(self.images, spec), extras)
-        guest = Guest(spec, argv, self.run_dir, pin=not self.direct, on_event=self._worker_said, on_console=self._console)
+        swap = make_swap_disk(self.images, spec)
+        told: dict[str, Any] = {"pin": not self.direct, "on_event": self._worker_said, "on_console": self._console}
+        if run_by == "libvirt":
+            guest: Guest = DomainGuest(spec, self.images, swap, extras, self.run_dir, **told)
+        else:
+            guest = Guest(spec, vmm.command(run_by, spec, self.images, swap, extras), self.run_dir, **told)
         self.guests[spec.name] = guest
         return guest.start()
 
@@ -83,6 +108,8 @@ class Session:
                 self.daemon.process.wait(20)
             except Exception:
                 self.daemon.kill()
+        if self.libvirtd:
+            self.libvirtd.stop()
 
     def overheads(self) -> dict[str, dict | None]:
         return {name: host.vmm_overhead(guest.pid, guest.spec.memory) for name, guest in self.guests.items()}

@@ -67,18 +67,18 @@ def command(vmm: str, spec: GuestSpec, images: Images, swap: Path | None, extras
     return _qemu(QEMU_MACHINES[vmm], spec, images, swap, extras)
 
 
-def _disks(images: Images, swap: Path | None, extras: Extras) -> list[Disk]:
+def disks(images: Images, swap: Path | None, extras: Extras) -> list[Disk]:
     """In the order in which the guest sees them."""
-    disks = []
+    found = []
     if extras.root:
-        disks.append(Disk(extras.root, "root", options=extras.root_options))
+        found.append(Disk(extras.root, "root", options=extras.root_options))
     if swap:
         # In the host's page cache, what a guest swaps out would take the host's memory after all.
-        disks.append(Disk(swap, "swap", direct=True))
+        found.append(Disk(swap, "swap", direct=True))
     if extras.data:
         # Past the host's cache, too, as docs/disks.md advises: who reads a file anew must read it from the device.
-        disks.append(Disk(images.data, "data", read_only=True, direct=True))
-    return disks + list(extras.disks)
+        found.append(Disk(images.data, "data", read_only=True, direct=True))
+    return found + list(extras.disks)
 
 
 def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
@@ -92,7 +92,7 @@ def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Ext
         line += ["--memory-backing", backing]
     if extras.virtio:
         line += ["--virtio", extras.virtio]
-    for disk in _disks(images, swap, extras):
+    for disk in disks(images, swap, extras):
         options = [f"path={disk.image}", *(["readonly"] if disk.read_only else []), f"serial={disk.serial}",
                    *(["cache=none,engine=io_uring"] if disk.direct else []), *([disk.options] if disk.options else [])]
         line += ["--disk", ",".join(options)]
@@ -126,7 +126,7 @@ def _qemu(machine: str, spec: GuestSpec, images: Images, swap: Path | None, extr
         line += ["-global", "virtio-mmio.force-legacy=false"]
     if extras.preallocate:
         line += ["-object", f"memory-backend-ram,id=ram,size={memory}M,prealloc=on"]
-    for disk in _disks(images, swap, extras):
+    for disk in disks(images, swap, extras):
         options = ("readonly=on," if disk.read_only else "") + ("cache=none,aio=io_uring," if disk.direct else "")
         line += ["-drive", f"{options}file={disk.image},format=raw,if=none,id={disk.serial}",
                  "-device", f"virtio-blk-{bus},drive={disk.serial},serial={disk.serial}"]
