@@ -3,6 +3,7 @@
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -41,6 +42,18 @@ class SpeedTest(unittest.TestCase):
         self.runs_at(2)
         self.now += 10
         self.assertAlmostEqual(self.machine.quick_now() - before, 15)
+
+    def test_a_slow_moment_at_the_start_is_waited_for(self):
+        pieces = [speed.QUICK_PIECE_SECONDS * factor for factor in (70.0, 20.0, 3.0)]
+        waited: list[float] = []
+        with mock.patch.object(speed, "measure", side_effect=pieces):
+            self.machine.measure_at_start(sleep=waited.append)
+        self.assertAlmostEqual(self.machine.factor, 3)
+        self.assertEqual(waited, [speed.SECONDS_BETWEEN_TRIES] * 2)
+
+    def test_a_machine_that_stays_slow_at_the_start_is_not_judged(self):
+        with mock.patch.object(speed, "measure", return_value=speed.QUICK_PIECE_SECONDS * 70), self.assertRaisesRegex(speed.TooSlow, "70.0 at the start"):
+            self.machine.measure_at_start(sleep=lambda _: None)
 
     def test_a_single_slow_piece_changes_nothing(self):
         self.runs_at(1)

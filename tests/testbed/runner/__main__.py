@@ -15,7 +15,7 @@ from .phases import run_phase
 from .sampler import Sampler
 from .scenario import Scenario, ScenarioError, parse
 from .session import Session, default_images
-from .speed import MACHINE, MAX_FACTOR, TooSlow
+from .speed import MACHINE, TooSlow
 
 TOO_SLOW = 3  # exit status: nothing was judged
 
@@ -34,9 +34,7 @@ def parse_arguments():
 def run(options, scenario: Scenario, events: EventLog):
     with_daemon = options.mode == "balloond"
     images = default_images(options.direct, options.images, options.scratch)
-    tell_speed(events, "at the start")
-    if MACHINE.factor > MAX_FACTOR:
-        raise TooSlow(f"its speed factor is {MACHINE.factor:.1f} at the start, above {MAX_FACTOR:.0f}")
+    events.emit("speed", when="at the start", **MACHINE.measure_at_start())
     if not options.direct:
         devices.report(events, scenario.devices, images.data)
     MACHINE.follow()

@@ -14,7 +14,7 @@ from ..guest import GuestError
 from ..qmp import QmpError
 from ..scenario import Scenario, ScenarioError
 from ..session import Session, default_images
-from ..speed import MACHINE, MAX_FACTOR
+from ..speed import MACHINE, MAX_FACTOR, TooSlow
 from . import drive, static
 from .mix import Mix, parse, policy_of
 
@@ -31,7 +31,7 @@ def parse_arguments():
 
 
 def run(options, mix: Mix, events: EventLog):
-    events.emit("speed", when="at the start", **MACHINE.measure())
+    events.emit("speed", when="at the start", **MACHINE.measure_at_start())
     images = default_images(False, options.images, options.scratch)
     devices.report(events, options.devices, images.data)
     MACHINE.follow()
@@ -61,6 +61,9 @@ def main() -> int:
                     guests={guest.spec.name: {"memory": guest.spec.memory, "weight": guest.weight} for guest in mix.guests})
         run(options, mix, events)
         return 0
+    except TooSlow as error:
+        events.emit("failed", reason=str(error), too_slow=True)
+        return 1
     except drive.TooLong as error:
         events.emit("failed", reason=str(error), too_slow=MACHINE.factor > MAX_FACTOR)
         return 1
