@@ -1,0 +1,75 @@
+"""Runs the tests that come to a change, with it switched on: is it noticed?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+# A change may make an endless loop: that is noticed, too.
+TIMES_AS_LONG = 10.0
+SECONDS_MORE = 5.0
+
+
+@dataclasses.dataclass
+class Test:
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    directory: str
+    seconds: float = 0.0
+    reaches: frozenset[int] = frozenset()
+
+    def run(self, timeout: float, **variables: str) -> bool:
+        """Whether it passes."""
+        try:
+            done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=timeout,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+
+def tests_of(build: pathlib.Path, label: str) -> list[Test]:
+    listed = subprocess.run(["ctest", "--test-dir", str(build), "-L", f"^{label}$", "--show-only=json-v1"], capture_output=True, text=True, check=True)
+    tests = []
+    for entry in json.loads(listed.stdout)["tests"]:
+        if "command" not in entry:
+            continue
+        properties = {each["name"]: each["value"] for each in entry.get("properties", [])}
+        environment = dict(each.split("=", 1) for each in properties.get("ENVIRONMENT", []))
+        if str(build) in entry["command"][0]:  # programs of ours: scripts do not know the switch
+            tests.append(Test(entry["name"], entry["command"], environment, properties.get("WORKING_DIRECTORY", str(build))))
+    return tests
+
+
+def find_reached(tests: list[Test], numbers: int) -> list[Test]:
+    """The tests that come to any change, the quick ones first. All must pass while no change is switched on."""
+    out = []
+    with tempfile.TemporaryDirectory() as directory:
+        for at, test in enumerate(tests):
+            print(f"\rmutate: which test comes where: {at + 1} of {len(tests)}", end="", flush=True)
+            trace = pathlib.Path(directory) / str(at)
+            begin = time.monotonic()
+            if not test.run(600.0, MUTANT_TRACE=str(trace)):
+                raise SystemExit(f"\nmutate: {test.name} fails without any change")
+            test.seconds = time.monotonic() - begin
+            marks = trace.read_bytes() if trace.exists() else b""
+            test.reaches = frozenset(number for number in range(min(numbers, len(marks))) if marks[number] == ord("1"))
+            trace.unlink(missing_ok=True)
+            if test.reaches:
+                out.append(test)
+    print()
+    return sorted(out, key=lambda test: test.seconds)
+
+
+def noticed_by(tests: list[Test], number: int) -> str | None:
+    """The first test that fails with this change; None: nobody notices."""
+    for test in tests:
+        if number in test.reaches and not test.run(TIMES_AS_LONG * test.seconds + SECONDS_MORE, MUTANT=str(number)):
+            return test.name
+    return None
