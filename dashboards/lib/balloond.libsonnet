@@ -113,14 +113,14 @@ local mapping(states) = [{
                 if std.objectHas(leastAxis, unit) then { axisSoftMax: leastAxis[unit] } else {},
       } },
       options: {
-        legend: { displayMode: 'list', placement: 'bottom', showLegend: true },
+        legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [] },
         tooltip: { mode: 'multi', sort: 'desc' },
       },
     },
   stacked:: {
     fieldConfig+: { defaults+: { custom+: { fillOpacity: 40, stacking: { mode: 'normal', group: 'A' } } } },
   },
-  negative:: { fieldConfig+: { defaults+: { min: null } } },
+  negative:: { fieldConfig+: { defaults+: { min:: null } } },
   links(links):: { fieldConfig+: { defaults+: { links: links } } },
   // One series of a panel looks other than the rest, by its legend.
   look(series, properties):: {
@@ -173,8 +173,8 @@ local mapping(states) = [{
         showValue: 'auto',
         alignValue: 'left',
         rowHeight: 0.9,
-        legend: { displayMode: 'list', placement: 'bottom', showLegend: true },
-        tooltip: { mode: 'single' },
+        legend: { displayMode: 'list', placement: 'bottom', showLegend: true, calcs: [] },
+        tooltip: { mode: 'single', sort: 'none' },
       },
     },
 

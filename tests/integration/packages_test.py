@@ -132,6 +132,14 @@ class PackagesTest(unittest.TestCase):
         self.assertEqual(groups, {"balloond", "kvm"})
         self.assertEqual(self.must("systemctl is-enabled balloond.service").strip(), "enabled")
 
+    def test_dashboards_and_rules_are_where_documentation_says_and_their_runbooks_where_they_say(self):
+        self.install()
+        self.must("cd /usr/share/balloond/grafana && ls fleet.json host.json guest.json controller.json reservations.json")
+        self.must("ls $(sed -n 's/^ *path: //p' /usr/share/balloond/grafana/provisioning/dashboards/balloond.yaml)/fleet.json")
+        self.must("ls $(sed -n 's/^  - \\(.*rules.yml\\)/\\1/p' /usr/share/balloond/prometheus/prometheus.yml)")
+        runbooks = self.must("sed -n 's,.*runbook_url: file://,,p' /usr/share/balloond/prometheus/alerts.rules.yml | xargs ls").split()
+        self.assertGreater(len(runbooks), 12)
+
     def test_each_package_is_installed_without_the_others(self):
         for package in PACKAGES:
             with self.subTest(package):
