@@ -194,7 +194,8 @@ void add_scenarios(CLI::App& command, Arguments& arguments) {
   command.add_option("SCENARIO", arguments.files, "scenario files (docs/simulator.md says what is in them)")
       ->required();
   command.add_option("--seed", arguments.compare.seed, "of all that is random")->capture_default_str();
-  command.add_option("--plot", arguments.plot, "writes a report, a page of its own: memory of guests, demand, events, scores");
+  command.add_option("--plot", arguments.plot,
+                     "writes a report, a page of its own: memory of guests, demand, events, scores");
   command.add_flag("--timing", arguments.compare.timing, "show how long decisions took, in real time");
   add_output(command, arguments);
 }
