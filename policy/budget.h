@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "policy/reserve.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
@@ -10,12 +11,19 @@ namespace balloon::policy {
 
 class Budget {
  public:
-  /// What guests hold in RAM now and what the host could still give, less the reserve; with the part of KSM's
-  /// profit that may be lent, once. Memory in host swap is not counted, and of a guest's process no more than
-  /// the guest's size (the rest is the VMM's own). Falls at once, rises by budget_rise_ratio_per_second.
-  Bytes update(const Snapshot& snapshot, double elapsed, const Tunables& tunables);
+  /// What guests hold in RAM now and what the host could still give, less the reserve, which is lent to
+  /// `guests` in want; with the part of KSM's profit that may be lent, once. Memory in host swap is not
+  /// counted, and of a guest's process no more than the guest's size (the rest is the VMM's own). Falls at
+  /// once, rises by budget_rise_ratio_per_second.
+  Bytes update(const Snapshot& snapshot, const GuestsInWant& guests, double elapsed,
+               const Tunables& tunables);
+
+  /// What of the host's memory is kept from guests now.
+  Bytes reserve() const { return reserve_; }
 
  private:
+  Reserve keeping_;
+  Bytes reserve_ = 0;
   std::optional<double> budget_;
 };
 

@@ -61,6 +61,21 @@ double needed_by_all(const Plan& plan, Bytes kept) {
   return needed;
 }
 
+/// Whether a guest hurts by its own account. What hurts it on the host is no reason to leave that less.
+bool hurts_by_itself(const Explanation& why) {
+  return why.pressure != Pressure::none && why.signal != Signal::host_swap_in &&
+         why.signal != Signal::host_refaults && why.signal != Signal::host_pressure;
+}
+
+GuestsInWant want_of(const Plan& plan) {
+  GuestsInWant want;
+  for (const GuestPlan& guest : plan.guests) {
+    want.any |= hurts_by_itself(guest.why);
+    if (!is_promised(guest.state)) want.untouched = add(want.untouched, guest.untouched);
+  }
+  return want;
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -71,6 +86,7 @@ struct Engine::Impl {
   std::optional<Time> last;
   HostMonitor monitor;
   Budget budget;
+  GuestsInWant want;  ///< in the last decision
   Allocation allocation;
   Reservations reservations;
   KsmGovernor ksm;
@@ -92,10 +108,11 @@ Plan Engine::decide(const Snapshot& snapshot) { return impl_->decide(snapshot); 
 Plan Engine::Impl::decide(const Snapshot& snapshot) {
   Decision decision = begin(snapshot);
   Plan& plan = decision.plan;
-  plan.level = monitor.update(snapshot.host, snapshot.now, tunables);
-  plan.budget = budget.update(snapshot, decision.elapsed, tunables);
+  plan.budget = budget.update(snapshot, want, decision.elapsed, tunables);
+  plan.level = monitor.update(snapshot.host, snapshot.now, budget.reserve(), tunables);
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i)
     assess(decision, i, history_of(snapshot.guests[i], i, snapshot.now));
+  want = want_of(plan);
   reservations.review(snapshot, supply(decision, reservations.kept()), decision.consumers);
   share_out(decision);
   ask_donors(decision);

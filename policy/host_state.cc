@@ -42,12 +42,12 @@ int by_rate(double rate, double tight, double critical, int now, double leave_ra
 
 }  // namespace
 
-Bytes minimum_free(const HostSnapshot& host, const Tunables& tunables) {
+Bytes minimum_free(const HostSnapshot& host, Bytes reserve, const Tunables& tunables) {
   if (tunables.states.minimum_free > 0) return tunables.states.minimum_free;
-  return std::min(sliding_minimum_free(host.total), tunables.host_reserve);
+  return std::min(sliding_minimum_free(host.total), reserve);
 }
 
-HostState HostMonitor::update(const HostSnapshot& host, Time now, const Tunables& tunables) {
+HostState HostMonitor::update(const HostSnapshot& host, Time now, Bytes reserve, const Tunables& tunables) {
   const double elapsed = at_ ? std::max(0.0, seconds(since(*at_, now))) : 0.0;
   at_ = now;
   const double swapped = swap_in_.rise(host.swap_in) + swap_out_.rise(host.swap_out);
@@ -55,7 +55,7 @@ HostState HostMonitor::update(const HostSnapshot& host, Time now, const Tunables
     const double kept = decay(seconds(tunables.constants.swap_half_life), elapsed);
     swap_rate_ = swap_rate_ * kept + swapped / elapsed * (1 - kept);
   }
-  const auto minimum = static_cast<double>(minimum_free(host, tunables));
+  const auto minimum = static_cast<double>(minimum_free(host, reserve, tunables));
   const double leave = tunables.constants.leave_ratio;
   const int before = rank(level_);
   const int level = std::max(

@@ -12,10 +12,10 @@ namespace balloon::policy {
 
 class HostMonitor {
  public:
-  /// The state at `now`: by what is available against the minimum that should be, and by swap traffic and PSI
-  /// since the sample before; the worst of them counts. Worse at once, better only past the next milder
-  /// threshold.
-  HostState update(const HostSnapshot& host, Time now, const Tunables& tunables);
+  /// The state at `now`: by what is available against the minimum that should be (no more than the `reserve`
+  /// that is kept now), and by swap traffic and PSI since the sample before; the worst of them counts. Worse
+  /// at once, better only past the next milder threshold.
+  HostState update(const HostSnapshot& host, Time now, Bytes reserve, const Tunables& tunables);
 
   /// Of host swap, both ways, bytes a second.
   double swap_rate() const { return swap_rate_; }
@@ -30,7 +30,7 @@ class HostMonitor {
 const StateActions& actions_in(HostState level, const HostStateActions& actions);
 
 /// The minimum that should be available on the host: the state thresholds are parts of it. Never above the
-/// reserve, which is what the engine keeps free.
-Bytes minimum_free(const HostSnapshot& host, const Tunables& tunables);
+/// `reserve`, which is what the engine keeps free, unless policy says what it is.
+Bytes minimum_free(const HostSnapshot& host, Bytes reserve, const Tunables& tunables);
 
 }  // namespace balloon::policy

@@ -146,6 +146,17 @@ struct Constants {
   /// Nothing is foretold that is further off than this.
   std::chrono::nanoseconds foretold_max = std::chrono::hours(1);
 
+  // The reserve (policy/reserve.h)
+  /// The host's own use has risen when it is so much of the host's memory above what it was of late; below
+  /// that lie page tables and other small change.
+  double own_rise_ratio = 0.01;
+  /// What it was of late follows it by half in this time: slower growth is steady use.
+  std::chrono::nanoseconds own_half_life = std::chrono::seconds(10);
+  /// So long after a rise there is no reason to wait for the next one.
+  std::chrono::nanoseconds own_steady_after = std::chrono::minutes(1);
+  /// What was lent comes back by half in this time once nobody hurts: at once, it would be missed at once.
+  std::chrono::nanoseconds reserve_half_life = std::chrono::minutes(2);
+
   // The host's state (policy/host_state.h)
   /// Swap traffic and PSI must come down to this part of their threshold before a state is left.
   double leave_ratio = 0.5;
@@ -175,6 +186,10 @@ struct Tunables {
   /// Host memory that guests never get, beyond what the host's own processes use now. Covers VMM overhead,
   /// page tables, sockets and a burst of the host's own. 5 % of an 8 GiB host.
   Bytes host_reserve = 400ULL << 20;
+  /// Of the host's memory, what of the reserve is kept even from guests in want while the host's own use is
+  /// steady. 1 %: the kernel's low watermark, with vm.watermark_scale_factor and min_free_kbytes as hosts of
+  /// guests have them. Where policy says what the reserve is, all of it is kept: 1.
+  double reserve_kept_ratio = 0.01;
   /// How fast a budget that was low may rise again, as a share of the host's memory a second. It falls at
   /// once.
   double budget_rise_ratio_per_second = 0.05;

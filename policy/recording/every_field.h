@@ -79,17 +79,18 @@ inline void every_field_of(const Constants& value) {
                                 doubted_cache_ratio, critical_size_ratio, read_ahead, swap_trickle_per_second,
                                 little_free_factor, balloon_batch, more_to_give_factor, more_to_give_min,
                                 speed_gain, failures_max, headroom_refill_ratio, pressed_deadband_ratio,
-                                cache_grow_ratio, touched_soon_ratio, last_moment, foretold_max, leave_ratio,
-                                swap_half_life, ksm_sleep, ksm_pages_min, ksm_pages_max, ksm_pages_step,
-                                ksm_vain_ratio, ksm_vain_slower, ksm_vain_after_ratio, ksm_stop_factor] =
-      value;
+                                cache_grow_ratio, touched_soon_ratio, last_moment, foretold_max,
+                                own_rise_ratio, own_half_life, own_steady_after, reserve_half_life,
+                                leave_ratio, swap_half_life, ksm_sleep, ksm_pages_min, ksm_pages_max,
+                                ksm_pages_step, ksm_vain_ratio, ksm_vain_slower, ksm_vain_after_ratio,
+                                ksm_stop_factor] = value;
 }
 inline void every_field_of(const Tunables& value) {
-  [[maybe_unused]] const auto& [host_reserve, budget_rise_ratio_per_second, margin_ratio, margin_min,
-                                growth_horizon, pressure_ratio, pressure_swap_in, pressure_major_faults,
-                                pressure_alloc_stalls, pressure_direct_scans, pressure_host_some,
-                                pressure_host_refaults, critical_ratio, critical_growth, oom_memory,
-                                need_half_life, peak_window, swapped_half_life, cache_half_life,
+  [[maybe_unused]] const auto& [host_reserve, reserve_kept_ratio, budget_rise_ratio_per_second, margin_ratio,
+                                margin_min, growth_horizon, pressure_ratio, pressure_swap_in,
+                                pressure_major_faults, pressure_alloc_stalls, pressure_direct_scans,
+                                pressure_host_some, pressure_host_refaults, critical_ratio, critical_growth,
+                                oom_memory, need_half_life, peak_window, swapped_half_life, cache_half_life,
                                 untouched_ratio, untouched_min, doubt_after, doubt_cache_ratio, margin_low,
                                 deadband_ratio, deadband_min, shrink_ratio_per_second, hold, hold_growth,
                                 hold_max, headroom_ratio, stale_after, stuck_after, progress_per_second,

@@ -32,6 +32,10 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.touched_soon_ratio", constants.touched_soon_ratio);
   each("constants.last_moment", constants.last_moment);
   each("constants.foretold_max", constants.foretold_max);
+  each("constants.own_rise_ratio", constants.own_rise_ratio);
+  each("constants.own_half_life", constants.own_half_life);
+  each("constants.own_steady_after", constants.own_steady_after);
+  each("constants.reserve_half_life", constants.reserve_half_life);
   each("constants.leave_ratio", constants.leave_ratio);
   each("constants.swap_half_life", constants.swap_half_life);
   each("constants.ksm_sleep", constants.ksm_sleep);
@@ -48,6 +52,7 @@ void each_constant(auto& constants, const Each& each) {
 template <typename Each>
 void each_tunable(auto& tunables, const Each& each) {
   each("host_reserve", tunables.host_reserve);
+  each("reserve_kept_ratio", tunables.reserve_kept_ratio);
   each("budget_rise_ratio_per_second", tunables.budget_rise_ratio_per_second);
   each("margin_ratio", tunables.margin_ratio);
   each("margin_min", tunables.margin_min);

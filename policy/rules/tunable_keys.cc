@@ -332,8 +332,10 @@ Tunables default_tunables(Bytes host_memory) {
 
 void read_tunables(yaml::Map& root, Bytes host_memory, Tunables& out, bool& ksm) {
   root.map("host", [&](yaml::Map& host) {
-    host.with("reserve",
-              [&](const yaml::Value& value) { read_host_size(value, host_memory, out.host_reserve); });
+    host.with("reserve", [&](const yaml::Value& value) {
+      read_host_size(value, host_memory, out.host_reserve);
+      out.reserve_kept_ratio = 1;  // who says what it is wants it kept
+    });
     host.with("ksm", [&](const yaml::Value& value) { ksm = read_switch(value).value_or(ksm); });
   });
   root.map("engine", [&](yaml::Map& engine) { read_keys<All>(engine, kEngine, host_memory, out); });

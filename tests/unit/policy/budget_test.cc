@@ -20,31 +20,32 @@ Snapshot host_with(Bytes available, Bytes resident, Bytes swapped = 0) {
 }
 
 TEST(Budget, IsWhatGuestsHoldAndTheHostHasLessTheReserve) {
-  EXPECT_EQ(Budget().update(host_with(3 * kGiB, 4 * kGiB), 1, {}), 7 * kGiB - 400 * kMiB);
+  EXPECT_EQ(Budget().update(host_with(3 * kGiB, 4 * kGiB), {}, 1, {}), 7 * kGiB - 400 * kMiB);
 }
 
 TEST(Budget, NeverCountsWhatOnlySwapProvides) {
-  EXPECT_EQ(Budget().update(host_with(kGiB, 4 * kGiB, 2 * kGiB), 1, {}), 5 * kGiB - 400 * kMiB);
+  EXPECT_EQ(Budget().update(host_with(kGiB, 4 * kGiB, 2 * kGiB), {}, 1, {}), 5 * kGiB - 400 * kMiB);
 }
 
 TEST(Budget, TakesOfAProcessNoMoreThanTheGuestsSize) {
-  EXPECT_EQ(Budget().update(host_with(kGiB, ~Bytes{0}), 1, {}), 7 * kGiB - 400 * kMiB);
+  EXPECT_EQ(Budget().update(host_with(kGiB, ~Bytes{0}), {}, 1, {}), 7 * kGiB - 400 * kMiB);
 }
 
 TEST(Budget, FallsAtOnceAndRisesSlowly) {
   Budget budget;
-  budget.update(host_with(3 * kGiB, 4 * kGiB), 0, {});
-  const Bytes low = budget.update(host_with(kGiB, 4 * kGiB), 1, {});
+  budget.update(host_with(3 * kGiB, 4 * kGiB), {}, 0, {});
+  const Bytes low = budget.update(host_with(kGiB, 4 * kGiB), {}, 1, {});
   EXPECT_EQ(low, 5 * kGiB - 400 * kMiB);
-  const Bytes after = budget.update(host_with(3 * kGiB, 4 * kGiB), 1, {});
+  const Bytes after = budget.update(host_with(3 * kGiB, 4 * kGiB), {}, 1, {});
   EXPECT_NEAR(static_cast<double>(after - low), 0.05 * 8 * kGiB, 4096);
 }
 
 TEST(Budget, CreditsMergedPagesOnceAndInPart) {
   Snapshot merged = host_with(3 * kGiB, 4 * kGiB);
+  merged.guests[0].actual = merged.guests[0].target = 7 * kGiB;
   merged.host.ksm = KsmSnapshot{.running = true, .shared = 100 * kMiB, .sharing = kGiB};
   // 4 GiB resident stand for 3 GiB of memory: with 3 GiB available, 6 GiB and half of what is saved.
-  EXPECT_EQ(Budget().update(merged, 1, {}), 6 * kGiB + 512 * kMiB - 400 * kMiB);
+  EXPECT_EQ(Budget().update(merged, {}, 1, {}), 6 * kGiB + 512 * kMiB - 400 * kMiB);
 }
 
 }  // namespace

@@ -166,7 +166,9 @@ FakeHost slow_balloon(Engine& engine) {
 
 TEST(Engine, StopsASlowBalloonWhoseGuestGrowsUnlessOthersWait) {
   for (const bool others_wait : {false, true}) {
-    Engine engine({});
+    Tunables tunables;
+    tunables.reserve_kept_ratio = 1;  // it is others that have to give
+    Engine engine(tunables);
     FakeHost host = slow_balloon(engine);
     FakeGuest& slow = host.guests[0];
     const Bytes from = slow.seen.actual;

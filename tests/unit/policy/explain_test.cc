@@ -141,7 +141,9 @@ TEST(Explain, SaysWhatAWaitingGuestWaitsFor) {
     guest.speed = kMiB;
   }
   host.guests[0].used = 1900 * kMiB;
-  Engine engine({});
+  Tunables tunables;
+  tunables.reserve_kept_ratio = 1;
+  Engine engine(tunables);
   const Said said = after(host, engine, 2);
   EXPECT_EQ(said.plan.reason, Reason::waiting);
   EXPECT_THAT(said.text, HasSubstr("once others have freed"));

@@ -11,16 +11,18 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr Bytes kReserve = 400 * kMiB;
+
 class HostStateTest : public testing::Test {
  protected:
   HostStateTest() {
     host_.total = 8 * kGiB;
     host_.available = 4 * kGiB;
   }
-  HostState next() { return monitor_.update(host_, now_ += seconds(1), {}); }
+  HostState next() { return monitor_.update(host_, now_ += seconds(1), kReserve, {}); }
   /// `part` of the minimum that should be free.
   HostState with_free(double part) {
-    host_.available = static_cast<Bytes>(part * static_cast<double>(minimum_free(host_, {})));
+    host_.available = static_cast<Bytes>(part * static_cast<double>(minimum_free(host_, kReserve, {})));
     return next();
   }
 
@@ -58,12 +60,13 @@ TEST_F(HostStateTest, DoesNotFlapAtAThreshold) {
 }
 
 TEST_F(HostStateTest, NeverAsksForMoreThanTheReserveThatTheEngineKeeps) {
-  EXPECT_LE(minimum_free(host_, {}), Tunables{}.host_reserve);
+  EXPECT_LE(minimum_free(host_, kReserve, {}), kReserve);
   host_.total = 512 * kGiB;
-  EXPECT_LE(minimum_free(host_, {}), Tunables{}.host_reserve);
+  EXPECT_LE(minimum_free(host_, kReserve, {}), kReserve);
+  EXPECT_EQ(minimum_free(host_, 80 * kMiB, {}), 80 * kMiB) << "the rest is lent";
   Tunables own;
   own.states.minimum_free = 2 * kGiB;
-  EXPECT_EQ(minimum_free(host_, own), 2 * kGiB);
+  EXPECT_EQ(minimum_free(host_, kReserve, own), 2 * kGiB);
 }
 
 TEST_F(HostStateTest, FollowsSwapTraffic) {

@@ -110,6 +110,7 @@ TEST(PolicyFileTest, TunablesAreReadByName) {
       "surplus: guests}\n");
   ASSERT_TRUE(policy) << policy.error().message;
   EXPECT_EQ(policy->tunables.host_reserve, kGiB);
+  EXPECT_EQ(policy->tunables.reserve_kept_ratio, 1) << "who says what it is wants it kept";
   EXPECT_EQ(policy->tunables.margin_ratio, 0.3);
   EXPECT_EQ(policy->tunables.margin_min, 64 * kMiB);
   EXPECT_EQ(policy->tunables.need_half_life, std::chrono::minutes(1));
