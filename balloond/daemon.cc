@@ -35,13 +35,16 @@ Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket 
       reservations_(clock_),
       ticker_(clock_, guests_, host_, states_, config_.policy, journal_.get(), &reservations_, &ksm_,
               &control_),
+      needs_(clock_),
+      need_keeper_(clock_, needs_, config_.daemon.needs_directory),
       loop_(clock_, ticker_, config_.daemon.period,
             [this](std::chrono::nanoseconds duration, std::chrono::nanoseconds lateness) {
               collector_.observe_tick(duration, lateness);
+              needs_.observe(*states_.newest());
             }),
       qmp_(clock_, guests_),
       libvirt_(clock_, guests_),
-      server_(std::move(socket), clock_, guests_, states_, reservations_, control_, calls_,
+      server_(std::move(socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
               [this] { return !loop_.stalled(); }),
       collector_({.clock = clock_,
                   .states = states_,
@@ -50,6 +53,8 @@ Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket 
                   .reservations = reservations_,
                   .calls = calls_,
                   .guests = guests_,
+                  .needs = needs_,
+                  .need_keeper = need_keeper_,
                   .backends = {&server_.vmm_link_health(), &qmp_.health(), &libvirt_.health()}}) {
   collector_.set_period(config_.daemon.period);
   control_.set_dry_run(config_.daemon.dry_run);
@@ -63,6 +68,7 @@ Daemon::~Daemon() {
   qmp_.stop();
   libvirt_.stop();
   loop_.stop();
+  need_keeper_.stop();
   keeper_.reset();  // its last write may still tell the loop
 }
 
@@ -97,6 +103,7 @@ Result<void> Daemon::start_parts() {
   if (!pressure)
     log::warning("no events on host pressure, only the control period: {}", pressure.error().message);
   BALLOON_TRY(loop_.start(pressure ? std::move(*pressure) : UniqueFd()));
+  need_keeper_.start();
   BALLOON_TRY(server_.start());
   BALLOON_TRY(qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval));
   BALLOON_TRY(libvirt_.manage(config_.daemon.libvirt, config_.daemon.stats_interval));
@@ -123,10 +130,10 @@ void Daemon::reload() {
   if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode ||
       old.socket_group != fresh.socket_group || old.metrics_listen != fresh.metrics_listen ||
       old.log_level != fresh.log_level || old.journal != fresh.journal ||
-      old.reservations_file != fresh.reservations_file) {
+      old.reservations_file != fresh.reservations_file || old.needs_directory != fresh.needs_directory) {
     log::warning(
-        "socket, metrics, journal, reservations and log_level are as at the start: a change of these needs a "
-        "restart");
+        "socket, metrics, journal, reservations, needs and log_level are as at the start: a change of these "
+        "needs a restart");
   }
   config->daemon.dry_run |= dry_run_;
   config_ = std::move(*config);

@@ -14,6 +14,7 @@
 #include "balloond/journal/journal.h"
 #include "balloond/metrics/collector.h"
 #include "balloond/metrics/exposer.h"
+#include "balloond/needs/need_keeper.h"
 
 namespace balloon::daemon {
 
@@ -53,6 +54,8 @@ class Daemon {
   KsmControl ksm_;
   ControlSwitch control_{clock_};
   Ticker ticker_;
+  NeedHistory needs_;
+  NeedKeeper need_keeper_;
   CallCounters calls_;
   ControlLoop loop_;
   qmp::Backend qmp_;

@@ -134,6 +134,18 @@ b.dashboard('guest', 'Guest', 'One guest: what it has between its floor and its 
     [query('balloon_guest_share_bytes{@}', 'share'), query('balloon_guest_need_bytes{@}', 'need')],
     w=8
   ),
+  b.row('Its right size'),
+  b.timeseries(
+    'What it needed',
+    'What was enough for 95 and 99 % of the last day, week and month, beside its boot memory and its guaranteed minimum. balloonctl needs says the same.',
+    'bytes',
+    [
+      query('balloon_guest_needed_bytes{@}', '{{window}}, {{percentile}} %'),
+      query('balloon_guest_configured_bytes{@}', 'booted with'),
+      query('balloon_guest_min_bytes{@}', 'guaranteed'),
+    ],
+    w=24
+  ) + b.line('booted with', 'text') + b.line('guaranteed', 'purple', dashed=true),
   b.row('The balloon and its driver'),
   b.timeseries(
     'Changes of mind',

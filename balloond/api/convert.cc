@@ -26,6 +26,13 @@ void set_ksm(v1::Host& host, const policy::KsmSnapshot& seen, const KsmFigures& 
   if (more.profit) out.set_profit_bytes(*more.profit);
 }
 
+void set_needs(v1::Needs& out, const NeedFigures& needs) {
+  out.mutable_observed()->set_seconds(needs.observed.count());
+  out.set_p95_bytes(needs.p95);
+  out.set_p99_bytes(needs.p99);
+  out.set_max_bytes(needs.max);
+}
+
 // policy/types.h mirrors these enums value for value.
 static_assert(static_cast<int>(policy::Reason::need) == v1::REASON_NEED);
 static_assert(static_cast<int>(policy::Reason::surplus) == v1::REASON_SURPLUS);
@@ -116,6 +123,26 @@ v1::Reservation reservation_to_proto(const ReservationRecord& record) {
   set_time(*out.mutable_deadline(), record.deadline_wall);
   if (granted) set_time(*out.mutable_lease_until(), record.lease_until);
   return out;
+}
+
+v1::GuestNeeds needs_to_proto(const std::string& name, const NeedsByWindow& needs, const GuestStatus* guest) {
+  v1::GuestNeeds out;
+  out.set_name(name);
+  if (guest != nullptr) {
+    out.set_memory_bytes(guest->record.memory);
+    out.set_min_bytes(guest->limits.min);
+  }
+  const auto& [day, week, month] = needs;
+  if (day.observed.count() > 0) set_needs(*out.mutable_day(), day);
+  if (week.observed.count() > 0) set_needs(*out.mutable_week(), week);
+  if (month.observed.count() > 0) set_needs(*out.mutable_month(), month);
+  return out;
+}
+
+void add_day(v1::GuestNeeds& guest, Day day, const NeedFigures& needs) {
+  v1::DayOfNeeds& out = *guest.add_days();
+  set_time(*out.mutable_day(), day);
+  set_needs(*out.mutable_needs(), needs);
 }
 
 }  // namespace balloon::daemon

@@ -83,11 +83,13 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 }  // namespace
 
 SchedulerService::SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                                   ControlSwitch& control, std::function<Peer(const std::string&)> peer_of)
+                                   ControlSwitch& control, const NeedHistory& needs,
+                                   std::function<Peer(const std::string&)> peer_of)
     : guests_(guests),
       states_(states),
       reservations_(reservations),
       control_(control),
+      needs_(needs),
       peer_of_(std::move(peer_of)),
       watchers_(std::make_shared<Watchers>(states)) {
   states_.subscribe(watchers_);
@@ -198,6 +200,29 @@ grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServe
                                                              v1::ListReservationsResponse* response) {
   for (const ReservationRecord& record : reservations_.list())
     *response->add_reservations() = reservation_to_proto(record);
+  return answer(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ListNeeds(grpc::CallbackServerContext* context,
+                                                      const v1::ListNeedsRequest* request,
+                                                      v1::ListNeedsResponse* response) {
+  const auto state = states_.newest();
+  const auto figures = needs_.figures();
+  if (!request->has_name()) {
+    for (const auto& [name, needs] : *figures)
+      *response->add_guests() = needs_to_proto(name, needs, state->find(name));
+    return answer(context, grpc::Status::OK);
+  }
+  const std::string& name = request->name();
+  const auto days = needs_.days_of(name);
+  if (days.empty()) {
+    return answer(context, {grpc::StatusCode::NOT_FOUND,
+                            fmt::format("nothing is known of what '{}' needed", printable(name))});
+  }
+  const auto known = figures->find(name);
+  v1::GuestNeeds& guest = *response->add_guests();
+  guest = needs_to_proto(name, known == figures->end() ? NeedsByWindow() : known->second, state->find(name));
+  for (const auto& [day, needs] : days) add_day(guest, day, needs);
   return answer(context, grpc::Status::OK);
 }
 

@@ -12,6 +12,7 @@
 #include "balloond/api/watch.h"
 #include "balloond/control/control_switch.h"
 #include "balloond/control/state.h"
+#include "balloond/needs/need_history.h"
 
 namespace balloon::daemon {
 
@@ -21,7 +22,8 @@ class SchedulerService final
  public:
   /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
   SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                   ControlSwitch& control, std::function<Peer(const std::string&)> peer_of);
+                   ControlSwitch& control, const NeedHistory& needs,
+                   std::function<Peer(const std::string&)> peer_of);
 
   grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context,
                                        const v1::ListGuestsRequest* request,
@@ -53,6 +55,9 @@ class SchedulerService final
   grpc::ServerUnaryReactor* ListReservations(grpc::CallbackServerContext* context,
                                              const v1::ListReservationsRequest* request,
                                              v1::ListReservationsResponse* response) override;
+  grpc::ServerUnaryReactor* ListNeeds(grpc::CallbackServerContext* context,
+                                      const v1::ListNeedsRequest* request,
+                                      v1::ListNeedsResponse* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchGuests(grpc::CallbackServerContext* context,
                                                           const grpc::ByteBuffer* request) override;
 
@@ -65,6 +70,7 @@ class SchedulerService final
   StateStore& states_;
   ReservationBook& reservations_;
   ControlSwitch& control_;
+  const NeedHistory& needs_;
   std::function<Peer(const std::string&)> peer_of_;
   const std::shared_ptr<Watchers> watchers_;
   std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it

@@ -74,14 +74,14 @@ class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInter
 }  // namespace
 
 Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-               ReservationBook& reservations, ControlSwitch& control, CallCounters& calls,
-               std::function<bool()> serving)
+               ReservationBook& reservations, ControlSwitch& control, const NeedHistory& needs,
+               CallCounters& calls, std::function<bool()> serving)
     : calls_(calls),
       acceptor_(std::move(socket), clock),
       vmm_link_(
           guests, acceptor_, [&guests] { return guests.stats_interval(); },
           [link = calls.find(kGuestLink)](grpc::StatusCode code) { link->end(code); }),
-      scheduler_(guests, states, reservations, control,
+      scheduler_(guests, states, reservations, control, needs,
                  [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
       health_(std::move(serving)) {}
 

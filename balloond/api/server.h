@@ -17,7 +17,7 @@ class Server {
  public:
   /// `serving` says whether the daemon does its work; `calls` counts what is called.
   Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-         ReservationBook& reservations, ControlSwitch& control, CallCounters& calls,
+         ReservationBook& reservations, ControlSwitch& control, const NeedHistory& needs, CallCounters& calls,
          std::function<bool()> serving);
   ~Server();
 

@@ -199,6 +199,11 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       reservations.with(
           "file", [&](const yaml::Value& value) { read_absolute_path(value, config.reservations_file); });
     });
+    root.map("needs", [&](yaml::Map& needs) {
+      needs.require("directory");
+      needs.with("directory",
+                 [&](const yaml::Value& value) { read_absolute_path(value, config.needs_directory); });
+    });
     root.map("backends", [&](yaml::Map& backends) {
       backends.list("qmp", [&](const yaml::Value& value) { read_qmp_sockets(value, config.qmp); });
       backends.list("libvirt", [&](const yaml::Value& value) { read_libvirt_host(value, config.libvirt); });

@@ -33,6 +33,7 @@ struct DaemonConfig {
       policy_path;  ///< as written made relative to the file's own directory; empty: defaults for every guest
   JournalConfig journal;
   std::string reservations_file;     ///< where grants are kept; empty: they end with the daemon
+  std::string needs_directory;       ///< where is kept what guests needed; empty: it ends with the daemon
   std::vector<QmpSockets> qmp;       ///< where guests of QEMU are
   std::vector<LibvirtHost> libvirt;  ///< where domains of libvirt are
   bool dry_run = false;              ///< everything is decided, nothing is applied

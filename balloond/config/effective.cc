@@ -46,6 +46,8 @@ std::string effective_config(const Config& config) {
   }
   if (!daemon.reservations_file.empty())
     out += fmt::format("reservations:\n  file: {}\n", quoted(daemon.reservations_file));
+  if (!daemon.needs_directory.empty())
+    out += fmt::format("needs:\n  directory: {}\n", quoted(daemon.needs_directory));
   if (!daemon.qmp.empty() || !daemon.libvirt.empty()) out += "backends:\n";
   if (!daemon.qmp.empty()) out += "  qmp:\n";
   for (const QmpSockets& sockets : daemon.qmp) out += qmp_text(sockets);

@@ -157,6 +157,15 @@ Answer<v1::ListReservationsResponse> Client::reservations() {
   return response;
 }
 
+Answer<v1::ListNeedsResponse> Client::needs(const std::string& guest) {
+  v1::ListNeedsRequest request;
+  if (!guest.empty()) request.set_name(guest);
+  v1::ListNeedsResponse response;
+  const auto status = stub_->ListNeeds(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
+}
+
 Answer<void> Client::watch(const std::function<bool(v1::WatchGuestsResponse&)>& show) {
   const auto call = context(false);
   const auto watch_by = [this](grpc::ClientContext* watching) {

@@ -44,6 +44,8 @@ class Client {
   Answer<v1::Reservation> reserve(const v1::ReserveRequest& request, std::chrono::nanoseconds within);
   Answer<void> release(const std::string& id);
   Answer<v1::ListReservationsResponse> reservations();
+  /// Of all guests, or of the one with all its days.
+  Answer<v1::ListNeedsResponse> needs(const std::string& guest);
   /// Calls `show` for each state until it returns false or the stream ends.
   Answer<void> watch(const std::function<bool(v1::WatchGuestsResponse&)>& show);
   /// Ends a watch of another thread at once, without a further state.

@@ -161,6 +161,9 @@ class Definition {
     ask("list", "All guests", &Commands::list, true);
     options_.guest(ask("show", "One guest, with all that is known of it", &Commands::show));
     options_.guest(ask("explain", "Why a guest has the target it has", &Commands::explain));
+    ask("needs", "What guests needed over a day, a week and a month, to size them by", &Commands::needs, true)
+        .add_option("GUEST", arguments_.guest, "Of this guest only, day by day")
+        ->type_name("");
     ask("watch", "All guests again after every change", &Commands::watch, true)
         .add_option("--count", arguments_.count, "Stop after this many states")
         ->check(CLI::PositiveNumber)

@@ -80,6 +80,17 @@ int Commands::explain() {
                      [this](const v1::Guest& guest) { return explanation(guest, output_.look().terminal); });
 }
 
+int Commands::needs() {
+  auto response = client_.needs(arguments_.guest);
+  if (!response) return fail_with(response.error());
+  sort_by_name(*response->mutable_guests());
+  output_.answer(json_of(*response), [&] {
+    return arguments_.guest.empty() ? needs_table(response->guests(), output_.look())
+                                    : days_table(response->guests(0), output_.look());
+  });
+  return 0;
+}
+
 int Commands::host() {
   const auto host = client_.host();
   if (!host) return fail_with(host.error());

@@ -14,6 +14,7 @@ class Commands {
   int list();
   int show();
   int explain();
+  int needs();
   int host();
   int host_check();
   int watch();

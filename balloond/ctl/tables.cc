@@ -71,6 +71,13 @@ std::string ksm_of(const v1::Host& host) {
   return fmt::format("on, {}: {} pages every {} ms", by, ksm.pages_to_scan(), millis);
 }
 
+template <typename All>
+void sort_all_by_name(All& all) {
+  std::ranges::sort(all.pointer_begin(), all.pointer_end(), [](const auto* a, const auto* b) {
+    return ::strverscmp(a->name().c_str(), b->name().c_str()) < 0;
+  });
+}
+
 /// Lines of text that have no room are told about, not shown.
 std::string first_lines(const std::string& text, std::size_t most, std::size_t& left_out) {
   std::size_t end = 0;
@@ -81,11 +88,8 @@ std::string first_lines(const std::string& text, std::size_t most, std::size_t& 
 
 }  // namespace
 
-void sort_by_name(Guests& guests) {
-  std::ranges::sort(guests.pointer_begin(), guests.pointer_end(), [](const v1::Guest* a, const v1::Guest* b) {
-    return ::strverscmp(a->name().c_str(), b->name().c_str()) < 0;
-  });
-}
+void sort_by_name(Guests& guests) { sort_all_by_name(guests); }
+void sort_by_name(Needs& guests) { sort_all_by_name(guests); }
 
 std::string state_of(const v1::Guest& guest) {
   if (guest.has_contested()) return "contested";

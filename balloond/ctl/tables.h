@@ -9,9 +9,11 @@
 namespace balloon::ctl {
 
 using Guests = google::protobuf::RepeatedPtrField<v1::Guest>;
+using Needs = google::protobuf::RepeatedPtrField<v1::GuestNeeds>;
 
 /// As people count: web-2 before web-10.
 void sort_by_name(Guests& guests);
+void sort_by_name(Needs& guests);
 
 /// "controlled"; "paused" or "left_alone" where that says more.
 std::string state_of(const v1::Guest& guest);
@@ -24,6 +26,10 @@ std::string guest_table(const Guests& guests, const Look& look);
 std::string guest_details(const v1::Guest& guest, const Terminal& terminal);
 std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reservation>& reservations,
                               const Look& look);
+/// What guests needed, a row a guest.
+std::string needs_table(const Needs& guests, const Look& look);
+/// What one guest needed, a row a span and a day.
+std::string days_table(const v1::GuestNeeds& guest, const Look& look);
 std::string host_details(const v1::Host& host, const Terminal& terminal);
 std::string explanation(const v1::Guest& guest, const Terminal& terminal);
 /// The host on one line and the guests below it. On a terminal as many as have room.

@@ -30,7 +30,14 @@ std::string Collector::page() const {
   if (decided) add_host(out, *state);
   add_capacity(out, *state);
   add_guests(out, *state);
-  for (const GuestStatus& guest : state->guests) add_guest(out, guest);
+  const auto needs = from_.needs.figures();
+  for (const GuestStatus& guest : state->guests) {
+    add_guest(out, guest);
+    if (const auto known = needs->find(guest.record.name); known != needs->end())
+      add_needed(out, guest, known->second);
+  }
+  out.gauge("balloon_needs_failing", "1 while what guests needed cannot be written down.",
+            from_.need_keeper.failing());
   out.gauge("balloon_control_applied",
             "1 while decisions are applied, 0 in a dry run and while control is paused.",
             state->not_applied.empty());

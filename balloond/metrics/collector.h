@@ -14,6 +14,7 @@
 #include "balloond/control/state.h"
 #include "balloond/guests/backend_counters.h"
 #include "balloond/journal/journal.h"
+#include "balloond/needs/need_keeper.h"
 #include "base/histogram.h"
 
 namespace balloon::daemon {
@@ -29,6 +30,8 @@ class Collector {
     const ReservationBook& reservations;
     const CallCounters& calls;
     const Registry& guests;
+    const NeedHistory& needs;
+    const NeedKeeper& need_keeper;
     std::array<const BackendHealth*, kBackends.size()> backends;  ///< by kBackends
   };
   explicit Collector(const Sources& sources);

@@ -128,6 +128,17 @@ void add_guest(Families& out, const GuestStatus& guest) {
   if (record.counters) add_balloon(out, *record.counters, label);
 }
 
+void add_needed(Families& out, const GuestStatus& guest, const NeedsByWindow& needs) {
+  for (std::size_t i = 0; i < needs.size(); ++i) {
+    if (needs[i].observed.count() == 0) continue;
+    const Labels label{{"guest", guest.record.name}, {"window", kNeedWindows[i].name}};
+    constexpr auto name = "balloon_guest_needed_bytes";
+    constexpr auto help = "What it needed no more than for that part of the last day, week and month.";
+    out.gauge(name, help, needs[i].p95, label.with({{"percentile", "95"}}));
+    out.gauge(name, help, needs[i].p99, label.with({{"percentile", "99"}}));
+  }
+}
+
 void add_guests(Families& out, const State& state) {
   std::array<std::uint64_t, kGuestStates.size()> in_state{};
   std::array<std::uint64_t, kBackends.size()> connected{};

@@ -12,6 +12,7 @@
 #include "balloond/guests/backend_counters.h"
 #include "balloond/journal/journal.h"
 #include "balloond/metrics/families.h"
+#include "balloond/needs/need_history.h"
 
 namespace balloon::daemon {
 
@@ -21,6 +22,7 @@ void add_capacity(Families& out, const State& state);
 /// Of all guests together: a fleet is seen without a series of each guest.
 void add_guests(Families& out, const State& state);
 void add_guest(Families& out, const GuestStatus& guest);
+void add_needed(Families& out, const GuestStatus& guest, const NeedsByWindow& needs);
 void add_decisions(Families& out, const Counters& counters);
 void add_reservations(Families& out, const ReservationBook& book, const Clock& clock);
 /// `journal`: null without one.

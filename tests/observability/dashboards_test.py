@@ -14,8 +14,8 @@ from queries import DASHBOARDS, GRAFANA, ROOT, RULES, dashboards, panels, rules
 NOT_SHOWN = {
     "balloon_config_last_reload_success_timestamp_seconds": "the time of a reload is in the log; whether it was taken is shown",
     "balloon_config_reloads_total": "whether the newest was taken is shown",
-    "balloon_guest_needed_bytes": "right-sizing, for balloonctl",
     "balloon_host_memory_pressure_full_ratio": "its counter is shown as a rate",
+    "balloon_needs_failing": "what guests needed goes on in memory meanwhile; the log says why it cannot be written",
     "balloon_shadow_decisions_total": "there only with a shadow policy",
     "balloon_shadow_different_decisions_total": "there only with a shadow policy",
     "grpc_server_started_total": "calls that ended are shown; streams do not end",

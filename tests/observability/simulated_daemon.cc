@@ -74,6 +74,8 @@ SimulatedDaemon::SimulatedDaemon(const policy::sim::Scenario& scenario, std::uin
                   .reservations = reservations_,
                   .calls = calls_,
                   .guests = guests_,
+                  .needs = needs_,
+                  .need_keeper = need_keeper_,
                   .backends = {&backends_[0], &backends_[1], &backends_[2]}}) {
   collector_.set_period(std::chrono::seconds(1));
   backends_[0].configured = true;
@@ -133,6 +135,8 @@ void SimulatedDaemon::run_a_second() {
   const auto began = std::chrono::steady_clock::now();
   ticker_->tick();
   collector_.observe_tick(std::chrono::steady_clock::now() - began, trouble_.lateness);
+  needs_.observe(*states_.newest());
+  need_keeper_.turn();
   if (trouble_.reservations_unwritable) {
     if (const auto unkept = reservations_.unkept()) reservations_.not_kept(unkept->revision, "disk full");
   }

@@ -99,6 +99,8 @@ class SimulatedDaemon {
   daemon::ReservationBook reservations_;
   daemon::ControlSwitch control_;
   std::optional<daemon::Ticker> ticker_;
+  daemon::NeedHistory needs_{clock_};
+  daemon::NeedKeeper need_keeper_{clock_, needs_, ""};
   daemon::CallCounters calls_;
   std::array<daemon::BackendHealth, daemon::kBackends.size()> backends_;
   daemon::Collector collector_;

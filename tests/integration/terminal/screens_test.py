@@ -149,6 +149,18 @@ class Tables(ScreenTest):
                     terminal.close()
                     self.expect_screen(f"{command.split()[0]}-{columns}x{rows}", screen)
 
+    def test_needs_fit_the_terminal_whatever_the_guests(self):
+        for columns, rows in self.SIZES:
+            for name, guests, command in (
+                ("needs-0", 0, "needs"), ("needs-6", 6, "needs"), ("needs-200", 200, "needs"), ("needs-days", 200, f"needs {LONG_NAME}"),
+            ):
+                with self.subTest(columns=columns, name=name):
+                    terminal = self.open(columns, rows, guests, command)
+                    self.assertEqual(terminal.end(), 0)
+                    screen = terminal.screen()
+                    terminal.close()
+                    self.expect_screen(f"{name}-{columns}x{rows}", screen)
+
     def test_states_have_colours_unless_nobody_wants_them(self):
         coloured = self.open(80, 24, 6, "list")
         coloured.end()

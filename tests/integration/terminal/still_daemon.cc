@@ -91,6 +91,34 @@ v1::Host host_of(int guests) {
   return host;
 }
 
+v1::Needs needs_of_days(int number, int days) {
+  v1::Needs needs;
+  needs.mutable_observed()->set_seconds(days * 86'400);
+  needs.set_p95_bytes(static_cast<std::uint64_t>(300 + 10 * (number % 50) + days) * kMiB);
+  needs.set_p99_bytes(needs.p95_bytes() + 100 * kMiB);
+  needs.set_max_bytes(needs.p95_bytes() + 500 * kMiB);
+  return needs;
+}
+
+/// Every seventh guest is gone.
+v1::GuestNeeds needs_of(int number, bool with_days) {
+  v1::GuestNeeds guest;
+  guest.set_name(name_of(number));
+  if (number % 7 != 0) {
+    guest.set_memory_bytes(2 * kGiB);
+    guest.set_min_bytes(360 * kMiB);
+    *guest.mutable_day() = needs_of_days(number, 1);
+  }
+  *guest.mutable_week() = needs_of_days(number, 7);
+  *guest.mutable_month() = needs_of_days(number, 30);
+  for (int day = 0; with_days && day < 12; ++day) {
+    v1::DayOfNeeds& out = *guest.add_days();
+    out.mutable_day()->set_seconds(1'795'824'000 + day * 86'400);
+    *out.mutable_needs() = needs_of_days(number + day, 1);
+  }
+  return guest;
+}
+
 class StillDaemon final : public v1::SchedulerService::Service {
  public:
   explicit StillDaemon(int guests) : guests_(guests) {}
@@ -120,6 +148,14 @@ class StillDaemon final : public v1::SchedulerService::Service {
   grpc::Status GetHost(grpc::ServerContext*, const v1::GetHostRequest*,
                        v1::GetHostResponse* response) override {
     *response->mutable_host() = host_of(guests_);
+    return grpc::Status::OK;
+  }
+  grpc::Status ListNeeds(grpc::ServerContext*, const v1::ListNeedsRequest* request,
+                         v1::ListNeedsResponse* response) override {
+    for (int number = 1; number <= guests_; ++number) {
+      if (request->has_name() && name_of(number) != request->name()) continue;
+      *response->add_guests() = needs_of(number, request->has_name());
+    }
     return grpc::Status::OK;
   }
   grpc::Status WatchGuests(grpc::ServerContext* context, const v1::WatchGuestsRequest*,

@@ -27,7 +27,7 @@ class ApiTest : public ::testing::Test {
     ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
-    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, calls_,
+    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
                     [this] { return serving_.load(); });
     ASSERT_TRUE(server_->start());
     const auto channel = grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials());
@@ -56,6 +56,7 @@ class ApiTest : public ::testing::Test {
   Registry guests_{clock_, tree_.root()};
   ReservationBook reservations_{clock_};
   ControlSwitch control_{clock_};
+  NeedHistory needs_{clock_};
   CallCounters calls_;
   std::optional<HostSampler> host_;
   std::optional<Ticker> ticker_;
@@ -284,6 +285,41 @@ TEST(UnixSocketTest, ASocketThatIsServedIsRefusedAndAStaleOneReplaced) {
   }
   EXPECT_FALSE(std::filesystem::exists(path)) << "the socket file goes with the socket";
   EXPECT_FALSE(UnixSocket::listen("/tmp/" + std::string(110, 'x'), 0600, ""));
+}
+
+TEST_F(ApiTest, WhatGuestsNeededIsListedAndOfOneDayByDay) {
+  join();
+  State state;
+  GuestStatus guest;
+  guest.record.name = "a";
+  guest.record.connected = true;
+  guest.plan.need = kGiB;
+  guest.plan.why.source = policy::Source::statistics;
+  state.guests = {guest};
+  for (int i = 0; i < 3; ++i) {
+    clock_.advance(std::chrono::seconds(30));
+    state.at = clock_.now();
+    state.wall = clock_.wall();
+    needs_.observe(state);
+  }
+  needs_.renew();
+  const auto list = [&](const std::string& name, v1::ListNeedsResponse& response) {
+    grpc::ClientContext context;
+    v1::ListNeedsRequest request;
+    if (!name.empty()) request.set_name(name);
+    return stub_->ListNeeds(&context, request, &response);
+  };
+  v1::ListNeedsResponse all, one, none;
+  ASSERT_TRUE(list("", all).ok());
+  ASSERT_EQ(all.guests_size(), 1);
+  EXPECT_EQ(all.guests(0).memory_bytes(), 2 * kGiB);
+  EXPECT_EQ(all.guests(0).day().p95_bytes(), kGiB);
+  EXPECT_EQ(all.guests(0).month().observed().seconds(), 60);
+  EXPECT_EQ(all.guests(0).days_size(), 0);
+  ASSERT_TRUE(list("a", one).ok());
+  ASSERT_EQ(one.guests(0).days_size(), 1);
+  EXPECT_EQ(one.guests(0).days(0).needs().max_bytes(), kGiB);
+  EXPECT_EQ(list("nobody", none).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
 }  // namespace

@@ -34,13 +34,15 @@ TEST(DaemonConfigTest, AnEmptyFileIsTheDefaults) {
   EXPECT_TRUE(config.metrics_listen.empty());
   EXPECT_TRUE(config.journal.directory.empty()) << "nothing is recorded unless somebody asks for it";
   EXPECT_TRUE(config.reservations_file.empty());
+  EXPECT_TRUE(config.needs_directory.empty());
 }
 
 TEST(DaemonConfigTest, EveryFieldIsRead) {
   const auto document = yaml::Document::parse(
       "socket: {path: /run/x.sock, mode: \"0600\", group: kvm}\nmetrics: {listen: 127.0.0.1:9477}\n"
       "control: {period: 500ms, stats_interval: 2s}\npolicy: sub/p.yaml\nlog_level: debug\n"
-      "journal: {directory: /var/j, file_size: 2MiB, total_size: 5MiB}\nreservations: {file: /var/r.json}\n",
+      "journal: {directory: /var/j, file_size: 2MiB, total_size: 5MiB}\nreservations: {file: /var/r.json}\n"
+      "needs: {directory: /var/n}\n",
       "d.yaml");
   ASSERT_TRUE(document);
   DaemonConfig config;
@@ -57,6 +59,7 @@ TEST(DaemonConfigTest, EveryFieldIsRead) {
   EXPECT_EQ(config.journal.file_size, 2 * kMiB);
   EXPECT_EQ(config.journal.total_size, 5 * kMiB);
   EXPECT_EQ(config.reservations_file, "/var/r.json");
+  EXPECT_EQ(config.needs_directory, "/var/n");
 }
 
 struct Refusal {
@@ -93,6 +96,7 @@ TEST(DaemonConfigTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"journal: {directory: /j, file_size: 8MiB, total_size: 15MiB}\n",
        "d.yaml:1:10: journal: total_size 15 MiB is below two files of 8 MiB"},
       {"reservations: {}\n", "d.yaml:1:15: reservations: key 'file' is missing"},
+      {"needs: {}\n", "d.yaml:1:8: needs: key 'directory' is missing"},
       {"reservations: {file: r.json}\n", "d.yaml:1:22: reservations.file: 'r.json' is not an absolute path"},
       {"- 1\n", "d.yaml:1:1: expected a mapping, found a list"},
   };

@@ -93,8 +93,8 @@ TEST(CommandLineTest, ForProgramsWrongUseIsJsonToo) {
 }
 
 TEST(CommandLineTest, EachCommandsHelpHasTheOptionsThatApply) {
-  for (const char* const command :
-       {"list", "show", "explain", "watch", "host", "set", "merge", "reserve", "release", "reservations"}) {
+  for (const char* const command : {"list", "show", "explain", "needs", "watch", "host", "set", "merge",
+                                    "reserve", "release", "reservations"}) {
     const Parsed help = parse({command, "--help"});
     EXPECT_EQ(help.line.exit_status, 0) << command;
     for (const char* const option : {"--output", "--socket", "--timeout"})
