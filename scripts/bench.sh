@@ -22,6 +22,9 @@
 #   scripts/bench.sh daemon [options]  what balloond costs in instructions, the kernel's for it among them, on a host that is short of memory
 #                                      for long: six guests that are only a link, in a plain guest whose clock is its instructions;
 #                                      the same on a busy machine as on a quiet one; options as tests/testbed/daemon_cost --help tells
+#   scripts/bench.sh scrape [GUESTS [SECONDS]]   what a scrape of the metrics costs a daemon with many guests (default 1000) that are
+#                                      only a link, and whether its decisions begin later for it (default 30 s without scrapes, then 30 s
+#                                      with one a second); a line of JSON
 #   scripts/bench.sh facts [options]   facts about Linux that the simulator must meet, measured in plain guests and one emulated host
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
 # Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
@@ -56,6 +59,13 @@ measure_daemon() {
   exec tests/testbed/daemon_cost --build-dir build "$@"
 }
 
+measure_scrape() {
+  echo "bench: building"
+  cmake --preset release >/dev/null || die "cmake --preset release failed"
+  cmake --build --preset release --target balloond scrape_load
+  exec build/bench/scrape_load build/bin "$@"
+}
+
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
 
 case "${1:-}" in
@@ -65,6 +75,7 @@ case "${1:-}" in
     memory_mib=$workloads_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;
+  scrape) shift; measure_scrape "$@" ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
 esac
