@@ -8,8 +8,8 @@
 #include <iterator>
 #include <sstream>
 
-#include "balloond/host/other_controllers.h"
 #include "base/bytes.h"
+#include "base/other_controllers.h"
 
 namespace balloon::ctl {
 namespace {
@@ -121,11 +121,11 @@ Check zfs(const HostView& host) {
 }
 
 Check others(const HostView& host) {
-  const auto found = daemon::other_controllers(host.root);
+  const auto found = other_controllers(host.root);
   if (found.empty()) return {"others", State::ok, "no other known controller runs", ""};
   std::string names;
   std::string advice;
-  for (const daemon::OtherController& other : found) {
+  for (const OtherController& other : found) {
     names += fmt::format("{}{} (process {})", names.empty() ? "" : ", ", other.name, other.pid);
     advice += fmt::format("{}{} {}: {}", advice.empty() ? "" : "; ", other.name,
                           other.moves_balloons ? "moves balloons" : "runs KSM", other.advice);

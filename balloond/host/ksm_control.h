@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "balloond/host/other_controllers.h"
 #include "base/error.h"
+#include "base/other_controllers.h"
 #include "policy/types.h"
 
 namespace balloon::daemon {

@@ -1,4 +1,4 @@
-#include "balloond/host/other_controllers.h"
+#include "base/other_controllers.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include <optional>
 #include <string_view>
 
-namespace balloon::daemon {
+namespace balloon {
 namespace {
 
 struct Known {
@@ -88,4 +88,4 @@ std::vector<OtherController> other_controllers(const std::string& root) {
   return found;
 }
 
-}  // namespace balloon::daemon
+}  // namespace balloon

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace balloon::daemon {
+namespace balloon {
 
 struct OtherController {
   std::string name;  ///< as its package calls it
@@ -20,4 +20,4 @@ struct OtherController {
 /// A process that ends meanwhile is left out.
 std::vector<OtherController> other_controllers(const std::string& root = "");
 
-}  // namespace balloon::daemon
+}  // namespace balloon
