@@ -28,7 +28,6 @@ Bytes withheld(const GuestPlan& plan, const GuestSnapshot& guest, Bytes target) 
 /// What reservations can be made from.
 Supply supply(const Decision& decision, Bytes kept) {
   Supply supply{.budget = decision.plan.budget};
-  if (decision.snapshot.reservations.empty()) return supply;
   double free = static_cast<double>(decision.plan.budget) - static_cast<double>(kept);
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
     const GuestSnapshot& guest = decision.snapshot.guests[i];
@@ -91,11 +90,13 @@ struct Engine::Impl {
   Reservations reservations;
   KsmGovernor ksm;
   Workspace workspace;
+  Outlook outlook;  ///< but for what the workspace and the snapshot have
 
   Plan decide(const Snapshot& snapshot);
   Decision begin(const Snapshot& snapshot);
   GuestHistory& history_of(const GuestSnapshot& guest, std::size_t index, Time now);
   void share_out(Decision& decision);
+  void note_givers(const Decision& decision);
 };
 
 Engine::Engine(const Tunables& tunables) : impl_(std::make_unique<Impl>()) { impl_->tunables = tunables; }
@@ -105,6 +106,14 @@ Engine& Engine::operator=(Engine&&) noexcept = default;
 void Engine::set_tunables(const Tunables& tunables) { impl_->tunables = tunables; }
 Plan Engine::decide(const Snapshot& snapshot) { return impl_->decide(snapshot); }
 
+Outlook Engine::outlook(const Snapshot& snapshot) const {
+  Outlook outlook = impl_->outlook;
+  outlook.surplus = impl_->tunables.surplus;
+  outlook.groups = snapshot.groups;
+  outlook.consumers = impl_->workspace.consumers;
+  return outlook;
+}
+
 Plan Engine::Impl::decide(const Snapshot& snapshot) {
   Decision decision = begin(snapshot);
   Plan& plan = decision.plan;
@@ -113,7 +122,10 @@ Plan Engine::Impl::decide(const Snapshot& snapshot) {
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i)
     assess(decision, i, history_of(snapshot.guests[i], i, snapshot.now));
   want = want_of(plan);
-  reservations.review(snapshot, supply(decision, reservations.kept()), decision.consumers);
+  outlook.supply = supply(decision, reservations.kept());
+  outlook.headroom = decision.headroom();
+  note_givers(decision);
+  reservations.review(snapshot, outlook.supply, decision.consumers);
   share_out(decision);
   ask_donors(decision);
   set_targets(decision);
@@ -160,6 +172,18 @@ GuestHistory& Engine::Impl::history_of(const GuestSnapshot& guest, std::size_t i
   }
   place->second.decision = decisions;
   return place->second;
+}
+
+void Engine::Impl::note_givers(const Decision& decision) {
+  outlook.givers.clear();
+  for (std::size_t i = 0; i < decision.guests.size(); ++i) {
+    const GuestSnapshot& guest = decision.snapshot.guests[i];
+    const GuestDecision& mine = decision.guests[i];
+    const bool gives = mine.movable && !guest.on_host.pinned;
+    outlook.givers.push_back({.size = withheld(decision.plan.guests[i], guest, guest.target),
+                              .speed = gives ? mine.history->progress.speed(tunables) : 0,
+                              .share_max = mine.tried ? decision.plan.guests[i].need : ~Bytes{0}});
+  }
 }
 
 void Engine::Impl::share_out(Decision& decision) {

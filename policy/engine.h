@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "policy/controller.h"
+#include "policy/outlook.h"
 #include "policy/tunables.h"
 #include "policy/types.h"
 
@@ -19,6 +20,9 @@ class Engine final : public Controller {
   /// O(n log n) in guests. Remembers per guest what smoothing, holds and progress need; forgets guests that
   /// are gone.
   Plan decide(const Snapshot& snapshot) override;
+
+  /// What the last decision, made from `snapshot`, leaves for guests to be.
+  Outlook outlook(const Snapshot& snapshot) const;
 
   /// New tunables from the next decision on; what was learned stays.
   void set_tunables(const Tunables& tunables);

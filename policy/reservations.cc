@@ -22,10 +22,10 @@ double out_of_reach(std::span<const Consumer> guests, const Reservation& reserva
 }
 
 /// Of a grant, what the guest that it is for is not counted at yet: a guest that boots grows into it.
-Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot,
+Bytes left_of(Bytes granted, const Reservation& reservation, const Snapshot& snapshot,
               std::span<const Consumer> guests) {
-  const auto guest = std::ranges::lower_bound(snapshot.guests, id, {}, &GuestSnapshot::name);
-  if (guest == snapshot.guests.end() || guest->name != id) return granted;
+  const auto guest = std::ranges::lower_bound(snapshot.guests, reservation.id, {}, &GuestSnapshot::name);
+  if (guest == snapshot.guests.end() || !can_take(reservation, *guest)) return granted;
   const Consumer& consumer = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
   const Bytes counted =
       guest->controllable ? std::max(guest->actual, guest->target) : consumer.levels[Level::minimum];
@@ -34,15 +34,31 @@ Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot,
 
 }  // namespace
 
-/// Whether it can be had at all, and by its deadline. `guaranteed`: to guests and to reservations before it.
-bool Reservations::possible(const Reservation& reservation, const Entry& entry, Time now,
-                            const Supply& supply, double guaranteed) const {
+double sum_of_minimums(std::span<const Consumer> consumers) {
+  double all = 0;
+  for (const Consumer& each : consumers) all += static_cast<double>(each.levels[Level::minimum]);
+  return all;
+}
+
+bool is_possible(const Reservation& reservation, Bytes kept, Time now, const Supply& supply,
+                 double guaranteed) {
   const auto min = static_cast<double>(reservation.min);
   if (guaranteed + min > static_cast<double>(supply.budget)) return false;
   if (!has_deadline(reservation)) return true;
-  const double there = static_cast<double>(entry.kept) + static_cast<double>(supply.free);
+  const double there = static_cast<double>(kept) + static_cast<double>(supply.free);
   const double left = std::max(0.0, seconds(since(now, reservation.deadline)));
   return min - there <= supply.speed * left;
+}
+
+/// Out of reach it waits for what comes free: to take others' page cache for it would hurt them in vain.
+Levels levels_of(const Reservation& reservation, const Supply& supply, double promised,
+                 std::span<const Consumer> guests) {
+  const Bytes high = most(reservation);
+  const double reach = static_cast<double>(supply.budget) - promised - out_of_reach(guests, reservation);
+  const bool within_reach = static_cast<double>(reservation.min) <= reach;
+  const Bytes low = within_reach ? reservation.min : 0;
+  const Bytes claim = within_reach ? high : 0;
+  return Levels({low, low, claim, claim, high, high, high});
 }
 
 void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers) {
@@ -53,31 +69,28 @@ void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::v
   }
   ++round_;
   const std::size_t guests = consumers.size();
-  double guaranteed = 0;
+  const double guaranteed = sum_of_minimums(consumers);
   double promised = 0;  // to reservations before
-  for (const Consumer& guest : consumers) guaranteed += static_cast<double>(guest.levels[Level::minimum]);
   for (const Reservation& reservation : snapshot.reservations) {
     Entry& entry = entries_[reservation.id];
+    if (entry.deadline != reservation.deadline) entry = {.deadline = reservation.deadline};
     entry.round = round_;
     Consumer consumer{.levels = {}, .weight = std::max<std::uint32_t>(reservation.priority, 1)};
     if (reservation.granted > 0 && entry.state != GrantState::granted)
-      entry = {.state = GrantState::granted, .granted = reservation.granted, .kept = 0, .round = round_};
+      entry = {.state = GrantState::granted,
+               .deadline = reservation.deadline,
+               .granted = reservation.granted,
+               .round = round_};
     if (entry.state == GrantState::pending &&
-        !possible(reservation, entry, snapshot.now, supply, guaranteed + promised)) {
-      entry = {.state = GrantState::denied, .kept = 0, .round = round_};
+        !is_possible(reservation, entry.kept, snapshot.now, supply, guaranteed + promised)) {
+      entry = {.state = GrantState::denied, .deadline = reservation.deadline, .round = round_};
     }
     if (entry.state == GrantState::granted) {
-      entry.kept = left_of(entry.granted, reservation.id, snapshot, consumers);
+      entry.kept = left_of(entry.granted, reservation, snapshot, consumers);
       consumer.levels = Levels::all_at(entry.kept);
     } else if (entry.state == GrantState::pending) {
-      const Bytes high = most(reservation);
-      const double reach = static_cast<double>(supply.budget) - promised -
-                           out_of_reach(std::span(consumers).first(guests), reservation);
-      // Out of reach it waits for what comes free: to take others' page cache for it would hurt them in vain.
-      const bool within_reach = static_cast<double>(reservation.min) <= reach;
-      const Bytes low = within_reach ? reservation.min : 0;
-      const Bytes claim = within_reach ? high : 0;
-      consumer.levels = Levels({low, low, claim, claim, high, high, high});
+      consumer.levels =
+          levels_of(reservation, supply, promised, std::span<const Consumer>(consumers).first(guests));
     }
     promised += static_cast<double>(consumer.levels[Level::minimum]);
     consumers.push_back(consumer);

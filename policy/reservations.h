@@ -12,12 +12,29 @@
 
 namespace balloon::policy {
 
+/// Whether the guest is the one that the reservation is for: of its name, and with room for what is reserved.
+inline bool can_take(const Reservation& reservation, const GuestSnapshot& guest) {
+  return guest.name == reservation.id && guest.memory >= reservation.min;
+}
+
 /// What a reservation could be made from.
 struct Supply {
   Bytes budget = 0;
   double speed = 0;  ///< at which all balloons together can free memory, bytes a second
   Bytes free = 0;    ///< of the budget, held by no guest
 };
+
+/// What is guaranteed to all of them.
+double sum_of_minimums(std::span<const Consumer> consumers);
+
+/// Whether a reservation of which `kept` is kept can be had at all, and by its deadline. `guaranteed`: to
+/// guests and to reservations before it.
+bool is_possible(const Reservation& reservation, Bytes kept, Time now, const Supply& supply,
+                 double guaranteed);
+
+/// As which consumer a pending reservation takes part. `promised`: to reservations before it.
+Levels levels_of(const Reservation& reservation, const Supply& supply, double promised,
+                 std::span<const Consumer> guests);
 
 class Reservations {
  public:
@@ -37,13 +54,11 @@ class Reservations {
  private:
   struct Entry {
     GrantState state = GrantState::pending;
+    Time deadline{};          ///< another one: another reservation, though of the same id
     Bytes granted = 0;        ///< once it is
     Bytes kept = 0;           ///< of that, once granted, what its guest is not counted at
     std::uint64_t round = 0;  ///< of the last review that saw it
   };
-
-  bool possible(const Reservation& reservation, const Entry& entry, Time now, const Supply& supply,
-                double guaranteed) const;
 
   std::unordered_map<std::string, Entry> entries_;
   std::uint64_t round_ = 0;

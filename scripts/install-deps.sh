@@ -18,7 +18,7 @@ lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy system
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
   qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 xz-utils kmod python3 python3-yaml python3-jsonschema
-  iproute2 util-linux tmux prometheus jsonnet acpica-tools fio iperf3 pciutils pci.ids ethtool
+  python3-grpcio python3-protobuf iproute2 util-linux tmux prometheus jsonnet acpica-tools fio iperf3 pciutils pci.ids ethtool
   mmdebstrap libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
 )
 

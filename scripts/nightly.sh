@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What takes too long for each change: run it each night, and before a release. It goes on after a failure and says at the end what failed.
 #   scripts/nightly.sh            all stages
-#   scripts/nightly.sh NAME ...   some of: cases, threads, sweep, demo, bench, workloads
+#   scripts/nightly.sh NAME ...   some of: cases, threads, ledger, sweep, demo, bench, workloads
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all=(cases threads sweep demo bench workloads)
+all=(cases threads ledger sweep demo bench workloads)
 case "${1:-}" in
   -h | --help) sed -n '2,4s/^# \?//p' "$0"; exit 0 ;;
 esac
@@ -37,6 +37,12 @@ if wants threads; then
   note cmake --build --preset tsan --target unit_tests
   note ctest --preset tsan -L unit -j "$(nproc)"
 fi
+if wants ledger; then
+  stage 30 "A million histories of reservations, and 500 rounds of two schedulers"
+  note cmake --build --preset release --target balloond_test
+  note env BALLOON_LEDGER_ROUNDS=1000000 build/tests/balloond_test --gtest_filter='ReservationLedgerTest.*'
+  note env BALLOON_SCHEDULER_ROUNDS=500 build/tests/balloond_integration_test --gtest_filter='SchedulersTest.*'
+fi
 if wants sweep; then
   stage 20 "A thousand random scenarios in the simulator"
   note build/bin/balloon-sim sweep --seeds 1000
@@ -53,7 +59,7 @@ if wants workloads; then
   stage 30 "Real programs under each controller"
   note scripts/bench.sh workloads --quick --results build/nightly-workloads --output build/nightly-workloads.json
 fi
-report_stages 205
+report_stages 235
 echo
 for what in "${broken[@]}"; do echo "nightly: FAILED: $what"; done
 [ ${#broken[@]} -eq 0 ] && echo "nightly: all passed"

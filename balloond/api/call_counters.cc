@@ -7,8 +7,8 @@
 namespace balloon::daemon {
 namespace {
 
-constexpr std::array<const char*, 4> kServices{"balloon.v1.SchedulerService", "balloon.v1.GuestLinkService",
-                                               "grpc.health.v1.Health",
+constexpr std::array<const char*, 5> kServices{"balloon.v1.SchedulerService", "balloon.v1.CapacityService",
+                                               "balloon.v1.GuestLinkService", "grpc.health.v1.Health",
                                                "grpc.reflection.v1alpha.ServerReflection"};
 
 std::string_view type_of(const google::protobuf::MethodDescriptor& method) {

@@ -26,9 +26,10 @@ struct Caller {
   static Caller of(int socket);
   using Key = std::tuple<pid_t, std::uint64_t, uid_t>;
   Key key() const { return {peer.pid, started, peer.uid}; }
-  /// root, and who runs the daemon.
-  bool is_operator() const;
 };
+
+/// root, and who runs the daemon.
+bool is_operator(const Peer& peer);
 
 class Connections {
  public:

@@ -111,17 +111,46 @@ v1::Host host_to_proto(const State& state) {
   return out;
 }
 
+namespace {
+
+v1::ReservationState state_of(ReservationOutcome::Kind ended, bool granted) {
+  switch (ended) {
+    case ReservationOutcome::Kind::joined:
+      return granted ? v1::RESERVATION_STATE_CONSUMED : v1::RESERVATION_STATE_DENIED;
+    case ReservationOutcome::Kind::released:
+      return v1::RESERVATION_STATE_RELEASED;
+    case ReservationOutcome::Kind::lapsed:
+      return v1::RESERVATION_STATE_EXPIRED;
+    default:
+      return v1::RESERVATION_STATE_DENIED;
+  }
+}
+
+}  // namespace
+
 v1::Reservation reservation_to_proto(const ReservationRecord& record) {
-  const bool granted = record.state == policy::GrantState::granted;
+  const bool granted = record.is_granted();
   v1::Reservation out;
   out.set_id(record.wish.id);
   out.set_min_bytes(record.wish.min);
   out.set_max_bytes(record.wish.max);
   out.set_priority(record.wish.priority);
-  out.set_state(granted ? v1::RESERVATION_STATE_GRANTED : v1::RESERVATION_STATE_PENDING);
+  out.set_state(record.committed ? v1::RESERVATION_STATE_COMMITTED
+                : granted        ? v1::RESERVATION_STATE_GRANTED
+                                 : v1::RESERVATION_STATE_PENDING);
   out.set_granted_bytes(record.granted);
   set_time(*out.mutable_deadline(), record.deadline_wall);
   if (granted) set_time(*out.mutable_lease_until(), record.lease_until);
+  out.set_owner(record.wish.owner);
+  return out;
+}
+
+v1::Reservation ended_to_proto(const EndedReservation& ended) {
+  const ReservationOutcome& outcome = ended.outcome;
+  v1::Reservation out = reservation_to_proto(outcome.record);
+  out.set_state(state_of(outcome.kind, outcome.record.is_granted()));
+  out.set_reason(outcome.reason);
+  set_time(*out.mutable_ended_at(), ended.at_wall);
   return out;
 }
 

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
+#include "balloond/api/reservation_calls.h"
 #include "balloond/guests/registry.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
@@ -25,9 +27,16 @@ constexpr nanoseconds kLeaseDefault = std::chrono::minutes(10);
 constexpr std::uint32_t kPriorityDefault = 100;
 static_assert(kWishMax == kLeaseMax);
 
-grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
+bool is_line(const std::string& text, std::size_t longest) {
+  return text.size() <= longest && std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+}  // namespace
+
+grpc::Status read_wish(const v1::ReserveRequest& asked, ReservationRequest& out) {
   if (!is_guest_name(asked.id()))
-    return {Code::INVALID_ARGUMENT, "the id must be 1 to 64 characters of A-Z a-z 0-9 . _ -"};
+    return {Code::INVALID_ARGUMENT,
+            "the id must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -"};
   if (asked.min_bytes() == 0 || asked.min_bytes() > kReservationSizeMax ||
       asked.max_bytes() > kReservationSizeMax)
     return {Code::INVALID_ARGUMENT, "min_bytes must be above 0, and both sizes at most 2^46"};
@@ -38,16 +47,23 @@ grpc::Status read(const v1::ReserveRequest& asked, ReservationRequest& out) {
   const std::uint32_t priority = asked.has_priority() ? asked.priority() : kPriorityDefault;
   if (priority == 0 || priority > kReservationPriorityMax)
     return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kReservationPriorityMax)};
+  if (!is_line(asked.request_id(), kRequestIdMax) || !is_line(asked.owner(), kOwnerMax))
+    return {Code::INVALID_ARGUMENT,
+            "request_id (at most 128) and owner (at most 64) are printable ASCII characters"};
   out = {.id = asked.id(),
          .min = pages_to_hold(asked.min_bytes()),
          .max = pages_to_hold(max),
-         .priority = priority};
+         .priority = priority,
+         .request_id = asked.request_id(),
+         .detached = asked.detached()};
   if (const auto status = read_duration(asked.has_within() ? &asked.within() : nullptr, kWithinDefault,
                                         "time to free it in", out.within);
       !status.ok())
     return status;
   return read_duration(asked.has_lease() ? &asked.lease() : nullptr, kLeaseDefault, "lease", out.lease);
 }
+
+namespace {
 
 grpc::Status status_of(const ReservationOutcome& outcome) {
   switch (outcome.kind) {
@@ -61,6 +77,8 @@ grpc::Status status_of(const ReservationOutcome& outcome) {
     case ReservationOutcome::Kind::lapsed:
     case ReservationOutcome::Kind::joined:
       return {Code::ABORTED, outcome.reason};
+    case ReservationOutcome::Kind::name_taken:
+      return {Code::FAILED_PRECONDITION, outcome.reason};
     case ReservationOutcome::Kind::unsaved:
       return {Code::INTERNAL, outcome.reason};
   }
@@ -73,12 +91,11 @@ class ReserveCall final : public grpc::ServerUnaryReactor {
 
   void start(std::shared_ptr<ReserveCall> self, const ReservationRequest& wish) {
     self_ = std::move(self);
-    const auto asked =
-        book_.ask(wish, this, [call = self_](const ReservationOutcome& outcome) { call->finish(outcome); });
-    if (asked) return;
-    if (asked.error() == ReservationBook::Refusal::too_many)
-      return finish({Code::RESOURCE_EXHAUSTED, "there are too many reservations"});
-    finish({Code::ALREADY_EXISTS, "there is a reservation of that id with other sizes: release it first"});
+    ReservationBook::Tell tell;
+    if (!wish.detached) tell = [call = self_](const ReservationOutcome& outcome) { call->finish(outcome); };
+    const auto asked = book_.ask(wish, this, std::move(tell));
+    if (!asked) return finish(status_of(asked.error(), wish.id));
+    if (wish.detached) finish({.kind = ReservationOutcome::Kind::granted, .record = *asked});
   }
 
   /// Without asking.
@@ -100,8 +117,10 @@ class ReserveCall final : public grpc::ServerUnaryReactor {
 
   void finish(const ReservationOutcome& outcome) {
     if (finished_.exchange(true)) return;
-    if (outcome.kind == ReservationOutcome::Kind::granted)
+    if (outcome.kind == ReservationOutcome::Kind::granted) {
       *response_.mutable_reservation() = reservation_to_proto(outcome.record);
+      response_.mutable_reservation()->set_token(outcome.record.token);
+    }
     Finish(status_of(outcome));
   }
 
@@ -118,7 +137,9 @@ grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveReques
   const auto call = std::make_shared<ReserveCall>(book, response);
   ReserveCall* const reactor = call.get();
   ReservationRequest wish;
-  const grpc::Status good = read(request, wish);
+  const grpc::Status good = read_wish(request, wish);
+  wish.uid = peer.uid;
+  wish.owner = request.owner().empty() ? fmt::format("uid {}", peer.uid) : request.owner();
   if (good.ok()) {
     log::info(source_of(peer), "reservation {}: {} to {} within {} s asked for by uid {} (process {})",
               wish.id, format_bytes(wish.min), format_bytes(wish.max), wish.within.count() / 1'000'000'000,

@@ -9,6 +9,9 @@
 
 namespace balloon::daemon {
 
+/// What is asked for, as the book takes it; INVALID_ARGUMENT, with the reason, when it makes no sense.
+grpc::Status read_wish(const v1::ReserveRequest& asked, ReservationRequest& out);
+
 /// The reactor owns itself until the call is done. `peer` goes into the log.
 grpc::ServerUnaryReactor* reserve(ReservationBook& book, const v1::ReserveRequest& request, const Peer& peer,
                                   v1::ReserveResponse& response);

@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <map>
 
+#include "balloond/api/connections.h"
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
+#include "balloond/api/page.h"
 #include "balloond/api/reserve_call.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
@@ -29,6 +33,12 @@ grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, const grp
 grpc::Status not_found(const std::string& name) {
   return {grpc::StatusCode::NOT_FOUND, fmt::format("there is no guest named '{}'", printable(name))};
 }
+
+grpc::Status bad_page_token() {
+  return {grpc::StatusCode::INVALID_ARGUMENT, "the page_token is none that this call answered"};
+}
+
+const std::string& name_of(const GuestStatus& guest) { return guest.record.name; }
 
 /// The least that `guest` could be brought to: its pin, its minimum, or what it has when its balloon cannot
 /// be moved.
@@ -96,10 +106,20 @@ SchedulerService::SchedulerService(Registry& guests, StateStore& states, Reserva
 }
 
 grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context,
-                                                       const v1::ListGuestsRequest*,
+                                                       const v1::ListGuestsRequest* request,
                                                        v1::ListGuestsResponse* response) {
   const auto state = states_.newest();
-  for (const GuestStatus& guest : state->guests) *response->add_guests() = to_proto(guest, *state);
+  const std::string& after = request->page_token();
+  if (!after.empty() && !is_guest_name(after)) return answer(context, bad_page_token());
+  Page page(request->page_size());
+  auto guest = std::ranges::upper_bound(state->guests, after, {}, name_of);
+  for (; guest != state->guests.end(); ++guest) {
+    v1::Guest next = to_proto(*guest, *state);
+    if (!page.takes(next.ByteSizeLong())) break;
+    *response->add_guests() = std::move(next);
+  }
+  if (guest != state->guests.end()) response->set_next_page_token(name_of(*std::prev(guest)));
+  *response->mutable_generation() = generation_of(*state);
   return answer(context, grpc::Status::OK);
 }
 
@@ -110,6 +130,7 @@ grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext
   const GuestStatus* const guest = state->find(request->name());
   if (guest == nullptr) return answer(context, not_found(request->name()));
   *response->mutable_guest() = to_proto(*guest, *state);
+  *response->mutable_generation() = generation_of(*state);
   return answer(context, grpc::Status::OK);
 }
 
@@ -121,6 +142,7 @@ grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext*
     return answer(context, {grpc::StatusCode::UNAVAILABLE, "the host has not been sampled yet: try again"});
   }
   *response->mutable_host() = host_to_proto(*state);
+  *response->mutable_generation() = generation_of(*state);
   return answer(context, grpc::Status::OK);
 }
 
@@ -176,30 +198,59 @@ grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext*
   return reserve(reservations_, *request, peer_of_(context->peer()), *response);
 }
 
-grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
-                                                               const v1::ReleaseReservationRequest* request,
-                                                               v1::ReleaseReservationResponse*) {
+grpc::ServerUnaryReactor* SchedulerService::GetReservation(grpc::CallbackServerContext* context,
+                                                           const v1::GetReservationRequest* request,
+                                                           v1::GetReservationResponse* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const auto tell = [reactor, id = request->id(),
-                     peer = peer_of_(context->peer())](const ReservationOutcome& outcome) {
-    if (outcome.kind == ReservationOutcome::Kind::unsaved)
-      return reactor->Finish({grpc::StatusCode::INTERNAL, outcome.reason});
-    log::info(source_of(peer), "reservation {}: released by uid {} (process {})", printable(id), peer.uid,
-              peer.pid);
-    reactor->Finish(grpc::Status::OK);
-  };
-  if (!reservations_.release(request->id(), tell)) {
-    reactor->Finish({grpc::StatusCode::NOT_FOUND,
-                     fmt::format("there is no reservation of the id '{}'", printable(request->id()))});
-  }
+  get(reservations_, *request, *response, *reactor);
   return reactor;
 }
 
+grpc::ServerUnaryReactor* SchedulerService::ExtendReservation(grpc::CallbackServerContext* context,
+                                                              const v1::ExtendReservationRequest* request,
+                                                              v1::ExtendReservationResponse* response) {
+  const ReservationCaller caller = caller_of(context);
+  extend(caller, *request, *response);
+  return caller.reactor;
+}
+
+grpc::ServerUnaryReactor* SchedulerService::CommitReservation(grpc::CallbackServerContext* context,
+                                                              const v1::CommitReservationRequest* request,
+                                                              v1::CommitReservationResponse* response) {
+  const ReservationCaller caller = caller_of(context);
+  commit(caller, *request, *response);
+  return caller.reactor;
+}
+
+grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
+                                                               const v1::ReleaseReservationRequest* request,
+                                                               v1::ReleaseReservationResponse*) {
+  const ReservationCaller caller = caller_of(context);
+  release(caller, *request);
+  return caller.reactor;
+}
+
 grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServerContext* context,
-                                                             const v1::ListReservationsRequest*,
+                                                             const v1::ListReservationsRequest* request,
                                                              v1::ListReservationsResponse* response) {
-  for (const ReservationRecord& record : reservations_.list())
-    *response->add_reservations() = reservation_to_proto(record);
+  const std::string& token = request->page_token();
+  std::uint64_t after = 0;
+  const char* const last = token.data() + token.size();
+  const auto [end, error] = std::from_chars(token.data(), last, after);
+  if (!token.empty() && (error != std::errc{} || end != last)) return answer(context, bad_page_token());
+  Page page(request->page_size());
+  std::uint64_t newest = after;
+  for (const ReservationRecord& record : reservations_.list()) {
+    if (record.number <= after) continue;
+    v1::Reservation next = reservation_to_proto(record);
+    if (!page.takes(next.ByteSizeLong())) {
+      response->set_next_page_token(std::to_string(newest));
+      break;
+    }
+    newest = record.number;
+    *response->add_reservations() = std::move(next);
+  }
+  *response->mutable_generation() = generation_of(*states_.newest());
   return answer(context, grpc::Status::OK);
 }
 
@@ -227,8 +278,27 @@ grpc::ServerUnaryReactor* SchedulerService::ListNeeds(grpc::CallbackServerContex
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* SchedulerService::WatchGuests(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer*) {
-  return watchers_->add(peer_of_(context->peer()).pid);
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  v1::WatchGuestsRequest request;
+  grpc::ByteBuffer copy(*bytes);  // parsing takes what it reads
+  const bool good = grpc::SerializationTraits<v1::WatchGuestsRequest>::Deserialize(&copy, &request).ok();
+  const bool resumes = good && request.after().epoch() == states_.epoch();
+  return watchers_->add(peer_of_(context->peer()).pid, resumes ? request.after().revision() : 0);
+}
+
+v1::Generation SchedulerService::generation_of(const State& state) const {
+  v1::Generation generation;
+  generation.set_epoch(states_.epoch());
+  generation.set_revision(state.revision);
+  return generation;
+}
+
+ReservationCaller SchedulerService::caller_of(grpc::CallbackServerContext* context) {
+  const Peer peer = peer_of_(context->peer());
+  return {.book = reservations_,
+          .peer = peer,
+          .is_operator = is_operator(peer),
+          .reactor = context->DefaultReactor()};
 }
 
 grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
+#include "balloond/api/reservation_calls.h"
 #include "balloond/api/watch.h"
 #include "balloond/control/control_switch.h"
 #include "balloond/control/state.h"
@@ -49,6 +50,15 @@ class SchedulerService final
                                           v1::ResumeControlResponse* response) override;
   grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest* request,
                                     v1::ReserveResponse* response) override;
+  grpc::ServerUnaryReactor* GetReservation(grpc::CallbackServerContext* context,
+                                           const v1::GetReservationRequest* request,
+                                           v1::GetReservationResponse* response) override;
+  grpc::ServerUnaryReactor* ExtendReservation(grpc::CallbackServerContext* context,
+                                              const v1::ExtendReservationRequest* request,
+                                              v1::ExtendReservationResponse* response) override;
+  grpc::ServerUnaryReactor* CommitReservation(grpc::CallbackServerContext* context,
+                                              const v1::CommitReservationRequest* request,
+                                              v1::CommitReservationResponse* response) override;
   grpc::ServerUnaryReactor* ReleaseReservation(grpc::CallbackServerContext* context,
                                                const v1::ReleaseReservationRequest* request,
                                                v1::ReleaseReservationResponse* response) override;
@@ -62,6 +72,8 @@ class SchedulerService final
                                                           const grpc::ByteBuffer* request) override;
 
  private:
+  v1::Generation generation_of(const State& state) const;
+  ReservationCaller caller_of(grpc::CallbackServerContext* context);
   grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);
   grpc::Status merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out);
   grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out);

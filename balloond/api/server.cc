@@ -83,6 +83,7 @@ Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateSto
           [link = calls.find(kGuestLink)](grpc::StatusCode code) { link->end(code); }),
       scheduler_(guests, states, reservations, control, needs,
                  [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
+      capacity_(states),
       health_(std::move(serving)) {}
 
 Server::~Server() { stop(); }
@@ -98,6 +99,7 @@ Result<void> Server::start() {
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.RegisterService(&vmm_link_);
   builder.RegisterService(&scheduler_);
+  builder.RegisterService(&capacity_);
   builder.RegisterService(&health_);
   server_ = builder.BuildAndStart();
   if (!server_) return fail("cannot start the gRPC server");

@@ -7,6 +7,7 @@
 
 #include "balloond/api/acceptor.h"
 #include "balloond/api/call_counters.h"
+#include "balloond/api/capacity_service.h"
 #include "balloond/api/health.h"
 #include "balloond/api/scheduler_service.h"
 #include "balloond/guests/vmm_link.h"
@@ -32,6 +33,7 @@ class Server {
   Acceptor acceptor_;
   VmmLink vmm_link_;
   SchedulerService scheduler_;
+  CapacityService capacity_;
   HealthService health_;
   std::unique_ptr<grpc::Server> server_;
 };

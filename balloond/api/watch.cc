@@ -11,7 +11,8 @@ namespace balloon::daemon {
 
 class Watch final : public NewestStream<grpc::ByteBuffer> {
  public:
-  explicit Watch(std::shared_ptr<Watchers::Newest> newest) : newest_(std::move(newest)) {}
+  Watch(std::shared_ptr<Watchers::Newest> newest, std::uint64_t after)
+      : newest_(std::move(newest)), sent_(after) {}
 
  protected:
   bool next(grpc::ByteBuffer& message) override {
@@ -24,7 +25,7 @@ class Watch final : public NewestStream<grpc::ByteBuffer> {
 
  private:
   const std::shared_ptr<Watchers::Newest> newest_;
-  std::uint64_t sent_ = 0;
+  std::uint64_t sent_;
 };
 
 namespace {
@@ -38,8 +39,9 @@ class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override { delete this; }
 };
 
-grpc::ByteBuffer message_of(const State& state) {
+grpc::ByteBuffer message_of(const State& state, const std::string& epoch) {
   v1::WatchGuestsResponse response;
+  response.set_epoch(epoch);
   response.set_revision(state.revision);
   for (const GuestStatus& guest : state.guests) *response.add_guests() = to_proto(guest, state);
   *response.mutable_host() = host_to_proto(state);
@@ -66,7 +68,7 @@ void Watchers::state_changed() {
   wakeup_.notify_all();
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process, std::uint64_t after) {
   renew();  // while nobody watched, nothing was
   std::shared_ptr<Watch> watch;
   {
@@ -74,7 +76,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process) {
     std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
     const auto same = std::ranges::count(known_, process, &Known::process);
     if (known_.size() >= kMost || same >= static_cast<std::ptrdiff_t>(kMostOfProcess)) return new Refused();
-    watch = std::make_shared<Watch>(newest_);
+    watch = std::make_shared<Watch>(newest_, after);
     known_.push_back({watch, process});
     wanted_ = true;
   }
@@ -110,7 +112,7 @@ bool Watchers::renew() {
     const std::lock_guard lock(newest_->mutex);
     if (newest_->revision >= state->revision) return false;
   }
-  grpc::ByteBuffer message = message_of(*state);
+  grpc::ByteBuffer message = message_of(*state, states_.epoch());
   const std::lock_guard lock(newest_->mutex);
   if (newest_->revision >= state->revision) return false;
   newest_->message.Swap(&message);

@@ -26,9 +26,10 @@ class Watchers final : public StateStore::Reader {
   Watchers(const Watchers&) = delete;
   Watchers& operator=(const Watchers&) = delete;
 
-  /// A stream for `process` that sends the newest state, and each newer one as fast as its reader takes them.
-  /// It owns itself. Refused when there are too many.
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* add(pid_t process);
+  /// A stream for `process` that sends the newest state, and each newer one as fast as its reader takes them,
+  /// but none up to the revision `after`, which its reader has. It owns itself. Refused when there are too
+  /// many.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* add(pid_t process, std::uint64_t after = 0);
   void state_changed() override;
 
   /// Each has a message in its socket and another one waiting.

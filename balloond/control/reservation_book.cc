@@ -1,62 +1,49 @@
+// What callers ask of the book. What decisions and the disk make of it is in reservation_settling.cc.
 #include "balloond/control/reservation_book.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-#include "base/bytes.h"
-#include "base/log.h"
+#include "balloond/control/token.h"
 
 namespace balloon::daemon {
 namespace {
 
-using Kind = ReservationOutcome::Kind;
+using Refusal = ReservationRefusal;
 using policy::GrantState;
 
-/// Whose share of the log these lines use up: all reservations' together.
-const log::Source kSource{"reservations"};
-
-WallTime later(WallTime wall, std::chrono::nanoseconds by) {
-  return wall + std::chrono::duration_cast<WallTime::duration>(by);
+std::unexpected<Refusal> refuse(Refusal::Kind kind, std::string reason) {
+  return std::unexpected(Refusal{kind, std::move(reason)});
 }
 
-bool has_come(const std::vector<policy::GuestSnapshot>& guests, const std::string& id, bool with_driver) {
-  const auto guest = std::ranges::lower_bound(guests, id, {}, &policy::GuestSnapshot::name);
-  return guest != guests.end() && guest->name == id && (guest->controllable || !with_driver);
+std::unexpected<Refusal> refuse_stranger(const ReservationRecord& record) {
+  return refuse(Refusal::Kind::not_yours,
+                fmt::format("reservation {} is {}'s: this takes the token that Reserve answered, or an "
+                            "operator who forces it",
+                            record.wish.id, record.wish.owner));
 }
 
-/// A guest that was there when the reservation was first looked at did not come in the meantime.
-std::string why_joined(const std::string& id, bool looked_at_before) {
-  if (looked_at_before) return "its guest came before the memory";
-  return fmt::format(
-      "a guest named '{}' is there already: a reservation is for one that is to come, and a policy or a pin "
-      "changes the size of one that runs",
-      id);
-}
-
-/// Why one was denied, by the figures that it was denied on.
-std::string why_denied(const ReservationRequest& wish, Bytes kept_for_others, const policy::Snapshot& seen,
-                       const policy::Plan& plan) {
-  Bytes guaranteed = kept_for_others;
-  for (const policy::GuestSnapshot& guest : seen.guests) guaranteed += guest.limits.min;
-  if (guaranteed > plan.budget || wish.min > plan.budget - guaranteed) {
-    return fmt::format("the host cannot hold {}: of the {} that guests may have, {} are guaranteed to others",
-                       format_bytes(wish.min), format_bytes(plan.budget), format_bytes(guaranteed));
-  }
-  return fmt::format("{} cannot be freed within {} s", format_bytes(wish.min),
-                     std::chrono::ceil<std::chrono::seconds>(wish.within).count());
-}
+std::unexpected<Refusal> refuse_unknown() { return refuse(Refusal::Kind::not_found, ""); }
 
 }  // namespace
 
 bool ReservationBook::Entry::is_waited_for() const {
-  return !waiters.empty() ||
+  return record.wish.detached || !waiters.empty() ||
          std::ranges::any_of(changes, [](const Change& each) { return !each.waiters.empty(); });
 }
 
-void ReservationBook::restore(const std::vector<ReservationRecord>& grants) {
+bool ReservationBook::Entry::goes() const {
+  return std::ranges::any_of(changes, [](const Change& each) { return each.kind == Kind::released; });
+}
+
+void ReservationBook::restore(const KeptReservations& all) {
   const std::lock_guard lock(mutex_);
-  for (const ReservationRecord& record : grants) entries_.push_back({.record = record});
+  for (const ReservationRecord& record : all.grants) {
+    entries_.push_back({.record = record});
+    entries_.back().record.number = ++asked_;
+  }
+  for (const EndedReservation& ended : all.ended) ended_.add(ended);
 }
 
 void ReservationBook::keep_by(std::function<void()> changed) {
@@ -65,37 +52,83 @@ void ReservationBook::keep_by(std::function<void()> changed) {
   revise();
 }
 
-std::expected<void, ReservationBook::Refusal> ReservationBook::ask(const ReservationRequest& request,
-                                                                   const void* caller, Tell tell_caller) {
+ReservationBook::Answer<ReservationRecord> ReservationBook::ask(const ReservationRequest& request,
+                                                                const void* caller, Tell tell_caller) {
   News news;
+  ReservationRecord now;
   {
     const std::lock_guard lock(mutex_);
-    auto entry = find(request.id);
-    if (entry != entries_.end()) {
-      const ReservationRequest& wish = entry->record.wish;
-      if (wish.min != request.min || wish.max != request.max) return std::unexpected(Refusal::already_exists);
-    } else {
-      if (entries_.size() >= kMost) return std::unexpected(Refusal::too_many);
-      entry = entries_.insert(entries_.end(),
-                              {.record = {.wish = request,
-                                          .since = clock_.now(),
-                                          .deadline = clock_.now() + request.within,
-                                          .deadline_wall = later(clock_.wall(), request.within)}});
-    }
-    std::list<Waiter> waiters;
-    waiters.push_back({caller, std::move(tell_caller)});
-    ReservationRecord as = entry->newest();
-    as.wish.lease = request.lease;
-    if (as.state == GrantState::granted) {
-      grant(entry, as, std::move(waiters), news);
-    } else {
-      entry->record = as;
-      entry->waiters.splice(entry->waiters.end(), waiters);
-    }
+    const auto found = entry_of(request);
+    if (!found) return std::unexpected(found.error());
+    now = (*found)->record;
+    if (tell_caller) wait_with(*found, {caller, std::move(tell_caller)}, news);
   }
   tell(news);
   if (listener_) listener_();
-  return {};
+  return now;
+}
+
+/// The reservation that the request is about: the one it made before, or a new one.
+ReservationBook::Answer<ReservationBook::Entries::iterator> ReservationBook::entry_of(
+    const ReservationRequest& request) {
+  const auto other_wish = [&](const ReservationRequest& wish) {
+    return refuse(Refusal::Kind::taken,
+                  fmt::format("the same request_id was for reservation {} with other sizes or another "
+                              "priority: another wish takes another request_id",
+                              wish.id));
+  };
+  if (!request.request_id.empty()) {
+    const auto same = std::ranges::find_if(entries_, [&](const Entry& entry) {
+      return entry.record.wish.uid == request.uid && entry.record.wish.request_id == request.request_id;
+    });
+    if (same != entries_.end()) {
+      const ReservationRequest& wish = same->record.wish;
+      if (!wish.wants_the_same(request)) return other_wish(wish);
+      if (same->goes()) return refuse(Refusal::Kind::ended, "it was released");
+      same->record.wish.detached |= request.detached;
+      return same;
+    }
+    if (const EndedReservation* const ended = ended_.grant_of(request.uid, request.request_id)) {
+      const ReservationRequest& wish = ended->outcome.record.wish;
+      if (!wish.wants_the_same(request)) return other_wish(wish);
+      return refuse(Refusal::Kind::ended,
+                    fmt::format("the reservation of this request_id has ended: {}", ended->outcome.reason));
+    }
+  }
+  const auto entry = find_entry(request.id);
+  if (entry == entries_.end()) {
+    if (entries_.size() >= kMost) return refuse(Refusal::Kind::too_many, "there are too many reservations");
+    return open(request);
+  }
+  return refuse(
+      Refusal::Kind::taken,
+      fmt::format("{} is reserved by {}: who asks again for the same sends the same request_id, and "
+                  "who extends or releases it its token",
+                  request.id, entry->record.wish.owner));
+}
+
+ReservationBook::Entries::iterator ReservationBook::open(const ReservationRequest& request) {
+  // The engine knows a new wish of an id by its deadline, so no two are the same: by nanoseconds that nobody
+  // misses.
+  constexpr std::uint64_t kDifferent = 1000;
+  const auto different = std::chrono::nanoseconds(asked_++ % kDifferent);
+  return entries_.insert(
+      entries_.end(),
+      {.record = {
+           .wish = request,
+           .since = clock_.now(),
+           .number = asked_,
+           .token = new_token(),
+           .deadline = clock_.now() + request.within + different,
+           .deadline_wall = clock_.wall() + std::chrono::duration_cast<WallTime::duration>(request.within)}});
+}
+
+void ReservationBook::wait_with(Entries::iterator entry, Waiter waiter, News& news) {
+  if (!entry->changes.empty()) return entry->changes.back().waiters.push_back(std::move(waiter));
+  if (!entry->granted()) return entry->waiters.push_back(std::move(waiter));
+  Told told{.waiters = {}, .outcome = {.kind = Kind::granted, .record = entry->record, .reason = {}}};
+  told.waiters.push_back(std::move(waiter));
+  news.answers.push_back(std::move(told));
 }
 
 void ReservationBook::withdraw(const void* caller) {
@@ -109,31 +142,96 @@ void ReservationBook::withdraw(const void* caller) {
       ++entry;
       continue;
     }
-    news.lines.info(kSource, "reservation {}: withdrawn, nobody waits for it any more",
-                    entry->record.wish.id);
     if (!entry->changes.empty()) revise();
-    entry = end(entry, {.kind = Kind::released, .record = {}, .reason = {}}, news);
+    entry =
+        end(entry, {.kind = Kind::released, .record = {}, .reason = "it was withdrawn: nobody waited for it"},
+            news);
   }
 }
 
-bool ReservationBook::release(const std::string& id, Tell tell_caller) {
+ReservationBook::Answer<void> ReservationBook::extend(const std::string& id, const Claim& claim,
+                                                      std::optional<std::chrono::nanoseconds> lease,
+                                                      Tell tell_caller) {
+  return renew(id, claim, false, lease, std::move(tell_caller));
+}
+
+ReservationBook::Answer<void> ReservationBook::commit(const std::string& id, const Claim& claim,
+                                                      std::optional<std::chrono::nanoseconds> lease,
+                                                      Tell tell_caller) {
+  return renew(id, claim, true, lease, std::move(tell_caller));
+}
+
+ReservationBook::Answer<void> ReservationBook::renew(const std::string& id, const Claim& claim, bool commit,
+                                                     std::optional<std::chrono::nanoseconds> lease,
+                                                     Tell tell_caller) {
   News news;
+  std::optional<ReservationOutcome> ended;
   {
     const std::lock_guard lock(mutex_);
-    const auto entry = find(id);
-    if (entry == entries_.end()) return false;
-    Change gone{.kind = Kind::released, .record = entry->newest()};
-    gone.waiters.push_back({nullptr, std::move(tell_caller)});
-    if (entry->newest().state == GrantState::granted) {
-      change(entry, std::move(gone), news);
-    } else {
-      entry->waiters.splice(entry->waiters.end(), gone.waiters);
-      end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
+    const auto entry = claimed(id, claim, ended);
+    if (!entry && !ended) return std::unexpected(entry.error());
+    if (ended && !(commit && ended->kind == Kind::joined))
+      return refuse(Refusal::Kind::wrong_state, fmt::format("it has ended: {}", ended->reason));
+    if (entry) {
+      if ((*entry)->goes()) return refuse(Refusal::Kind::wrong_state, "it is being released");
+      ReservationRecord as = (*entry)->newest();
+      if (!as.is_granted()) return refuse(Refusal::Kind::wrong_state, "it is not granted yet");
+      if (lease) as.wish.lease = *lease;
+      as.committed |= commit;
+      std::list<Waiter> waiters;
+      waiters.push_back({nullptr, std::move(tell_caller)});
+      grant(*entry, as, std::move(waiters), news);
     }
   }
   tell(news);
+  if (ended) tell_caller(*ended);
+  return {};
+}
+
+ReservationBook::Answer<void> ReservationBook::release(const std::string& id, const Claim& claim,
+                                                       Tell tell_caller) {
+  News news;
+  std::optional<ReservationOutcome> ended;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto entry = claimed(id, claim, ended);
+    if (!entry && !ended) return std::unexpected(entry.error());
+    if (ended && ended->kind == Kind::joined && ended->record.is_granted())
+      return refuse(Refusal::Kind::wrong_state, "its guest has come, and has the memory");
+    if (entry) {
+      Change gone{.kind = Kind::released, .record = (*entry)->newest()};
+      gone.waiters.push_back({nullptr, std::move(tell_caller)});
+      if (gone.record.is_granted()) {
+        change(*entry, std::move(gone), news);
+      } else {
+        (*entry)->waiters.splice((*entry)->waiters.end(), gone.waiters);
+        end(*entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
+      }
+    }
+  }
+  tell(news);
+  if (ended) tell_caller({.kind = Kind::released, .record = ended->record, .reason = ended->reason});
   if (listener_) listener_();
-  return true;
+  return {};
+}
+
+/// A token of one that has ended means that one, though the id may be another's by now.
+ReservationBook::Answer<ReservationBook::Entries::iterator> ReservationBook::claimed(
+    const std::string& id, const Claim& claim, std::optional<ReservationOutcome>& ended) {
+  const auto entry = find_entry(id);
+  if (entry != entries_.end()) {
+    const std::string& token = entry->record.token;
+    if (claim.force || token.empty() || same_token(token, claim.token)) return entry;
+  }
+  const EndedReservation* known = claim.token.empty() ? nullptr : ended_.find(id, claim.token);
+  if (known == nullptr && entry != entries_.end()) return refuse_stranger(entry->record);
+  if (known == nullptr) known = ended_.find(id);
+  if (known == nullptr) return refuse_unknown();
+  const ReservationRecord& record = known->outcome.record;
+  if (!claim.force && !record.token.empty() && !same_token(record.token, claim.token))
+    return refuse_stranger(record);
+  ended = known->outcome;
+  return refuse_unknown();
 }
 
 std::vector<ReservationRecord> ReservationBook::list() const {
@@ -144,191 +242,24 @@ std::vector<ReservationRecord> ReservationBook::list() const {
   return records;
 }
 
-std::vector<policy::Reservation> ReservationBook::for_decision(
-    const std::vector<policy::GuestSnapshot>& guests) {
-  std::vector<policy::Reservation> wishes;
-  News news;
-  {
-    const std::lock_guard lock(mutex_);
-    const Time now = clock_.now();
-    const std::set<std::string> ended = std::move(ended_);
-    ended_.clear();
-    for (auto entry = entries_.begin(); entry != entries_.end();) {
-      const ReservationRecord& record = entry->record;
-      const ReservationRequest& wish = record.wish;
-      // What is being written down is not ended under the writer's hands.
-      const bool at_rest = entry->changes.empty();
-      if (at_rest && has_come(guests, wish.id, entry->granted())) {
-        news.lines.info(kSource, "reservation {}: its guest has come", wish.id);
-        if (entry->granted()) revise();
-        entry = end(entry, {.kind = Kind::joined, .record = {}, .reason = why_joined(wish.id, entry->seen)},
-                    news);
-        continue;
-      }
-      if (at_rest && entry->granted() && now >= record.lease_ends) {
-        news.lines.warning(kSource, "reservation {}: its lease of {} has run out", wish.id,
-                           format_bytes(record.granted));
-        revise();
-        entry = end(entry, {.kind = Kind::lapsed, .record = {}, .reason = "its lease has run out"}, news);
-        continue;
-      }
-      entry->seen = !ended.contains(wish.id);
-      if (entry->seen)
-        wishes.push_back({.id = wish.id,
-                          .min = wish.min,
-                          .max = wish.max,
-                          .priority = wish.priority,
-                          .deadline = record.deadline,
-                          .granted = entry->granted() ? record.granted : 0});
-      ++entry;
-    }
-  }
-  tell(news);
-  return wishes;
-}
-
-void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& plan) {
-  News news;
-  {
-    const std::lock_guard lock(mutex_);
-    Bytes kept = 0;
-    for (const policy::ReservationPlan& planned : plan.reservations) {
-      kept += planned.granted;
-      const auto entry = find(planned.id);
-      if (entry == entries_.end() || !entry->seen || entry->newest().state != GrantState::pending) continue;
-      if (planned.state == GrantState::granted) {
-        ReservationRecord as = entry->record;
-        as.state = GrantState::granted;
-        as.granted = planned.granted;
-        grant(entry, as, std::move(entry->waiters), news);
-      } else if (planned.state == GrantState::denied) {
-        const Kind kind = entry->judged ? Kind::expired : Kind::refused;
-        std::string why = why_denied(entry->record.wish, kept, seen, plan);
-        news.lines.info(kSource, "reservation {}: {}: {}", planned.id,
-                        kind == Kind::expired ? "expired" : "refused", why);
-        end(entry, {.kind = kind, .record = {}, .reason = std::move(why)}, news);
-      } else {
-        entry->judged = true;
-        entry->record.granted = planned.granted;
-      }
-    }
-  }
-  tell(news);
-}
-
-std::optional<KeptReservations> ReservationBook::unkept() const {
+std::optional<ReservationRecord> ReservationBook::find(const std::string& id) const {
   const std::lock_guard lock(mutex_);
-  if (kept_ == revision_) return std::nullopt;
-  KeptReservations all{.revision = revision_};
-  for (const Entry& entry : entries_) {
-    const bool goes =
-        std::ranges::any_of(entry.changes, [](const Change& each) { return each.kind == Kind::released; });
-    if (!goes && entry.newest().state == GrantState::granted) all.grants.push_back(entry.newest());
-  }
-  return all;
+  const auto entry = std::ranges::find(
+      entries_, id, [](const Entry& each) -> const std::string& { return each.record.wish.id; });
+  if (entry == entries_.end()) return std::nullopt;
+  return entry->record;
 }
 
-void ReservationBook::kept(std::uint64_t revision) {
-  failing_ = false;
-  News news;
-  {
-    const std::lock_guard lock(mutex_);
-    kept_ = revision;
-    for (auto entry = entries_.begin(); entry != entries_.end();) entry = carry_out(entry, revision, news);
-  }
-  tell(news);
-  if (!news.answers.empty() && listener_) listener_();
+std::optional<EndedReservation> ReservationBook::find_ended(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const EndedReservation* const ended = ended_.find(id);
+  if (ended == nullptr) return std::nullopt;
+  return *ended;
 }
 
-void ReservationBook::not_kept(std::uint64_t revision, const std::string& why) {
-  failing_ = true;
-  News news;
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto entry = entries_.begin(); entry != entries_.end();) entry = give_up(entry, revision, why, news);
-  }
-  tell(news);
-  if (!news.answers.empty() && listener_) listener_();
-}
-
-ReservationBook::Entries::iterator ReservationBook::find(const std::string& id) {
+ReservationBook::Entries::iterator ReservationBook::find_entry(std::string_view id) {
   return std::ranges::find(entries_, id,
-                           [](const Entry& entry) -> const std::string& { return entry.record.wish.id; });
-}
-
-ReservationBook::Entries::iterator ReservationBook::end(Entries::iterator entry, ReservationOutcome outcome,
-                                                        News& news) {
-  outcome.record = entry->record;
-  ++counters_.ended.at(static_cast<std::size_t>(outcome.kind) - 1);
-  if (outcome.kind == Kind::joined && entry->granted()) counters_.used_bytes += entry->record.granted;
-  ended_.insert(entry->record.wish.id);
-  for (Change& each : entry->changes) entry->waiters.splice(entry->waiters.end(), each.waiters);
-  if (!entry->waiters.empty()) news.answers.push_back({std::move(entry->waiters), std::move(outcome)});
-  return entries_.erase(entry);
-}
-
-/// For the first time, or anew.
-void ReservationBook::grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters,
-                            News& news) {
-  Change granted{.kind = Kind::granted, .record = as, .waiters = std::move(waiters)};
-  granted.record.lease_ends = clock_.now() + as.wish.lease;
-  granted.record.lease_until = later(clock_.wall(), as.wish.lease);
-  entry->waiters.clear();
-  change(entry, std::move(granted), news);
-}
-
-void ReservationBook::change(Entries::iterator entry, Change change, News& news) {
-  revise();
-  change.revision = revision_;
-  entry->changes.push_back(std::move(change));
-  if (!keep_) carry_out(entry, revision_, news);
-}
-
-ReservationBook::Entries::iterator ReservationBook::carry_out(Entries::iterator entry, std::uint64_t revision,
-                                                              News& news) {
-  while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
-    if (entry->changes.front().kind == Kind::released)
-      return end(entry, {.kind = Kind::released, .record = {}, .reason = "it was released"}, news);
-    Change granted = std::move(entry->changes.front());
-    entry->changes.pop_front();
-    if (!entry->granted()) {
-      granted.record.since = clock_.now();
-      ++counters_.granted;
-      counters_.granted_bytes += granted.record.granted;
-      news.lines.info(kSource, "reservation {}: {} granted", granted.record.wish.id,
-                      format_bytes(granted.record.granted));
-    }
-    entry->record = granted.record;
-    if (!granted.waiters.empty())
-      news.answers.push_back({std::move(granted.waiters),
-                              {.kind = Kind::granted, .record = std::move(granted.record), .reason = {}}});
-  }
-  return std::next(entry);
-}
-
-ReservationBook::Entries::iterator ReservationBook::give_up(Entries::iterator entry, std::uint64_t revision,
-                                                            const std::string& why, News& news) {
-  ReservationOutcome outcome{
-      .kind = Kind::unsaved, .record = {}, .reason = "it cannot be written down: " + why};
-  while (!entry->changes.empty() && entry->changes.front().revision <= revision) {
-    if (!entry->granted()) return end(entry, std::move(outcome), news);
-    outcome.record = entry->record;
-    news.answers.push_back({std::move(entry->changes.front().waiters), outcome});
-    entry->changes.pop_front();
-  }
-  return std::next(entry);
-}
-
-/// What is to be kept is no longer what was.
-void ReservationBook::revise() {
-  ++revision_;
-  if (keep_) keep_();
-}
-
-void ReservationBook::tell(const News& news) {
-  for (const Answer& each : news.answers) {
-    for (const Waiter& waiter : each.waiters) waiter.tell(each.outcome);
-  }
+                           [](const Entry& entry) -> std::string_view { return entry.record.wish.id; });
 }
 
 }  // namespace balloon::daemon

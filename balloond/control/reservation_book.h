@@ -5,7 +5,6 @@
 // somebody (ReservationKeeper) has written them down and says so; else at once.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <expected>
@@ -13,104 +12,59 @@
 #include <list>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "balloond/clock.h"
+#include "balloond/control/ended_reservations.h"
+#include "balloond/control/reservation.h"
 #include "base/log.h"
-#include "policy/types.h"
 
 namespace balloon::daemon {
-
-using policy::Bytes;
-
-/// As a guest's boot memory (guests/sanitize.cc).
-inline constexpr Bytes kReservationSizeMax = 1ULL << 46;
-// scheduler.proto, ReserveRequest.
-inline constexpr std::uint32_t kReservationPriorityMax = 10'000;
-inline constexpr std::chrono::nanoseconds kLeaseMax = std::chrono::hours(24);
-
-struct ReservationRequest {
-  std::string id{};
-  Bytes min = 0;
-  Bytes max = 0;
-  std::uint32_t priority = 100;
-  std::chrono::nanoseconds within{};  ///< the memory must be there
-  std::chrono::nanoseconds lease{};   ///< how long a grant is kept
-};
-
-struct ReservationRecord {
-  ReservationRequest wish{};
-  Time since{};  ///< when it was asked for; once granted, when it was granted or found granted
-  Time deadline{};
-  WallTime deadline_wall{};
-  policy::GrantState state = policy::GrantState::pending;
-  Bytes granted = 0;
-  Time lease_ends{};  ///< once granted
-  WallTime lease_until{};
-};
-
-/// What became of a wish.
-struct ReservationOutcome {
-  enum class Kind : std::uint8_t {
-    granted,
-    refused,  ///< at the first look: it cannot be had
-    expired,  ///< it could not be had in its time
-    released,
-    lapsed,   ///< its lease has run out
-    joined,   ///< its guest runs: it came before the memory, or was there already
-    unsaved,  ///< it could not be written down, so all is as it was before
-  } kind = Kind::granted;
-  ReservationRecord record{};
-  std::string reason{};  ///< of one that is not granted
-};
-
-/// How reservations end, by ReservationOutcome::Kind less one.
-inline constexpr std::array<std::string_view, 6> kReservationEnds{"refused", "expired", "released",
-                                                                  "lapsed",  "joined",  "unsaved"};
-
-/// For the metrics. Written by the book, read by any thread.
-struct ReservationCounters {
-  std::array<std::atomic<std::uint64_t>, kReservationEnds.size()> ended{};  ///< by kReservationEnds
-  std::atomic<std::uint64_t> granted{0};
-  std::atomic<Bytes> granted_bytes{0};
-  std::atomic<Bytes> used_bytes{0};  ///< of grants whose guest came
-};
-
-/// All grants as they are to be kept, in the order in which they came.
-struct KeptReservations {
-  std::uint64_t revision = 0;
-  std::vector<ReservationRecord> grants{};
-};
 
 class ReservationBook {
  public:
   /// At once; more would be a program that has gone wrong.
   static constexpr std::size_t kMost = 1000;
   using Tell = std::function<void(const ReservationOutcome&)>;
-  enum class Refusal : std::uint8_t { already_exists, too_many };
+  template <typename T>
+  using Answer = std::expected<T, ReservationRefusal>;
+
+  /// What is shown by whoever changes a reservation: its token, or an operator's word.
+  struct Claim {
+    std::string token{};
+    bool force = false;
+  };
 
   explicit ReservationBook(const Clock& clock) : clock_(clock) {}
 
   /// Sets who is told that there is something to decide. Set before anybody asks.
   void on_change(std::function<void()> listener) { listener_ = std::move(listener); }
   /// Takes over what a book before this one had granted. Before anybody asks.
-  void restore(const std::vector<ReservationRecord>& grants);
+  void restore(const KeptReservations& all);
   /// From now on answers wait for kept(); `changed`, which must not block or call back, says that there is
   /// something to keep. Before anybody asks.
   void keep_by(std::function<void()> changed);
 
-  /// `tell` is called once, with nothing locked: when it is granted and kept, or will not be. When the same
-  /// is granted already its lease begins anew. `caller` is whose wish it is, for withdraw().
-  std::expected<void, Refusal> ask(const ReservationRequest& request, const void* caller, Tell tell);
-  /// The caller no longer waits. What nobody waits for and is not granted yet ends.
+  /// `tell` is called once, with nothing locked: when it is granted and kept, or will not be. Empty where
+  /// the request is detached. What has the same request_id of the same user is the same reservation.
+  /// `caller` is whose wish it is, for withdraw(). Returns the reservation as it is now.
+  Answer<ReservationRecord> ask(const ReservationRequest& request, const void* caller, Tell tell);
+  /// The caller no longer waits. What nobody waits for and is not granted yet ends, unless it is detached.
   void withdraw(const void* caller);
-  /// False when there is none of that id; else `tell` is called once, as for ask().
-  bool release(const std::string& id, Tell tell);
+  /// Begins the lease anew, with the length that it had or another one. `tell` is called once, as for ask().
+  Answer<void> extend(const std::string& id, const Claim& claim,
+                      std::optional<std::chrono::nanoseconds> lease, Tell tell);
+  /// The same, and its guest is being started. Also of one whose guest has come: `tell` hears `joined` then.
+  Answer<void> commit(const std::string& id, const Claim& claim,
+                      std::optional<std::chrono::nanoseconds> lease, Tell tell);
+  Answer<void> release(const std::string& id, const Claim& claim, Tell tell);
+
   /// In the order in which they came.
   std::vector<ReservationRecord> list() const;
+  std::optional<ReservationRecord> find(const std::string& id) const;
+  /// The newest of that id that has ended.
+  std::optional<EndedReservation> find_ended(const std::string& id) const;
 
   /// Control thread: the reservations for one decision; ends those whose lease has run out, and those whose
   /// guest is among `guests` (sorted by name) with its driver up: it is counted as a guest then.
@@ -129,15 +83,16 @@ class ReservationBook {
   const ReservationCounters& counters() const { return counters_; }
 
  private:
+  using Kind = ReservationOutcome::Kind;
   struct Waiter {
     const void* caller;
     Tell tell;
   };
   /// What is to happen to an entry as soon as it is kept.
   struct Change {
-    ReservationOutcome::Kind kind = ReservationOutcome::Kind::granted;  ///< or released
-    std::uint64_t revision = 0;                                         ///< the first that has it
-    ReservationRecord record{};                                         ///< of a grant: as it will be
+    Kind kind = Kind::granted;   ///< or released
+    std::uint64_t revision = 0;  ///< the first that has it
+    ReservationRecord record{};  ///< of a grant: as it will be
     std::list<Waiter> waiters{};
   };
   struct Entry {
@@ -146,23 +101,37 @@ class ReservationBook {
     std::list<Change> changes{};  ///< in the order in which they are to happen
     bool seen = false;            ///< by the newest decision
     bool judged = false;          ///< by some decision, and not denied
+    bool imitated = false;        ///< a guest of its name runs that is not what it is for
 
-    bool granted() const { return record.state == policy::GrantState::granted; }
+    bool granted() const { return record.is_granted(); }
     bool is_waited_for() const;
+    /// It will be no more once that is kept.
+    bool goes() const;
     const ReservationRecord& newest() const { return changes.empty() ? record : changes.back().record; }
   };
-  struct Answer {
+  struct Told {
     std::list<Waiter> waiters{};
     ReservationOutcome outcome;
   };
   /// What is said of a change once the book is free: to who waits for it, and in the log.
   struct News {
-    std::vector<Answer> answers{};
+    std::vector<Told> answers{};
     log::Later lines{};
   };
   using Entries = std::list<Entry>;
 
-  Entries::iterator find(const std::string& id);
+  Entries::iterator find_entry(std::string_view id);
+  Answer<Entries::iterator> entry_of(const ReservationRequest& request);
+  Entries::iterator open(const ReservationRequest& request);
+  void wait_with(Entries::iterator entry, Waiter waiter, News& news);
+  /// The entry that `claim` may change; else why it may not. Of one that has ended, `ended` has how.
+  Answer<Entries::iterator> claimed(const std::string& id, const Claim& claim,
+                                    std::optional<ReservationOutcome>& ended);
+  Answer<void> renew(const std::string& id, const Claim& claim, bool commit,
+                     std::optional<std::chrono::nanoseconds> lease, Tell tell);
+  /// Why it ends with this decision; nothing: it goes on.
+  std::optional<ReservationOutcome> end_of(Entry& entry, const std::vector<policy::GuestSnapshot>& guests,
+                                           News& news) const;
   /// Its end, and what those who wait for it will be told.
   Entries::iterator end(Entries::iterator entry, ReservationOutcome outcome, News& news);
   void grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters, News& news);
@@ -179,8 +148,8 @@ class ReservationBook {
   std::function<void()> keep_;  ///< empty: nobody keeps it
   mutable std::mutex mutex_;
   Entries entries_;  ///< in the order in which they came
-  /// Ended since the newest decision: a new wish by the same id must not inherit what the engine keeps.
-  std::set<std::string> ended_;
+  EndedReservations ended_;
+  std::uint64_t asked_ = 0;     ///< wishes, so far
   std::uint64_t revision_ = 0;  ///< of what is to be kept
   std::uint64_t kept_ = 0;      ///< of what is
   std::atomic<bool> failing_{false};

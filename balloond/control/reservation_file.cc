@@ -4,6 +4,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <set>
 
@@ -21,7 +22,9 @@ namespace stored = balloon::state::v1;
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
+/// Without tokens and requests: what it has is read all the same.
+constexpr std::uint32_t kVersionBefore = 1;
 /// The daemon's user and group: what guests are to be is nobody else's business.
 constexpr mode_t kFileMode = 0640;
 /// Year 2255: what is before it can be counted in nanoseconds.
@@ -58,6 +61,32 @@ stored::Grant to_stored(const ReservationRecord& record) {
   put_time(*out.mutable_lease(), record.wish.lease);
   put_time(*out.mutable_lease_until(), record.lease_until.time_since_epoch());
   put_time(*out.mutable_lease_until_since_boot(), record.lease_ends);
+  out.set_token(record.token);
+  out.set_request_id(record.wish.request_id);
+  out.set_owner(record.wish.owner);
+  out.set_uid(record.wish.uid);
+  out.set_committed(record.committed);
+  return out;
+}
+
+// reservations.proto, End, and what the book calls it.
+struct Ending {
+  stored::End stored;
+  ReservationOutcome::Kind kind;
+};
+constexpr std::array kEndings{
+    Ending{stored::END_CONSUMED, ReservationOutcome::Kind::joined},
+    Ending{stored::END_RELEASED, ReservationOutcome::Kind::released},
+    Ending{stored::END_EXPIRED, ReservationOutcome::Kind::lapsed},
+};
+
+stored::Ended to_stored(const EndedReservation& ended) {
+  stored::Ended out;
+  *out.mutable_grant() = to_stored(ended.outcome.record);
+  const auto ending = std::ranges::find(kEndings, ended.outcome.kind, &Ending::kind);
+  out.set_end(ending == kEndings.end() ? stored::END_RELEASED : ending->stored);
+  put_time(*out.mutable_ended_at(), ended.at_wall.time_since_epoch());
+  out.set_reason(ended.outcome.reason);
   return out;
 }
 
@@ -73,6 +102,9 @@ Result<void> check(const stored::Grant& grant) {
   if (!grant.has_deadline() || !grant.has_lease() || !grant.has_lease_until() ||
       !grant.has_lease_until_since_boot())
     return fail("one of its times is missing");
+  if (grant.token().size() > kRequestIdMax || grant.request_id().size() > kRequestIdMax ||
+      grant.owner().size() > kOwnerMax)
+    return fail("its token, request_id or owner is too long");
   return {};
 }
 
@@ -101,8 +133,13 @@ Result<ReservationRecord> from_stored(const stored::Grant& grant, bool same_boot
                  .max = grant.max_bytes(),
                  .priority = grant.priority(),
                  .within = {},
-                 .lease = *lease};
+                 .lease = *lease,
+                 .request_id = grant.request_id(),
+                 .owner = grant.owner(),
+                 .uid = grant.uid()};
   record.since = at.now;
+  record.token = grant.token();
+  record.committed = grant.committed();
   record.deadline = at.now;
   record.deadline_wall = wall_at(*deadline);
   record.state = policy::GrantState::granted;
@@ -110,6 +147,21 @@ Result<ReservationRecord> from_stored(const stored::Grant& grant, bool same_boot
   record.lease_ends = at.now + *left;
   record.lease_until = at.wall + std::chrono::duration_cast<WallTime::duration>(*left);
   return record;
+}
+
+Result<EndedReservation> from_stored(const stored::Ended& ended, bool same_boot, const Moment& at) {
+  auto record = from_stored(ended.grant(), same_boot, at);
+  if (!record) return std::unexpected(record.error());
+  const auto when = take_time(ended.ended_at(), "ended_at");
+  if (!when) return std::unexpected(when.error());
+  const auto ending = std::ranges::find(kEndings, ended.end(), &Ending::stored);
+  if (ending == kEndings.end()) return fail("how it ended is missing");
+  // However the clock on the wall was set: it did not end in the future.
+  const auto ago = std::max(nanoseconds(0), at.wall.time_since_epoch() - *when);
+  return EndedReservation{
+      .outcome = {.kind = ending->kind, .record = std::move(*record), .reason = printable(ended.reason())},
+      .at = at.now - ago,
+      .at_wall = wall_at(*when)};
 }
 
 /// A newer version may say more than this program knows, so the version is looked at first.
@@ -120,15 +172,18 @@ Result<stored::Reservations> parse(std::string_view text) {
   stored::Reservations all;
   const auto read = json::JsonStringToMessage(copy, &all, lenient);
   if (!read.ok()) return fail(fmt::format("it is damaged: {}", printable(read.ToString())));
-  if (all.version() != kVersion) {
-    return fail(fmt::format("it has version {} of the format, this program reads version {}", all.version(),
-                            kVersion));
+  if (all.version() != kVersion && all.version() != kVersionBefore) {
+    return fail(fmt::format("it has version {} of the format, this program reads versions {} and {}",
+                            all.version(), kVersionBefore, kVersion));
   }
   const auto strictly = json::JsonStringToMessage(copy, &all);
   if (!strictly.ok()) return fail(fmt::format("it is damaged: {}", printable(strictly.ToString())));
   if (static_cast<std::size_t>(all.grants_size()) > ReservationBook::kMost)
     return fail(
         fmt::format("it is damaged: {} grants are more than {}", all.grants_size(), ReservationBook::kMost));
+  // As many again may have been on their way out when it was written.
+  if (static_cast<std::size_t>(all.ended_size()) > EndedReservations::kMost + ReservationBook::kMost)
+    return fail(fmt::format("it is damaged: {} ended grants are too many", all.ended_size()));
   return all;
 }
 
@@ -141,25 +196,33 @@ std::string boot_id() {
   return (*text)->substr(0, (*text)->find('\n'));
 }
 
-std::string write_reservations(const std::vector<ReservationRecord>& grants, const std::string& boot) {
+std::string write_reservations(const KeptReservations& kept, const std::string& boot) {
   stored::Reservations all;
   all.set_version(kVersion);
   all.set_boot_id(boot);
-  for (const ReservationRecord& record : grants) *all.add_grants() = to_stored(record);
+  for (const ReservationRecord& record : kept.grants) *all.add_grants() = to_stored(record);
+  for (const EndedReservation& ended : kept.ended) *all.add_ended() = to_stored(ended);
   json::JsonPrintOptions options;
   options.add_whitespace = true;
   options.preserve_proto_field_names = true;
   std::string text;
-  // Names and boot ids are ASCII and times are in range: nothing here can fail to be printed.
+  // Texts are ASCII and times are in range: nothing here can fail to be printed.
   if (!json::MessageToJsonString(all, &text, options).ok()) text.clear();
   return text;
 }
 
-Result<std::vector<ReservationRecord>> read_reservations(std::string_view text, const Moment& at) {
+Result<KeptReservations> read_reservations(std::string_view text, const Moment& at) {
   const auto all = parse(text);
   if (!all) return std::unexpected(all.error());
   const bool same_boot = !at.boot.empty() && all->boot_id() == at.boot;
-  std::vector<ReservationRecord> grants;
+  KeptReservations kept;
+  for (const stored::Ended& each : all->ended()) {
+    auto ended = from_stored(each, same_boot, at);
+    if (!ended)
+      return fail(fmt::format("it is damaged: ended grant '{}'", printable(each.grant().id())),
+                  ended.error());
+    kept.ended.push_back(std::move(*ended));
+  }
   std::set<std::string> ids;
   for (const stored::Grant& grant : all->grants()) {
     auto record = from_stored(grant, same_boot, at);
@@ -167,32 +230,38 @@ Result<std::vector<ReservationRecord>> read_reservations(std::string_view text, 
     if (!ids.insert(grant.id()).second)
       return fail(fmt::format("it is damaged: grant '{}' is there twice", grant.id()));
     if (record->lease_ends > at.now) {
-      grants.push_back(std::move(*record));
-    } else {
-      log::info("reservation {}: its lease of {} has run out while balloond was not there", grant.id(),
-                format_bytes(grant.granted_bytes()));
+      kept.grants.push_back(std::move(*record));
+      continue;
     }
+    std::string why = fmt::format("its lease of {} has run out while balloond was not there",
+                                  format_bytes(grant.granted_bytes()));
+    log::info("reservation {}: {}", grant.id(), why);
+    kept.ended.push_back({.outcome = {.kind = ReservationOutcome::Kind::lapsed,
+                                      .record = std::move(*record),
+                                      .reason = std::move(why)},
+                          .at = at.now,
+                          .at_wall = at.wall});
   }
-  return grants;
+  return kept;
 }
 
 ReservationFile::ReservationFile(const Clock& clock, std::string path, std::string boot)
     : clock_(clock), path_(std::move(path)), boot_(std::move(boot)) {}
 
-Result<std::vector<ReservationRecord>> ReservationFile::load() const {
+Result<KeptReservations> ReservationFile::load() const {
   const auto text = read_file(path_, kSizeMax);
   if (!text) return fail("the reservations cannot be read", text.error());
   if (!*text) return {};
-  auto grants = read_reservations(**text, {.now = clock_.now(), .wall = clock_.wall(), .boot = boot_});
-  if (grants) return grants;
+  auto all = read_reservations(**text, {.now = clock_.now(), .wall = clock_.wall(), .boot = boot_});
+  if (all) return all;
   return fail(
       fmt::format("{}: {}. balloond does not start as if it had granted nothing: mend the file, or move "
                   "it away (mv {} {}.damaged), which ends the reservations in it",
-                  path_, grants.error().message, path_, path_));
+                  path_, all.error().message, path_, path_));
 }
 
-Result<void> ReservationFile::save(const std::vector<ReservationRecord>& grants) const {
-  const std::string text = write_reservations(grants, boot_);
+Result<void> ReservationFile::save(const KeptReservations& all) const {
+  const std::string text = write_reservations(all, boot_);
   if (text.empty()) return fail("the reservations cannot be put into JSON");
   BALLOON_TRY(make_directory(std::filesystem::path(path_).parent_path().string()));
   return replace_file(path_, text, kFileMode);

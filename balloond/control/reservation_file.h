@@ -20,24 +20,25 @@ struct Moment {
 /// "1f2e...": another after each boot of the host; empty when the kernel does not say.
 std::string boot_id();
 
-std::string write_reservations(const std::vector<ReservationRecord>& grants, const std::string& boot);
+std::string write_reservations(const KeptReservations& all, const std::string& boot);
 
-/// The grants whose lease is not over at `at`. A lease ends by the clock that counts since boot, and after
-/// another boot by the clock on the wall; however that was set, no lease has more left than its length. What
-/// is not as it was written is refused, with what it is.
-Result<std::vector<ReservationRecord>> read_reservations(std::string_view text, const Moment& at);
+/// The grants whose lease is not over at `at`, and what has ended: of grants whose lease is over, too, if
+/// their request may be asked again. Also of the format before this one. A lease ends by the clock that
+/// counts since boot, and after another boot by the clock on the wall; however that was set, no lease has
+/// more left than its length. What is not as it was written is refused, with what it is.
+Result<KeptReservations> read_reservations(std::string_view text, const Moment& at);
 
 class ReservationFile {
  public:
-  /// A thousand reservations with the longest names take some 500 KiB.
+  /// A thousand reservations and a thousand that ended, with the longest names, take some 2 MiB.
   static constexpr std::size_t kSizeMax = 4U << 20;
 
   ReservationFile(const Clock& clock, std::string path, std::string boot = boot_id());
 
   /// Nothing when there is no file. The error says what to do.
-  Result<std::vector<ReservationRecord>> load() const;
+  Result<KeptReservations> load() const;
   /// On the disk when it returns.
-  Result<void> save(const std::vector<ReservationRecord>& grants) const;
+  Result<void> save(const KeptReservations& all) const;
 
   const std::string& path() const { return path_; }
 

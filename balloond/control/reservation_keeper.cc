@@ -8,10 +8,11 @@ namespace balloon::daemon {
 
 Result<std::unique_ptr<ReservationKeeper>> ReservationKeeper::start(ReservationBook& book,
                                                                     ReservationFile file) {
-  const auto grants = file.load();
-  if (!grants) return std::unexpected(grants.error());
-  book.restore(*grants);
-  if (!grants->empty()) log::info("{} reservations are in force again, by {}", grants->size(), file.path());
+  const auto all = file.load();
+  if (!all) return std::unexpected(all.error());
+  book.restore(*all);
+  if (!all->grants.empty())
+    log::info("{} reservations are in force again, by {}", all->grants.size(), file.path());
   return std::unique_ptr<ReservationKeeper>(new ReservationKeeper(book, std::move(file)));
 }
 
@@ -62,7 +63,7 @@ void ReservationKeeper::write() {
   const auto all = book_.unkept();
   if (!all) return;
   const bool failed_before = book_.failing();
-  const auto saved = file_.save(all->grants);
+  const auto saved = file_.save(*all);
   if (saved) {
     if (failed_before) log::info("reservations are written down again, in {}", file_.path());
     return book_.kept(all->revision);

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "balloond/control/reservation_book.h"
+#include "balloond/control/token.h"
 #include "balloond/guests/registry.h"
 #include "balloond/host/sampler.h"
+#include "policy/outlook.h"
 #include "policy/types.h"
 
 namespace balloon::daemon {
@@ -38,6 +40,7 @@ struct State {
   policy::HostState host_state = policy::HostState::unspecified;
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name
+  policy::Outlook outlook{};        ///< what is left for guests to be
 
   const GuestStatus* find(const std::string& name) const;
 };
@@ -65,9 +68,12 @@ class StateStore {
   void publish(std::shared_ptr<const State> state);
   /// Never null: before the first tick it is an empty state with revision 0.
   std::shared_ptr<const State> newest() const;
+  /// Of this run of the daemon, whose revisions say nothing of those of another.
+  const std::string& epoch() const { return epoch_; }
   void subscribe(std::weak_ptr<Reader> reader);
 
  private:
+  const std::string epoch_ = new_token();
   mutable std::mutex mutex_;
   std::shared_ptr<const State> newest_ = std::make_shared<State>();
   std::vector<std::weak_ptr<Reader>> readers_;

@@ -254,6 +254,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
                              .reversals = reversed == reversals_.end() ? 0 : reversed->second});
   }
   reversals_ = std::move(reversals);
+  state->outlook = engine_.outlook(seen);
   states_.publish(std::move(state));
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "balloond/ctl/import.h"
 #include "balloond/ctl/output.h"
@@ -28,6 +29,12 @@ struct Arguments {
   std::string within = "1m";
   std::string lease{};
   std::uint32_t priority = 100;
+  std::string request_id{};
+  std::string owner{};
+  bool detach = false;
+  std::string token{};
+  std::vector<std::string> sizes{};
+  bool force = false;
   PolicyArguments policy{};
   ImportArguments import{};
   policy::sim::ReplayArguments replay{};

@@ -18,7 +18,11 @@ std::shared_ptr<grpc::Channel> dial(const std::string& socket) {
 }  // namespace
 
 Client::Client(const std::string& socket, std::chrono::nanoseconds timeout)
-    : socket_(socket), timeout_(timeout), stub_(v1::SchedulerService::NewStub(dial(socket))) {}
+    : socket_(socket), timeout_(timeout) {
+  const auto channel = dial(socket);
+  stub_ = v1::SchedulerService::NewStub(channel);
+  capacity_ = v1::CapacityService::NewStub(channel);
+}
 
 std::unique_ptr<grpc::ClientContext> Client::context(bool with_deadline,
                                                      std::chrono::nanoseconds more) const {
@@ -39,6 +43,7 @@ CallError Client::error(const grpc::Status& status) const {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
     case grpc::StatusCode::ALREADY_EXISTS:
     case grpc::StatusCode::ABORTED:
+    case grpc::StatusCode::PERMISSION_DENIED:
       return {Exit::refused, status.error_message()};
     case grpc::StatusCode::UNAVAILABLE:
       return {
@@ -141,9 +146,34 @@ Answer<v1::Reservation> Client::reserve(const v1::ReserveRequest& request, std::
   return response.reservation();
 }
 
-Answer<void> Client::release(const std::string& id) {
+Answer<v1::Reservation> Client::extend(const v1::ExtendReservationRequest& request) {
+  v1::ExtendReservationResponse response;
+  const auto status = stub_->ExtendReservation(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.reservation();
+}
+
+Answer<v1::Reservation> Client::commit(const v1::CommitReservationRequest& request) {
+  v1::CommitReservationResponse response;
+  const auto status = stub_->CommitReservation(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.reservation();
+}
+
+Answer<v1::Reservation> Client::reservation(const std::string& id) {
+  v1::GetReservationRequest request;
+  request.set_id(id);
+  v1::GetReservationResponse response;
+  const auto status = stub_->GetReservation(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.reservation();
+}
+
+Answer<void> Client::release(const std::string& id, const std::string& token, bool force) {
   v1::ReleaseReservationRequest request;
   request.set_id(id);
+  request.set_token(token);
+  request.set_force(force);
   v1::ReleaseReservationResponse response;
   const auto status = stub_->ReleaseReservation(context(true).get(), request, &response);
   if (!status.ok()) return std::unexpected(error(status));
@@ -162,6 +192,20 @@ Answer<v1::ListNeedsResponse> Client::needs(const std::string& guest) {
   if (!guest.empty()) request.set_name(guest);
   v1::ListNeedsResponse response;
   const auto status = stub_->ListNeeds(context(true).get(), request, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response;
+}
+
+Answer<v1::Capacity> Client::capacity() {
+  v1::GetCapacityResponse response;
+  const auto status = capacity_->GetCapacity(context(true).get(), {}, &response);
+  if (!status.ok()) return std::unexpected(error(status));
+  return response.capacity();
+}
+
+Answer<v1::CheckFitResponse> Client::fit(const v1::CheckFitRequest& request) {
+  v1::CheckFitResponse response;
+  const auto status = capacity_->CheckFit(context(true).get(), request, &response);
   if (!status.ok()) return std::unexpected(error(status));
   return response;
 }

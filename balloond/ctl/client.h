@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "balloon/v1/capacity.grpc.pb.h"
 #include "balloon/v1/scheduler.grpc.pb.h"
 
 namespace balloon::ctl {
@@ -42,10 +43,16 @@ class Client {
   Answer<v1::Guest> clear(const std::string& name);
   /// Waits for as long as the daemon may take to free the memory: `within` and the client's own timeout.
   Answer<v1::Reservation> reserve(const v1::ReserveRequest& request, std::chrono::nanoseconds within);
-  Answer<void> release(const std::string& id);
+  /// With its token, or by an operator's force.
+  Answer<void> release(const std::string& id, const std::string& token, bool force);
+  Answer<v1::Reservation> extend(const v1::ExtendReservationRequest& request);
+  Answer<v1::Reservation> commit(const v1::CommitReservationRequest& request);
+  Answer<v1::Reservation> reservation(const std::string& id);
   Answer<v1::ListReservationsResponse> reservations();
   /// Of all guests, or of the one with all its days.
   Answer<v1::ListNeedsResponse> needs(const std::string& guest);
+  Answer<v1::Capacity> capacity();
+  Answer<v1::CheckFitResponse> fit(const v1::CheckFitRequest& request);
   /// Calls `show` for each state until it returns false or the stream ends.
   Answer<void> watch(const std::function<bool(v1::WatchGuestsResponse&)>& show);
   /// Ends a watch of another thread at once, without a further state.
@@ -58,6 +65,7 @@ class Client {
   std::string socket_;
   std::chrono::nanoseconds timeout_;
   std::unique_ptr<v1::SchedulerService::Stub> stub_;
+  std::unique_ptr<v1::CapacityService::Stub> capacity_;
   std::mutex watching_mutex_;
   grpc::ClientContext* watching_ = nullptr;  ///< of the watch under way
 };

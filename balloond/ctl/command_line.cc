@@ -27,7 +27,8 @@ constexpr auto kFooter =
     "5 daemon not reachable. With -o json or yaml errors are JSON too.\n"
     "policy check and show: 0 good, 1 bad; policy diff: 0 the same, 1 different or bad.\n"
     "replay: 0 ok, 1 unreadable, 3 the plans are not those that were recorded.\n"
-    "Environment: BALLOOND_SOCKET is the default of --socket; NO_COLOR turns colours off.";
+    "Environment: BALLOOND_SOCKET is the default of --socket, BALLOON_TOKEN of --token; NO_COLOR turns\n"
+    "colours off.";
 
 /// Words of virsh and kubectl.
 constexpr std::array kForeign{
@@ -136,6 +137,7 @@ class Definition {
     look();
     wishes();
     reservations();
+    capacity();
     policies();
     imports();
     replay();
@@ -223,15 +225,17 @@ class Definition {
     reserve.add_option("MIN", arguments_.size, "Less is no use")->required()->check(memory());
     reserve.add_option("--max", arguments_.max, "More is not wanted, MIN or more (default: MIN)")
         ->check(memory());
-    reserve.add_option("--priority", arguments_.priority, "As a guest's weight, 1 to 10000")
-        ->check(CLI::Range(1, 10'000))
-        ->type_name("NUMBER")
-        ->capture_default_str();
-    reserve.add_option("--within", arguments_.within, "How long it may take, at most 24h")
-        ->check(duration(kWishMax))
-        ->capture_default_str();
+    add_priority(reserve);
+    add_within(reserve);
     reserve.add_option("--lease", arguments_.lease, "How long it is kept (default: 10m, at most 24h)")
         ->check(duration(kWishMax));
+    reserve
+        .add_option("--request-id", arguments_.request_id,
+                    "Names this wish: asked again by the same user it is the same reservation")
+        ->type_name("TEXT");
+    reserve.add_option("--owner", arguments_.owner, "Whose it is, for people (default: the user)")
+        ->type_name("TEXT");
+    reserve.add_flag("--detach", arguments_.detach, "Do not wait: 'reservation ID' tells what becomes of it");
     reserve.callback([this] {
       const auto min = parse_bytes(arguments_.size);
       const auto max = parse_bytes(arguments_.max);
@@ -241,11 +245,53 @@ class Definition {
       }
       line_.command = &Commands::reserve;
     });
-    ask("release", "End a reservation", &Commands::release)
-        .add_option("ID", arguments_.id, "Of the reservation")
-        ->required()
-        ->type_name("");
+    claim(ask("release", "End a reservation", &Commands::release));
+    add_lease(claim(ask("extend", "Begin the lease of a grant anew", &Commands::extend)));
+    add_lease(claim(
+        ask("commit", "Say that a reservation's guest is being started: it is kept until the guest has come",
+            &Commands::commit)));
+    add_id(ask("reservation", "One reservation, also one that has ended", &Commands::reservation));
     ask("reservations", "All reservations, granted or not yet", &Commands::reservations, true);
+  }
+
+  void capacity() {
+    ask("capacity", "What the host has for guests to be", &Commands::capacity);
+    CLI::App& fit = ask("fit", "What reserve would be answered for each SIZE, and whom that would squeeze",
+                        &Commands::fit, true);
+    fit.add_option("SIZE", arguments_.sizes, "Of a guest; several stand each for itself")
+        ->required()
+        ->check(memory());
+    add_priority(fit);
+    add_within(fit);
+  }
+
+  void add_priority(CLI::App& app) {
+    app.add_option("--priority", arguments_.priority, "As a guest's weight, 1 to 10000")
+        ->check(CLI::Range(1, 10'000))
+        ->type_name("NUMBER")
+        ->capture_default_str();
+  }
+  void add_within(CLI::App& app) {
+    app.add_option("--within", arguments_.within, "How long it may take, at most 24h")
+        ->check(duration(kWishMax))
+        ->capture_default_str();
+  }
+  void add_id(CLI::App& app) {
+    app.add_option("ID", arguments_.id, "Of the reservation")->required()->type_name("");
+  }
+  void add_lease(CLI::App& app) {
+    app.add_option("--lease", arguments_.lease,
+                   "How long it is kept from now on (default: as long as before)")
+        ->check(duration(kWishMax));
+  }
+  /// What changes a reservation: its token, or an operator's word.
+  CLI::App& claim(CLI::App& app) {
+    add_id(app);
+    app.add_option("--token", arguments_.token, "As reserve printed it")
+        ->envname("BALLOON_TOKEN")
+        ->type_name("TOKEN");
+    app.add_flag("--force", arguments_.force, "Without its token: root, and the user who runs balloond");
+    return app;
   }
 
   CLI::App& add_policy(CLI::App& policy, const char* name, const char* help, Command command) {

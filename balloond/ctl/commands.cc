@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "balloond/ctl/host_check.h"
@@ -192,17 +193,34 @@ int Commands::reserve() {
   const auto within = parse_duration(arguments_.within).value_or(std::chrono::minutes(1));
   set_duration(*request.mutable_within(), within);
   if (const auto lease = parse_duration(arguments_.lease)) set_duration(*request.mutable_lease(), *lease);
-  const auto granted = client_.reserve(request, within);
-  if (!granted) return fail_with(granted.error());
-  output_.answer(json_of(*granted), [&] {
-    return fmt::format("{} are kept for {} until {}\n", format_bytes(granted->granted_bytes()), granted->id(),
-                       until(granted->lease_until()));
-  });
+  request.set_request_id(arguments_.request_id);
+  request.set_owner(arguments_.owner);
+  request.set_detached(arguments_.detach);
+  return print_reservation(client_.reserve(request, within));
+}
+
+int Commands::print_reservation(const Answer<v1::Reservation>& reservation) {
+  if (!reservation) return fail_with(reservation.error());
+  output_.answer(json_of(*reservation), [&] { return reservation_line(*reservation); });
   return 0;
 }
 
+template <typename Request>
+Request Commands::renewal() const {
+  Request request;
+  request.set_id(arguments_.id);
+  request.set_token(arguments_.token);
+  request.set_force(arguments_.force);
+  if (const auto lease = parse_duration(arguments_.lease)) set_duration(*request.mutable_lease(), *lease);
+  return request;
+}
+
+int Commands::extend() { return print_reservation(client_.extend(renewal<v1::ExtendReservationRequest>())); }
+int Commands::commit() { return print_reservation(client_.commit(renewal<v1::CommitReservationRequest>())); }
+int Commands::reservation() { return print_reservation(client_.reservation(arguments_.id)); }
+
 int Commands::release() {
-  const auto released = client_.release(arguments_.id);
+  const auto released = client_.release(arguments_.id, arguments_.token, arguments_.force);
   if (!released) return fail_with(released.error());
   output_.answer({{"released", arguments_.id}}, [] { return std::string(); });
   return 0;
@@ -214,6 +232,30 @@ int Commands::reservations() {
   output_.answer(json_of(*response),
                  [&] { return reservation_table(response->reservations(), output_.look()); });
   return 0;
+}
+
+int Commands::capacity() {
+  const auto capacity = client_.capacity();
+  if (!capacity) return fail_with(capacity.error());
+  output_.answer(json_of(*capacity), [&] { return capacity_details(*capacity, output_.look().terminal); });
+  return 0;
+}
+
+int Commands::fit() {
+  v1::CheckFitRequest request;
+  for (const std::string& size : arguments_.sizes) {
+    v1::FitQuery& query = *request.add_queries();
+    query.set_min_bytes(parse_bytes(size).value_or(0));
+    query.set_priority(arguments_.priority);
+    set_duration(*query.mutable_within(),
+                 parse_duration(arguments_.within).value_or(std::chrono::minutes(1)));
+  }
+  const auto response = client_.fit(request);
+  if (!response) return fail_with(response.error());
+  output_.answer(json_of(*response), [&] { return fit_table(request, *response, output_.look()); });
+  const bool all_fit = std::ranges::none_of(
+      response->answers(), [](const v1::FitAnswer& answer) { return answer.fit() == v1::FIT_NO; });
+  return all_fit ? 0 : static_cast<int>(Exit::refused);
 }
 
 int Commands::replay() {

@@ -25,7 +25,12 @@ class Commands {
   int resume();
   int reserve();
   int release();
+  int extend();
+  int commit();
+  int reservation();
   int reservations();
+  int capacity();
+  int fit();
   int replay();
   int check_policy();
   int show_policy();
@@ -39,6 +44,9 @@ class Commands {
  private:
   int fail_with(const CallError& error);
   int print_policy(const Printed& printed);
+  template <typename Request>
+  Request renewal() const;
+  int print_reservation(const Answer<v1::Reservation>& reservation);
   template <typename Text>
   int print_guest(const Answer<v1::Guest>& guest, const Text& text);
 

@@ -228,7 +228,7 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
   std::vector<std::vector<Cell>> rows;
   for (const v1::Reservation& each : reservations) {
     const auto& until = each.has_lease_until() ? each.lease_until() : each.deadline();
-    const bool granted = each.state() == v1::RESERVATION_STATE_GRANTED;
+    const bool granted = each.has_lease_until();
     rows.push_back({{.text = each.id()},
                     {.text = short_name(*v1::ReservationState_descriptor()->FindValueByNumber(each.state())),
                      .colour = granted ? kGreen : kCyan},
@@ -236,6 +236,7 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
                     size(each.max_bytes()),
                     size(each.granted_bytes()),
                     {.text = fmt::format("{}", each.priority())},
+                    {.text = each.owner()},
                     {.text = format_time(until.seconds(), until.nanos())}});
   }
   return lay_out({{.name = "RESERVATION", .shorten = true},
@@ -244,7 +245,93 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
                   {.name = "MAX", .right = true, .rank = 1},
                   {.name = "KEPT", .right = true},
                   {.name = "PRIORITY", .right = true, .rank = 2},
+                  {.name = "OWNER", .rank = 3},
                   {.name = "UNTIL"}},
+                 std::move(rows), look);
+}
+
+std::string reservation_line(const v1::Reservation& reservation) {
+  const std::string kept = format_bytes(reservation.granted_bytes());
+  std::string line;
+  switch (reservation.state()) {
+    case v1::RESERVATION_STATE_GRANTED:
+    case v1::RESERVATION_STATE_COMMITTED:
+      line = fmt::format(
+          "{} are kept for {} until {}{}\n", kept, reservation.id(),
+          format_time(reservation.lease_until().seconds(), reservation.lease_until().nanos()),
+          reservation.state() == v1::RESERVATION_STATE_COMMITTED ? ": its guest is being started" : "");
+      break;
+    case v1::RESERVATION_STATE_PENDING:
+      line = fmt::format("{} of {} are kept for {} so far\n", kept, format_bytes(reservation.min_bytes()),
+                         reservation.id());
+      break;
+    default:
+      line =
+          fmt::format("{} is {}: {}\n", reservation.id(),
+                      short_name(*v1::ReservationState_descriptor()->FindValueByNumber(reservation.state())),
+                      reservation.reason());
+  }
+  if (!reservation.token().empty())
+    line += fmt::format("token: {} (extend, commit and release take it)\n", reservation.token());
+  return line;
+}
+
+std::string capacity_details(const v1::Capacity& capacity, const Terminal& terminal) {
+  v1::Host as_host;
+  as_host.set_state(capacity.state());
+  return lay_out_values(
+      {{"Host", fmt::format("{} ({})", capacity.host_name(), capacity.host_id())},
+       {"Generation",
+        fmt::format("{} of {}", capacity.generation().revision(), capacity.generation().epoch())},
+       {"State", state_of(as_host)},
+       {"Control", capacity.not_applied().empty() ? "on" : "nothing is applied: " + capacity.not_applied()},
+       {"Total", format_bytes(capacity.total_bytes())},
+       {"Reserve", format_bytes(capacity.reserve_bytes())},
+       {"Budget", fmt::format("{} for all guests", format_bytes(capacity.budget_bytes()))},
+       {"Committed",
+        fmt::format("{} to {} guests", format_bytes(capacity.committed_bytes()), capacity.guests())},
+       {"Reserved", fmt::format("{} for {} guests to be", format_bytes(capacity.reserved_bytes()),
+                                capacity.reservations())},
+       {"Floors", fmt::format("{} guaranteed to guests", format_bytes(capacity.floor_bytes()))},
+       {"Free now", format_bytes(capacity.free_bytes())},
+       {"Reclaimable", fmt::format("{} in 5 s, {} in 30 s", format_bytes(capacity.reclaimable_5s_bytes()),
+                                   format_bytes(capacity.reclaimable_30s_bytes()))},
+       {"Largest",
+        fmt::format("{} for a reservation, however long it takes", format_bytes(capacity.largest_bytes()))},
+       {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
+                                capacity.pressure_some_ratio() * 100, capacity.pressure_full_ratio() * 100)}},
+      terminal);
+}
+
+std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitResponse& response,
+                      const Look& look) {
+  constexpr int kNamed = 3;
+  std::vector<std::vector<Cell>> rows;
+  for (int i = 0; i < response.answers_size(); ++i) {
+    const v1::FitAnswer& answer = response.answers(i);
+    const auto& ready = answer.ready_in();
+    std::vector<std::string> names;
+    for (int n = 0; n < std::min(kNamed, answer.squeezed_size()); ++n)
+      names.push_back(answer.squeezed(n).name());
+    if (answer.squeezed_guests() > names.size())
+      names.push_back(fmt::format("{} more", answer.squeezed_guests() - names.size()));
+    rows.push_back(
+        {size(asked.queries(i).min_bytes()),
+         {.text = short_name(*v1::Fit_descriptor()->FindValueByNumber(answer.fit())),
+          .colour = answer.fit() == v1::FIT_NO    ? kRed
+                    : answer.fit() == v1::FIT_NOW ? kGreen
+                                                  : kCyan},
+         {.text = answer.has_ready_in()
+                      ? fmt::format("{:.1f} s", static_cast<double>(ready.seconds()) + ready.nanos() / 1e9)
+                      : "-"},
+         {.text = names.empty() ? "-" : fmt::format("{}", fmt::join(names, ", "))},
+         {.text = answer.reason()}});
+  }
+  return lay_out({{.name = "SIZE", .right = true},
+                  {.name = "FIT"},
+                  {.name = "READY IN", .right = true},
+                  {.name = "SQUEEZED", .shorten = true},
+                  {.name = "WHY", .rank = 1}},
                  std::move(rows), look);
 }
 

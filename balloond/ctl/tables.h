@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "balloon/v1/capacity.pb.h"
 #include "balloon/v1/scheduler.pb.h"
 #include "balloond/ctl/table.h"
 
@@ -30,6 +31,12 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
 std::string needs_table(const Needs& guests, const Look& look);
 /// What one guest needed, a row a span and a day.
 std::string days_table(const v1::GuestNeeds& guest, const Look& look);
+/// What became of one, in a line; with its token where it is there.
+std::string reservation_line(const v1::Reservation& reservation);
+std::string capacity_details(const v1::Capacity& capacity, const Terminal& terminal);
+/// A row for each query.
+std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitResponse& response,
+                      const Look& look);
 std::string host_details(const v1::Host& host, const Terminal& terminal);
 std::string explanation(const v1::Guest& guest, const Terminal& terminal);
 /// The host on one line and the guests below it. On a terminal as many as have room.

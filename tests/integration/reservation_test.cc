@@ -53,8 +53,12 @@ TEST_F(ReservationTest, TheBalloonsOfIdleGuestsShrinkAndThenItIsGranted) {
   EXPECT_NE(ctl({"reservations"}).out.find("new          granted"), std::string::npos)
       << ctl({"reservations"}).out;
 
-  EXPECT_EQ(ctl({"release", "new"}).exit_code, 0);
-  EXPECT_EQ(ctl({"release", "new"}).exit_code, 3);
+  EXPECT_EQ(ctl({"release", "new"}).exit_code, 4) << "that takes its token";
+  const std::string token = granted.at("token");
+  EXPECT_EQ(ctl({"release", "new", "--token", token}).exit_code, 0);
+  EXPECT_EQ(ctl({"release", "new", "--token", token}).exit_code, 0) << "again is no error";
+  EXPECT_EQ(ctl({"release", "other", "--token", token}).exit_code, 3);
+  EXPECT_EQ(ctl_json({"reservation", "new"}).at("state"), "released");
   EXPECT_TRUE(eventually([&] { return host("reserved_bytes") == 0; }));
   daemon_->signal(SIGTERM);
   ASSERT_EQ(daemon_->wait(), 0);
@@ -97,6 +101,18 @@ TEST_F(ReservationTest, AGuestThatHasComeTakesOverWhatWasKeptForIt) {
   EXPECT_NE(daemon_->log().find("reservation new: its guest has come"), std::string::npos);
 }
 
+TEST_F(ReservationTest, AGuestThatIsNotWhatWasReservedForDoesNotConsumeIt) {
+  ASSERT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0);
+  const FakeVmm vmm(socket(), FakeVmm::guest("new", 64 * kMiB, 64 * kMiB));
+  ASSERT_TRUE(eventually([&] { return !state_of("new").empty(); }));
+  EXPECT_TRUE(eventually([&] {
+    return daemon_->log().find("a guest of that name has 64 MiB of boot memory, and 512 MiB are reserved") !=
+           std::string::npos;
+  }));
+  EXPECT_EQ(ctl_json({"reservation", "new"}).at("state"), "granted");
+  EXPECT_EQ(host("reserved_bytes"), 512 * kMiB);
+}
+
 /// A daemon that keeps what it grants.
 class KeptReservationTest : public ReservationTest {
  protected:
@@ -127,7 +143,7 @@ TEST_F(KeptReservationTest, WhatWasGrantedIsThereAfterAKillAndKeepsItsMemoryUnti
   const std::string rest = std::to_string((host("budget_bytes") - kGiB / 2) / kMiB) + "MiB";
   EXPECT_EQ(ctl({"reserve", "other", rest, "--within", "1s"}).exit_code, 4) << "that is promised already";
 
-  EXPECT_EQ(ctl({"release", "new"}).exit_code, 0);
+  EXPECT_EQ(ctl({"release", "new", "--force"}).exit_code, 0);
   kill();
   start_again();
   EXPECT_EQ(reservations(), 0U) << "a release is kept, too";
@@ -140,6 +156,31 @@ TEST_F(KeptReservationTest, WhatWasGrantedIsThereAfterAKillAndKeepsItsMemoryUnti
   EXPECT_EQ(nlohmann::json::parse(replay.out).at("different_ticks"), 0) << replay.out;
 }
 
+TEST_F(KeptReservationTest, ARequestThatIsAskedAgainAfterAKillIsTheSameReservation) {
+  const std::vector<std::string> request{"reserve", "new",     "512MiB", "--request-id",
+                                         "r-1",     "--owner", "nova"};
+  const auto before = ctl_json(request);
+  kill();
+  start_again();
+  const auto after = ctl_json(request);
+  EXPECT_EQ(after.at("token"), before.at("token"));
+  EXPECT_EQ(after.at("owner"), "nova");
+  EXPECT_EQ(reservations(), 1U);
+  const std::string token = before.at("token");
+  EXPECT_EQ(ctl_json({"commit", "new", "--token", token, "--lease", "1h"}).at("state"), "committed");
+  kill();
+  start_again();
+  EXPECT_EQ(ctl_json({"reservation", "new"}).at("state"), "committed");
+  EXPECT_EQ(ctl({"extend", "new", "--token", token}).exit_code, 0);
+  EXPECT_EQ(ctl({"release", "new", "--token", token}).exit_code, 0);
+  kill();
+  start_again();
+  const Outcome late = ctl(request);
+  EXPECT_EQ(late.exit_code, 4) << "a retry that was late";
+  EXPECT_NE(late.err.find("the reservation of this request_id has ended: it was released"), std::string::npos)
+      << late.err;
+}
+
 TEST_F(KeptReservationTest, OnAFullDiskNothingIsGrantedOrReleasedAndTheCallerIsToldWhy) {
   ASSERT_EQ(ctl({"reserve", "old", "512MiB"}).exit_code, 0);
   std::filesystem::create_symlink("/dev/full", file() + ".new");
@@ -149,7 +190,7 @@ TEST_F(KeptReservationTest, OnAFullDiskNothingIsGrantedOrReleasedAndTheCallerIsT
             std::string::npos)
       << refused.err;
   std::filesystem::create_symlink("/dev/full", file() + ".new");
-  EXPECT_EQ(ctl({"release", "old"}).exit_code, 1);
+  EXPECT_EQ(ctl({"release", "old", "--force"}).exit_code, 1);
   EXPECT_EQ(reservations(), 1U) << "the old one, as before";
   EXPECT_TRUE(eventually([&] { return host("reserved_bytes") == 512 * kMiB; }));
   EXPECT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0) << "there is room again";

@@ -76,6 +76,82 @@ TEST_F(ApiTest, TheHostIsUnavailableUntilItHasBeenSampled) {
   EXPECT_EQ(response.host().total_bytes(), 8 * kGiB);
 }
 
+TEST_F(ApiTest, AListComesInPagesThatHaveEachGuestOnceAndSayOfWhichStateTheyAre) {
+  for (const char* const name : {"a", "b", "c", "d", "e"}) join(name, kGiB);
+  ticker_->tick();
+  std::string names;
+  v1::ListGuestsRequest request;
+  request.set_page_size(2);
+  int pages = 0;
+  do {
+    grpc::ClientContext context;
+    v1::ListGuestsResponse response;
+    ASSERT_TRUE(stub_->ListGuests(&context, request, &response).ok());
+    EXPECT_LE(response.guests_size(), 2);
+    for (const v1::Guest& guest : response.guests()) names += guest.name();
+    EXPECT_EQ(response.generation().revision(), states_.newest()->revision);
+    EXPECT_EQ(response.generation().epoch(), states_.epoch());
+    request.set_page_token(response.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(names, "abcde");
+  EXPECT_EQ(pages, 3);
+  request.set_page_token("../a");
+  grpc::ClientContext bad;
+  v1::ListGuestsResponse response;
+  EXPECT_EQ(stub_->ListGuests(&bad, request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(ApiTest, ReservationsComeInPagesThoughOneEndsInBetween) {
+  ReservationRequest wish{.min = kMiB, .max = kMiB, .within = 30s, .lease = 60s, .detached = true};
+  for (const char* const id : {"a", "b", "c", "d"}) {
+    wish.id = id;
+    ASSERT_TRUE(reservations_.ask(wish, nullptr, nullptr));
+  }
+  v1::ListReservationsRequest request;
+  request.set_page_size(2);
+  const auto page = [&] {
+    grpc::ClientContext context;
+    v1::ListReservationsResponse response;
+    EXPECT_TRUE(stub_->ListReservations(&context, request, &response).ok());
+    std::string ids;
+    for (const v1::Reservation& each : response.reservations()) ids += each.id();
+    request.set_page_token(response.next_page_token());
+    return ids;
+  };
+  EXPECT_EQ(page(), "ab");
+  ASSERT_TRUE(reservations_.release("b", {.force = true}, [](const ReservationOutcome&) {}));
+  EXPECT_EQ(page(), "cd");
+  EXPECT_EQ(request.page_token(), "");
+}
+
+TEST_F(ApiTest, AWatchThatResumesIsSentOnlyWhatItHasNot) {
+  ticker_->tick();
+  const auto first = [&](const v1::WatchGuestsRequest& request) {
+    grpc::ClientContext context;
+    const auto stream = stub_->WatchGuests(&context, request);
+    std::thread later([&] {
+      std::this_thread::sleep_for(300ms);
+      ticker_->tick();
+    });
+    v1::WatchGuestsResponse state;
+    EXPECT_TRUE(stream->Read(&state));
+    later.join();
+    context.TryCancel();
+    return state;
+  };
+  const v1::WatchGuestsResponse known = first({});
+  EXPECT_EQ(known.epoch(), states_.epoch());
+  v1::WatchGuestsRequest request;
+  request.mutable_after()->set_epoch(known.epoch());
+  request.mutable_after()->set_revision(states_.newest()->revision);
+  EXPECT_EQ(first(request).revision(), request.after().revision() + 1) << "the newest is known already";
+  EXPECT_EQ(first(request).revision(), request.after().revision() + 1) << "after a gap: the newest, at once";
+  request.mutable_after()->set_epoch("of another daemon");
+  request.mutable_after()->set_revision(1000);
+  EXPECT_LT(first(request).revision(), 1000U) << "revisions of another epoch say nothing";
+}
+
 /// A call of Reserve that is under way.
 class Reserving {
  public:
@@ -125,6 +201,8 @@ TEST_F(ApiTest, ReserveIsValidatedWithCanonicalCodes) {
   EXPECT_TRUE(refused([](auto& request) { request.set_priority(~0U); }));
   EXPECT_TRUE(refused([](auto& request) { request.mutable_within()->set_seconds(-1); }));
   EXPECT_TRUE(refused([](auto& request) { request.mutable_lease()->set_seconds(25 * 3600); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_request_id(std::string(129, 'r')); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_owner("a\nb"); }));
   EXPECT_TRUE(reservations_.list().empty());
 }
 
@@ -147,20 +225,68 @@ TEST_F(ApiTest, ReserveIsAnsweredOnceTheMemoryIsKept) {
   ASSERT_EQ(all.reservations_size(), 1);
   EXPECT_TRUE(all.reservations(0).has_lease_until());
 
+  EXPECT_EQ(all.reservations(0).token(), "") << "that is for who reserved it";
+
   Reserving same(*stub_, wish("b", kGiB));
-  EXPECT_TRUE(same.wait().ok()) << "the lease begins anew";
-  Reserving other(*stub_, wish("b", 2 * kGiB));
-  EXPECT_EQ(other.wait().error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(same.wait().error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_TRUE(same.wait().error_message().find("sends the same request_id") != std::string::npos)
+      << same.wait().error_message();
 
   v1::ReleaseReservationRequest release;
   release.set_id("b");
   v1::ReleaseReservationResponse released;
-  grpc::ClientContext first;
-  EXPECT_TRUE(stub_->ReleaseReservation(&first, release, &released).ok());
-  grpc::ClientContext second;
-  EXPECT_EQ(stub_->ReleaseReservation(&second, release, &released).error_code(), grpc::StatusCode::NOT_FOUND);
+  const auto code = [&] {
+    grpc::ClientContext context;
+    return stub_->ReleaseReservation(&context, release, &released).error_code();
+  };
+  EXPECT_EQ(code(), grpc::StatusCode::PERMISSION_DENIED);
+  release.set_token(call.reservation().token());
+  EXPECT_EQ(code(), grpc::StatusCode::OK);
+  EXPECT_EQ(code(), grpc::StatusCode::OK) << "again is no error";
+  release.set_id("c");
+  EXPECT_EQ(code(), grpc::StatusCode::NOT_FOUND);
   ticker_->tick();
   EXPECT_EQ(states_.newest()->reserved, 0U);
+}
+
+TEST_F(ApiTest, ADetachedReservationIsAnsweredAtOnceAndFollowedWithoutWaiting) {
+  v1::ReserveRequest request = wish("b", kGiB);
+  request.set_detached(true);
+  request.set_owner("nova");
+  const auto state = [this] {
+    grpc::ClientContext context;
+    v1::GetReservationRequest get;
+    get.set_id("b");
+    v1::GetReservationResponse response;
+    EXPECT_TRUE(stub_->GetReservation(&context, get, &response).ok());
+    return response.reservation().state();
+  };
+  Reserving call(*stub_, request);
+  ASSERT_TRUE(call.wait().ok()) << "nothing has been decided yet";
+  EXPECT_EQ(state(), v1::RESERVATION_STATE_PENDING);
+  ticker_->tick();
+  EXPECT_EQ(state(), v1::RESERVATION_STATE_GRANTED);
+
+  v1::CommitReservationRequest commit;
+  commit.set_id("b");
+  v1::CommitReservationResponse committed;
+  grpc::ClientContext stranger;
+  const auto refused = stub_->CommitReservation(&stranger, commit, &committed);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(refused.error_message().starts_with("reservation b is nova's")) << refused.error_message();
+  commit.set_token(call.reservation().token());
+  grpc::ClientContext owner;
+  ASSERT_TRUE(stub_->CommitReservation(&owner, commit, &committed).ok());
+  EXPECT_EQ(committed.reservation().state(), v1::RESERVATION_STATE_COMMITTED);
+  EXPECT_EQ(state(), v1::RESERVATION_STATE_COMMITTED);
+
+  v1::ReleaseReservationRequest release;
+  release.set_id("b");
+  release.set_force(true);
+  v1::ReleaseReservationResponse released;
+  grpc::ClientContext forced;
+  EXPECT_TRUE(stub_->ReleaseReservation(&forced, release, &released).ok()) << "these tests are operators";
+  EXPECT_EQ(state(), v1::RESERVATION_STATE_RELEASED);
 }
 
 TEST_F(ApiTest, AReservationThatTheHostCannotHoldIsRefusedWithTheReason) {

@@ -93,7 +93,7 @@ TEST_F(ConnectionsTest, ANumberThatIsAnotherFilesNowIsNotThatConnection) {
 
 TEST_F(ConnectionsTest, OperatorsHavePlacesWhenOthersHaveNone) {
   for (int i = 0; i < 8; ++i) connections_.guest_joined(connect(kVmm));
-  const bool is_operator = kOther.is_operator();  // these tests may run as the user 1000
+  const bool is_operator = daemon::is_operator(kOther.peer);  // these tests may run as the user 1000
   EXPECT_EQ(connections_.judge(kOther), is_operator ? Verdict::admitted : Verdict::all_taken);
   EXPECT_EQ(connections_.judge(kRoot), Verdict::admitted);
   for (int i = 0; i < 2; ++i) connect(kRoot);
@@ -131,7 +131,7 @@ TEST_F(ConnectionsTest, ACallerIsKnownByTheKernelsWord) {
   EXPECT_EQ(caller.peer.pid, ::getpid());
   EXPECT_EQ(caller.peer.uid, ::geteuid());
   EXPECT_GT(caller.started, 0U);
-  EXPECT_TRUE(caller.is_operator());
+  EXPECT_TRUE(daemon::is_operator(caller.peer));
 }
 
 }  // namespace

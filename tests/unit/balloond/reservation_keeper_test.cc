@@ -32,8 +32,13 @@ class KeptBookTest : public ::testing::Test {
   void ask(Heard& heard, const ReservationRequest& request = wish()) {
     ASSERT_TRUE(book_.ask(request, &heard, [&heard](const ReservationOutcome& outcome) { heard = outcome; }));
   }
+  void renew(Heard& heard, std::chrono::nanoseconds lease = 60s) {
+    ASSERT_TRUE(book_.extend("b", {.force = true}, lease,
+                             [&heard](const ReservationOutcome& outcome) { heard = outcome; }));
+  }
   void release(Heard& heard) {
-    ASSERT_TRUE(book_.release("b", [&heard](const ReservationOutcome& outcome) { heard = outcome; }));
+    ASSERT_TRUE(book_.release("b", {.force = true},
+                              [&heard](const ReservationOutcome& outcome) { heard = outcome; }));
   }
   std::vector<policy::Reservation> decide(GrantState state = GrantState::granted) {
     policy::Snapshot seen;
@@ -113,14 +118,14 @@ TEST_F(KeptBookTest, ARenewalHoldsOnceItIsKeptAndOtherwiseTheOldLease) {
   grant();
   clock_.advance(50s);
   Heard failed;
-  ask(failed);
+  renew(failed);
   EXPECT_FALSE(failed);
   fail();
   ASSERT_TRUE(failed);
   EXPECT_EQ(failed->kind, Kind::unsaved);
   EXPECT_EQ(book_.list().at(0).lease_ends, clock_.now() + 10s);
   Heard good;
-  ask(good, wish("b", 5min));
+  renew(good, 5min);
   EXPECT_EQ(book_.list().at(0).lease_ends, clock_.now() + 10s);
   EXPECT_EQ(keep(), "b");
   ASSERT_TRUE(good);
@@ -132,7 +137,7 @@ TEST_F(KeptBookTest, ALeaseDoesNotRunOutWhileItsRenewalIsWritten) {
   grant();
   clock_.advance(59s);
   Heard renewed;
-  ask(renewed);
+  renew(renewed);
   clock_.advance(5s);
   EXPECT_EQ(decide().size(), 1U);
   keep();
@@ -166,7 +171,7 @@ TEST_F(KeptBookTest, WhatComesWhileTheDiskIsSlowIsAnsweredByTheNextWrite) {
   decide();
   const auto first = book_.unkept();
   Heard renewed;
-  ask(renewed, wish("b", 5min));
+  renew(renewed, 5min);
   Heard other;
   ask(other, wish("c"));
   decide();
@@ -187,10 +192,10 @@ TEST_F(KeptBookTest, WhatComesWhileTheDiskIsSlowIsAnsweredByTheNextWrite) {
 TEST_F(KeptBookTest, WhatFailsTakesOnlyThatWithItWhichWasToBeWritten) {
   grant();
   Heard early;
-  ask(early);
+  renew(early);
   const auto first = book_.unkept();
   Heard late;
-  ask(late, wish("b", 5min));
+  renew(late, 5min);
   book_.not_kept(first->revision, "the disk is full");
   ASSERT_TRUE(early);
   EXPECT_EQ(early->kind, Kind::unsaved);
@@ -211,6 +216,7 @@ TEST_F(KeptBookTest, TheEndsOfLeasesAndReservationsWhoseGuestHasComeAreWrittenTo
   EXPECT_EQ(keep(), "c");
   policy::GuestSnapshot guest;
   guest.name = "c";
+  guest.memory = kGiB;
   guest.controllable = true;
   guests_ = {guest};
   decide();
@@ -273,8 +279,9 @@ class ReservationKeeperTest : public ::testing::Test {
   }
   static Kind release(ReservationBook& book, const std::string& id) {
     std::atomic<int> kind{-1};
-    EXPECT_TRUE(
-        book.release(id, [&](const ReservationOutcome& outcome) { kind = static_cast<int>(outcome.kind); }));
+    EXPECT_TRUE(book.release(id, {.force = true}, [&](const ReservationOutcome& outcome) {
+      kind = static_cast<int>(outcome.kind);
+    }));
     return wait(kind);
   }
 
@@ -306,6 +313,42 @@ TEST_F(ReservationKeeperTest, AGrantIsInForceInTheFirstDecisionOfTheNextRun) {
   EXPECT_FALSE(decide(next->book)) << "its lease goes on where it was";
 }
 
+TEST_F(ReservationKeeperTest, ARequestIsTheSameReservationInTheNextRunAndIsNotGrantedAgainOnceItHasEnded) {
+  const ReservationRequest request{
+      .id = "a", .min = kGiB, .max = kGiB, .within = 30s, .lease = 60s, .request_id = "r-1", .uid = 7};
+  const auto asked = [&](ReservationBook& book, ReservationOutcome& outcome) {
+    std::atomic<int> kind{-1};
+    const auto answer = book.ask(request, &kind, [&](const ReservationOutcome& told) {
+      outcome = told;
+      kind = static_cast<int>(told.kind);
+    });
+    if (!answer) return false;
+    decide(book);
+    wait(kind);
+    return true;
+  };
+  std::string token;
+  {
+    const auto run = start();
+    ReservationOutcome outcome;
+    ASSERT_TRUE(asked(run->book, outcome));
+    token = outcome.record.token;
+  }
+  {
+    const auto run = start();
+    ReservationOutcome outcome;
+    ASSERT_TRUE(asked(run->book, outcome));
+    EXPECT_EQ(outcome.kind, Kind::granted);
+    EXPECT_EQ(outcome.record.token, token);
+    EXPECT_EQ(run->book.list().size(), 1U);
+    ASSERT_EQ(release(run->book, "a"), Kind::released);
+  }
+  const auto run = start();
+  ReservationOutcome outcome;
+  EXPECT_FALSE(asked(run->book, outcome)) << "a retry that was late would keep memory for nobody";
+  EXPECT_EQ(run->book.find_ended("a")->outcome.kind, Kind::released);
+}
+
 TEST_F(ReservationKeeperTest, AFullDiskRefusesWithTheReasonUntilThereIsRoomAgain) {
   const auto run = start();
   ASSERT_EQ(reserve(run->book, "a"), Kind::granted);
@@ -318,7 +361,6 @@ TEST_F(ReservationKeeperTest, AFullDiskRefusesWithTheReasonUntilThereIsRoomAgain
   EXPECT_EQ(release(run->book, "a"), Kind::unsaved);
   EXPECT_EQ(text(), before);
   EXPECT_EQ(run->book.list().size(), 1U);
-  decide(run->book);  // forgets the one before
   EXPECT_EQ(reserve(run->book, "b"), Kind::granted);
   EXPECT_FALSE(run->book.failing());
 }

@@ -83,6 +83,30 @@ TEST_F(ReservationsTest, StayGrantedAndAreNotTouchedByAGuestInNeed) {
   }
 }
 
+TEST_F(ReservationsTest, AWishOfAnIdThatWasReleasedHasNothingOfTheOneBefore) {
+  fill(150 * kMiB);
+  step(60);
+  ask("a", kGiB, kGiB, seconds(30));
+  wait();
+  ASSERT_EQ(of(0).state, GrantState::granted);
+  host_.reservations.clear();
+  ask("a", 2 * kGiB, 2 * kGiB, seconds(30));
+  step();
+  EXPECT_EQ(of(0).state, GrantState::granted) << "in the decision that sees it first";
+  EXPECT_EQ(of(0).granted, 2 * kGiB);
+}
+
+TEST_F(ReservationsTest, AGrantIsNotTakenOverByAGuestThatIsTooSmallForIt) {
+  fill(150 * kMiB);
+  step(60);
+  ask("z", kGiB, kGiB, seconds(30));
+  wait();
+  FakeGuest& small = host_.add(64 * kMiB, 32 * kMiB, {0, 64 * kMiB});
+  small.seen.name = "z";
+  step();
+  EXPECT_EQ(of(0).granted, kGiB) << "all of it is kept still";
+}
+
 TEST_F(ReservationsTest, AreDeniedAtOnceWhenMinimumsForbidThem) {
   for (int i = 0; i < 4; ++i) host_.add(2 * kGiB, 300 * kMiB, {1536 * kMiB, 2 * kGiB, 100});
   ask("a", 4 * kGiB, 4 * kGiB, seconds(3600));

@@ -1,0 +1,25 @@
+// balloon.v1.CapacityService: answers from the newest published state.
+#pragma once
+
+#include "balloon/v1/capacity.grpc.pb.h"
+#include "balloond/control/state.h"
+#include "balloond/host/identity.h"
+
+namespace balloon::daemon {
+
+class CapacityService final : public v1::CapacityService::CallbackService {
+ public:
+  explicit CapacityService(const StateStore& states) : states_(states) {}
+
+  grpc::ServerUnaryReactor* GetCapacity(grpc::CallbackServerContext* context,
+                                        const v1::GetCapacityRequest* request,
+                                        v1::GetCapacityResponse* response) override;
+  grpc::ServerUnaryReactor* CheckFit(grpc::CallbackServerContext* context, const v1::CheckFitRequest* request,
+                                     v1::CheckFitResponse* response) override;
+
+ private:
+  const StateStore& states_;
+  const HostIdentity host_ = HostIdentity::read();
+};
+
+}  // namespace balloon::daemon
