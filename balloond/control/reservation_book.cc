@@ -198,7 +198,15 @@ ReservationBook::Answer<void> ReservationBook::release(const std::string& id, co
     if (!entry && !ended) return std::unexpected(entry.error());
     if (ended && ended->kind == Kind::joined && ended->record.is_granted())
       return refuse(Refusal::Kind::wrong_state, "its guest has come, and has the memory");
-    if (entry) {
+    if (ended && keep_ && kept_ != revision_) {
+      // That it has ended may not be on the disk yet: who is told so before a kill would find it there again.
+      late_.push_back(
+          {.revision = revision_,
+           .waiter = {nullptr, std::move(tell_caller)},
+           .outcome = {.kind = Kind::released, .record = ended->record, .reason = ended->reason}});
+      keep_();
+      ended.reset();
+    } else if (entry) {
       Change gone{.kind = Kind::released, .record = (*entry)->newest()};
       gone.waiters.push_back({nullptr, std::move(tell_caller)});
       if (gone.record.is_granted()) {

@@ -113,6 +113,12 @@ class ReservationBook {
     std::list<Waiter> waiters{};
     ReservationOutcome outcome;
   };
+  /// Who is told of something that has happened once it is kept, too.
+  struct Late {
+    std::uint64_t revision = 0;
+    Waiter waiter;
+    ReservationOutcome outcome;
+  };
   /// What is said of a change once the book is free: to who waits for it, and in the log.
   struct News {
     std::vector<Told> answers{};
@@ -140,6 +146,8 @@ class ReservationBook {
   Entries::iterator carry_out(Entries::iterator entry, std::uint64_t revision, News& news);
   Entries::iterator give_up(Entries::iterator entry, std::uint64_t revision, const std::string& why,
                             News& news);
+  /// Tells those who wait for what is kept by `revision`; `outcome`: that, and not what happened.
+  void tell_late(std::uint64_t revision, const std::optional<ReservationOutcome>& outcome, News& news);
   void revise();
   static void tell(const News& news);
 
@@ -149,6 +157,7 @@ class ReservationBook {
   mutable std::mutex mutex_;
   Entries entries_;  ///< in the order in which they came
   EndedReservations ended_;
+  std::list<Late> late_;
   std::uint64_t asked_ = 0;     ///< wishes, so far
   std::uint64_t revision_ = 0;  ///< of what is to be kept
   std::uint64_t kept_ = 0;      ///< of what is

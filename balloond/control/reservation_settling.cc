@@ -174,6 +174,7 @@ void ReservationBook::kept(std::uint64_t revision) {
     const std::lock_guard lock(mutex_);
     kept_ = revision;
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = carry_out(entry, revision, news);
+    tell_late(revision, std::nullopt, news);
   }
   tell(news);
   if (!news.answers.empty() && listener_) listener_();
@@ -185,6 +186,8 @@ void ReservationBook::not_kept(std::uint64_t revision, const std::string& why) {
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = give_up(entry, revision, why, news);
+    tell_late(revision,
+              ReservationOutcome{.kind = Kind::unsaved, .reason = "it cannot be written down: " + why}, news);
   }
   tell(news);
   if (!news.answers.empty() && listener_) listener_();
@@ -257,6 +260,20 @@ ReservationBook::Entries::iterator ReservationBook::give_up(Entries::iterator en
     entry->changes.pop_front();
   }
   return std::next(entry);
+}
+
+void ReservationBook::tell_late(std::uint64_t revision, const std::optional<ReservationOutcome>& outcome,
+                                News& news) {
+  for (auto late = late_.begin(); late != late_.end();) {
+    if (late->revision > revision) {
+      ++late;
+      continue;
+    }
+    Told told{.waiters = {}, .outcome = outcome ? *outcome : std::move(late->outcome)};
+    told.waiters.push_back(std::move(late->waiter));
+    news.answers.push_back(std::move(told));
+    late = late_.erase(late);
+  }
 }
 
 /// What is to be kept is no longer what was.

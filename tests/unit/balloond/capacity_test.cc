@@ -23,7 +23,7 @@ class CapacityTest : public ::testing::Test {
     ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
-    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, calls_,
+    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
                     [] { return true; });
     ASSERT_TRUE(server_->start());
     stub_ = v1::CapacityService::NewStub(
@@ -53,6 +53,7 @@ class CapacityTest : public ::testing::Test {
   ReservationBook reservations_{clock_};
   ControlSwitch control_{clock_};
   CallCounters calls_;
+  NeedHistory needs_{clock_};
   std::optional<HostSampler> host_;
   std::optional<Ticker> ticker_;
   std::optional<Server> server_;

@@ -223,6 +223,29 @@ TEST_F(KeptBookTest, TheEndsOfLeasesAndReservationsWhoseGuestHasComeAreWrittenTo
   EXPECT_EQ(keep(), "");
 }
 
+TEST_F(KeptBookTest, ToReleaseOneWhoseLeaseHasRunOutIsAnsweredOnceItsEndIsKept) {
+  grant();
+  Heard longer;
+  renew(longer, 10min);
+  fail();  // though the disk may have it
+  clock_.advance(61s);
+  decide();
+  Heard released;
+  release(released);
+  EXPECT_FALSE(released) << "after a kill it would be there again";
+  fail();
+  ASSERT_TRUE(released);
+  EXPECT_EQ(released->kind, Kind::unsaved);
+  Heard again;
+  release(again);
+  EXPECT_EQ(keep(), "");
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->kind, Kind::released);
+  Heard late;
+  release(late);
+  EXPECT_TRUE(late) << "that is kept by now";
+}
+
 TEST_F(KeptBookTest, ACallerThatGoesAwayWhileItsGrantIsWrittenWithdrawsIt) {
   Heard heard;
   ask(heard);
