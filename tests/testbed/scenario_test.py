@@ -62,7 +62,7 @@ class Scenarios(unittest.TestCase):
         whole, half = parse(document), parse(scaled(document, 2))
         self.assertEqual(half.host_memory * 2, whole.host_memory)
         self.assertEqual([(guest.memory * 2, guest.swap * 2) for guest in half.guests], [(guest.memory, guest.swap) for guest in whole.guests])
-        self.assertEqual(half.phases[1].work["D"], ["load 768M", "read /data 48M"])
+        self.assertEqual(half.phases[1].work["D"], ["load 640M", "read /data 48M"])
         self.assertEqual(half.policy["defaults"], {"min": "128M"})
         self.assertEqual(half.phases[1].timeout, whole.phases[1].timeout)
         self.assertEqual(half.policy["engine"]["stale_after"], "30s")

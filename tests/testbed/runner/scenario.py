@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from . import devices
 
 SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# What a guest of the testbed uses itself, when it has read some files.
+OWN_MIB = 256
 WORK_VERBS = ("load", "free", "read")
 VMMS = ("balloon-vmm", "qemu", "libvirt")
 BACKENDS = {"vmm": ["balloon-vmm"], "qemu": ["qemu"], "libvirt": ["libvirt"], "mixed": [*VMMS]}
@@ -151,7 +153,8 @@ def with_backend(document: dict, backend: str) -> dict:
 
 
 def scaled(document: dict, divisor: int) -> dict:
-    """The scenario with all of its memory (host, guests, swap, work, policy) that much smaller."""
+    """The scenario with all of its memory (host, guests, swap, work, policy) that much smaller. A guest's own kernel and programs do not
+    shrink with it: loads are what is left beside them."""
     def smaller(value):
         if isinstance(value, dict):
             return {key: smaller(each) for key, each in value.items()}
@@ -159,8 +162,17 @@ def scaled(document: dict, divisor: int) -> dict:
             return [smaller(each) for each in value]
         return re.sub(r"\b(\d+)([MG])(i?B)?\b", lambda size: f"{int(size[1]) * (1024 if size[2] == 'G' else 1) // divisor}M{size[3] or ''}",
                       value) if isinstance(value, str) else value
-    words = f", all memory divided by {divisor}"
-    phases = [dict(smaller(phase), title=phase.get("title", phase["name"]) + words) for phase in document["phases"]]
+
+    def smaller_load(command: str) -> str:
+        return re.sub(r"^load (\d+)M$", lambda size: f"load {(int(size[1]) + OWN_MIB) // divisor - OWN_MIB}M", command)
+
+    def smaller_work(phase: dict) -> dict:
+        work = {guest: [smaller_load(each) if each.startswith("load") else smaller(each) for each in commands]
+                for guest, commands in phase.get("work", {}).items()}
+        return dict(smaller(phase), work=work)
+
+    words = f", at 1/{divisor} of that size"
+    phases = [dict(smaller_work(phase), title=phase.get("title", phase["name"]) + words) for phase in document["phases"]]
     return {**smaller(document), "name": f"{document['name']}-{divisor}", "description": document.get("description", "") + words, "phases": phases}
 
 
