@@ -52,8 +52,9 @@ class Prometheus:
         (work / "prometheus.yml").write_text(configuration)
         self._process = subprocess.Popen(
             ["prometheus", f"--config.file={work / 'prometheus.yml'}", f"--storage.tsdb.path={work / 'tsdb'}", "--storage.tsdb.retention.time=100y",
-             # What was recorded afterwards has no marks of its end: a series that has no sample any more is over.
-             f"--query.lookback-delta={every - 1}s",
+             # What was recorded afterwards has no marks of its end: a series that has no sample any more is over. Not sooner: when within
+             # the period a rule is evaluated, Prometheus takes from a hash of its file's path.
+             f"--query.lookback-delta={every}s",
              f"--web.listen-address={address}", "--log.level=error"], stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> "Prometheus":
