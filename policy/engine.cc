@@ -123,7 +123,7 @@ Plan Engine::Impl::decide(const Snapshot& snapshot) {
     assess(decision, i, history_of(snapshot.guests[i], i, snapshot.now));
   want = want_of(plan);
   outlook.supply = supply(decision, reservations.kept());
-  outlook.headroom = decision.headroom();
+  outlook.headroom = decision.headrooms();
   note_givers(decision);
   reservations.review(snapshot, outlook.supply, decision.consumers);
   share_out(decision);
@@ -190,7 +190,7 @@ void Engine::Impl::share_out(Decision& decision) {
   Plan& plan = decision.plan;
   const std::vector<GroupLimits>& groups = decision.snapshot.groups;
   plan.state =
-      allocation.share(decision.consumers, groups, plan.budget, decision.headroom(), tunables.surplus);
+      allocation.share(decision.consumers, groups, plan.budget, decision.headrooms(), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;

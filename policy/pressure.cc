@@ -13,6 +13,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   sampled_at_ = stats.sampled_at;
   reading_.swapped_in = swap_in_.rise(stats.swap_in);
   reading_.swapped_out = swap_out_.rise(stats.swap_out);
+  const double from_disks = std::max(0.0, disk_read_.rise(stats.disk_read) - reading_.swapped_in);
   const double faults = major_faults_.rise(stats.major_faults);
   const double kills = oom_kills_.rise(stats.oom_kills);
   const double stalls = alloc_stalls_.rise(stats.alloc_stalls);
@@ -34,6 +35,11 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
                                                                 tunables.pressure_ratio *
                                                                 static_cast<double>(stats.actual) +
                                                             static_cast<double>(tunables.deadband_min);
+  // Files that are read by read(2) raise no fault, only its disks see them. Whether it had them before nobody
+  // knows: so it is no pressure, and takes nothing from others.
+  const double much =
+      tunables.pressure_major_faults * static_cast<double>(tunables.constants.read_ahead) * second;
+  wants_cache_ = little_free && from_disks > much;
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
   } else if (const double of_files = faults - reading_.swapped_in / static_cast<double>(kPageSize);
@@ -42,6 +48,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
     cache_missed_ = of_files * static_cast<double>(tunables.constants.read_ahead);
+    wants_cache_ = true;
     hurt_at_ = stats.sampled_at;
   } else if (!inflating && stalls / second > tunables.pressure_alloc_stalls &&
              scans / second > tunables.pressure_direct_scans) {
@@ -78,6 +85,7 @@ const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& 
   reading_ = {};
   if (source == Source::statistics && (!sampled_at_ || guest.stats->sampled_at != *sampled_at_))
     read_guest(guest, tunables);
+  reading_.wants_cache = source == Source::statistics && wants_cache_;
   const double free_share =
       static_cast<double>(judged.available) / static_cast<double>(std::max<Bytes>(judged.size, 1));
   if (source == Source::statistics && oom_at_ && within(*oom_at_, now, tunables.oom_memory)) {

@@ -19,6 +19,7 @@ struct Reading {
   double swapped_out = 0;
   bool lacks_cache = false;  ///< reads back page cache that it had
   double cache_missed = 0;   ///< how much of it since then, about; bytes
+  bool wants_cache = false;  ///< reads files, and has next to nothing free to keep them in
 };
 
 class PressureGauge {
@@ -37,10 +38,11 @@ class PressureGauge {
 
   Reading reading_;
   std::optional<Time> sampled_at_;
-  Counter swap_in_, swap_out_, major_faults_, oom_kills_, alloc_stalls_, direct_scans_;
+  Counter swap_in_, swap_out_, major_faults_, disk_read_, oom_kills_, alloc_stalls_, direct_scans_;
   Signal guest_signal_ = Signal::none;  ///< by the counters of its newest sample
   bool lacks_cache_ = false;
   double cache_missed_ = 0;
+  bool wants_cache_ = false;
   Bytes sampled_size_ = 0;  ///< its size in that sample
   std::optional<Time> oom_at_;
   std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample

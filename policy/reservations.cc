@@ -58,7 +58,7 @@ Levels levels_of(const Reservation& reservation, const Supply& supply, double pr
   const bool within_reach = static_cast<double>(reservation.min) <= reach;
   const Bytes low = within_reach ? reservation.min : 0;
   const Bytes claim = within_reach ? high : 0;
-  return Levels({low, low, claim, claim, high, high, high});
+  return Levels({low, low, claim, claim, high, high, high, high});
 }
 
 void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers) {

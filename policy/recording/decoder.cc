@@ -17,8 +17,8 @@ bool take_bits(std::uint64_t bits, T& out) {
     out = bits == 1;
     return bits <= 1;
   } else if constexpr (std::is_same_v<T, Surplus>) {
-    out = bits == 1 ? Surplus::guests : Surplus::headroom;
-    return bits <= 1;
+    out = static_cast<Surplus>(bits);
+    return bits <= static_cast<std::uint64_t>(Surplus::wanted);
   } else if constexpr (std::is_same_v<T, double>) {
     out = std::bit_cast<double>(bits);
     return true;

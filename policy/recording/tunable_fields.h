@@ -27,6 +27,7 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.speed_gain", constants.speed_gain);
   each("constants.failures_max", constants.failures_max);
   each("constants.headroom_refill_ratio", constants.headroom_refill_ratio);
+  each("constants.wanted_headroom_factor", constants.wanted_headroom_factor);
   each("constants.pressed_deadband_ratio", constants.pressed_deadband_ratio);
   each("constants.cache_grow_ratio", constants.cache_grow_ratio);
   each("constants.touched_soon_ratio", constants.touched_soon_ratio);

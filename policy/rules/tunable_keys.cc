@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <optional>
 #include <span>
@@ -66,6 +67,14 @@ template <typename T>
 struct Flag {
   bool T::* member;
 };
+struct NamedSurplus {
+  std::string_view name;
+  Surplus surplus;
+};
+constexpr std::array kSurpluses = {NamedSurplus{"headroom", Surplus::headroom},
+                                   NamedSurplus{"guests", Surplus::guests},
+                                   NamedSurplus{"wanted", Surplus::wanted}};
+
 template <typename T>
 struct SurplusName {
   Surplus T::* member;
@@ -225,9 +234,10 @@ struct Reader {
   void operator()(const SurplusName<T>& key) const {
     std::string surplus;
     if (!value.read(surplus)) return;
-    if (surplus != "headroom" && surplus != "guests")
-      return value.complain(fmt::format("'{}' is not one of headroom, guests", surplus));
-    out.*key.member = surplus == "guests" ? Surplus::guests : Surplus::headroom;
+    const auto named = std::ranges::find(kSurpluses, surplus, &NamedSurplus::name);
+    if (named == kSurpluses.end())
+      return value.complain(fmt::format("'{}' is not one of headroom, guests, wanted", surplus));
+    out.*key.member = named->surplus;
   }
 };
 
@@ -254,7 +264,7 @@ struct Writer {
   std::string operator()(const Duration<T>& key) const { return duration_text(from.*key.member); }
   std::string operator()(const Flag<T>& key) const { return from.*key.member ? "true" : "false"; }
   std::string operator()(const SurplusName<T>& key) const {
-    return from.*key.member == Surplus::guests ? "guests" : "headroom";
+    return std::string(std::ranges::find(kSurpluses, from.*key.member, &NamedSurplus::surplus)->name);
   }
 };
 

@@ -49,7 +49,8 @@ constexpr std::array kEvents = {
 };
 using SurplusName = std::pair<std::string_view, Surplus>;
 constexpr std::array kSurpluses = {SurplusName{"headroom", Surplus::headroom},
-                                   SurplusName{"guests", Surplus::guests}};
+                                   SurplusName{"guests", Surplus::guests},
+                                   SurplusName{"wanted", Surplus::wanted}};
 void read_host(Map& map, const HostEffects& effects, HostSpec& host) {
   map.bytes("memory", host.memory);
   if (host.memory == 0) map.complain("expected a host with memory");

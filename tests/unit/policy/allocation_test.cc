@@ -12,15 +12,15 @@ namespace {
 /// In MiB; its maximum is 2 GiB.
 Consumer consumer(Bytes minimum, Bytes working_set, Bytes need, std::uint32_t weight = 100,
                   std::uint32_t group = kNoGroup) {
-  return {.levels = Levels({minimum * kMiB, working_set * kMiB, need * kMiB, 0, 0, 0, 2 * kGiB}),
+  return {.levels = Levels({minimum * kMiB, working_set * kMiB, need * kMiB, 0, 0, 0, 0, 2 * kGiB}),
           .weight = weight,
           .group = group};
 }
 
 /// One that needs 300 MiB, with higher levels above that.
 Consumer with_wishes(Bytes claim, Bytes peak, Bytes cache) {
-  return {.levels =
-              Levels({100 * kMiB, 200 * kMiB, 300 * kMiB, claim * kMiB, peak * kMiB, cache * kMiB, 2 * kGiB}),
+  return {.levels = Levels(
+              {100 * kMiB, 200 * kMiB, 300 * kMiB, claim * kMiB, peak * kMiB, cache * kMiB, 0, 2 * kGiB}),
           .weight = 100};
 }
 
@@ -30,8 +30,11 @@ GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) 
 
 class AllocationTest : public testing::Test {
  protected:
-  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
-    return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
+  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0,
+                  Bytes handing_mib = 0) {
+    const Headroom headroom{.kept = headroom_mib * kMiB,
+                            .kept_handing = std::max(headroom_mib, handing_mib) * kMiB};
+    return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom, surplus);
   }
   Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
 
@@ -68,6 +71,26 @@ TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMom
   EXPECT_EQ(share(1100, Surplus::headroom, 100), HostState::normal);
   EXPECT_EQ(mib(0), 800U) << "the headroom is for bursts";
   EXPECT_EQ(mib(1), 300U);
+}
+
+TEST_F(AllocationTest, GivesTheRestByWeightToThoseThatWantItAndLeavesTheHeadroomFree) {
+  const auto reader = [](std::uint32_t weight) {
+    return Consumer{.levels = Levels({0, 0, 300 * kMiB, 0, 0, 500 * kMiB, 2 * kGiB, 2 * kGiB}),
+                    .weight = weight};
+  };
+  consumers_ = {reader(100), reader(200), with_wishes(0, 0, 600)};
+  EXPECT_EQ(share(3300, Surplus::wanted, 300), HostState::normal);
+  EXPECT_EQ(mib(0), 800U);
+  EXPECT_EQ(mib(1), 1600U);
+  EXPECT_EQ(mib(2), 600U) << "it has the cache that it has";
+  EXPECT_EQ(share(1700, Surplus::wanted, 300), HostState::normal);
+  EXPECT_EQ(mib(0), 450U) << "the cache that others have comes before more of its own";
+  EXPECT_EQ(mib(1), 500U);
+  EXPECT_EQ(mib(2), 450U);
+  EXPECT_EQ(share(3300, Surplus::wanted, 300, 1200), HostState::normal);
+  EXPECT_EQ(mib(0) + mib(1) + mib(2), 2100U) << "more stays free of what is handed out";
+  share(3300, Surplus::headroom, 300);
+  EXPECT_EQ(mib(0), 500U) << "the rest is the host's";
 }
 
 TEST_F(AllocationTest, GivesTheRestByWeightWhenItIsForGuests) {

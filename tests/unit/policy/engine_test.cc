@@ -253,6 +253,72 @@ TEST(Engine, GivesSurplusToGuestsWhenPolicySaysSo) {
   EXPECT_GT(host.guests[0].seen.actual, kGiB);
 }
 
+/// A host of 8 GiB with two guests of 2 GiB, of which one reads 50 MiB a second and has no room to keep it.
+class ReadingGuest {
+ public:
+  explicit ReadingGuest(Surplus surplus) : engine_(tuned(surplus)) {
+    snapshot_.host.total = 8 * kGiB;
+    snapshot_.host.available = 7 * kGiB;
+    for (const char* name : {"quiet", "reads"}) {
+      GuestSnapshot guest;
+      guest.name = name;
+      guest.memory = 2 * kGiB;
+      guest.limits = {256 * kMiB, 2 * kGiB, 100};
+      guest.actual = guest.target = guest.on_host.resident = 600 * kMiB;
+      guest.controllable = true;
+      guest.stats = GuestStats{};
+      guest.stats->actual = guest.actual;
+      guest.stats->available = 300 * kMiB;
+      guest.stats->free = 10 * kMiB;
+      guest.stats->disk_read = guest.stats->swap_in = guest.stats->major_faults = 0;
+      snapshot_.guests.push_back(guest);
+    }
+  }
+  Plan next() {
+    snapshot_.now += std::chrono::seconds(1);
+    *snapshot_.guests[1].stats->disk_read += 50 * kMiB;
+    for (GuestSnapshot& guest : snapshot_.guests) guest.stats->sampled_at = snapshot_.now;
+    return engine_.decide(snapshot_);
+  }
+  Snapshot& snapshot() { return snapshot_; }
+
+ private:
+  static Tunables tuned(Surplus surplus) {
+    Tunables tunables;
+    tunables.surplus = surplus;
+    return tunables;
+  }
+  Engine engine_;
+  Snapshot snapshot_;
+};
+
+TEST(Engine, GivesFreeMemoryToAGuestThatReadsMuchWithoutRoomToKeepIt) {
+  ReadingGuest host(Surplus::wanted);
+  host.next();
+  const Plan plan = host.next();
+  EXPECT_EQ(plan.guests[1].target, 2 * kGiB);
+  EXPECT_LE(plan.guests[0].target, 600 * kMiB) << "the other one shows no want";
+  ReadingGuest kept(Surplus::headroom);
+  kept.next();
+  EXPECT_LE(kept.next().guests[1].target, 600 * kMiB);
+}
+
+TEST(Engine, TakesBackWhatWasGivenForCacheWhenAReservationAsksForIt) {
+  ReadingGuest host(Surplus::wanted);
+  host.next();
+  host.next();
+  GuestSnapshot& reader = host.snapshot().guests[1];
+  reader.actual = reader.target = reader.stats->actual = 2 * kGiB;
+  reader.stats->available = 2 * kGiB - 300 * kMiB;
+  host.snapshot().host.available = 2 * kGiB;
+  host.snapshot().host.total = 4 * kGiB;
+  host.snapshot().reservations = {
+      {.id = "late", .min = 2 * kGiB, .max = 2 * kGiB, .priority = 100, .deadline = {}}};
+  const Plan plan = host.next();
+  EXPECT_LT(plan.guests[1].target, 2 * kGiB);
+  EXPECT_EQ(plan.reservations[0].state, GrantState::pending);
+}
+
 TEST(Engine, GivesTheSamePlansForTheSameSnapshots) {
   FakeHost one = six_on_eight();
   FakeHost two = six_on_eight();

@@ -30,24 +30,25 @@ TEST(Levels, AreInOrderWhateverTheyAreMadeFrom) {
 }
 
 TEST(Levels, AreRaisedToTheOneBefore) {
-  const Levels levels({100, 50, 200, 0, 300, 250, 400});
+  const Levels levels({100, 50, 200, 0, 300, 250, 0, 400});
   EXPECT_EQ(levels[Level::minimum], 100U);
   EXPECT_EQ(levels[Level::working_set], 100U);
   EXPECT_EQ(levels[Level::need], 200U);
   EXPECT_EQ(levels[Level::claim], 200U);
   EXPECT_EQ(levels[Level::peak], 300U);
   EXPECT_EQ(levels[Level::cache], 300U);
+  EXPECT_EQ(levels[Level::wanted], 300U);
   EXPECT_EQ(levels[Level::maximum], 400U);
 }
 
 TEST(Levels, AreBoundedFromAboveAndBelow) {
-  const Levels levels({100, 200, 300, 400, 500, 600, 700});
-  EXPECT_EQ(levels.at_most(350), Levels({100, 200, 300, 350, 350, 350, 350}));
-  EXPECT_EQ(levels.at_least(350), Levels({350, 350, 350, 400, 500, 600, 700}));
+  const Levels levels({100, 200, 300, 400, 500, 600, 700, 800});
+  EXPECT_EQ(levels.at_most(350), Levels({100, 200, 300, 350, 350, 350, 350, 350}));
+  EXPECT_EQ(levels.at_least(350), Levels({350, 350, 350, 400, 500, 600, 700, 800}));
 }
 
 TEST(Levels, OfOneThatCannotBeMovedAreAllTheSame) {
-  EXPECT_EQ(Levels::all_at(300), Levels({300, 300, 300, 300, 300, 300, 300}));
+  EXPECT_EQ(Levels::all_at(300), Levels({300, 300, 300, 300, 300, 300, 300, 300}));
 }
 
 }  // namespace

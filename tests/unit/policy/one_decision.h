@@ -47,7 +47,7 @@ class OneDecision {
                                  .deadband = guest.deadband * kMiB,
                                  .pressure = guest.pressure});
     workspace_.consumers.push_back(
-        {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, seen.memory})});
+        {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, 0, seen.memory})});
   }
 
   /// What donors are asked for, in MiB.

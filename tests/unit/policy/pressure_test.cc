@@ -64,6 +64,42 @@ TEST_F(PressureTest, SeesPageCacheThatIsReadAgainOnlyWhereLittleIsFree) {
   EXPECT_EQ(read().level, Pressure::none) << "it reads what it never had";
 }
 
+/// A guest whose disks are counted.
+class DiskReadTest : public PressureTest {
+ protected:
+  DiskReadTest() {
+    stats().disk_read = 0;
+    read();
+  }
+  const Reading& read_files(Bytes bytes) {
+    *stats().disk_read += bytes;
+    return read();
+  }
+};
+
+TEST_F(DiskReadTest, AGuestThatReadsMuchWithNextToNothingFreeWantsCacheAndIsNotPressed) {
+  const Reading reading = read_files(50 * kMiB);
+  EXPECT_TRUE(reading.wants_cache);
+  EXPECT_EQ(reading.level, Pressure::none) << "it may never have had them";
+  EXPECT_FALSE(read_files(kMiB).wants_cache);
+}
+
+TEST_F(DiskReadTest, AGuestWithRoomForWhatItReadsWantsNone) {
+  stats().free = 200 * kMiB;
+  EXPECT_FALSE(read_files(50 * kMiB).wants_cache);
+}
+
+TEST_F(DiskReadTest, WhatComesBackFromItsSwapIsNoFile) {
+  *stats().swap_in += 50 * kMiB;
+  EXPECT_FALSE(read_files(50 * kMiB).wants_cache);
+}
+
+TEST_F(DiskReadTest, AWantLastsUntilTheNextSample) {
+  read_files(50 * kMiB);
+  const Judgement judged = judge(guest_, now_, 0, {});
+  EXPECT_TRUE(gauge_.read(guest_, judged, Source::statistics, now_ + seconds(1), {}).wants_cache);
+}
+
 TEST_F(PressureTest, SeesStalledAllocationsThatScan) {
   *stats().alloc_stalls += 100;
   EXPECT_EQ(read().level, Pressure::none) << "stalls without scans are a cgroup's limit";

@@ -51,7 +51,8 @@ TEST(PolicyFileTest, WhatIsWrongIsRefusedWithItsPlace) {
       {"engine: {margin_ratio: 15%}\n", "p.yaml:1:24: engine.margin_ratio: expected a number, found '15%'"},
       {"engine: {stale_after: 0s}\n", "p.yaml:1:23: engine.stale_after: it must be from 100ms to 1h"},
       {"engine: {hold: 2h}\n", "p.yaml:1:16: engine.hold: it must be from 0s to 1h"},
-      {"engine: {surplus: nobody}\n", "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests"},
+      {"engine: {surplus: nobody}\n",
+       "p.yaml:1:19: engine.surplus: 'nobody' is not one of headroom, guests, wanted"},
       {"engine: {host_reserve: 1GiB}\n",
        "p.yaml:1:10: engine.host_reserve: unknown key; expected one of balloon_speed, blind_after, "
        "budget_rise_ratio_per_second, cache_half_life, critical_growth, critical_ratio, deadband_min, "
