@@ -1,4 +1,5 @@
-// Written into a copy of the code by scripts/mutate.sh: chooses one of the changes that are built into a program.
+// Written into a copy of the code by scripts/mutate.sh: chooses one of the changes that are built into a
+// program.
 #pragma once
 
 #include <fcntl.h>
