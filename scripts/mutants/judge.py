@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import time
@@ -23,14 +24,21 @@ class Test:
     directory: str
     seconds: float = 0.0
     reaches: frozenset[int] = frozenset()
+    said: str = ""
+
+    @property
+    def gtest(self) -> str:
+        """Its name in a GoogleTest program; empty when it is none of these."""
+        return next((word.partition("=")[2] for word in self.command if word.startswith("--gtest_filter=")), "")
 
     def run(self, timeout: float, **variables: str) -> bool:
         """Whether it passes."""
         try:
             done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=timeout,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
         except subprocess.TimeoutExpired:
             return False
+        self.said = done.stdout.decode(errors="replace")
         return done.returncode == 0
 
 
@@ -68,8 +76,17 @@ def find_reached(tests: list[Test], numbers: int) -> list[Test]:
 
 
 def noticed_by(tests: list[Test], number: int) -> str | None:
-    """The first test that fails with this change; None: nobody notices."""
+    """A test that fails with this change; None: nobody notices. GoogleTest's tests of one program run in one process."""
+    programs: dict[str, list[Test]] = {}
     for test in tests:
-        if number in test.reaches and not test.run(TIMES_AS_LONG * test.seconds + SECONDS_MORE, MUTANT=str(number)):
-            return test.name
+        if number in test.reaches:
+            programs.setdefault(test.command[0] if test.gtest else test.name, []).append(test)
+    for group in programs.values():
+        seconds = sum(test.seconds for test in group)
+        names = ":".join(test.gtest for test in group)
+        command = [group[0].command[0], f"--gtest_filter={names}", "--gtest_fail_fast", "--gtest_brief=1"] if names else group[0].command
+        whole = dataclasses.replace(group[0], command=command)
+        if not whole.run(TIMES_AS_LONG * seconds + SECONDS_MORE, MUTANT=str(number)):
+            failed = re.search(r"\[  FAILED  \] ([^\s,]+)", whole.said)
+            return failed[1] if failed else group[0].name if len(group) == 1 else group[0].command[0].rsplit("/", 1)[-1]
     return None
