@@ -40,6 +40,15 @@ class DocsTest(unittest.TestCase):
         self.assertEqual(broken_links(page, "[a](no-such-page.md) [b](net.md#no-such-heading) [c](net.md) `[d](x.md)`"),
                          ["docs/install.md: no-such-page.md", "docs/install.md: net.md#no-such-heading"])
 
+    def test_lines_of_prose_have_120_characters_at_most(self):
+        """Tables, code and headings are as long as they must be."""
+        long = []
+        for page in PAGES:
+            prose = re.sub(r"(?ms)^ *```.*?^ *```", lambda code: "\n" * code[0].count("\n"), page.read_text())
+            long += [f"{page.relative_to(ROOT)}:{number}" for number, line in enumerate(prose.splitlines(), 1)
+                     if len(line) > 120 and not re.match(r" *\||    |#", line)]
+        self.assertEqual(long, [])
+
     def test_every_page_is_reached_from_the_readme(self):
         linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall((ROOT / "README.md").read_text())}
         orphans = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md") if page not in linked]
