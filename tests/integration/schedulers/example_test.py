@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BALLOOND = os.environ["BALLOOND"]
 HOSTS = ("a", "b", "c")
 GUESTS = {f"guest-{number}": 64 * (1 + number % 3) for number in range(6)}
-CRASH = "0.12"  # at each step: some 30 times before all guests run
+CRASH = "0.3"  # at each of six steps a guest: some 15 deaths, and none once in 100,000 runs
 PATIENCE_S = 240
 
 
@@ -105,7 +105,7 @@ class ExampleSchedulerTest(unittest.TestCase):
                 break
             self.assertEqual(process.returncode, -signal.SIGKILL, (self.path / "scheduler.log").read_text())
             deaths += 1
-        self.assertGreater(deaths, 3, "it was to die now and then")
+        self.assertGreater(deaths, 0, "it was to die now and then")
         placed = [file.stem for file in (self.path / "guests").iterdir()]
         self.assertEqual(sorted(placed), sorted(GUESTS), "each once")
         known = [guest for name in HOSTS for guest in self.every_guest(name)]

@@ -290,6 +290,9 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
         {.name = std::string(1, static_cast<char>('a' + i)), .actual = kGiB, .used = 300 * kMiB});
   }
   guests[0].used = kGiB - 4 * kMiB;
+  policy::rules::PolicyFile policy = quick_policy();
+  policy.tunables.reserve_kept_ratio = 1;  // it is others that have to give
+  ticker_->set_policy(policy);
   for (FakeGuest& guest : guests) add(guest);
   const auto sum = [&](const auto& of) {
     policy::Bytes total = 0;

@@ -10,6 +10,7 @@
 
 #include "policy/executor.h"
 #include "policy/recording/encoder.h"
+#include "policy/recording/wire.h"
 #include "policy/sim/generator.h"
 #include "policy/sim/runner.h"
 #include "tests/unit/policy/random_host.h"
@@ -312,12 +313,12 @@ TEST_F(ReplayTest, WhatIsNotARecordingIsRefusedWithFileAndOffset) {
   begin_run(1);
   decide(3);
   std::string bytes = content(file_);
-  bytes[8] = 9;
+  bytes[8] = static_cast<char>(recording::kVersion + 2);
   overwrite(file, bytes);
-  EXPECT_EQ(error(file), file.string() +
-                             ": offset 0: it has version 9 of the format, this program reads version 5: "
-                             "replay it with the balloon-sim of the balloond that recorded it, test, or "
-                             "record anew");
+  EXPECT_EQ(error(file),
+            file.string() + ": offset 0: it has version " + std::to_string(recording::kVersion + 2) +
+                " of the format, this program reads version " + std::to_string(recording::kVersion) +
+                ": replay it with the balloon-sim of the balloond that recorded it, test, or record anew");
 }
 
 TEST_F(ReplayTest, AFlippedBitIsRefusedWithFileAndOffset) {
