@@ -50,18 +50,23 @@ def main() -> int:
 
     rows: list[dict[str, typing.Any]] = []
     survivors: list[tuple[find.Change, int]] = []
-    for at, (number, change) in enumerate(sorted(numbered.items(), key=lambda each: (each[1].file, each[1].start)), 1):
-        by = judge.noticed_by(tests, number)
-        reached = sum(number in test.reaches for test in tests)
-        rows.append(dataclasses.asdict(change) | {"noticed_by": by, "tests_that_come_there": reached})
-        if by is None:
-            survivors.append((change, reached))
-        print(f"\rmutate: {at} of {len(numbered)} tried, {len(survivors)} not noticed", end="", flush=True)
+    try:
+        for number, change in sorted(numbered.items()):
+            by = judge.noticed_by(tests, number)
+            reached = sum(number in test.reaches for test in tests)
+            rows.append(dataclasses.asdict(change) | {"noticed_by": by, "tests_that_come_there": reached})
+            if by is None:
+                survivors.append((change, reached))
+            print(f"\rmutate: {len(rows)} of {len(numbered)} tried, {len(survivors)} not noticed", end="", flush=True)
+    except KeyboardInterrupt:
+        print("\nmutate: interrupted; what was tried until now:")
     print()
+    if not rows:
+        return 1
     output = options.output or options.work / "changes.json"
     output.write_text(json.dumps(rows, indent=1) + "\n")
 
-    for change, reached in survivors:
+    for change, reached in sorted(survivors, key=lambda each: (each[0].file, each[0].line)):
         print(f"{change.file}:{change.line}: {change.kind}: {change.words} ({f'{reached} tests come there' if reached else 'no test comes there'})")
     files: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for row in rows:
