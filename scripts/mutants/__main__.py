@@ -46,7 +46,7 @@ def main() -> int:
     chosen = build.choose(found, options.changes, options.seed)
     print(f"mutate: {len(found)} changes can be made, {len(chosen)} are drawn (seed {options.seed})")
     numbered = tree.with_changes(chosen, build.choose(found, 0, options.seed + 1), options.target)
-    tests = judge.find_reached(judge.tests_of(tree.directory, options.tests), max(numbered) + 1)
+    tests = judge.find_reached(judge.tests_of(tree.directory, options.tests, options.target), max(numbered) + 1)
 
     rows: list[dict[str, typing.Any]] = []
     survivors: list[tuple[find.Change, int]] = []

@@ -42,7 +42,10 @@ class Test:
         return done.returncode == 0
 
 
-def tests_of(build: pathlib.Path, label: str) -> list[Test]:
+def tests_of(build: pathlib.Path, label: str, targets: list[str]) -> list[Test]:
+    """Where all targets are programs, theirs alone: a program that an earlier run built is of other code."""
+    programs = {target for target in targets if (build / "tests" / target).is_file()}
+    only = programs if len(programs) == len(targets) else None
     listed = subprocess.run(["ctest", "--test-dir", str(build), "-L", f"^{label}$", "--show-only=json-v1"], capture_output=True, text=True, check=True)
     tests = []
     for entry in json.loads(listed.stdout)["tests"]:
@@ -50,7 +53,8 @@ def tests_of(build: pathlib.Path, label: str) -> list[Test]:
             continue
         properties = {each["name"]: each["value"] for each in entry.get("properties", [])}
         environment = dict(each.split("=", 1) for each in properties.get("ENVIRONMENT", []))
-        if str(build) in entry["command"][0]:  # programs of ours: scripts do not know the switch
+        program = pathlib.Path(entry["command"][0])
+        if program.is_relative_to(build) and (only is None or program.name in only):  # programs of ours: scripts do not know the switch
             tests.append(Test(entry["name"], entry["command"], environment, properties.get("WORKING_DIRECTORY", str(build))))
     return tests
 
