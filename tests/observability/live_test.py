@@ -12,7 +12,10 @@ from pathlib import Path
 import queries
 from prometheus import Prometheus
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
+RAISED = ("pending", "firing")
+# What else this machine does may set these off: it swaps, or leaves the daemon no CPU time.
+OF_THE_MACHINE = {"BalloonHostSwapsIn", "BalloonKsmCostsMoreThanItSaves", "BalloonLoopLate", "BalloonLoopStandsStill"}
 
 
 def free_address() -> str:
@@ -49,37 +52,40 @@ class LiveTest(unittest.TestCase):
             self.assertLess(time.monotonic(), until, why)
             time.sleep(0.5)
 
-    def state_of(self, alert: str) -> str:
-        return self.prometheus.rules()[alert]["state"]
+    def raised(self) -> set[str]:
+        return {name for name, rule in self.prometheus.rules().items() if rule.get("state") in RAISED} - OF_THE_MACHINE
+
+    def evaluated(self) -> bool:
+        """Each rule, without a complaint."""
+        return all((rule["health"], rule.get("lastError", "")) == ("ok", "") for rule in self.prometheus.rules().values())
 
     def has(self, query: str) -> bool:
         return bool(self.prometheus.ask("query", query=query))
 
     def test_it_is_scraped_and_its_troubles_become_alerts(self):
         self.eventually(lambda: self.has('up{job="balloond"} == 1'), "it is not scraped")
-        self.eventually(lambda: self.has('balloon:host_capacity_bytes{horizon="30s"}'), "nothing is recorded")
-        self.assertEqual(len(self.prometheus.ask("query", query="balloon:host_capacity_bytes")), 4)
-        for name, rule in self.prometheus.rules().items():
-            self.assertEqual((rule["health"], rule.get("lastError", "")), ("ok", ""), name)
-            self.assertEqual(rule.get("state", "inactive"), "inactive", name)
+        self.eventually(lambda: len(self.prometheus.ask("query", query="balloon:host_capacity_bytes")) == 4, "its capacity is not recorded")
+        self.eventually(self.evaluated, "a rule cannot be evaluated")
+        # Until the first scrape the daemon is gone.
+        self.eventually(lambda: not self.raised(), "a healthy daemon without guests raises alerts")
 
         mute = subprocess.Popen([os.environ["LYING_VMM"], self.work / "socket", "1", "2"])  # two guests that send no statistics
         self.addCleanup(mute.wait)
         self.addCleanup(mute.kill)
-        self.eventually(lambda: self.state_of("BalloonGuestWithoutStatistics") == "pending", "guests without statistics are not noticed")
-        guests = {one["metric"]["guest"] for one in self.prometheus.ask("query", query="balloon_guest_blind == 1")}
-        self.assertEqual(guests, {"liar-0", "liar-1"})
+        self.eventually(lambda: self.guests_without_statistics() == {"liar-0", "liar-1"}, "not both are known to be blind")
+        self.eventually(lambda: "BalloonGuestWithoutStatistics" in self.raised(), "guests without statistics are not noticed")
 
         self.policy.write_text("nonsense: 1\n")
         self.daemon.send_signal(signal.SIGHUP)
-        self.eventually(lambda: self.state_of("BalloonReloadFailed") == "pending", "a refused configuration is not noticed")
+        self.eventually(lambda: "BalloonReloadFailed" in self.raised(), "a refused configuration is not noticed")
 
         self.daemon.terminate()
-        self.eventually(lambda: self.state_of("BalloonDaemonGone") == "pending", "a daemon that is gone is not noticed")
+        self.eventually(lambda: "BalloonDaemonGone" in self.raised(), "a daemon that is gone is not noticed")
+
+    def guests_without_statistics(self) -> set[str]:
+        return {one["metric"]["guest"] for one in self.prometheus.ask("query", query="balloon_guest_blind == 1")}
 
     def test_every_query_of_a_host_without_guests_has_data(self):
-        self.eventually(lambda: self.has('balloon:host_capacity_bytes{horizon="30s"}'), "nothing is recorded")
-        time.sleep(5)  # rates need two scrapes
         asked = 0
         for name, dashboard in queries.dashboards().items():
             for panel in queries.panels(dashboard):
@@ -88,8 +94,9 @@ class LiveTest(unittest.TestCase):
                     if any(word in target["expr"] for word in ("balloon_guest_", "balloon:guest_", "> 0", ">= 0", "grpc_code!=", "ksm_profit")):
                         continue
                     asked += 1
-                    expr = queries.filled(target["expr"], __range="10s", __rate_interval="5s", instance=self.address)
-                    self.assertTrue(self.has(expr), f"{name}: {panel['title']}: {expr}")
+                    # Rates need two scrapes, however far from each other a busy machine has them.
+                    expr = queries.filled(target["expr"], __range="1m", __rate_interval="1m", instance=self.address)
+                    self.eventually(lambda expr=expr: self.has(expr), f"{name}: {panel['title']}: {expr}")
         self.assertGreater(asked, 70)
 
 
