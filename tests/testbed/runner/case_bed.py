@@ -1,5 +1,6 @@
 """What testbed cases start guests with, and how they say what they expected."""
 
+import threading
 import time
 
 from . import vmm
@@ -51,3 +52,21 @@ def wait_for(what: str, condition, patience: float):
     while not condition():
         expect(MACHINE.quick_now() < end, f"waited {patience:.0f} s in vain for {what}")
         time.sleep(0.5)
+
+
+def wait_for_event(what: str, event: threading.Event, patience: float):
+    expect(event.wait(MACHINE.wall(patience)), f"waited {patience:.0f} s in vain for {what}")
+
+
+class Unchanged:
+    """A condition: what it asks for has been the same for so many seconds."""
+
+    def __init__(self, ask, seconds: float):
+        self._ask, self._seconds = ask, seconds
+        self._answer, self._since = ask(), MACHINE.quick_now()
+
+    def __call__(self) -> bool:
+        answer = self._ask()
+        if answer != self._answer:
+            self._answer, self._since = answer, MACHINE.quick_now()
+        return MACHINE.quick_now() - self._since >= self._seconds

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from . import vmm
-from .case_bed import MIB, Bed, expect, expect_clean_power_off, wait_for
+from .case_bed import MIB, Bed, expect, expect_clean_power_off, wait_for, wait_for_event
 from .scenario import GuestSpec
 
 KSM = Path("/sys/kernel/mm/ksm")
@@ -36,7 +36,7 @@ def case_ksm_run_by_the_daemon_merges_guests_until_one_opts_out(bed: Bed):
             guest.wait_ready()
             read = session.expect(guest.name, "read")
             guest.ask(f"read /data {SAME // MIB}M")
-            expect(read.wait(60), f"{guest.name} did not read {SAME // MIB} MiB within a minute")
+            wait_for_event(f"{guest.name} to read {SAME // MIB} MiB", read, 60)
         wait_for("balloond to start KSM", lambda: _shown("run") == 1, 30)
         rounds = _shown("full_scans") + ROUNDS
         wait_for(f"{ROUNDS} rounds of ksmd", lambda: _shown("full_scans") >= rounds, MERGE_TIMEOUT)

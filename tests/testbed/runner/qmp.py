@@ -5,6 +5,8 @@ import socket
 import time
 from pathlib import Path
 
+from .speed import MACHINE
+
 CONNECT_PAUSE = 0.2
 
 
@@ -15,6 +17,7 @@ class QmpError(Exception):
 class Qmp:
     def __init__(self, path: Path, patience: float = 60):
         self.socket = socket.socket(socket.AF_UNIX)
+        patience = MACHINE.wall(patience)
         self.socket.settimeout(patience)
         deadline = time.monotonic() + patience
         while self.socket.connect_ex(str(path)) != 0:
