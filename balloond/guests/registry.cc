@@ -122,12 +122,15 @@ void Registry::stats(Session session, const StatsSample& stats) {
   GuestRecord& record = entry->record;
   StatsSample said = stats;
   drop_unknown(said);
-  const auto usable = usable_stats(said, {.memory = record.memory,
-                                          .previous = entry->previous ? &*entry->previous : nullptr,
-                                          .wall = clock_.wall(),
-                                          .now = clock_.now()});
+  auto usable = usable_stats(said, {.memory = record.memory,
+                                    .previous = entry->previous ? &*entry->previous : nullptr,
+                                    .wall = clock_.wall(),
+                                    .now = clock_.now()});
   const auto before = use_of(record.usable);
+  if (said.disk_read) entry->counts_reads = true;
   if (usable) {
+    // A count of another source would be a jump: the process stands in for a hypervisor that never counts.
+    if (!entry->counts_reads) usable->disk_read = entry->disk_read_seen;
     record.usable = *usable;
     record.complaint.clear();
   } else {
@@ -321,6 +324,7 @@ void Registry::refresh(Bytes host_total) {
     }
     const Sight& sight = seen->second;
     record.on_host = part_of(sight, record);
+    entry.disk_read_seen = sight.disk_read;
     const Credit before = std::exchange(record.credit, sight.credit);
     if (record.credit.halvings > before.halvings) {
       lines.warning(source_of(record.peer),
@@ -351,11 +355,16 @@ Registry::Sights Registry::look(Bytes host_total) {
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [name, entry] : guests_) {
-      Bytes& memory = sights[entry.observer].memory;
-      memory += std::min(entry.record.memory, ~Bytes{0} - memory);
+      Sight& sight = sights[entry.observer];
+      sight.memory += std::min(entry.record.memory, ~Bytes{0} - sight.memory);
+      ++sight.guests;
+      if (!entry.counts_reads) sight.reads_are_counted = false;
     }
   }
-  for (auto& [observer, sight] : sights) sight.on_host = observer->look(sight.memory);
+  for (auto& [observer, sight] : sights) {
+    sight.on_host = observer->look(sight.memory);
+    if (!sight.reads_are_counted && sight.guests == 1) sight.disk_read = observer->disk_read();
+  }
   look_at_rooms(sights);
   for (auto& [observer, sight] : sights) {
     Bytes possible = host_total;

@@ -140,6 +140,8 @@ class Registry final : public GuestEvents {
     std::optional<StatsSample> previous;    ///< the newest message of this boot, usable or not
     std::array<Outstanding, kRequestKinds> requests{};  ///< by their kinds
     std::optional<Time> merging_kept_at{};              ///< when keep_from_merging() asked last
+    bool counts_reads = false;                          ///< its hypervisor has told what its disks read
+    std::optional<Bytes> disk_read_seen{};              ///< where it never has: what its process read
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
@@ -163,7 +165,10 @@ class Registry final : public GuestEvents {
   void tell(const GuestChange& change) const;
   /// What a look at a process found.
   struct Sight {
-    Bytes memory = 0;                              ///< of its guests together
+    Bytes memory = 0;  ///< of its guests together
+    int guests = 0;
+    bool reads_are_counted = true;     ///< by the hypervisor, of each of them
+    std::optional<Bytes> disk_read{};  ///< where they are not, and there is one guest only: by the process
     std::optional<policy::GuestOnHost> on_host{};  ///< nothing once the process has ended
     Credit credit{};
   };

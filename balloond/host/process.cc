@@ -31,7 +31,8 @@ std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) 
 }  // namespace
 
 Process::Process(const std::string& root, pid_t pid)
-    : status_(fmt::format("{}/proc/{}/status", root, pid)),
+    : io_(fmt::format("{}/proc/{}/io", root, pid)),
+      status_(fmt::format("{}/proc/{}/status", root, pid)),
       stat_(fmt::format("{}/proc/{}/stat", root, pid)) {}
 
 std::optional<ProcessMemory> Process::sample() const {
@@ -52,6 +53,14 @@ std::optional<ProcessMemory> Process::sample() const {
 }
 
 std::optional<std::uint64_t> Process::major_faults() const { return stat_field(stat_, kMajorFaults); }
+
+std::optional<policy::Bytes> Process::bytes_read() const {
+  // Opened each time: few processes need it, and a descriptor for each would be kept for all.
+  ReadBuffer buffer;
+  const PseudoFile io(io_);
+  const auto text = io.read(buffer);
+  return text ? number_after(*text, "read_bytes:") : std::nullopt;
+}
 
 std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid) {
   return stat_field(PseudoFile(fmt::format("{}/proc/{}/stat", root, pid)), kStartTime);

@@ -33,8 +33,13 @@ class Process {
   /// Of all its threads since it started, less those that the kernel takes for it in the background (KVM's
   /// asynchronous page faults).
   std::optional<std::uint64_t> major_faults() const;
+  /// What its threads had fetched from storage since it started (proc_pid_io(5), read_bytes), its own memory
+  /// that comes back from swap as well; nothing where that may not be read. Reads of the host's page cache,
+  /// and those that the kernel does for it (io_uring's workers, vhost), are not in it.
+  std::optional<policy::Bytes> bytes_read() const;
 
  private:
+  std::string io_;
   PseudoFile status_;
   PseudoFile stat_;
 };

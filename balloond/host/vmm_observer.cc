@@ -40,7 +40,22 @@ std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
     seen.swap_in.reset();
     seen.refaults.reset();
   }
+  swap_in_ = seen.swap_in;
   return seen;
+}
+
+std::optional<policy::Bytes> VmmObserver::disk_read() {
+  const std::lock_guard lock(mutex_);
+  const auto read = process_.bytes_read();
+  if (read && read_) {
+    const policy::Bytes rise = *read - std::min(*read, *read_);
+    const policy::Bytes swapped =
+        swap_in_ && read_swap_in_ ? *swap_in_ - std::min(*swap_in_, *read_swap_in_) : 0;
+    disk_read_ += rise - std::min(rise, swapped);
+  }
+  read_ = read;
+  read_swap_in_ = swap_in_;
+  return read ? std::optional(disk_read_) : std::nullopt;
 }
 
 std::optional<policy::Bytes> VmmObserver::room() const {

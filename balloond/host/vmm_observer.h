@@ -21,6 +21,9 @@ class VmmObserver {
   /// Of guests that have `memory` together; nothing once the process has ended. Counters that begin anew are
   /// unknown once.
   std::optional<policy::GuestOnHost> look(policy::Bytes memory);
+  /// What the process has read from disks since the first call, less what came back from swap, by the newest
+  /// look(): stands in for a hypervisor that does not count what its guest's disks read.
+  std::optional<policy::Bytes> disk_read();
   /// What of its memory may be guests', by the last look_at_room(); nothing when that is unknown.
   std::optional<policy::Bytes> room() const;
   /// Reads the process's mappings, which takes long, where its size has changed; now and then where it has
@@ -39,6 +42,9 @@ class VmmObserver {
   Source source_ = Source::none;  ///< of the counters, in the sample before
   std::optional<std::uint64_t> faults_;
   policy::Bytes read_back_ = 0;
+  std::optional<policy::Bytes> swap_in_;              ///< by the newest look()
+  std::optional<policy::Bytes> read_, read_swap_in_;  ///< by the process, when disk_read() was called last
+  policy::Bytes disk_read_ = 0;
   bool had_swap_ = false;
   policy::Bytes mapped_ = 0;  ///< by the last look()
   std::optional<policy::Bytes> room_;

@@ -475,5 +475,35 @@ TEST_F(RegistryTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
   EXPECT_TRUE(guests_.find("a")->credit.is_full());
 }
 
+TEST_F(RegistryTest, WhatAProcessReadStandsInForAHypervisorThatNeverCounts) {
+  const auto reads = [this](int mib) {
+    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
+    guests_.refresh();
+  };
+  const auto session = join();
+  reads(100);
+  reads(130);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
+  EXPECT_EQ(guests_.find("a")->usable->disk_read, 30 * kMiB);
+
+  StatsSample counted = test::sample(2 * kGiB, kGiB, 300 * kMiB);
+  counted.disk_read = 7 * kGiB;
+  guests_.stats(session, counted);
+  EXPECT_EQ(guests_.find("a")->usable->disk_read, 7 * kGiB);
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
+  EXPECT_EQ(guests_.find("a")->usable->disk_read, std::nullopt) << "another source's count would be a jump";
+}
+
+TEST_F(RegistryTest, WhatAProcessOfTwoGuestsReadIsNobodys) {
+  const auto session = join();
+  join("b");
+  for (const int mib : {100, 130}) {
+    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
+    guests_.refresh();
+  }
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
+  EXPECT_EQ(guests_.find("a")->usable->disk_read, std::nullopt);
+}
+
 }  // namespace
 }  // namespace balloon::daemon

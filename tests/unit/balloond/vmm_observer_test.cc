@@ -252,5 +252,47 @@ TEST(RealVmmObserverTest, ThisProcessIsSeenAsItIs) {
   }
 }
 
+/// What a process whose hypervisor counts no disk reads has read itself.
+class DiskReadTest : public VmmObserverTest {
+ protected:
+  void has_read(int mib) const {
+    tree_.write("/proc/42/io", fmt::format("rchar: 99\nread_bytes: {}\nwrite_bytes: 7\n", mib * kMiB));
+  }
+  std::optional<policy::Bytes> disk_read() {
+    look();
+    return observer_.disk_read();
+  }
+};
+
+TEST_F(DiskReadTest, ItIsCountedFromTheFirstLookOn) {
+  has_read(500);
+  EXPECT_EQ(disk_read(), 0U) << "what was before is not known to be files of the guest";
+  has_read(530);
+  EXPECT_EQ(disk_read(), 30 * kMiB);
+}
+
+TEST_F(DiskReadTest, WhatCameBackFromSwapIsNoFile) {
+  member_of("/web");
+  cgroup("/web", "42\n");
+  settled();
+  has_read(500);
+  tree_.write("/sys/fs/cgroup/web/memory.stat", "pswpin 0\n");
+  disk_read();
+  has_read(510);
+  tree_.write("/sys/fs/cgroup/web/memory.stat", fmt::format("pswpin {}\n", 4 * kMiB / page_size()));
+  EXPECT_EQ(disk_read(), 6 * kMiB);
+}
+
+TEST_F(DiskReadTest, ItIsUnknownWhereItMayNotBeRead) { EXPECT_EQ(disk_read(), std::nullopt); }
+
+TEST_F(DiskReadTest, ACountThatGoesBackAddsNothing) {
+  has_read(500);
+  disk_read();
+  has_read(100);
+  EXPECT_EQ(disk_read(), 0U);
+  has_read(101);
+  EXPECT_EQ(disk_read(), kMiB);
+}
+
 }  // namespace
 }  // namespace balloon::daemon
