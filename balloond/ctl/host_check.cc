@@ -270,6 +270,11 @@ std::string check_table(const std::vector<Check>& checks, const Terminal& termin
     if (!check.advice.empty())
       text += fmt::format("{:<20} {}\n", "", wrap(check.advice, terminal.columns, kIndent));
   }
+  // On a small terminal the first lines have gone by.
+  std::string problems;
+  for (const Check& check : checks)
+    if (check.state == State::problem) problems += (problems.empty() ? "" : ", ") + check.name;
+  if (!problems.empty()) text += fmt::format("{}\n", wrap("Problems: " + problems, terminal.columns));
   return text;
 }
 

@@ -18,6 +18,7 @@ namespace balloon::ctl {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using State = Check::State;
 
 class HostCheckTest : public ::testing::Test {
@@ -219,6 +220,13 @@ TEST_F(HostCheckTest, TheTableSaysWhatToDoBelowEachLine) {
       check_table(checks(), {}),
       HasSubstr(
           "problem  KVM         /dev/kvm: No such file or directory\n                     load kvm-intel"));
+}
+
+TEST_F(HostCheckTest, TheLastLineNamesTheProblemsWhichMayHaveGoneByOnASmallTerminal) {
+  EXPECT_THAT(check_table(checks(), {}), Not(HasSubstr("Problems:")));
+  errors_["/dev/kvm"] = ENOENT;
+  remove("/proc/pressure/memory");
+  EXPECT_TRUE(check_table(checks(), {}).ends_with("\nProblems: KVM, PSI\n")) << check_table(checks(), {});
 }
 
 /// The same as the screens of a terminal (tests/integration/terminal), but of a host that is always the same.
