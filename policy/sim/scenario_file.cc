@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <span>
 #include <string>
 #include <utility>
@@ -307,6 +308,14 @@ std::string stem(const std::string& path) {
   return name;
 }
 
+/// The testbed's scenarios have phases, which no scenario here has.
+bool is_of_the_testbed(const std::string& path) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("phases:")) return true;
+  return false;
+}
+
 }  // namespace
 
 Result<Scenario> parse_scenario(std::string_view text, const std::string& name) {
@@ -316,6 +325,12 @@ Result<Scenario> parse_scenario(std::string_view text, const std::string& name) 
 }
 
 Result<Scenario> load_scenario(const std::string& path) {
+  if (is_of_the_testbed(path)) {
+    return fail(fmt::format(
+        "{}: a scenario of the testbed, with real guests: scripts/demo.sh or tests/testbed/scenario "
+        "run it; the simulator's are in tests/scenarios/sim",
+        path));
+  }
   const auto document = yaml::Document::load(path);
   if (!document) return std::unexpected(document.error());
   return read(*document, stem(path));

@@ -79,6 +79,13 @@ TEST(ScenarioFile, NeedsASummaryADurationAndGuests) {
   EXPECT_THAT(scenario.error().message, HasSubstr("'guests' is missing"));
 }
 
+TEST(ScenarioFile, AScenarioOfTheTestbedIsToldApart) {
+  const auto scenario = load_scenario(std::string(SCENARIO_DIR) + "/../demo.yaml");
+  ASSERT_FALSE(scenario);
+  EXPECT_THAT(scenario.error().message,
+              HasSubstr("a scenario of the testbed, with real guests: scripts/demo.sh"));
+}
+
 TEST(ScenarioFile, RefusesAnUnknownKeyWithItsPlace) {
   EXPECT_THAT(complaint("guests: [{name: a}]\njudged: []\n"),
               HasSubstr("f.yaml:4:1: judged: unknown key; did you mean 'judge'?"));
