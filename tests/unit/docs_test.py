@@ -49,6 +49,11 @@ class DocsTest(unittest.TestCase):
                      if len(line) > 120 and not re.match(r" *\||    |#", line)]
         self.assertEqual(long, [])
 
+    def test_the_readme_is_one_screen_and_begins_with_what_it_is_and_how_it_is_installed(self):
+        readme = (ROOT / "README.md").read_text()
+        self.assertLessEqual(len(readme.splitlines()), 60)
+        self.assertEqual(re.findall(r"(?m)^## (.*)", readme)[0], "Install")
+
     def test_every_page_is_reached_from_the_readme(self):
         linked = {(ROOT / link.partition("#")[0]).resolve() for link in LINK.findall((ROOT / "README.md").read_text())}
         orphans = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md") if page not in linked]
