@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "balloond/host/pressure_trigger.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -11,20 +13,32 @@ namespace {
 
 constexpr mode_t kOthersMayConnect = S_IWOTH;  // unix(7): to connect takes write permission
 
+Result<Entrance> open_entrance(const DaemonConfig& config) {
+  auto access = Access::of(config.access);
+  if (!access) return std::unexpected(access.error());
+  auto socket = UnixSocket::listen(config.socket_path, config.socket_mode, config.socket_group);
+  if (!socket) return std::unexpected(socket.error());
+  Entrance entrance{.socket = std::move(*socket), .read_socket = std::nullopt, .access = std::move(*access)};
+  if (config.read_socket.path.empty()) return entrance;
+  auto read = UnixSocket::listen(config.read_socket.path, config.read_socket.mode, config.read_socket.group);
+  if (!read) return std::unexpected(read.error());
+  entrance.read_socket.emplace(std::move(*read));
+  return entrance;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Daemon>> Daemon::start(std::string config_path, Config config, bool dry_run) {
   config.daemon.dry_run |= dry_run;
-  auto socket =
-      UnixSocket::listen(config.daemon.socket_path, config.daemon.socket_mode, config.daemon.socket_group);
-  if (!socket) return std::unexpected(socket.error());
+  auto entrance = open_entrance(config.daemon);
+  if (!entrance) return std::unexpected(entrance.error());
   auto daemon = std::unique_ptr<Daemon>(
-      new Daemon(std::move(config_path), std::move(config), dry_run, std::move(*socket)));
+      new Daemon(std::move(config_path), std::move(config), dry_run, std::move(*entrance)));
   BALLOON_TRY(daemon->start_parts());
   return daemon;
 }
 
-Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket socket)
+Daemon::Daemon(std::string config_path, Config config, bool dry_run, Entrance entrance)
     : config_path_(std::move(config_path)),
       dry_run_(dry_run),
       config_(std::move(config)),
@@ -44,7 +58,7 @@ Daemon::Daemon(std::string config_path, Config config, bool dry_run, UnixSocket 
             }),
       qmp_(clock_, guests_),
       libvirt_(clock_, guests_),
-      server_(std::move(socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
+      server_(std::move(entrance), clock_, guests_, states_, reservations_, pins_, control_, needs_, calls_,
               [this] { return !loop_.stalled(); }),
       collector_({.clock = clock_,
                   .states = states_,
@@ -75,9 +89,12 @@ Daemon::~Daemon() {
 /// Before the first decision, which is to count them.
 Result<void> Daemon::keep_reservations() {
   if (config_.daemon.reservations_file.empty()) {
-    log::info("reservations end with this daemon: no reservations.file is configured");
+    log::info("reservations and pins end with this daemon: no reservations.file is configured");
     return {};
   }
+  const std::string pins =
+      std::filesystem::path(config_.daemon.reservations_file).parent_path() / "pins.json";
+  BALLOON_TRY(pins_.start(PinFile(clock_, pins)));
   auto keeper =
       ReservationKeeper::start(reservations_, ReservationFile(clock_, config_.daemon.reservations_file));
   if (!keeper) return std::unexpected(keeper.error());
@@ -107,11 +124,10 @@ Result<void> Daemon::start_parts() {
   BALLOON_TRY(server_.start());
   BALLOON_TRY(qmp_.manage(config_.daemon.qmp, config_.daemon.stats_interval));
   BALLOON_TRY(libvirt_.manage(config_.daemon.libvirt, config_.daemon.stats_interval));
-  if ((config_.daemon.socket_mode & kOthersMayConnect) != 0) {
+  if ((config_.daemon.socket_mode & kOthersMayConnect) != 0 && !config_.daemon.access.link) {
     log::warning(
-        "socket.mode {:04o} lets every user of this host move balloons and reserve memory: write 0660, and "
-        "say "
-        "who may in socket.group",
+        "socket.mode {:04o} lets every user of this host run guests that count: write 0660, and say who may "
+        "connect in socket.group, or who may run guests in access.link",
         config_.daemon.socket_mode);
   }
   log::info("serving on {}{}", config_.daemon.socket_path,
@@ -128,12 +144,13 @@ void Daemon::reload() {
   const DaemonConfig& old = config_.daemon;
   const DaemonConfig& fresh = config->daemon;
   if (old.socket_path != fresh.socket_path || old.socket_mode != fresh.socket_mode ||
-      old.socket_group != fresh.socket_group || old.metrics_listen != fresh.metrics_listen ||
+      old.socket_group != fresh.socket_group || old.read_socket != fresh.read_socket ||
+      old.access != fresh.access || old.metrics_listen != fresh.metrics_listen ||
       old.log_level != fresh.log_level || old.journal != fresh.journal ||
       old.reservations_file != fresh.reservations_file || old.needs_directory != fresh.needs_directory) {
     log::warning(
-        "socket, metrics, journal, reservations, needs and log_level are as at the start: a change of these "
-        "needs a restart");
+        "sockets, access, metrics, journal, reservations, needs and log_level are as at the start: a change "
+        "of these needs a restart");
   }
   config->daemon.dry_run |= dry_run_;
   config_ = std::move(*config);

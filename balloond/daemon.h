@@ -8,6 +8,7 @@
 #include "balloond/api/server.h"
 #include "balloond/config/config.h"
 #include "balloond/control/loop.h"
+#include "balloond/control/pin_keeper.h"
 #include "balloond/control/reservation_keeper.h"
 #include "balloond/guests/libvirt/backend.h"
 #include "balloond/guests/qmp/backend.h"
@@ -37,7 +38,7 @@ class Daemon {
   const std::string& socket_path() const { return config_.daemon.socket_path; }
 
  private:
-  Daemon(std::string config_path, Config config, bool dry_run, UnixSocket socket);
+  Daemon(std::string config_path, Config config, bool dry_run, Entrance entrance);
   Result<void> start_parts();
   Result<void> keep_reservations();
 
@@ -51,6 +52,7 @@ class Daemon {
   std::unique_ptr<Journal> journal_;
   ReservationBook reservations_;
   std::unique_ptr<ReservationKeeper> keeper_;
+  PinKeeper pins_{guests_};
   KsmControl ksm_;
   ControlSwitch control_{clock_};
   Ticker ticker_;

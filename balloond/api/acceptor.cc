@@ -63,8 +63,8 @@ Connections::Limits limits() {
 
 }  // namespace
 
-Acceptor::Acceptor(UnixSocket socket, const Clock& clock)
-    : clock_(clock), socket_(std::move(socket)), connections_(clock, limits()) {}
+Acceptor::Acceptor(Entrance entrance, const Clock& clock)
+    : clock_(clock), entrance_(std::move(entrance)), connections_(clock, limits()) {}
 
 Acceptor::~Acceptor() { stop(); }
 
@@ -81,10 +81,17 @@ void Acceptor::stop() {
   [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof one);
   thread_.join();
   waiting_.clear();
-  socket_.close();
+  entrance_.socket.close();
+  if (entrance_.read_socket) entrance_.read_socket->close();
 }
 
 Peer Acceptor::peer_of(const std::string& peer) const { return connections_.peer_of(descriptor_of(peer)); }
+
+Roles Acceptor::roles_of(const std::string& peer) const { return connections_.roles_of(descriptor_of(peer)); }
+
+grpc::Status Acceptor::may_link(const std::string& peer) const {
+  return roles_of(peer).has(Role::link) ? grpc::Status::OK : without_role(Role::link);
+}
 
 void Acceptor::called(const std::string& peer) { connections_.called(descriptor_of(peer)); }
 
@@ -99,41 +106,46 @@ void Acceptor::carries_guest(const std::string& peer, bool more) {
 void Acceptor::run(grpc::Server& server) {
   Time swept = clock_.now();
   while (true) {
-    std::array<pollfd, 2> waits{{{.fd = wakeup_.get(), .events = POLLIN, .revents = 0},
-                                 {.fd = socket_.fd(), .events = POLLIN, .revents = 0}}};
+    const int read_fd = entrance_.read_socket ? entrance_.read_socket->fd() : -1;
+    std::array<pollfd, 3> waits{{{.fd = wakeup_.get(), .events = POLLIN, .revents = 0},
+                                 {.fd = entrance_.socket.fd(), .events = POLLIN, .revents = 0},
+                                 {.fd = read_fd, .events = POLLIN, .revents = 0}}};
     if (::poll(waits.data(), waits.size(), waiting_.empty() ? kSweepMs : kWaitingLookMs) < 0 &&
         errno != EINTR)
       return;
     if (waits[0].revents != 0) return;
     if (clock_.now() - swept >= std::chrono::milliseconds(kSweepMs)) {
       connections_.sweep();
-      keep_in_place();
+      keep_in_place(entrance_.socket);
+      if (entrance_.read_socket) keep_in_place(*entrance_.read_socket);
       swept = clock_.now();
     }
     take_waiting(server);
-    if (waits[1].revents != 0) accept(server);
+    if (waits[1].revents != 0) accept(server, entrance_.socket, Roles::all());
+    if (waits[2].revents != 0) accept(server, *entrance_.read_socket, Roles::of(Role::read));
   }
 }
 
-void Acceptor::keep_in_place() {
-  if (socket_.is_in_place()) return;
-  if (const auto renewed = socket_.renew(); renewed) {
-    log::warning(kAccepting, "socket {} had been removed: it is made again", socket_.path());
+void Acceptor::keep_in_place(UnixSocket& socket) {
+  if (socket.is_in_place()) return;
+  if (const auto renewed = socket.renew(); renewed) {
+    log::warning(kAccepting, "socket {} had been removed: it is made again", socket.path());
   } else {
-    log::warning(kAccepting, "socket {} has been removed, and cannot be made again: {}", socket_.path(),
+    log::warning(kAccepting, "socket {} has been removed, and cannot be made again: {}", socket.path(),
                  renewed.error().message);
   }
 }
 
-void Acceptor::accept(grpc::Server& server) {
-  UniqueFd connection(::accept4(socket_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+void Acceptor::accept(grpc::Server& server, const UnixSocket& socket, Roles most) {
+  UniqueFd connection(::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!connection) {
     if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
     log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
     return;
   }
-  const Caller caller = Caller::of(connection.get());
+  Caller caller = Caller::of(connection.get());
+  caller.roles = entrance_.access.roles_of(caller.peer.uid, groups_of_peer(connection.get())).and_in(most);
   const auto verdict = connections_.judge(caller);
   if (verdict == Connections::Verdict::admitted) {
     take(server, std::move(connection), caller);

@@ -5,6 +5,7 @@
 #include <grpcpp/server.h>
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -14,9 +15,16 @@
 
 namespace balloon::daemon {
 
+/// Where callers come in, and what each may.
+struct Entrance {
+  UnixSocket socket;
+  std::optional<UnixSocket> read_socket{};  ///< over which nobody can do more than look
+  Access access{};
+};
+
 class Acceptor final : public LinkPeers {
  public:
-  Acceptor(UnixSocket socket, const Clock& clock);
+  Acceptor(Entrance entrance, const Clock& clock);
   ~Acceptor() override;
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
@@ -30,6 +38,9 @@ class Acceptor final : public LinkPeers {
   /// Who calls, from ServerContext::peer(). Unknown (pid 0, uid -1) for anything that did not come through
   /// here.
   Peer peer_of(const std::string& peer) const override;
+  /// What whoever calls may.
+  Roles roles_of(const std::string& peer) const;
+  grpc::Status may_link(const std::string& peer) const override;
   /// That `peer` has called something.
   void called(const std::string& peer);
   void carries_guest(const std::string& peer, bool more) override;
@@ -43,15 +54,16 @@ class Acceptor final : public LinkPeers {
   };
   void run(grpc::Server& server);
   /// The socket is made again when somebody has removed it.
-  void keep_in_place();
-  void accept(grpc::Server& server);
+  static void keep_in_place(UnixSocket& socket);
+  /// `most`: what whoever comes in by this socket may at most.
+  void accept(grpc::Server& server, const UnixSocket& socket, Roles most);
   /// Those that have a place by now, or have waited for long enough.
   void take_waiting(grpc::Server& server);
   void take(grpc::Server& server, UniqueFd connection, const Caller& caller);
   void refuse(const Caller& caller, Connections::Verdict why);
 
   const Clock& clock_;
-  UnixSocket socket_;
+  Entrance entrance_;
   UniqueFd wakeup_;
   Connections connections_;
   std::deque<Waiting> waiting_;  ///< in the order in which they came

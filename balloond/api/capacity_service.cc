@@ -107,6 +107,7 @@ v1::ReserveRequest as_reserve(const v1::FitQuery& query) {
 grpc::ServerUnaryReactor* CapacityService::GetCapacity(grpc::CallbackServerContext* context,
                                                        const v1::GetCapacityRequest*,
                                                        v1::GetCapacityResponse* response) {
+  if (!peers_.roles_of(context->peer()).has(Role::read)) return answer(context, without_role(Role::read));
   using std::chrono::seconds;
   const auto state = states_.newest();
   if (state->revision == 0) return answer(context, undecided());
@@ -138,6 +139,7 @@ grpc::ServerUnaryReactor* CapacityService::GetCapacity(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* CapacityService::CheckFit(grpc::CallbackServerContext* context,
                                                     const v1::CheckFitRequest* request,
                                                     v1::CheckFitResponse* response) {
+  if (!peers_.roles_of(context->peer()).has(Role::read)) return answer(context, without_role(Role::read));
   const auto state = states_.newest();
   if (state->revision == 0) return answer(context, undecided());
   if (request->queries_size() > kQueriesMost)

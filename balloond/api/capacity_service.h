@@ -2,6 +2,7 @@
 #pragma once
 
 #include "balloon/v1/capacity.grpc.pb.h"
+#include "balloond/api/acceptor.h"
 #include "balloond/control/state.h"
 #include "balloond/host/identity.h"
 
@@ -9,7 +10,8 @@ namespace balloon::daemon {
 
 class CapacityService final : public v1::CapacityService::CallbackService {
  public:
-  explicit CapacityService(const StateStore& states) : states_(states) {}
+  /// `peers` knows what each caller may.
+  CapacityService(const StateStore& states, const Acceptor& peers) : states_(states), peers_(peers) {}
 
   grpc::ServerUnaryReactor* GetCapacity(grpc::CallbackServerContext* context,
                                         const v1::GetCapacityRequest* request,
@@ -19,6 +21,7 @@ class CapacityService final : public v1::CapacityService::CallbackService {
 
  private:
   const StateStore& states_;
+  const Acceptor& peers_;
   const HostIdentity host_ = HostIdentity::read();
 };
 

@@ -25,11 +25,10 @@ Caller Caller::of(int socket) {
           .started = start_time("", credentials.pid).value_or(0)};
 }
 
-bool is_operator(const Peer& peer) { return peer.uid == 0 || peer.uid == ::geteuid(); }
-
 Connections::Verdict Connections::judge(const Caller& caller) {
   const std::lock_guard lock(mutex_);
-  const std::size_t kept = is_operator(caller.peer) ? 0 : std::min(limits_.for_operators, limits_.places / 2);
+  const bool operates = caller.roles.has(Role::operate);
+  const std::size_t kept = operates ? 0 : std::min(limits_.for_operators, limits_.places / 2);
   const auto has_too_many = [&] { return without_guest(caller) >= limits_.each_process; };
   const auto all_taken = [&] { return connections_.size() + kept >= limits_.places; };
   if ((has_too_many() || all_taken()) && clock_.now() - looked_ >= kLookAgain) forget_closed();
@@ -54,6 +53,12 @@ Peer Connections::peer_of(int fd) const {
   const std::lock_guard lock(mutex_);
   const auto known = connections_.find(fd);
   return known == connections_.end() ? Peer{} : known->second.caller.peer;
+}
+
+Roles Connections::roles_of(int fd) const {
+  const std::lock_guard lock(mutex_);
+  const auto known = connections_.find(fd);
+  return known == connections_.end() ? Roles::none() : known->second.caller.roles;
 }
 
 void Connections::called(int fd) {

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "balloond/api/access.h"
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 
@@ -21,21 +22,19 @@ namespace balloon::daemon {
 struct Caller {
   Peer peer;
   std::uint64_t started = 0;  ///< clock ticks since boot; 0: unknown
+  Roles roles = Roles::none();
 
-  /// Of the process at the other end of `socket`.
+  /// Of the process at the other end of `socket`, without a role yet.
   static Caller of(int socket);
   using Key = std::tuple<pid_t, std::uint64_t, uid_t>;
   Key key() const { return {peer.pid, started, peer.uid}; }
 };
 
-/// root, and who runs the daemon.
-bool is_operator(const Peer& peer);
-
 class Connections {
  public:
   struct Limits {
     std::size_t places = 4096;                                    ///< in all
-    std::size_t for_operators = 64;                               ///< of them, nobody else's
+    std::size_t for_operators = 64;                               ///< of them, for the role operate alone
     std::size_t each_process = 64;                                ///< without a guest
     std::chrono::nanoseconds silence = std::chrono::seconds(10);  ///< a new one has to call something by then
   };
@@ -49,6 +48,8 @@ class Connections {
   void add(int fd, const Caller& caller);
   /// Unknown (pid 0, uid -1) when there is none.
   Peer peer_of(int fd) const;
+  /// What its peer may; nothing when there is none.
+  Roles roles_of(int fd) const;
   /// It has called something.
   void called(int fd);
   void guest_joined(int fd);

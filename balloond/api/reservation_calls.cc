@@ -15,7 +15,7 @@ using Code = grpc::StatusCode;
 using Kind = ReservationOutcome::Kind;
 
 constexpr auto kForceIsForOperators =
-    "force is for operators: root, and the user who runs balloond. Anybody else sends the token that Reserve "
+    "force takes the role 'operate' (access in balloond.yaml). Anybody else sends the token that Reserve "
     "answered";
 
 grpc::Status check_force(const ReservationCaller& caller, bool force) {

@@ -7,7 +7,6 @@
 #include <iterator>
 #include <map>
 
-#include "balloond/api/connections.h"
 #include "balloond/api/convert.h"
 #include "balloond/api/durations.h"
 #include "balloond/api/page.h"
@@ -93,14 +92,15 @@ v1::Guest with_record(const GuestStatus& guest, const State& state, const GuestR
 }  // namespace
 
 SchedulerService::SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                                   ControlSwitch& control, const NeedHistory& needs,
-                                   std::function<Peer(const std::string&)> peer_of)
+                                   PinKeeper& pins, ControlSwitch& control, const NeedHistory& needs,
+                                   const Acceptor& peers)
     : guests_(guests),
       states_(states),
       reservations_(reservations),
+      pins_(pins),
       control_(control),
       needs_(needs),
-      peer_of_(std::move(peer_of)),
+      peers_(peers),
       watchers_(std::make_shared<Watchers>(states)) {
   states_.subscribe(watchers_);
 }
@@ -108,6 +108,7 @@ SchedulerService::SchedulerService(Registry& guests, StateStore& states, Reserva
 grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerContext* context,
                                                        const v1::ListGuestsRequest* request,
                                                        v1::ListGuestsResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   const auto state = states_.newest();
   const std::string& after = request->page_token();
   if (!after.empty() && !is_guest_name(after)) return answer(context, bad_page_token());
@@ -126,6 +127,7 @@ grpc::ServerUnaryReactor* SchedulerService::ListGuests(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext* context,
                                                      const v1::GetGuestRequest* request,
                                                      v1::GetGuestResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request->name());
   if (guest == nullptr) return answer(context, not_found(request->name()));
@@ -137,6 +139,7 @@ grpc::ServerUnaryReactor* SchedulerService::GetGuest(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext* context,
                                                     const v1::GetHostRequest*,
                                                     v1::GetHostResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   const auto state = states_.newest();
   if (state->revision == 0) {
     return answer(context, {grpc::StatusCode::UNAVAILABLE, "the host has not been sampled yet: try again"});
@@ -149,24 +152,48 @@ grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* SchedulerService::SetTarget(grpc::CallbackServerContext* context,
                                                       const v1::SetTargetRequest* request,
                                                       v1::SetTargetResponse* response) {
-  return answer(context, pin(*request, peer_of_(context->peer()), *response->mutable_guest()));
+  if (auto* const refused = refuse(context, Role::operate)) return refused;
+  PinChange change;
+  const auto status = pin(*request, peers_.peer_of(context->peer()), *response->mutable_guest(), change);
+  return status.ok() ? when_kept(context, std::move(change)) : answer(context, status);
 }
 
 grpc::ServerUnaryReactor* SchedulerService::ClearTarget(grpc::CallbackServerContext* context,
                                                         const v1::ClearTargetRequest* request,
                                                         v1::ClearTargetResponse* response) {
-  return answer(context, unpin(*request, peer_of_(context->peer()), *response->mutable_guest()));
+  if (auto* const refused = refuse(context, Role::operate)) return refused;
+  PinChange change;
+  const auto status = unpin(*request, peers_.peer_of(context->peer()), *response->mutable_guest(), change);
+  return status.ok() ? when_kept(context, std::move(change)) : answer(context, status);
+}
+
+/// Answers once the pins are on the disk; where they cannot be, all is as it was before.
+grpc::ServerUnaryReactor* SchedulerService::when_kept(grpc::CallbackServerContext* context,
+                                                      PinChange change) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  pins_.keep([this, reactor, change = std::move(change)](const Result<void>& kept) {
+    if (kept) return reactor->Finish(grpc::Status::OK);
+    guests_.undo_pin(change.guest, change.now, change.before);
+    reactor->Finish({grpc::StatusCode::INTERNAL, "it cannot be written down: " + kept.error().message});
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* SchedulerService::refuse(grpc::CallbackServerContext* context, Role role) const {
+  return peers_.roles_of(context->peer()).has(role) ? nullptr : answer(context, without_role(role));
 }
 
 grpc::ServerUnaryReactor* SchedulerService::SetMerging(grpc::CallbackServerContext* context,
                                                        const v1::SetMergingRequest* request,
                                                        v1::SetMergingResponse* response) {
-  return answer(context, merge(*request, peer_of_(context->peer()), *response->mutable_guest()));
+  if (auto* const refused = refuse(context, Role::operate)) return refused;
+  return answer(context, merge(*request, peers_.peer_of(context->peer()), *response->mutable_guest()));
 }
 
 grpc::ServerUnaryReactor* SchedulerService::PauseControl(grpc::CallbackServerContext* context,
                                                          const v1::PauseControlRequest* request,
                                                          v1::PauseControlResponse* response) {
+  if (auto* const refused = refuse(context, Role::operate)) return refused;
   std::optional<nanoseconds> duration;
   if (request->has_duration()) {
     nanoseconds asked{};
@@ -174,7 +201,7 @@ grpc::ServerUnaryReactor* SchedulerService::PauseControl(grpc::CallbackServerCon
       return answer(context, status);
     duration = asked;
   }
-  const Peer peer = peer_of_(context->peer());
+  const Peer peer = peers_.peer_of(context->peer());
   control_.pause(duration, fmt::format("uid {}", peer.uid));
   log::warning(source_of(peer), "control: {} (process {}): balloons stay as they are", control_.obstacle(),
                peer.pid);
@@ -185,7 +212,8 @@ grpc::ServerUnaryReactor* SchedulerService::PauseControl(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* SchedulerService::ResumeControl(grpc::CallbackServerContext* context,
                                                           const v1::ResumeControlRequest*,
                                                           v1::ResumeControlResponse* response) {
-  const Peer peer = peer_of_(context->peer());
+  if (auto* const refused = refuse(context, Role::operate)) return refused;
+  const Peer peer = peers_.peer_of(context->peer());
   if (control_.resume())
     log::info(source_of(peer), "control: resumed by uid {} (process {})", peer.uid, peer.pid);
   response->set_not_applied(control_.obstacle());
@@ -195,12 +223,14 @@ grpc::ServerUnaryReactor* SchedulerService::ResumeControl(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* SchedulerService::Reserve(grpc::CallbackServerContext* context,
                                                     const v1::ReserveRequest* request,
                                                     v1::ReserveResponse* response) {
-  return reserve(reservations_, *request, peer_of_(context->peer()), *response);
+  if (auto* const refused = refuse(context, Role::reserve)) return refused;
+  return reserve(reservations_, *request, peers_.peer_of(context->peer()), *response);
 }
 
 grpc::ServerUnaryReactor* SchedulerService::GetReservation(grpc::CallbackServerContext* context,
                                                            const v1::GetReservationRequest* request,
                                                            v1::GetReservationResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   get(reservations_, *request, *response, *reactor);
   return reactor;
@@ -209,6 +239,7 @@ grpc::ServerUnaryReactor* SchedulerService::GetReservation(grpc::CallbackServerC
 grpc::ServerUnaryReactor* SchedulerService::ExtendReservation(grpc::CallbackServerContext* context,
                                                               const v1::ExtendReservationRequest* request,
                                                               v1::ExtendReservationResponse* response) {
+  if (auto* const refused = refuse(context, Role::reserve)) return refused;
   const ReservationCaller caller = caller_of(context);
   extend(caller, *request, *response);
   return caller.reactor;
@@ -217,6 +248,7 @@ grpc::ServerUnaryReactor* SchedulerService::ExtendReservation(grpc::CallbackServ
 grpc::ServerUnaryReactor* SchedulerService::CommitReservation(grpc::CallbackServerContext* context,
                                                               const v1::CommitReservationRequest* request,
                                                               v1::CommitReservationResponse* response) {
+  if (auto* const refused = refuse(context, Role::reserve)) return refused;
   const ReservationCaller caller = caller_of(context);
   commit(caller, *request, *response);
   return caller.reactor;
@@ -225,6 +257,7 @@ grpc::ServerUnaryReactor* SchedulerService::CommitReservation(grpc::CallbackServ
 grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackServerContext* context,
                                                                const v1::ReleaseReservationRequest* request,
                                                                v1::ReleaseReservationResponse*) {
+  if (auto* const refused = refuse(context, Role::reserve)) return refused;
   const ReservationCaller caller = caller_of(context);
   release(caller, *request);
   return caller.reactor;
@@ -233,6 +266,7 @@ grpc::ServerUnaryReactor* SchedulerService::ReleaseReservation(grpc::CallbackSer
 grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServerContext* context,
                                                              const v1::ListReservationsRequest* request,
                                                              v1::ListReservationsResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   const std::string& token = request->page_token();
   std::uint64_t after = 0;
   const char* const last = token.data() + token.size();
@@ -257,6 +291,7 @@ grpc::ServerUnaryReactor* SchedulerService::ListReservations(grpc::CallbackServe
 grpc::ServerUnaryReactor* SchedulerService::ListNeeds(grpc::CallbackServerContext* context,
                                                       const v1::ListNeedsRequest* request,
                                                       v1::ListNeedsResponse* response) {
+  if (auto* const refused = refuse(context, Role::read)) return refused;
   const auto state = states_.newest();
   const auto figures = needs_.figures();
   if (!request->has_name()) {
@@ -279,11 +314,12 @@ grpc::ServerUnaryReactor* SchedulerService::ListNeeds(grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* SchedulerService::WatchGuests(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  if (!peers_.roles_of(context->peer()).has(Role::read)) return Watchers::refuse(without_role(Role::read));
   v1::WatchGuestsRequest request;
   grpc::ByteBuffer copy(*bytes);  // parsing takes what it reads
   const bool good = grpc::SerializationTraits<v1::WatchGuestsRequest>::Deserialize(&copy, &request).ok();
   const bool resumes = good && request.after().epoch() == states_.epoch();
-  return watchers_->add(peer_of_(context->peer()).pid, resumes ? request.after().revision() : 0);
+  return watchers_->add(peers_.peer_of(context->peer()).pid, resumes ? request.after().revision() : 0);
 }
 
 v1::Generation SchedulerService::generation_of(const State& state) const {
@@ -294,14 +330,15 @@ v1::Generation SchedulerService::generation_of(const State& state) const {
 }
 
 ReservationCaller SchedulerService::caller_of(grpc::CallbackServerContext* context) {
-  const Peer peer = peer_of_(context->peer());
+  const Peer peer = peers_.peer_of(context->peer());
   return {.book = reservations_,
           .peer = peer,
-          .is_operator = is_operator(peer),
+          .is_operator = peers_.roles_of(context->peer()).has(Role::operate),
           .reactor = context->DefaultReactor()};
 }
 
-grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out) {
+grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out,
+                                   PinChange& change) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request.name());
   if (guest == nullptr) return not_found(request.name());
@@ -314,10 +351,13 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
   if (const auto status = check_pin(*guest, *state, guests_.pins(), request.target_bytes()); !status.ok())
     return status;
   const Bytes target = whole_pages(request.target_bytes());
+  change = change_of(request.name());
   const auto record = guests_.set_pin(request.name(), target, duration);
   if (!record) return not_found(request.name());
-  log::info(source_of(peer), "guest {}: pinned at {} for {} s by uid {} (process {})", request.name(),
-            format_bytes(target), duration.count() / 1'000'000'000, peer.uid, peer.pid);
+  change.now = record->pin;
+  log::info(source_of(peer), "guest {}: pinned at {} for {} s by uid {} (process {}), {}", request.name(),
+            format_bytes(target), duration.count() / 1'000'000'000, peer.uid, peer.pid,
+            change.before ? format_bytes(change.before->target) + " before" : "not pinned before");
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
 }
@@ -338,13 +378,23 @@ grpc::Status SchedulerService::merge(const v1::SetMergingRequest& request, const
   return grpc::Status::OK;
 }
 
-grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, const Peer& peer,
-                                     v1::Guest& out) {
+SchedulerService::PinChange SchedulerService::change_of(const std::string& guest) const {
+  const auto record = guests_.find(guest);
+  return {.guest = guest, .now = std::nullopt, .before = record ? record->pin : std::nullopt};
+}
+
+grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out,
+                                     PinChange& change) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request.name());
+  const std::lock_guard lock(pinning_);
+  change = change_of(request.name());
   const auto record = guest == nullptr ? std::nullopt : guests_.clear_pin(request.name());
   if (!record) return not_found(request.name());
-  log::info(source_of(peer), "guest {}: unpinned by uid {} (process {})", request.name(), peer.uid, peer.pid);
+  if (change.before) {
+    log::info(source_of(peer), "guest {}: unpinned by uid {} (process {}), {} before", request.name(),
+              peer.uid, peer.pid, format_bytes(change.before->target));
+  }
   out = with_record(*guest, *state, *record);
   return grpc::Status::OK;
 }

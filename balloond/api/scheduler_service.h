@@ -3,15 +3,16 @@
 // reservations those of the book.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
+#include "balloond/api/acceptor.h"
 #include "balloond/api/reservation_calls.h"
 #include "balloond/api/watch.h"
 #include "balloond/control/control_switch.h"
+#include "balloond/control/pin_keeper.h"
 #include "balloond/control/state.h"
 #include "balloond/needs/need_history.h"
 
@@ -21,10 +22,9 @@ namespace balloon::daemon {
 class SchedulerService final
     : public v1::SchedulerService::WithRawCallbackMethod_WatchGuests<v1::SchedulerService::CallbackService> {
  public:
-  /// `peer_of` turns a call's peer address into who that is, for the log of who changed what.
-  SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations,
-                   ControlSwitch& control, const NeedHistory& needs,
-                   std::function<Peer(const std::string&)> peer_of);
+  /// `peers` knows who calls, and what each may.
+  SchedulerService(Registry& guests, StateStore& states, ReservationBook& reservations, PinKeeper& pins,
+                   ControlSwitch& control, const NeedHistory& needs, const Acceptor& peers);
 
   grpc::ServerUnaryReactor* ListGuests(grpc::CallbackServerContext* context,
                                        const v1::ListGuestsRequest* request,
@@ -74,16 +74,28 @@ class SchedulerService final
  private:
   v1::Generation generation_of(const State& state) const;
   ReservationCaller caller_of(grpc::CallbackServerContext* context);
-  grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out);
+  /// What a call made of a pin.
+  struct PinChange {
+    std::string guest{};
+    std::optional<PinRecord> now{};
+    std::optional<PinRecord> before{};
+  };
+  /// The answer to a caller who has not that role; null: it has.
+  grpc::ServerUnaryReactor* refuse(grpc::CallbackServerContext* context, Role role) const;
+  grpc::ServerUnaryReactor* when_kept(grpc::CallbackServerContext* context, PinChange change);
+  PinChange change_of(const std::string& guest) const;
+  grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out, PinChange& change);
   grpc::Status merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out);
-  grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out);
+  grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out,
+                     PinChange& change);
 
   Registry& guests_;
   StateStore& states_;
   ReservationBook& reservations_;
+  PinKeeper& pins_;
   ControlSwitch& control_;
   const NeedHistory& needs_;
-  std::function<Peer(const std::string&)> peer_of_;
+  const Acceptor& peers_;
   const std::shared_ptr<Watchers> watchers_;
   std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it
 };

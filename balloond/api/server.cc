@@ -73,17 +73,16 @@ class CallNoter final : public grpc::experimental::ServerInterceptorFactoryInter
 
 }  // namespace
 
-Server::Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-               ReservationBook& reservations, ControlSwitch& control, const NeedHistory& needs,
-               CallCounters& calls, std::function<bool()> serving)
+Server::Server(Entrance entrance, const Clock& clock, Registry& guests, StateStore& states,
+               ReservationBook& reservations, PinKeeper& pins, ControlSwitch& control,
+               const NeedHistory& needs, CallCounters& calls, std::function<bool()> serving)
     : calls_(calls),
-      acceptor_(std::move(socket), clock),
+      acceptor_(std::move(entrance), clock),
       vmm_link_(
           guests, acceptor_, [&guests] { return guests.stats_interval(); },
           [link = calls.find(kGuestLink)](grpc::StatusCode code) { link->end(code); }),
-      scheduler_(guests, states, reservations, control, needs,
-                 [this](const std::string& peer) { return acceptor_.peer_of(peer); }),
-      capacity_(states),
+      scheduler_(guests, states, reservations, pins, control, needs, acceptor_),
+      capacity_(states, acceptor_),
       health_(std::move(serving)) {}
 
 Server::~Server() { stop(); }

@@ -17,9 +17,9 @@ namespace balloon::daemon {
 class Server {
  public:
   /// `serving` says whether the daemon does its work; `calls` counts what is called.
-  Server(UnixSocket socket, const Clock& clock, Registry& guests, StateStore& states,
-         ReservationBook& reservations, ControlSwitch& control, const NeedHistory& needs, CallCounters& calls,
-         std::function<bool()> serving);
+  Server(Entrance entrance, const Clock& clock, Registry& guests, StateStore& states,
+         ReservationBook& reservations, PinKeeper& pins, ControlSwitch& control, const NeedHistory& needs,
+         CallCounters& calls, std::function<bool()> serving);
   ~Server();
 
   Result<void> start();

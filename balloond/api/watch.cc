@@ -33,9 +33,7 @@ namespace {
 /// A stream that ends as it begins.
 class Refused final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  Refused() {
-    Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "there are too many watchers: end some, or share one"});
-  }
+  explicit Refused(const grpc::Status& status) { Finish(status); }
   void OnDone() override { delete this; }
 };
 
@@ -62,6 +60,10 @@ Watchers::~Watchers() {
   thread_.join();
 }
 
+grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::refuse(const grpc::Status& status) {
+  return new Refused(status);
+}
+
 void Watchers::state_changed() {
   const std::lock_guard lock(mutex_);
   wanted_ = true;
@@ -75,7 +77,10 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process, std::ui
     const std::lock_guard lock(mutex_);
     std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
     const auto same = std::ranges::count(known_, process, &Known::process);
-    if (known_.size() >= kMost || same >= static_cast<std::ptrdiff_t>(kMostOfProcess)) return new Refused();
+    if (known_.size() >= kMost || same >= static_cast<std::ptrdiff_t>(kMostOfProcess)) {
+      return refuse(
+          {grpc::StatusCode::RESOURCE_EXHAUSTED, "there are too many watchers: end some, or share one"});
+    }
     watch = std::make_shared<Watch>(newest_, after);
     known_.push_back({watch, process});
     wanted_ = true;

@@ -30,6 +30,8 @@ class Watchers final : public StateStore::Reader {
   /// but none up to the revision `after`, which its reader has. It owns itself. Refused when there are too
   /// many.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* add(pid_t process, std::uint64_t after = 0);
+  /// A stream that ends as it begins.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* refuse(const grpc::Status& status);
   void state_changed() override;
 
   /// Each has a message in its socket and another one waiting.

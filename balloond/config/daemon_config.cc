@@ -157,6 +157,29 @@ void read_libvirt_host(const yaml::Value& value, std::vector<LibvirtHost>& out) 
   out.push_back(std::move(host));
 }
 
+/// Users or groups of a rule of access.
+void read_names(yaml::Map& rule, const char* key, std::vector<std::string>& out) {
+  rule.list(key, [&](const yaml::Value& value) {
+    std::string name;
+    if (!value.read(name)) return;
+    if (name.empty()) return value.complain("the name is empty");
+    out.push_back(name);
+  });
+}
+
+void read_access(yaml::Map& access, AccessConfig& out) {
+  const auto rule = [&](const char* role, std::optional<AccessRule>& into) {
+    access.map(role, [&](yaml::Map& map) {
+      read_names(map, "users", into.emplace().users);
+      read_names(map, "groups", into->groups);
+    });
+  };
+  rule("link", out.link);
+  rule("read", out.read);
+  rule("reserve", out.reserve);
+  rule("operate", out.operate);
+}
+
 void read_log_level(const yaml::Value& value, std::string& out) {
   static constexpr std::array levels{"debug", "info", "warning", "error"};
   std::string level;
@@ -177,6 +200,15 @@ Result<void> read_daemon_config(const yaml::Document& document, const std::strin
       socket.with("mode", [&](const yaml::Value& value) { read_mode(value, config.socket_mode); });
       socket.field("group", config.socket_group);
     });
+    root.map("read_socket", [&](yaml::Map& socket) {
+      socket.require("path");
+      socket.with("path",
+                  [&](const yaml::Value& value) { read_socket_path(value, config.read_socket.path); });
+      socket.with("mode", [&](const yaml::Value& value) { read_mode(value, config.read_socket.mode); });
+      socket.field("group", config.read_socket.group);
+      if (config.read_socket.path == config.socket_path) socket.complain("path is that of socket");
+    });
+    root.map("access", [&](yaml::Map& access) { read_access(access, config.access); });
     root.map("metrics", [&](yaml::Map& metrics) {
       metrics.require("listen");
       metrics.with("listen", [&](const yaml::Value& value) { read_listen(value, config.metrics_listen); });

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "balloond/config/access_config.h"
 #include "balloond/config/journal_config.h"
 #include "balloond/config/libvirt_config.h"
 #include "balloond/config/qmp_config.h"
@@ -22,10 +23,20 @@ inline constexpr std::chrono::nanoseconds kPeriodMin = std::chrono::milliseconds
 /// Slower than this a guest in need would wait longer than its programs do.
 inline constexpr std::chrono::nanoseconds kPeriodMax = std::chrono::seconds(60);
 
+/// A further socket, over which nothing can be changed.
+struct ReadSocketConfig {
+  std::string path;  ///< empty: there is none
+  mode_t mode = 0666;
+  std::string group;  ///< empty: the daemon's own group
+  bool operator==(const ReadSocketConfig&) const = default;
+};
+
 struct DaemonConfig {
   std::string socket_path = "/run/balloond/balloond.sock";
   mode_t socket_mode = 0660;
-  std::string socket_group;    ///< empty: the daemon's own group
+  std::string socket_group;  ///< empty: the daemon's own group
+  ReadSocketConfig read_socket;
+  AccessConfig access;
   std::string metrics_listen;  ///< "127.0.0.1:9477", "[::1]:9477" or "unix:/path"; empty: no metrics server
   std::chrono::nanoseconds period = std::chrono::seconds(1);
   std::chrono::nanoseconds stats_interval = std::chrono::seconds(1);

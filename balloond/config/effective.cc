@@ -27,6 +27,12 @@ std::string qmp_text(const QmpSockets& sockets) {
   return fmt::format("    - {{{}, exclusive: {}}}\n", where, sockets.exclusive);
 }
 
+std::string rule_text(const char* role, const std::optional<AccessRule>& rule) {
+  if (!rule) return {};
+  return fmt::format("  {}: {{users: {}, groups: {}}}\n", role, nlohmann::json(rule->users).dump(),
+                     nlohmann::json(rule->groups).dump());
+}
+
 }  // namespace
 
 std::string effective_config(const Config& config) {
@@ -34,6 +40,15 @@ std::string effective_config(const Config& config) {
   std::string out = fmt::format("socket:\n  path: {}\n  mode: \"{:04o}\"\n", quoted(daemon.socket_path),
                                 daemon.socket_mode);
   if (!daemon.socket_group.empty()) out += fmt::format("  group: {}\n", quoted(daemon.socket_group));
+  const ReadSocketConfig& read = daemon.read_socket;
+  if (!read.path.empty()) {
+    out += fmt::format("read_socket:\n  path: {}\n  mode: \"{:04o}\"\n", quoted(read.path), read.mode);
+    if (!read.group.empty()) out += fmt::format("  group: {}\n", quoted(read.group));
+  }
+  if (const AccessConfig& access = daemon.access; access != AccessConfig()) {
+    out += "access:\n" + rule_text("link", access.link) + rule_text("read", access.read) +
+           rule_text("reserve", access.reserve) + rule_text("operate", access.operate);
+  }
   if (!daemon.metrics_listen.empty())
     out += fmt::format("metrics:\n  listen: {}\n", quoted(daemon.metrics_listen));
   out += fmt::format("control:\n  period: {}\n  stats_interval: {}\n  dry_run: {}\n", millis(daemon.period),

@@ -20,36 +20,12 @@ namespace {
 namespace json = google::protobuf::util;
 namespace stored = balloon::state::v1;
 using std::chrono::nanoseconds;
-using std::chrono::seconds;
 
 constexpr std::uint32_t kVersion = 2;
 /// Without tokens and requests: what it has is read all the same.
 constexpr std::uint32_t kVersionBefore = 1;
 /// The daemon's user and group: what guests are to be is nobody else's business.
 constexpr mode_t kFileMode = 0640;
-/// Year 2255: what is before it can be counted in nanoseconds.
-constexpr std::int64_t kSecondsMax = 9'000'000'000;
-constexpr std::int64_t kNanosMax = 999'999'999;
-
-/// Timestamps and durations are alike.
-template <typename Message>
-void put_time(Message& out, nanoseconds time) {
-  const auto whole = std::chrono::floor<seconds>(time);
-  out.set_seconds(whole.count());
-  out.set_nanos(static_cast<std::int32_t>((time - whole).count()));
-}
-
-template <typename Message>
-Result<nanoseconds> take_time(const Message& sent, std::string_view what) {
-  if (sent.seconds() < 0 || sent.seconds() > kSecondsMax || sent.nanos() < 0 || sent.nanos() > kNanosMax)
-    return fail(fmt::format("its {} is out of range", what));
-  return seconds(sent.seconds()) + nanoseconds(sent.nanos());
-}
-
-WallTime wall_at(nanoseconds since_epoch) {
-  return WallTime(std::chrono::duration_cast<WallTime::duration>(since_epoch));
-}
-
 stored::Grant to_stored(const ReservationRecord& record) {
   stored::Grant out;
   out.set_id(record.wish.id);
@@ -188,13 +164,6 @@ Result<stored::Reservations> parse(std::string_view text) {
 }
 
 }  // namespace
-
-std::string boot_id() {
-  constexpr std::size_t kMost = 64;
-  const auto text = read_file("/proc/sys/kernel/random/boot_id", kMost);
-  if (!text || !*text) return {};
-  return (*text)->substr(0, (*text)->find('\n'));
-}
 
 std::string write_reservations(const KeptReservations& kept, const std::string& boot) {
   stored::Reservations all;

@@ -6,19 +6,10 @@
 #include <vector>
 
 #include "balloond/control/reservation_book.h"
+#include "balloond/control/stored_time.h"
 #include "base/error.h"
 
 namespace balloon::daemon {
-
-/// When something is read or written, by three clocks.
-struct Moment {
-  Time now{};
-  WallTime wall{};
-  std::string boot{};  ///< of the host, which `now` counts from; empty: not known
-};
-
-/// "1f2e...": another after each boot of the host; empty when the kernel does not say.
-std::string boot_id();
 
 std::string write_reservations(const KeptReservations& all, const std::string& boot);
 

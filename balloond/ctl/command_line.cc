@@ -290,7 +290,7 @@ class Definition {
     app.add_option("--token", arguments_.token, "As reserve printed it")
         ->envname("BALLOON_TOKEN")
         ->type_name("TOKEN");
-    app.add_flag("--force", arguments_.force, "Without its token: root, and the user who runs balloond");
+    app.add_flag("--force", arguments_.force, "Without its token, by whoever has the role operate");
     return app;
   }
 

@@ -102,6 +102,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
     names_.erase(before.session);
     guests_.erase(known);
   }
+  if (const auto awaited = awaited_pins_.extract(name); awaited && awaited.mapped().expires > clock_.now())
+    record.pin = awaited.mapped();
   record.session = ++last_session_;
   record.ready_since = clock_.now();
   lines.info(source_of(peer), "guest {} joined: process {}, uid {}, {} of {}, target {}", name, peer.pid,
@@ -340,12 +342,14 @@ void Registry::refresh(Bytes host_total) {
     }
     if (!record.connected && is_gone(entry, sight.on_host.has_value())) {
       lines.info(source_of(record.peer), "guest {} is gone", record.name);
+      if (record.pin) awaited_pins_.insert_or_assign(record.name, *record.pin);
       names_.erase(record.session);
       guest = guests_.erase(guest);
       continue;
     }
     ++guest;
   }
+  std::erase_if(awaited_pins_, [now](const auto& pin) { return pin.second.expires <= now; });
   std::erase_if(observers_, [](const auto& known) { return known.second.expired(); });
 }
 
@@ -468,6 +472,31 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
   guest->second.record.pin.reset();
   tell({.kind = GuestChange::Kind::pin});
   return guest->second.record;
+}
+
+void Registry::undo_pin(const std::string& name, const std::optional<PinRecord>& mine,
+                        const std::optional<PinRecord>& before) {
+  const std::lock_guard lock(mutex_);
+  const auto guest = guests_.find(name);
+  if (guest == guests_.end() || guest->second.record.pin != mine) return;
+  guest->second.record.pin = before;
+  tell({.kind = GuestChange::Kind::pin});
+}
+
+void Registry::await_pins(std::map<std::string, PinRecord> pins) {
+  const std::lock_guard lock(mutex_);
+  awaited_pins_ = std::move(pins);
+}
+
+std::map<std::string, PinRecord> Registry::all_pins() const {
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, PinRecord> pins = awaited_pins_;
+  for (const auto& [name, entry] : guests_) {
+    if (entry.record.pin) pins.insert_or_assign(name, *entry.record.pin);
+  }
+  const Time now = clock_.now();
+  std::erase_if(pins, [now](const auto& pin) { return pin.second.expires <= now; });
+  return pins;
 }
 
 std::map<std::string, Bytes> Registry::pins() const {

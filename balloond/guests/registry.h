@@ -26,6 +26,7 @@ struct PinRecord {
   Bytes target = 0;
   Time expires{};
   WallTime until;
+  bool operator==(const PinRecord&) const = default;
 };
 
 /// Somebody else moved a guest's balloon: a person at a monitor, another controller.
@@ -112,6 +113,13 @@ class Registry final : public GuestEvents {
   std::optional<GuestRecord> set_pin(const std::string& name, Bytes target,
                                      std::chrono::nanoseconds duration);
   std::optional<GuestRecord> clear_pin(const std::string& name);
+  /// The pin of a guest as it was, where `mine` could not be kept; nothing where there is another one by now.
+  void undo_pin(const std::string& name, const std::optional<PinRecord>& mine,
+                const std::optional<PinRecord>& before);
+  /// Pins of guests that have not joined yet: each has its own when it does, as one has that comes back.
+  void await_pins(std::map<std::string, PinRecord> pins);
+  /// Every pin that holds, also of guests that have not joined yet.
+  std::map<std::string, PinRecord> all_pins() const;
   /// Every pin that is in force, as policy counts it.
   std::map<std::string, Bytes> pins() const;
   /// Asks each guest whose newest statistics are older than `age` for fresh ones; how many were asked.
@@ -188,6 +196,7 @@ class Registry final : public GuestEvents {
   mutable std::mutex mutex_;
   std::map<std::string, Entry> guests_;
   std::map<Session, std::string> names_;
+  std::map<std::string, PinRecord> awaited_pins_;  ///< of guests that have not joined yet, or are gone
   std::map<pid_t, std::weak_ptr<VmmObserver>> observers_;
   /// The control thread's: the last whose room was looked at again, and when.
   std::shared_ptr<VmmObserver> room_looked_at_;

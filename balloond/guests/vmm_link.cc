@@ -15,6 +15,13 @@ void set_duration(google::protobuf::Duration& out, std::chrono::nanoseconds dura
   out.set_nanos(static_cast<std::int32_t>(duration.count() % 1'000'000'000));
 }
 
+/// A stream that ends as it begins.
+class Refused final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse> {
+ public:
+  explicit Refused(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
 /// One guest's stream. It owns itself until OnDone; the registry shares it as the guest's channel. What waits
 /// to be sent is at most one message of each kind: a newer target replaces one that is not on its way yet.
 class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>,
@@ -214,6 +221,10 @@ VmmLink::VmmLink(GuestEvents& guests, LinkPeers& peers,
 
 grpc::ServerBidiReactor<v1::ConnectRequest, v1::ConnectResponse>* VmmLink::Connect(
     grpc::CallbackServerContext* context) {
+  if (const auto allowed = peers_.may_link(context->peer()); !allowed.ok()) {
+    on_end_(allowed.error_code());
+    return new Refused(allowed);
+  }
   auto stream =
       std::make_shared<LinkStream>(guests_, peers_, health_, on_end_, context->peer(), stats_interval_());
   LinkStream* const reactor = stream.get();

@@ -16,6 +16,8 @@ class LinkPeers {
   virtual ~LinkPeers() = default;
   /// Who is at the other end, by a call's peer address.
   virtual Peer peer_of(const std::string& address) const = 0;
+  /// OK when it may run a guest, or how the call is to end.
+  virtual grpc::Status may_link(const std::string& address) const = 0;
   /// That the connection carries one guest more, or one less.
   virtual void carries_guest(const std::string& address, bool more) = 0;
 };

@@ -27,8 +27,8 @@ class ApiTest : public ::testing::Test {
     ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
-    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
-                    [this] { return serving_.load(); });
+    server_.emplace(Entrance{.socket = std::move(*socket)}, clock_, guests_, states_, reservations_, pins_,
+                    control_, needs_, calls_, [this] { return serving_.load(); });
     ASSERT_TRUE(server_->start());
     const auto channel = grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials());
     stub_ = v1::SchedulerService::NewStub(channel);
@@ -56,6 +56,7 @@ class ApiTest : public ::testing::Test {
   Registry guests_{clock_, tree_.root()};
   ReservationBook reservations_{clock_};
   ControlSwitch control_{clock_};
+  PinKeeper pins_{guests_};
   NeedHistory needs_{clock_};
   CallCounters calls_;
   std::optional<HostSampler> host_;

@@ -23,8 +23,8 @@ class CapacityTest : public ::testing::Test {
     ticker_.emplace(clock_, guests_, *host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_);
     auto socket = UnixSocket::listen(path_, 0600, "");
     ASSERT_TRUE(socket) << socket.error().message;
-    server_.emplace(std::move(*socket), clock_, guests_, states_, reservations_, control_, needs_, calls_,
-                    [] { return true; });
+    server_.emplace(Entrance{.socket = std::move(*socket)}, clock_, guests_, states_, reservations_, pins_,
+                    control_, needs_, calls_, [] { return true; });
     ASSERT_TRUE(server_->start());
     stub_ = v1::CapacityService::NewStub(
         grpc::CreateChannel("unix:" + path_, grpc::InsecureChannelCredentials()));
@@ -52,6 +52,7 @@ class CapacityTest : public ::testing::Test {
   Registry guests_{clock_, tree_.root()};
   ReservationBook reservations_{clock_};
   ControlSwitch control_{clock_};
+  PinKeeper pins_{guests_};
   CallCounters calls_;
   NeedHistory needs_{clock_};
   std::optional<HostSampler> host_;

@@ -18,7 +18,7 @@ using Verdict = Connections::Verdict;
 
 constexpr Caller kVmm{.peer = {.pid = 42, .uid = 1000}, .started = 7};
 constexpr Caller kOther{.peer = {.pid = 43, .uid = 1000}, .started = 8};
-constexpr Caller kRoot{.peer = {.pid = 44, .uid = 0}, .started = 9};
+constexpr Caller kOperator{.peer = {.pid = 44, .uid = 1001}, .started = 9, .roles = Roles::of(Role::operate)};
 
 class ConnectionsTest : public ::testing::Test {
  protected:
@@ -93,11 +93,10 @@ TEST_F(ConnectionsTest, ANumberThatIsAnotherFilesNowIsNotThatConnection) {
 
 TEST_F(ConnectionsTest, OperatorsHavePlacesWhenOthersHaveNone) {
   for (int i = 0; i < 8; ++i) connections_.guest_joined(connect(kVmm));
-  const bool is_operator = daemon::is_operator(kOther.peer);  // these tests may run as the user 1000
-  EXPECT_EQ(connections_.judge(kOther), is_operator ? Verdict::admitted : Verdict::all_taken);
-  EXPECT_EQ(connections_.judge(kRoot), Verdict::admitted);
-  for (int i = 0; i < 2; ++i) connect(kRoot);
-  EXPECT_EQ(connections_.judge(kRoot), Verdict::all_taken);
+  EXPECT_EQ(connections_.judge(kOther), Verdict::all_taken);
+  EXPECT_EQ(connections_.judge(kOperator), Verdict::admitted);
+  for (int i = 0; i < 2; ++i) connect(kOperator);
+  EXPECT_EQ(connections_.judge(kOperator), Verdict::all_taken);
 }
 
 TEST_F(ConnectionsTest, OneThatCallsNothingEndsAfterTenSeconds) {
@@ -131,7 +130,7 @@ TEST_F(ConnectionsTest, ACallerIsKnownByTheKernelsWord) {
   EXPECT_EQ(caller.peer.pid, ::getpid());
   EXPECT_EQ(caller.peer.uid, ::geteuid());
   EXPECT_GT(caller.started, 0U);
-  EXPECT_TRUE(daemon::is_operator(caller.peer));
+  EXPECT_EQ(caller.roles, Roles::none()) << "until access has judged it";
 }
 
 }  // namespace
