@@ -23,6 +23,8 @@ Bytes Outlook::promised() const { return sum(std::span(consumers).subspan(givers
 
 Bytes Outlook::most() const { return above(supply.budget, add(guaranteed(), promised())); }
 
+Bytes Outlook::deficit() const { return above(add(guaranteed(), promised()), supply.budget); }
+
 Bytes Outlook::reclaimable(std::chrono::nanoseconds time) const {
   double all = 0;
   for (std::size_t i = 0; i < givers.size(); ++i) {

@@ -34,6 +34,8 @@ struct Outlook {
   Bytes promised() const;
   /// The most that a reservation could have, whatever has to be freed for it and however long that takes.
   Bytes most() const;
+  /// By how much guarantees and promises exceed the budget: what would have to leave.
+  Bytes deficit() const;
   /// What guests could give within `time`, by how fast their balloons have proved to be, and without what
   /// their programs use.
   Bytes reclaimable(std::chrono::nanoseconds time) const;

@@ -36,7 +36,6 @@ struct State {
   Bytes committed = 0;       ///< sum of max(actual, target)
   Bytes reserved = 0;        ///< kept for reservations
   Bytes configured = 0;      ///< sum of boot memory
-  double balloon_speed = 0;  ///< bytes a second that policy expects of a balloon that has not moved yet
   policy::HostState host_state = policy::HostState::unspecified;
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name

@@ -231,7 +231,6 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   state->budget = plan.budget;
   state->host_state = plan.state;
   state->not_applied = std::move(not_applied);
-  state->balloon_speed = resolver_.policy().tunables.balloon_speed;
   for (const policy::ReservationPlan& each : plan.reservations) state->reserved += each.granted;
   std::map<std::string, std::uint64_t> reversals;
   state->guests.reserve(guests.size());

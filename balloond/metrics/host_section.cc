@@ -1,8 +1,16 @@
-#include "balloond/control/capacity.h"
 #include "balloond/metrics/sections.h"
+#include "policy/holdings.h"
 
 namespace balloon::daemon {
 namespace {
+
+/// A guest that starts asks for memory within seconds, one that is to be moved here within minutes.
+struct Horizon {
+  std::string_view name;
+  std::chrono::seconds time;
+};
+constexpr std::array<Horizon, 3> kHorizons{
+    {{"5s", std::chrono::seconds(5)}, {"30s", std::chrono::seconds(30)}, {"5m", std::chrono::minutes(5)}}};
 
 constexpr std::array<std::string_view, 6> kHostStates{"unspecified", "normal",   "tight",
                                                       "infeasible",  "critical", "emergency"};
@@ -68,21 +76,24 @@ void add_host(Families& out, const State& state) {
 }
 
 void add_capacity(Families& out, const State& state) {
-  const Capacity capacity = capacity_of(state);
+  const policy::Outlook& outlook = state.outlook;
   out.gauge("balloon_host_headroom_bytes",
             "Of the budget, what no guest and no reservation has: it can be given at once.",
-            capacity.headroom);
-  for (std::size_t i = 0; i < kHorizons.size(); ++i) {
-    out.gauge("balloon_host_reclaimable_bytes",
-              "What guests have beyond their need, and their balloons can give in that time.",
-              capacity.reclaimable.at(i), {{"horizon", kHorizons.at(i).name}});
+            outlook.supply.free);
+  for (const Horizon& horizon : kHorizons) {
+    out.gauge(
+        "balloon_host_reclaimable_bytes",
+        "What guests can give in that time, by how fast their balloons are, without what their programs "
+        "use.",
+        outlook.reclaimable(horizon.time), {{"horizon", horizon.name}});
   }
   out.gauge("balloon_host_bookable_bytes",
-            "Of the budget, what is guaranteed to nobody: what new guests could be.", capacity.bookable);
+            "Of the budget, what is guaranteed to nobody: what new guests could be.", outlook.most());
   out.gauge("balloon_host_deficit_bytes",
-            "By how much guarantees exceed the budget: so much would have to leave.", capacity.deficit);
-  out.gauge("balloon_host_memory_needed_bytes", "What guests need and reservations have, together.",
-            capacity.needed);
+            "By how much guarantees exceed the budget: so much would have to leave.", outlook.deficit());
+  Bytes needed = state.reserved;
+  for (const GuestStatus& guest : state.guests) needed = policy::add(needed, guest.plan.need);
+  out.gauge("balloon_host_memory_needed_bytes", "What guests need and reservations have, together.", needed);
 }
 
 }  // namespace balloon::daemon

@@ -91,7 +91,6 @@ class MetricsTest : public ::testing::Test {
     auto state = std::make_shared<State>();
     state->revision = 1;
     state->wall = clock_.wall();
-    state->balloon_speed = kMiB;
     state->guests = std::move(guests);
     state->host.has_pressure = true;
     state->host.memory.ksm.emplace();
@@ -217,8 +216,7 @@ TEST_F(MetricsTest, AGuestSaysHowItFares) {
 }
 
 TEST_F(MetricsTest, ASchedulerReadsWhatTheHostCanGiveAndHowSoon) {
-  GuestStatus idle = talkative_guest("idle");  // as fast as policy expects: 1 MiB/s
-  idle.record.counters.reset();
+  GuestStatus idle = talkative_guest("idle");
   idle.limits.min = kGiB / 4;
   idle.plan.need = kGiB / 2;
   idle.actual = kGiB;
@@ -227,9 +225,13 @@ TEST_F(MetricsTest, ASchedulerReadsWhatTheHostCanGiveAndHowSoon) {
   stuck.plan.state = policy::GuestState::stuck;
   stuck.plan.share = kGiB;
   publish({idle, stuck}, [](State& state) {
-    state.budget = 4 * kGiB;
-    state.committed = 2 * kGiB;
     state.reserved = kGiB / 2;
+    state.outlook.supply = {.budget = 4 * kGiB, .free = kGiB + kGiB / 2};
+    const Bytes low = kGiB / 4, used = kGiB - 300 * kMiB, need = kGiB / 2;
+    state.outlook.consumers = {{.levels = policy::Levels({low, used, used, used, used, used, kGiB, kGiB})},
+                               {.levels = policy::Levels::all_at(kGiB)},
+                               {.levels = policy::Levels::all_at(need)}};
+    state.outlook.givers = {{.size = kGiB, .speed = kMiB}, {.size = kGiB}};
   });
   EXPECT_EQ(value("balloon_host_headroom_bytes"), 1.5 * kGiB);
   EXPECT_EQ(value("balloon_host_reclaimable_bytes", "5s"), 5 * kMiB) << "no faster than its balloon";
@@ -257,7 +259,12 @@ TEST_F(MetricsTest, AnInfeasibleHostSaysHowMuchHasToLeaveAndWhoHoldsIt) {
   GuestStatus large = talkative_guest("large"), small = talkative_guest("small");
   large.limits.min = 3 * kGiB;
   small.limits.min = kGiB;
-  publish({large, small}, [](State& state) { state.budget = 2 * kGiB; });
+  publish({large, small}, [](State& state) {
+    state.outlook.supply.budget = 2 * kGiB;
+    state.outlook.consumers = {{.levels = policy::Levels::all_at(3 * kGiB)},
+                               {.levels = policy::Levels::all_at(kGiB)}};
+    state.outlook.givers.resize(2);
+  });
   EXPECT_EQ(value("balloon_host_deficit_bytes"), 2 * kGiB);
   EXPECT_EQ(value("balloon_host_bookable_bytes"), 0);
   EXPECT_EQ(value("balloon_guest_floor_bytes", "large"), 3 * kGiB);
