@@ -59,6 +59,11 @@ class DaemonTest : public ::testing::Test {
     return outcome.exit_code == 0 ? nlohmann::json::parse(outcome.out).at("state").get<std::string>() : "";
   }
 
+  /// Whether its log has this, or soon: a thread of its own writes it.
+  bool logs(const std::string& text) const {
+    return eventually([&] { return daemon_->log().find(text) != std::string::npos; });
+  }
+
   TemporaryDirectory directory_;
   std::unique_ptr<Background> daemon_;
 };

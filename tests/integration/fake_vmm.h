@@ -180,7 +180,7 @@ class FakeVmm {
     return registration_;
   }
   /// How the daemon ended the stream; waits for it.
-  std::optional<grpc::Status> ended(std::chrono::milliseconds limit = std::chrono::seconds(10)) {
+  std::optional<grpc::Status> ended(std::chrono::milliseconds limit = std::chrono::seconds(60)) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, limit, [this] { return end_.has_value(); });
     return end_;

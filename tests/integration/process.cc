@@ -72,6 +72,12 @@ bool Background::running() {
   return false;
 }
 
+bool Background::stop() {
+  signal(SIGSTOP);
+  int status = 0;
+  return ::waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
+}
+
 int Background::wait(std::chrono::milliseconds limit) {
   if (!eventually([this] { return !running(); }, limit)) {
     signal(SIGKILL);

@@ -28,8 +28,11 @@ class Background {
   Background& operator=(const Background&) = delete;
 
   void signal(int number) const;
-  /// Its exit code, or 128 + signal; waits up to `limit` and then kills it.
-  int wait(std::chrono::milliseconds limit = std::chrono::seconds(20));
+  /// Its exit code, or 128 + signal; waits up to `limit` and then kills it. A daemon takes a second to end at
+  /// most; one that waits for a peer never ends.
+  int wait(std::chrono::milliseconds limit = std::chrono::seconds(30));
+  /// SIGSTOP, and waits until no thread of it runs any more.
+  bool stop();
   bool running();
   std::string log() const;
   pid_t pid() const { return pid_; }
@@ -41,9 +44,9 @@ class Background {
 };
 
 /// Polls until `condition` holds; false when it does not within `limit`, which is generous because machines
-/// are slow.
+/// are slow and do other things.
 bool eventually(const std::function<bool()>& condition,
-                std::chrono::milliseconds limit = std::chrono::seconds(20));
+                std::chrono::milliseconds limit = std::chrono::seconds(60));
 
 /// A directory that goes with the test.
 class TemporaryDirectory {

@@ -49,7 +49,12 @@ TEST_F(ReservationTest, TheBalloonsOfIdleGuestsShrinkAndThenItIsGranted) {
   EXPECT_EQ(granted.at("state"), "granted");
   EXPECT_EQ(granted.at("granted_bytes"), wanted);
   EXPECT_LE(vmm->actual(), host("total_bytes") - wanted) << "it came from the idle guest";
-  EXPECT_LE(host("committed_bytes") + host("reserved_bytes"), host("budget_bytes") + 64 * kMiB);
+  EXPECT_TRUE(eventually([&] {  // the budget goes with what else the machine does, and the guest with it
+    vmm->send_stats(300 * kMiB);
+    const auto now = ctl_json({"host"});
+    return now.at("committed_bytes").get<std::uint64_t>() + now.at("reserved_bytes").get<std::uint64_t>() <=
+           now.at("budget_bytes").get<std::uint64_t>() + 64 * kMiB;
+  })) << ctl({"host"}).out;
   EXPECT_NE(ctl({"reservations"}).out.find("new          granted"), std::string::npos)
       << ctl({"reservations"}).out;
 
@@ -82,7 +87,7 @@ TEST_F(ReservationTest, OneWhoseMemoryDoesNotComeExpires) {
   EXPECT_EQ(outcome.exit_code, 4) << outcome.out;
   EXPECT_NE(outcome.err.find("its time is over: 1 GiB cannot be freed within 4 s"), std::string::npos)
       << outcome.err << ctl({"list"}).out;
-  EXPECT_NE(daemon_->log().find("reservation late: expired"), std::string::npos);
+  EXPECT_TRUE(logs("reservation late: expired"));
   EXPECT_EQ(reservations(), 0U);
 }
 
@@ -98,17 +103,14 @@ TEST_F(ReservationTest, AGuestThatHasComeTakesOverWhatWasKeptForIt) {
   }
   const FakeVmm vmm(socket(), FakeVmm::guest("new", 512 * kMiB, 512 * kMiB));
   EXPECT_TRUE(eventually([&] { return reservations() == 0; })) << ctl({"reservations"}).out;
-  EXPECT_NE(daemon_->log().find("reservation new: its guest has come"), std::string::npos);
+  EXPECT_TRUE(logs("reservation new: its guest has come"));
 }
 
 TEST_F(ReservationTest, AGuestThatIsNotWhatWasReservedForDoesNotConsumeIt) {
   ASSERT_EQ(ctl({"reserve", "new", "512MiB"}).exit_code, 0);
   const FakeVmm vmm(socket(), FakeVmm::guest("new", 64 * kMiB, 64 * kMiB));
   ASSERT_TRUE(eventually([&] { return !state_of("new").empty(); }));
-  EXPECT_TRUE(eventually([&] {
-    return daemon_->log().find("a guest of that name has 64 MiB of boot memory, and 512 MiB are reserved") !=
-           std::string::npos;
-  }));
+  EXPECT_TRUE(logs("a guest of that name has 64 MiB of boot memory, and 512 MiB are reserved"));
   EXPECT_EQ(ctl_json({"reservation", "new"}).at("state"), "granted");
   EXPECT_EQ(host("reserved_bytes"), 512 * kMiB);
 }

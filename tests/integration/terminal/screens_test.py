@@ -42,8 +42,10 @@ class Terminal:
         self.server = ["tmux", "-S", f"{directory}/tmux-{number}.sock", "-f", str(settings_file)]
         self.done = Path(directory) / f"done-{number}"
         settings = " ".join(["LC_ALL=C.UTF-8", *environment])
-        script = f"PS1= {settings} {command}; echo $? >{self.done}; exec sleep 600"
-        subprocess.run([*self.server, "new-session", "-d", "-x", str(columns), "-y", str(rows), "sh", "-c", script],
+        # Asked where its cursor is, the terminal answers once it has shown all that came before.
+        shown = r"stty -echo -icanon; printf '\033[6n'; IFS= read -rsd R _"
+        script = f"{settings} {command}; status=$?; {shown}; echo $status >{self.done}; exec sleep 600"
+        subprocess.run([*self.server, "new-session", "-d", "-x", str(columns), "-y", str(rows), "bash", "-c", script],
                        check=True)
 
     def tmux(self, *words):
@@ -60,7 +62,7 @@ class Terminal:
         return "\n".join(line.rstrip() for line in text.splitlines()).rstrip("\n") + "\n"
 
     def wait_for(self, condition, what):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} did not come; the screen:\n{self.screen()}")
@@ -111,7 +113,7 @@ class ScreenTest(unittest.TestCase):
             time.sleep(1)
         else:
             kept = (HERE / "screens" / f"{name}.txt").read_text()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while terminal.screen() != kept and time.monotonic() < deadline:
                 time.sleep(0.1)
         self.expect_screen(name, terminal.screen())
