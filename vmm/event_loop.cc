@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <array>
@@ -99,7 +98,7 @@ void EventLoop::Impl::dispatch(Id id) {
   idle.notify_all();
 }
 
-Result<std::unique_ptr<EventLoop>> EventLoop::create(const std::string& thread_name) {
+Result<std::unique_ptr<EventLoop>> EventLoop::create(const std::string& thread_name, Clock& clock) {
   auto impl = std::make_unique<Impl>();
   impl->epoll = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
   if (!impl->epoll) return fail_errno("creating an epoll", errno);
@@ -119,10 +118,10 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create(const std::string& thread_n
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   impl->thread_id = impl->thread.get_id();
   pthread_setname_np(impl->thread.native_handle(), thread_name.substr(0, kThreadNameMax).c_str());
-  return std::unique_ptr<EventLoop>(new EventLoop(std::move(impl)));
+  return std::unique_ptr<EventLoop>(new EventLoop(std::move(impl), clock));
 }
 
-EventLoop::EventLoop(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+EventLoop::EventLoop(std::unique_ptr<Impl> impl, Clock& clock) : impl_(std::move(impl)), clock_(clock) {}
 
 EventLoop::~EventLoop() { stop(); }
 
@@ -193,8 +192,9 @@ Result<UniqueFd> EventLoop::watch_event(Callback callback) {
 }
 
 Result<std::unique_ptr<EventLoop::Timer>> EventLoop::timer(Callback callback) {
-  UniqueFd fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!fd) return fail_errno("creating a timer", errno);
+  auto alarm = clock_.alarm();
+  if (!alarm) return std::unexpected(alarm.error());
+  UniqueFd fd = std::move(*alarm);
   // A timer stopped after it expired has nothing to read: then it does not call.
   BALLOON_TRY(watch(fd.get(), [timer = fd.get(), callback = std::move(callback)] {
     if (drain(timer)) callback();
@@ -204,17 +204,11 @@ Result<std::unique_ptr<EventLoop::Timer>> EventLoop::timer(Callback callback) {
 
 EventLoop::Timer::Timer(EventLoop& loop, UniqueFd fd) : loop_(loop), fd_(std::move(fd)) {}
 
-EventLoop::Timer::~Timer() { loop_.unwatch(fd_.get()); }
-
-void EventLoop::Timer::set(std::chrono::nanoseconds interval) {
-  using std::chrono::seconds;
-  const auto whole =
-      std::chrono::duration_cast<seconds>(std::max(interval, std::chrono::nanoseconds::zero()));
-  const timespec period{.tv_sec = whole.count(),
-                        .tv_nsec = std::max<std::int64_t>((interval - whole).count(), 0)};
-  const itimerspec setting{.it_interval = period, .it_value = period};
-  // The fd is a timer and the value is normalised: no error is left.
-  ::timerfd_settime(fd_.get(), 0, &setting, nullptr);
+EventLoop::Timer::~Timer() {
+  loop_.clock().forget(fd_.get());
+  loop_.unwatch(fd_.get());
 }
+
+void EventLoop::Timer::set(std::chrono::nanoseconds interval) { loop_.clock().set(fd_.get(), interval); }
 
 }  // namespace balloon::vmm

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "vmm/clock.h"
 
 namespace balloon::vmm {
 
@@ -16,7 +17,9 @@ class EventLoop {
  public:
   using Callback = std::function<void()>;
 
-  static Result<std::unique_ptr<EventLoop>> create(const std::string& thread_name);
+  /// The clock is that of its timers, and of the devices that it serves.
+  static Result<std::unique_ptr<EventLoop>> create(const std::string& thread_name,
+                                                   Clock& clock = Clock::system());
   ~EventLoop();  ///< stops and joins
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -42,11 +45,14 @@ class EventLoop {
 
   void stop();
 
+  Clock& clock() const { return clock_; }
+
  private:
   struct Impl;
   Result<void> watch(int fd, std::uint32_t events, Callback callback);
-  explicit EventLoop(std::unique_ptr<Impl> impl);
+  EventLoop(std::unique_ptr<Impl> impl, Clock& clock);
   std::unique_ptr<Impl> impl_;
+  Clock& clock_;
 };
 
 class EventLoop::Timer {

@@ -88,30 +88,34 @@ Outbox::Clock::time_point Outbox::balloon_due() const {
   return balloon_told_at_ + (is_crumb(*balloon_told_, *balloon_) ? kBalloonCrumbPause : kBalloonPause);
 }
 
+std::optional<v1::ConnectRequest> Outbox::next(Clock::time_point now) {
+  v1::ConnectRequest request;
+  if (!results_.empty()) {
+    request = std::move(results_.front());
+    results_.pop_front();
+  } else if (balloon_ && now >= balloon_due()) {
+    balloon_told_ = std::exchange(balloon_, std::nullopt);
+    balloon_told_at_ = now;
+    *request.mutable_balloon() = *balloon_told_;
+  } else if (stats_) {
+    *request.mutable_stats() = *std::exchange(stats_, std::nullopt);
+  } else if (counters_) {
+    *request.mutable_counters() = *std::exchange(counters_, std::nullopt);
+  } else {
+    return std::nullopt;
+  }
+  return request;
+}
+
+std::optional<v1::ConnectRequest> Outbox::take_at(Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  return open_ ? next(now) : std::nullopt;
+}
+
 std::optional<v1::ConnectRequest> Outbox::take() {
   std::unique_lock lock(mutex_);
-  v1::ConnectRequest request;
   while (open_) {
-    if (!results_.empty()) {
-      request = std::move(results_.front());
-      results_.pop_front();
-      return request;
-    }
-    const auto now = Clock::now();
-    if (balloon_ && now >= balloon_due()) {
-      balloon_told_ = std::exchange(balloon_, std::nullopt);
-      balloon_told_at_ = now;
-      *request.mutable_balloon() = *balloon_told_;
-      return request;
-    }
-    if (stats_) {
-      *request.mutable_stats() = *std::exchange(stats_, std::nullopt);
-      return request;
-    }
-    if (counters_) {
-      *request.mutable_counters() = *std::exchange(counters_, std::nullopt);
-      return request;
-    }
+    if (auto request = next(Clock::now())) return request;
     if (balloon_) {
       changed_.wait_until(lock, balloon_due());
     } else {

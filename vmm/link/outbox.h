@@ -39,10 +39,14 @@ class Outbox {
   /// balloon is on its way not sooner than kBalloonPause after the one before, and kBalloonCrumbPause if all
   /// that changed since is less than kBalloonStep.
   std::optional<v1::ConnectRequest> take();
+  /// What take() would return at that time; nothing where it would wait.
+  std::optional<v1::ConnectRequest> take_at(std::chrono::steady_clock::time_point now);
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  // With the mutex held.
+  std::optional<v1::ConnectRequest> next(Clock::time_point now);
   /// When the balloon's state that waits may go out.
   Clock::time_point balloon_due() const;
   void put_result(v1::ConnectRequest result);

@@ -8,11 +8,15 @@
 #include <csignal>
 #include <thread>
 
+#include "tests/unit/vmm/manual_clock.h"
+
 namespace balloon::vmm {
 namespace {
 
 using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""h;
+using std::chrono_literals::operator""us;
 
 constexpr std::chrono::seconds kPatience{30};
 
@@ -32,7 +36,8 @@ void signal(const UniqueFd& event) {
 
 class EventLoopTest : public ::testing::Test {
  protected:
-  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("a-name-longer-than-fifteen");
+  test::ManualClock clock_;
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("a-name-longer-than-fifteen", clock_);
 };
 
 TEST_F(EventLoopTest, CallsBackOnItsThreadWithAllSignalsBlocked) {
@@ -63,7 +68,7 @@ TEST_F(EventLoopTest, AnEventCallsOnceForAllItsSignals) {
   for (int i = 0; i < 5; ++i) signal(event);
   go = true;
   EXPECT_TRUE(eventually([&] { return calls == 1; }));
-  std::this_thread::sleep_for(20ms);
+  test::catch_up(*loop_);
   EXPECT_EQ(calls, 1);
   loop_->unwatch(event.get());
   loop_->unwatch(blocker.get());
@@ -76,7 +81,7 @@ TEST_F(EventLoopTest, AWatchIsLevelTriggered) {
   EXPECT_TRUE(eventually([&] { return calls > 3; }));
   loop_->unwatch(event.get());
   const int after = calls;
-  std::this_thread::sleep_for(20ms);
+  test::catch_up(*loop_);
   EXPECT_EQ(calls, after);
 }
 
@@ -115,7 +120,7 @@ TEST_F(EventLoopTest, ACallbackMayUnwatchItself) {
     calls += *held;  // what it captured is still there
   }));
   EXPECT_TRUE(eventually([&] { return calls > 0; }));
-  std::this_thread::sleep_for(20ms);
+  test::catch_up(*loop_);
   EXPECT_EQ(calls, 7);
 }
 
@@ -138,7 +143,7 @@ TEST_F(EventLoopTest, ACallbackMayUnwatchAnotherWhoseEventIsAlreadyPending) {
   ASSERT_TRUE(loop_->watch(second.get(), [&] { take_off(second.get(), first.get()); }));
   go = true;
   EXPECT_TRUE(eventually([&] { return done.load(); }));
-  std::this_thread::sleep_for(20ms);
+  test::catch_up(*loop_);
   EXPECT_EQ(others, 1);
   loop_->unwatch(blocker.get());
 }
@@ -189,26 +194,40 @@ TEST_F(EventLoopTest, ADescriptorThatCannotBeWatchedIsAnError) {
 TEST_F(EventLoopTest, ATimerIsPeriodicUntilStopped) {
   std::atomic<int> ticks = 0;
   const auto timer = *loop_->timer([&] { ++ticks; });
-  std::this_thread::sleep_for(20ms);
-  EXPECT_EQ(ticks, 0) << "not before it is set";
-  const auto start = std::chrono::steady_clock::now();
+  const auto after = [&](std::chrono::nanoseconds time) {
+    clock_.advance(time);
+    test::catch_up(*loop_);
+    return ticks.load();
+  };
+  EXPECT_EQ(after(1h), 0) << "not before it is set";
   timer->set(5ms);
-  ASSERT_TRUE(eventually([&] { return ticks >= 4; }));
-  EXPECT_GE(std::chrono::steady_clock::now() - start, 20ms);
+  EXPECT_EQ(after(4ms), 0);
+  EXPECT_EQ(after(1ms), 1);
+  EXPECT_EQ(after(4ms), 1);
+  EXPECT_EQ(after(1ms), 2);
+  EXPECT_EQ(after(1s), 3) << "what was missed is called for once";
   timer->set(0s);
-  std::this_thread::sleep_for(20ms);
-  const int stopped = ticks;
-  std::this_thread::sleep_for(30ms);
-  EXPECT_EQ(ticks, stopped);
+  EXPECT_EQ(after(1h), 3);
+}
+
+TEST_F(EventLoopTest, TheSystemsClockTicks) {
+  const auto loop = *EventLoop::create("real");
+  std::atomic<int> ticks = 0;
+  const auto timer = *loop->timer([&] { ++ticks; });
+  const auto start = Clock::system().now();
+  timer->set(2ms);
+  ASSERT_TRUE(eventually([&] { return ticks >= 3; }));
+  EXPECT_GE(Clock::system().now() - start, 6ms);
 }
 
 TEST_F(EventLoopTest, ATimerTakesLongAndNegativeIntervals) {
+  const auto loop = *EventLoop::create("real");
   std::atomic<int> ticks = 0;
-  const auto timer = *loop_->timer([&] { ++ticks; });
+  const auto timer = *loop->timer([&] { ++ticks; });
   timer->set(1ms);
   timer->set(3600s + 1ms);
   timer->set(-5s);
-  std::this_thread::sleep_for(20ms);
+  test::catch_up(*loop);
   EXPECT_LE(ticks, 1);
 }
 
@@ -216,8 +235,8 @@ TEST_F(EventLoopTest, ATimerThatGoesAwayDoesNotTickAnyMore) {
   for (int round = 0; round < 50; ++round) {
     auto ticks = std::make_unique<std::atomic<int>>(0);
     auto timer = *loop_->timer([ticks = ticks.get()] { ++*ticks; });
-    timer->set(std::chrono::microseconds(50));
-    std::this_thread::sleep_for(std::chrono::microseconds(300));
+    timer->set(50us);
+    clock_.advance(300us);
     timer.reset();
     ticks.reset();
   }
@@ -229,8 +248,7 @@ TEST_F(EventLoopTest, AfterStopNothingIsCalledAndUnwatchReturns) {
   loop_->stop();
   loop_->stop();
   signal(event);
-  std::this_thread::sleep_for(20ms);
-  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(calls, 0);  // its thread has ended
   loop_->unwatch(event.get());
 }
 

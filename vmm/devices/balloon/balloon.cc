@@ -37,7 +37,7 @@ Result<BalloonDevice> make_balloon(const BalloonConfig& config, const GuestMemor
 
 Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, const GuestMemory& memory,
                                                  EventLoop& loop) {
-  std::unique_ptr<Balloon> balloon(new Balloon(config, memory));
+  std::unique_ptr<Balloon> balloon(new Balloon(config, memory, loop.clock()));
   auto wishes = Wishes::create(balloon->mutex, loop);
   if (!wishes) return fail("preparing the balloon", wishes.error());
   balloon->wishes_ = std::move(*wishes);
@@ -70,9 +70,10 @@ Result<void> Balloon::make_timers(EventLoop& loop) {
   });
 }
 
-Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory)
+Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory, Clock& clock)
     : config_(config),
       memory_(memory),
+      clock_(clock),
       held_back_(
           [this](GuestRange range) {
             counters_.inflated += release(range);
@@ -256,7 +257,7 @@ Bytes Balloon::claimed_size() const {
 }
 
 void Balloon::end_hold_back() {
-  const auto left = kHoldBack - (std::chrono::steady_clock::now() - last_inflate_);
+  const auto left = kHoldBack - (clock_.now() - last_inflate_);
   hold_back_ends_ = left > left.zero();
   hold_back_timer_->set(hold_back_ends_ ? left : left.zero());
   if (hold_back_ends_) return;
@@ -288,7 +289,7 @@ BalloonState Balloon::current() const {
 
 void Balloon::pace(const BalloonState& now) const {
   // Without a driver nothing can move, and nothing stands still that should.
-  pace_.at(std::chrono::steady_clock::now(), now.actual, now.driver_ready ? now.target : now.actual);
+  pace_.at(clock_.now(), now.actual, now.driver_ready ? now.target : now.actual);
 }
 
 void Balloon::tell_state() {

@@ -98,7 +98,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
     std::uint32_t poison_val = 0;  ///< guest-controlled
   };
 
-  Balloon(const BalloonConfig& config, const GuestMemory& memory);
+  Balloon(const BalloonConfig& config, const GuestMemory& memory, Clock& clock);
   Result<void> make_timers(EventLoop& loop);
   Queue queue_of(std::uint16_t index) const;
   std::uint16_t index_of(Queue queue) const;
@@ -115,7 +115,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// Whether the host has memory for `range`.
   bool take_back(GuestRange range);
   void accept_stats(VirtQueue& queue, Chain chain);
-  void sample(const Chain& chain, std::chrono::steady_clock::time_point asked);
+  void sample(const Chain& chain, Clock::Time asked);
   void ask_for_stats();
   Progress report(Work& work, TurnBudget& budget);
   Progress hint(Work& work, TurnBudget& budget);
@@ -140,6 +140,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
 
   const BalloonConfig config_;
   const GuestMemory& memory_;
+  Clock& clock_;
   ConfigSpace space_;
   std::uint64_t features_ = 0;
   BalloonCounters counters_;
@@ -150,7 +151,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   HugeRestore restored_;
   std::unique_ptr<EventLoop::Timer> hold_back_timer_;
   bool hold_back_ends_ = false;  ///< the timer is set
-  std::chrono::steady_clock::time_point last_inflate_{};
+  Clock::Time last_inflate_{};
   RateLimit refusals_;
   RateLimit failures_;
   std::function<void(const BalloonStats&)> on_stats_;

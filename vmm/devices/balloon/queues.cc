@@ -11,8 +11,6 @@
 namespace balloon::vmm {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// Whole pages only: the rest of a torn one is still in use.
 GuestRange whole_pages(GuestAddress address, Bytes size) {
   const GuestAddress start = (address + kPageSize - 1) / kPageSize * kPageSize;
@@ -43,7 +41,7 @@ Progress Balloon::inflate(Work& work, TurnBudget& budget) {
     }
   }
   if (held_back_.held() == 0 || held_back_.whole_only()) return Progress::done;
-  last_inflate_ = Clock::now();
+  last_inflate_ = clock_.now();
   // It is not put off with each chain, which would be one more system call: it does so itself.
   if (!std::exchange(hold_back_ends_, true)) hold_back_timer_->set(kHoldBack);
   return Progress::done;
@@ -114,12 +112,12 @@ void Balloon::accept_stats(VirtQueue& queue, Chain chain) {
   if (stats_requests_.waited_for()) ask_for_stats();
 }
 
-void Balloon::sample(const Chain& chain, Clock::time_point asked) {
+void Balloon::sample(const Chain& chain, Clock::Time asked) {
   std::array<std::byte, kStatsBufferMax> buffer;
   const std::size_t size = chain.read(0, buffer);
   ++counters_.stats_samples;
   const BalloonStats stats{.sampled_at = std::chrono::system_clock::now(),
-                           .round_trip = Clock::now() - asked,
+                           .round_trip = clock_.now() - asked,
                            .actual = claimed_size(),
                            .values = parse_stats(std::span(buffer).first(size)),
                            .counters = counters_now()};
@@ -130,7 +128,7 @@ void Balloon::sample(const Chain& chain, Clock::time_point asked) {
 void Balloon::ask_for_stats() {
   VirtQueue* queue = queue_at(Queue::stats);
   if (queue == nullptr || !held_stats_) return;  // no driver yet, or still waiting for its answer
-  stats_requests_.asked(Clock::now());
+  stats_requests_.asked(clock_.now());
   queue->put(std::move(*held_stats_), 0);
   held_stats_.reset();
   queues_->notify(index_of(Queue::stats));
@@ -177,9 +175,9 @@ Progress Balloon::hint(Work& work, TurnBudget& budget) {
       counters_.reports_kept += work.chain.writable().size();
     } else {
       const Progress progress = for_pieces(work, budget, [this](GuestRange range) {
-        const auto start = Clock::now();
+        const auto start = std::chrono::steady_clock::now();  // what it costs, whatever time it is
         const auto done = watch_->release_unwritten(range);
-        counters_.release_time += Clock::now() - start;
+        counters_.release_time += std::chrono::steady_clock::now() - start;
         const Bytes dropped = released(done, range);
         counters_.hinted += dropped;
         dropped_ += dropped;
@@ -201,9 +199,9 @@ void Balloon::end_hinting(Result<Bytes> outcome) {
 }
 
 Bytes Balloon::release(GuestRange range) {
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();  // what it costs, whatever time it is
   const auto done = memory_.release(range);
-  counters_.release_time += Clock::now() - start;
+  counters_.release_time += std::chrono::steady_clock::now() - start;
   return released(done, range);
 }
 

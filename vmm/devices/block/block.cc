@@ -288,7 +288,7 @@ void Block::wake_stalled() {
 bool Block::throttled() {
   if (!throttle_) return false;
   if (waiting_) return true;
-  const auto now = TokenBucket::Clock::now();
+  const auto now = loop_.clock().now();
   const auto wait = std::max(bytes_.wait(now), requests_.wait(now));
   if (wait <= std::chrono::nanoseconds(0)) return false;
   ++counters_.throttled;
@@ -319,7 +319,7 @@ void Block::serve(std::uint16_t queue, Chain chain) {
   }
   if (const auto status = prepare(request)) return answer(request, *status);
   disk_->start(request);
-  request.taken = std::chrono::steady_clock::now();
+  request.taken = loop_.clock().now();
   if (!std::exchange(watchdog_set_, true)) watchdog_->set(kSlow);
   ++taken_;
   bytes_taken_ += request.size;
@@ -431,7 +431,7 @@ void Block::go_on_after_failure() {
   failures_ = {};  // what fails again is told of again
   for (Request* request : std::exchange(held_, {})) {
     request->held = false;
-    request->taken = std::chrono::steady_clock::now();
+    request->taken = loop_.clock().now();
     disk_->start(*request);
     queues_->come_back(request->queue);
   }
@@ -507,8 +507,7 @@ void Block::look_for_slow() {
       oldest = request.get();
   }
   if (oldest == nullptr) return;
-  const auto took =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - oldest->taken);
+  const auto took = std::chrono::duration_cast<std::chrono::seconds>(loop_.clock().now() - oldest->taken);
   if (took < kSlow) return;
   log::warning(
       "{}: queue {}: a {} of {} at byte {} has taken {} s, {} requests wait: the host's disk or filesystem "

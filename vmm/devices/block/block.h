@@ -85,7 +85,7 @@ class Block final : public VirtioDevice, public BlockControl {
   struct Request : DiskRequest {
     std::optional<Chain> chain;
     std::uint16_t queue = 0;
-    std::chrono::steady_clock::time_point taken{};
+    Clock::Time taken{};
     bool held = false;  ///< it failed, and waits for the guest to go on
   };
 

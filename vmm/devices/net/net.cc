@@ -217,7 +217,7 @@ void Net::count_sent(Sender::Outcome outcome, std::uint64_t size) {
 /// Whether frames have to wait; then the timer brings them on.
 bool Net::wait_for_tokens(FrameLimit& limit) {
   if (!limit.limits()) return false;  // reads no clock for each frame
-  const auto wait = limit.wait(TokenBucket::Clock::now());
+  const auto wait = limit.wait(loop_.clock().now());
   if (wait == std::chrono::nanoseconds::zero()) return false;
   ++counters_.limited;
   tokens_->set(wait);

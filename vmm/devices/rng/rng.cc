@@ -15,7 +15,7 @@ Result<std::unique_ptr<VirtioDevice>> make_rng(const RngConfig& config, EventLoo
 }
 
 Result<std::unique_ptr<Rng>> Rng::create(const RngConfig& config, EventLoop& loop) {
-  std::unique_ptr<Rng> rng(new Rng(config));
+  std::unique_ptr<Rng> rng(new Rng(config, loop.clock()));
   auto queues = DeviceQueues::create(*rng, loop);
   if (!queues) return std::unexpected(std::move(queues.error()));
   rng->queues_ = std::move(*queues);
@@ -44,7 +44,7 @@ void Rng::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<VirtQ
 
 void Rng::process_queue(std::uint16_t index) {
   // Nothing is taken before it may go: a chain that waits stays in the guest's ring.
-  if (const auto wait = bucket_.wait(TokenBucket::Clock::now()); wait > wait.zero()) {
+  if (const auto wait = bucket_.wait(clock_.now()); wait > wait.zero()) {
     ++counters_.waits;
     return refilled_->set(wait);
   }

@@ -50,10 +50,11 @@ class Rng final : public VirtioDevice {
 
  private:
   static constexpr std::array<std::uint16_t, 1> kQueueSizes = {kQueueSize};
-  explicit Rng(const RngConfig& config) : bucket_(config.bytes_per_second) {}
+  Rng(const RngConfig& config, Clock& clock) : clock_(clock), bucket_(config.bytes_per_second) {}
   // With the mutex held.
   std::uint32_t fill(const Chain& chain);
 
+  Clock& clock_;
   TokenBucket bucket_;
   RngCounters counters_;
   RateLimit failures_;

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "tests/unit/vmm/manual_clock.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/file_limit.h"
 #include "vmm/devices/serial/uart.h"
@@ -241,7 +242,7 @@ TEST_F(SerialBackendTest, InputBeforeTheMachineWaitsForIt) {
   ASSERT_TRUE(backend) << error_of(backend);
   const UniqueFd client = dial(socket);
   ASSERT_EQ(::write(client.get(), "early", 5), 5);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  catch_up(*loop);
   Port port(**backend);
   (*backend)->attach(&port.uart);
   std::string received;
@@ -254,7 +255,7 @@ TEST_F(SerialBackendTest, ASecondClientIsToldThatThePortIsTaken) {
   ASSERT_TRUE(backend) << error_of(backend);
   {
     const UniqueFd first = dial(socket);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    catch_up(*loop);
     const UniqueFd second = dial(socket);
     std::array<char, 200> text{};
     const ssize_t count = ::read(second.get(), text.data(), text.size());
@@ -276,7 +277,7 @@ TEST_F(SerialBackendTest, AClientThatDoesNotReadHoldsNobodyUp) {
   const auto backend = SerialBackend::create({Kind::unix_socket, socket}, *loop);
   ASSERT_TRUE(backend) << error_of(backend);
   const UniqueFd client = dial(socket);
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  catch_up(*loop);
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 100'000; ++i) (*backend)->transmit(std::byte{'x'});
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));

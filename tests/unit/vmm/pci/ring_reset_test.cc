@@ -1,6 +1,7 @@
 // RING_RESET (virtio 1.2, 2.6.1, 4.1.4.3): single queues taken back and given again while the device runs.
 #include <gtest/gtest.h>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/device_guest.h"
 
 namespace balloon::vmm::test {
@@ -49,7 +50,7 @@ TEST_F(RingResetTest, KicksOfAQueueThatWasTakenBackDoNothing) {
   guest->reset_queue(1);
   const int before = kicks(1);
   guest->kick(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop);
   EXPECT_EQ(kicks(1), before);
 }
 

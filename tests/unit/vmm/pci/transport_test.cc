@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/pci_guest.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/fake_packed_queue.h"
@@ -42,8 +43,8 @@ class TransportTest : public testing::TestWithParam<VirtioInterface> {
     guest->acknowledge();
     ASSERT_FALSE(guest->interrupted());
   }
-  /// Long enough for a kick to come through that should not.
-  static void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(50)); }
+  /// A kick that should not come through would have done so.
+  void pause() { catch_up(*loop); }
 
   GuestMemory memory = make_memory();
   FakeQueue queue0{memory, 1 * kMiB, 64};

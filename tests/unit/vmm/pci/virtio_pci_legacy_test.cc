@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/virtio_function.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/arch/x86_64/layout.h"
@@ -135,7 +136,7 @@ TEST_P(LegacyTest, KicksOfTheLifeBeforeStartNothing) {
   set_status(0);
   set_status(kAcknowledge);
   set_status(kBegun);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop);
   EXPECT_EQ(device->activations, 1);
   set_up_queue(0);
   set_up_queue(1);

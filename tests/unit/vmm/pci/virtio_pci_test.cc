@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/pci_guest.h"
 #include "tests/unit/vmm/pci/virtio_function.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
@@ -182,7 +183,7 @@ TEST_F(VirtioPciTest, ResetDrainsAndForgets) {
   EXPECT_EQ(guest.status(), 0);
   guest.kick(0);
   guest.kick(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop);
   EXPECT_EQ(device->calls_while_reset, 0);
   guest.set_common<std::uint16_t>(kQueueSelect, 0);
   EXPECT_EQ(guest.common<std::uint16_t>(kQueueEnable), 0);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/mmio_guest.h"
 #include "vmm/snapshot/state_stream.h"
@@ -85,7 +86,7 @@ TEST_F(VirtioMmioTest, AnInterruptHandlerDoesNotWaitForABusyDevice) {
 TEST_F(VirtioMmioTest, KicksOfQueuesThatAreNotThereAreIgnored) {
   bring_up_quietly();
   for (const std::uint32_t queue : {2U, 0xffffU, 0x10000U, 0xffffffffU}) guest.write(kNotify, queue);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop);
   EXPECT_FALSE(guest.host.pin());
 }
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/devices/balloon/balloon.h"
 
@@ -77,6 +78,19 @@ class BalloonTest : public ::testing::Test {
   }
   std::size_t resident(std::uint32_t pfn, std::size_t count) { return resident_pages(memory_, pfn, count); }
 
+  /// Time passes while a test waits.
+  bool eventually(const std::function<bool()>& condition) {
+    return test::eventually([&] {
+      clock_.advance(std::chrono::milliseconds(1));
+      return condition();
+    });
+  }
+  /// So much time passes, and what that brings about is done.
+  void pass(std::chrono::nanoseconds time) {
+    clock_.advance(time);
+    catch_up(*loop_);
+  }
+
   FakeQueue& queue(std::uint16_t index) { return driver_->queue(index); }
   std::optional<std::uint32_t> send(std::uint16_t index, const std::vector<std::uint32_t>& pfns) {
     ChainBuilder(queue(index)).readable_values(pfns).submit();
@@ -111,7 +125,8 @@ class BalloonTest : public ::testing::Test {
   }
 
   GuestMemory memory_;
-  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("test");
+  ManualClock clock_;
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::create("test", clock_);
   std::unique_ptr<Balloon> balloon_;
   std::optional<FakeDriver> driver_;
   std::mutex mutex_;

@@ -133,7 +133,7 @@ TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
   EXPECT_EQ(send(kInflate, pfns), 0U);
   EXPECT_EQ(send(kDeflate, pfns), 0U);
   touch(kVictim, 256);
-  std::this_thread::sleep_for(Balloon::kHoldBack + 200ms);
+  pass(Balloon::kHoldBack);
   EXPECT_TRUE(is_patterned(kVictim));
   EXPECT_TRUE(is_patterned(kVictim + 255));
   EXPECT_EQ(balloon_->counters().inflated, 0U);
@@ -155,7 +155,7 @@ TEST_F(BalloonTest, AResetReleasesNothingOfWhatWasHeldBack) {
   for (std::uint32_t i = 0; i < 256; ++i) pfns[i] = kVictim + i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
   driver_->reset();
-  std::this_thread::sleep_for(Balloon::kHoldBack + 200ms);
+  pass(Balloon::kHoldBack);
   EXPECT_TRUE(is_patterned(kVictim)) << "the next driver has all pages";
 }
 
@@ -404,13 +404,13 @@ TEST_F(BalloonTest, WhatWasNeverTouchedIsReleasedButFreesNothing) {
 TEST_F(BalloonTest, ItsRateAndStallsAreCounted) {
   start();
   ASSERT_TRUE(balloon_->set_target(32 * kMiB));
-  std::this_thread::sleep_for(20ms);
+  pass(20ms);
   driver_->write_config<std::uint32_t>(kActual, 16 * kMiB / kPageSize);
   const std::uint64_t rate = balloon_->counters().rate;
   EXPECT_GT(rate, kMiB);
   EXPECT_LE(rate, 16 * kMiB / 0.02);
   EXPECT_EQ(balloon_->counters().stalls, 0U);
-  std::this_thread::sleep_for(BalloonPace::kStall);
+  pass(BalloonPace::kStall);
   EXPECT_EQ(balloon_->counters().stalls, 1U);
 }
 
@@ -512,7 +512,7 @@ TEST_F(BalloonTest, AQueueThatTheDriverDidNotEnableIsNotServed) {
   }
   for (std::uint16_t index = 0; index < 4; ++index) driver_->kick(index);
   balloon_->set_stats_interval(10ms);
-  std::this_thread::sleep_for(50ms);
+  pass(50ms);
   EXPECT_FALSE(balloon_->state().driver_ready);
 }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
+#include "tests/unit/vmm/manual_clock.h"
 
 namespace balloon::vmm {
 namespace {
@@ -93,7 +94,7 @@ TEST_F(GreedyBalloon, AResetForgetsAChainThatIsUnderWay) {
   turn(kInflate);
   driver_->reset();
   const Bytes inflated = balloon_->counters().inflated;
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  catch_up(*loop_);
   EXPECT_EQ(balloon_->counters().inflated, inflated);
   EXPECT_EQ(queue(kInflate).used_index(), 0);
   driver_->start(kAtOnce);

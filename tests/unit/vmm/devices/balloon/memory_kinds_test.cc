@@ -240,7 +240,7 @@ TEST_F(PoolTest, AGuestThatWantsItsMemoryBackFromAnEmptyPoolWaitsForIt) {  // el
   pool_.set(0);  // somebody else took it
   ChainBuilder(queue(kDeflate)).readable_values(run(kPage, 4)).submit();
   driver_->kick(kDeflate);
-  std::this_thread::sleep_for(3 * Balloon::kPoolRetry);
+  pass(3 * Balloon::kPoolRetry);
   EXPECT_FALSE(queue(kDeflate).pop_used());
   EXPECT_EQ(balloon_->counters().deflates_delayed, 1U);
   pool_.set(kPoolPages);
@@ -258,7 +258,7 @@ TEST_F(PoolTest, AResetForgetsAGuestThatWaits) {
   const auto used = queue(kDeflate).used_index();
   driver_->reset();
   pool_.set(kPoolPages);
-  std::this_thread::sleep_for(2 * Balloon::kPoolRetry);
+  pass(2 * Balloon::kPoolRetry);
   EXPECT_EQ(queue(kDeflate).used_index(), used) << "nothing is written to the rings of an old life";
 }
 

@@ -67,21 +67,21 @@ TEST_F(BalloonTest, WhileTheGuestHasNotAnsweredNoSecondRequestIsMade) {
   send_stats(1);
   balloon_->set_stats_interval(10ms);
   ASSERT_TRUE(wait_stats_request());
-  std::this_thread::sleep_for(100ms);
+  pass(100ms);
   EXPECT_EQ(queue(kStats).used_index(), 1);
 }
 
 TEST_F(BalloonTest, TheIntervalCanBeSetBeforeTheDriverIsUpAndChangedAndStoppedLater) {
   make();
   balloon_->set_stats_interval(20ms);
-  std::this_thread::sleep_for(60ms);  // ticks without a driver
+  pass(60ms);  // ticks without a driver
   driver_->start(kAtOnce);
   send_stats(1);
   ASSERT_TRUE(wait_stats_request());
   balloon_->set_stats_interval(0s);
   send_stats(2);
   EXPECT_EQ(samples().size(), 1U) << "the answer to what was asked before";
-  std::this_thread::sleep_for(100ms);
+  pass(100ms);
   EXPECT_FALSE(queue(kStats).pop_used()) << "stopped";
   balloon_->set_stats_interval(10ms);
   EXPECT_TRUE(wait_stats_request());
@@ -92,7 +92,7 @@ TEST_F(BalloonTest, AResetDropsTheHeldBufferAndWritesNothingToTheOldRing) {
   send_stats(1);
   driver_->reset();
   balloon_->set_stats_interval(10ms);
-  std::this_thread::sleep_for(50ms);
+  pass(50ms);
   EXPECT_EQ(queue(kStats).used_index(), 0);
   EXPECT_EQ(driver_->host().queue_interrupts(kStats), 0);
   // The next driver's statistics work (Firecracker #2590: dead for ever), and its first buffer is stale
@@ -148,7 +148,7 @@ TEST_F(BalloonTest, AFreshSampleIsGatheredAfterItWasAskedForAndSaysHowLongItTook
   balloon_->request_stats([&](Result<BalloonStats> stats) { reply = std::move(stats); });
   ASSERT_TRUE(wait_stats_request()) << "at once, whatever the interval";
   EXPECT_FALSE(reply);
-  std::this_thread::sleep_for(30ms);
+  pass(30ms);
   send_stats(222);
   ASSERT_TRUE(reply && *reply);
   EXPECT_EQ((*reply)->values[4], 222U);

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
 namespace balloon::vmm::test {
@@ -127,7 +128,7 @@ TEST_F(ConsoleTest, AReaderThatIsBehindIsWaitedForWithoutSpinningAndNothingIsLos
   const std::string text = "hello, host\n";
   ChainBuilder(driver->queue(1)).readable(std::as_bytes(std::span(text))).submit();
   driver->kick(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop);
   EXPECT_LE(backend.calls, 3) << "one that went, and one for the kick and for the driver's start each";
   EXPECT_EQ(driver->queue(1).used_index(), 0);
   {
@@ -152,7 +153,7 @@ TEST_F(ConsoleTest, AResetForgetsTheOutputThatIsUnderWay) {
     }
     backend.sink->transmit_ready();
     driver->kick(1);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    catch_up(*loop);
     EXPECT_EQ(driver->queue(1).used_index(), 0) << "the rings are the driver's again";
     EXPECT_EQ(backend.text(), "nev");
     if (whole) driver->start();

@@ -8,11 +8,13 @@
 #include <thread>
 
 #include "tests/unit/vmm/devices/net/net_fixture.h"
+#include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
 namespace balloon::vmm {
 namespace {
 
+using test::catch_up;
 using test::ChainBuilder;
 using test::eventually;
 using test::FakeDriver;
@@ -301,7 +303,7 @@ TEST_F(NetTest, AResetWhileABufferIsHeldWritesNothingToTheOldRing) {
   const GuestAddress held = post_buffer();
   driver_->reset();
   tap_.send(frame(61, 9));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop_);
   EXPECT_EQ(queue(kReceive).used_index(), 1);
   EXPECT_EQ(bytes_at(buffer + 12, 60), frame(60));
   EXPECT_EQ(bytes_at(held, 1530), std::vector<std::byte>(1530));

@@ -3,6 +3,7 @@
 
 #include "tests/unit/vmm/devices/net/fake_vhost.h"
 #include "tests/unit/vmm/devices/net/net_fixture.h"
+#include "tests/unit/vmm/manual_clock.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -116,7 +117,7 @@ TEST_F(VhostTest, PausedItStandsStillAndThenGoesOnWhereItWas) {
   net_->pause();
   const GuestAddress buffer = post_buffer(2000);
   tap_.send(frame(150));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  catch_up(*loop_);
   EXPECT_FALSE(vhost_.running(0) || vhost_.running(1));
   EXPECT_EQ(queue(kReceive).used_index(), 1);
   net_->resume();
