@@ -17,9 +17,10 @@ void hold_standard_files() {
 }
 
 Result<void> print_output(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    return fail_errno("standard output cannot be written", errno);
-  return {};
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
+  auto failure = fail_errno("standard output cannot be written", errno);
+  std::clearerr(stdout);  // it is told here, and not by finish_output() again
+  return failure;
 }
 
 Result<void> finish_output() {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/command_line.h"
+#include "base/standard_output.h"
 #include "policy/sim/comparison.h"
 #include "policy/sim/recorded.h"
 #include "policy/sim/replay_command.h"
@@ -52,6 +53,11 @@ struct Arguments {
 int complain(const std::string& message, int code) {
   fmt::print(stderr, "balloon-sim: {}\n", message);
   return code;
+}
+
+int answer(const std::string& text, int status = kOk) {
+  const auto printed = print_output(text);
+  return printed ? status : complain(printed.error().message, kFailure);
 }
 
 /// "a,b,c", "all", or "all@1s"; ours is put first when it is among them.
@@ -127,10 +133,9 @@ int run_comparison(Arguments& arguments) {
     const auto written = write_file(arguments.plot, to_html(comparisons));
     if (!written) return complain(written.error().message, kFailure);
   }
-  fmt::print("{}", arguments.output == "json"  ? to_json(comparisons, arguments.compare)
-                   : arguments.output == "csv" ? to_csv(comparisons, arguments.compare)
-                                               : to_table(comparisons, arguments.compare));
-  return kOk;
+  return answer(arguments.output == "json"  ? to_json(comparisons, arguments.compare)
+                : arguments.output == "csv" ? to_csv(comparisons, arguments.compare)
+                                            : to_table(comparisons, arguments.compare));
 }
 
 void choose_swap(Arguments& arguments) {
@@ -149,8 +154,7 @@ int run_sensitivity(const Arguments& arguments) {
   ProgressBar bar;
   const Sensitivity result =
       sensitivity(*laws, arguments.sweep, [&](std::size_t done, std::size_t all) { bar.show(done, all); });
-  fmt::print("{}", arguments.output == "json" ? to_json(result) : to_table(result));
-  return kOk;
+  return answer(arguments.output == "json" ? to_json(result) : to_table(result));
 }
 
 int run_sweep(Arguments& arguments) {
@@ -160,28 +164,27 @@ int run_sweep(Arguments& arguments) {
   ProgressBar bar;
   const Sweep result =
       sweep(*laws, arguments.sweep, [&](std::size_t done, std::size_t all) { bar.show(done, all); });
-  fmt::print("{}", arguments.output == "json"  ? to_json(result)
-                   : arguments.output == "csv" ? to_csv(result)
-                                               : to_table(result));
-  return below_bound(result).empty() ? kOk : kBelowBound;
+  return answer(arguments.output == "json"  ? to_json(result)
+                : arguments.output == "csv" ? to_csv(result)
+                                            : to_table(result),
+                below_bound(result).empty() ? kOk : kBelowBound);
 }
 
 int list() {
-  fmt::print("Laws (--law, --laws):\n");
+  std::string text = "Laws (--law, --laws):\n";
   for (const Contender& contender : contenders())
-    fmt::print("  {:12} {}\n", contender.name, contender.summary);
-  fmt::print("With our timing, each second and sooner when a guest is in need:");
-  for (const peers::Law& law : peers::laws_at_our_timing()) fmt::print(" {}", law.name);
-  fmt::print("\n");
-  fmt::print("\nScores:\n");
+    text += fmt::format("  {:12} {}\n", contender.name, contender.summary);
+  text += "With our timing, each second and sooner when a guest is in need:";
+  for (const peers::Law& law : peers::laws_at_our_timing()) text += fmt::format(" {}", law.name);
+  text += "\n\nScores:\n";
   for (const ScoreInfo& score : kScores) {
     const char* better = score.better == Better::lower    ? "lower is better"
                          : score.better == Better::higher ? "higher is better"
                                                           : "";
-    fmt::print("  {:16} {}{}{}{}{}\n", score.name, score.unit, score.unit.empty() ? "" : "; ",
-               score.definition, *better ? "; " : "", better);
+    text += fmt::format("  {:16} {}{}{}{}{}\n", score.name, score.unit, score.unit.empty() ? "" : "; ",
+                        score.definition, *better ? "; " : "", better);
   }
-  return kOk;
+  return answer(text);
 }
 
 void add_output(CLI::App& command, Arguments& arguments) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/standard_output.h"
 #include "policy/rules/resolver.h"
 #include "policy/sim/jobs.h"
 #include "policy/sim/replay.h"
@@ -77,9 +78,10 @@ int run_replay(const ReplayArguments& arguments, const char* program) {
     return policy::sim::replay(arguments.path, alternate, options);
   }();
   if (!report) return complain(program, report.error().message, kReplayUnreadable);
-  fmt::print("{}", arguments.output == "json"  ? policy::sim::to_json(*report)
-                   : arguments.output == "csv" ? policy::sim::to_csv(*report)
-                                               : policy::sim::to_table(*report));
+  const auto printed = print_output(arguments.output == "json"  ? policy::sim::to_json(*report)
+                                    : arguments.output == "csv" ? policy::sim::to_csv(*report)
+                                                                : policy::sim::to_table(*report));
+  if (!printed) return complain(program, printed.error().message, kReplayUnreadable);
   return alternate.as_recorded() && report->different != 0 ? kReplayDifferent : 0;
 }
 

@@ -120,6 +120,13 @@ TEST_F(BalloonctlTest, AnAnswerThatCannotBeWrittenIsAFailure) {
   }
   EXPECT_EQ(run({"/bin/sh", "-c", std::string(BALLOONCTL) + " --socket " + socket() + " list >&-"}).exit_code,
             1);
+  for (const char* const command : {BALLOON_SIM " list", BALLOON_SIM " --version", BALLOOND " --version"}) {
+    const Outcome outcome = run({"/bin/sh", "-c", command + std::string(" >/dev/full")});
+    EXPECT_EQ(outcome.exit_code, 1) << command;
+    EXPECT_TRUE(outcome.err.ends_with(": standard output cannot be written: No space left on device\n"))
+        << outcome.err;
+    EXPECT_EQ(std::ranges::count(outcome.err, '\n'), 1) << "told once: " << outcome.err;
+  }
 }
 
 TEST_F(BalloonctlTest, AReservationForAGuestThatRunsIsRefusedWithWhatHelps) {
