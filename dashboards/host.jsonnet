@@ -4,6 +4,8 @@ local query = b.query;
 
 // Pages that KSM shares are resident in every guest that has them, and there once.
 local guests = 'sum(balloon_guest_resident_bytes{@}) - (sum(balloon_host_ksm_saved_bytes{@}) or vector(0))';
+// Of a host with few files in its cache less is available than is free: the kernel keeps some for itself.
+local caches = 'clamp_min(balloon_host_memory_available_bytes{@} - balloon_host_memory_free_bytes{@}, 0)';
 
 b.dashboard('host', 'Host', 'One host: where its memory is, and what its guests need and have of it.', b.host, [
   b.stateStat(
@@ -74,8 +76,8 @@ b.dashboard('host', 'Host', 'One host: where its memory is, and what its guests 
     'bytes',
     [
       query(guests, 'guests'),
-      query('clamp_min(sum(balloon_host_memory_total_bytes{@} - balloon_host_memory_available_bytes{@}) - (%s), 0)' % guests, 'host'),
-      query('balloon_host_memory_available_bytes{@} - balloon_host_memory_free_bytes{@}', 'caches that can go'),
+      query('clamp_min(sum(balloon_host_memory_total_bytes{@} - balloon_host_memory_free_bytes{@} - %s) - (%s), 0)' % [caches, guests], 'host'),
+      query(caches, 'caches that can go'),
       query('balloon_host_memory_free_bytes{@}', 'free'),
       query('balloon_host_memory_reserve_bytes{@}', 'reserve'),
     ]

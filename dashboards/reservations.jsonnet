@@ -62,8 +62,8 @@ b.dashboard('reservations', 'Reservations', 'What schedulers have reserved, whet
     'joined: the guest came. lapsed: a grant was not used in its lease. expired: its memory was not there in time. refused: it never will be.',
     'short',
     [
-      query('increase(balloon_reservations_ended_total{@}[$__range])', '{{instance}} {{outcome}}'),
-      query('increase(balloon_reservations_granted_total{@}[$__range])', '{{instance}} granted'),
+      query('sum by (outcome) (increase(balloon_reservations_ended_total{@}[$__range]))', '{{outcome}}'),
+      query('sum(increase(balloon_reservations_granted_total{@}[$__range]))', 'granted'),
     ]
   ),
   b.timeseries(

@@ -24,7 +24,7 @@ flake8 || failed=1
 # Of the programs. Tests pass doubles where types name what they stand for.
 step "mypy"
 (cd tests/testbed && mypy --config-file ../../setup.cfg -p runner -p builder -p report) || failed=1
-(cd tests/observability && mypy --config-file ../../setup.cfg history.py prometheus.py queries.py) || failed=1
+(cd tests/observability && mypy --config-file ../../setup.cfg alerts.py history.py panels.py prometheus.py queries.py) || failed=1
 (cd scripts/mutants && mypy --config-file ../../setup.cfg find.py build.py judge.py __main__.py) || failed=1
 for file in packaging/man/man_page.py scripts/compare-laws.py tests/calibration/import_run.py examples/scheduler/scheduler.py; do
   mypy --config-file setup.cfg "$file" || failed=1

@@ -31,6 +31,22 @@ def legend_of(pattern: str, labels: dict[str, str]) -> str:
     return labels.get("__name__", ", ".join(labels.values()) or "value")
 
 
+def at_each_step(values: list, start: int, end: int, step: int) -> list:
+    """As Grafana makes it of what Prometheus answers: where a series has no value, its line is interrupted."""
+    known = {round(at): value for at, value in values}
+    return [[at, known.get(at, "NaN")] for at in range(start, end + 1, step)]
+
+
+def annotations(dashboard: dict, prometheus: Prometheus) -> list[dict]:
+    """When each begins, and in which colour."""
+    marks = []
+    for annotation in dashboard["annotations"]["list"]:
+        for one in prometheus.ask("query_range", query=queries.filled(annotation["expr"], **CHOSEN), start=START + 600, end=START + DAY - STEP, step=STEP):
+            times = [round(at) for at, _ in one["values"]]
+            marks += [{"at": at, "color": annotation["iconColor"]} for at in times if at - STEP not in times]
+    return marks
+
+
 def answers(panel: dict, many: bool, prometheus: Prometheus) -> list[dict]:
     found = []
     for target in panel.get("targets", []):
@@ -40,7 +56,9 @@ def answers(panel: dict, many: bool, prometheus: Prometheus) -> list[dict]:
             # In the afternoon, when there is most to see.
             series = [{"metric": one["metric"], "values": [one["value"]]} for one in prometheus.ask("query", query=expr, time=START + 15.5 * 3600)]
         else:
-            series = prometheus.ask("query_range", query=expr, start=START + 600, end=end, step=240)
+            start, step = START + 600, 240
+            series = [{"metric": one["metric"], "values": at_each_step(one["values"], start, end, step)}
+                      for one in prometheus.ask("query_range", query=expr, start=start, end=end, step=step)]
         found.append({"refId": target["refId"], "instant": target["instant"], "series": [
             {"legend": legend_of(target["legendFormat"], one["metric"]), "labels": one["metric"], "values": one["values"]} for one in series]})
     return found
@@ -50,7 +68,8 @@ def draw(name: str, dashboard: dict, prometheus: Prometheus, work: Path, out: Pa
     many = 'instance=~"$instance"' in json.dumps(dashboard).replace('\\"', '"')
     drawn = [{"panel": {**panel, "mayBeEmpty": panel["title"] in MAY_BE_EMPTY}, "answers": answers(panel, many, prometheus)} for panel in dashboard["panels"]]
     page = {"title": dashboard["title"] + ("" if many else f": {CHOSEN['instance']}") + (f", {CHOSEN['guest']}" if name == "guest" else ""),
-            "width": WIDTH, "from": START, "to": START + DAY, "drawn": drawn}
+            "width": WIDTH, "from": START, "to": START + DAY, "drawn": drawn, "annotations": annotations(dashboard, prometheus),
+            "links": [link["title"] for link in dashboard["links"]]}
     height = 48 + 38 * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     html = work / f"{name}.html"
     html.write_text('<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="bundle.css"><body style="margin:0;background:#111217">'

@@ -15,7 +15,8 @@ type Labels = Record<string, string>;
 interface Series { legend: string; labels: Labels; values: Array<[number, string]> }
 interface Answer { refId: string; instant: boolean; series: Series[] }
 interface Drawn { panel: any; answers: Answer[] }
-interface Page { title: string; width: number; from: number; to: number; drawn: Drawn[] }
+interface Mark { at: number; color: string }
+interface Page { title: string; width: number; from: number; to: number; drawn: Drawn[]; annotations: Mark[]; links: string[] }
 
 declare global { interface Window { page: Page; problems: string[] } }
 
@@ -23,7 +24,8 @@ standardFieldConfigEditorRegistry.setInit(() => []);
 const theme: GrafanaTheme2 = createTheme({ colors: { mode: 'dark' } });
 const page = window.page;
 window.problems = [];
-const range = { from: dateTime(page.from * 1000), to: dateTime(page.to * 1000), raw: { from: 'now-24h', to: 'now' } };
+// Its last mark would be cut off at the edge.
+const range = { from: dateTime(page.from * 1000), to: dateTime(page.to * 1000 - 1), raw: { from: 'now-24h', to: 'now' } };
 
 /// Grafana keeps `custom.lineWidth` of an override as config.custom.lineWidth.
 function put(config: any, path: string, value: unknown) {
@@ -68,6 +70,27 @@ function Nothing({ title }: { title: string }) {
   return <div style={{ color: theme.colors.error.text, padding: 12 }}>No data</div>;
 }
 
+/// A dashed line and a triangle at its foot, as Grafana's own (a plugin of its server) has them.
+function mark(plot: any) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  for (const { at, color } of page.annotations) {
+    const x = Math.round(plot.valToPos(at * 1000, 'x', true)), foot = bbox.top + bbox.height;
+    ctx.strokeStyle = ctx.fillStyle = theme.visualization.getColorByName(color);
+    ctx.setLineDash([4, 4]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, foot);
+    ctx.stroke();
+    ctx.beginPath();
+    ctx.moveTo(x, foot);
+    ctx.lineTo(x - 5, foot + 7);
+    ctx.lineTo(x + 5, foot + 7);
+    ctx.fill();
+  }
+  ctx.restore();
+}
+
 function Graph({ drawn, width, height }: { drawn: Drawn; width: number; height: number }) {
   const data = frames(drawn);
   if (data.length === 0) return <Nothing title={drawn.panel.title} />;
@@ -75,7 +98,10 @@ function Graph({ drawn, width, height }: { drawn: Drawn; width: number; height: 
     <TimeSeries frames={data} width={width} height={height} timeRange={range} timeZone="utc"
       legend={{ displayMode: LegendDisplayMode.List, placement: 'bottom', showLegend: true, calcs: [] }}
       options={{ tooltip: { mode: TooltipDisplayMode.None } } as any}>
-      {() => null}
+      {(config: any) => {
+        config.addHook('draw', mark);
+        return null;
+      }}
     </TimeSeries>
   );
 }
@@ -118,7 +144,7 @@ function States({ drawn, width, height }: { drawn: Drawn; width: number; height:
           return (
             <g key={i}>
               <text x={left - 8} y={row * (i + 0.5) + 4} textAnchor="end" fill={theme.colors.text.primary}>{value.config.displayNameFromDS}</text>
-              {pieces.map((piece, k) => {
+              {pieces.filter((piece) => piece.value !== null).map((piece, k) => {
                 const shownAs = value.display!(piece.value);
                 const wide = Math.max(1, x(piece.to) - x(piece.from));
                 return (
@@ -197,6 +223,9 @@ function Dashboard() {
       <GlobalStyles />
       <div style={{ position: 'relative', width: page.width, height: 48 + bottom * unit, background: theme.colors.background.canvas }}>
         <div style={{ position: 'absolute', left: 14, top: 12, font: '500 18px Inter, sans-serif', color: theme.colors.text.primary }}>{page.title}</div>
+        <div style={{ position: 'absolute', right: 18, top: 14, font: '14px Inter, sans-serif', color: theme.colors.text.link }}>
+          {page.links.map((title) => `☰ ${title} ▾`).join('   ')}
+        </div>
         {page.drawn.map((drawn) => {
           const { panel } = drawn;
           const place = panel.gridPos;

@@ -4,15 +4,11 @@ Series come from balloond's own control, reservations and metrics around a simul
 by hand but `up`, which is Prometheus' own.
 """
 import functools
-import subprocess
-import tempfile
 import unittest
-from pathlib import Path
-
-import yaml
 
 import history
 import queries
+from alerts import JOB, complaints_unless_quiet, fired, in_words, names, needed, promtool
 from history import SCENARIOS
 
 # Scenario, options, and every alert that must fire at the end: alert to guest, or to none.
@@ -34,13 +30,6 @@ TROUBLES = {
     "a configuration is refused": ("healthy", ["--trouble", "reload-refused"], {"BalloonReloadFailed"}),
     "the journal cannot be written": ("healthy", ["--trouble", "journal-unwritable"], {"BalloonJournalFailing"}),
 }
-JOB = "balloond"
-
-
-@functools.cache
-def needed() -> frozenset[str]:
-    """What rules ask for: the rest of a page need not be kept."""
-    return frozenset(name for rule in queries.rules() for name in queries.names_in(rule["expr"]))
 
 
 @functools.cache
@@ -48,42 +37,30 @@ def exported(scenario: str, *options: str) -> history.History:
     return history.run(SCENARIOS / f"{scenario}.yaml", *options, only=set(needed()))
 
 
-def quiet(of: history.History) -> str:
-    """What promtool complains of unless no alert fired at any time."""
-    last = f"{(len(of.times) - 1) * history.EVERY}s"
-    return promtool(history.input_series(of, JOB, "quiet"), [
-        {"expr": f'count(count_over_time(ALERTS{{alertstate="firing"}}[{last}]))', "eval_time": last, "exp_samples": []}])
-
-
-def promtool(series: list[dict], expectations: list[dict]) -> str:
-    """Its complaints: empty when all that is expected is so."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "test.yml"
-        file.write_text(yaml.safe_dump({
-            "rule_files": [str(rules) for rules in queries.RULES],
-            "evaluation_interval": f"{history.EVERY}s",
-            "tests": [{"interval": f"{history.EVERY}s", "input_series": series, "promql_expr_test": expectations}]}))
-        said = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True)
-    return "" if said.returncode == 0 else said.stdout + said.stderr
-
-
 class AlertsTest(unittest.TestCase):
     def test_none_fires_on_a_healthy_host(self):
         healthy = exported("healthy")
         self.assertGreater(healthy.times[-1], 5900)
-        self.assertEqual(quiet(healthy), "")
+        self.assertEqual(complaints_unless_quiet(healthy), "")
 
     def test_none_fires_in_the_demo(self):
         demo = history.run(queries.ROOT / "tests/calibration/demo.yaml", only=set(needed()))
         self.assertGreater(demo.times[-1], 300)
-        self.assertEqual(quiet(demo), "")
+        self.assertEqual(complaints_unless_quiet(demo), "")
 
     def test_what_is_not_quiet_is_noticed(self):
-        self.assertIn("got:", quiet(exported("silent")))
+        self.assertIn("got:", complaints_unless_quiet(exported("silent")))
+        self.assertEqual(fired(exported("silent")), ["BalloonGuestWithoutStatistics"])
+        self.assertEqual(fired(exported("healthy")), [])
+
+    def test_in_words_what_the_machine_has_to_answer_for_stands_apart(self):
+        self.assertEqual(in_words(exported("healthy")), "none")
+        self.assertEqual(in_words(exported("silent")), "BalloonGuestWithoutStatistics")
+        self.assertEqual(in_words(exported("healthy", "--trouble", "late")),
+                         "none; and BalloonLoopLate: this machine had too little CPU time for the daemon")
 
     def test_every_alert_has_a_trouble(self):
-        self.assertEqual({alert for _, _, alerts in TROUBLES.values() for alert in alerts},
-                         {rule["alert"] for rule in queries.rules() if "alert" in rule})
+        self.assertEqual({alert for _, _, alerts in TROUBLES.values() for alert in alerts}, set(names()))
 
 
 def case(scenario: str, options: list[str], alerts: set[str]):

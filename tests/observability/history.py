@@ -3,6 +3,8 @@ import json
 import os
 import re
 import subprocess
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +39,12 @@ class History:
         series.extend([None] * (len(self.times) - len(series)))
         series.append(value)
 
+    def evenly(self) -> "History":
+        """As it would be if scrapes had come just when they were due, as promtool's tests have them."""
+        times = list(range(self.times[0], self.times[-1] + 1, EVERY))
+        newest = [bisect_right(self.times, at) - 1 for at in times]
+        return History(times, {key: [values[index] if index < len(values) else None for index in newest] for key, values in self.values.items()})
+
     def last(self, name: str, **labels: str) -> dict[Labels, float]:
         """What the newest scrape has of a family, of those with these labels."""
         wanted = set(labels.items())
@@ -44,23 +52,30 @@ class History:
                 if of == name and len(values) == len(self.times) and wanted <= set(own)}
 
 
+def read(pages: Iterable[str], only: set[str] | None = None, quick: bool = False) -> History:
+    """Of lines as metrics_history prints them, and as the testbed keeps them of a run (runner/scrapes.py). `quick`: by the time that
+    would have passed on the quick day, by which everything in the testbed is judged."""
+    history = History()
+    at: int | None = None
+    lines: list[str] | None = []
+    for line in pages:
+        if line.startswith("# scrape "):
+            if at is not None:
+                history.scrape(at, lines, only)
+            at, lines = int(line.split()[4 if quick else 2]), None if line.endswith(" failed\n") else []
+        elif not line.startswith("#") and lines is not None:
+            lines.append(line.rstrip("\n"))
+    if at is not None:
+        history.scrape(at, lines, only)
+    return history
+
+
 def run(scenario: Path, *options: str, only: set[str] | None = None) -> History:
     program = os.environ["METRICS_HISTORY"]
-    history = History()
     # Its files of /proc are written each second: in memory, as those of a kernel.
     environment = {**os.environ, "TMPDIR": "/dev/shm"}
     with subprocess.Popen([program, str(scenario), "--every", str(EVERY), *options], stdout=subprocess.PIPE, text=True, env=environment) as child:
-        at: int | None = None
-        lines: list[str] | None = []
-        for line in child.stdout or []:
-            if line.startswith("# scrape "):
-                if at is not None:
-                    history.scrape(at, lines, only)
-                at, lines = int(line.split()[2]), None if line.endswith(" failed\n") else []
-            elif not line.startswith("#") and lines is not None:
-                lines.append(line.rstrip("\n"))
-        if at is not None:
-            history.scrape(at, lines, only)
+        history = read(child.stdout or [], only)
     if child.returncode != 0:
         raise RuntimeError(f"{program} {scenario.name} {' '.join(options)}: status {child.returncode}")
     return history

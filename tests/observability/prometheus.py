@@ -32,13 +32,16 @@ def write_past(work: Path, hosts: dict[str, History], job: str = "balloond") -> 
 
 
 def write_recorded(work: Path, rules: Path, start: int, end: int, every: int) -> None:
+    before: list[Path] = []
     for _ in range(RULES_DEEP):
         with Prometheus(work, every) as prometheus:
             subprocess.run(["promtool", "tsdb", "create-blocks-from", "rules", f"--start={start}", f"--end={end}", f"--url={prometheus.url}",
                             f"--eval-interval={every}s", f"--output-dir={work / 'recorded'}", rules],
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for block in (work / "recorded").iterdir():
-            shutil.move(block, work / "tsdb" / block.name)
+        # Where rules name one of several that are equal, each round may name another.
+        for block in before:
+            shutil.rmtree(block)
+        before = [Path(shutil.move(block, work / "tsdb" / block.name)) for block in (work / "recorded").iterdir()]
 
 
 class Prometheus:

@@ -32,11 +32,16 @@ class Runner:
         """Where the daemon's recording of the newest run is."""
         return self._logs(scenario, mode) / "scratch/run/journal"
 
+    def scrapes(self, scenario, mode: str) -> Path:
+        """Where what the daemon exported in the newest run is."""
+        return self._logs(scenario, mode) / "scratch/run/metrics"
+
     def run(self, scenario, document: dict, mode: str) -> tuple[Timeline, int]:
         """The timeline, and how often the emulated outer host was lost on the way."""
         collector = self._collector = _Collector(measure())
         timeout = sum(phase.timeout + phase.settle for phase in scenario.phases) + RUN_EXTRA_SECONDS
         shutil.rmtree(self.recording(scenario, mode), ignore_errors=True)
+        self.scrapes(scenario, mode).unlink(missing_ok=True)
         run = self._run_direct if self._direct else self._run_in_testbed
         restarts = run(scenario, document, mode, timeout, collector)
         self.events(scenario, mode).parent.mkdir(parents=True, exist_ok=True)
@@ -87,9 +92,12 @@ class Runner:
                 for line in events:
                     collector.take(line)
             status = process.wait()  # what it sent has ended, so it has, too
-            written = Path(directory) / "run/journal"
-            if written.is_dir():
-                shutil.copytree(written, self.recording(scenario, mode))
+            written = Path(directory) / "run"
+            if (written / "journal").is_dir():
+                shutil.copytree(written / "journal", self.recording(scenario, mode))
+            if (written / "metrics").is_file():
+                self.scrapes(scenario, mode).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(written / "metrics", self.scrapes(scenario, mode))
         collector.note_end(None if status == 0 else f"the runner ended with status {status}")
         return 0
 

@@ -42,6 +42,7 @@ def run(options, scenario: Scenario, events: EventLog):
     try:
         session.start_hypervisors()
         session.start_daemon()
+        session.start_scrapes()
         session.boot_all()
         MACHINE.booted(len(session.guests), session.booted_together())
         tell_speed(events, "after the guests' boot")

@@ -11,6 +11,7 @@ from pathlib import Path
 from .speed import MACHINE
 
 DAEMON_CPU = 0
+METRICS_ADDRESS = "127.0.0.1:9477"
 # Seconds of the quick day (speed.py), as all limits here.
 START_TIMEOUT = 60
 CALL_TIMEOUT = 60
@@ -41,7 +42,7 @@ class Daemon:
         run_dir.mkdir(parents=True, exist_ok=True)
         # JSON is YAML.
         (run_dir / "policy.yaml").write_text(json.dumps(policy, indent=2) + "\n")
-        config: dict = {"socket": {"path": str(self.socket)}, "policy": "policy.yaml", "metrics": {"listen": "127.0.0.1:9477"},
+        config: dict = {"socket": {"path": str(self.socket)}, "policy": "policy.yaml", "metrics": {"listen": METRICS_ADDRESS},
                         "journal": {"directory": str(run_dir / "journal")}}
         if backends:
             config["backends"] = backends

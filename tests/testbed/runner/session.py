@@ -12,6 +12,7 @@ from .events import EventLog
 from .guest import TROUBLE, Guest, GuestError, make_swap_disk
 from .libvirt import DomainGuest, Libvirtd
 from .scenario import GuestSpec, Scenario, pace
+from .scrapes import Scrapes
 from .speed import MACHINE
 
 HOST_CPU = 0
@@ -28,6 +29,7 @@ class Session:
         self.libvirtd = Libvirtd(self.run_dir) if "libvirt" in scenario.vmms else None
         self.daemon = Daemon(self.run_dir, pace(scenario.policy, MACHINE.factor), self._backends()) if with_daemon else None
         self.watch: Watch | None = None
+        self.scrapes: Scrapes | None = None
         self.guests: dict[str, Guest] = {}
         self._boots: list[float] = []
         self._waiting: dict[tuple[str, str], threading.Event] = {}  # (guest, event of its worker) -> set when seen
@@ -52,6 +54,10 @@ class Session:
             self.daemon.start()
             self.watch = Watch(self.daemon)
             self.events.emit("note", text=f"balloond runs as process {self.daemon.pid}")
+
+    def start_scrapes(self):
+        if self.daemon:
+            self.scrapes = Scrapes(self.run_dir / "metrics").start()
 
     def add_guest(self, spec: GuestSpec, extras: vmm.Extras | None = None) -> Guest:
         extras = extras or vmm.Extras()
@@ -98,6 +104,8 @@ class Session:
 
     def close(self):
         """Ends what still runs, hard."""
+        if self.scrapes:
+            self.scrapes.stop()
         if self.watch:
             self.watch.stop()
         for guest in self.guests.values():
