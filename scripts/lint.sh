@@ -1,16 +1,31 @@
 #!/usr/bin/env bash
-# Checks the form of everything: C++ formatting, shell scripts, Python, the wire contract, commits. With --tidy also clang-tidy (slow).
+# Checks the form of everything: C++ formatting, shell scripts, Python, the wire contract, licences, commits.
+#   scripts/lint.sh             all but clang-tidy, which needs the programs built (cmake --build --preset release)
+#   scripts/lint.sh --tidy      clang-tidy on the C++ that changed last, the newest first, for two minutes
+#   scripts/lint.sh --tidy-all  clang-tidy with its static analyzer on all programs: some 80 minutes of a CPU
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in
-  "" | --tidy) ;;
-  -h | --help) sed -n '2s/^# //p' "$0"; exit 0 ;;
-  *) echo "lint: unknown option '$1' (only --tidy is known)" >&2; exit 2 ;;
+  "" | --tidy | --tidy-all) ;;
+  -h | --help) sed -n '2,5s/^# \?//p' "$0"; exit 0 ;;
+  *) echo "lint: unknown option '$1' (only --tidy and --tidy-all are known)" >&2; exit 2 ;;
 esac
 
 failed=0
 step() { echo "lint: $*"; }
+
+end() {
+  [ $failed -eq 0 ] && echo "lint: all clean"
+  exit $failed
+}
+
+if [ -n "${1:-}" ]; then
+  # shellcheck source=scripts/tidy.sh
+  . scripts/tidy.sh
+  if [ "$1" = --tidy ]; then tidy_changed || failed=1; else tidy_all || failed=1; fi
+  end
+fi
 
 step "clang-format"
 git ls-files -z '*.cc' '*.h' | xargs -0 clang-format-19 --dry-run --Werror || failed=1
@@ -52,12 +67,4 @@ while read -r commit; do
   [ -n "$(git log -1 --format=%b "$commit")" ] || { echo "$commit: no body says why: $subject" >&2; failed=1; }
 done < <(git rev-list --no-merges "$range")
 
-if [ "${1:-}" = --tidy ]; then
-  # The database has the compiler's own options, some of them not clang's.
-  step "clang-tidy (needs build/compile_commands.json: cmake --preset release)"
-  git ls-files -z 'base/*.cc' 'policy/*.cc' 'vmm/*.cc' 'balloond/*.cc' |
-    xargs -0 -n 4 -P "$(nproc)" clang-tidy-19 --quiet -p build --extra-arg=-Wno-ignored-gch --extra-arg=-Wno-unknown-warning-option || failed=1
-fi
-
-[ $failed -eq 0 ] && echo "lint: all clean"
-exit $failed
+end

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What takes too long for each change: run it each night, and before a release. It goes on after a failure and says at the end what failed.
 #   scripts/nightly.sh            all stages
-#   scripts/nightly.sh NAME ...   some of: cases, threads, ledger, sweep, demo, bench, workloads
+#   scripts/nightly.sh NAME ...   some of: cases, tidy, threads, ledger, sweep, demo, bench, workloads
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all=(cases threads ledger sweep demo bench workloads)
+all=(cases tidy threads ledger sweep demo bench workloads)
 case "${1:-}" in
   -h | --help) sed -n '2,4s/^# \?//p' "$0"; exit 0 ;;
 esac
@@ -30,6 +30,10 @@ must cmake --build --preset release --target host_tests
 if wants cases; then
   stage 30 "Testbed: further guest kernels, variants of devices, facts"
   note ctest --preset release -L nightly
+fi
+if wants tidy; then
+  stage 45 "clang-tidy, with its static analyzer, on all programs"
+  note scripts/lint.sh --tidy-all
 fi
 if wants threads; then
   stage 30 "Unit tests with the thread sanitizer"
@@ -59,7 +63,7 @@ if wants workloads; then
   stage 30 "Real programs under each controller"
   note scripts/bench.sh workloads --quick --results build/nightly-workloads --output build/nightly-workloads.json
 fi
-report_stages 235
+report_stages 280
 echo
 for what in "${broken[@]}"; do echo "nightly: FAILED: $what"; done
 [ ${#broken[@]} -eq 0 ] && echo "nightly: all passed"

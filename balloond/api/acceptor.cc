@@ -57,7 +57,7 @@ int descriptor_of(const std::string& peer) {
 Connections::Limits limits() {
   const FdRange range = connection_fds();
   Connections::Limits limits;
-  limits.places = static_cast<std::size_t>(range.last - range.first + 1);
+  limits.places = static_cast<std::size_t>(range.last) - static_cast<std::size_t>(range.first) + 1;
   return limits;
 }
 

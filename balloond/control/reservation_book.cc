@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "balloond/control/token.h"
 
@@ -11,7 +12,6 @@ namespace balloon::daemon {
 namespace {
 
 using Refusal = ReservationRefusal;
-using policy::GrantState;
 
 std::unexpected<Refusal> refuse(Refusal::Kind kind, std::string reason) {
   return std::unexpected(Refusal{kind, std::move(reason)});
@@ -179,7 +179,7 @@ ReservationBook::Answer<void> ReservationBook::renew(const std::string& id, cons
       if (lease) as.wish.lease = *lease;
       as.committed |= commit;
       std::list<Waiter> waiters;
-      waiters.push_back({nullptr, std::move(tell_caller)});
+      waiters.push_back({nullptr, std::exchange(tell_caller, {})});
       grant(*entry, as, std::move(waiters), news);
     }
   }
@@ -202,13 +202,13 @@ ReservationBook::Answer<void> ReservationBook::release(const std::string& id, co
       // That it has ended may not be on the disk yet: who is told so before a kill would find it there again.
       late_.push_back(
           {.revision = revision_,
-           .waiter = {nullptr, std::move(tell_caller)},
+           .waiter = {nullptr, std::exchange(tell_caller, {})},
            .outcome = {.kind = Kind::released, .record = ended->record, .reason = ended->reason}});
       keep_();
       ended.reset();
     } else if (entry) {
       Change gone{.kind = Kind::released, .record = (*entry)->newest()};
-      gone.waiters.push_back({nullptr, std::move(tell_caller)});
+      gone.waiters.push_back({nullptr, std::exchange(tell_caller, {})});
       if (gone.record.is_granted()) {
         change(*entry, std::move(gone), news);
       } else {

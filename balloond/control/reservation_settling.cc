@@ -269,7 +269,8 @@ void ReservationBook::tell_late(std::uint64_t revision, const std::optional<Rese
       ++late;
       continue;
     }
-    Told told{.waiters = {}, .outcome = outcome ? *outcome : std::move(late->outcome)};
+    if (outcome) late->outcome = *outcome;
+    Told told{.waiters = {}, .outcome = std::move(late->outcome)};
     told.waiters.push_back(std::move(late->waiter));
     news.answers.push_back(std::move(told));
     late = late_.erase(late);

@@ -33,9 +33,9 @@ struct State {
   HostSample host;
   Bytes reserve = 0;
   Bytes budget = 0;
-  Bytes committed = 0;       ///< sum of max(actual, target)
-  Bytes reserved = 0;        ///< kept for reservations
-  Bytes configured = 0;      ///< sum of boot memory
+  Bytes committed = 0;   ///< sum of max(actual, target)
+  Bytes reserved = 0;    ///< kept for reservations
+  Bytes configured = 0;  ///< sum of boot memory
   policy::HostState host_state = policy::HostState::unspecified;
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name

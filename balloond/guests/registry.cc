@@ -158,7 +158,7 @@ void Registry::stats(Session session, const StatsSample& stats) {
       entry->previous && entry->previous->actual == said.actual && said.actual == record.target;
   if (rests && record.balloon.driver_ready && !entry->newest(Request::Kind::target).pending)
     entry->target_is_ours = record.balloon.actual == record.target;
-  entry->previous = std::move(said);
+  entry->previous = said;
   std::optional<policy::UseSample> use = use_of(record.usable);
   if (use && before) use->used_before = before->used();
   tell({.kind = GuestChange::Kind::stats,
