@@ -15,8 +15,9 @@ tidy_one() { # OPTION... FILE
     echo "$file" >>"$TIDY_LEFT"
     return 0
   fi
-  # Some of the compiler's own options are not clang's, nor is its precompiled header.
-  local options=(--quiet -p build --extra-arg=-Wno-ignored-gch --extra-arg=-Wno-unknown-warning-option)
+  # Some of GCC's options are not clang's, nor is its precompiled header; and clang's own warnings, some of them about libstdc++, are
+  # not what is looked for.
+  local options=(--quiet -p build --extra-arg=-Wno-error --extra-arg=-Wno-ignored-gch --extra-arg=-Wno-unknown-warning-option)
   # It counts warnings in the system's headers on standard error, which nobody asked for.
   clang-tidy-19 "${options[@]}" "$@" 2> >(grep -v "warnings\? generated" >&2)
 }
