@@ -72,7 +72,7 @@ TEST_F(DaemonTest, ARefusedTargetIsLoggedAndNotAskedForAgainAtOnce) {
   vmm.refuse("no balloon today");
   ASSERT_TRUE(eventually([&] { return ctl({"set", "a", "1GiB"}).exit_code == 0; }));
   ASSERT_TRUE(logs("refused target 1 GiB: no balloon today")) << daemon_->log();
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // five periods
+  ASSERT_EQ(ctl({"watch", "-o", "json", "--count", "6"}).exit_code, 0);  // five more decisions
   EXPECT_EQ(vmm.targets().size(), 1U);
 }
 
@@ -81,7 +81,7 @@ TEST_F(DaemonTest, AGuestWhoseConnectionIsLostIsKeptWhileItsProcessLives) {
   ASSERT_TRUE(eventually([&] { return !state_of("a").empty(); }));
   vmm.disconnect();
   ASSERT_TRUE(eventually([&] { return state_of("a") == "disconnected"; }));  // its process is this test
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ASSERT_EQ(ctl({"watch", "-o", "json", "--count", "4"}).exit_code, 0);      // three more decisions
   EXPECT_EQ(state_of("a"), "disconnected");
   EXPECT_EQ(ctl_json({"host"}).at("committed_bytes"), kGiB);
 }

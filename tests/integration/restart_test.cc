@@ -19,7 +19,8 @@ TEST_F(DaemonTest, ADaemonThatWasKilledAdoptsWhatItFindsAndControlGoesOn) {
   start();  // the socket file of the killed daemon is still there
   vmm = std::make_unique<FakeVmm>(socket(), as_left);
   ASSERT_TRUE(eventually([&] { return !state_of("a").empty(); }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // five periods without statistics
+  ASSERT_EQ(ctl({"watch", "-o", "json", "--count", "6"}).exit_code,
+            0);  // five more decisions without statistics
   EXPECT_TRUE(vmm->targets().empty()) << "a balloon was moved before fresh statistics";
   EXPECT_EQ(ctl_json({"show", "a"}).at("target_bytes"), as_left.balloon().target_bytes());
 

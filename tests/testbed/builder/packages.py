@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Sequence
 
 from .apt import own_archive_lines
 from .cache import Cache, digest_of
@@ -25,16 +26,16 @@ def dependencies(debs: list[Path]) -> list[str]:
     return sorted(names - set(PACKAGES))
 
 
-def debian_root(cache: Cache, debs: list[Path]) -> Path:
-    """That Debian, without our packages, as an archive."""
-    wanted = sorted({*dependencies(debs), *HOST})
+def debian_root(cache: Cache, debs: list[Path], name: str = "debian/packages-root.tar", further: Sequence[str] = ()) -> Path:
+    """That Debian with further packages, without ours, as an archive."""
+    wanted = sorted({*dependencies(debs), *HOST, *further})
 
     def make(path: Path):
         run_tool("mmdebstrap", "--variant=minbase", "--quiet", "--format=tar", f"--include={','.join(wanted)}",
                  '--aptopt=APT::Install-Recommends "false"', RELEASE, path, "-",
                  stdin_text="".join(f"{line}\n" for line in own_archive_lines(RELEASE)))
 
-    return cache.artefact("debian/packages-root.tar", digest_of(1, wanted, RELEASE), make)
+    return cache.artefact(name, digest_of(1, wanted, RELEASE), make)
 
 
 def next_version(debs: list[Path], into: Path):

@@ -10,7 +10,7 @@ PACKAGE_OF = {
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mke2fs": "e2fsprogs", "lz4": "lz4", "depmod": "kmod",
     "busybox": "busybox-static", "g++": "g++", "ldd": "libc-bin", "dpkg": "dpkg", "apt-get": "apt", "apt-cache": "apt",
     "mkswap": "util-linux", "fio": "fio", "iperf3": "iperf3", "lspci": "pciutils", "ethtool": "ethtool", "xz": "xz-utils",
-    "mmdebstrap": "mmdebstrap", "tar": "tar", "dpkg-deb": "dpkg",
+    "mmdebstrap": "mmdebstrap", "tar": "tar", "dpkg-deb": "dpkg", "unshare": "util-linux",
 }
 
 

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# Sourced by acceptance.sh: a line "PASS what" or "FAIL what: why" for each thing that should hold.
+PATIENCE=900 # seconds for what only takes time: the host is emulated, and its machine may be busy
+
+said=/run/said
+pass() { echo "PASS $1 ($SECONDS s)"; }
+check() { # WHAT COMMAND...
+  local what=$1
+  shift
+  if "$@" >$said 2>&1; then pass "$what"; else echo "FAIL $what: $(tail -c 900 $said | tr '\n' '/')"; fi
+}
+# Whether COMMAND succeeds before patience ends; what it said last stays.
+within_patience() { # COMMAND...
+  local end=$((SECONDS + PATIENCE))
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 1
+  done
+}
+is() { [ "$1" = "$2" ] || { echo "it is '$1', not '$2'"; return 1; }; }
+
+# systemd
+property() { systemctl show --value -p "$2" "$1"; }
+is_active() { [ "$(property "$1" ActiveState)" = active ]; }
+is_inactive() { [ "$(property "$1" ActiveState)" = inactive ]; }
+log_has() { journalctl -b -o cat -u "$1" --no-pager | grep -F -- "$2"; }
+log_lacks() { ! log_has "$@"; }
+is_alone() { # CGROUP PROCESS
+  local process others=0
+  while read -r process; do
+    # The kernel's threads for a guest have no memory, and no command line.
+    if [ "$process" = "$2" ] || ! grep -q . "/proc/$process/cmdline"; then continue; fi
+    echo "there is $process, $(cat "/proc/$process/comm")"
+    others=1
+  done <"/sys/fs/cgroup$1/cgroup.procs"
+  return $others
+}
+another_daemon() { # THAN
+  is_active balloond && [ "$(property balloond MainPID)" != "$1" ]
+}
+
+# Guests
+lists() { balloonctl list -o json | grep -F "\"$1\""; }
+number() { # GUEST FIELD
+  balloonctl show "$1" -o json | grep -oE "\"$2\" *: *\"?[0-9]+" | grep -oE '[0-9]+$' | head -1
+}
+mib() { # GUEST FIELD
+  echo $(($(number "$1" "$2") >> 20))
+}
+is_controlled() { balloonctl show "$1" -o json | grep -F '"controlled"'; }
+has_at_most() { # GUEST MIB
+  [ "$(mib "$1" actual_bytes)" -le "$2" ] || { echo "it has $(mib "$1" actual_bytes) MiB, not at most $2: $(balloonctl explain "$1")"; return 1; }
+}
+is_balanced() { # GUEST: driver and statistics are there, and its balloon has what memory the host has not
+  is_controlled "$1" && [ "$(number "$1" actual_bytes)" -lt "$(number "$1" memory_bytes)" ]
+}
+
+# The newcomer's page (builder/walk.py made its scripts), by a shell that ends at the first command that fails.
+page() { # SECTION
+  bash -e "/installed/page-$1.sh"
+}
