@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets for long, with clang's libFuzzer, address and undefined-behaviour sanitizers.
 #   scripts/fuzz.sh [SECONDS [TARGET ...]]   SECONDS for each target (default 1200) of tests/fuzz/*_fuzz.cc (default all)
-# Needs clang-19 and libclang-rt-19-dev. What is found lies in build-fuzz/findings; a finding that is mended goes, as hexadecimal text
-# (xxd -p), to tests/fuzz/corpus/TARGET, where every build runs it.
+# Needs clang-19 and libclang-rt-19-dev (scripts/install-deps.sh fuzz). What is found lies in build-fuzz/findings; a finding that is mended
+# goes, as hexadecimal text (xxd -p), to tests/fuzz/corpus/TARGET, where every build runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

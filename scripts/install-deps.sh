@@ -3,6 +3,7 @@
 #   scripts/install-deps.sh          everything: build, tests and testbed
 #   scripts/install-deps.sh build    only what compiling needs
 #   scripts/install-deps.sh package  and what scripts/package.sh needs
+#   scripts/install-deps.sh fuzz     what compiling with clang and its libFuzzer needs (scripts/fuzz.sh)
 set -euo pipefail
 
 build=(
@@ -14,6 +15,7 @@ build=(
   scdoc python3 dpkg-dev
 )
 lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy systemd python3-clang-19)
+fuzz=(clang-19 libclang-rt-19-dev)
 # A Node.js installed from elsewhere conflicts with Debian's npm; either will do.
 command -v npm >/dev/null || lint+=(npm)
 testbed=(
@@ -26,8 +28,9 @@ case "${1:-all}" in
   build) wanted=("${build[@]}") ;;
   package) wanted=("${build[@]}" lintian) ;;
   all) wanted=("${build[@]}" "${lint[@]}" "${testbed[@]}") ;;
-  -h | --help) sed -n '2,5s/^# \?//p' "$0"; exit 0 ;;
-  *) echo "install-deps: unknown set '$1' (use 'build', 'package' or 'all')" >&2; exit 2 ;;
+  fuzz) wanted=("${build[@]}" "${fuzz[@]}") ;;
+  -h | --help) sed -n '2,6s/^# \?//p' "$0"; exit 0 ;;
+  *) echo "install-deps: unknown set '$1' (use 'build', 'package', 'fuzz' or 'all')" >&2; exit 2 ;;
 esac
 
 missing=()

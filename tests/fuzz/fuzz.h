@@ -1,6 +1,8 @@
 // What all fuzz targets share: an input that is taken apart, and the limits that no input may break.
 #pragma once
 
+#include <signal.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,10 +79,20 @@ inline std::chrono::nanoseconds used(clockid_t clock) {
 class Limits {
  public:
   static constexpr std::chrono::seconds kTime{3};
+  /// An input that would take for ever is ended after so long.
+  static constexpr std::chrono::seconds kEndless{20};
   static constexpr Bytes kMemory = 64 * kMiB;
 
-  Limits() : memory_(resident()), start_(used(CLOCK_PROCESS_CPUTIME_ID)) {}
+  Limits() : memory_(resident()), start_(used(CLOCK_PROCESS_CPUTIME_ID)) {
+    ::signal(SIGPROF, [](int) {
+      static constexpr char kWords[] = "fuzz: an input has no end\n";
+      [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kWords, sizeof kWords - 1);
+      std::abort();
+    });
+    set_alarm(kEndless);
+  }
   ~Limits() {
+    set_alarm(std::chrono::seconds(0));
     require(used(CLOCK_PROCESS_CPUTIME_ID) - start_ < kTime, "an input took more than 3 s");
     // Sanitizers keep what was freed.
 #ifndef __SANITIZE_ADDRESS__
@@ -91,6 +103,10 @@ class Limits {
   Limits& operator=(const Limits&) = delete;
 
  private:
+  static void set_alarm(std::chrono::seconds used) {
+    const itimerval timer{.it_interval = {}, .it_value = {.tv_sec = used.count(), .tv_usec = 0}};
+    ::setitimer(ITIMER_PROF, &timer, nullptr);
+  }
   static Bytes resident() {
     std::ifstream file("/proc/self/statm");
     Bytes size = 0, pages = 0;
@@ -115,6 +131,14 @@ class Turn {
  private:
   const std::chrono::nanoseconds start_;
 };
+
+/// What a target makes of an input that it takes apart.
+inline int run_within_limits(void (*run)(Input&), const std::uint8_t* data, std::size_t size) {
+  const Limits limits;
+  Input input(std::span(data, size));
+  run(input);
+  return 0;
+}
 
 }  // namespace balloon::vmm::fuzz
 

@@ -120,9 +120,5 @@ std::vector<Bytes8> seeds() {
 }  // namespace balloon::vmm::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace balloon::vmm::fuzz;
-  const Limits limits;
-  Input input(std::span(data, size));
-  run(input);
-  return 0;
+  return balloon::vmm::fuzz::run_within_limits(balloon::vmm::fuzz::run, data, size);
 }
