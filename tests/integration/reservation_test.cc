@@ -83,6 +83,11 @@ TEST_F(ReservationTest, OneWhoseMemoryDoesNotComeExpires) {
   const auto vmm = filling_guest();
   vmm->refuse("its balloon is broken");
   ASSERT_TRUE(is_controlled(*vmm));
+  // One that falls silent is taken to need no more than it has touched.
+  const std::jthread talking([&](const std::stop_token& end) {
+    for (; !end.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(100)))
+      vmm->send_stats(300 * kMiB);
+  });
   const Outcome outcome = ctl({"reserve", "late", "1GiB", "--within", "4s"});
   EXPECT_EQ(outcome.exit_code, 4) << outcome.out;
   EXPECT_NE(outcome.err.find("its time is over: 1 GiB cannot be freed within 4 s"), std::string::npos)
