@@ -20,6 +20,7 @@
 
 #include "base/bytes.h"
 #include "tests/bare_metal/line.h"
+#include "tests/bare_metal/slowness.h"
 #include "tests/bare_metal/tap.h"
 #include "tests/integration/process.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
@@ -34,11 +35,11 @@ using std::chrono::milliseconds;
 using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
-/// What nobody may be delayed by more than; of several tries the median, because the machine that runs this
-/// has other things to do, too. None may take ten times as long.
+/// What nobody may be delayed by more than, on a machine that has nothing else to do; of several tries the
+/// median. None may take ten times as long.
 constexpr milliseconds kPrompt{100};
 /// A turn that is under way, and what it takes to end vCPUs and devices.
-constexpr milliseconds kEnd{2000};
+constexpr milliseconds kEnd{4000};
 constexpr Bytes kMemoryGrowth = 16 * kMiB;
 constexpr int kTries = 11;
 
@@ -71,8 +72,9 @@ std::vector<milliseconds> times(Call call) {
 }
 
 void expect_prompt(const char* what, const std::vector<milliseconds>& took) {
-  EXPECT_LE(took[took.size() / 2].count(), kPrompt.count()) << what << ": the median, in milliseconds";
-  EXPECT_LE(took.back().count(), 10 * kPrompt.count()) << what << ": the slowest, in milliseconds";
+  const double prompt = kPrompt.count() * slowness();
+  EXPECT_LE(took[took.size() / 2].count(), prompt) << what << ": the median, in milliseconds";
+  EXPECT_LE(took.back().count(), 10 * prompt) << what << ": the slowest, in milliseconds";
 }
 
 struct Greed {
@@ -155,10 +157,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST_P(GreedyGuestTest, AnotherDeviceOnTheSameLoopAnswersAtOnce) {
   be_greedy();
-  const std::string said = serial->line_with("slowest", std::chrono::seconds(30));
-  ASSERT_NE(said, "") << "no answers within 30 s";
+  const std::string said = serial->line_with("slowest");
+  ASSERT_NE(said, "") << "no answers";
   const double slowest = std::stod(said.substr(said.find(' '))) * (1 << 20) / ticks_per_millisecond();
-  EXPECT_LE(slowest, 10 * kPrompt.count()) << "the slowest of 20 answers, in milliseconds";
+  EXPECT_LE(slowest, 10 * kPrompt.count() * slowness()) << "the slowest of 20 answers, in milliseconds";
 }
 
 TEST_P(GreedyGuestTest, TheMonitorGreetsAndAnswersAtOnceAndMemoryStaysWhatItWas) {
@@ -185,7 +187,7 @@ TEST_P(GreedyGuestTest, TheMonitorGreetsAndAnswersAtOnceAndMemoryStaysWhatItWas)
 
 TEST_P(GreedyGuestTest, SigtermEndsIt) {
   be_greedy();
-  EXPECT_LE(end([&] { vmm->signal(SIGTERM); }), kEnd);
+  EXPECT_LE(end([&] { vmm->signal(SIGTERM); }), kEnd * slowness());
 }
 
 TEST_P(GreedyGuestTest, QuitEndsIt) {
@@ -193,7 +195,7 @@ TEST_P(GreedyGuestTest, QuitEndsIt) {
   Line monitor(monitor_path());
   monitor.send("{\"execute\":\"qmp_capabilities\"}\n");
   EXPECT_NE(monitor.line_with("return"), "");
-  EXPECT_LE(end([&] { monitor.send("{\"execute\":\"quit\"}\n"); }), kEnd);
+  EXPECT_LE(end([&] { monitor.send("{\"execute\":\"quit\"}\n"); }), kEnd * slowness());
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ class Line {
     [[maybe_unused]] const auto sent = ::send(fd_.get(), text.data(), text.size(), MSG_NOSIGNAL);
   }
   /// Reads until a line with `text` is complete; that line, or nothing within `limit`.
-  std::string line_with(const std::string& text, std::chrono::milliseconds limit = std::chrono::seconds(30)) {
+  std::string line_with(const std::string& text,
+                        std::chrono::milliseconds limit = std::chrono::seconds(120)) {
     const auto end = std::chrono::steady_clock::now() + limit;
     while (std::chrono::steady_clock::now() < end) {
       for (std::size_t at; (at = unread_.find('\n')) != std::string::npos;) {
