@@ -1,5 +1,6 @@
 #include "balloond/control/state.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -48,8 +49,15 @@ std::string explain(const GuestStatus& guest, const State& state) {
   }
   if (guest.contested_until) {
     const auto left = std::chrono::ceil<std::chrono::seconds>(*guest.contested_until - state.at);
-    text += fmt::format(" Somebody else moved its balloon from {} to {}: it is left alone for {} s more.",
-                        format_bytes(record.contest->from), format_bytes(record.contest->to), left.count());
+    const auto until = std::chrono::time_point_cast<std::chrono::seconds>(
+        state.wall + std::chrono::duration_cast<WallTime::duration>(left));
+    const std::string suspects = record.contest->suspects.value_or("");
+    text += fmt::format(
+        " Somebody else moved its balloon from {} to {}{}, and holds it: it is left alone for {} s more, "
+        "until "
+        "{:%FT%TZ}.",
+        format_bytes(record.contest->from), format_bytes(record.contest->to),
+        suspects.empty() ? "" : fmt::format(" (on this host runs {})", suspects), left.count(), until);
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;

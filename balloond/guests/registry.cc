@@ -8,6 +8,7 @@
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/other_controllers.h"
 
 namespace balloon::daemon {
 namespace {
@@ -20,8 +21,10 @@ constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(6
 /// A balloon that may have been moved by somebody else is not shrunk again before the guest's next
 /// statistics: those of a shared socket come every 8 s.
 constexpr std::chrono::nanoseconds kSuspicionMax = std::chrono::seconds(10);
-/// A guest that has less than this part of its size available may have taken memory back by itself.
-constexpr Bytes kNearlyNothing = 16;
+/// A guest that has, or just had, less than this part of its size available may have taken memory back by
+/// itself: what a kernel counts as available it does not always find in time (guests in the emulated host ran
+/// out of memory at a fourteenth).
+constexpr Bytes kNearlyNothing = 8;
 
 /// Processes whose mappings are looked at again each second; a thousand have their turn in a few minutes.
 constexpr std::size_t kRoomsATime = 4;
@@ -150,7 +153,8 @@ void Registry::stats(Session session, const StatsSample& stats) {
     counters->stats.observe(
         seconds_of(std::clamp(*said.round_trip, std::chrono::nanoseconds(0), kRoundTripMax)));
   if (const auto suspicion = std::exchange(entry->suspicion, {}); suspicion && said.available) {
-    const bool gave_way = *said.available < record.balloon.actual / kNearlyNothing;
+    const bool had_nothing = before && before->available < before->actual / kNearlyNothing;
+    const bool gave_way = had_nothing || *said.available < record.balloon.actual / kNearlyNothing;
     if (!gave_way) contested(record, *suspicion, lines);
   }
   // A balloon that rests where it is wanted is ours, whoever brought it there: a daemon before this one.
@@ -239,9 +243,11 @@ void Registry::contested(GuestRecord& record, const Contest& contest, log::Later
     lines.warning(source_of(record.peer), "guest {}: somebody else moved its balloon from {} to {}",
                   record.name, format_bytes(contest.from), format_bytes(contest.to));
   }
-  const Time since = record.contest ? record.contest->since : contest.since;
-  record.contest = contest;
-  record.contest->since = since;
+  const auto before = std::exchange(record.contest, contest);
+  if (before) {
+    record.contest->since = before->since;
+    record.contest->suspects = before->suspects;
+  }
   ++record.contests;
 }
 
@@ -313,6 +319,7 @@ void Registry::left(Session session) {
 
 void Registry::refresh(Bytes host_total) {
   const Sights sights = look(host_total);
+  look_for_suspects();
   log::Later lines;
   const std::lock_guard lock(mutex_);
   const Time now = clock_.now();
@@ -379,6 +386,26 @@ Registry::Sights Registry::look(Bytes host_total) {
     sight.credit = Credit::of(sight.memory, possible);
   }
   return sights;
+}
+
+/// Once for each contest: all processes' names are read.
+void Registry::look_for_suspects() {
+  const auto unknown = [](const auto& guest) {
+    return guest.second.record.contest && !guest.second.record.contest->suspects;
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::ranges::none_of(guests_, unknown)) return;
+  }
+  std::string suspects;
+  for (const OtherController& other : other_controllers(root_)) {
+    if (!other.moves_balloons) continue;
+    suspects += fmt::format("{}{} (process {})", suspects.empty() ? "" : ", ", other.name, other.pid);
+  }
+  const std::lock_guard lock(mutex_);
+  for (auto& guest : guests_) {
+    if (unknown(guest)) guest.second.record.contest->suspects = suspects;
+  }
 }
 
 /// Some of them each second, in turn: what a process has mapped changes seldom, and takes long to read.

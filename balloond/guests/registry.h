@@ -36,6 +36,8 @@ struct Contest {
   WallTime noticed_wall;
   Bytes from = 0;  ///< our target
   Bytes to = 0;    ///< what was found instead
+  /// Controllers that move balloons and run on this host: one of them may have it. Unset: not looked for yet.
+  std::optional<std::string> suspects{};
 };
 
 /// One guest, as known now.
@@ -182,6 +184,7 @@ class Registry final : public GuestEvents {
   };
   using Sights = std::map<std::shared_ptr<VmmObserver>, Sight>;
   Sights look(Bytes host_total);
+  void look_for_suspects();
   void look_at_rooms(const Sights& sights);
   /// The part of what is seen of its process that is the guest's.
   static policy::GuestOnHost part_of(const Sight& sight, const GuestRecord& guest);

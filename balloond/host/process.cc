@@ -49,6 +49,8 @@ std::optional<ProcessMemory> Process::sample() const {
   return ProcessMemory{.mapped = number_after(*status, "VmSize:").value_or(0) * 1024,
                        .resident = (number_after(*status, "VmRSS:").value_or(0) + huge) * 1024,
                        .swapped = number_after(*status, "VmSwap:").value_or(0) * 1024,
+                       .huge = huge * 1024,
+                       .locked = number_after(*status, "VmLck:").value_or(0) * 1024,
                        .pinned = number_after(*status, "VmPin:").value_or(0) * 1024};
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <limits>
 #include <pugixml.hpp>
 
 namespace balloon::daemon::libvirt {
@@ -22,7 +23,11 @@ Bytes size_of(const xml_node& node) {
                                                                       {"bytes", 1}}};
   const std::string_view unit = node.attribute("unit").as_string("KiB");
   for (const auto& [name, bytes] : kUnits) {
-    if (name == unit) return node.text().as_ullong() * bytes;
+    if (name != unit) continue;
+    const Bytes number = node.text().as_ullong();
+    // An absurd size stays absurd, and is refused where those of all backends are.
+    return number > std::numeric_limits<Bytes>::max() / bytes ? std::numeric_limits<Bytes>::max()
+                                                              : number * bytes;
   }
   return 0;
 }

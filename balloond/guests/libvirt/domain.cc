@@ -17,6 +17,9 @@ namespace {
 /// one.
 constexpr int kOverduePeriods = 3;
 constexpr std::chrono::nanoseconds kPeriodPause = std::chrono::seconds(10);
+/// libvirt knows a balloon's size by QEMU's events, of which there is one a second: right after a target is
+/// set it may still say the size from before.
+constexpr std::chrono::nanoseconds kEventPause = std::chrono::milliseconds(1500);
 
 std::string_view name_of(int state) {
   switch (state) {
@@ -103,12 +106,21 @@ void Domain::see(const Figures& figures) {
   const Bytes now = actual();
   const bool moved = last_actual_ && *last_actual_ != now;
   last_actual_ = now;
-  if (!waiting_ && !errand_under_way_ && obstacle().empty()) ours_.moved_by_another(now, driver_ready());
+  note_other_hands();
   if (const BalloonState state = balloon(); state != told_) {
     told_ = state;
     surroundings_.guests.balloon(*guest_, state);
   }
   report_sample(moved);
+}
+
+/// A balloon that leaves our target or the way there was moved by somebody else.
+void Domain::note_other_hands() {
+  if (waiting_ || errand_under_way_ || !obstacle().empty()) return;
+  const bool settled = !asked_at_ || surroundings_.clock.now() - *asked_at_ >= kEventPause;
+  const bool sampled = figures_.asked && figures_.updated_at && figures_.updated_at != sampled_;
+  if (!ours_.moved_by_another(actual(), driver_ready(), settled) && sampled)
+    ours_.stopped_by_another(figures_.sample.free);
 }
 
 void Domain::join() {
@@ -223,7 +235,10 @@ void Domain::done(const Errand& errand, const std::string& refusal) {
     if (!refusal.empty()) complain(fmt::format("the interval of its statistics: {}", refusal));
     return;
   }
-  if (refusal.empty()) ours_.asked(errand.target);
+  if (refusal.empty()) {
+    ours_.asked(errand.target, actual());
+    asked_at_ = surroundings_.clock.now();
+  }
   surroundings_.guests.answered(*guest_, Request::Kind::target, errand.sequence, refusal);
 }
 

@@ -62,6 +62,7 @@ class Domain {
   std::string obstacle() const;
   BalloonState balloon() const;
   void join();
+  void note_other_hands();
   void report_sample(bool moved);
   void refuse_target(const std::string& reason);
   void complain(const std::string& complaint);
@@ -80,6 +81,7 @@ class Domain {
   std::chrono::nanoseconds stats_interval_;
   BalloonState told_;
   OurTarget ours_;
+  std::optional<Time> asked_at_;  ///< for the target
   std::optional<Bytes> last_actual_;
   std::optional<Request> waiting_;  ///< a target that is not on its way yet
   bool errand_under_way_ = false;

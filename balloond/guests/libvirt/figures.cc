@@ -51,9 +51,10 @@ Figures read_figures(std::string uuid, std::string name, const Numbers& numbers)
   read.vcpus =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(number(numbers, "vcpu.current").value_or(0), 65535));
   read.asked = number(numbers, "balloon.rss") || number(numbers, "balloon.last-update");
-  constexpr std::uint64_t kYear3000 = 32'503'680'000;
+  // The last second since 1970 that a clock of 64 bits of nanoseconds holds, rounded (year 2255).
+  constexpr std::uint64_t kSecondsMax = 9'000'000'000;
   if (const auto updated = number(numbers, "balloon.last-update"); updated && *updated > 0)
-    read.updated_at = std::chrono::seconds(std::min(*updated, kYear3000));
+    read.updated_at = std::chrono::seconds(std::min(*updated, kSecondsMax));
   StatsSample& sample = read.sample;
   sample.actual = read.actual.value_or(0);
   // libvirt's "available" is what the guest's kernel manages, and "usable" what its programs can take.

@@ -14,6 +14,9 @@ using nlohmann::json;
 
 constexpr const char* kFolders[] = {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached",
                                     "/objects"};
+/// A process that has locked this part of its guest's memory, or holds this part of its own memory in huge
+/// pages, does so for the guest: its own needs are some tens of MiB.
+constexpr Bytes kHeldPart = 2;
 /// Of these, those that can have a balloon.
 constexpr std::size_t kDeviceFolders = 3;
 
@@ -230,6 +233,14 @@ Result<void> Dialogue::take(const Event& event) {
   return {};
 }
 
+/// How its memory is held is decided when QEMU starts, and seen once the guest has touched some of it.
+void Dialogue::take(const ProcessMemory& process) {
+  if (memory() > 0 && process.locked >= memory() / kHeldPart)
+    held_ = "its memory is locked";
+  else if (process.huge > process.resident / kHeldPart)
+    held_ = "its memory is in huge pages of the host";
+}
+
 bool Dialogue::driver_ready() const {
   if (driver_) return driver_->ready;
   // Who sends statistics has a driver; the ones from before a reset are no sign of one.
@@ -260,6 +271,7 @@ std::string Dialogue::obstacle() const {
   for (const std::string& interlock : interlocks_) {
     if (!interlock.empty()) return interlock;
   }
+  if (!held_.empty()) return held_;
   if (migrating_) return std::string(kMigrating);
   if (run_state_.running) return {};
   return fmt::format("it does not run: {}", run_state_.status);

@@ -13,6 +13,7 @@
 #include "balloond/guests/guest.h"
 #include "balloond/guests/qmp/readings.h"
 #include "balloond/guests/qmp/session.h"
+#include "balloond/host/process.h"
 
 namespace balloon::daemon::qmp {
 
@@ -41,6 +42,9 @@ class Dialogue {
   /// Fails when the answer makes no sense; what was known before stays.
   Result<void> take(const Answer& answer);
   Result<void> take(const Event& event);
+
+  /// Takes what the kernel says of its process: QMP does not tell how the guest's memory is held.
+  void take(const ProcessMemory& process);
 
   void set_interval(std::chrono::seconds interval) { interval_ = interval; }
 
@@ -71,6 +75,7 @@ class Dialogue {
   int lists_ = 0;  ///< of devices, looked through
   std::array<std::string, 4>
       interlocks_;            ///< why a balloon frees nothing, by the folders of devices and objects
+  std::string held_;          ///< the same, by its process
   std::string balloon_path_;  ///< in QEMU's tree of objects; empty: it has none
   std::optional<Bytes> actual_;
   std::optional<Statistics> statistics_;

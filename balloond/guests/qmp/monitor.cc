@@ -138,11 +138,16 @@ void Monitor::next_stage() {
     case Stage::corrections:
       stage_ = Stage::rest;
       retry_ = kRetryFirst;
+      if (asks_all_) look_at_process();
       report();
       if (!std::exchange(complained_, false)) complaint_.clear();
       schedule_next();
       if (!exclusive_) close(/*guest_is_gone=*/false);
   }
+}
+
+void Monitor::look_at_process() {
+  if (const auto memory = Process("", peer_.pid).sample()) dialogue_->take(*memory);
 }
 
 void Monitor::ask(const std::vector<Command>& commands) {
@@ -208,7 +213,7 @@ void Monitor::take_target_answer(const Answer& answer) {
   const Sent sent = sent_.front();
   sent_.pop_front();
   if (answer.value) {
-    ours_.asked(sent.target);
+    ours_.asked(sent.target, dialogue_->actual());
     asked_at_ = surroundings_.clock.now();
     if (exclusive_) due_ = std::min(due_, surroundings_.clock.now() + kMovingPeriod);
   }
@@ -278,12 +283,15 @@ void Monitor::report_sample(Bytes actual, bool moved) {
   surroundings_.guests.stats(*guest_, sample);
 }
 
-/// A balloon that leaves our target was moved by somebody else, or gave way to a guest out of memory: what it
-/// has is what counts, and the registry judges.
+/// A balloon that leaves our target or the way there was moved by somebody else, or gave way to a guest out
+/// of memory: what it has is what counts, and the registry judges.
 void Monitor::note_other_hands(Bytes actual) {
   if (!ours_.target() || !sent_.empty() || !dialogue_->obstacle().empty()) return;
   const Bytes target = *ours_.target();
-  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready))
+  const auto& statistics = dialogue_->statistics();
+  const bool sampled = statistics && statistics->updated_at && statistics->updated_at != sampled_;
+  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready) ||
+      (sampled && ours_.stopped_by_another(statistics->free)))
     log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_, format_bytes(target),
               format_bytes(actual));
 }

@@ -71,6 +71,7 @@ class Monitor {
 
   void open();
   void next_stage();
+  void look_at_process();
   void ask(const std::vector<Command>& commands);
   void take(const News& news);
   void take_target_answer(const Answer& answer);

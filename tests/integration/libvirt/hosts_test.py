@@ -1,6 +1,7 @@
 """What is no libvirtd, or one that does not talk, is said clearly and harms no neighbour."""
 
 import socket
+import struct
 import sys
 import threading
 import time
@@ -15,26 +16,42 @@ from fake_qemu import FakeQemu  # noqa: E402
 NOBODY = 65534
 
 
-class FakeLibvirtd:
-    """Serves a socket: says `text` to each client, or nothing, and keeps the connection."""
+def header(length: int) -> bytes:
+    """Of a message of libvirt's remote protocol: its length, then whose program, version, procedure, type, serial and status it is."""
+    return struct.pack(">IIIiiIi", length, 0x20008086, 1, 66, 1, 0, 0)
 
-    def __init__(self, path: Path, text: bytes = b"", mode: int = 0o666):
+
+class FakeLibvirtd:
+    """Serves a socket: says `text` to each client, or nothing, and keeps the connection, or `closes` it. One that does not
+    `listen` is what an ended libvirtd leaves."""
+
+    def __init__(self, path: Path, text: bytes = b"", mode: int = 0o666, listens: bool = True, closes: bool = False):
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         path.chmod(mode)
-        self.listener.listen(64)
         self.clients = []
-        self.text = text
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.text, self.closes = text, closes
+        if listens:
+            self.listener.listen(64)
+            threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
         while True:
             try:
                 client, _ = self.listener.accept()
                 self.clients.append(client)
-                client.sendall(self.text)
+                threading.Thread(target=self._say, args=(client,), daemon=True).start()
             except OSError:
                 return
+
+    def _say(self, client: socket.socket):
+        try:
+            client.sendall(self.text)
+        except OSError:
+            return  # who does not listen to the end
+        if self.closes:
+            client.recv(65536)  # what is read leaves an end, and no reset
+            client.close()
 
 
 class HostsTest(unittest.TestCase):
@@ -72,6 +89,18 @@ class HostsTest(unittest.TestCase):
 
     def test_one_that_says_garbage(self):
         self.check("received from server too large", text=b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
+
+    def test_one_that_has_ended_and_left_its_socket(self):
+        self.check("Connection refused", listens=False)
+
+    def test_one_that_closes_each_connection(self):
+        self.check("End of file while reading data", closes=True)
+
+    def test_one_that_says_half_of_a_message(self):
+        self.check("it did not answer within 5 s", text=header(4096) + b"half")
+
+    def test_one_that_says_64_mib_as_one_message(self):
+        self.check("received from server too large", text=header(64 * MIB) + bytes(64 * MIB))
 
     def test_one_that_may_not_be_used(self):
         self.check("Permission denied", user=NOBODY, mode=0)

@@ -1,6 +1,7 @@
 """Domains of a real libvirtd: from their start to their balloons, and what happens to both meanwhile."""
 
 import os
+import re
 import signal
 import time
 import unittest
@@ -107,6 +108,40 @@ class LifeTest(LibvirtTest):
             self.assertIn("contested", bed.ctl("list").stdout)
             self.set(bed, 200 * MIB)
             self.assertIsNone(bed.guests()["web"]["contested"])
+
+    def test_a_setmem_in_the_middle_of_our_own_move_is_contested(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            self.set(bed, 240 * MIB)
+            done = bed.ctl("set", "web", "140MiB", "--for", "10m")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            bed.until(lambda: self.current() < 240 * MIB, "our move has begun", BOOT_PATIENCE)
+            self.libvirtd.virsh("setmem", "web", "200M", "--live")
+            guest = bed.guest("web", lambda guest: guest.get("contested"), "is contested", BOOT_PATIENCE)
+            self.assertEqual(int(guest["contested"]["from_bytes"]), 140 * MIB)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 200 * MIB, "has what the person gave it", BOOT_PATIENCE)
+            explained = bed.ctl("explain", "web").stdout
+            self.assertRegex(explained, r"Somebody else moved its balloon .* and holds it: it is left alone for \d+ s more, until \d{4}-")
+
+    def test_a_domain_that_is_saved_and_restored_comes_back_with_what_it_had(self):
+        with Bed(self.backends) as bed:
+            self.libvirtd.run("web")
+            self.controlled(bed)
+            self.set(bed, 200 * MIB)
+            saved = self.libvirtd.directory / "web.saved"
+            self.libvirtd.virsh("save", "web", str(saved))
+            bed.until(lambda: "web" not in bed.guests(), "a saved domain holds nothing")
+            self.libvirtd.virsh("restore", str(saved))
+            guest = bed.guest("web", lambda guest: guest["pid"] == self.libvirtd.pid("web") and guest["stats"], "is back", BOOT_PATIENCE)
+            self.assertEqual(list(bed.guests()), ["web"])
+            self.assertLessEqual(guest["actual_bytes"], 240 * MIB, "its balloon was saved, too")
+            self.set(bed, 220 * MIB)
+
+    def current(self) -> int:
+        """What libvirt says the domain's balloon has."""
+        said = self.libvirtd.virsh("domstats", "web", "--balloon").stdout
+        return int(re.search(r"balloon.current=(\d+)", said).group(1)) * 1024
 
     def test_a_daemon_that_is_started_again_moves_no_balloon_by_itself(self):
         with Bed(self.backends) as bed:

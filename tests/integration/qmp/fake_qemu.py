@@ -17,14 +17,15 @@ MIB = 1 << 20
 class FakeQemu:
     """`mapped`: its process has mapped the guest's memory, as QEMU's has; else policy moves no balloon, for what it claims counts
     little. `answers` maps commands to what is returned instead of the usual; see FakeGuest.answer. `talk` replaces the whole
-    conversation: it gets the accepted socket."""
+    conversation: it gets the accepted socket. `speed`: how fast its balloon moves for us; else it is there at once."""
 
     def __init__(self, path: Path, name: str, answers: dict | None = None, talk=None, memory: int = 1024 * MIB, mode: int = 0o666,
-                 mapped: bool = False):
+                 mapped: bool = False, speed: float = float("inf")):
         self.path = path
+        self._hand = multiprocessing.Value("q", 0)
         self.state = multiprocessing.Queue()
         self.process = multiprocessing.Process(target=_serve, daemon=True,
-                                               args=(path, mode, FakeGuest(name, memory, answers or {}), talk, self.state, mapped))
+                                               args=(path, mode, FakeGuest(name, memory, answers or {}, speed, self._hand), talk, self.state, mapped))
         self.process.start()
         while not path.exists():
             time.sleep(0.01)
@@ -36,28 +37,43 @@ class FakeQemu:
             events.append(self.state.get())
         return events
 
+    def move(self, size: int):
+        """Another client's hand on the balloon, on a socket of its own; it is there at once."""
+        self._hand.value = size
+
     def kill(self):
         self.process.kill()
         self.process.join()
 
 
 class FakeGuest:
-    def __init__(self, name: str, memory: int, answers: dict):
+    def __init__(self, name: str, memory: int, answers: dict, speed: float, hand):
         self.name, self.memory, self.actual, self.answers, self.interval = name, memory, memory, answers, 0
+        self.target, self.speed, self.hand, self.moved_at = memory, speed, hand, time.monotonic()
+
+    def move(self):
+        """Brings its balloon to where it is by now."""
+        far = self.speed * (time.monotonic() - self.moved_at)
+        self.moved_at = time.monotonic()
+        self.actual = max(self.target, self.actual - far) if self.actual > self.target else min(self.target, self.actual + far)
+        self.actual = int(self.actual) & ~4095
+        if self.hand.value:
+            self.target = self.actual = self.hand.value
+            self.hand.value = 0
 
     def answer(self, command: str, arguments: dict):
-        """What is returned; None: nothing more, ever; bytes: as they are; a KeyError: that there is no such command."""
+        """What is returned; None: nothing more, ever; bytes: as they are; a KeyError: that there is no such command; another
+        LookupError: an error of that class, in those words."""
         special = self.answers.get(command, self.answers.get((command, arguments.get("property"))))
         if special is not None:
             return special(self, arguments) if callable(special) else special
         if command == "balloon":
-            self.actual = min(arguments["value"], self.memory)
+            self.target = min(arguments["value"], self.memory)
+            if self.speed == float("inf"):
+                self.actual = self.target
             return {}
         if command == "qom-get" and arguments["property"] == "guest-stats":
-            available = self.actual - 300 * MIB
-            return {"last-update": int(time.time()), "stats": {
-                "stat-total-memory": self.memory, "stat-available-memory": available, "stat-free-memory": available,
-                "stat-swap-in": 0, "stat-swap-out": 0, "stat-major-faults": 7, "stat-minor-faults": 9, "stat-disk-caches": 2 ** 64 - 1}}
+            return statistics(self)
         if command == "qom-get":
             return self.interval
         if command == "qom-set":
@@ -71,6 +87,14 @@ class FakeGuest:
                  "query-status": {"running": True, "status": "running"}, "query-migrate": {}, "query-balloon": {"actual": self.actual},
                  "query-blockstats": [{"stats": {"rd_bytes": 5}}]}
         return usual.get(command, KeyError(command))
+
+
+def statistics(guest: FakeGuest) -> dict:
+    """Of a guest that uses 300 MiB."""
+    available = guest.actual - 300 * MIB
+    return {"last-update": int(time.time()), "stats": {
+        "stat-total-memory": guest.memory, "stat-available-memory": available, "stat-free-memory": available,
+        "stat-swap-in": 0, "stat-swap-out": 0, "stat-major-faults": 7, "stat-minor-faults": 9, "stat-disk-caches": 2 ** 64 - 1}}
 
 
 def _serve(path: Path, mode: int, guest: FakeGuest, talk, events, mapped: bool):
@@ -97,6 +121,7 @@ def _converse(client: socket.socket, guest: FakeGuest, events):
     for line in client.makefile("rb"):
         command = json.loads(line)
         before = guest.actual
+        guest.move()
         answer = guest.answer(command["execute"], command.get("arguments", {}))
         if command["execute"] == "balloon":
             events.put(("target", command["arguments"]["value"]))
@@ -107,8 +132,10 @@ def _converse(client: socket.socket, guest: FakeGuest, events):
             return silent(client, guest, events)
         if isinstance(answer, bytes):
             client.sendall(answer)
-        elif isinstance(answer, KeyError):
-            error = {"class": "CommandNotFound", "desc": f"The command {answer.args[0]} has not been found"}
+        elif isinstance(answer, LookupError):
+            error = dict(zip(("class", "desc"), answer.args))
+            if isinstance(answer, KeyError):
+                error = {"class": "CommandNotFound", "desc": f"The command {answer.args[0]} has not been found"}
             client.sendall(json.dumps({"error": error, "id": command["id"]}).encode() + b"\r\n")
         else:
             client.sendall(json.dumps({"return": answer, "id": command["id"]}).encode() + b"\r\n")

@@ -1,9 +1,12 @@
 """A real QEMU with a real Linux guest, emulated: from its socket to its balloon."""
 
+import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -18,6 +21,35 @@ from builder.kernel import fetch_kernel  # noqa: E402
 UUID = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31"
 MEMORY = 512 * MIB
 BOOT_PATIENCE = 240
+
+
+class Monitor:
+    """Another client of a QEMU, on a socket of its own."""
+
+    def __init__(self, path: Path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        deadline = time.monotonic() + 60
+        while self.socket.connect_ex(str(path)) != 0:
+            assert time.monotonic() < deadline, f"nobody listens at {path}"
+            time.sleep(0.05)
+        self.lines = self.socket.makefile("r")
+        self.lines.readline()
+        self("qmp_capabilities")
+
+    def __call__(self, command: str, **arguments):
+        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments, "id": 1}).encode() + b"\n")
+        while "id" not in (answer := json.loads(self.lines.readline())):
+            pass
+        assert "return" in answer, answer
+        return answer["return"]
+
+    def actual(self) -> int:
+        return self("query-balloon")["actual"]
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
 
 
 class RealQemu:
@@ -109,6 +141,78 @@ class RealQemuTest(unittest.TestCase):
             bed.guest("web", lambda guest: guest["actual_bytes"] == 400 * MIB, "has what the person gave it", BOOT_PATIENCE)
             bed.ctl("set", "web", "300MiB", "--for", "10m")
             bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB and not guest.get("contested"), "follows a pin again", BOOT_PATIENCE)
+
+    def test_a_balloon_that_a_person_stops_while_ours_is_on_its_way_is_contested(self):
+        with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
+            self.qemu(bed, more=("-qmp", f"unix:{bed.path}/second.qmp,server=on,wait=off"))
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+            person = Monitor(bed.path / "second.qmp")
+            self.addCleanup(person.close)
+            # Its balloon may be there before the person is: as often as it takes.
+            low, high = 264 * MIB, 480 * MIB
+            for _ in range(50):
+                self.pin(bed, high)
+                self.assertEqual(bed.ctl("set", "web", f"{low // MIB}MiB", "--for", "10m").returncode, 0)
+                while (size := person.actual()) >= high:
+                    time.sleep(0.001)
+                person("balloon", value=size - 16 * MIB)
+                if size > low + 32 * MIB:
+                    break
+            self.assertGreater(size, low + 32 * MIB, "the person was never in time")
+            guest = bed.guest("web", lambda guest: guest.get("contested"), "is contested")
+            self.assertGreater(int(guest["contested"]["to_bytes"]), low)
+            bed.guest("web", lambda guest: guest["actual_bytes"] == size - 16 * MIB, "has what the person gave it", BOOT_PATIENCE)
+            self.assertIn("somebody else moved its balloon from 264 MiB", bed.log())
+
+    def pin(self, bed: Bed, size: int, name: str = "web"):
+        done = bed.ctl("set", name, f"{size // MIB}MiB", "--for", "10m")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        bed.guest(name, lambda guest: guest["actual_bytes"] == size, f"has {size // MIB} MiB", BOOT_PATIENCE)
+
+    def test_a_guest_that_migrates_counts_at_both_ends_is_left_alone_meanwhile_and_controlled_after(self):
+        with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
+            source = self.qemu(bed, more=("-qmp", f"unix:{bed.path}/source,server=on,wait=off"))
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+            self.pin(bed, 300 * MIB)
+            bed.ctl("set", "web", "auto")
+            self.qemu(bed, "target.qmp", more=("-incoming", f"unix:{bed.path}/migration"))
+            guest = bed.guest("web.target", lambda guest: guest["obstacle"], "waits for its guest")
+            self.assertEqual((guest["obstacle"], guest["actual_bytes"]), ("it does not run: inmigrate", MEMORY))
+
+            person = Monitor(bed.path / "source")
+            self.addCleanup(person.close)
+            person("migrate-set-parameters", **{"max-bandwidth": 1 * MIB})
+            person("migrate", uri=f"unix:{bed.path}/migration")
+            bed.guest("web", lambda guest: guest["obstacle"] == "it is being migrated", "is left alone")
+            before = person.actual()
+            bed.ctl("set", "web", "350MiB", "--for", "10m")
+            bed.ctl("set", "web.target", "350MiB", "--for", "10m")
+            time.sleep(3)
+            self.assertEqual(person.actual(), before, "no balloon is moved while its memory is on its way")
+            guests = bed.guests()
+            self.assertEqual({name: guest["obstacle"] for name, guest in guests.items()},
+                             {"web": "it is being migrated", "web.target": "it is being migrated"})
+            self.assertEqual((guests["web"]["actual_bytes"], guests["web.target"]["actual_bytes"]), (before, MEMORY), "both count")
+            bed.ctl("set", "web", "auto")
+            bed.ctl("set", "web.target", "auto")
+
+            person("migrate-set-parameters", **{"max-bandwidth": 1024 * MIB})
+            bed.guest("web", lambda guest: guest["obstacle"] == "it does not run: postmigrate", "has gone", BOOT_PATIENCE)
+            bed.guest("web.target", lambda guest: not guest["obstacle"] and guest["stats"], "is controlled where it is now", BOOT_PATIENCE)
+            self.pin(bed, 260 * MIB, "web.target")
+            self.assertIn("web", bed.guests(), "what its memory still takes counts")
+            source.kill()
+            bed.until(lambda: list(bed.guests()) == ["web.target"], "the one that was left is gone")
+
+    def test_a_guest_whose_memory_is_locked_is_left_alone_with_the_reason(self):
+        with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
+            self.qemu(bed, more=("-overcommit", "mem-lock=on"))
+            guest = bed.guest("web", lambda guest: guest["obstacle"], "has a reason", BOOT_PATIENCE)
+            self.assertEqual(guest["obstacle"], "its memory is locked")
+            bed.guest("web", lambda guest: guest["resident_bytes"] >= MEMORY, "counts with all of it", BOOT_PATIENCE)
+            bed.ctl("set", "web", "300MiB")
+            time.sleep(2)
+            self.assertEqual(bed.guests()["web"]["target_bytes"], MEMORY)
 
     def test_a_guest_that_reboots_counts_in_full_until_its_balloon_is_back(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:

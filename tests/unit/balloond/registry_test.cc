@@ -258,8 +258,21 @@ TEST_F(RegistryTest, ABalloonThatGivesWayToAGuestOutOfMemoryIsNotContested) {
     guests_.stats(session, test::sample(2 * kGiB, 900 * kMiB, available));
     return guests_.find("a")->contest.has_value();
   };
-  EXPECT_FALSE(grow(10 * kMiB)) << "it had nothing left";
-  EXPECT_TRUE(grow(300 * kMiB));
+  EXPECT_FALSE(grow(10 * kMiB)) << "it has nothing left";
+  EXPECT_FALSE(grow(300 * kMiB)) << "it had nothing left";
+  EXPECT_TRUE(grow(300 * kMiB)) << "it has, and had, much";
+}
+
+TEST_F(RegistryTest, AContestNamesTheControllersThatMoveBalloonsOnThisHost) {
+  tree_.write("/proc/812/comm", "momd\n");
+  tree_.write("/proc/813/comm", "ksmtuned\n");
+  const Session session = join();
+  reach(session, 800 * kMiB);
+  guests_.refresh();
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  EXPECT_FALSE(guests_.find("a")->contest->suspects) << "not looked for yet";
+  guests_.refresh();
+  EXPECT_EQ(guests_.find("a")->contest->suspects, "momd (process 812)") << "ksmtuned moves none";
 }
 
 TEST_F(RegistryTest, APinEndsAContest) {

@@ -273,5 +273,39 @@ TEST_F(DomainTest, AGuestWhoseMemoryIsPluggedJoinsAnew) {
   EXPECT_EQ(told_.guests.back().memory, 2 * kGiB);
 }
 
+TEST_F(DomainTest, ABalloonThatSomebodyElseMovesInTheMiddleOfOurMoveIsTakenAsItIs) {
+  const auto found_after_our_move = [&](const std::vector<Bytes>& sizes, std::optional<Bytes> free) {
+    come_up();
+    ask(600 * kMiB);
+    carry_out();
+    for (const Bytes size : sizes) {
+      Figures seen = figures(size);
+      seen.sample.free = free;
+      domain_->see(seen);
+    }
+    return told_.balloon_now.target;
+  };
+  EXPECT_EQ(found_after_our_move({900 * kMiB, 800 * kMiB, 700 * kMiB}, 400 * kMiB), 600 * kMiB);
+  EXPECT_EQ(found_after_our_move({900 * kMiB, 800 * kMiB, 900 * kMiB}, 400 * kMiB), 900 * kMiB) << "back";
+  EXPECT_EQ(found_after_our_move({900 * kMiB, 700 * kMiB, 500 * kMiB}, 400 * kMiB), 500 * kMiB) << "further";
+  std::vector<Bytes> stopped{900 * kMiB};
+  stopped.insert(stopped.end(), 10, 800 * kMiB);
+  EXPECT_EQ(found_after_our_move(stopped, 400 * kMiB), 800 * kMiB) << "somebody stopped it";
+  EXPECT_EQ(found_after_our_move(stopped, 10 * kMiB), 600 * kMiB) << "its guest has no more to give";
+}
+
+TEST_F(DomainTest, ASizeFromBeforeOurTargetWasSetIsNoSignOfOtherHands) {
+  come_up();
+  ask(600 * kMiB);
+  carry_out();
+  domain_->see(figures(900 * kMiB));
+  ask(700 * kMiB);
+  carry_out();
+  domain_->see(figures(900 * kMiB));  // libvirt has heard of nothing since
+  domain_->see(figures(640 * kMiB));  // where the balloon was when 700 MiB was set
+  domain_->see(figures(700 * kMiB));
+  EXPECT_EQ(told_.balloon_now.target, 700 * kMiB);
+}
+
 }  // namespace
 }  // namespace balloon::daemon::libvirt

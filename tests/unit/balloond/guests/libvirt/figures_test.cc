@@ -71,10 +71,13 @@ TEST(Figures, AbsurdNumbersDoNotWrapAround) {
   numbers["balloon.current"] = std::numeric_limits<std::uint64_t>::max() / 2;
   numbers["block.0.rd.bytes"] = std::numeric_limits<std::uint64_t>::max();
   numbers["block.count"] = std::numeric_limits<std::uint64_t>::max();
+  numbers["balloon.last-update"] = std::numeric_limits<std::uint64_t>::max();
   const Figures read = read_figures("uuid", "web", numbers);
   EXPECT_GT(read.actual, Bytes{1} << 60);
   EXPECT_EQ(read.sample.disk_read, std::numeric_limits<std::uint64_t>::max())
       << "what is too much more is left out";
+  EXPECT_LT(*read.updated_at, std::chrono::nanoseconds::max() - std::chrono::seconds(1))
+      << "it is a time that the daemon's clock can hold";
 }
 
 }  // namespace

@@ -181,5 +181,38 @@ TEST(Readings, DiskReadsAreSummedOverDisks) {
   EXPECT_FALSE(read_disk_reads(json::object()));
 }
 
+/// What is no count of anything, and what is one that nothing has.
+const std::vector<json> kNoCounts{-1,
+                                  -9'223'372'036'854'775'807,
+                                  1.5,
+                                  1e300,
+                                  "5",
+                                  true,
+                                  nullptr,
+                                  json::array({1}),
+                                  json::object({{"n", 1}})};
+
+TEST(Readings, ANumberThatMakesNoSenseIsRefusedWhereverItStands) {
+  for (const json& value : kNoCounts) {
+    EXPECT_FALSE(read_actual({{"actual", value}})) << value;
+    EXPECT_FALSE(read_memory_size({{"base-memory", value}})) << value;
+    EXPECT_FALSE(read_memory_size({{"base-memory", 5U}, {"plugged-memory", value}})) << value;
+    EXPECT_FALSE(read_polling_interval(value)) << value;
+    EXPECT_FALSE(read_disk_reads(json::array({{{"stats", {{"rd_bytes", value}}}}}))) << value;
+    EXPECT_FALSE(read_statistics({{"stats", json::object()}, {"last-update", value}})) << value;
+    if (value == -1) continue;  // how some versions write what they do not know
+    for (const auto& [tag, usual] : recorded("driver up", "guest-stats").at("stats").items())
+      EXPECT_FALSE(read_statistics(statistics_with(tag.c_str(), value))) << tag << " " << value;
+  }
+}
+
+TEST(Readings, AHugeNumberIsTakenAsItIsAndBoundedWhereThoseOfAllBackendsAre) {
+  constexpr std::uint64_t kHuge = 1ULL << 63;
+  EXPECT_EQ(read_actual({{"actual", kHuge}}).value(), kHuge);
+  EXPECT_EQ(read_memory_size({{"base-memory", kHuge}}).value(), kHuge);
+  EXPECT_EQ(read_statistics(statistics_with("stat-available-memory", kHuge)).value().available, kHuge);
+  EXPECT_EQ(read_polling_interval(kHuge).value(), std::chrono::hours(24 * 365));
+}
+
 }  // namespace
 }  // namespace balloon::daemon::qmp
