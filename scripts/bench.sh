@@ -25,6 +25,9 @@
 #   scripts/bench.sh scrape [GUESTS [SECONDS]]   what a scrape of the metrics costs a daemon with many guests (default 1000) that are
 #                                      only a link, and whether its decisions begin later for it (default 30 s without scrapes, then 30 s
 #                                      with one a second); a line of JSON
+#   scripts/bench.sh backends [GUESTS [SECONDS]]   what many guests of QEMU (default 1000) that are only a QMP socket cost a daemon, and how
+#                                      late its decisions begin: on sockets of its own, asked each second, then on shared ones, asked
+#                                      every 8 s (default 30 s each); a line of JSON of each
 #   scripts/bench.sh facts [options]   facts about Linux that the simulator must meet, measured in plain guests and one emulated host
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
 # Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
@@ -66,6 +69,14 @@ measure_scrape() {
   exec build/bench/scrape_load build/bin "$@"
 }
 
+measure_backends() {
+  echo "bench: building"
+  cmake --preset release >/dev/null || die "cmake --preset release failed"
+  cmake --build --preset release --target balloond backends_load
+  build/bench/backends_load build/bin exclusive "$@"
+  build/bench/backends_load build/bin shared "$@"
+}
+
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
 
 case "${1:-}" in
@@ -76,6 +87,7 @@ case "${1:-}" in
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;
   scrape) shift; measure_scrape "$@" ;;
+  backends) shift; measure_backends "$@"; exit 0 ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
 esac
