@@ -129,6 +129,7 @@ void read_qmp_sockets(const yaml::Value& value, std::vector<QmpSockets>& out) {
       sockets.pattern = read;
     });
     entry.field("exclusive", sockets.exclusive);
+    entry.with("proxmox", [&](const yaml::Value& text) { read_absolute_path(text, sockets.proxmox); });
     if (path == directory) entry.complain("it must have either path or directory");
     if (pattern && !directory) entry.complain("pattern goes with directory");
   });

@@ -24,7 +24,9 @@ std::string qmp_text(const QmpSockets& sockets) {
       sockets.path.empty()
           ? fmt::format("directory: {}, pattern: {}", quoted(sockets.directory), quoted(sockets.pattern))
           : fmt::format("path: {}", quoted(sockets.path));
-  return fmt::format("    - {{{}, exclusive: {}}}\n", where, sockets.exclusive);
+  const std::string proxmox =
+      sockets.proxmox.empty() ? "" : fmt::format(", proxmox: {}", quoted(sockets.proxmox));
+  return fmt::format("    - {{{}, exclusive: {}{}}}\n", where, sockets.exclusive, proxmox);
 }
 
 std::string rule_text(const char* role, const std::optional<AccessRule>& rule) {

@@ -10,6 +10,7 @@ struct QmpSockets {
   std::string directory;      ///< whose sockets' names match `pattern`
   std::string pattern = "*";  ///< of a shell (fnmatch(3)); a leading period is never matched by a wildcard
   bool exclusive = false;     ///< nobody else uses them: connections are kept
+  std::string proxmox{};      ///< directory of Proxmox' configurations, NAME.conf of NAME.qmp; empty: none
 
   bool operator==(const QmpSockets&) const = default;
 };

@@ -3,24 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <map>
-#include <optional>
 #include <sstream>
 
 #include "balloond/guests/libvirt/description.h"
+#include "balloond/guests/proxmox/configuration.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
 namespace balloon::ctl {
 namespace {
-
-/// Proxmox' shares and libvirt's are 1000 where nobody said otherwise; a weight is 100.
-constexpr std::uint64_t kSharesOfOneWeight = 10;
-constexpr std::uint64_t kSharesDefault = 1000;
-constexpr std::uint64_t kWeightMax = 10000;
 
 Result<std::string> read_file(const std::string& path) {
   std::ifstream file(path);
@@ -86,52 +79,23 @@ Result<std::string> import_domain(const std::string& path, const std::string& xm
   return rule(selector, values, fmt::format("currentMemory; it may have up to {}", size(read->memory)));
 }
 
-/// The keys of the guest as it is now: a snapshot's come after a line of its name.
-std::map<std::string, std::string> keys_of(const std::string& text) {
-  std::map<std::string, std::string> keys;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line) && !line.starts_with('[');) {
-    const auto colon = line.find(": ");
-    if (colon != std::string::npos && !line.starts_with('#'))
-      keys.emplace(line.substr(0, colon), line.substr(colon + 2));
-  }
-  return keys;
-}
-
-std::optional<std::uint64_t> count(const std::map<std::string, std::string>& keys, const std::string& key) {
-  const auto found = keys.find(key);
-  if (found == keys.end()) return std::nullopt;
-  std::string_view text = found->second;
-  if (text.starts_with("current=")) text.remove_prefix(8);  // the form of Proxmox 8.1 and later
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || value > (std::uint64_t{1} << 26)) return std::nullopt;
-  return value;
-}
-
 Result<std::string> import_proxmox_guest(const std::string& path, const std::string& text) {
-  const auto keys = keys_of(text);
-  const std::string id = std::filesystem::path(path).stem().string();
-  const auto memory = count(keys, "memory").value_or(512);  // qm.conf(5)
-  const auto least = count(keys, "balloon");
-  const auto shares = count(keys, "shares").value_or(kSharesDefault);
-  if (keys.empty()) return fail(fmt::format("{}: it is no guest's configuration", path));
-  const auto name = keys.find("name");
-  const std::string who = name == keys.end() ? std::string() : name->second + ", ";
-  const std::string selector = fmt::format("labels: {{socket: {}}}", in_quotes(id));
-  if (least == 0)
+  const auto read = daemon::proxmox::read_configuration(text);
+  if (!read) return fail(path, read.error());
+  const std::string who = read->name.empty() ? std::string() : read->name + ", ";
+  const std::string selector =
+      fmt::format("labels: {{socket: {}}}", in_quotes(std::filesystem::path(path).stem().string()));
+  if (read->balloon == 0U)
     return rule(selector, {"max: 100%"}, who + "balloon: 0, no balloon device: it is left alone");
-  const std::uint64_t floor = std::min(least.value_or(memory), memory);
-  if (shares == 0) {
-    return rule(selector, {"min: " + size(floor * kMiB), "max: " + size(floor * kMiB)},
-                who + "shares: 0, no automatic ballooning");
+  const std::string least = size(read->least());
+  if (read->shares == 0) {
+    return rule(selector, {"min: " + least, "max: " + least}, who + "shares: 0, no automatic ballooning");
   }
-  if (floor == memory)
+  if (read->least() == read->memory)
     return rule(selector, {"max: 100%"},
-                who + fmt::format("it has all its memory today, {}", size(memory * kMiB)));
-  const std::uint64_t weight = std::clamp<std::uint64_t>(shares / kSharesOfOneWeight, 1, kWeightMax);
-  return rule(selector, {"min: " + size(floor * kMiB), fmt::format("weight: {}", weight)},
-              who + fmt::format("it may have up to {}", size(memory * kMiB)));
+                who + fmt::format("it has all its memory today, {}", size(read->memory)));
+  return rule(selector, {"min: " + least, fmt::format("weight: {}", read->weight())},
+              who + fmt::format("it may have up to {}", size(read->memory)));
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ std::vector<Row> rows_of(const policy::rules::Resolution& resolution) {
   const std::string factor = fmt::format("{}", limits.margin_factor);
   const std::string ksm = limits.ksm ? "on" : "off";
   const std::string control = terms.control.value ? "on" : "off";
+  const std::string limits_of(name_of(terms.limits.value));
   return {
       row("min", terms.min, honest_bytes(limits.min), describe(terms.min.value), limits.min),
       row("max", terms.max, honest_bytes(limits.max), describe(terms.max.value), limits.max),
@@ -123,6 +124,7 @@ std::vector<Row> rows_of(const policy::rules::Resolution& resolution) {
       row("margin_factor", terms.margin_factor, factor, factor, limits.margin_factor),
       row("ksm", terms.ksm, ksm, ksm, ksm),
       row("control", terms.control, control, control, control),
+      row("limits", terms.limits, limits_of, limits_of, limits_of),
   };
 }
 

@@ -33,6 +33,7 @@ Lines lines_of(const Values& values) {
   if (values.ksm) out.emplace_back("ksm", *values.ksm ? "on" : "off");
   if (values.margin_factor) out.emplace_back("margin_factor", fmt::format("{}", *values.margin_factor));
   if (values.control) out.emplace_back("control", *values.control ? "on" : "off");
+  if (values.limits) out.emplace_back("limits", name_of(*values.limits));
   return out;
 }
 

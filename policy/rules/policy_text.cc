@@ -58,6 +58,7 @@ std::vector<std::string> values_of(const Values& values) {
   if (values.ksm) out.push_back(fmt::format("ksm: {}", *values.ksm));
   if (values.margin_factor) out.push_back(fmt::format("margin_factor: {}", *values.margin_factor));
   if (values.control) out.push_back(fmt::format("control: {}", *values.control));
+  if (values.limits) out.push_back(fmt::format("limits: {}", name_of(*values.limits)));
   return out;
 }
 

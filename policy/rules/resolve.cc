@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/pages.h"
 
@@ -22,6 +23,25 @@ void take(const Values& values, const Place* place, bool by_class, Terms& out) {
   take(values.ksm, place, by_class, out.ksm);
   take(values.margin_factor, place, by_class, out.margin_factor);
   take(values.control, place, by_class, out.control);
+  take(values.limits, place, by_class, out.limits);
+}
+
+/// What the guest's hypervisor says in labels goes before what the policy does, where the policy says so.
+void let_hypervisor_speak(const std::map<std::string, std::string>& labels, Terms& terms) {
+  if (terms.limits.value != LimitsOf::hypervisor) return;
+  const Place* const place = terms.limits.place;
+  const auto label = [&](const char* key) -> std::string_view {
+    const auto found = labels.find(key);
+    return found == labels.end() ? std::string_view() : std::string_view(found->second);
+  };
+  if (const auto min = parse_bytes(label(kMinLabel)); min && *min > 0)
+    terms.min = {.value = {.bytes = *min}, .place = place};
+  const std::string_view text = label(kWeightLabel);
+  std::uint32_t weight = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+  if (error == std::errc{} && end == text.data() + text.size() && weight >= 1 && weight <= kWeightMax)
+    terms.weight = {.value = weight, .place = place};
+  if (label(kControlLabel) == "off") terms.control = {.value = false, .place = place};
 }
 
 std::vector<Voice> voices_of(const std::vector<const Layer*>& layers, const WallFace& face) {
@@ -87,6 +107,7 @@ Resolution resolve_terms(const PolicyFile& policy, const std::string& name,
   out.rule = find_rule(policy, name, labels);
   if (out.rule != nullptr && out.rule->group) out.group = &policy.groups.at(*out.rule->group);
   out.terms = settle(voices_of(layers_of(policy, out.rule), face));
+  let_hypervisor_speak(labels, out.terms);
   const Bytes max = whole_pages(std::min(out.terms.max.value.of(memory), memory));
   out.limits = {.min = whole_pages(std::min(out.terms.min.value.of(memory), max)),
                 .max = max,
@@ -112,7 +133,8 @@ Layer whole_defaults(const PolicyFile& policy) {
                   .slo_class = terms.slo_class.value,
                   .ksm = terms.ksm.value,
                   .margin_factor = terms.margin_factor.value,
-                  .control = terms.control.value};
+                  .control = terms.control.value,
+                  .limits = terms.limits.value};
   return layer;
 }
 

@@ -26,6 +26,7 @@ struct Terms {
   Term<bool> ksm;
   Term<double> margin_factor;
   Term<bool> control;  ///< balloond moves its balloon; else it leaves it alone
+  Term<LimitsOf> limits;
 };
 
 /// Terms point into the policy.

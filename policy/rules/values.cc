@@ -10,6 +10,8 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kClasses{"guaranteed", "burstable", "best-effort"};
 
+constexpr std::array<std::string_view, 2> kLimitsOf{"policy", "hypervisor"};
+
 void read_weight(const yaml::Value& value, std::optional<std::uint32_t>& out) {
   std::uint32_t weight = 0;
   if (!value.read(weight, 1, kWeightMax)) return;
@@ -25,6 +27,15 @@ void read_class(const yaml::Value& value, std::optional<SloClass>& out) {
   if (found == kClasses.end())
     return value.complain(fmt::format("'{}' is not one of {}", name, fmt::join(kClasses, ", ")));
   out = static_cast<SloClass>(found - kClasses.begin());
+}
+
+void read_limits(const yaml::Value& value, std::optional<LimitsOf>& out) {
+  std::string name;
+  if (!value.read(name)) return;
+  const auto found = std::ranges::find(kLimitsOf, name);
+  if (found == kLimitsOf.end())
+    return value.complain(fmt::format("'{}' is not one of {}", name, fmt::join(kLimitsOf, ", ")));
+  out = static_cast<LimitsOf>(found - kLimitsOf.begin());
 }
 
 void read_margin_factor(const yaml::Value& value, std::optional<double>& out) {
@@ -57,6 +68,7 @@ std::optional<yaml::Value> read_values(yaml::Map& map, const LayerWords& words, 
   map.with("ksm", [&](const yaml::Value& value) { out.ksm = read_switch(value); });
   map.with("margin_factor", [&](const yaml::Value& value) { read_margin_factor(value, out.margin_factor); });
   map.with("control", [&](const yaml::Value& value) { out.control = read_switch(value); });
+  map.with("limits", [&](const yaml::Value& value) { read_limits(value, out.limits); });
   return at;
 }
 
@@ -67,9 +79,9 @@ void read_schedule(const yaml::Value& value, const LayerWords& words, std::vecto
     read_when(map, schedule.when);
     read_values(map, words, schedule.values);
     if (schedule.values.empty()) {
-      map.complain(fmt::format(
-          "it changes nothing: give it {}",
-          words.guest ? "min, max, weight, class, ksm, margin_factor or control" : "min, max or weight"));
+      map.complain(fmt::format("it changes nothing: give it {}",
+                               words.guest ? "min, max, weight, class, ksm, margin_factor, control or limits"
+                                           : "min, max or weight"));
     }
     out.push_back(std::move(schedule));
     spots.schedules.push_back(value);
@@ -83,6 +95,8 @@ std::optional<bool> read_switch(const yaml::Value& value) {
   if (!value.read(on)) return std::nullopt;
   return on;
 }
+
+std::string_view name_of(LimitsOf limits) { return kLimitsOf.at(static_cast<std::size_t>(limits)); }
 
 std::string_view name_of(SloClass slo_class) { return kClasses.at(static_cast<std::size_t>(slo_class)); }
 
@@ -100,7 +114,8 @@ const Values& built_in_values() {
                              .slo_class = SloClass::burstable,
                              .ksm = true,
                              .margin_factor = 1,
-                             .control = true};
+                             .control = true,
+                             .limits = LimitsOf::policy};
   return values;
 }
 

@@ -22,6 +22,16 @@ enum class SloClass : std::uint8_t { guaranteed, burstable, best_effort };
 /// "guaranteed", "burstable", "best-effort"
 std::string_view name_of(SloClass slo_class);
 
+/// Whose word counts for a guest's min, weight and control where its hypervisor has one: labels that its
+/// backend sets say what that is.
+enum class LimitsOf : std::uint8_t { policy, hypervisor };
+inline constexpr const char* kMinLabel = "limits/min";          ///< a size: "2 GiB"
+inline constexpr const char* kWeightLabel = "limits/weight";    ///< "100"
+inline constexpr const char* kControlLabel = "limits/control";  ///< "off"; without it: on
+
+/// "policy", "hypervisor"
+std::string_view name_of(LimitsOf limits);
+
 /// What is unset is left to the places further out.
 struct Values {
   std::optional<SizeRule> min{};
@@ -31,6 +41,7 @@ struct Values {
   std::optional<bool> ksm{};
   std::optional<double> margin_factor{};
   std::optional<bool> control{};
+  std::optional<LimitsOf> limits{};
   bool operator==(const Values&) const = default;
   bool empty() const { return *this == Values{}; }
 };

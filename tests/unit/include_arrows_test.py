@@ -14,10 +14,12 @@ ARROWS = {
     "policy/rules": {"base", "policy"},
     "policy/sim": {"base", "policy", "policy/peers", "policy/recording", "policy/rules"},
     "vmm": {"base", *PROTO},
-    "balloond": {"base", "policy", "policy/recording", "policy/rules", "balloon/state", "balloond/guests/libvirt", "grpc/health", *PROTO},
-    "balloond/guests/libvirt": {"base", "balloond"},
-    # balloonctl decides recordings again, as balloon-sim does, and reads domains' XML, as the daemon does.
-    "balloond/ctl": {"base", "balloond/guests/libvirt", "policy", "policy/rules", "policy/sim", *PROTO},
+    "balloond": {"base", "policy", "policy/recording", "policy/rules", "balloon/state", "balloond/guests/libvirt",
+                 "balloond/guests/proxmox", "grpc/health", *PROTO},
+    "balloond/guests/libvirt": {"base", "balloond", "policy/rules"},
+    "balloond/guests/proxmox": {"base", "balloond", "policy/rules"},
+    # balloonctl decides recordings again, as balloon-sim does, and reads domains' XML and Proxmox' files, as the daemon does.
+    "balloond/ctl": {"base", "balloond/guests/libvirt", "balloond/guests/proxmox", "policy", "policy/rules", "policy/sim", *PROTO},
 }
 ROOMS = sorted([*ARROWS, *PROTO, "balloon/state", "grpc/health"], key=len, reverse=True)
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)

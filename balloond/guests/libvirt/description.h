@@ -16,7 +16,8 @@ inline constexpr std::string_view kMetadataUri = "urn:balloond:guest";
 struct Description {
   std::string name;
   Bytes memory = 0;   ///< <memory>: boot memory
-  Bytes current = 0;  ///< <currentMemory>
+  Bytes current = 0;  ///< <currentMemory>; of a running domain what its balloon has
+  Bytes least = 0;    ///< <currentMemory> of its next start, where that is below <memory>; 0: not so
   std::uint32_t vcpus = 0;
   bool has_balloon = false;
   bool deflate_on_oom = false;       ///< autodeflate

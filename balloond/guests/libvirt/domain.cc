@@ -9,6 +9,8 @@
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/pages.h"
+#include "policy/rules/size_rule.h"
+#include "policy/rules/values.h"
 
 namespace balloon::daemon::libvirt {
 namespace {
@@ -132,6 +134,8 @@ void Domain::join() {
   guest.labels["uuid"] = figures_.uuid;
   guest.labels["hypervisor"] = "libvirt";
   guest.labels["libvirt"] = printable(uri_);
+  if (description_.least > 0)
+    guest.labels[policy::rules::kMinLabel] = policy::rules::exact_bytes(description_.least);
   guest.memory = memory();
   guest.vcpus = figures_.vcpus != 0 ? figures_.vcpus : description_.vcpus;
   guest.balloon = balloon();

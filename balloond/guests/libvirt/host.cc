@@ -42,6 +42,13 @@ Result<Link*> use(const Library& library, const std::string& uri, const LinkPlac
   return link->get();
 }
 
+Bytes least_of(const Link& link, const std::string& uuid) {
+  const auto xml = link.describe_next_start(uuid);
+  if (!xml || !*xml) return 0;
+  const auto description = read_description(**xml);
+  return description && description->current < description->memory ? description->current : 0;
+}
+
 Look look_at(const Link& link, const std::string& uri, const std::set<std::string>& known, bool with_jobs) {
   Look look{.figures = link.look()};
   if (!look.figures) return look;
@@ -50,8 +57,9 @@ Look look_at(const Link& link, const std::string& uri, const std::set<std::strin
     if (!known.contains(figures.uuid)) {
       const auto xml = link.describe(figures.uuid);
       if (!xml) continue;  // it has gone meanwhile
-      const auto description = read_description(*xml);
+      auto description = read_description(*xml);
       if (!description) continue;
+      description->least = least_of(link, figures.uuid);
       look.newcomers.emplace(
           figures.uuid,
           Look::Newcomer{.description = *description, .peer = process_of(uri, figures.name, figures.uuid)});

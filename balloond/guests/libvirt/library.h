@@ -33,6 +33,7 @@ namespace balloon::daemon::libvirt {
   function(virDomainGetName);                   \
   function(virDomainGetUUIDString);             \
   function(virDomainGetXMLDesc);                \
+  function(virDomainIsPersistent);              \
   function(virDomainGetJobInfo);                \
   function(virDomainSetMemoryFlags);            \
   function(virDomainSetMemoryStatsPeriod)

@@ -129,13 +129,26 @@ Result<Link::Domain> Link::domain(const std::string& uuid) const {
   return found;
 }
 
-Result<std::string> Link::describe(const std::string& uuid) const {
-  const auto found = domain(uuid);
-  if (!found) return std::unexpected(found.error());
-  const std::unique_ptr<char, decltype(&std::free)> xml(library_.virDomainGetXMLDesc(found->get(), 0),
+Result<std::string> Link::xml_of(const Domain& domain, unsigned flags) const {
+  const std::unique_ptr<char, decltype(&std::free)> xml(library_.virDomainGetXMLDesc(domain.get(), flags),
                                                         &std::free);
   if (!xml) return fail(library_.error());
   return std::string(xml.get());
+}
+
+Result<std::string> Link::describe(const std::string& uuid) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  return xml_of(*found, 0);
+}
+
+Result<std::optional<std::string>> Link::describe_next_start(const std::string& uuid) const {
+  const auto found = domain(uuid);
+  if (!found) return std::unexpected(found.error());
+  if (library_.virDomainIsPersistent(found->get()) != 1) return std::nullopt;
+  auto xml = xml_of(*found, VIR_DOMAIN_XML_INACTIVE);
+  if (!xml) return std::unexpected(xml.error());
+  return std::move(*xml);
 }
 
 Result<bool> Link::has_job(const std::string& uuid) const {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ class Link {
   std::string version() const;
   /// A domain's XML.
   Result<std::string> describe(const std::string& uuid) const;
+  /// What is configured for its next start, whatever its balloon has now; nothing of one that is forgotten
+  /// when it ends.
+  Result<std::optional<std::string>> describe_next_start(const std::string& uuid) const;
   /// Whether libvirt migrates, saves, backs up or dumps it.
   Result<bool> has_job(const std::string& uuid) const;
   /// What is to be left to the guest, in whole KiB. Returns when QEMU has been told.
@@ -53,6 +57,7 @@ class Link {
   explicit Link(const Library& library) : library_(library) {}
   void listen(const OnEvent& on_event);
   Result<Domain> domain(const std::string& uuid) const;
+  Result<std::string> xml_of(const Domain& domain, unsigned flags) const;
 
   const Library& library_;
   virConnect* connection_ = nullptr;

@@ -143,13 +143,13 @@ void Backend::look() {
     epoll_event event{.events = EPOLLIN, .data = {.fd = polled_directories_}};
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, polled_directories_, &event);
   }
-  const std::map<std::string, bool> found = find_sockets(sources_);
+  const std::map<std::string, Use> found = find_sockets(sources_);
   for (auto known = sockets_.begin(); known != sockets_.end();) {
     const auto still = found.find(known->first);
     // A socket whose file is gone may still be connected, and its guest alive.
     const bool unlinked =
         still == found.end() && known->second.monitor->fd() >= 0 && is_named(sources_, known->first);
-    if (unlinked || (still != found.end() && still->second == known->second.monitor->exclusive())) {
+    if (unlinked || (still != found.end() && still->second == known->second.monitor->use())) {
       ++known;
       continue;
     }
@@ -158,9 +158,9 @@ void Backend::look() {
     count(known->second, Standing::untried);
     known = sockets_.erase(known);
   }
-  for (const auto& [path, exclusive] : found) {
+  for (const auto& [path, use] : found) {
     if (sockets_.contains(path)) continue;
-    auto monitor = std::make_unique<Monitor>(surroundings_, path, exclusive);
+    auto monitor = std::make_unique<Monitor>(surroundings_, path, use);
     Managed& managed = sockets_[path];
     managed.monitor = std::move(monitor);
     managed.due = managed.monitor->due();

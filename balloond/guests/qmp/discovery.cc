@@ -31,11 +31,12 @@ bool is_named(const std::vector<QmpSockets>& sources, const std::string& path) {
   });
 }
 
-std::map<std::string, bool> find_sockets(const std::vector<QmpSockets>& sources) {
-  std::map<std::string, bool> sockets;
+std::map<std::string, Use> find_sockets(const std::vector<QmpSockets>& sources) {
+  std::map<std::string, Use> sockets;
   for (const QmpSockets& source : sources) {
+    const Use use{.exclusive = source.exclusive, .proxmox = source.proxmox};
     if (!source.path.empty()) {
-      sockets.emplace(source.path, source.exclusive);
+      sockets.emplace(source.path, use);
       continue;
     }
     std::error_code error;
@@ -44,7 +45,7 @@ std::map<std::string, bool> find_sockets(const std::vector<QmpSockets>& sources)
       std::error_code gone;  // between the listing and this look
       if (!matches(source, entry->path().filename().string()) || !entry->is_socket(gone)) continue;
       if (sockets.size() >= kSocketsMax) return sockets;
-      sockets.emplace(entry->path().string(), source.exclusive);
+      sockets.emplace(entry->path().string(), use);
     }
   }
   return sockets;

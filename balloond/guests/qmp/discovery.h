@@ -14,9 +14,16 @@ namespace balloon::daemon::qmp {
 /// More are no guests' sockets but a mistake in the configuration: each costs a descriptor and some memory.
 inline constexpr std::size_t kSocketsMax = 4096;
 
-/// Sockets by path, with whether they are exclusive; the first of `sources` that has one decides. A `path` is
-/// in it whether or not there is such a file.
-std::map<std::string, bool> find_sockets(const std::vector<QmpSockets>& sources);
+/// How a socket is used: see QmpSockets.
+struct Use {
+  bool exclusive = false;
+  std::string proxmox{};
+  bool operator==(const Use&) const = default;
+};
+
+/// Sockets by path; the first of `sources` that has one decides how it is used. A `path` is in it whether or
+/// not there is such a file.
+std::map<std::string, Use> find_sockets(const std::vector<QmpSockets>& sources);
 
 /// Whether one of `sources` speaks of that path.
 bool is_named(const std::vector<QmpSockets>& sources, const std::string& path);

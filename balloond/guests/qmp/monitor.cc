@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "balloond/guests/proxmox/configuration.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 
@@ -22,10 +23,11 @@ constexpr std::chrono::nanoseconds kTargetPatience = std::chrono::seconds(10);
 
 }  // namespace
 
-Monitor::Monitor(const Surroundings& surroundings, std::string path, bool exclusive)
+Monitor::Monitor(const Surroundings& surroundings, std::string path, Use use)
     : surroundings_(surroundings),
       path_(std::move(path)),
-      exclusive_(exclusive),
+      use_(std::move(use)),
+      exclusive_(use_.exclusive),
       source_{fmt::format("QMP socket {}", path_)},
       stats_interval_(surroundings.stats_interval),
       due_(surroundings.clock.now()) {}
@@ -244,6 +246,7 @@ void Monitor::join() {
   Registration registration = dialogue_->registration(stem);
   registration.version = fmt::format("QEMU {}", session_ ? session_->version() : "");
   registration.labels["socket"] = stem;
+  add_limits(stem, registration);
   registration.can = {.statistics = true,
                       .on_demand = !exclusive_,
                       .events = exclusive_,
@@ -264,6 +267,16 @@ void Monitor::join() {
   ours_.forget();
   movement_ = {};
   sampled_.reset();
+}
+
+/// What Proxmox grants the guest, where its configurations are named.
+void Monitor::add_limits(const std::string& stem, Registration& registration) const {
+  if (use_.proxmox.empty()) return;
+  const std::string file = fmt::format("{}/{}.conf", use_.proxmox, stem);
+  const auto guest = proxmox::read_configuration_file(file);
+  if (!guest)
+    return log::warning(source_, "QMP socket {}: its limits are unknown: {}", path_, guest.error().message);
+  registration.labels.merge(proxmox::limits_of(*guest));
 }
 
 /// Statistics go on with the size that the guest had when it sent them, or not at all: with another one

@@ -15,6 +15,7 @@
 #include "balloond/guests/mailbox.h"
 #include "balloond/guests/our_target.h"
 #include "balloond/guests/qmp/dialogue.h"
+#include "balloond/guests/qmp/discovery.h"
 #include "balloond/guests/qmp/pace.h"
 #include "balloond/guests/qmp/session.h"
 #include "balloond/guests/qmp/socket.h"
@@ -36,13 +37,13 @@ struct Surroundings {
 
 class Monitor {
  public:
-  Monitor(const Surroundings& surroundings, std::string path, bool exclusive);
+  Monitor(const Surroundings& surroundings, std::string path, Use use);
   ~Monitor();
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
 
   const std::string& path() const { return path_; }
-  bool exclusive() const { return exclusive_; }
+  const Use& use() const { return use_; }
   /// Of the open connection; -1 while there is none.
   int fd() const { return connection_ ? connection_->fd.get() : -1; }
   /// There is something left to be written.
@@ -77,6 +78,7 @@ class Monitor {
   void take_target_answer(const Answer& answer);
   void report();
   void join();
+  void add_limits(const std::string& stem, Registration& registration) const;
   void report_sample(Bytes actual, bool moved);
   void note_other_hands(Bytes actual);
   void send_target();
@@ -94,6 +96,7 @@ class Monitor {
 
   const Surroundings& surroundings_;
   const std::string path_;
+  const Use use_;
   const bool exclusive_;
   const log::Source source_;
 

@@ -29,7 +29,8 @@ seccomp_sandbox = 0
 
 DOMAIN = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>{name}</name><uuid>{uuid}</uuid><memory unit='KiB'>{memory}</memory><vcpu>1</vcpu>
+  <name>{name}</name><uuid>{uuid}</uuid><memory unit='KiB'>{memory}</memory>
+  <currentMemory unit='KiB'>{current}</currentMemory><vcpu>1</vcpu>
   <metadata><balloond:guest xmlns:balloond='urn:balloond:guest'><balloond:label name='tier' value='batch'/></balloond:guest></metadata>
   <os><type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{directory}/kernel</kernel><initrd>{directory}/initramfs</initrd><cmdline>console=ttyS0 quiet</cmdline></os>
@@ -103,12 +104,13 @@ class Libvirtd:
         return done
 
     def define(self, name: str, number: int = 1, balloon: str = "<memballoon model='virtio' autodeflate='on' freePageReporting='on'/>",
-               more: str = ""):
+               more: str = "", current: int = MEMORY):
         disk = self.directory / f"{name}.raw"
         disk.write_bytes(bytes(MIB))
         os.chown(disk, self.user, -1)
         xml = self.directory / f"{name}.xml"
-        xml.write_text(DOMAIN.format(name=name, uuid=self.uuid(number), memory=MEMORY // 1024, directory=self.directory, balloon=balloon, more=more))
+        xml.write_text(DOMAIN.format(name=name, uuid=self.uuid(number), memory=MEMORY // 1024, current=current // 1024,
+                                     directory=self.directory, balloon=balloon, more=more))
         self.virsh("define", str(xml))
 
     def run(self, name: str, number: int = 1, **how):

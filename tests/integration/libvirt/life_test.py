@@ -143,6 +143,21 @@ class LifeTest(LibvirtTest):
         said = self.libvirtd.virsh("domstats", "web", "--balloon").stdout
         return int(re.search(r"balloon.current=(\d+)", said).group(1)) * 1024
 
+    def test_what_a_domain_is_configured_to_have_is_its_minimum_where_policy_says_so(self):
+        with Bed(self.backends) as bed:
+            bed.write_policy("guests: [{name: web, limits: hypervisor}, {name: all, limits: hypervisor, min: 100MiB}]")
+            self.libvirtd.run("web", 1, current=192 * MIB)
+            self.libvirtd.run("all", 2)
+            guest = self.controlled(bed)
+            self.assertEqual((int(guest["min_bytes"]), guest["labels"]["limits/min"]), (192 * MIB, "192 MiB"))
+            guest = bed.guest("all", lambda guest: guest["stats"], "is managed", BOOT_PATIENCE)
+            self.assertEqual(int(guest["min_bytes"]), 100 * MIB, "libvirt grants it all its memory, so policy speaks")
+            self.set(bed, 240 * MIB)
+            bed.stop()
+            bed.start()
+            guest = bed.guest("web", lambda guest: guest["stats"], "is found again", BOOT_PATIENCE)
+            self.assertEqual(int(guest["min_bytes"]), 192 * MIB, "whatever its balloon has")
+
     def test_a_daemon_that_is_started_again_moves_no_balloon_by_itself(self):
         with Bed(self.backends) as bed:
             self.libvirtd.run("web")

@@ -242,6 +242,27 @@ class ErrorsTest(WithFakes):
             self.assertIn(names[1], ("same_name.100", "same_name.101"))
 
 
+class ProxmoxTest(WithFakes):
+    def test_what_proxmox_grants_its_guests_holds_where_policy_says_so(self):
+        with Bed("[{directory: SOCKETS, pattern: '*.qmp', proxmox: SOCKETS}]") as bed:
+            bed.write_policy("guests: [{name: '*', limits: hypervisor}]")
+            for number, text in (("100", "memory: 1024\nballoon: 768\nshares: 2000\n"), ("101", "memory: 1024\nballoon: 512\nshares: 0\n")):
+                (bed.sockets / f"{number}.conf").write_text(text)
+            for number in ("100", "101", "102"):
+                self.fakes.append(FakeQemu(bed.sockets / f"{number}.qmp", f"vm{number}", mapped=True))
+            guest = bed.guest("vm100", lambda guest: guest["stats"], "is managed")
+            self.assertEqual((int(guest["min_bytes"]), guest["weight"]), (768 * MIB, 200))
+            guest = bed.guest("vm101", lambda guest: guest["obstacle"], "is left alone")
+            self.assertEqual(guest["obstacle"], "its policy leaves it alone (control: off)")
+            bed.until(lambda: "102.qmp: its limits are unknown" in bed.log(), "a configuration that is not there is named")
+            guest = bed.guest("vm102", lambda guest: guest["stats"], "has the policy's limits")
+            self.assertEqual((int(guest["min_bytes"]), guest["weight"]), (512 * MIB, 100))
+            bed.guest("vm100", lambda guest: guest["actual_bytes"] < 800 * MIB, "is shrunk to its minimum")
+            time.sleep(3)
+            self.assertGreaterEqual(bed.guests()["vm100"]["actual_bytes"], 768 * MIB)
+            self.assertEqual(bed.guests()["vm101"]["actual_bytes"], 1024 * MIB)
+
+
 UNKNOWN = 2 ** 64 - 1
 
 

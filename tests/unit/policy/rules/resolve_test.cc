@@ -281,5 +281,42 @@ TEST(ShadowTest, HasNoShadowOfItsOwn) {
   EXPECT_NE(policy.error().message.find("a shadow has none of its own"), std::string::npos);
 }
 
+TEST(Resolve, WhatTheHypervisorGrantsCountsWherePolicySaysSo) {
+  const PolicyFile policy = policy_of(R"(
+defaults: {min: 1GiB, weight: 50}
+guests:
+  - {name: ours, limits: policy}
+  - {name: "*", limits: hypervisor, max: 75%}
+)");
+  const Labels said{{"limits/min", "1536 MiB"}, {"limits/weight", "200"}};
+  const auto web = limits_of(policy, "web", said);
+  EXPECT_EQ(web.min, 1536 * kMiB);
+  EXPECT_EQ(web.max, 1536 * kMiB) << "75% of 2 GiB, which the policy goes on to say";
+  EXPECT_EQ(web.weight, 200U);
+  EXPECT_EQ(limits_of(policy, "ours", said).min, kGiB);
+  EXPECT_EQ(limits_of(policy, "ours", said).weight, 50U);
+  EXPECT_EQ(limits_of(policy, "silent").min, kGiB) << "whose hypervisor says nothing has the policy's";
+  EXPECT_EQ(limits_of(policy, "silent").weight, 50U);
+}
+
+TEST(Resolve, AGuestThatItsHypervisorKeepsFromBallooningIsLeftAlone) {
+  const PolicyFile policy = policy_of("defaults: {limits: hypervisor}");
+  const auto control = [&](const Labels& labels) {
+    return resolve_terms(policy, "web", labels, 2 * kGiB, WallFace(monday(0, hours(12)))).terms.control.value;
+  };
+  EXPECT_TRUE(control({}));
+  EXPECT_FALSE(control({{"limits/control", "off"}}));
+}
+
+TEST(Resolve, WhatAHypervisorSaysThatMakesNoSenseIsLeftOut) {
+  const PolicyFile policy = policy_of("defaults: {limits: hypervisor, min: 1GiB}");
+  for (const char* nonsense : {"", "-1", "much", "99999999999999999999", "0"}) {
+    const auto web = limits_of(policy, "web", {{"limits/min", nonsense}, {"limits/weight", nonsense}});
+    EXPECT_EQ(web.min, kGiB) << nonsense;
+    EXPECT_EQ(web.weight, 100U) << nonsense;
+  }
+  EXPECT_EQ(limits_of(policy, "web", {{"limits/min", "64 GiB"}}).min, 2 * kGiB) << "all it has";
+}
+
 }  // namespace
 }  // namespace balloon::policy::rules

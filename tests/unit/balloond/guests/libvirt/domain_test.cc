@@ -307,5 +307,15 @@ TEST_F(DomainTest, ASizeFromBeforeOurTargetWasSetIsNoSignOfOtherHands) {
   EXPECT_EQ(told_.balloon_now.target, 700 * kMiB);
 }
 
+TEST_F(DomainTest, WhatItIsConfiguredToHaveAtLeastIsALabelForPolicy) {
+  Description described = description();
+  described.least = 768 * kMiB;
+  domain_ = domain(described);
+  domain_->see(figures(kGiB));
+  EXPECT_EQ(told_.guests.back().labels.at("limits/min"), "768 MiB");
+  come_up();
+  EXPECT_FALSE(told_.guests.back().labels.contains("limits/min")) << "it has all its memory";
+}
+
 }  // namespace
 }  // namespace balloon::daemon::libvirt

@@ -57,5 +57,13 @@ TEST_F(LinkTest, ALibvirtThatIsNotThereIsSaidSo) {
   EXPECT_NE(link.error().message.find("/nowhere/libvirt-sock"), std::string::npos) << link.error().message;
 }
 
+TEST_F(LinkTest, WhatIsConfiguredForTheNextStartIsNotWhatTheBalloonHas) {
+  ASSERT_TRUE(link_->set_target(kUuid, 3 * kGiB));
+  const auto xml = link_->describe_next_start(kUuid);
+  ASSERT_TRUE(xml) << xml.error().message;
+  ASSERT_TRUE(*xml) << "the domain is kept when it ends";
+  EXPECT_EQ(read_description(**xml)->memory, 8 * kGiB);
+}
+
 }  // namespace
 }  // namespace balloon::daemon::libvirt

@@ -37,7 +37,7 @@ TEST_F(DiscoveryTest, SocketsOfADirectoryAreThoseWhoseNamesMatch) {
   add_socket("web.monitor");
   add_socket(".hidden.qmp");
   tree_.write("/file.qmp", "no socket");
-  EXPECT_THAT(find_sockets({all("*.qmp", true)}), ElementsAre(Pair(web, true)));
+  EXPECT_THAT(find_sockets({all("*.qmp", true)}), ElementsAre(Pair(web, Use{.exclusive = true})));
   EXPECT_THAT(find_sockets({all("*.none")}), IsEmpty());
 }
 
@@ -45,13 +45,15 @@ TEST_F(DiscoveryTest, TheFirstEntryThatHasASocketDecides) {
   const std::string web = add_socket("web.qmp");
   const std::string mail = add_socket("mail.qmp");
   const QmpSockets one{.path = web, .directory = "", .pattern = "*", .exclusive = true};
-  EXPECT_THAT(find_sockets({one, all("*")}), ElementsAre(Pair(mail, false), Pair(web, true)));
+  EXPECT_THAT(find_sockets({one, all("*")}),
+              ElementsAre(Pair(mail, Use{.exclusive = false}), Pair(web, Use{.exclusive = true})));
 }
 
 TEST_F(DiscoveryTest, APathIsNamedWhetherOrNotThereIsASocketAndADirectoryMayBeMissing) {
   const QmpSockets later{.path = "/nowhere/later.qmp", .directory = "", .pattern = "*", .exclusive = false};
   const QmpSockets missing{.path = "", .directory = "/nowhere", .pattern = "*", .exclusive = false};
-  EXPECT_THAT(find_sockets({missing, later}), ElementsAre(Pair("/nowhere/later.qmp", false)));
+  EXPECT_THAT(find_sockets({missing, later}),
+              ElementsAre(Pair("/nowhere/later.qmp", Use{.exclusive = false})));
 }
 
 TEST_F(DiscoveryTest, APathIsOfAnEntryByItsDirectoryAndName) {
