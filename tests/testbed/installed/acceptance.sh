@@ -13,6 +13,9 @@ printf '[Service]\nCPUAffinity=1\nTimeoutStopSec=%s\n' $PATIENCE >/etc/systemd/s
 printf '[Service]\nTimeoutStopSec=5\n' >/etc/systemd/system/balloon-vmm@deaf.service.d/testbed.conf
 systemctl daemon-reload
 
+# On a busy machine systemd gives up on the swap's disk before udev has seen it.
+within_patience bash -c 'swapon --show=NAME --noheadings | grep -qx /dev/vdb || systemctl start dev-vdb.swap' >$said
+
 # The newcomer's path.
 cd /root/balloond || exit
 echo "SPEED $(python3 /installed/speed.py)"
