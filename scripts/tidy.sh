@@ -6,7 +6,7 @@ tidy_seconds=100
 # How far back files count as changed, and not beyond this commit: what was there by then is for --tidy-all. A shallow clone may know
 # fewer commits; then its oldest has all files.
 tidy_commits=50
-tidy_after=63bfe8886f2eba19f2b78e47b0fad9225d165f8b
+tidy_after=283a24fc1bc287fb10ae29bcb456f392ddf8e3d9
 tidy_programs=(base policy vmm balloond)
 
 tidy_one() { # OPTION... FILE
