@@ -115,7 +115,8 @@ class RealQemuTest(unittest.TestCase):
             again = self.qemu(bed)
             guest = bed.guest("web", lambda guest: guest["pid"] == again.process.pid, "is back", BOOT_PATIENCE)
             self.assertEqual(guest["actual_bytes"], MEMORY)
-            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled again", BOOT_PATIENCE)
+            bed.guest("web", lambda guest: guest["stats"] and guest["state"] == "pinned" and guest["actual_bytes"] == 400 * MIB,
+                      "follows the pin that it left", BOOT_PATIENCE)
 
     def test_a_shared_socket_is_managed_while_others_use_it(self):
         with Bed("[{path: SOCKETS/web.qmp}]") as bed:
