@@ -61,6 +61,22 @@ class ScrapesTest(unittest.TestCase):
         self.assertRegex(head, r"^# scrape \d+ at \d+ of the quick day$")
         self.assertEqual("\n".join(page) + "\n", PAGE.decode())
 
+    def test_a_page_that_breaks_off_is_a_scrape_that_failed_and_the_next_one_comes(self):
+        whole = Page.do_GET
+
+        def breaks_off(page):
+            page.send_response(200)
+            page.send_header("Content-Length", str(len(PAGE)))
+            page.end_headers()
+            page.wfile.write(PAGE[:-4])
+            Page.do_GET = whole
+
+        with mock.patch.object(Page, "do_GET", breaks_off):
+            followed = scrapes.Scrapes(self.file).start()
+            self.addCleanup(followed.stop)
+            self.wait_for(lambda: "up 1" in self.kept())
+        self.assertTrue(self.kept()[0].endswith("of the quick day, failed"), self.kept())
+
     def test_nothing_is_written_once_it_was_stopped(self):
         followed = scrapes.Scrapes(self.file).start()
         self.wait_for(lambda: "up 1" in self.kept())

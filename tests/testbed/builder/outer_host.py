@@ -177,7 +177,7 @@ def _follow(console: Path, reads: dict[str, int], request: Request, throttle: Th
                 archive += data
             else:
                 *lines, pending = (pending + data).split(b"\n")
-                for line in lines:
+                for line in filter(None, lines):  # empty ones flush the others out (outer/testbed-init)
                     throttle.take(line.decode(errors="replace"))
                     request.on_event(line.decode(errors="replace"))
     for fd in reads.values():

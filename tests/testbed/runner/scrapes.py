@@ -1,9 +1,9 @@
 """What balloond exports during a run, as a Prometheus would have scraped it: the page of each scrape after a line
 "# scrape SECONDS at SECONDS of the quick day", with "failed" at its end when there was none (tests/observability/history.py)."""
 
+import http.client
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -41,5 +41,5 @@ class Scrapes:
         try:
             with urllib.request.urlopen(f"http://{METRICS_ADDRESS}/metrics", timeout=TIMEOUT) as answer:
                 return f"{head}\n{answer.read().decode()}"
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             return f"{head}, failed\n"

@@ -193,6 +193,7 @@ const std::vector<json> kNoCounts{-1,
                                   json::object({{"n", 1}})};
 
 TEST(Readings, ANumberThatMakesNoSenseIsRefusedWhereverItStands) {
+  const json usual_tags = recorded("driver up", "guest-stats").at("stats");
   for (const json& value : kNoCounts) {
     EXPECT_FALSE(read_actual({{"actual", value}})) << value;
     EXPECT_FALSE(read_memory_size({{"base-memory", value}})) << value;
@@ -201,7 +202,7 @@ TEST(Readings, ANumberThatMakesNoSenseIsRefusedWhereverItStands) {
     EXPECT_FALSE(read_disk_reads(json::array({{{"stats", {{"rd_bytes", value}}}}}))) << value;
     EXPECT_FALSE(read_statistics({{"stats", json::object()}, {"last-update", value}})) << value;
     if (value == -1) continue;  // how some versions write what they do not know
-    for (const auto& [tag, usual] : recorded("driver up", "guest-stats").at("stats").items())
+    for (const auto& [tag, usual] : usual_tags.items())
       EXPECT_FALSE(read_statistics(statistics_with(tag.c_str(), value))) << tag << " " << value;
   }
 }
