@@ -92,6 +92,13 @@ void fill(v1::FitAnswer& out, const policy::FitAnswer& answer, const Reservation
   }
 }
 
+void refuse_boot_memory(v1::FitAnswer& out, Bytes left) {
+  out.set_fit(v1::FIT_NO);
+  out.set_reason(
+      fmt::format("policy (admission.ram_allocation_ratio) leaves {} of boot memory for guests to be",
+                  format_bytes(left)));
+}
+
 v1::ReserveRequest as_reserve(const v1::FitQuery& query) {
   v1::ReserveRequest request;
   request.set_id("guest");
@@ -133,6 +140,7 @@ grpc::ServerUnaryReactor* CapacityService::GetCapacity(grpc::CallbackServerConte
   out.set_guests(static_cast<std::uint32_t>(state->guests.size()));
   out.set_reservations(static_cast<std::uint32_t>(outlook.consumers.size() - outlook.givers.size()));
   out.set_not_applied(state->not_applied);
+  if (state->boot_memory_free) out.set_boot_memory_free_bytes(*state->boot_memory_free);
   return answer(context, grpc::Status::OK);
 }
 
@@ -152,7 +160,12 @@ grpc::ServerUnaryReactor* CapacityService::CheckFit(grpc::CallbackServerContext*
     if (const auto good = read_wish(as_reserve(request->queries(i)), wish); !good.ok()) {
       return answer(context, {good.error_code(), fmt::format("query {}: {}", i, good.error_message())});
     }
-    fill(*response->add_answers(), check.check(wish.min, wish.max, wish.priority, wish.within), wish, *state);
+    v1::FitAnswer& answer = *response->add_answers();
+    if (state->boot_memory_free && boot_memory_of(wish) > *state->boot_memory_free) {
+      refuse_boot_memory(answer, *state->boot_memory_free);
+    } else {
+      fill(answer, check.check(wish.min, wish.max, wish.priority, wish.within), wish, *state);
+    }
   }
   set_generation(*response->mutable_generation(), *state, states_.epoch());
   return answer(context, grpc::Status::OK);

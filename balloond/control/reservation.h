@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -41,6 +42,9 @@ struct ReservationRequest {
     return id == other.id && min == other.min && max == other.max && priority == other.priority;
   }
 };
+
+/// What the guest that is to come may be started with.
+inline Bytes boot_memory_of(const ReservationRequest& wish) { return std::max(wish.min, wish.max); }
 
 struct ReservationRecord {
   ReservationRequest wish{};

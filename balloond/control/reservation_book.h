@@ -67,8 +67,12 @@ class ReservationBook {
   std::optional<EndedReservation> find_ended(const std::string& id) const;
 
   /// Control thread: the reservations for one decision; ends those whose lease has run out, and those whose
-  /// guest is among `guests` (sorted by name) with its driver up: it is counted as a guest then.
-  std::vector<policy::Reservation> for_decision(const std::vector<policy::GuestSnapshot>& guests);
+  /// guest is among `guests` (sorted by name) with its driver up: it is counted as a guest then. Refuses new
+  /// ones with which boot memory would come to more than `boot_memory_max`.
+  std::vector<policy::Reservation> for_decision(const std::vector<policy::GuestSnapshot>& guests,
+                                                std::optional<Bytes> boot_memory_max = std::nullopt);
+  /// Control thread: what that left of boot_memory_max; nothing where there is none.
+  std::optional<Bytes> boot_memory_free() const { return boot_memory_free_; }
   /// Control thread: what was decided of them.
   void settle(const policy::Snapshot& seen, const policy::Plan& plan);
 
@@ -162,6 +166,7 @@ class ReservationBook {
   std::uint64_t revision_ = 0;  ///< of what is to be kept
   std::uint64_t kept_ = 0;      ///< of what is
   std::atomic<bool> failing_{false};
+  std::optional<Bytes> boot_memory_free_;  ///< of the control thread
   ReservationCounters counters_;
 };
 

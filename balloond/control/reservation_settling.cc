@@ -58,11 +58,25 @@ std::string_view word_for(Kind kind) {
   return "";
 }
 
+/// Whether the guest that `wish` is for is among `guests`.
+bool has_come(const ReservationRequest& wish, const policy::GuestSnapshot* guest) {
+  return guest != nullptr && policy::can_take({.id = wish.id, .min = wish.min}, *guest);
+}
+
+ReservationOutcome too_much_boot_memory(const ReservationRequest& wish, Bytes taken, Bytes max) {
+  return {.kind = Kind::refused,
+          .reason = fmt::format("it is for a guest of {}, and of the {} of boot memory that policy admits "
+                                "(admission.ram_allocation_ratio) {} are taken",
+                                format_bytes(boot_memory_of(wish)), format_bytes(max), format_bytes(taken))};
+}
+
 }  // namespace
 
 std::vector<policy::Reservation> ReservationBook::for_decision(
-    const std::vector<policy::GuestSnapshot>& guests) {
+    const std::vector<policy::GuestSnapshot>& guests, std::optional<Bytes> boot_memory_max) {
   std::vector<policy::Reservation> wishes;
+  Bytes boot_memory = 0;
+  for (const policy::GuestSnapshot& guest : guests) boot_memory = policy::add(boot_memory, guest.memory);
   News news;
   {
     const std::lock_guard lock(mutex_);
@@ -70,11 +84,16 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
     for (auto entry = entries_.begin(); entry != entries_.end();) {
       // What is being written down is not ended under the writer's hands.
       auto outcome = entry->changes.empty() ? end_of(*entry, guests, news) : std::nullopt;
+      const ReservationRequest& wish = entry->record.wish;
+      const Bytes with_it = policy::add(boot_memory, boot_memory_of(wish));
+      if (!outcome && boot_memory_max && with_it > *boot_memory_max && !entry->granted() && !entry->seen)
+        outcome = too_much_boot_memory(wish, boot_memory, *boot_memory_max);
       if (outcome) {
         if (entry->granted()) revise();
         entry = end(entry, std::move(*outcome), news);
         continue;
       }
+      if (!has_come(wish, find_guest(guests, wish.id))) boot_memory = with_it;
       entry->seen = true;
       const ReservationRecord& record = entry->record;
       wishes.push_back({.id = record.wish.id,
@@ -87,6 +106,8 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
     }
   }
   tell(news);
+  boot_memory_free_ = boot_memory_max;
+  if (boot_memory_free_) *boot_memory_free_ -= std::min(boot_memory, *boot_memory_free_);
   return wishes;
 }
 
@@ -95,7 +116,7 @@ std::optional<ReservationOutcome> ReservationBook::end_of(Entry& entry,
                                                           News& news) const {
   const ReservationRequest& wish = entry.record.wish;
   const policy::GuestSnapshot* const guest = find_guest(guests, wish.id);
-  const bool has_come = guest != nullptr && policy::can_take({.id = wish.id, .min = wish.min}, *guest);
+  const bool is_here = has_come(wish, guest);
   if (guest != nullptr && !entry.granted() && !entry.seen) {
     return ReservationOutcome{
         .kind = Kind::name_taken,
@@ -104,11 +125,11 @@ std::optional<ReservationOutcome> ReservationBook::end_of(Entry& entry,
                         "and a policy or a pin changes the size of one that runs",
                         wish.id)};
   }
-  if (has_come && !entry.granted())
+  if (is_here && !entry.granted())
     return ReservationOutcome{.kind = Kind::joined, .reason = "its guest came before the memory"};
-  if (has_come && guest->controllable)
+  if (is_here && guest->controllable)
     return ReservationOutcome{.kind = Kind::joined, .reason = "its guest has come"};
-  if (guest != nullptr && !has_come && !std::exchange(entry.imitated, true)) {
+  if (guest != nullptr && !is_here && !std::exchange(entry.imitated, true)) {
     news.lines.warning(kSource,
                        "reservation {}: a guest of that name has {} of boot memory, and {} are reserved: it "
                        "is not taken for the one that is to come",

@@ -40,6 +40,8 @@ struct State {
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name
   policy::Outlook outlook{};        ///< what is left for guests to be
+  /// The boot memory that they may have (admission.ram_allocation_ratio); nothing: any.
+  std::optional<Bytes> boot_memory_free{};
 
   const GuestStatus* find(const std::string& name) const;
 };

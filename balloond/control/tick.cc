@@ -147,7 +147,10 @@ policy::Snapshot Ticker::snapshot(const policy::HostSnapshot& host, std::vector<
       .now = clock_.now(), .host = host, .guests = {}, .groups = resolver_.groups(), .reservations = {}};
   snapshot.guests.reserve(guests.size());
   for (GuestRecord& guest : guests) snapshot.guests.push_back(see(guest, resolver_, snapshot.now));
-  if (reservations_ != nullptr) snapshot.reservations = reservations_->for_decision(snapshot.guests);
+  if (reservations_ != nullptr) {
+    snapshot.reservations =
+        reservations_->for_decision(snapshot.guests, resolver_.policy().boot_memory_max(host.total));
+  }
   return snapshot;
 }
 
@@ -254,6 +257,7 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
   }
   reversals_ = std::move(reversals);
   state->outlook = engine_.outlook(seen);
+  if (reservations_ != nullptr) state->boot_memory_free = reservations_->boot_memory_free();
   states_.publish(std::move(state));
 }
 

@@ -298,6 +298,9 @@ std::string capacity_details(const v1::Capacity& capacity, const Terminal& termi
                                    format_bytes(capacity.reclaimable_30s_bytes()))},
        {"Largest",
         fmt::format("{} for a reservation, however long it takes", format_bytes(capacity.largest_bytes()))},
+       {"Boot memory", capacity.has_boot_memory_free_bytes()
+                           ? format_bytes(capacity.boot_memory_free_bytes()) + " left of what policy admits"
+                           : "not counted (admission.ram_allocation_ratio)"},
        {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
                                 capacity.pressure_some_ratio() * 100, capacity.pressure_full_ratio() * 100)}},
       terminal);

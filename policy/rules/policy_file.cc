@@ -78,6 +78,7 @@ class PolicyReader {
     read_guests(root, {});
     check_guarantees();
     root.map("contested", [&](yaml::Map& map) { read_other_hands(map); });
+    root.map("admission", [&](yaml::Map& map) { read_admission(map); });
     root.with("shadow", [&](const yaml::Value& value) { read_shadow(value); });
   }
 
@@ -266,6 +267,17 @@ class PolicyReader {
         return value.complain("a balloon is taken back once a minute at most: it must be 1m or longer");
       if (time > kContestedMax) return value.complain("it must be at most 24h");
       out.time = time;
+    });
+  }
+
+  void read_admission(yaml::Map& map) {
+    map.with("ram_allocation_ratio", [&](const yaml::Value& value) {
+      double ratio = 0;
+      if (!value.read(ratio)) return;
+      if (!(ratio >= 0 && ratio <= kRamAllocationMax))
+        return value.complain(
+            fmt::format("it must be 0 (boot memory is not counted) to {}", kRamAllocationMax));
+      policy_.ram_allocation_ratio = ratio;
     });
   }
 

@@ -51,6 +51,8 @@ struct OtherHands {
 inline constexpr std::chrono::nanoseconds kOverrideMin = std::chrono::minutes(1);
 /// Longer is for a rule of the guest's own: its minimum and maximum.
 inline constexpr std::chrono::nanoseconds kContestedMax = std::chrono::hours(24);
+/// More boot memory than this many times the host's is a slip of the pen.
+inline constexpr double kRamAllocationMax = 64;
 
 struct PolicyFile {
   policy::Tunables tunables;
@@ -59,9 +61,18 @@ struct PolicyFile {
   std::vector<GroupRule> groups;
   std::vector<GuestRule> guests;  ///< the first that fits counts
   OtherHands other_hands;
+  /// A reservation is refused where guests and reservations would have more boot memory together than this
+  /// many times the host's memory: OpenStack Nova's ram_allocation_ratio. 0: boot memory is not counted.
+  double ram_allocation_ratio = 0;
   std::optional<ShadowFile> shadow_file;
   std::shared_ptr<const PolicyFile> shadow;  ///< loaded; null without one
   Bytes host_memory = 0;                     ///< what the groups' shares are of
+
+  /// Of a host with `memory`; nothing: boot memory is not counted.
+  std::optional<Bytes> boot_memory_max(Bytes memory) const {
+    if (ram_allocation_ratio == 0) return std::nullopt;
+    return static_cast<Bytes>(static_cast<double>(memory) * ram_allocation_ratio);
+  }
 };
 
 /// Reads `document`, which stands at `path`. `host_memory` bounds what the host may keep for itself. The

@@ -118,6 +118,7 @@ std::string policy_text(const PolicyFile& policy) {
       "contested.for",
       fmt::format("{}ms",
                   std::chrono::duration_cast<std::chrono::milliseconds>(policy.other_hands.time).count()));
+  values.emplace_back("admission.ram_allocation_ratio", fmt::format("{}", policy.ram_allocation_ratio));
   std::string out = nested(values);
   out += "defaults: " + layer_text(whole_defaults(policy)) + '\n';
   out += policy.groups.empty() ? "groups: []\n" : "groups:\n";

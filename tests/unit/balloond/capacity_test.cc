@@ -132,5 +132,26 @@ TEST_F(CapacityTest, WhatReserveWouldNotTakeIsRefusedByItsPlace) {
   EXPECT_EQ(fit(many, response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(CapacityTest, PolicyBoundsTheBootMemoryOfGuestsToBe) {
+  join("a");  // of 2 GiB, on a host of 8
+  policy::rules::PolicyFile policy;
+  policy.ram_allocation_ratio = 0.5;
+  ticker_->set_policy(policy);
+  ticker_->tick();
+  v1::Capacity out;
+  ASSERT_TRUE(capacity(out).ok());
+  EXPECT_EQ(out.boot_memory_free_bytes(), 2 * kGiB);
+  v1::CheckFitRequest request;
+  request.add_queries()->set_min_bytes(kGiB);
+  request.mutable_queries(0)->set_max_bytes(3 * kGiB);
+  request.add_queries()->set_min_bytes(kGiB);
+  v1::CheckFitResponse response;
+  ASSERT_TRUE(fit(request, response).ok());
+  EXPECT_EQ(response.answers(0).fit(), v1::FIT_NO);
+  EXPECT_EQ(response.answers(0).reason(),
+            "policy (admission.ram_allocation_ratio) leaves 2 GiB of boot memory for guests to be");
+  EXPECT_EQ(response.answers(1).fit(), v1::FIT_NOW);
+}
+
 }  // namespace
 }  // namespace balloon::daemon

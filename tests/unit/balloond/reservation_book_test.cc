@@ -95,6 +95,32 @@ TEST_F(ReservationBookTest, WhatIsAskedForComesToTheDecisionAndItsAnswerBack) {
   EXPECT_EQ(decide(GrantState::granted, kGiB), 1U) << "it is kept";
 }
 
+TEST_F(ReservationBookTest, WithItsBootMemoryTheHostsWouldBeMoreThanPolicyAdmits) {
+  guest("a", true, 6 * kGiB);
+  Heard first;
+  Heard second;
+  ASSERT_EQ(ask(first, wish("b", 2 * kGiB)), std::nullopt);
+  EXPECT_EQ(book_.for_decision(guests_, 8 * kGiB).size(), 1U) << "2 GiB at most, with the guest's 6";
+  EXPECT_EQ(book_.boot_memory_free(), Bytes{0});
+  ASSERT_EQ(ask(second, wish("c", 2 * kGiB)), std::nullopt);
+  EXPECT_EQ(book_.for_decision(guests_, 8 * kGiB).size(), 1U);
+  ASSERT_TRUE(second.outcome);
+  EXPECT_EQ(second.outcome->kind, Kind::refused);
+  EXPECT_EQ(second.outcome->reason,
+            "it is for a guest of 2 GiB, and of the 8 GiB of boot memory that policy admits "
+            "(admission.ram_allocation_ratio) 8 GiB are taken");
+  EXPECT_EQ(book_.for_decision(guests_, kGiB).size(), 1U) << "what was admitted stays";
+  EXPECT_FALSE(first.outcome);
+  decide(GrantState::granted, kGiB);
+  guests_.push_back(guests_.front());
+  guests_.back().name = "b";
+  guests_.back().memory = 2 * kGiB;
+  guests_.back().controllable = false;
+  EXPECT_EQ(book_.for_decision(guests_, 9 * kGiB).size(), 1U);
+  EXPECT_EQ(book_.boot_memory_free(), kGiB) << "its guest boots, and counts once";
+  EXPECT_TRUE(book_.for_decision(guests_).size() == 1 && !book_.boot_memory_free()) << "without a ratio";
+}
+
 TEST_F(ReservationBookTest, DeniedAtTheFirstLookIsRefusedAndLaterIsExpired) {
   Heard first;
   Heard second;
