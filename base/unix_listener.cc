@@ -41,7 +41,7 @@ Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& addr
 
 }  // namespace
 
-Result<UniqueFd> listen_unix(const std::string& path, mode_t mode, int backlog) {
+Result<UniqueFd> listen_unix(const std::string& path, mode_t mode) {
   const auto address = socket_address(path);
   if (!address) return std::unexpected(address.error());
   BALLOON_TRY(clear_stale_socket(path, *address));
@@ -49,7 +49,7 @@ Result<UniqueFd> listen_unix(const std::string& path, mode_t mode, int backlog) 
   if (!listener) return fail_errno("making a Unix socket", errno);
   // The mode is set before anybody can connect: connecting needs listen().
   if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
-      ::chmod(path.c_str(), mode) != 0 || ::listen(listener.get(), backlog) != 0) {
+      ::chmod(path.c_str(), mode) != 0 || ::listen(listener.get(), SOMAXCONN) != 0) {
     return fail_errno(fmt::format("listening on the socket '{}'", path), errno);
   }
   return listener;

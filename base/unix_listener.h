@@ -12,7 +12,8 @@ namespace balloon {
 
 /// A listening, non-blocking stream socket at `path` with the file mode `mode`. A socket that nobody serves
 /// any more is replaced. Fails when the path is too long, is no socket, or is served by another process. The
-/// caller unlinks the path in the end.
-Result<UniqueFd> listen_unix(const std::string& path, mode_t mode, int backlog);
+/// caller unlinks the path in the end. Who connects while its queue is full is refused, so that it is as long
+/// as the kernel lets it be (net.core.somaxconn, 4,096 since Linux 5.4).
+Result<UniqueFd> listen_unix(const std::string& path, mode_t mode);
 
 }  // namespace balloon

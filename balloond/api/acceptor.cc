@@ -1,6 +1,7 @@
 #include "balloond/api/acceptor.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <grpcpp/server_posix.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -25,10 +26,13 @@ constexpr int kFdRange = 1 << 15;
 /// What the daemon needs for itself (files of /proc, some for each guest, and gRPC's own) stays below the
 /// range.
 constexpr int kFdShareForConnections = 2;  // the upper half
-/// A process that starts with many guests at once has each of them registered within this time.
-constexpr std::chrono::nanoseconds kWaitMax = std::chrono::seconds(5);
-/// Descriptors of connections that wait for a place of their process.
-constexpr std::size_t kWaitingMax = 1024;
+/// One user's connections without a guest leave as many places to others.
+constexpr std::size_t kUserShare = 4;  // a quarter
+/// Descriptors of connections that wait for a place of their process: no more than leave the daemon its own.
+constexpr int kWaitingMax = 1024;
+constexpr int kWaitingShare = 4;  // of those below the range, a quarter
+/// Accepted before others (the other socket, those that wait) have their turn: some milliseconds.
+constexpr int kAcceptedAtOnce = 1024;
 /// How often is looked at those that wait, and at those that are silent.
 constexpr int kWaitingLookMs = 10;
 constexpr int kSweepMs = 1000;
@@ -58,13 +62,21 @@ Connections::Limits limits() {
   const FdRange range = connection_fds();
   Connections::Limits limits;
   limits.places = static_cast<std::size_t>(range.last) - static_cast<std::size_t>(range.first) + 1;
+  limits.each_user = std::max(limits.each_process, limits.places / kUserShare);
   return limits;
+}
+
+std::size_t waiting_places() {
+  return static_cast<std::size_t>(std::min(kWaitingMax, connection_fds().first / kWaitingShare));
 }
 
 }  // namespace
 
 Acceptor::Acceptor(Entrance entrance, const Clock& clock)
-    : clock_(clock), entrance_(std::move(entrance)), connections_(clock, limits()) {}
+    : clock_(clock),
+      entrance_(std::move(entrance)),
+      connections_(clock, limits()),
+      waiting_(clock, waiting_places()) {}
 
 Acceptor::~Acceptor() { stop(); }
 
@@ -137,43 +149,61 @@ void Acceptor::keep_in_place(UnixSocket& socket) {
 }
 
 void Acceptor::accept(grpc::Server& server, const UnixSocket& socket, Roles most) {
-  UniqueFd connection(::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!connection) {
-    if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
-    log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
-    return;
+  Turn turn;
+  for (int i = 0; i < kAcceptedAtOnce; ++i) {
+    UniqueFd connection(::accept4(socket.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!connection) {
+      if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) break;
+      log::warning(kAccepting, "cannot accept a connection: {}", fail_errno("accept", errno).error().message);
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the queue stays readable: do not spin
+      break;
+    }
+    const Peer peer = peer_at(connection.get());
+    const auto [known, is_new] = turn.try_emplace({peer.pid, peer.uid});
+    if (is_new) known->second.caller = Caller::of(peer);
+    judge(server, std::move(connection), most, known->second);
   }
-  Caller caller = Caller::of(connection.get());
-  caller.roles = entrance_.access.roles_of(caller.peer.uid, groups_of_peer(connection.get())).and_in(most);
-  const auto verdict = connections_.judge(caller);
-  if (verdict == Connections::Verdict::admitted) {
-    take(server, std::move(connection), caller);
-  } else if (verdict == Connections::Verdict::process_has_too_many && waiting_.size() < kWaitingMax) {
-    waiting_.push_back({.connection = std::move(connection), .caller = caller, .since = clock_.now()});
-  } else {
-    refuse(caller, verdict);
+  for (const auto& [process, known] : turn) {
+    if (known.refused) log_refusals(known.caller, *known.refused, known.refusals);
   }
+}
+
+void Acceptor::judge(grpc::Server& server, UniqueFd connection, Roles most, Known& known) {
+  if (!known.refused) {
+    Caller caller = known.caller;
+    caller.roles = entrance_.access.roles_of(caller.peer.uid, groups_of_peer(connection.get())).and_in(most);
+    const auto verdict = connections_.judge(caller);
+    if (verdict == Connections::Verdict::admitted) return take(server, std::move(connection), caller);
+    if (verdict != Connections::Verdict::all_taken && waiting_.enter(connection, caller)) return;
+    known.refused = verdict;
+  }
+  ++known.refusals;
 }
 
 void Acceptor::take_waiting(grpc::Server& server) {
-  const Time now = clock_.now();
-  std::erase_if(waiting_, [&](Waiting& each) {
-    const auto verdict = connections_.judge(each.caller);
-    if (verdict == Connections::Verdict::admitted) {
-      take(server, std::move(each.connection), each.caller);
-      return true;
-    }
-    if (now - each.since < kWaitMax) return false;
-    refuse(each.caller, verdict);
-    return true;
+  if (waiting_.empty() || clock_.now() - looked_at_waiting_ < std::chrono::milliseconds(kWaitingLookMs))
+    return;
+  looked_at_waiting_ = clock_.now();
+  waiting_.look(connections_, [&](UniqueFd connection, const Caller& caller, Connections::Verdict verdict) {
+    if (verdict == Connections::Verdict::admitted) return take(server, std::move(connection), caller);
+    log_refusals(caller, verdict, 1);
   });
 }
 
-void Acceptor::refuse(const Caller& caller, Connections::Verdict why) {
-  log::warning(
-      source_of(caller.peer), "a connection of process {} is refused: {}", caller.peer.pid,
-      why == Connections::Verdict::all_taken ? "all places are taken" : "it has too many without a guest");
+void Acceptor::log_refusals(const Caller& caller, Connections::Verdict why, int count) {
+  constexpr auto reason = [](Connections::Verdict verdict) {
+    switch (verdict) {
+      case Connections::Verdict::process_has_too_many:
+        return "it has too many without a guest";
+      case Connections::Verdict::user_has_too_many:
+        return "its user has too many without a guest";
+      default:
+        return "all places are taken";
+    }
+  };
+  log::warning(source_of(caller.peer), "refused: {} of process {} (user {}): {}",
+               count == 1 ? "a connection" : fmt::format("{} connections", count), caller.peer.pid,
+               caller.peer.uid, reason(why));
 }
 
 void Acceptor::take(grpc::Server& server, UniqueFd connection, const Caller& caller) {
@@ -181,7 +211,7 @@ void Acceptor::take(grpc::Server& server, UniqueFd connection, const Caller& cal
   if (next_fd_ < range.first || next_fd_ > range.last) next_fd_ = range.first;
   UniqueFd placed(::fcntl(connection.get(), F_DUPFD_CLOEXEC, next_fd_));
   if (!placed) placed = UniqueFd(::fcntl(connection.get(), F_DUPFD_CLOEXEC, range.first));
-  if (!placed) return refuse(caller, Connections::Verdict::all_taken);
+  if (!placed) return log_refusals(caller, Connections::Verdict::all_taken, 1);
   next_fd_ = placed.get() + 1;
   connections_.add(placed.get(), caller);
   grpc::AddInsecureChannelFromFd(&server, placed.release());

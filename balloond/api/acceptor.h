@@ -4,13 +4,15 @@
 
 #include <grpcpp/server.h>
 
-#include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "balloond/api/connections.h"
 #include "balloond/api/unix_socket.h"
+#include "balloond/api/waiting_room.h"
 #include "balloond/guests/vmm_link.h"
 
 namespace balloon::daemon {
@@ -46,27 +48,33 @@ class Acceptor final : public LinkPeers {
   void carries_guest(const std::string& peer, bool more) override;
 
  private:
-  /// A connection whose process has too many without a guest: a moment later some may have theirs.
-  struct Waiting {
-    UniqueFd connection;
+  /// What is known of a process that comes more than once in a turn: it is looked up once, and once one of
+  /// its connections is refused the others are, at next to no cost. So the queue is emptied more quickly than
+  /// anybody fills it.
+  struct Known {
     Caller caller;
-    Time since{};
+    std::optional<Connections::Verdict> refused{};
+    int refusals = 0;
   };
+  using Turn = std::map<std::pair<pid_t, uid_t>, Known>;
+
   void run(grpc::Server& server);
   /// The socket is made again when somebody has removed it.
   static void keep_in_place(UnixSocket& socket);
-  /// `most`: what whoever comes in by this socket may at most.
+  /// Those that wait in its queue. `most`: what whoever comes in by this socket may at most.
   void accept(grpc::Server& server, const UnixSocket& socket, Roles most);
+  void judge(grpc::Server& server, UniqueFd connection, Roles most, Known& known);
   /// Those that have a place by now, or have waited for long enough.
   void take_waiting(grpc::Server& server);
   void take(grpc::Server& server, UniqueFd connection, const Caller& caller);
-  void refuse(const Caller& caller, Connections::Verdict why);
+  static void log_refusals(const Caller& caller, Connections::Verdict why, int count);
 
   const Clock& clock_;
   Entrance entrance_;
   UniqueFd wakeup_;
   Connections connections_;
-  std::deque<Waiting> waiting_;  ///< in the order in which they came
+  WaitingRoom waiting_;
+  Time looked_at_waiting_{};
   int next_fd_ = 0;
   std::thread thread_;
 };

@@ -12,28 +12,53 @@
 namespace balloon::daemon {
 namespace {
 
-/// Each connection is a system call to look at: not for each of a storm that is turned away.
+/// Each connection is a system call to look at, of less than a microsecond: not for each of a storm that is
+/// turned away, and no more than a tenth of the time.
 constexpr std::chrono::nanoseconds kLookAgain = std::chrono::milliseconds(10);
+constexpr std::chrono::nanoseconds kLookAgainForEach = std::chrono::microseconds(10);
+
+/// One more, or one less, of a key that is there only while it has some.
+template <typename Key>
+void count_in(std::map<Key, std::size_t>& counts, const Key& key, int by) {
+  const auto known = counts.try_emplace(key, 0).first;
+  known->second += static_cast<std::size_t>(by);
+  if (known->second == 0) counts.erase(known);
+}
+
+template <typename Key>
+std::size_t count_of(const std::map<Key, std::size_t>& counts, const Key& key) {
+  const auto known = counts.find(key);
+  return known == counts.end() ? 0 : known->second;
+}
 
 }  // namespace
 
-Caller Caller::of(int socket) {
+Peer peer_at(int socket) {
   ucred credentials{};
   socklen_t size = sizeof credentials;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return {};
-  return {.peer = {.pid = credentials.pid, .uid = credentials.uid},
-          .started = start_time("", credentials.pid).value_or(0)};
+  return {.pid = credentials.pid, .uid = credentials.uid};
+}
+
+Caller Caller::of(const Peer& peer) {
+  return {.peer = peer, .started = start_time("", peer.pid).value_or(0)};
 }
 
 Connections::Verdict Connections::judge(const Caller& caller) {
   const std::lock_guard lock(mutex_);
   const bool operates = caller.roles.has(Role::operate);
   const std::size_t kept = operates ? 0 : std::min(limits_.for_operators, limits_.places / 2);
-  const auto has_too_many = [&] { return without_guest(caller) >= limits_.each_process; };
-  const auto all_taken = [&] { return connections_.size() + kept >= limits_.places; };
-  if ((has_too_many() || all_taken()) && clock_.now() - looked_ >= kLookAgain) forget_closed();
-  if (has_too_many()) return Verdict::process_has_too_many;
-  return all_taken() ? Verdict::all_taken : Verdict::admitted;
+  const auto judge_now = [&] {
+    if (process_has_too_many(caller)) return Verdict::process_has_too_many;
+    if (user_has_too_many(caller)) return Verdict::user_has_too_many;
+    return connections_.size() + kept >= limits_.places ? Verdict::all_taken : Verdict::admitted;
+  };
+  const Verdict verdict = judge_now();
+  if (verdict == Verdict::admitted) return verdict;
+  const auto look_again = kLookAgain + kLookAgainForEach * static_cast<std::int64_t>(connections_.size());
+  if (clock_.now() - looked_ < look_again) return verdict;
+  forget_closed();
+  return judge_now();
 }
 
 void Connections::add(int fd, const Caller& caller) {
@@ -42,7 +67,7 @@ void Connections::add(int fd, const Caller& caller) {
   const std::lock_guard lock(mutex_);
   if (const auto before = connections_.find(fd);
       before != connections_.end()) {  // closed, for its number is free
-    if (before->second.guests == 0) count(before->second.caller, -1);
+    forget(before->second);
     connections_.erase(before);
   }
   connections_.emplace(fd, Connection{.caller = caller, .socket = found.st_ino, .since = clock_.now()});
@@ -109,20 +134,34 @@ void Connections::forget_closed() {
   looked_ = clock_.now();
   std::erase_if(connections_, [this](const auto& each) {
     if (is_open(each)) return false;
-    if (each.second.guests == 0) count(each.second.caller, -1);
+    forget(each.second);
+    return true;
+  });
+  std::erase_if(left_, [this](const Left& each) {
+    if (each.until > looked_) return false;
+    count(each.caller, -1);
     return true;
   });
 }
 
-std::size_t Connections::without_guest(const Caller& caller) const {
-  const auto known = without_guest_.find(caller.key());
-  return known == without_guest_.end() ? 0 : static_cast<std::size_t>(known->second);
+void Connections::forget(const Connection& connection) {
+  if (connection.guests > 0) return;
+  const Time until = connection.since + limits_.silence;
+  if (connection.has_called || until <= clock_.now()) return count(connection.caller, -1);
+  left_.push_back({.caller = connection.caller, .until = until});
+}
+
+bool Connections::process_has_too_many(const Caller& caller) const {
+  return count_of(of_process_, caller.key()) >= limits_.each_process;
+}
+
+bool Connections::user_has_too_many(const Caller& caller) const {
+  return count_of(of_user_, caller.peer.uid) >= limits_.each_user;
 }
 
 void Connections::count(const Caller& caller, int by) {
-  const auto known = without_guest_.try_emplace(caller.key(), 0).first;
-  known->second += by;
-  if (known->second == 0) without_guest_.erase(known);
+  count_in(of_process_, caller.key(), by);
+  count_in(of_user_, caller.peer.uid, by);
 }
 
 }  // namespace balloon::daemon

@@ -1,6 +1,6 @@
 // Who holds which of the places for connections. One that carries a guest counts as that guest; any other
-// counts against its process, and has to call something soon. So nobody can keep VMMs, schedulers or
-// operators out.
+// counts against its process and its user, and has to call something soon. So nobody can keep VMMs,
+// schedulers or operators out.
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -24,11 +25,14 @@ struct Caller {
   std::uint64_t started = 0;  ///< clock ticks since boot; 0: unknown
   Roles roles = Roles::none();
 
-  /// Of the process at the other end of `socket`, without a role yet.
-  static Caller of(int socket);
+  /// Without a role yet.
+  static Caller of(const Peer& peer);
   using Key = std::tuple<pid_t, std::uint64_t, uid_t>;
   Key key() const { return {peer.pid, started, peer.uid}; }
 };
+
+/// The process at the other end of `socket`.
+Peer peer_at(int socket);
 
 class Connections {
  public:
@@ -36,9 +40,10 @@ class Connections {
     std::size_t places = 4096;                                    ///< in all
     std::size_t for_operators = 64;                               ///< of them, for the role operate alone
     std::size_t each_process = 64;                                ///< without a guest
+    std::size_t each_user = 1024;                                 ///< likewise, of all its processes
     std::chrono::nanoseconds silence = std::chrono::seconds(10);  ///< a new one has to call something by then
   };
-  enum class Verdict : std::uint8_t { admitted, process_has_too_many, all_taken };
+  enum class Verdict : std::uint8_t { admitted, process_has_too_many, user_has_too_many, all_taken };
 
   Connections(const Clock& clock, Limits limits) : clock_(clock), limits_(limits) {}
 
@@ -69,18 +74,29 @@ class Connections {
     int guests = 0;
   };
   using Map = std::map<int, Connection>;
+  /// Of one that was closed before it had called anything, which holds its place for as long as if it had
+  /// stayed: to connect again and again gains nothing.
+  struct Left {
+    Caller caller;
+    Time until{};
+  };
   static bool is_open(const Map::value_type& connection);
   void forget_closed();
-  std::size_t without_guest(const Caller& caller) const;
+  void forget(const Connection& connection);
+  bool process_has_too_many(const Caller& caller) const;
+  bool user_has_too_many(const Caller& caller) const;
   /// Called with `by` +1 or -1 as a connection without a guest comes or goes.
   void count(const Caller& caller, int by);
 
   const Clock& clock_;
   const Limits limits_;
   mutable std::mutex mutex_;
-  Map connections_;                           ///< by descriptor
-  std::map<Caller::Key, int> without_guest_;  ///< how many, of each process that has some
-  Time looked_{};                             ///< when forget_closed() was called last
+  Map connections_;  ///< by descriptor
+  std::deque<Left> left_;
+  // How many are without a guest, of each process and of each user that has some.
+  std::map<Caller::Key, std::size_t> of_process_;
+  std::map<uid_t, std::size_t> of_user_;
+  Time looked_{};  ///< when forget_closed() was called last
 };
 
 }  // namespace balloon::daemon

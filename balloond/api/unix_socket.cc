@@ -18,9 +18,6 @@
 namespace balloon::daemon {
 namespace {
 
-/// VMMs dial all at once when the daemon comes back.
-constexpr int kBacklog = 256;
-
 sockaddr_un address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -107,7 +104,10 @@ Result<UniqueFd> bind_at(const std::string& path, mode_t mode, const std::string
     BALLOON_TRY(give_to_group(path, *gid, group));
   }
   if (::chmod(path.c_str(), mode) != 0) return fail_errno("cannot set the mode of socket " + path, errno);
-  if (::listen(socket.get(), kBacklog) != 0) return fail_errno("cannot listen on socket " + path, errno);
+  // Who comes while the queue is full is refused: VMMs dial all at once when the daemon comes back, and a
+  // crowd keeps nobody out. It is as long as the kernel lets it be (net.core.somaxconn, 4,096 since
+  // Linux 5.4).
+  if (::listen(socket.get(), SOMAXCONN) != 0) return fail_errno("cannot listen on socket " + path, errno);
   return socket;
 }
 

@@ -20,8 +20,6 @@ namespace balloon::daemon {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
-/// Those that come at once wait here: where they are more, clients try again only after a second.
-constexpr int kBacklog = 1024;
 /// Accepted before those that are there have their turn again: fewer than there are places, so that who has
 /// just come is heard before newcomers end it.
 constexpr int kAcceptedAtOnce = 16;
@@ -40,7 +38,7 @@ std::pair<std::string, std::string> split(const std::string& listen) {
 constexpr mode_t kSocketMode = 0660;
 
 Result<UniqueFd> listen_at(const std::string& listen) {
-  if (listen.starts_with(kUnix)) return listen_unix(listen.substr(kUnix.size()), kSocketMode, kBacklog);
+  if (listen.starts_with(kUnix)) return listen_unix(listen.substr(kUnix.size()), kSocketMode);
   const auto [host, port] = split(listen);
   addrinfo hints{};
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
@@ -53,8 +51,9 @@ Result<UniqueFd> listen_at(const std::string& listen) {
   if (!socket) return fail_errno("socket", errno);
   constexpr int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // Those that come at once wait in its queue: where they are more, clients try again only after a second.
   if (::bind(socket.get(), found->ai_addr, found->ai_addrlen) != 0) return fail_errno("bind", errno);
-  if (::listen(socket.get(), kBacklog) != 0) return fail_errno("listen", errno);
+  if (::listen(socket.get(), SOMAXCONN) != 0) return fail_errno("listen", errno);
   return socket;
 }
 

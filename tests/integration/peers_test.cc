@@ -1,66 +1,20 @@
 // Peers that do their worst: they stop, they say nothing, they come in thousands.
-#include <fcntl.h>
 #include <grpcpp/create_channel.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cstring>
 #include <thread>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/integration/daemon_fixture.h"
+#include "tests/integration/flood.h"
 
 namespace balloon::test {
 namespace {
 
 using std::chrono::seconds;
-
-/// A connection that says nothing.
-int connect_to(const std::string& path) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-  for (int attempt = 0; attempt < 1000; ++attempt) {
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
-    if (errno != EAGAIN) break;  // the queue of the listening socket is full
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  ::close(fd);
-  return -1;
-}
-
-class Flood {
- public:
-  Flood(const std::string& path, int count) {
-    for (int i = 0; i < count; ++i) fds_.push_back(connect_to(path));
-  }
-  ~Flood() {
-    for (const int fd : fds_) ::close(fd);
-  }
-  Flood(const Flood&) = delete;
-  Flood& operator=(const Flood&) = delete;
-
-  /// How many the daemon has not ended. Its settings, which gRPC sends first, are read.
-  int up() const {
-    int count = 0;
-    for (const int fd : fds_) {
-      std::array<char, 4096> part{};
-      ssize_t size = 0;
-      while ((size = ::read(fd, part.data(), part.size())) > 0) {
-      }
-      if (size < 0 && errno == EAGAIN) ++count;
-    }
-    return count;
-  }
-
- private:
-  std::vector<int> fds_;
-};
 
 class StoppedPeersTest : public DaemonTest {
  protected:
@@ -123,6 +77,18 @@ TEST_F(DaemonTest, ThousandsOfSilentConnectionsKeepNobodyOut) {
     vmm.send_stats(400 * kMiB);
     return vmm.actual() < 700 * kMiB;
   })) << "a VMM of that very process";
+}
+
+TEST_F(DaemonTest, WhoComesBehindThousandsOfSilentConnectionsIsNotRefused) {
+  ASSERT_TRUE(daemon_->stop()) << "it has no CPU for a while";
+  const Flood flood(socket(), std::min(4000, longest_queue() - 1));
+  const int late = connect_to(socket());
+  EXPECT_GE(late, 0) << flood.refused() << " of the others have no place in the queue either";
+  daemon_->signal(SIGCONT);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(ctl({"host"}).exit_code, 0) << "an operator";
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, seconds(5));
+  ::close(late);
 }
 
 TEST_F(DaemonTest, AProcessMayHaveMoreGuestsThanConnectionsWithoutOne) {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -33,7 +34,7 @@ Result<std::unique_ptr<Monitor>> Monitor::start(const std::string& path, Monitor
 }
 
 Result<void> Monitor::open() {
-  auto listener = listen_unix(path_, kSocketMode, static_cast<int>(kMaxClients));
+  auto listener = listen_unix(path_, kSocketMode);
   if (!listener) return std::unexpected(listener.error());
   listener_ = std::move(*listener);
   auto loop = EventLoop::create("monitor");
@@ -131,7 +132,7 @@ void Monitor::broadcast(const MonitorEvent& event) {
 void Monitor::on_connect() {
   UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) return;
-  if (clients_.size() == kMaxClients) {
+  if (clients_.size() == kMaxClients && !end_a_silent_one()) {
     const std::string text = qmp_error({kGenericError, "the monitor has as many clients as it takes"});
     ::send(fd.get(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     return;
@@ -144,6 +145,16 @@ void Monitor::on_connect() {
   auto& client = *clients_.emplace(raw, std::make_shared<Client>(std::move(fd), state_)).first->second;
   send(client, QmpSession::greeting());
   if (!flush(client)) drop(raw);
+}
+
+bool Monitor::end_a_silent_one() {
+  const auto silent_since = [](const auto& each) {
+    return each.second->session.ready() ? std::chrono::steady_clock::time_point::max() : each.second->since;
+  };
+  const auto oldest = std::ranges::min_element(clients_, {}, silent_since);
+  if (oldest->second->session.ready()) return false;
+  drop(oldest->first);
+  return true;
 }
 
 void Monitor::on_readable(int fd) {

@@ -22,6 +22,7 @@ namespace balloon::vmm {
 
 class Monitor {
  public:
+  /// Of more, one that has not asked for anything yet ends; when there is none, who comes is refused.
   static constexpr std::size_t kMaxClients = 8;
   /// What a client may leave unread before it is hung up on: thousands of answers.
   static constexpr std::size_t kMaxUnsent = std::size_t{1} << 20;
@@ -38,6 +39,7 @@ class Monitor {
   struct Client {
     explicit Client(UniqueFd client_fd, QmpState& state) : fd(std::move(client_fd)), session(state) {}
     UniqueFd fd;
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
     QmpSession session;
     JsonFrames frames;
     std::string unsent;
@@ -59,6 +61,8 @@ class Monitor {
 
   // On the loop's thread.
   void on_connect();
+  /// Of those that have not asked for anything yet, the one that came first: false when there is none.
+  bool end_a_silent_one();
   void on_readable(int fd);
   void take(const std::shared_ptr<Client>& client, std::string_view request);
   void on_events();

@@ -47,7 +47,7 @@ class ConnectionsTest : public ::testing::Test {
   }
 
   test::FakeClock clock_;
-  Connections connections_{clock_, {.places = 10, .for_operators = 2, .each_process = 3}};
+  Connections connections_{clock_, {.places = 10, .for_operators = 2, .each_process = 3, .each_user = 5}};
   std::vector<Pair> pairs_;
 };
 
@@ -76,10 +76,39 @@ TEST_F(ConnectionsTest, AConnectionThatCarriesAGuestCountsAsThatGuest) {
 TEST_F(ConnectionsTest, AClosedConnectionGivesItsPlaceBack) {
   const int first = connect(kVmm);
   for (int i = 0; i < 2; ++i) connect(kVmm);
+  connections_.called(first);
   close(first);
   clock_.advance(std::chrono::seconds(1));
   EXPECT_EQ(connections_.judge(kVmm), Verdict::admitted);
   EXPECT_EQ(connections_.size(), 2U);
+}
+
+TEST_F(ConnectionsTest, AUserHasABoundedNumberWithoutAGuest) {
+  for (int i = 0; i < 5; ++i) {
+    Caller each = kVmm;
+    each.peer.pid += i;
+    EXPECT_EQ(connections_.judge(each), Verdict::admitted);
+    connect(each);
+  }
+  EXPECT_EQ(connections_.judge({.peer = {.pid = 99, .uid = kVmm.peer.uid}}), Verdict::user_has_too_many);
+  EXPECT_EQ(connections_.judge({.peer = {.pid = 99, .uid = 1002}}), Verdict::admitted) << "another user";
+}
+
+TEST_F(ConnectionsTest, ToConnectAgainAndAgainGainsNoPlaces) {
+  for (int i = 0; i < 3; ++i) close(connect(kVmm));
+  clock_.advance(std::chrono::seconds(9));
+  EXPECT_EQ(connections_.judge(kVmm), Verdict::process_has_too_many);
+  clock_.advance(std::chrono::seconds(1));
+  EXPECT_EQ(connections_.judge(kVmm), Verdict::admitted);
+}
+
+TEST_F(ConnectionsTest, AClosedConnectionWhoseNumberComesAgainIsCountedUntilItsTime) {
+  const int number = connect(kVmm);
+  close(number);
+  ASSERT_EQ(connect(kVmm), number);
+  EXPECT_EQ(connections_.judge(kVmm), Verdict::admitted) << "two of three";
+  connect(kVmm);
+  EXPECT_EQ(connections_.judge(kVmm), Verdict::process_has_too_many);
 }
 
 TEST_F(ConnectionsTest, ANumberThatIsAnotherFilesNowIsNotThatConnection) {
@@ -126,7 +155,7 @@ TEST_F(ConnectionsTest, ACallerIsKnownByTheKernelsWord) {
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
   const UniqueFd one(ends[0]);
   const UniqueFd two(ends[1]);
-  const Caller caller = Caller::of(one.get());
+  const Caller caller = Caller::of(peer_at(one.get()));
   EXPECT_EQ(caller.peer.pid, ::getpid());
   EXPECT_EQ(caller.peer.uid, ::geteuid());
   EXPECT_GT(caller.started, 0U);

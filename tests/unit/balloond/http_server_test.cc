@@ -2,20 +2,27 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <future>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "tests/integration/flood.h"
 #include "tests/integration/http.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
 namespace {
 
+using balloon::test::Flood;
 using balloon::test::free_address;
 using balloon::test::HalfSent;
 using balloon::test::http_connect;
 using balloon::test::http_get;
 using balloon::test::http_request;
+using balloon::test::longest_queue;
 
 class HttpServerTest : public ::testing::Test {
  protected:
@@ -80,6 +87,33 @@ TEST_F(HttpServerTest, RequestsThatAreLeftHalfSentHoldNobodyUp) {
   std::vector<HalfSent> others(3 * HttpServer::kConnectionsMax);
   for (HalfSent& other : others) other.open(address_);
   EXPECT_EQ(http_get(address_), "hello\n");
+}
+
+TEST_F(HttpServerTest, ThousandsWhoComeWhileAPageIsMadeAreNotRefused) {
+  const test::FakeTree tree;
+  const std::string path = tree.root() + "/metrics.sock";
+  std::promise<void> making;
+  std::promise<void> others_are_there;
+  auto slow = [&, first = true]() mutable -> std::string {
+    if (std::exchange(first, false)) {
+      making.set_value();
+      others_are_there.get_future().wait();
+    }
+    return "hello\n";
+  };
+  const auto server = HttpServer::start("unix:" + path, "/metrics", "text/plain", slow);
+  ASSERT_TRUE(server) << server.error().message;
+  std::string answer;
+  std::thread reader([&] { answer = http_get("unix:" + path); });
+  making.get_future().wait();
+  {
+    const Flood others(path, std::min(4000, longest_queue() - 1));
+    EXPECT_EQ(others.refused(), 0);
+    others_are_there.set_value();
+    EXPECT_EQ(http_get("unix:" + path), "hello\n") << "who comes behind them";
+  }
+  reader.join();
+  EXPECT_EQ(answer, "hello\n");
 }
 
 TEST_F(HttpServerTest, ReadersThatDoNotReadHoldNobodyUp) {

@@ -168,7 +168,7 @@ bool hung_up(int socket) {
 class SocketBackend final : public SerialBackend {
  public:
   static Result<std::unique_ptr<SerialBackend>> create(const std::string& path, EventLoop& loop) {
-    auto listener = listen_unix(path, 0660, 1);
+    auto listener = listen_unix(path, 0660);
     if (!listener) return fail("serial port", listener.error());
     auto input = SerialInput::create(loop);
     if (!input) return std::unexpected(input.error());

@@ -205,6 +205,16 @@ TEST_F(MonitorTest, MoreClientsThanItTakesAreToldSo) {
   EXPECT_TRUE(served);
 }
 
+TEST_F(MonitorTest, ClientsThatSayNothingKeepNobodyOut) {
+  std::vector<std::unique_ptr<Client>> silent;
+  for (std::size_t i = 0; i < 3 * Monitor::kMaxClients; ++i)
+    silent.push_back(std::make_unique<Client>(path, /*handshake=*/false));
+  EXPECT_EQ(Client(path).ask(R"({"execute":"query-name"})")["return"]["name"], "web-1");
+  EXPECT_TRUE(silent.front()->hung_up()) << "the first one had to go";
+  EXPECT_EQ(silent.back()->ask(R"({"execute":"qmp_capabilities"})")["return"], json::object())
+      << "the last one may stay";
+}
+
 TEST_F(MonitorTest, ClientsThatComeAndGoLeaveNothing) {
   for (int i = 0; i < 200; ++i) {
     Client client(path, /*handshake=*/false);

@@ -19,7 +19,7 @@ class DiscoveryTest : public testing::Test {
  protected:
   std::string add_socket(const std::string& name) {
     const std::string path = tree_.root() + "/" + name;
-    auto listener = listen_unix(path, 0600, 1);
+    auto listener = listen_unix(path, 0600);
     EXPECT_TRUE(listener) << path;
     if (listener) listeners_.push_back(std::move(*listener));
     return path;
