@@ -52,6 +52,7 @@ Result<void> ControlLoop::start(UniqueFd pressure) {
   wakeup_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wakeup_) return fail_errno("cannot make an event descriptor", errno);
   pressure_ = std::move(pressure);
+  last_tick_ = planned_ = clock_.now().count();
   thread_ = std::thread([this] { run(); });
   return {};
 }
@@ -110,19 +111,31 @@ bool ControlLoop::stalled() const { return clock_.now() - Time(last_tick_.load()
 nanoseconds ControlLoop::stall_after() const { return kStallPeriods * nanoseconds(period_.load()); }
 
 void ControlLoop::run() {
-  Time wanted = clock_.now();
   while (!stopping_) {
-    take_over();
-    const Time started = clock_.now();
-    ticker_.tick();
-    const Time ended = clock_.now();
-    grows_wait_ = ticker_.grows_wait();
-    plan_next(wanted, ended);
-    last_tick_ = ended.count();
-    ++ticks_;
-    observe_(ended - started, std::max(started - wanted, nanoseconds(0)));
-    wanted = wait();
+    tick();
+    wait();
   }
+}
+
+void ControlLoop::tick() {
+  const Time wanted = begin_tick();
+  take_over();
+  const Time started = clock_.now();
+  ticker_.tick();
+  const Time ended = clock_.now();
+  grows_wait_ = ticker_.grows_wait();
+  plan_next(wanted, ended);
+  last_tick_ = ended.count();
+  ++ticks_;
+  observe_(ended - started, std::max(started - wanted, nanoseconds(0)));
+}
+
+/// When it was due. What happens from here on wants another one.
+Time ControlLoop::begin_tick() {
+  const Time wanted = due();
+  const std::lock_guard lock(mutex_);
+  woken_.reset();
+  return wanted;
 }
 
 /// A period after this tick was wanted, not after it ended: ticks that take their time do not make it longer.
@@ -142,8 +155,8 @@ void ControlLoop::take_over() {
   if (policy) ticker_.set_policy(*policy);
 }
 
-/// Until the next tick is due; when it was.
-Time ControlLoop::wait() {
+/// Until the next tick is due.
+void ControlLoop::wait() {
   while (!stopping_) {
     const nanoseconds left = due() - clock_.now();
     if (left <= nanoseconds(0)) break;
@@ -163,10 +176,6 @@ Time ControlLoop::wait() {
       wake(kBurstGap);
     }
   }
-  const Time wanted = due();
-  const std::lock_guard lock(mutex_);
-  woken_.reset();
-  return wanted;
 }
 
 Time ControlLoop::due() const {

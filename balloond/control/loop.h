@@ -27,6 +27,11 @@ class ControlLoop {
   Result<void> start(UniqueFd pressure);
   void stop();
 
+  /// Any thread: when the next tick is due, as far as is known now.
+  Time due() const;
+  /// One tick, which was wanted when it was due. The thread makes them; without it, whoever has the clock.
+  void tick();
+
   /// Any thread, never blocks: what happened to a guest, judged by whether it is worth a tick before the
   /// period is over.
   void guest_changed(const GuestChange& change);
@@ -44,13 +49,13 @@ class ControlLoop {
 
  private:
   void run();
+  Time begin_tick();
   void plan_next(Time wanted, Time ended);
-  Time wait();
+  void wait();
   void take_over();
   void wake(std::chrono::nanoseconds gap);
   /// The same, of what others cause: each source has a share, and waits for the period once it is used up.
   void wake_for(const std::string& source, std::chrono::nanoseconds gap);
-  Time due() const;
   bool is_urgent(const policy::UseSample& sample) const;
   /// Whether an urgent sample tells of more than the one before it did.
   bool tells_news(const GuestChange& change) const;
