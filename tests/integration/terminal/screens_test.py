@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 BALLOONCTL = os.environ["BALLOONCTL"]
 DAEMON = os.environ["STILL_DAEMON"]
 LONG_NAME = "db-" + "x" * 59 + "-2"
+NOT_FOUND = 3
 
 
 class Daemon:
@@ -138,9 +139,18 @@ class Tables(ScreenTest):
                     self.expect_live(f"watch-{guests}-{columns}x{rows}", terminal)
                     terminal.close()
 
-    def test_explain_and_show_break_lines_at_words(self):
+    def test_explain_breaks_lines_at_words_and_names_a_guest_that_is_not_there(self):
         for columns, rows in self.SIZES:
-            for command in (f"explain {LONG_NAME}", f"show {LONG_NAME}", "host"):
+            for guests, status in ((0, NOT_FOUND), (6, 0), (200, 0)):
+                with self.subTest(columns=columns, guests=guests):
+                    terminal = self.open(columns, rows, guests, f"explain {LONG_NAME}")
+                    self.assertEqual(terminal.end(), status)
+                    self.expect_live(f"explain-{guests}-{columns}x{rows}", terminal)
+                    terminal.close()
+
+    def test_show_and_host_break_lines_at_words(self):
+        for columns, rows in self.SIZES:
+            for command in (f"show {LONG_NAME}", "host"):
                 with self.subTest(columns=columns, command=command):
                     terminal = self.open(columns, rows, 200, command)
                     self.assertEqual(terminal.end(), 0)
@@ -207,11 +217,11 @@ class HostCheck(ScreenTest):
             file.parent.mkdir(parents=True, exist_ok=True)
             os.mknod(file, 0o20666, device)
 
-    def test_host_check_breaks_its_advice_at_words(self):
-        for columns, rows in self.SIZES:
-            with self.subTest(columns=columns):
+    def test_host_check_breaks_its_advice_at_words_whatever_the_guests(self):
+        for (columns, rows), daemon in itertools.product(self.SIZES, self.daemons.values()):
+            with self.subTest(columns=columns, daemon=daemon.socket):
                 terminal = Terminal(self.directory.name, columns, rows,
-                                    f"{ON_THAT_HOST.format(tree=self.tree)} {BALLOONCTL} host check")
+                                    f"{ON_THAT_HOST.format(tree=self.tree)} {BALLOONCTL} host check", [f"BALLOOND_SOCKET={daemon.socket}"])
                 self.addCleanup(terminal.close)
                 self.assertEqual(terminal.end(), 1, "there are problems")
                 self.expect_live(f"host-check-{columns}x{rows}", terminal)
