@@ -1,5 +1,5 @@
-// Huge pages for a test, from the host's pool of 2 MiB pages: so many beyond what others have taken, for as long
-// as it lives, whatever the host allowed before. Needs root. One test of the machine at a time.
+// Huge pages for a test, from the host's pool of 2 MiB pages: so many beyond what others have taken, for as
+// long as it lives, whatever the host allowed before. Needs root. One test of the machine at a time.
 #pragma once
 
 #include <fcntl.h>
