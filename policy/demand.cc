@@ -27,6 +27,7 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     rise_ = std::max(0.0, rise - reading.swapped_in) + reading.swapped_out;
     growth_ = rise_ / reading.elapsed;
     if (rise_ <= 0) known_ = peaks_.need();
+    remember_kills(judged, reading, tunables);
     swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
                                  reading.swapped_out - reading.swapped_in);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
@@ -36,10 +37,35 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
                   std::max(static_cast<double>(tunables.constants.cache_step), reading.cache_missed));
   }
   if (!used_ || reading.elapsed > 0) {
+    was_critical_ = is_believed(judged) && reading.level == Pressure::critical;
+    size_ = judged.size;
     const auto used = static_cast<double>(judged.used);
     trough_ = used - std::max(0.0, used - (used_ ? trough_ : used)) *
                          decay(seconds(tunables.need_half_life), reading.elapsed);
     used_ = judged.used;
+  }
+}
+
+/// Whether what it uses is what it says.
+bool Demand::is_believed(const Judgement& judged) const {
+  return judged.trust == Trust::believed && !doubted_;
+}
+
+/// A guest that swaps says what it lacks by that; one that cannot has its programs killed, and then looks as
+/// if it lacked nothing.
+void Demand::remember_kills(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
+  const Constants& constants = tunables.constants;
+  has_swap_ |= reading.swapped_out + reading.swapped_in > 0;
+  killed_ *= decay(seconds(constants.killed_half_life), reading.elapsed);
+  const double survived = (1 - constants.killed_fall_ratio) * static_cast<double>(*used_);
+  // What is doubted or cut down falls by that alone. One that was let out meanwhile had room: its load has
+  // ended.
+  const bool seems_killed = was_critical_ && is_believed(judged) && judged.size <= size_ &&
+                            static_cast<double>(judged.used) < survived;
+  if (has_swap_) {
+    killed_ = 0;
+  } else if (reading.killed || seems_killed) {
+    killed_ = std::max(killed_, constants.killed_growth * static_cast<double>(size_));
   }
 }
 
@@ -155,10 +181,14 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
 
   double working = working_set(base, tunables);
   double wanted = std::max(working, base + margin + use.cache);
-  double rescue = 0;
+  const double killed = std::min(killed_, use.max);
+  double rescue = std::max(0.0, killed - wanted);
+  wanted += rescue;
+  working = std::max(working, killed);
   if (reading.level == Pressure::critical) {
-    rescue = std::max(0.0, let_out(judged, reading.signal, use.max, tunables) - wanted);
-    wanted += rescue;
+    const double more = std::max(0.0, let_out(judged, reading.signal, use.max, tunables) - wanted);
+    rescue += more;
+    wanted += more;
     working = wanted;
   }
   const double need = std::clamp(wanted, use.min, use.max);

@@ -58,6 +58,8 @@ class Demand {
   Reading read(const GuestSnapshot& guest, Judgement& judged, Source source, Time now,
                const Tunables& tunables);
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
+  bool is_believed(const Judgement& judged) const;
+  void remember_kills(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   Use use_of(const GuestSnapshot& guest, const Judgement& judged, double margin_factor,
              const Tunables& tunables) const;
   double claim_of(const Use& use, double need, double peak, const Tunables& tunables) const;
@@ -69,11 +71,15 @@ class Demand {
 
   PressureGauge gauge_;
   std::optional<Bytes> used_;  ///< in the sample before
-  double rise_ = 0;     ///< of use and by swap traffic from one sample to the next, not negative; bytes
-  double growth_ = 0;   ///< the same a second
-  double trough_ = 0;   ///< the least that was used of late; bytes
-  double swapped_ = 0;  ///< swapped out and not in again, as far as known; bytes
-  double cache_ = 0;    ///< page cache in use; bytes
+  double rise_ = 0;        ///< of use and by swap traffic from one sample to the next, not negative; bytes
+  double growth_ = 0;      ///< the same a second
+  double trough_ = 0;      ///< the least that was used of late; bytes
+  double swapped_ = 0;     ///< swapped out and not in again, as far as known; bytes
+  double cache_ = 0;       ///< page cache in use; bytes
+  bool has_swap_ = false;  ///< seen swapping
+  bool was_critical_ = false;  ///< in the sample before, by figures that are believed
+  Bytes size_ = 0;             ///< in the sample before
+  double killed_ = 0;          ///< what it needs, since it was killed with less; bytes
   Peaks peaks_;
   double known_ = 0;  ///< the largest need of late when its use last did not rise; bytes
   bool doubted_ = false;

@@ -20,6 +20,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   const double scans = direct_scans_.rise(stats.direct_scans);
   guest_signal_ = Signal::none;
   lacks_cache_ = false;
+  reading_.killed = kills > 0;
   if (kills > 0) oom_at_ = stats.sampled_at;
   // The balloon's own inflation makes the guest reclaim; that is no sign of want.
   const bool inflating = guest.actual > guest.target || stats.actual < sampled_size_;

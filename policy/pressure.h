@@ -17,6 +17,7 @@ struct Reading {
   double elapsed = 0;     ///< seconds since the sample before; 0: nothing new
   double swapped_in = 0;  ///< bytes since then, of its own swap
   double swapped_out = 0;
+  bool killed = false;       ///< its kernel killed since then, for want of memory
   bool lacks_cache = false;  ///< reads back page cache that it had
   double cache_missed = 0;   ///< how much of it since then, about; bytes
   bool wants_cache = false;  ///< reads files, and has next to nothing free to keep them in

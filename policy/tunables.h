@@ -109,6 +109,14 @@ struct Constants {
   /// gives it is not enough either.
   double critical_size_ratio = 0.25;
 
+  /// A guest without swap whose programs were killed for want of memory needs this multiple of the size that
+  /// was too small, and so for long: they are started again, want the same, and are killed again.
+  double killed_growth = 2;
+  std::chrono::nanoseconds killed_half_life = std::chrono::minutes(5);
+  /// Kernels before 6.12 do not tell of kills. One whose use falls by more than this part right after it was
+  /// critical has most likely killed.
+  double killed_fall_ratio = 0.2;
+
   // Pressure (policy/pressure.h)
   /// What one major fault on a file reads (read_ahead_kb, 128 by default).
   Bytes read_ahead = 128ULL << 10;

@@ -76,9 +76,10 @@ inline void every_field_of(const HostStateActions& value) {
 inline void every_field_of(const Constants& value) {
   [[maybe_unused]] const auto& [elapsed_max, margin_factor_max, growth_now_ratio, fast_growth_ratio,
                                 working_set_cache_ratio, working_set_room_max, cache_step,
-                                doubted_cache_ratio, critical_size_ratio, read_ahead, swap_trickle_per_second,
-                                little_free_factor, balloon_batch, more_to_give_factor, more_to_give_min,
-                                speed_gain, failures_max, headroom_refill_ratio, wanted_headroom_factor,
+                                doubted_cache_ratio, critical_size_ratio, killed_growth, killed_half_life,
+                                killed_fall_ratio, read_ahead, swap_trickle_per_second, little_free_factor,
+                                balloon_batch, more_to_give_factor, more_to_give_min, speed_gain,
+                                failures_max, headroom_refill_ratio, wanted_headroom_factor,
                                 pressed_deadband_ratio, cache_grow_ratio, touched_soon_ratio, last_moment,
                                 foretold_max, own_rise_ratio, own_half_life, own_steady_after,
                                 reserve_half_life, leave_ratio, swap_half_life, ksm_sleep, ksm_pages_min,

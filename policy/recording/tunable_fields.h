@@ -18,6 +18,9 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.cache_step", constants.cache_step);
   each("constants.doubted_cache_ratio", constants.doubted_cache_ratio);
   each("constants.critical_size_ratio", constants.critical_size_ratio);
+  each("constants.killed_growth", constants.killed_growth);
+  each("constants.killed_half_life", constants.killed_half_life);
+  each("constants.killed_fall_ratio", constants.killed_fall_ratio);
   each("constants.read_ahead", constants.read_ahead);
   each("constants.swap_trickle_per_second", constants.swap_trickle_per_second);
   each("constants.little_free_factor", constants.little_free_factor);

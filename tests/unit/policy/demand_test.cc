@@ -197,6 +197,77 @@ TEST(Demand, DoubtsAGuestThatClaimsToHaveNothingLeftAndShowsNoSignOfWant) {
   EXPECT_EQ(take(demand, sample, seconds(140)).pressure, Pressure::critical) << "it was true after all";
 }
 
+/// A guest without swap that had 600 MiB, no room, and then uses 250 MiB.
+class KilledGuest : public testing::Test {
+ protected:
+  Demand::Estimate at(int second, Bytes size, Bytes available) {
+    auto sample = guest(size, available, seconds(second));
+    sample.stats->swap_in = 0;
+    sample.stats->swap_out = swapped_out_;
+    sample.stats->disk_caches = caches_;
+    if (caches_) sample.stats->major_faults = 0;
+    sample.on_host.resident = resident_;
+    if (kills_) sample.stats->oom_kills = *kills_;
+    return take(demand_, sample, seconds(second));
+  }
+  Bytes swapped_out_ = 0;
+  std::optional<Bytes> caches_;  ///< by which a guest that is quiet is doubted
+  Bytes resident_ = 0;
+  std::optional<std::uint64_t> kills_;
+  Demand demand_;
+};
+
+TEST_F(KilledGuest, NeedsTwiceTheSizeThatWasTooSmall) {
+  at(100, 600 * kMiB, 0);
+  const auto after = at(101, 600 * kMiB, 350 * kMiB);
+  EXPECT_EQ(after.levels[Level::working_set], 1200 * kMiB);
+  EXPECT_NEAR(static_cast<double>(at(401, 600 * kMiB, 350 * kMiB).levels[Level::working_set]), 600.0 * kMiB,
+              2 * kMiB);
+}
+
+TEST_F(KilledGuest, IsKnownByItsCounterWithoutHavingBeenSeenCritical) {
+  kills_ = 0;
+  at(100, 600 * kMiB, 100 * kMiB);
+  kills_ = 1;
+  at(101, 600 * kMiB, 350 * kMiB);
+  EXPECT_GT(at(120, 600 * kMiB, 350 * kMiB).levels[Level::working_set], 1100 * kMiB);
+}
+
+TEST_F(KilledGuest, IsOneWithoutSwap) {
+  at(100, 600 * kMiB, 0);
+  swapped_out_ = kMiB;
+  EXPECT_LT(at(101, 600 * kMiB, 350 * kMiB).levels[Level::working_set], 400 * kMiB);
+}
+
+TEST_F(KilledGuest, IsNoneThatWasLetOutMeanwhile) {
+  at(100, 600 * kMiB, 0);
+  EXPECT_LT(at(101, 700 * kMiB, 450 * kMiB).levels[Level::working_set], 400 * kMiB);
+}
+
+TEST_F(KilledGuest, IsNoneThatIsDoubted) {
+  caches_ = 500 * kMiB;
+  Demand::Estimate estimate;
+  for (int second = 100; second < 140; ++second) estimate = at(second, 600 * kMiB, 0);
+  ASSERT_TRUE(estimate.doubted);
+  EXPECT_LT(estimate.levels[Level::working_set], 400 * kMiB) << "its use fell because less of it is believed";
+}
+
+TEST_F(KilledGuest, IsNoneWhoseClaimIsCutDown) {
+  at(100, 600 * kMiB, 0);
+  resident_ = 200 * kMiB;
+  EXPECT_LT(at(101, 600 * kMiB, 0).levels[Level::working_set], 400 * kMiB);
+}
+
+TEST_F(KilledGuest, IsNoneThatEndsWithRoomLeft) {
+  at(100, 600 * kMiB, 100 * kMiB);
+  EXPECT_LT(at(101, 600 * kMiB, 350 * kMiB).levels[Level::working_set], 400 * kMiB);
+}
+
+TEST_F(KilledGuest, IsNoneWhoseUseFallsByALittle) {
+  at(100, 600 * kMiB, 0);
+  EXPECT_LT(at(101, 600 * kMiB, 110 * kMiB).levels[Level::working_set], 700 * kMiB);
+}
+
 TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
   auto sample = guest(2 * kGiB, 1700 * kMiB);
   sample.stats->free = 600 * kMiB;

@@ -24,6 +24,15 @@ struct Twins {
   }
 };
 
+/// Whether a guest was on its way up: that it is not any more frees memory in this decision.
+bool gives_up_growing(const Snapshot& seen, const Plan& plan) {
+  for (std::size_t i = 0; i < seen.guests.size(); ++i) {
+    const GuestSnapshot& guest = seen.guests[i];
+    if (guest.target > guest.actual && plan.guests[i].target < guest.target) return true;
+  }
+  return false;
+}
+
 TEST(OutlookTest, WhatFitsIsWhatIsNotDeniedAndWhoIsSqueezedIsWhoseShareFalls) {
   constexpr std::uint64_t kHosts = kSanitized ? 200 : 4000;
   std::uint64_t fits[4] = {};
@@ -55,7 +64,7 @@ TEST(OutlookTest, WhatFitsIsWhatIsNotDeniedAndWhoIsSqueezedIsWhoseShareFalls) {
     ++fits[static_cast<std::size_t>(answer.fit)];
     ASSERT_EQ(answer.fit == Fit::no, wish.state == GrantState::denied) << "seed " << seed;
     if (answer.fit == Fit::no) continue;
-    if (answer.fit == Fit::after_reclaim) {
+    if (answer.fit == Fit::after_reclaim && !gives_up_growing(seen, after)) {
       EXPECT_LT(wish.granted, min) << "seed " << seed;
     }
     std::vector<std::optional<Bytes>> then(seen.guests.size());
