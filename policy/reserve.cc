@@ -5,12 +5,21 @@
 #include "policy/rate.h"
 
 namespace balloon::policy {
+namespace {
+
+/// What is kept while none of it is lent. What policy states is kept whatever the host's size.
+Bytes whole_reserve(Bytes host_memory, const Tunables& tunables) {
+  if (tunables.reserve_kept_ratio >= 1) return tunables.host_reserve;
+  return std::min(tunables.host_reserve, sliding_minimum_free(host_memory));
+}
+
+}  // namespace
 
 double Reserve::update(const HostSnapshot& host, const Use& use, const GuestsInWant& guests, double elapsed,
                        const Tunables& tunables) {
   const Constants& constants = tunables.constants;
   const auto total = static_cast<double>(host.total);
-  const auto whole = static_cast<double>(tunables.host_reserve);
+  const auto whole = static_cast<double>(whole_reserve(host.total, tunables));
   const double kept =
       std::min(whole, std::max(tunables.reserve_kept_ratio * total, static_cast<double>(guests.untouched)));
   if (rose_) *rose_ += elapsed;

@@ -19,6 +19,14 @@ FakeHost six_on_eight(Bytes used = 150 * kMiB) {
   return host;
 }
 
+/// With all of the reserve kept, and a twentieth of what is for guests.
+Tunables large_headroom() {
+  Tunables tunables;
+  tunables.headroom_ratio = 0.05;
+  tunables.reserve_kept_ratio = 1;
+  return tunables;
+}
+
 TEST(Engine, MovesMemoryToWhoeverNeedsItAndBack) {
   FakeHost host = six_on_eight();
   Engine engine({});
@@ -142,7 +150,7 @@ TEST(Engine, TakesAPinAsItIs) {
 TEST(Engine, TakesFromGuestsThatAreHeldOnlyWhatMakesHalfOfTheHeadroomFree) {
   FakeHost host(4 * kGiB);
   for (int i = 0; i < 2; ++i) host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100});
-  const Tunables tunables;
+  const Tunables tunables = large_headroom();
   Engine engine(tunables);
   Plan plan;
   for (int i = 0; i < 5; ++i) plan = host.step(engine);  // a guest that is new is held for 10 s
@@ -205,7 +213,7 @@ TEST(Engine, TakesPageCacheForNeedsButNotForTheHeadroom) {
   FakeGuest& other = host.add(2 * kGiB, 300 * kMiB, {256 * kMiB, 2 * kGiB, 100});
   other.seen.actual = other.seen.target = 1660 * kMiB;
   other.free = 0;
-  const Tunables tunables;
+  const Tunables tunables = large_headroom();
   Engine engine(tunables);
   for (int i = 0; i < 5; ++i) {
     const Plan plan = host.step(engine);
@@ -237,11 +245,11 @@ TEST(Engine, DoesNotTakeAgainWhatWasFreeWhenTheGuestWasSampled) {
   guest.stats->available = guest.actual - 300 * kMiB;
   guest.stats->free = 300 * kMiB;
   snapshot.guests = {guest};
-  EXPECT_LT(Engine({}).decide(snapshot).guests[0].target, guest.target);
+  EXPECT_LT(Engine(large_headroom()).decide(snapshot).guests[0].target, guest.target);
   GuestStats& stats = *snapshot.guests[0].stats;  // from before the balloon took what was free
   stats.actual = guest.actual + 300 * kMiB;
   stats.available = stats.actual - 300 * kMiB;
-  EXPECT_EQ(Engine({}).decide(snapshot).guests[0].target, guest.target);
+  EXPECT_EQ(Engine(large_headroom()).decide(snapshot).guests[0].target, guest.target);
 }
 
 TEST(Engine, GivesSurplusToGuestsWhenPolicySaysSo) {

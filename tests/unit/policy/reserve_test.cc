@@ -30,6 +30,17 @@ class ReserveTest : public testing::Test {
 
 TEST_F(ReserveTest, IsKeptWhileNobodyHurts) { EXPECT_EQ(after(300), 400); }
 
+TEST_F(ReserveTest, IsSixPercentOfASmallHost) {
+  host_.total = 2 * kGiB;
+  EXPECT_NEAR(after(1), 0.06 * 2048, 0.01);
+}
+
+TEST_F(ReserveTest, IsWhatPolicyStatesHoweverSmallTheHost) {
+  host_.total = 2 * kGiB;
+  tunables_.reserve_kept_ratio = 1;
+  EXPECT_EQ(after(1), 400);
+}
+
 TEST_F(ReserveTest, IsLentToGuestsThatHurtWhileTheHostsOwnUseIsSteady) {
   guests_.any = true;
   EXPECT_NEAR(after(1), least(), 1e-6);
