@@ -121,6 +121,23 @@ TEST(LoadConfigTest, ComplaintsAboutBothFilesAreListed) {
                 tree.root() + "/p.yaml:1:1: hots: unknown key; did you mean 'host'?");
 }
 
+TEST(LoadConfigTest, GuestsAreAskedForStatisticsTwiceBeforeTheseAreStale) {
+  const test::FakeTree tree;
+  const auto complaint = [&tree](const std::string& daemon, const std::string& policy) {
+    tree.write("/d.yaml", daemon + "policy: p.yaml\n");
+    tree.write("/p.yaml", policy);
+    const auto config = load_config(tree.root() + "/d.yaml", 8 * kGiB);
+    return config ? "" : config.error().message;
+  };
+  EXPECT_EQ(complaint("control: {stats_interval: 5s}\n", ""), "");
+  EXPECT_EQ(complaint("control: {stats_interval: 5100ms}\n", ""),
+            tree.root() +
+                "/d.yaml: control.stats_interval: 5100ms is more than half of the policy's "
+                "engine.stale_after, 10000ms: guests would be stale whenever a sample is late");
+  EXPECT_EQ(complaint("control: {stats_interval: 15s}\n", "engine: {stale_after: 30s}\n"), "");
+  EXPECT_NE(complaint("", "engine: {stale_after: 1500ms}\n"), "") << "the default interval does not fit";
+}
+
 TEST(LoadConfigTest, TheShippedFilesAreGood) {
   const auto config = load_config(SHIPPED_CONFIG "/balloond.yaml", 8 * kGiB);
   ASSERT_TRUE(config) << config.error().message;
