@@ -120,11 +120,21 @@ TEST_F(DaemonTest, ASocketThatWasRemovedIsMadeAgain) {
 }
 
 TEST_F(DaemonTest, PinsThatComeAtOnceAreJudgedTogether) {
-  const auto budget = ctl_json({"host"}).at("budget_bytes").get<std::uint64_t>();
-  const std::uint64_t size = budget * 2 / 5 / kMiB * kMiB;  // two fit, three do not
+  const auto host = [&](const char* size) { return ctl_json({"host"}).at(size).get<std::uint64_t>(); };
+  // Three guests of a quarter of the host each, of which two fit in its half at most.
+  const std::uint64_t half = host("total_bytes") / 2;
+  const std::uint64_t free = host("available_bytes");
+  if (free > half) {
+    write_policy("host: {reserve: " + std::to_string((free - half) / kMiB) + "MiB}\n");
+    daemon_->signal(SIGHUP);
+    ASSERT_TRUE(eventually([&] { return host("budget_bytes") < half * 11 / 10; }));
+  }
+  const std::uint64_t size = std::min(free, half) / 2 / kMiB * kMiB;
   std::vector<std::unique_ptr<FakeVmm>> vmms;
-  for (const char* name : {"a", "b", "c"})
-    vmms.push_back(std::make_unique<FakeVmm>(socket(), FakeVmm::guest(name, size, kGiB)));
+  for (const char* name : {"a", "b", "c"}) {
+    vmms.push_back(std::make_unique<FakeVmm>(socket(), FakeVmm::guest(name, size, kGiB / 4)));
+    vmms.back()->refuse("it stays as it is");  // what it came to hold would count for the budget
+  }
   ASSERT_TRUE(eventually([&] { return ctl_json({"list"}).at("guests").size() == 3; }));
   const auto scheduler = v1::SchedulerService::NewStub(
       grpc::CreateChannel("unix:" + socket(), grpc::InsecureChannelCredentials()));
