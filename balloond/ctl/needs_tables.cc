@@ -15,9 +15,12 @@ Cell size_or_dash(bool has, Bytes bytes) { return {.text = has ? format_bytes(by
 /// "3 h", "12 min": how much of a span was seen.
 std::string time_of(const google::protobuf::Duration& duration) {
   const auto seconds = duration.seconds();
-  if (seconds >= 2 * 86'400) return fmt::format("{} d", seconds / 86'400);
-  if (seconds >= 2 * 3600) return fmt::format("{} h", seconds / 3600);
-  if (seconds >= 2 * 60) return fmt::format("{} min", seconds / 60);
+  constexpr std::int64_t kMinute = 60;
+  constexpr std::int64_t kHour = 60 * kMinute;
+  constexpr std::int64_t kDay = 24 * kHour;
+  if (seconds >= 2 * kDay) return fmt::format("{} d", seconds / kDay);
+  if (seconds >= 2 * kHour) return fmt::format("{} h", seconds / kHour);
+  if (seconds >= 2 * kMinute) return fmt::format("{} min", seconds / kMinute);
   return fmt::format("{} s", seconds);
 }
 

@@ -86,7 +86,7 @@ std::string said_by(const policy::rules::Place* place, std::string_view by_class
 
 /// As people say it, and exactly where that is not the same.
 std::string honest_bytes(Bytes bytes) {
-  const std::string rounded = format_bytes(bytes);
+  std::string rounded = format_bytes(bytes);
   const auto exact = parse_bytes(rounded);
   if (exact && *exact == bytes) return rounded;
   return fmt::format("{} ({})", rounded, policy::rules::exact_bytes(bytes));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "balloond/ctl/json.h"
@@ -26,6 +27,11 @@ constexpr std::size_t kNameMax = 64;
 constexpr std::string_view kLevels = " .:-=+*#%@";
 
 std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); }
+
+/// Of so many letters, those that stand for a share of 0 to 1.
+std::size_t part_of(std::size_t letters, double share) {
+  return static_cast<std::size_t>(std::lround(share * static_cast<double>(letters)));
+}
 
 Tone tone_of(const v1::Guest& guest) {
   if (guest.has_contested() || guest.paused() || !guest.obstacle().empty()) return Tone::warning;
@@ -67,7 +73,7 @@ std::string segments(const std::vector<std::pair<char, std::uint64_t>>& parts, s
   for (const auto& [letter, part] : parts) {
     sum += part;
     const double share = whole == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(whole);
-    const auto to = std::min(width, static_cast<std::size_t>(share * static_cast<double>(width) + 0.5));
+    const auto to = std::min(width, part_of(width, share));
     for (; from < to; ++from) out[from] = letter;
   }
   return out;
@@ -115,7 +121,7 @@ void draw_host(const Model& model, unsigned columns, std::vector<Line>& out) {
 std::string change_of(const Model& model, const v1::Guest& guest) {
   const Past* const past = model.past(guest.name());
   if (past == nullptr) return "-";
-  const std::string reason = short_name(*v1::Reason_descriptor()->FindValueByNumber(past->reason));
+  std::string reason = short_name(*v1::Reason_descriptor()->FindValueByNumber(past->reason));
   if (!past->changed_at) return reason;
   return fmt::format("{} {}s", reason, std::max<std::int64_t>(0, model.now() - *past->changed_at));
 }
@@ -221,7 +227,7 @@ std::string history(const std::deque<Sample>& samples, std::uint64_t Sample::* v
   for (const Sample& sample : samples) {
     const double share =
         most == 0 ? 0 : std::min(1.0, static_cast<double>(sample.*value) / static_cast<double>(most));
-    out += kLevels[static_cast<std::size_t>(share * static_cast<double>(kLevels.size() - 1) + 0.5)];
+    out += kLevels[part_of(kLevels.size() - 1, share)];
   }
   return out;
 }
