@@ -42,11 +42,13 @@ tidy() { # SECONDS OPTION...
   return $status
 }
 
-# What is not committed yet, then the last commits' files, the newest first; of a header, the source beside it.
+# What is not committed yet, then the last commits' files, the newest first; of a header, the source beside it. Files of which only
+# comments changed are as good as before.
 changed_sources() {
-  local range=HEAD
+  local range=HEAD code='^[[:space:]]*([^[:space:]/]|/[^/])'
   if git cat-file -e "$tidy_after" 2>/dev/null; then range=$tidy_after..HEAD; fi
-  { git diff --name-only HEAD -- "${tidy_programs[@]}"; git log -n "$tidy_commits" --format= --name-only "$range" -- "${tidy_programs[@]}"; } |
+  { git diff -G"$code" --name-only HEAD -- "${tidy_programs[@]}"
+    git log -G"$code" -n "$tidy_commits" --format= --name-only "$range" -- "${tidy_programs[@]}"; } |
     sed -n 's/\.\(cc\|h\)$/.cc/p' | awk '!seen[$0]++' | while read -r file; do
     if [ -e "$file" ]; then echo "$file"; fi
   done
