@@ -32,10 +32,10 @@ using LinkPlace = std::shared_ptr<std::unique_ptr<Link>>;
 
 /// Opens the connection if there is none that works.
 Result<Link*> use(const Library& library, const std::string& uri, const LinkPlace& link,
-                  Link::OnEvent on_event) {
+                  const Link::OnEvent& on_event) {
   if (*link && !(*link)->alive()) link->reset();
   if (!*link) {
-    auto opened = Link::open(library, uri, std::move(on_event));
+    auto opened = Link::open(library, uri, on_event);
     if (!opened) return std::unexpected(opened.error());
     *link = std::move(*opened);
   }

@@ -40,6 +40,7 @@ namespace balloon::daemon::libvirt {
 
 /// libvirt's functions by their own names.
 struct Library {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): the name of what it declares
 #define BALLOON_LIBVIRT_MEMBER(name) decltype(&::name) name = nullptr
   BALLOON_LIBVIRT_FUNCTIONS(BALLOON_LIBVIRT_MEMBER);
 #undef BALLOON_LIBVIRT_MEMBER

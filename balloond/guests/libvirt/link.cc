@@ -64,7 +64,8 @@ void on_balloon(virConnect* /*connection*/, virDomain* domain, unsigned long lon
 
 }  // namespace
 
-Result<std::unique_ptr<Link>> Link::open(const Library& library, const std::string& uri, OnEvent on_event) {
+Result<std::unique_ptr<Link>> Link::open(const Library& library, const std::string& uri,
+                                         const OnEvent& on_event) {
   std::unique_ptr<Link> link(new Link(library));
   link->connection_ = library.virConnectOpen(uri.c_str());
   if (link->connection_ == nullptr) return fail(library.error());
@@ -92,7 +93,7 @@ void Link::listen(const OnEvent& on_event) {
     const int id = library_.virConnectDomainEventRegisterAny(connection_, nullptr, event, callback,
                                                              listener.get(), free_listener);
     if (id < 0) continue;
-    listener.release();  // freed with the callback
+    [[maybe_unused]] const Listener* const freed_with_the_callback = listener.release();
     callbacks_.push_back(id);
   }
 }

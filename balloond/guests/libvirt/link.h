@@ -25,7 +25,7 @@ class Link {
 
   /// Without `on_event` nothing is told.
   static Result<std::unique_ptr<Link>> open(const Library& library, const std::string& uri,
-                                            OnEvent on_event = {});
+                                            const OnEvent& on_event = {});
   ~Link();
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
