@@ -19,6 +19,13 @@
 #     --controllers LIST    of balloond,none,static
 #     --devices CLASS   of nvme, disk, zram, unlimited (default: as the mix says)
 #     --help            this text
+#   scripts/bench.sh controllers [options]   libvirt's guests with balloond, with oVirt's MOM (Debian's, by its own example rules), without a
+#                                      controller and in a static partition, in turn: what they waited for, what swapped, what it cost
+#     --output FILE     figures as JSON (default bench-controllers.json)
+#     --report FILE     a page with curves and figures (default bench-controllers.html)
+#     --scenario FILE   another scenario (default tests/scenarios/small.yaml)
+#     --controllers LIST    of balloond,none,static,mom
+#     --quick           one round (default 3: --rounds N)
 #   scripts/bench.sh daemon [options]  what balloond costs in instructions, the kernel's for it among them, on a host that is short of memory
 #                                      for long: six guests that are only a link, in a plain guest whose clock is its instructions;
 #                                      the same on a busy machine as on a quiet one; options as tests/testbed/daemon_cost --help tells
@@ -39,6 +46,7 @@ cd "$(dirname "$0")/.."
 memory_mib=11264
 # Mixes of real programs have smaller hosts; whether there is room for each is asked once the mixes are read.
 workloads_memory_mib=4096
+controllers_memory_mib=5120
 
 die() { echo "bench: $*" >&2; exit 1; }
 
@@ -84,6 +92,9 @@ case "${1:-}" in
   workloads)
     values="--output --report --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
     memory_mib=$workloads_memory_mib ;;
+  controllers)
+    values="--output --report --scenario --rounds --controllers" switches="--quick" program=controllers
+    memory_mib=$controllers_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;
   scrape) shift; measure_scrape "$@" ;;

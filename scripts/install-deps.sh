@@ -21,7 +21,7 @@ command -v npm >/dev/null || lint+=(npm)
 testbed=(
   qemu-system-x86 qemu-utils busybox-static cpio e2fsprogs lz4 xz-utils kmod python3 python3-yaml python3-jsonschema
   python3-grpcio python3-protobuf iproute2 util-linux tmux prometheus jsonnet acpica-tools fio iperf3 pciutils pci.ids ethtool
-  mmdebstrap libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
+  mmdebstrap libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients procps
 )
 
 case "${1:-all}" in

@@ -13,7 +13,7 @@ from report.live_table import LiveTable
 from report.timeline import Timeline
 from runner.speed import measure
 
-from . import outer_host, outer_image
+from . import mom, outer_host, outer_image
 from .cache import Cache
 from .errors import TestbedError
 
@@ -57,7 +57,8 @@ class Runner:
             file = Path(directory) / "scenario.json"
             file.write_text(json.dumps(document))
             command = f"cd /opt/testbed && python3 -m runner --scenario /opt/testbed/scenario.json --mode {mode} --events /dev/testbed-events"
-            host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json")], ["/scratch/run"])
+            more = mom.files(self._cache) if mode == "mom" else []
+            host = outer_image.build(self._cache, self._build_dir, command, [(file, "/opt/testbed/scenario.json"), *more], ["/scratch/run"])
         self._require_programs(mode, scenario.vmms)
         logs = self._logs(scenario, mode)
         request = outer_host.Request(memory_mib=scenario.host_memory >> 20, timeout=timeout, pace=collector.pace, files_to=logs, fast_clock=self._fast_clock,

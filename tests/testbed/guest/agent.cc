@@ -387,7 +387,8 @@ class Agent {
     }
     out << "},\"vmstat\":{";
     separator = "";
-    for (const auto& [name, count] : numbers_in("/proc/vmstat", {"pswpin", "pswpout", "oom_kill"})) {
+    for (const auto& [name, count] : numbers_in(
+             "/proc/vmstat", {"pswpin", "pswpout", "oom_kill", "balloon_inflate", "balloon_deflate"})) {
       out << separator << quoted(name) << ':' << count;
       separator = ",";
     }

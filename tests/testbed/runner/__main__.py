@@ -11,6 +11,8 @@ from . import devices, host
 from .daemon import DaemonEnded, DaemonError
 from .events import EventLog
 from .guest import GuestEnded, GuestError
+from .libvirt import set_domains
+from .partition import partition_of
 from .phases import run_phase
 from .sampler import Sampler
 from .scenario import Scenario, ScenarioError, parse
@@ -18,12 +20,13 @@ from .session import Session, default_images
 from .speed import MACHINE, TooSlow
 
 TOO_SLOW = 3  # exit status: nothing was judged
+CONTROLLERS = ("balloond", "none", "static", "mom")
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="runner", description=__doc__)
     parser.add_argument("--scenario", type=Path, required=True, help="scenario as JSON")
-    parser.add_argument("--mode", choices=("balloond", "none"), default="balloond", help="with the daemon, or host swap only")
+    parser.add_argument("--mode", choices=CONTROLLERS, default="balloond", help="who sets the balloons (%(default)s); none: host swap only")
     parser.add_argument("--events", default="/dev/stdout", help="where event lines go (%(default)s)")
     parser.add_argument("--images", type=Path, default=Path("/images/guest"), help="guest images (%(default)s)")
     parser.add_argument("--scratch", type=Path, default=Path("/scratch"), help="directory for guests' own disks (%(default)s)")
@@ -32,13 +35,13 @@ def parse_arguments():
 
 
 def run(options, scenario: Scenario, events: EventLog):
-    with_daemon = options.mode == "balloond"
     images = default_images(options.direct, options.images, options.scratch)
     events.emit("speed", when="at the start", **MACHINE.measure_at_start())
     if not options.direct:
         devices.report(events, scenario.devices, images.data)
     MACHINE.follow()
-    session = Session(scenario, images, events, with_daemon, options.direct)
+    session = Session(scenario, images, events, options.mode == "balloond", options.direct, options.mode == "mom")
+    available = host.meminfo()["MemAvailable"]
     try:
         session.start_hypervisors()
         session.start_daemon()
@@ -46,12 +49,18 @@ def run(options, scenario: Scenario, events: EventLog):
         session.boot_all()
         MACHINE.booted(len(session.guests), session.booted_together())
         tell_speed(events, "after the guests' boot")
-        sampler = Sampler(events, session.guests, session.daemon, session.watch)
+        if options.mode == "static":
+            sizes = partition_of(scenario, available)
+            set_domains(sizes)
+            events.emit("partition", sizes=sizes)
+        sampler = Sampler(events, session.guests, session.daemon or session.mom, session.watch)
         sampler.start()
         for phase in scenario.phases:
             run_phase(session, sampler, phase)
             tell_speed(events, f"after {phase.name}")
         sampler.stop()
+        if session.mom:
+            events.emit("mom", **session.mom.acts())
         session.power_off_all()
         events.emit("end", host=host.sample(), guests_powered_off=len(session.guests))
     finally:

@@ -8,6 +8,7 @@ from . import host
 from .daemon import Daemon, Watch
 from .events import EventLog
 from .guest import Guest, GuestError
+from .mom import Mom
 from .speed import MACHINE
 
 PERIOD = 1.0
@@ -16,7 +17,7 @@ STATUS_PERIOD = 10.0
 
 
 class Sampler:
-    def __init__(self, events: EventLog, guests: dict[str, Guest], daemon: Daemon | None, watch: Watch | None):
+    def __init__(self, events: EventLog, guests: dict[str, Guest], daemon: Daemon | Mom | None, watch: Watch | None):
         self._events, self._guests, self._daemon, self._watch = events, guests, daemon, watch
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._sample, daemon=True)]

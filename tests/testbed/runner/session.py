@@ -11,6 +11,7 @@ from .daemon import Daemon, Watch, socket_in
 from .events import EventLog
 from .guest import TROUBLE, Guest, GuestError, make_swap_disk
 from .libvirt import DomainGuest, Libvirtd
+from .mom import Mom
 from .scenario import GuestSpec, Scenario, pace
 from .scrapes import Scrapes
 from .speed import MACHINE
@@ -20,7 +21,7 @@ POWER_OFF_TIMEOUT = 120
 
 
 class Session:
-    def __init__(self, scenario: Scenario, images: vmm.Images, events: EventLog, with_daemon: bool, direct: bool):
+    def __init__(self, scenario: Scenario, images: vmm.Images, events: EventLog, with_daemon: bool, direct: bool, with_mom: bool = False):
         self.scenario, self.images, self.events, self.direct = scenario, images, events, direct
         self.run_dir = images.scratch / "run"
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -28,6 +29,7 @@ class Session:
         self.qmp_dir.mkdir(exist_ok=True)
         self.libvirtd = Libvirtd(self.run_dir) if "libvirt" in scenario.vmms else None
         self.daemon = Daemon(self.run_dir, pace(scenario.policy, MACHINE.factor), self._backends()) if with_daemon else None
+        self.mom = Mom(self.run_dir) if with_mom else None
         self.watch: Watch | None = None
         self.scrapes: Scrapes | None = None
         self.guests: dict[str, Guest] = {}
@@ -54,6 +56,8 @@ class Session:
             self.daemon.start()
             self.watch = Watch(self.daemon)
             self.events.emit("note", text=f"balloond runs as process {self.daemon.pid}")
+        if self.mom:
+            self.mom.start()
 
     def start_scrapes(self):
         if self.daemon:
@@ -116,6 +120,8 @@ class Session:
                 self.daemon.process.wait(20)
             except Exception:
                 self.daemon.kill()
+        if self.mom:
+            self.mom.stop()
         if self.libvirtd:
             self.libvirtd.stop()
 
