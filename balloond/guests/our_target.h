@@ -15,7 +15,8 @@ class OurTarget {
   /// A balloon on its way goes astray by less: guests give pages in batches, some of which come back.
   static constexpr Bytes kAstray = 16 * kMiB;
   /// A balloon this near to its target is there: guests whose pages are larger than QEMU's 4 KiB stop before
-  /// it, and Linux moves 1 MiB at a time (drivers/virtio/virtio_balloon.c, VIRTIO_BALLOON_ARRAY_PFNS_MAX).
+  /// it, and Linux moves 1 MiB at a time (drivers/virtio/virtio_balloon.c, VIRTIO_BALLOON_ARRAY_PFNS_MAX):
+  /// one that is told to stay where it is makes the step that it is at.
   static constexpr Bytes kThere = kMiB;
   /// Statistics in a row between which a balloon stood still. They come once a second at most, and every 2 s
   /// of a shared socket, from the same driver, which moves its balloon without a pause as long as it has
@@ -48,9 +49,8 @@ class OurTarget {
     if (!way_) way_ = Way{.low = std::min(*target_, actual), .high = std::max(*target_, actual)};
     if (last_ != actual) samples_still_ = 0;
     last_ = actual;
-    const bool there = actual == *target_;
-    const bool gone = reached_ ? !there : is_off(actual);
-    reached_ |= there && settled;
+    const bool gone = reached_ ? away(actual) > kThere : is_off(actual);
+    reached_ |= actual == *target_ && settled;
     if (settled) {  // it does not come back from where it has been
       way_->low = std::max(way_->low, std::min(actual, *target_));
       way_->high = std::min(way_->high, std::max(actual, *target_));
@@ -62,8 +62,7 @@ class OurTarget {
   /// balloon had begun to move and stopped short of our target, though nothing of the guest's keeps it.
   bool stopped_by_another(std::optional<Bytes> free) {
     if (!on_its_way() || !last_ || *last_ == *start_) return false;
-    const Bytes away = std::max(*last_, *target_) - std::min(*last_, *target_);
-    const bool can_go_on = away > kThere && free.value_or(0) >= *last_ / kFreePart;
+    const bool can_go_on = away(*last_) > kThere && free.value_or(0) >= *last_ / kFreePart;
     samples_still_ = can_go_on ? samples_still_ + 1 : 0;
     if (samples_still_ <= kStandstill) return false;
     forget();
@@ -78,6 +77,7 @@ class OurTarget {
   struct Way {
     Bytes low = 0, high = 0;
   };
+  Bytes away(Bytes actual) const { return std::max(actual, *target_) - std::min(actual, *target_); }
   bool is_off(Bytes actual) const {
     const auto beyond = [this](Bytes end) { return end == *target_ ? kThere : kAstray; };
     return actual + beyond(way_->low) < way_->low || actual > way_->high + beyond(way_->high);

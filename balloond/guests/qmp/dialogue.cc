@@ -178,6 +178,7 @@ Result<void> Dialogue::take_value(Question question, const json& value) {
     case Question::migration:
       return store(read_migrating(value), migrating_);
     case Question::balloon_size:
+      ++sizes_;
       return store(read_actual(value), actual_);
     case Question::statistics:
       return store(read_statistics(value), statistics_);
@@ -223,7 +224,10 @@ Result<void> Dialogue::take_failure(Question question, const Failure& failure) {
 }
 
 Result<void> Dialogue::take(const Event& event) {
-  if (event.name == "BALLOON_CHANGE") return store(read_actual(event.data), actual_);
+  if (event.name == "BALLOON_CHANGE") {
+    ++sizes_;
+    return store(read_actual(event.data), actual_);
+  }
   if (event.name == "STOP") run_state_ = {.running = false, .status = "paused"};
   if (event.name == "RESUME") run_state_ = {.running = true, .status = "running"};
   if (event.name == "RESET") {

@@ -58,6 +58,8 @@ class Dialogue {
   Bytes actual() const;
   BalloonState balloon(Bytes target) const;
   const std::optional<Statistics>& statistics() const { return statistics_; }
+  /// How often QEMU has said the balloon's size.
+  std::uint64_t sizes() const { return sizes_; }
   const std::optional<Bytes>& disk_reads() const { return disk_reads_; }
   /// Why its balloon must not be moved now; empty: it may.
   std::string obstacle() const;
@@ -78,6 +80,7 @@ class Dialogue {
   std::string held_;          ///< the same, by its process
   std::string balloon_path_;  ///< in QEMU's tree of objects; empty: it has none
   std::optional<Bytes> actual_;
+  std::uint64_t sizes_ = 0;
   std::optional<Statistics> statistics_;
   std::optional<std::chrono::seconds> updated_at_reset_;  ///< statistics of the time before the last reset
   std::optional<Driver> driver_;

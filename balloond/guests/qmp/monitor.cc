@@ -216,6 +216,7 @@ void Monitor::take_target_answer(const Answer& answer) {
   sent_.pop_front();
   if (answer.value) {
     ours_.asked(sent.target, dialogue_->actual());
+    sizes_when_asked_ = dialogue_->sizes();
     asked_at_ = surroundings_.clock.now();
     if (exclusive_) due_ = std::min(due_, surroundings_.clock.now() + kMovingPeriod);
   }
@@ -303,7 +304,8 @@ void Monitor::note_other_hands(Bytes actual) {
   const Bytes target = *ours_.target();
   const auto& statistics = dialogue_->statistics();
   const bool sampled = statistics && statistics->updated_at && statistics->updated_at != sampled_;
-  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready) ||
+  const bool settled = dialogue_->sizes() != sizes_when_asked_;  // else the size is from before
+  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready, settled) ||
       (sampled && ours_.stopped_by_another(statistics->free)))
     log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_, format_bytes(target),
               format_bytes(actual));

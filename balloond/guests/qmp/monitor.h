@@ -116,7 +116,8 @@ class Monitor {
   BalloonState told_;  ///< the newest that the daemon was told
   Bytes joined_memory_ = 0;
   OurTarget ours_;
-  Time asked_at_{};                 ///< for the target
+  Time asked_at_{};  ///< for the target
+  std::uint64_t sizes_when_asked_ = 0;
   std::optional<Request> waiting_;  ///< a target that is not on its way yet
   Time waiting_since_{};
   std::deque<Sent> sent_;         ///< targets without an answer

@@ -359,6 +359,17 @@ class SharedTest(WithFakes):
                     fake.events()
                     bed.guest("web", lambda guest, size=size: guest["actual_bytes"] == size, "has what the other gave it")
 
+    def test_a_balloon_that_is_told_to_stay_where_it_was_seen_goes_back_there_and_is_nobody_elses(self):
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "web", mapped=True, speed=30 * MIB)
+            bed.guest("web", lambda guest: guest["stats"], "statistics")
+            for least in (950, 900, 850, 800, 750, 700):
+                bed.ctl("set", "web", "512MiB", "--for", "5m")
+                seen = bed.guest("web", lambda guest, least=least: guest["actual_bytes"] < least * MIB, "is on its way")["actual_bytes"]
+                bed.ctl("set", "web", f"{seen >> 10}KiB", "--for", "5m")
+                bed.guest("web", lambda guest, seen=seen: guest["actual_bytes"] == seen >> 10 << 10, "is back")
+                self.assertIsNone(bed.guests()["web"]["contested"], bed.log())
+
     def test_a_socket_that_its_owner_keeps_leaves_the_guest_blind_and_the_neighbour_unharmed(self):
         with Bed(SHARED) as bed:
             fake = self.fake(bed, "kept")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 0, "major": 99}, "package": "fake"}, "capabilities": []}}
+EVENT_PAUSE = 1  # seconds: QEMU tells of a balloon no more often (monitor/monitor.c, monitor_qapi_event_conf)
 BALLOON = "/machine/peripheral/balloon0"
 MIB = 1 << 20
 
@@ -118,6 +119,7 @@ def _serve(path: Path, mode: int, guest: FakeGuest, talk, events, mapped: bool):
 def _converse(client: socket.socket, guest: FakeGuest, events):
     client.sendall(json.dumps(GREETING).encode() + b"\r\n")
     events.put(("greeted", time.monotonic()))
+    told_at = 0.0
     for line in client.makefile("rb"):
         command = json.loads(line)
         before = guest.actual
@@ -125,7 +127,8 @@ def _converse(client: socket.socket, guest: FakeGuest, events):
         answer = guest.answer(command["execute"], command.get("arguments", {}))
         if command["execute"] == "balloon":
             events.put(("target", command["arguments"]["value"]))
-        if guest.actual != before:
+        if guest.actual != before and time.monotonic() - told_at > EVENT_PAUSE:
+            told_at = time.monotonic()
             event = {"event": "BALLOON_CHANGE", "data": {"actual": guest.actual}, "timestamp": {"seconds": 1, "microseconds": 2}}
             client.sendall(json.dumps(event).encode() + b"\r\n")
         if answer is None:

@@ -19,7 +19,7 @@ TEST(OurTarget, ABalloonThatLeavesItsTargetWasMoved) {
   OurTarget ours;
   ours.asked(600 * kMiB, 1000 * kMiB);
   EXPECT_FALSE(ours.moved_by_another(600 * kMiB, true));
-  EXPECT_TRUE(ours.moved_by_another(599 * kMiB, true));
+  EXPECT_TRUE(ours.moved_by_another(598 * kMiB, true));
   EXPECT_FALSE(ours.target());
   EXPECT_FALSE(ours.moved_by_another(500 * kMiB, true)) << "once";
 }
@@ -68,6 +68,20 @@ TEST(OurTarget, ASizeFromBeforeWeAskedIsNoSign) {
   EXPECT_FALSE(ours.moved_by_another(520 * kMiB, true, false));
   EXPECT_FALSE(ours.moved_by_another(600 * kMiB, true));
   EXPECT_TRUE(ours.moved_by_another(560 * kMiB, true)) << "it was at 600";
+}
+
+TEST(OurTarget, ABalloonThatIsToldToStayMakesTheStepThatItIsAtAndIsNobodyElses) {
+  OurTarget ours;
+  ours.asked(285 * kMiB, 855 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(768 * kMiB, true));
+  ours.asked(749 * kMiB, 749 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(749 * kMiB, true, false))
+      << "the size that it was asked to keep, not news";
+  EXPECT_FALSE(ours.moved_by_another(742 * kMiB, true)) << "it had gone on before it heard";
+  EXPECT_FALSE(ours.moved_by_another(749 * kMiB, true));
+  EXPECT_FALSE(ours.moved_by_another(748 * kMiB, true)) << "a step that was under way";
+  EXPECT_FALSE(ours.moved_by_another(749 * kMiB, true));
+  EXPECT_TRUE(ours.moved_by_another(740 * kMiB, true));
 }
 
 /// Looks and statistics in turn, as they come from a guest; how many of them went by before it was noticed.
