@@ -23,7 +23,7 @@
 #                                      controller and in a static partition, in turn: what they waited for, what swapped, what it cost
 #     --output FILE     figures as JSON (default bench-controllers.json)
 #     --report FILE     a page with curves and figures (default bench-controllers.html)
-#     --scenario FILE   another scenario (default tests/scenarios/small.yaml)
+#     --scenario FILE   another scenario (default tests/scenarios/controllers.yaml)
 #     --controllers LIST    of balloond,none,static,mom
 #     --quick           one round (default 3: --rounds N)
 #   scripts/bench.sh daemon [options]  what balloond costs in instructions, the kernel's for it among them, on a host that is short of memory
