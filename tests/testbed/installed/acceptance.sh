@@ -88,7 +88,7 @@ check "the watchdog (${watchdog} s) notices a stopped daemon within twice its ti
   [ $((noticed - stopped)) -le $((2 * watchdog)) ]
 check "another daemon is started" within_patience another_daemon "$daemon"
 for name in web-1 q-1 d-1; do
-  check "it has $name again" within_patience is_controlled "$name"
+  check "it has $name again, and its pin" within_patience is_pinned "$name"
 done
 check "it has the reservation again" bash -c 'balloonctl reservations | grep later'
 check "the guest has lived on" is "$(property balloon-vmm@web-1 MainPID)" "$guest"
@@ -100,7 +100,7 @@ check "apt upgrades the packages" apt-get install -y "${keep_changed_files[@]}" 
 check "the upgraded daemon runs" within_patience another_daemon "$daemon"
 check "an upgrade leaves guests alone" is "$(property balloon-vmm@web-1 MainPID)" "$guest"
 check "an upgrade leaves reservations alone" within_patience bash -c 'balloonctl reservations | grep later'
-check "the guest comes back to it" within_patience is_controlled web-1
+check "the guest comes back to it, and its pin is kept" within_patience is_pinned web-1
 check "an upgrade leaves the guest's size alone" has_at_most web-1 1008
 
 daemon=$(property balloond MainPID)

@@ -48,6 +48,7 @@ mib() { # GUEST FIELD
   echo $(($(number "$1" "$2") >> 20))
 }
 is_controlled() { balloonctl show "$1" -o json | grep -F '"controlled"'; }
+is_pinned() { balloonctl show "$1" -o json | grep -F '"pinned"'; }
 has_at_most() { # GUEST MIB
   [ "$(mib "$1" actual_bytes)" -le "$2" ] || { echo "it has $(mib "$1" actual_bytes) MiB, not at most $2: $(balloonctl explain "$1")"; return 1; }
 }
