@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vmm/devices/balloon/balloon_control.h"
-#include "vmm/devices/block/block_info.h"
+#include "vmm/devices/block/block_control.h"
 
 namespace balloon::vmm {
 

@@ -13,13 +13,13 @@
 #include <vector>
 
 #include "vmm/devices/balloon/balloon_control.h"
+#include "vmm/devices/balloon/balloon_device.h"
 #include "vmm/devices/balloon/hinting.h"
 #include "vmm/devices/balloon/huge_release.h"
 #include "vmm/devices/balloon/huge_restore.h"
 #include "vmm/devices/balloon/pace.h"
 #include "vmm/devices/balloon/pfn_ranges.h"
 #include "vmm/devices/balloon/stats_requests.h"
-#include "vmm/devices/devices.h"
 #include "vmm/memory/write_watch.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"

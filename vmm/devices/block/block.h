@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "vmm/devices/block/block_device.h"
 #include "vmm/devices/block/disk.h"
 #include "vmm/devices/block/request.h"
-#include "vmm/devices/devices.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"

@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/unique_fd.h"
-#include "vmm/devices/devices.h"
+#include "vmm/devices/block/block_device.h"
 
 namespace balloon::vmm {
 

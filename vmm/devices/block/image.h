@@ -8,9 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "vmm/devices/block/block_info.h"
+#include "vmm/devices/block/block_config.h"
+#include "vmm/devices/block/block_control.h"
 #include "vmm/devices/block/disk_file.h"
-#include "vmm/devices/devices.h"
 
 namespace balloon::vmm {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "vmm/devices/devices.h"
+#include "vmm/devices/console/console_device.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"

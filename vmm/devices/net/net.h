@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "vmm/devices/net/control.h"
+#include "vmm/devices/net/control_queue.h"
 #include "vmm/devices/net/frame_limit.h"
 #include "vmm/devices/net/header.h"
 #include "vmm/devices/net/net_config.h"

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/log.h"
-#include "vmm/devices/devices.h"
 #include "vmm/devices/net/net.h"
+#include "vmm/devices/net/net_device.h"
 #include "vmm/devices/net/offloads.h"
 
 namespace balloon::vmm {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "vmm/devices/devices.h"
+#include "vmm/devices/rng/rng_device.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/device_queues.h"
 #include "vmm/virtio/rate_limit.h"

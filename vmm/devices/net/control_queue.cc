@@ -1,4 +1,4 @@
-#include "vmm/devices/net/control.h"
+#include "vmm/devices/net/control_queue.h"
 
 #include <algorithm>
 #include <optional>
