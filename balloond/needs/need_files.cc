@@ -58,7 +58,7 @@ Result<NeedHistogram> histogram_of(const stored::NeedsOfGuest& kept) {
     if (size >= NeedHistogram::kSizes) return fail("one of its sizes is none");
     buckets.push_back({.size = static_cast<std::uint16_t>(size), .seconds = kept.seconds(i)});
   }
-  auto histogram = NeedHistogram::from(std::move(buckets), kept.max_bytes());
+  auto histogram = NeedHistogram::from(buckets, kept.max_bytes());
   if (!histogram || histogram->seconds() > 2 * NeedHistory::kSecondsOfDay)
     return fail("its histogram makes no sense");
   return *std::move(histogram);

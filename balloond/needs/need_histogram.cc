@@ -64,7 +64,7 @@ std::optional<Bytes> NeedHistogram::percentile(double part) const {
   return max_;
 }
 
-std::optional<NeedHistogram> NeedHistogram::from(std::vector<Bucket> buckets, Bytes max) {
+std::optional<NeedHistogram> NeedHistogram::from(const std::vector<Bucket>& buckets, Bytes max) {
   NeedHistogram made;
   for (const Bucket& each : buckets) {
     const bool rises = made.buckets_.empty() || each.size > made.buckets_.back().size;

@@ -38,7 +38,7 @@ class NeedHistogram {
   const std::vector<Bucket>& buckets() const { return buckets_; }
 
   /// As it was kept; nothing when that makes no sense: sizes that do not rise or are none, no time.
-  static std::optional<NeedHistogram> from(std::vector<Bucket> buckets, Bytes max);
+  static std::optional<NeedHistogram> from(const std::vector<Bucket>& buckets, Bytes max);
 
   bool operator==(const NeedHistogram&) const = default;
 
