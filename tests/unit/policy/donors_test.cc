@@ -48,5 +48,65 @@ TEST(Donors, LeaveForWhatIsBeyondClaimsThePartThatIsFree) {
   EXPECT_NEAR(one.decision.surplus_ratio, 0.5, 1e-9) << "200 MiB are free of the 400 that are wished for";
 }
 
+TEST(Donors, UnderPressureGiveOnlyOnceNobodyHasIdleMemory) {
+  for (const Bytes idle : {Bytes{0}, Bytes{500}}) {
+    OneDecision one(1700);
+    one.add({.size = 1000, .share = 600, .need = 1000, .claim = 1000, .pressure = Pressure::pressed});
+    one.add({.size = 500, .share = 700, .need = 700, .claim = 700});
+    one.add({.size = 500 + idle, .share = 500, .need = 500, .claim = 500, .free = idle, .available = idle});
+    ask_donors(one.decision);
+    EXPECT_EQ(one.asked(0) > 0, idle == 0) << idle;
+  }
+}
+
+TEST(Donors, WithLessThanADeadbandBeyondTheirNeedAreNotIdle) {
+  OneDecision one(1700);
+  one.add({.size = 1000, .share = 600, .need = 1000, .claim = 1000, .pressure = Pressure::pressed});
+  one.add({.size = 500, .share = 700, .need = 700, .claim = 700});
+  one.add({.size = 516, .share = 500, .need = 500, .claim = 500, .free = 16, .available = 16});
+  ask_donors(one.decision);
+  EXPECT_GT(one.asked(0), 0);
+}
+
+TEST(Donors, UnderPressureGiveWithTheOthersWhereTheHostIsCritical) {
+  OneDecision one(1700);
+  one.decision.plan.level = HostState::critical;
+  one.add({.size = 1000, .share = 600, .need = 1000, .claim = 1000, .pressure = Pressure::pressed});
+  one.add({.size = 1000, .share = 500, .need = 500, .claim = 500, .free = 500, .available = 500});
+  ask_donors(one.decision);
+  EXPECT_NEAR(one.asked(0), 400, 0.01) << "all that is beyond shares, at full speed";
+  EXPECT_NEAR(one.asked(1), 500, 0.01);
+}
+
+TEST(Donors, DoNotGiveAgainWhatWasTakenSinceTheirSample) {
+  OneDecision one(1000);
+  OneGuest donor{.size = 1000, .share = 600, .need = 600, .claim = 600, .free = 300, .available = 350};
+  donor.target = 800;
+  one.add(donor);
+  one.add({.size = 300, .share = 400, .need = 400, .claim = 400});
+  ask_donors(one.decision);
+  EXPECT_NEAR(one.asked(0), 200, 0.01) << "1200 are held or needed of 1000; of its 350 200 are on their way";
+}
+
+TEST(Donors, WhoseBalloonsFailedAreNotCountedOn) {
+  OneDecision one(1000);
+  OneGuest failed{.size = 1000, .share = 600, .need = 600, .claim = 600, .free = 300, .available = 300};
+  failed.rests = true;
+  one.add(failed);
+  one.add({.size = 500, .share = 500, .need = 500, .claim = 500});
+  ask_donors(one.decision);
+  EXPECT_EQ(one.asked(0), 0);
+  EXPECT_TRUE(one.decision.memory_awaited) << "it counts as it is";
+}
+
+TEST(Donors, ReservationsAreServedToo) {
+  OneDecision one(1000);
+  one.add({.size = 1000, .share = 600, .need = 600, .claim = 600, .free = 400, .available = 400});
+  const Bytes share = 300 * kMiB;
+  one.decision.reservation_shares = std::span(&share, 1);
+  ask_donors(one.decision);
+  EXPECT_NEAR(one.asked(0), 325, 0.01) << "and half of the headroom";
+}
+
 }  // namespace
 }  // namespace balloon::policy

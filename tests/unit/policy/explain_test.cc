@@ -9,6 +9,7 @@ namespace balloon::policy {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 
 constexpr GuestLimits kLimits{256 * kMiB, 2 * kGiB, 100};
@@ -147,6 +148,198 @@ TEST(Explain, SaysWhatAWaitingGuestWaitsFor) {
   const Said said = after(host, engine, 2);
   EXPECT_EQ(said.plan.reason, Reason::waiting);
   EXPECT_THAT(said.text, HasSubstr("once others have freed"));
+}
+
+/// A guest of 2 GiB whose maximum is 1 GiB, and what is known of it. Sizes in MiB.
+class AlternativeTest : public testing::Test {
+ protected:
+  AlternativeTest() {
+    seen_.memory = 2 * kGiB;
+    seen_.limits = {256 * kMiB, kGiB, 100};
+    plan_.need = 800 * kMiB;
+    plan_.share = 500 * kMiB;
+    plan_.target = 600 * kMiB;
+    plan_.why.need = {.used = 100 * kMiB, .margin = 50 * kMiB, .growth = 30 * kMiB};
+  }
+  Alternative when(Reason reason) {
+    plan_.reason = reason;
+    return alternative_to(plan_, seen_, constraints_);
+  }
+  GuestSnapshot seen_;
+  GuestPlan plan_;
+  Constraints constraints_{.deadband = 16 * kMiB,
+                           .held_for = std::chrono::seconds(7),
+                           .shrink_per_second = 50.0 * kMiB,
+                           .foretold_max = std::chrono::hours(1)};
+};
+
+TEST_F(AlternativeTest, ToAShareIsAsMuchAsIsMissing) {
+  EXPECT_EQ(when(Reason::share), (Alternative{Condition::budget, 800 * kMiB, 300 * kMiB, {}}));
+  constraints_.group_full = true;
+  EXPECT_EQ(when(Reason::share).condition, Condition::group);
+  plan_.share = 900 * kMiB;
+  EXPECT_EQ(when(Reason::share).amount, 0U);
+}
+
+TEST_F(AlternativeTest, ToTheMaximumIsAHigherOneWhereThatIsWhatBinds) {
+  EXPECT_EQ(when(Reason::maximum).condition, Condition::none) << "it needs less";
+  plan_.need = kGiB;
+  EXPECT_EQ(when(Reason::maximum), (Alternative{Condition::maximum, 2 * kGiB, kGiB, {}}));
+  plan_.need = seen_.limits.max = seen_.memory;
+  EXPECT_EQ(when(Reason::maximum).condition, Condition::none) << "it has no more memory";
+}
+
+TEST_F(AlternativeTest, ToTheMinimumIsWhatItWouldNeedWithoutIt) {
+  EXPECT_EQ(when(Reason::minimum), (Alternative{Condition::minimum, 180 * kMiB, 0, {}}));
+  plan_.need = 150 * kMiB;
+  EXPECT_EQ(when(Reason::minimum).target, 150 * kMiB);
+}
+
+TEST_F(AlternativeTest, ToADeadbandIsALargerChange) {
+  EXPECT_EQ(when(Reason::deadband), (Alternative{Condition::larger_change, 500 * kMiB, 16 * kMiB, {}}));
+}
+
+TEST_F(AlternativeTest, ToAStepIsTheTimeThatTheRestTakes) {
+  EXPECT_EQ(when(Reason::rate_limit),
+            (Alternative{Condition::time, 500 * kMiB, 100 * kMiB, std::chrono::seconds(2)}));
+  constraints_.foretold_max = std::chrono::seconds(1);
+  EXPECT_EQ(when(Reason::rate_limit).wait, std::chrono::seconds(1));
+  constraints_.shrink_per_second = 0;
+  EXPECT_EQ(when(Reason::rate_limit).wait, std::chrono::seconds(0));
+  plan_.share = 700 * kMiB;
+  EXPECT_EQ(when(Reason::rate_limit).amount, 0U);
+}
+
+TEST_F(AlternativeTest, ToAHoldIsWhatHoldsIt) {
+  EXPECT_EQ(when(Reason::hold), (Alternative{Condition::time, 500 * kMiB, 0, std::chrono::seconds(7)}));
+  constraints_.outgrows = true;
+  EXPECT_EQ(when(Reason::hold).condition, Condition::growth);
+  plan_.why.pressure = Pressure::pressed;
+  EXPECT_EQ(when(Reason::hold).condition, Condition::pressure);
+}
+
+TEST_F(AlternativeTest, ToWhatCannotBeMovedIsWhatIsMissing) {
+  EXPECT_EQ(when(Reason::pin), (Alternative{Condition::pin, 800 * kMiB, 0, {}}));
+  EXPECT_EQ(when(Reason::stale), (Alternative{Condition::statistics, 800 * kMiB, 0, {}}));
+  plan_.state = GuestState::stuck;
+  EXPECT_EQ(when(Reason::stale).condition, Condition::balloon);
+  EXPECT_EQ(when(Reason::need).condition, Condition::none);
+}
+
+/// A guest that has 700 MiB, in words.
+class WordsTest : public testing::Test {
+ protected:
+  WordsTest() {
+    plan_.name = "web";
+    plan_.state = GuestState::controlled;
+    plan_.used = 300 * kMiB;
+    plan_.need = 500 * kMiB;
+    plan_.share = 650 * kMiB;
+    plan_.target = 600 * kMiB;
+    plan_.why.source = Source::statistics;
+    plan_.why.trust = Trust::believed;
+  }
+  std::string words() const { return explain(plan_, kLimits, 700 * kMiB, 4 * kGiB); }
+  std::string when(Reason reason) {
+    plan_.reason = reason;
+    return words();
+  }
+  std::string but(Condition condition) {
+    plan_.why.otherwise = {condition, 640 * kMiB, 90 * kMiB, std::chrono::milliseconds(2100)};
+    return words();
+  }
+  GuestPlan plan_;
+};
+
+TEST_F(WordsTest, SayWhyForEachReason) {
+  EXPECT_THAT(when(Reason::unspecified), HasSubstr("web has 700 MiB and uses 300 MiB; it needs 500 MiB"));
+  EXPECT_THAT(when(Reason::unspecified),
+              HasSubstr("between 256 MiB and 2 GiB. Target 600 MiB: no decision yet."));
+  EXPECT_THAT(when(Reason::need), HasSubstr("all that it needs"));
+  EXPECT_THAT(when(Reason::minimum), HasSubstr("guaranteed minimum of 256 MiB"));
+  EXPECT_THAT(when(Reason::maximum), HasSubstr("maximum of 2 GiB"));
+  EXPECT_THAT(when(Reason::share), HasSubstr("than the 4 GiB that the host has"));
+  EXPECT_THAT(when(Reason::deadband), HasSubstr("share of 650 MiB is too little more"));
+  EXPECT_THAT(when(Reason::rate_limit), HasSubstr("shrinks to 650 MiB step by step"));
+  EXPECT_THAT(when(Reason::hold), HasSubstr("it grew a moment ago"));
+  EXPECT_THAT(when(Reason::pin), HasSubstr("a person or scheduler set it"));
+  EXPECT_THAT(when(Reason::stale), HasSubstr("statistics are missing"));
+  EXPECT_THAT(when(Reason::waiting), AllOf(HasSubstr("should have 650 MiB"), HasSubstr("have freed 50 MiB")));
+  EXPECT_THAT(when(Reason::surplus), HasSubstr("nobody else needs the rest"));
+  plan_.state = GuestState::stuck;
+  EXPECT_THAT(when(Reason::stale), HasSubstr("makes no progress"));
+  plan_.state = GuestState::booting;
+  EXPECT_THAT(when(Reason::stale), HasSubstr("no statistics yet"));
+}
+
+TEST_F(WordsTest, SayWhatHurtsAndHowMuch) {
+  EXPECT_THAT(words(), testing::Not(HasSubstr("It is ")));
+  plan_.why.pressure = Pressure::pressed;
+  const std::pair<Signal, const char*> signals[] = {
+      {Signal::low_available, "next to nothing available"},
+      {Signal::swap_in, "reads back from its swap"},
+      {Signal::major_faults, "page cache that it had"},
+      {Signal::alloc_stalls, "allocations stall"},
+      {Signal::oom_kill, "killed a process"},
+      {Signal::host_swap_in, "the host reads it back from swap"},
+      {Signal::host_refaults, "the host reads it back from disk"},
+      {Signal::host_pressure, "waits for memory on the host"}};
+  for (const auto& [signal, text] : signals) {
+    plan_.why.signal = signal;
+    EXPECT_THAT(words(), AllOf(HasSubstr("It is under pressure: "), HasSubstr(text)));
+  }
+  plan_.why.pressure = Pressure::critical;
+  EXPECT_THAT(words(), HasSubstr("It is critical: "));
+  plan_.reason = Reason::hold;
+  EXPECT_THAT(words(), HasSubstr("others have idle memory"));
+}
+
+TEST_F(WordsTest, SayWhatANeedIsMadeOf) {
+  plan_.why.need = {.used = 300 * kMiB,
+                    .margin = 20 * kMiB,
+                    .growth = 30 * kMiB,
+                    .swapped = 40 * kMiB,
+                    .cache = 50 * kMiB,
+                    .rescue = 60 * kMiB,
+                    .recent = 1023 * 1024};
+  EXPECT_THAT(
+      words(),
+      HasSubstr("(300 MiB used + 20 MiB margin + 30 MiB growth + 40 MiB swapped out + 50 MiB cache in "
+                "use + 60 MiB to let it out at once)"))
+      << "what is less than a MiB does not count";
+  plan_.why.need.recent = kMiB;
+  EXPECT_THAT(words(), HasSubstr("1 MiB of a moment ago)"));
+  EXPECT_THAT(words(),
+              testing::Not(AnyOf(HasSubstr("by what the host sees"), HasSubstr("can have touched"))));
+  plan_.why.trust = Trust::limited;
+  EXPECT_THAT(words(), HasSubstr("more than it can have touched"));
+  plan_.why.source = Source::host;
+  EXPECT_THAT(words(), HasSubstr("by what the host sees of it"));
+  plan_.why.source = Source::none;
+  EXPECT_THAT(words(), testing::Not(HasSubstr("used +"))) << "nothing is known";
+}
+
+TEST_F(WordsTest, SayWhatWouldHaveChangedIt) {
+  EXPECT_THAT(but(Condition::budget), HasSubstr("With 90 MiB more on the host it would have 640 MiB."));
+  EXPECT_THAT(but(Condition::maximum), HasSubstr("A higher maximum than 2 GiB"));
+  EXPECT_THAT(but(Condition::minimum), HasSubstr("A lower minimum would leave it 640 MiB."));
+  EXPECT_THAT(but(Condition::group), HasSubstr("With a higher maximum of its group it would have 640 MiB."));
+  EXPECT_THAT(but(Condition::larger_change), HasSubstr("A change of 90 MiB or more"));
+  EXPECT_THAT(but(Condition::time), HasSubstr("In 3 s it would be at 640 MiB."));
+  EXPECT_THAT(but(Condition::pressure), HasSubstr("Without the pressure it would shrink to 640 MiB."));
+  EXPECT_THAT(but(Condition::growth), HasSubstr("Once its use has come to rest it would shrink to 640 MiB."));
+  EXPECT_THAT(but(Condition::statistics), HasSubstr("Statistics that can be believed"));
+  EXPECT_THAT(but(Condition::balloon), HasSubstr("A balloon that moves"));
+  EXPECT_THAT(but(Condition::pin), HasSubstr("Without the pin it would need 640 MiB."));
+}
+
+TEST_F(WordsTest, SayWhatIsThereForOthersOfAGuestThatIsNotMoved) {
+  plan_.untouched = 400 * kMiB;
+  EXPECT_THAT(words(), testing::Not(HasSubstr("for others: it has not")));
+  plan_.state = GuestState::stale;
+  EXPECT_THAT(words(), HasSubstr("400 MiB are there for others"));
+  plan_.untouched = kMiB - 1;
+  EXPECT_THAT(words(), testing::Not(HasSubstr("for others: it has not")));
 }
 
 }  // namespace

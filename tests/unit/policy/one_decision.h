@@ -1,6 +1,7 @@
 // A decision made by hand, for tests of single steps of the engine. Sizes in MiB.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -19,6 +20,12 @@ struct OneGuest {
   Bytes available = 0;  ///< with page cache
   Bytes deadband = 16;
   Pressure pressure = Pressure::none;
+  Bytes target = 0;  ///< 0: as its size
+  Bytes min = 0;
+  Bytes max = 4096;
+  bool outgrows = false;
+  bool rests = false;
+  bool group_over = false;
 };
 
 class OneDecision {
@@ -31,21 +38,27 @@ class OneDecision {
     histories_.push_back(std::make_unique<GuestHistory>());
     GuestSnapshot seen;
     seen.memory = 4096 * kMiB;
-    seen.limits.max = seen.memory;
-    seen.actual = seen.target = guest.size * kMiB;
+    seen.limits.min = guest.min * kMiB;
+    seen.limits.max = guest.max * kMiB;
+    seen.actual = guest.size * kMiB;
+    seen.target = (guest.target > 0 ? guest.target : guest.size) * kMiB;
     snapshot_.guests.push_back(seen);
     GuestPlan& plan = decision.plan.guests.emplace_back();
     plan.need = guest.need * kMiB;
     plan.share = guest.share * kMiB;
-    workspace_.guests.push_back({.history = histories_.back().get(),
-                                 .movable = true,
-                                 .settling = seen.actual,
-                                 .grow_below = guest.grow_below * kMiB,
-                                 .available = guest.available * kMiB,
-                                 .free = guest.free * kMiB,
-                                 .sampled = seen.actual,
-                                 .deadband = guest.deadband * kMiB,
-                                 .pressure = guest.pressure});
+    workspace_.guests.push_back(
+        {.history = histories_.back().get(),
+         .movable = true,
+         .rests = guest.rests,
+         .outgrows = guest.outgrows,
+         .settling = guest.outgrows ? seen.actual : std::min(seen.actual, seen.target),
+         .grow_below = guest.grow_below * kMiB,
+         .available = guest.available * kMiB,
+         .free = guest.free * kMiB,
+         .sampled = seen.actual,
+         .deadband = guest.deadband * kMiB,
+         .pressure = guest.pressure,
+         .over_group = guest.group_over});
     workspace_.consumers.push_back(
         {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, 0, seen.memory})});
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "one_decision.h"
+#include "policy/donors.h"
 
 namespace balloon::policy {
 namespace {
@@ -68,6 +69,118 @@ TEST(Targets, APressedGuestIsHeldWhileNobodyAsksForItsMemory) {
   const OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600, .pressure = Pressure::pressed};
   EXPECT_EQ(planned(guest).target, 2000 * kMiB);
   EXPECT_EQ(planned(guest).reason, Reason::hold);
+}
+
+TEST(Targets, AGuestIsNotGrownForLessThanItsDeadband) {
+  OneGuest guest{.size = 500, .share = 516, .need = 516, .claim = 516, .grow_below = 510};
+  EXPECT_EQ(planned(guest).target, 516 * kMiB);
+  guest.share = guest.need = guest.claim = 515;
+  EXPECT_EQ(planned(guest).target, 500 * kMiB);
+}
+
+TEST(Targets, AGuestIsGrownForACacheByAnEighthOfItsSize) {
+  OneGuest guest{.size = 800, .share = 900, .need = 700, .claim = 700};
+  EXPECT_EQ(planned(guest).target, 900 * kMiB);
+  EXPECT_EQ(planned(guest).reason, Reason::surplus);
+  guest.share = 899;
+  EXPECT_EQ(planned(guest).target, 800 * kMiB);
+  EXPECT_EQ(planned(guest).reason, Reason::deadband);
+}
+
+TEST(Targets, AGuestIsNotShrunkForLessThanItsDeadbandUnlessMemoryIsAwaited) {
+  const OneGuest guest{.size = 615, .share = 600, .need = 600, .claim = 600, .free = 100, .available = 100};
+  EXPECT_EQ(planned(guest).target, 615 * kMiB);
+  OneDecision one(8192);
+  one.decision.memory_awaited = true;
+  one.add(guest);
+  set_targets(one.decision);
+  EXPECT_EQ(one.decision.plan.guests[0].target, 600 * kMiB);
+}
+
+TEST(Targets, AGuestThatIsAskedGivesThatAndAtLeastItsDeadband) {
+  OneDecision one(700);
+  one.add({.size = 1000, .share = 300, .need = 300, .claim = 300, .free = 700, .available = 700});
+  ask_donors(one.decision);
+  one.decision.guests[0].history->probing.adopt(one.decision.snapshot.now, one.decision.tunables);
+  set_targets(one.decision);
+  EXPECT_EQ(one.decision.plan.guests[0].target, static_cast<Bytes>((700 - 17.5) * kMiB))
+      << "to 700, and half of the headroom free";
+  EXPECT_EQ(one.decision.plan.guests[0].reason, Reason::rate_limit);
+}
+
+TEST(Targets, AGuestThatIsHeldAndNotAskedStaysWhereItIs) {
+  OneDecision one(8192);
+  one.add({.size = 2000, .share = 600, .need = 600, .claim = 600});
+  one.decision.guests[0].history->probing.adopt(one.decision.snapshot.now, one.decision.tunables);
+  set_targets(one.decision);
+  EXPECT_EQ(one.decision.plan.guests[0].target, 2000 * kMiB);
+  EXPECT_EQ(one.decision.plan.guests[0].reason, Reason::hold);
+  EXPECT_EQ(one.decision.plan.guests[0].why.otherwise.condition, Condition::time);
+}
+
+TEST(Targets, APressedGuestOnItsWayDownStopsWhereItIs) {
+  OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600, .pressure = Pressure::pressed};
+  guest.target = 1000;
+  EXPECT_EQ(planned(guest).target, 2000 * kMiB);
+  guest.max = 1500;
+  EXPECT_EQ(planned(guest).target, 1500 * kMiB) << "or at its maximum, if that is less";
+}
+
+TEST(Targets, AGuestOutsideItsLimitsIsBroughtThereAtOnce) {
+  OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600};
+  guest.max = 1999;
+  EXPECT_EQ(planned(guest).target, 600 * kMiB);
+  guest = {.size = 500, .share = 510, .need = 510, .claim = 510};
+  guest.min = 510;
+  EXPECT_EQ(planned(guest).target, 510 * kMiB) << "however little that is";
+}
+
+TEST(Targets, AGuestOfAGroupThatHasTooMuchIsBroughtDownAtOnce) {
+  OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600};
+  guest.group_over = true;
+  EXPECT_EQ(planned(guest).target, 600 * kMiB);
+}
+
+TEST(Targets, AGuestThatOutgrowsItsBalloonStopsUnlessItIsAsked) {
+  OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600, .free = 1000, .available = 1000};
+  guest.target = 1000;
+  guest.outgrows = true;
+  EXPECT_EQ(planned(guest).target, 2000 * kMiB);
+  EXPECT_EQ(planned(guest).reason, Reason::hold);
+  EXPECT_EQ(planned(guest).why.otherwise.condition, Condition::growth);
+  OneDecision one(1500);
+  one.add(guest);
+  ask_donors(one.decision);
+  set_targets(one.decision);
+  EXPECT_LE(one.decision.plan.guests[0].target, 1500 * kMiB);
+}
+
+TEST(Targets, ABalloonThatRestsIsOnlyGrown) {
+  OneGuest guest{.size = 1000, .share = 600, .need = 600, .claim = 600};
+  guest.rests = true;
+  EXPECT_EQ(planned(guest).reason, Reason::stale);
+  guest.share = guest.need = guest.claim = guest.grow_below = 1015;
+  EXPECT_EQ(planned(guest).reason, Reason::stale);
+  guest.share = guest.need = guest.claim = guest.grow_below = 1016;
+  EXPECT_EQ(planned(guest).target, 1016 * kMiB);
+}
+
+TEST(Targets, AGuestIsShrunkFasterWhereMemoryIsTight) {
+  OneDecision one(8192);
+  one.decision.plan.level = HostState::tight;
+  one.add({.size = 2000, .share = 600, .need = 600, .claim = 600});
+  set_targets(one.decision);
+  EXPECT_NEAR(static_cast<double>(one.decision.plan.guests[0].target), (2000 - 0.10 * 4096) * kMiB, kMiB);
+}
+
+TEST(Targets, AShareSaysWhatBoundIt) {
+  OneGuest guest{.size = 1000, .share = 4096, .need = 4096, .claim = 4096, .grow_below = 4096};
+  EXPECT_EQ(planned(guest).reason, Reason::maximum);
+  guest = {.size = 1000, .share = 1500, .need = 1600, .claim = 1600, .grow_below = 1600};
+  EXPECT_EQ(planned(guest).reason, Reason::share);
+  guest = {.size = 500, .share = 500, .need = 500, .claim = 500};
+  guest.min = 500;
+  EXPECT_EQ(planned(guest).reason, Reason::minimum);
 }
 
 }  // namespace
