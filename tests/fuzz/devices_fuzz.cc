@@ -4,7 +4,10 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "tests/fuzz/driven_device.h"
@@ -19,6 +22,9 @@ namespace balloon::vmm::fuzz {
 namespace {
 
 constexpr Bytes kMemory = 64 * kMiB;
+/// More than a request may have.
+constexpr Bytes kDisk = 256 * kMiB;
+static_assert(kDisk > Block::kMaxRequest);
 
 /// A reader that takes all, at the cost of a system call, but for when it is behind.
 class Reader final : public SerialBackend {
@@ -60,17 +66,19 @@ struct World {
   Reader reader;
 };
 
-/// Lists of pages in the playground, for chains of the balloon: first one page of each huge page, in RAM and
-/// far beyond; then every second page of RAM.
+/// A list of pages at the beginning of the playground, for chains of the balloon: first one page of each huge
+/// page, in RAM and far beyond; then every second page of RAM's upper half, again and again, so that the list
+/// does not release itself.
 void list_pages(const GuestMemory& memory) {
   constexpr std::uint32_t kPages = kMemory / kPageSize, kHuge = kHugePageSize / kPageSize;
-  constexpr std::uint32_t kFar = kMiB, kNear = kFar / 4;
-  const auto list = memory.at(kPlayground, sizeof(std::uint32_t) * (kFar + kNear));
-  const auto put = [&](std::uint32_t at, std::uint32_t page) {
-    std::memcpy(list->data() + sizeof page * at, &page, sizeof page);
-  };
-  for (std::uint32_t i = 0; i < kFar; ++i) put(i, i * kHuge);
-  for (std::uint32_t i = 0; i < kNear; ++i) put(kFar + i, (2 * i) % kPages);
+  static const std::vector<std::uint32_t> list = [] {
+    std::vector<std::uint32_t> pages;
+    for (std::uint32_t i = 0; i < kMiB; ++i) pages.push_back(i * kHuge);
+    for (std::uint32_t i = 0; i < kMiB; ++i) pages.push_back(kPages / 2 + (2 * i) % (kPages / 2));
+    return pages;
+  }();
+  const auto bytes = std::as_bytes(std::span(list));
+  std::ranges::copy(bytes, memory.at(kPlayground, bytes.size())->begin());
 }
 
 std::unique_ptr<VirtioDevice> make_disk(World& world, BlockFormat format, BlockEngine engine) {
@@ -104,7 +112,7 @@ std::unique_ptr<VirtioDevice> make_device(World& world, unsigned kind) {
     }
     case disk:
     case disk_of_threads:
-      write_image(world, {}, 8 * kMiB);
+      write_image(world, {}, kDisk);
       return make_disk(world, BlockFormat::raw,
                        kind % kKinds == disk ? BlockEngine::automatic : BlockEngine::threads);
     case qcow2_disk:
@@ -134,6 +142,12 @@ std::vector<Bytes8> seeds() {
   for (const std::uint8_t size : {kPageLong, kEightMiBLong}) {
     for (std::uint8_t kind = 0; kind < kKinds; ++kind) all.push_back(driven_seed({kind}, size));
     all.push_back(driven_seed({19 * kKinds + balloon}, size));  // with free page hinting
+  }
+  for (std::uint8_t kind = 0; kind < kKinds; ++kind) {
+    for (const bool writable : {false, true}) {
+      all.push_back(greedy_seed({kind}, writable, 0xff));
+      all.push_back(greedy_seed({kind}, writable, 0xfe));  // without VIRTIO_BALLOON_F_MUST_TELL_HOST
+    }
   }
   return all;
 }

@@ -2,9 +2,14 @@
 // kicks, configuration, resets.
 #pragma once
 
+#include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "tests/fuzz/fuzz.h"
@@ -69,6 +74,28 @@ inline void drive_one_step(Input& input, VirtioDevice& device, test::FakeDriver&
   }
 }
 
+/// Whether a thread of this process, but for this one, has something to do: runs, or waits for a processor.
+inline bool others_run() {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (task.path().filename() == std::to_string(::gettid())) continue;
+    std::ifstream file(task.path() / "stat");
+    const std::string stat(std::istreambuf_iterator<char>(file), {});
+    if (const std::size_t name_end = stat.rfind(") ");
+        name_end != std::string::npos && stat[name_end + 2] == 'R')
+      return true;
+  }
+  return false;
+}
+
+/// Until the device's loop has worked off what it was told, as far as it does in half a second: what a turn
+/// leaves for the next one, and what is kept for it, counts as well.
+inline void settle() {
+  constexpr std::chrono::milliseconds kMost{500};
+  const auto end = used(CLOCK_PROCESS_CPUTIME_ID) + kMost;
+  for (int idle = 0; idle < 2 && used(CLOCK_PROCESS_CPUTIME_ID) < end; idle = others_run() ? 0 : idle + 1)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 inline void drive(Input& input, VirtioDevice& device, const GuestMemory& memory,
                   const std::function<void()>& other) {
   constexpr std::size_t kMostSteps = 200;
@@ -81,7 +108,7 @@ inline void drive(Input& input, VirtioDevice& device, const GuestMemory& memory,
     return;  // the driver's own arena is full
   }
   for (std::uint16_t i = 0; i < device.queue_sizes().size(); ++i) driver.kick(i);
-  std::this_thread::yield();
+  settle();
   const Turn end;
   driver.reset();
 }
@@ -99,6 +126,26 @@ inline Bytes8 driven_seed(Bytes8 seed, std::uint8_t size) {
     const Bytes8 buffers{0x10, size, 0x21, size, 0x31, 1, static_cast<std::uint8_t>(i / 2 % 2), 0};
     const Bytes8 kick{queue, 0, 3};
     for (const Bytes8& part : {chain, buffers, kick}) seed.insert(seed.end(), part.begin(), part.end());
+  }
+  return seed;
+}
+
+/// A driver that begins with the longest chains: on each of the first two queues one of a head (of a disk: a
+/// read, or a write of what is readable), fifteen buffers of 16 MiB that are all the same, and a byte for the
+/// device's answer; and a kick.
+inline Bytes8 greedy_seed(Bytes8 seed, bool writable, std::uint8_t lowest_features) {
+  constexpr std::uint8_t kLengthFollows = 32;
+  seed.push_back(lowest_features);
+  seed.insert(seed.end(), 7, 0xff);
+  for (std::uint8_t queue = 0; queue < 2; ++queue) {
+    Bytes8 chain{queue, 0, 0, 15, 0, 16, 0, static_cast<std::uint8_t>(writable ? 0 : 1)};
+    chain.insert(chain.end(), 15, 0);
+    for (int i = 0; i < 15; ++i) {
+      const Bytes8 buffer{static_cast<std::uint8_t>(writable ? 1 : 0), kLengthFollows, 0, 0, 0, 1};
+      chain.insert(chain.end(), buffer.begin(), buffer.end());
+    }
+    const Bytes8 rest{1, 1, 0, 0, queue, 0, 3};
+    for (const Bytes8& part : {chain, rest}) seed.insert(seed.end(), part.begin(), part.end());
   }
   return seed;
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "tests/fuzz/heap.h"
 
 namespace balloon::vmm::fuzz {
 
@@ -75,7 +76,8 @@ inline std::chrono::nanoseconds used(clockid_t clock) {
   return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
-/// Of one input: neither its time nor the memory that it leaves may be more.
+/// Of one input: neither its time, nor the heap that it has at once, nor the memory that it leaves may be
+/// more.
 class Limits {
  public:
   static constexpr std::chrono::seconds kTime{3};
@@ -83,7 +85,8 @@ class Limits {
   static constexpr std::chrono::seconds kEndless{20};
   static constexpr Bytes kMemory = 64 * kMiB;
 
-  Limits() : memory_(resident()), start_(used(CLOCK_PROCESS_CPUTIME_ID)) {
+  Limits() : memory_(resident()), heap_(heap_now()), start_(used(CLOCK_PROCESS_CPUTIME_ID)) {
+    forget_heap_peak();
     ::signal(SIGPROF, [](int) {
       static constexpr char kWords[] = "fuzz: an input has no end\n";
       [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kWords, sizeof kWords - 1);
@@ -94,9 +97,10 @@ class Limits {
   ~Limits() {
     set_alarm(std::chrono::seconds(0));
     require(used(CLOCK_PROCESS_CPUTIME_ID) - start_ < kTime, "an input took more than 3 s");
+    require(heap_peak() < heap_ + kMemory, "an input had more than 64 MiB of heap at once");
     // Sanitizers keep what was freed.
 #ifndef __SANITIZE_ADDRESS__
-    require(resident() < memory_ + kMemory, "an input took more than 64 MiB");
+    require(resident() < memory_ + kMemory, "an input left more than 64 MiB");
 #endif
   }
   Limits(const Limits&) = delete;
@@ -114,6 +118,7 @@ class Limits {
     return pages * static_cast<Bytes>(::getpagesize());
   }
   const Bytes memory_;
+  const Bytes heap_;
   const std::chrono::nanoseconds start_;
 };
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "tests/fuzz/fuzz.h"
 #include "vmm/devices/block/image.h"
 #include "vmm/devices/block/qcow2_format.h"
 
@@ -21,15 +22,15 @@ namespace balloon::vmm {
 /// The header's fields up to the features that a writer clears (byte 88), which a guest must never reach.
 inline std::vector<std::byte> start_of(int file) {
   std::vector<std::byte> bytes(88);
-  if (::pread(file, bytes.data(), bytes.size(), 0) < 0) std::abort();
+  fuzz::require(::pread(file, bytes.data(), bytes.size(), 0) >= 0, "reading the image");
   return bytes;
 }
 
 inline void fuzz_qcow2(std::span<const std::byte> bytes) {
   (void)parse_qcow2_header(bytes);
   const UniqueFd file(::memfd_create("qcow2", MFD_CLOEXEC));
-  if (!file || ::write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
-    std::abort();
+  fuzz::require(file && ::write(file.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()),
+                "writing the image");
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
   for (const bool read_only : {true, false}) {
     auto image = open_qcow2(path, read_only, false, BackingFiles::off, 0);
@@ -48,7 +49,7 @@ inline void fuzz_qcow2(std::span<const std::byte> bytes) {
       (void)(*image)->discard(place, part.size());
       (void)(*image)->flush(true);
       // Of a header nothing changes but the features that a writer clears.
-      if (start_of(file.get()) != header) std::abort();
+      fuzz::require(start_of(file.get()) == header, "a guest changed its image's header");
     }
   }
 }
