@@ -181,13 +181,13 @@ void ControlLoop::wait() {
 Time ControlLoop::due() const {
   const std::lock_guard lock(mutex_);
   const Time planned(planned_.load());
-  return woken_ ? std::min(Time(last_tick_.load()) + *woken_, planned) : planned;
+  return woken_ ? std::min(std::max(Time(last_tick_.load()) + woken_->gap, woken_->at), planned) : planned;
 }
 
 void ControlLoop::wake_for(const std::string& source, nanoseconds gap) {
   {
     const std::lock_guard lock(mutex_);
-    if (woken_ && *woken_ <= gap) return;
+    if (woken_ && woken_->gap <= gap) return;
     std::uint64_t refused = 0;
     if (!shares_.take(source, TokenBucket::Time(clock_.now()), refused)) return;
   }
@@ -197,8 +197,8 @@ void ControlLoop::wake_for(const std::string& source, nanoseconds gap) {
 void ControlLoop::wake(nanoseconds gap) {
   {
     const std::lock_guard lock(mutex_);
-    if (woken_ && *woken_ <= gap) return;
-    woken_ = gap;
+    if (woken_ && woken_->gap <= gap) return;
+    woken_ = {.gap = gap, .at = clock_.now()};
   }
   if (!wakeup_) return;
   constexpr std::uint64_t one = 1;

@@ -74,9 +74,14 @@ class ControlLoop {
   std::atomic<std::int64_t> period_;
   std::atomic<std::uint64_t> ticks_{0};
 
-  mutable std::mutex mutex_;                       ///< guards all below
-  RateLimit shares_;                               ///< of wakes
-  std::optional<std::chrono::nanoseconds> woken_;  ///< an event wants a tick this long after the last one
+  mutable std::mutex mutex_;  ///< guards all below
+  RateLimit shares_;          ///< of wakes
+  /// An event wants a tick this long after the last one, and happened then: nothing was late before.
+  struct Woken {
+    std::chrono::nanoseconds gap;
+    Time at{};
+  };
+  std::optional<Woken> woken_;
   std::optional<policy::rules::PolicyFile> new_policy_;
   std::thread thread_;
 };

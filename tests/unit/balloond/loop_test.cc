@@ -80,6 +80,13 @@ TEST_F(LoopTest, AGuestThatJoinsIsSeenAtOnce) {
   EXPECT_NE(states_.newest()->find("a"), nullptr);
 }
 
+TEST_F(LoopTest, WhatAnEventCallsForIsNotLateBeforeTheEvent) {
+  start();
+  go_on(5s);  // since the last decision
+  join();
+  EXPECT_EQ(lateness_, 0s);
+}
+
 TEST_F(LoopTest, AGuestThatReportsPressureIsServedAtOnceAndOneThatDoesNotWaits) {
   start();
   const Session session = join();
