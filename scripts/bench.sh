@@ -35,6 +35,10 @@
 #   scripts/bench.sh backends [GUESTS [SECONDS]]   what many guests of QEMU (default 1000) that are only a QMP socket cost a daemon, and how
 #                                      late its decisions begin: on sockets of its own, asked each second, then on shared ones, asked
 #                                      every 8 s (default 30 s each); a line of JSON of each
+#   scripts/bench.sh crowd [GUESTS [HZ [SECONDS]]]   a daemon in a crowd: guests (default 1000) that are only a link and send HZ messages
+#                                      a second (1), 50 watchers of which five never read, a stopped `balloonctl watch`, a log that nobody
+#                                      reads, 4,000 silent connections, 200 calls a second, for 60 s; a line of JSON. Exit status 1
+#                                      when it decides or answers late, takes too much, keeps others out, or does not end
 #   scripts/bench.sh facts [options]   facts about Linux that the simulator must meet, measured in plain guests and one emulated host
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
 # Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
@@ -70,11 +74,14 @@ measure_daemon() {
   exec tests/testbed/daemon_cost --build-dir build "$@"
 }
 
-measure_scrape() {
+# Of the program's name, its arguments.
+measure_load() {
+  local program=$1
+  shift
   echo "bench: building"
   cmake --preset release >/dev/null || die "cmake --preset release failed"
-  cmake --build --preset release --target balloond scrape_load
-  exec build/bench/scrape_load build/bin "$@"
+  cmake --build --preset release --target balloond balloonctl "$program"
+  exec "build/bench/$program" build/bin "$@"
 }
 
 measure_backends() {
@@ -97,7 +104,7 @@ case "${1:-}" in
     memory_mib=$controllers_memory_mib ;;
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;
-  scrape) shift; measure_scrape "$@" ;;
+  crowd | scrape) measure_load "$1_load" "${@:2}" ;;
   backends) shift; measure_backends "$@"; exit 0 ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
