@@ -23,13 +23,11 @@ inline constexpr unsigned kRowMax = 64;
 
 template <typename T>
 std::uint64_t as_bits(T value) {
-  if constexpr (std::is_enum_v<T>) {
-    return static_cast<std::uint64_t>(value);
-  } else if constexpr (std::is_same_v<T, double>) {
+  if constexpr (std::is_same_v<T, double>) {
     return std::bit_cast<std::uint64_t>(value);
   } else if constexpr (std::is_same_v<T, std::chrono::nanoseconds>) {
     return static_cast<std::uint64_t>(value.count());
-  } else {
+  } else {  // a number, or an enum
     return static_cast<std::uint64_t>(value);
   }
 }
