@@ -45,16 +45,16 @@ class OurTarget {
       start_anew();
       return false;
     }
+    if (!settled) return false;  // it says where the balloon was
     if (!start_) start_ = actual;
     if (!way_) way_ = Way{.low = std::min(*target_, actual), .high = std::max(*target_, actual)};
     if (last_ != actual) samples_still_ = 0;
     last_ = actual;
     const bool gone = reached_ ? away(actual) > kThere : is_off(actual);
-    reached_ |= actual == *target_ && settled;
-    if (settled) {  // it does not come back from where it has been
-      way_->low = std::max(way_->low, std::min(actual, *target_));
-      way_->high = std::min(way_->high, std::max(actual, *target_));
-    }
+    reached_ |= actual == *target_;
+    // It does not come back from where it has been.
+    way_->low = std::max(way_->low, std::min(actual, *target_));
+    way_->high = std::min(way_->high, std::max(actual, *target_));
     if (gone) forget();
     return gone;
   }

@@ -93,7 +93,7 @@ BalloonState Domain::balloon() const {
           .obstacle = obstacle()};
 }
 
-void Domain::see(const Figures& figures) {
+void Domain::see(const Figures& figures, Time looked) {
   // What only QEMU knows is as it was while libvirt could not ask it.
   const auto updated_at = figures.asked ? figures.updated_at : figures_.updated_at;
   const Bytes memory_before = guest_ ? memory() : 0;
@@ -108,7 +108,7 @@ void Domain::see(const Figures& figures) {
   const Bytes now = actual();
   const bool moved = last_actual_ && *last_actual_ != now;
   last_actual_ = now;
-  note_other_hands();
+  note_other_hands(looked);
   if (const BalloonState state = balloon(); state != told_) {
     told_ = state;
     surroundings_.guests.balloon(*guest_, state);
@@ -117,9 +117,9 @@ void Domain::see(const Figures& figures) {
 }
 
 /// A balloon that leaves our target or the way there was moved by somebody else.
-void Domain::note_other_hands() {
+void Domain::note_other_hands(Time looked) {
   if (waiting_ || errand_under_way_ || !obstacle().empty()) return;
-  const bool settled = !asked_at_ || surroundings_.clock.now() - *asked_at_ >= kEventPause;
+  const bool settled = !asked_at_ || looked - *asked_at_ >= kEventPause;
   const bool sampled = figures_.asked && figures_.updated_at && figures_.updated_at != sampled_;
   if (!ours_.moved_by_another(actual(), driver_ready(), settled) && sampled)
     ours_.stopped_by_another(figures_.sample.free);

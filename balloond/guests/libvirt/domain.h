@@ -46,7 +46,8 @@ class Domain {
   Domain(const Domain&) = delete;
   Domain& operator=(const Domain&) = delete;
 
-  void see(const Figures& figures);
+  /// `looked`: when libvirt was asked for them.
+  void see(const Figures& figures, Time looked);
   void note_job(bool has_job) { has_job_ = has_job; }
   void note_reboot();
   void on_mail();
@@ -62,7 +63,7 @@ class Domain {
   std::string obstacle() const;
   BalloonState balloon() const;
   void join();
-  void note_other_hands();
+  void note_other_hands(Time looked);
   void report_sample(bool moved);
   void refuse_target(const std::string& reason);
   void complain(const std::string& complaint);

@@ -222,7 +222,7 @@ void Host::take(const Look& look) {
     }
     if (const auto job = look.jobs.find(figures.uuid); job != look.jobs.end())
       domain->second->note_job(job->second);
-    domain->second->see(figures);
+    domain->second->see(figures, looker_.begun);
   }
   std::erase_if(domains_, [&](const auto& domain) { return !seen.contains(domain.first); });
 }

@@ -82,7 +82,7 @@ class DomainTest : public testing::Test {
   }
   void come_up() {
     domain_ = domain(description());
-    domain_->see(figures(kGiB));
+    domain_->see(figures(kGiB), clock_.now());
     carry_out();
   }
 
@@ -115,23 +115,23 @@ TEST_F(DomainTest, UntilItsDriverIsUpAGuestHasAllItsMemory) {
   domain_ = domain(description());
   Figures booting = figures(256 * kMiB);
   booting.updated_at.reset();
-  domain_->see(booting);
+  domain_->see(booting, clock_.now());
   EXPECT_FALSE(told_.balloon_now.driver_ready);
   EXPECT_EQ(told_.balloon_now.actual, kGiB);
-  domain_->see(figures(256 * kMiB));
+  domain_->see(figures(256 * kMiB), clock_.now());
   EXPECT_TRUE(told_.balloon_now.driver_ready);
   EXPECT_EQ(told_.balloon_now.actual, 256 * kMiB);
 }
 
 TEST_F(DomainTest, AfterARebootOldStatisticsAreNoSignOfADriver) {
   come_up();
-  domain_->see(figures(512 * kMiB));
+  domain_->see(figures(512 * kMiB), clock_.now());
   const Figures before = figures(512 * kMiB);
   domain_->note_reboot();
-  domain_->see(before);
+  domain_->see(before, clock_.now());
   EXPECT_FALSE(told_.balloon_now.driver_ready);
   EXPECT_EQ(told_.balloon_now.actual, kGiB) << "libvirt still says 512 MiB";
-  domain_->see(figures(512 * kMiB));
+  domain_->see(figures(512 * kMiB), clock_.now());
   EXPECT_TRUE(told_.balloon_now.driver_ready);
 }
 
@@ -139,15 +139,15 @@ TEST_F(DomainTest, StatisticsGoOnOnceWithTheSizeThatTheyBelongTo) {
   come_up();
   told_.samples.clear();
   const Figures once = figures(kGiB);
-  domain_->see(once);
-  domain_->see(once);
+  domain_->see(once, clock_.now());
+  domain_->see(once, clock_.now());
   ASSERT_EQ(told_.samples.size(), 1U);
   EXPECT_EQ(told_.samples.front().actual, kGiB);
   EXPECT_EQ(told_.samples.front().available, 300 * kMiB);
   EXPECT_EQ(told_.samples.front().disk_read, 9U);
-  domain_->see(figures(700 * kMiB));
+  domain_->see(figures(700 * kMiB), clock_.now());
   EXPECT_EQ(told_.samples.size(), 1U) << "which size they belong to is not known";
-  domain_->see(figures(700 * kMiB));
+  domain_->see(figures(700 * kMiB), clock_.now());
   EXPECT_EQ(told_.samples.size(), 2U);
 }
 
@@ -161,7 +161,7 @@ TEST_F(DomainTest, ATargetIsCarriedOutAndAnsweredThen) {
   EXPECT_TRUE(told_.answers.empty());
   domain_->done(*errand, "");
   EXPECT_EQ(told_.answers, std::vector<std::string>{""});
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_EQ(told_.balloon_now.target, 700 * kMiB + 4096);
 }
 
@@ -170,7 +170,7 @@ TEST_F(DomainTest, WhatLibvirtRefusesIsRefused) {
   ask(700 * kMiB);
   carry_out("internal error");
   EXPECT_EQ(told_.answers, std::vector<std::string>{"internal error"});
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_EQ(told_.balloon_now.target, kGiB);
 }
 
@@ -178,9 +178,10 @@ TEST_F(DomainTest, ABalloonThatSomebodyElseMovesIsTakenAsItIs) {
   come_up();
   ask(700 * kMiB);
   carry_out();
-  domain_->see(figures(700 * kMiB));
+  clock_.advance(2s);
+  domain_->see(figures(700 * kMiB), clock_.now());
   EXPECT_EQ(told_.balloon_now.target, 700 * kMiB);
-  domain_->see(figures(600 * kMiB));
+  domain_->see(figures(600 * kMiB), clock_.now());
   EXPECT_EQ(told_.balloon_now.target, 600 * kMiB);
 }
 
@@ -190,7 +191,7 @@ TEST_F(DomainTest, AGuestThatCannotBeMovedIsLeftAloneWithTheReason) {
     if (job) domain_->note_job(true);
     Figures seen = figures(kGiB);
     seen.state = state;
-    domain_->see(seen);
+    domain_->see(seen, clock_.now());
     return told_.balloon_now.obstacle;
   };
   Description bare = description();
@@ -213,7 +214,7 @@ TEST_F(DomainTest, AGuestThatAnotherCallHoldsIsNotTouched) {
   Figures held = figures(kGiB);
   held.asked = false;
   held.updated_at.reset();
-  domain_->see(held);
+  domain_->see(held, clock_.now());
   EXPECT_TRUE(told_.balloon_now.driver_ready) << "as it was";
   ask(700 * kMiB);
   EXPECT_TRUE(carry_out().empty());
@@ -222,20 +223,20 @@ TEST_F(DomainTest, AGuestThatAnotherCallHoldsIsNotTouched) {
 
 TEST_F(DomainTest, StatisticsArePolledForAndAgainWhenTheyStop) {
   domain_ = domain(description());
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   const auto first = carry_out();
   ASSERT_EQ(first.size(), 1U);
   EXPECT_EQ(first.front().kind, Errand::Kind::period);
   EXPECT_EQ(first.front().period, 1s);
   for (int i = 0; i < 30; ++i) {
-    domain_->see(figures(kGiB));
+    domain_->see(figures(kGiB), clock_.now());
     EXPECT_TRUE(carry_out().empty()) << "they come";
   }
   const Figures last = figures(kGiB);
   int asked = 0;
   for (int i = 0; i < 25; ++i) {
     clock_.advance(1s);
-    domain_->see(last);
+    domain_->see(last, clock_.now());
     asked += static_cast<int>(carry_out().size());
   }
   EXPECT_GE(asked, 2);
@@ -247,7 +248,7 @@ TEST_F(DomainTest, AnIntervalThatTheDomainHasIsLeftWhenItIsShortEnough) {
   described.period = 1s;
   surroundings_.stats_interval = 2s;
   domain_ = domain(described);
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_TRUE(carry_out().empty());
 }
 
@@ -255,11 +256,11 @@ TEST_F(DomainTest, AGuestThatIsManagedAlreadyIsTriedAgain) {
   told_.refusal =
       JoinRefusal{.kind = JoinRefusal::Kind::already_managed, .reason = "process 7 is already managed"};
   domain_ = domain(description());
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_TRUE(told_.samples.empty());
   EXPECT_TRUE(carry_out().empty());
   told_.refusal.reset();
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_EQ(told_.guests.size(), 1U);
 }
 
@@ -267,7 +268,7 @@ TEST_F(DomainTest, AGuestWhoseMemoryIsPluggedJoinsAnew) {
   come_up();
   Figures more = figures(kGiB);
   more.maximum = 2 * kGiB;
-  domain_->see(more);
+  domain_->see(more, clock_.now());
   EXPECT_EQ(told_.leavings, 1);
   ASSERT_EQ(told_.guests.size(), 2U);
   EXPECT_EQ(told_.guests.back().memory, 2 * kGiB);
@@ -281,7 +282,7 @@ TEST_F(DomainTest, ABalloonThatSomebodyElseMovesInTheMiddleOfOurMoveIsTakenAsItI
     for (const Bytes size : sizes) {
       Figures seen = figures(size);
       seen.sample.free = free;
-      domain_->see(seen);
+      domain_->see(seen, clock_.now());
     }
     return told_.balloon_now.target;
   };
@@ -298,20 +299,38 @@ TEST_F(DomainTest, ASizeFromBeforeOurTargetWasSetIsNoSignOfOtherHands) {
   come_up();
   ask(600 * kMiB);
   carry_out();
-  domain_->see(figures(900 * kMiB));
+  domain_->see(figures(900 * kMiB), clock_.now());
   ask(700 * kMiB);
   carry_out();
-  domain_->see(figures(900 * kMiB));  // libvirt has heard of nothing since
-  domain_->see(figures(640 * kMiB));  // where the balloon was when 700 MiB was set
-  domain_->see(figures(700 * kMiB));
+  domain_->see(figures(900 * kMiB), clock_.now());  // libvirt has heard of nothing since
+  domain_->see(figures(640 * kMiB), clock_.now());  // where the balloon was when 700 MiB was set
+  domain_->see(figures(700 * kMiB), clock_.now());
   EXPECT_EQ(told_.balloon_now.target, 700 * kMiB);
+}
+
+TEST_F(DomainTest, WhatASlowLookSaysIsAsOldAsItsBeginning) {
+  come_up();
+  ask(285 * kMiB);
+  carry_out();
+  clock_.advance(60s);
+  domain_->see(figures(783 * kMiB), clock_.now());
+  const Time looked = clock_.now();
+  clock_.advance(1s);
+  domain_->see(figures(772 * kMiB), clock_.now());
+  ask(772 * kMiB);  // policy holds it where it is
+  carry_out();
+  clock_.advance(5s);
+  domain_->see(figures(774 * kMiB), looked);
+  EXPECT_EQ(told_.balloon_now.target, 772 * kMiB);
+  domain_->see(figures(772 * kMiB), clock_.now());
+  EXPECT_EQ(told_.balloon_now.target, 772 * kMiB);
 }
 
 TEST_F(DomainTest, WhatItIsConfiguredToHaveAtLeastIsALabelForPolicy) {
   Description described = description();
   described.least = 768 * kMiB;
   domain_ = domain(described);
-  domain_->see(figures(kGiB));
+  domain_->see(figures(kGiB), clock_.now());
   EXPECT_EQ(told_.guests.back().labels.at("limits/min"), "768 MiB");
   come_up();
   EXPECT_FALSE(told_.guests.back().labels.contains("limits/min")) << "it has all its memory";
