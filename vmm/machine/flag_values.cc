@@ -29,7 +29,7 @@ Result<void> parse_pairs(std::string_view text, const std::map<std::string_view,
   std::map<std::string_view, bool> seen;
   const bool ends_with_comma = text.ends_with(',') && !text.ends_with(",,");
   std::string_view left = text;
-  while (!left.empty() || (ends_with_comma && seen.size() > 0)) {
+  while (!left.empty() || (ends_with_comma && !seen.empty())) {
     const std::string whole = take_part(left);
     const std::string_view part = whole;
     const std::size_t equals = part.find('=');

@@ -15,7 +15,7 @@ namespace balloon::vmm {
 class JsonFrames {
  public:
   /// Far more than any request needs; a client that sends more without an end is not a client.
-  static constexpr std::size_t kMaxBytes = 256 * 1024;
+  static constexpr std::size_t kMaxBytes = std::size_t{256} * 1024;
   /// Requests are three deep at most.
   static constexpr std::uint32_t kMaxDepth = 64;
 

@@ -44,7 +44,9 @@ inline constexpr unsigned kPciSlots = 32;
 inline constexpr GuestAddress kMmioWindows = 0xfeb00000;
 inline constexpr std::uint32_t kMmioWindowSize = 0x1000;
 inline constexpr std::uint32_t kMmioDevices = 32;
-constexpr GuestAddress mmio_window(std::uint32_t index) { return kMmioWindows + index * kMmioWindowSize; }
+constexpr GuestAddress mmio_window(std::uint32_t index) {
+  return kMmioWindows + GuestAddress{index} * kMmioWindowSize;
+}
 constexpr std::uint32_t mmio_pin(std::uint32_t index) { return kPciPinsStart + index % kPciPins; }
 
 inline constexpr GuestAddress kIoApic = 0xfec00000;
