@@ -1,25 +1,22 @@
 #include "balloond/control/pin_file.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <array>
 
 #include "balloon/state/v1/pins.pb.h"
+#include "balloond/control/state_file.h"
 #include "balloond/guests/sanitize.h"
 #include "base/files.h"
 
 namespace balloon::daemon {
 namespace {
 
-namespace json = google::protobuf::util;
 namespace stored = balloon::state::v1;
 using std::chrono::nanoseconds;
 
 constexpr std::uint32_t kVersion = 1;
-/// The daemon's user and group: what guests are to have is nobody else's business.
-constexpr mode_t kFileMode = 0640;
 /// scheduler.proto, SetTarget.
 constexpr nanoseconds kPinMax = std::chrono::hours(24);
 
@@ -51,28 +48,12 @@ std::string write_pins(const Pins& pins, const std::string& boot) {
     put_time(*out.mutable_until(), pin.until.time_since_epoch());
     put_time(*out.mutable_until_since_boot(), pin.expires);
   }
-  json::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  std::string text;
-  // Names are ASCII and times are in range: nothing here can fail to be printed.
-  if (!json::MessageToJsonString(all, &text, options).ok()) text.clear();
-  return text;
+  return state_text(all);
 }
 
 Result<Pins> read_pins(std::string_view text, const Moment& at) {
-  const std::string copy(text);
-  json::JsonParseOptions lenient;  // a newer version may say more: it is looked at first
-  lenient.ignore_unknown_fields = true;
   stored::Pins all;
-  const auto read = json::JsonStringToMessage(copy, &all, lenient);
-  if (!read.ok()) return fail(fmt::format("it is damaged: {}", printable(read.ToString())));
-  if (all.version() != kVersion) {
-    return fail(fmt::format("it has version {} of the format, this program reads version {}", all.version(),
-                            kVersion));
-  }
-  const auto strictly = json::JsonStringToMessage(copy, &all);
-  if (!strictly.ok()) return fail(fmt::format("it is damaged: {}", printable(strictly.ToString())));
+  BALLOON_TRY(parse_state(text, std::array{kVersion}, all));
   const bool same_boot = !at.boot.empty() && all.boot_id() == at.boot;
   Pins pins;
   for (const stored::Pin& each : all.pins()) {
@@ -92,17 +73,11 @@ Result<Pins> PinFile::load() const {
   if (!*text) return {};
   auto pins = read_pins(**text, {.now = clock_.now(), .wall = clock_.wall(), .boot = boot_});
   if (pins) return pins;
-  return fail(
-      fmt::format("{}: {}. balloond does not start as if nobody had pinned a guest: mend the file, or "
-                  "move it away (mv {} {}.damaged), which ends the pins in it",
-                  path_, pins.error().message, path_, path_));
+  return refused_state(path_, pins.error(), "nobody had pinned a guest", "the pins in it");
 }
 
 Result<void> PinFile::save(const Pins& pins) const {
-  const std::string text = write_pins(pins, boot_);
-  if (text.empty()) return fail("the pins cannot be put into JSON");
-  BALLOON_TRY(make_directory(std::filesystem::path(path_).parent_path().string()));
-  return replace_file(path_, text, kFileMode);
+  return save_state(path_, write_pins(pins, boot_), "pins");
 }
 
 }  // namespace balloon::daemon

@@ -1,14 +1,13 @@
 #include "balloond/control/reservation_file.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <set>
 
 #include "balloon/state/v1/reservations.pb.h"
+#include "balloond/control/state_file.h"
 #include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/files.h"
@@ -17,15 +16,12 @@
 namespace balloon::daemon {
 namespace {
 
-namespace json = google::protobuf::util;
 namespace stored = balloon::state::v1;
 using std::chrono::nanoseconds;
 
 constexpr std::uint32_t kVersion = 2;
 /// Without tokens and requests: what it has is read all the same.
 constexpr std::uint32_t kVersionBefore = 1;
-/// The daemon's user and group: what guests are to be is nobody else's business.
-constexpr mode_t kFileMode = 0640;
 stored::Grant to_stored(const ReservationRecord& record) {
   stored::Grant out;
   out.set_id(record.wish.id);
@@ -140,20 +136,9 @@ Result<EndedReservation> from_stored(const stored::Ended& ended, bool same_boot,
       .at_wall = wall_at(*when)};
 }
 
-/// A newer version may say more than this program knows, so the version is looked at first.
 Result<stored::Reservations> parse(std::string_view text) {
-  const std::string copy(text);
-  json::JsonParseOptions lenient;
-  lenient.ignore_unknown_fields = true;
   stored::Reservations all;
-  const auto read = json::JsonStringToMessage(copy, &all, lenient);
-  if (!read.ok()) return fail(fmt::format("it is damaged: {}", printable(read.ToString())));
-  if (all.version() != kVersion && all.version() != kVersionBefore) {
-    return fail(fmt::format("it has version {} of the format, this program reads versions {} and {}",
-                            all.version(), kVersionBefore, kVersion));
-  }
-  const auto strictly = json::JsonStringToMessage(copy, &all);
-  if (!strictly.ok()) return fail(fmt::format("it is damaged: {}", printable(strictly.ToString())));
+  BALLOON_TRY(parse_state(text, std::array{kVersionBefore, kVersion}, all));
   if (static_cast<std::size_t>(all.grants_size()) > ReservationBook::kMost)
     return fail(
         fmt::format("it is damaged: {} grants are more than {}", all.grants_size(), ReservationBook::kMost));
@@ -171,13 +156,7 @@ std::string write_reservations(const KeptReservations& kept, const std::string& 
   all.set_boot_id(boot);
   for (const ReservationRecord& record : kept.grants) *all.add_grants() = to_stored(record);
   for (const EndedReservation& ended : kept.ended) *all.add_ended() = to_stored(ended);
-  json::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  std::string text;
-  // Texts are ASCII and times are in range: nothing here can fail to be printed.
-  if (!json::MessageToJsonString(all, &text, options).ok()) text.clear();
-  return text;
+  return state_text(all);
 }
 
 Result<KeptReservations> read_reservations(std::string_view text, const Moment& at) {
@@ -223,17 +202,11 @@ Result<KeptReservations> ReservationFile::load() const {
   if (!*text) return {};
   auto all = read_reservations(**text, {.now = clock_.now(), .wall = clock_.wall(), .boot = boot_});
   if (all) return all;
-  return fail(
-      fmt::format("{}: {}. balloond does not start as if it had granted nothing: mend the file, or move "
-                  "it away (mv {} {}.damaged), which ends the reservations in it",
-                  path_, all.error().message, path_, path_));
+  return refused_state(path_, all.error(), "it had granted nothing", "the reservations in it");
 }
 
 Result<void> ReservationFile::save(const KeptReservations& all) const {
-  const std::string text = write_reservations(all, boot_);
-  if (text.empty()) return fail("the reservations cannot be put into JSON");
-  BALLOON_TRY(make_directory(std::filesystem::path(path_).parent_path().string()));
-  return replace_file(path_, text, kFileMode);
+  return save_state(path_, write_reservations(all, boot_), "reservations");
 }
 
 }  // namespace balloon::daemon
