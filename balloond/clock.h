@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's two clocks, injectable so that tests decide what time it is.
 #pragma once
 

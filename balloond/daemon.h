@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon put together: its parts, in the order in which they start and stop.
 #pragma once
 

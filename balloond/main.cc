@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloond: the host daemon.
 #include <grpc/grpc.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What systemd is told of this daemon (sd_notify(3)): that it serves, reloads and stops, and that it lives.
 // Where nobody asks for it
 // ($NOTIFY_SOCKET is not set) nothing is done.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sizes in bytes: parsing what people write, printing what they can read.
 #pragma once
 

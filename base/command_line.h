@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Command lines, alike in every program: help and version go to standard output, a wrong word is named and
 // the right one suggested.
 #pragma once

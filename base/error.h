@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Errors are values: a message for a person, built from the inside out with what was being done to what.
 #pragma once
 

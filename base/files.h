@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files that must be whole whatever happens, and directories for them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How often which values came, for metrics. Observed and read from any thread, without a lock.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes lines to a descriptor from a thread of its own, so that who has something to say never waits for who
 // reads it: a full pipe, a slow disk or a stopped journald costs lines, which are counted, and nobody's time.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Logging: a thin front of spdlog, whose header is slow to compile. One line a message, to standard error, by
 // a thread of its own: nobody who logs waits for who reads (line_writer.h), and what others cause is written
 // in bounded amounts.

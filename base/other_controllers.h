@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Programs that also move balloons or run KSM on this host, known by their names.
 #pragma once
 

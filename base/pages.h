@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page: what a balloon moves, and what sizes are whole multiples of.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much of something each source may cause: a burst, and then so much a second.
 #pragma once
 

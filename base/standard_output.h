@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What programs print for people and scripts: a write that fails is an error, not an answer.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/strict_yaml.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Strict YAML: a configuration file is taken whole or refused with file, line, column and what was expected.
 //
 // The reader binds a mapping to variables. Every key that no field() asked for is an error, and so is a key

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "base/unix_listener.h"
 
 #include <fmt/format.h>

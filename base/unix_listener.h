@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Listening on a Unix socket at a path, and the leftovers of a former process there.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything comes from Debian 12; scripts/install-deps.sh installs it.
 find_package(Threads REQUIRED)
 find_package(Protobuf REQUIRED)  # before gRPC, whose config would look for it in a way that fails

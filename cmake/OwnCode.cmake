@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # own_code: what every target of this project is compiled with (generated code is not: it is not ours to mend).
 add_library(own_code INTERFACE)
 target_include_directories(own_code INTERFACE ${PROJECT_SOURCE_DIR})

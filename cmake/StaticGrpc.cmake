@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # static_grpc: gRPC without TLS, protobuf and all that they need, as archives. Debian's CMake files for gRPC know its shared libraries
 # only. With those a VMM loads 60 libraries, and takes five times as long and three times the page faults until its main(): once for
 # each guest. So the VMM links these; nothing else does, and no program may link both.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon itself: does it decide in time, from what, and does it record what it decides.
 local b = import 'lib/balloond.libsonnet';
 local query = b.query;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All hosts at once: is anything wrong anywhere, and where is room.
 local b = import 'lib/balloond.libsonnet';
 local query = b.query;

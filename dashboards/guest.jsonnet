@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One guest: what it has between its floor and its ceiling, whether that hurts, and why it was moved.
 local b = import 'lib/balloond.libsonnet';
 local query = b.query;

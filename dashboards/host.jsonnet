@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One host: where its memory is, what its guests need and have of it, and what the host suffers.
 local b = import 'lib/balloond.libsonnet';
 local query = b.query;

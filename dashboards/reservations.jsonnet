@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What schedulers have reserved, whether it is there, and how much more could be.
 local b = import 'lib/balloond.libsonnet';
 local query = b.query;

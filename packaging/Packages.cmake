@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The Debian packages. Dependencies on libraries are found by dpkg-shlibdeps.
 set(CPACK_GENERATOR DEB)
 set(CPACK_COMPONENTS_ALL ${packages})

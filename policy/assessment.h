@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is to be held of one guest: what of its statistics counts, what state it is in, which levels it has.
 #pragma once
 

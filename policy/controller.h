@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A control law: Snapshot in, Plan out. The engine is one; rivals' laws (policy/peers) are others, for
 // comparison.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One decision, as it goes from step to step of the engine. Each step reads what those before it found, and
 // adds what it finds.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who gives: how much memory guests that have more than their share are asked for.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The engine: Snapshot in, Plan out. Deterministic: the same sequence of snapshots gives the same plans.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two-phase rule, pure: shrinks first; a grow only when what pays for it has really been freed.
 #pragma once
 

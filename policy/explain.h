@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Why a target is what it is: the nearest thing that would have changed it, and the whole as a sentence.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The state of the host's own memory: normal, tight, critical, emergency. With hysteresis, so that it does
 // not flap.
 #pragma once

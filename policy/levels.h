@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The levels of memory that mean something to one guest, from its guaranteed minimum up to its maximum.
 #pragma once
 

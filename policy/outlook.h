@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a decision leaves for guests to be: how much there is, how soon, and what a reservation would meet.
 // Plain values, for whoever asks later; the questions have no effect.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a guest needed at its peaks of late, and what is enough for it when it comes back to one.
 #pragma once
 

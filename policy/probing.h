@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When memory may be taken from a guest that nobody presses for it: step by step, with a hold after each
 // growth, and the longer the more often what was taken had to be given back.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Time and counters as rates. Everything here stands any input: time that jumps, counters that run backwards.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What of the host's memory is kept from guests, for bursts of the host's own.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A second control law evaluated beside the live one, on the same snapshots. It moves nothing; the
 // differences are what one wants to know before it is let loose.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is asked for now: how far each guest goes towards its share in this decision, and why no further.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every number of the law: default, unit, meaning, reason. Those of Tunables can be set in a policy file;
 // Constants cannot. Both are in each recording, so that a replay decides by the numbers of its time.
 #pragma once

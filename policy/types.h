@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the brain sees and says. Plain values: no I/O, no clock, no threads. Sizes in bytes; a guest's size is
 // the memory left to it (boot memory less balloon).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a decision should not wait for its period for. The daemon's loop and the simulator's ask the same.
 #pragma once
 

@@ -5,6 +5,7 @@
 # LAW is the one that rivals are held against (balloond); N random hosts are run for each device (100). Rivals with
 # their own and with our timing are run on 100 hosts, constants on 20, the bound on 1,000 a device. Results are kept in
 # OUT (build/baseline); what is there already is not made again. All runs are on one seed and the same on every machine.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -43,6 +43,7 @@
 #                                      (docs/linux-facts.md); options as tests/testbed/facts --help tells
 # Exit status: 0 when all could be measured, 1 when a step failed (the others still run), 3 when the machine was too slow for one. The host
 # is emulated and 10 to 20 times slower than hardware: compare figures of one run with each other.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -92,7 +93,7 @@ measure_backends() {
   build/bench/backends_load build/bin shared "$@"
 }
 
-usage() { sed -n '2,/^set -/{/^set -/d;s/^# \?//p}' "$0"; }
+usage() { sed -n '2,/^# SPDX/{/^# SPDX/d;s/^# \?//p}' "$0"; }
 
 case "${1:-}" in
   vmm) values="--output --only --repeats --minutes" switches="--quick" program=bench ;;

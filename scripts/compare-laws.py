@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Tables for docs/comparison.md from what balloon-sim says.
 
   balloon-sim compare tests/scenarios/sim/*.yaml -o json | scripts/compare-laws.py [--ours LAW]

@@ -16,6 +16,7 @@
 # times as long on another.
 # Exit status: 0 all checks passed, 1 one failed, 2 the run could not begin, 3 this machine is too slow to judge, 4 the emulated host was
 # lost each time.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,7 +46,7 @@ while [ $# -gt 0 ]; do
       shift ;;
     --direct) where=direct ;;
     --testbed) where=testbed ;;
-    -h | --help) sed -n '2,19s/^# \?//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,18s/^# \?//p' "$0"; exit 0 ;;
     *) die "unknown option '$1' (see --help)" ;;
   esac
   shift

@@ -3,6 +3,7 @@
 # components in headless Chromium. For developers: fetches some 400 MB from npm the first time.
 #   scripts/draw-dashboards.sh [DIRECTORY]    writes dashboard-*.png there instead of docs/pictures
 # Fails when a panel has no data. Look at what it drew.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -3,6 +3,7 @@
 #   scripts/fuzz-faults.sh [SECONDS [FAULT ...]]   SECONDS for each (default 600) of tests/fuzz/faults/*.patch (default all)
 # Exit status 1 when one is not found, or its patch does not fit the code any more: then write the patch anew. Its first line names the
 # target. The changed code is in a copy of the tree, build-faults/tree.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -3,6 +3,7 @@
 #   scripts/fuzz.sh [SECONDS [TARGET ...]]   SECONDS for each target (default 1200) of tests/fuzz/*_fuzz.cc (default all)
 # Needs clang-19 and libclang-rt-19-dev (scripts/install-deps.sh fuzz). What is found lies in build-fuzz/findings; a finding that is mended
 # goes, as hexadecimal text (xxd -p), to tests/fuzz/corpus/TARGET, where every build runs it.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -4,6 +4,7 @@
 #   scripts/install-deps.sh build    only what compiling needs
 #   scripts/install-deps.sh package  and what scripts/package.sh needs
 #   scripts/install-deps.sh fuzz     what compiling with clang and its libFuzzer needs (scripts/fuzz.sh)
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 
 build=(

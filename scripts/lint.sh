@@ -3,6 +3,7 @@
 #   scripts/lint.sh             all but clang-tidy, which needs the programs built (cmake --build --preset release)
 #   scripts/lint.sh --tidy      clang-tidy on the C++ that changed last, the newest first, for two minutes
 #   scripts/lint.sh --tidy-all  clang-tidy with its static analyzer on all programs: some 80 minutes of a CPU
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +56,18 @@ else
   buf=buf
 fi
 (cd proto && "$buf" lint) || failed=1
+
+# In what is code, whatever its language. Configuration, data and pages are under LICENSE, as all else.
+step "licences"
+sources() {
+  git ls-files '*.cc' '*.h' '*.h.in' '*.ld' '*.proto' '*.py' '*.tsx' '*.jsonnet' '*.libsonnet' '*.scd' '*.sh' '*.bash' '*.cmake' '*CMakeLists.txt'
+  git grep -In '^#!' | sed -n 's/^\([^:]*\):1:.*/\1/p'
+}
+without=$(sources | sort -u | xargs -d '\n' grep -L "SPDX-License-Identifier: Apache-2.0" || true)
+if [ -n "$without" ]; then
+  awk '{ print $0 ": no line names its licence (SPDX-License-Identifier: Apache-2.0)" }' <<<"$without" >&2
+  failed=1
+fi
 
 # A subject of 72 characters at most, and a body. Commits up to this one are as they are.
 step "commit messages"

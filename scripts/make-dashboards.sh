@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes dashboards/grafana/*.json of dashboards/*.jsonnet. A test holds them equal.
 #   scripts/make-dashboards.sh [DIRECTORY]    writes there instead
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -10,6 +10,7 @@
 #   --target   what is built for them (default unit_tests)
 #   -o         each change and what noticed it, as JSON (default build-mutate/changes.json)
 # All changes are built into one program, and an environment variable chooses one. So a run costs one build, and then only the tests.
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "${1:-}" in

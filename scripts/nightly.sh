@@ -2,6 +2,7 @@
 # What takes too long for each change: run it each night, and before a release. It goes on after a failure and says at the end what failed.
 #   scripts/nightly.sh            all stages
 #   scripts/nightly.sh NAME ...   some of: cases, tidy, threads, ledger, sweep, demo, bench, workloads
+# SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 

@@ -3,6 +3,7 @@
 #   scripts/package.sh              what it made stands on its last lines
 #   scripts/package.sh --no-lint    without the check
 # Install them with: apt install ./build/packages/*.deb
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -7,6 +7,7 @@
 #              is the same in every bit
 #   --figures  only figures: where recordings of one are of no format that the other reads
 #   --recording  a recording, or a directory of them (the demo's journal, say), which AFTER decides again, too
+# SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ while [ $# -gt 0 ]; do
     --seeds) seeds=$2; shift 2 ;;
     --figures) plans=no; shift ;;
     --recording) recordings+=("$2"); shift 2 ;;
-    -h | --help) sed -n '2,10s/^# \?//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,9s/^# \?//p' "$0"; exit 0 ;;
     -*) echo "same-law: unknown option '$1'" >&2; exit 2 ;;
     *) programs+=("$1"); shift ;;
   esac

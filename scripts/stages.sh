@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by test.sh and nightly.sh: stages, each with a limit in minutes of the quick day (docs/testing.md), which the machine's speed
 # stretches. A stage over its limit fails nothing: it is marked, so that it is seen before all of them together are too long.
+# SPDX-License-Identifier: Apache-2.0
 
 started=$SECONDS
 stage_names=() stage_minutes=() stage_limits=() stage_factors=()

@@ -5,6 +5,7 @@
 #   scripts/test.sh --fast     unit tests without sanitizers, and no testbed: what to run while developing
 # Exits non-zero when anything fails or something needed is missing; nothing is skipped in silence. How long each stage took stands beside
 # its limit at the end. What takes longer runs in scripts/nightly.sh.
+# SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sourced by lint.sh: clang-tidy of the programs, with the checks of .clang-tidy.
+# SPDX-License-Identifier: Apache-2.0
 
 # A file that would begin later is left to --tidy-all: CI must not wait for a change of a hundred files.
 tidy_seconds=100

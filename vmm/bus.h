@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ranges of guest-physical addresses or of I/O ports, and who answers for them.
 #pragma once
 

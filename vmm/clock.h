@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The time, and what wakes a loop once some of it has passed: injectable, so that tests decide what time it
 // is.
 #pragma once

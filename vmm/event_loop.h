@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One thread, one epoll: file descriptors and timers call back here.
 #pragma once
 

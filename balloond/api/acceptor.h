@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Accepts connections itself, because gRPC does not tell who its peers are: the kernel's word on each is
 // kept, and the descriptor is handed to gRPC, whose calls then have "fd:<number>" as their peer.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may do what: by the kernel's word on the peer of a connection, and the configuration.
 #pragma once
 

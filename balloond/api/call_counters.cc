@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/api/call_counters.h"
 
 #include <google/protobuf/descriptor.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How many calls of each gRPC method there were, how they ended, and how long they took: for the metrics.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloon.v1.CapacityService: answers from the newest published state.
 #pragma once
 

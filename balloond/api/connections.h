@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who holds which of the places for connections. One that carries a guest counts as that guest; any other
 // counts against its process and its user, and has to call something soon. So nobody can keep VMMs,
 // schedulers or operators out.

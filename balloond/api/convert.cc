@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/api/convert.h"
 
 #include "balloond/guests/wire.h"

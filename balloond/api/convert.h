@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's state in the words of balloon.v1.
 #pragma once
 

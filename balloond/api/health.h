@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // grpc.health.v1: our own implementation, because gRPC's built-in one is not listed by reflection.
 #pragma once
 

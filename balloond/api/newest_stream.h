@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A server stream that sends the newest of something: readers who are slow miss what was replaced meanwhile,
 // and hold nobody up.
 #pragma once

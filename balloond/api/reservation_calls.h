@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The calls about a reservation that is there: extend, commit, release. Each is answered once what it changed
 // is written down.
 #pragma once

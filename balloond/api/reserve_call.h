@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One call of Reserve: it is answered when the memory is there, or will not be.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloon.v1.SchedulerService: reads answer from the newest published state; wishes become pins in the
 // registry,
 // reservations those of the book.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's gRPC server: guest link, scheduler, health and reflection, all on one Unix socket.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's own listening socket: with mode and group, never taking over from a daemon that is alive.
 #pragma once
 

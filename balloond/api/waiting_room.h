@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where connections wait whose process or user has too many without a guest: a moment later some of those may
 // have theirs.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The streams of WatchGuests. Each state is made into a message once, by a thread of its own, and all
 // watchers are sent that message: the control thread says that there is a newer state and goes on, however
 // many watch, and however slowly they read.

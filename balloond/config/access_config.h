@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may do what over the daemon's sockets, as it is written.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Both files together: taken whole or refused with every complaint about either.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/config/daemon_config.h"
 
 #include <arpa/inet.h>

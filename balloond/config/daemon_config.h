@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's own configuration: where it listens, how often it decides, which policy file it follows.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The configuration in force, as the files that say the same with everything that was left out.
 #pragma once
 

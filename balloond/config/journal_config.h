@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is recorded of the daemon's decisions, and for how long.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which libvirtds have guests of this host, by the daemon's configuration.
 #pragma once
 

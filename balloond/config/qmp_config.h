@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where QMP sockets of guests are, by the daemon's configuration.
 #pragma once
 

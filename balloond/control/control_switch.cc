@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/control/control_switch.h"
 
 #include <fmt/chrono.h>

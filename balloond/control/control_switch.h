@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether decisions are applied. They are not in a dry run, nor while an operator has paused control: what
 // would be done is decided, explained and recorded all the same, and no balloon is moved.
 #pragma once

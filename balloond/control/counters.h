@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the control loop has done since it started, for the metrics. Written by the control thread, read by
 // any.
 #pragma once

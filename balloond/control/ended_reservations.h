@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The memory of reservations that are no more: so that a request that is asked again is not granted twice,
 // and whoever asks later learns what became of it. Not thread-safe.
 #pragma once

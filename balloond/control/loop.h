@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The control thread: one tick every period, and sooner when something happens.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keeps pins on disk: who sets or ends one is answered once that is written down, by a thread that writes.
 #pragma once
 

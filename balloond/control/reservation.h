@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A reservation as the daemon knows it: what was asked for, what became of it, and what callers are told.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What callers ask of the book. What decisions and the disk make of it is in reservation_settling.cc.
 #include "balloond/control/reservation_book.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What schedulers have reserved, from asking to the end: the engine decides, this remembers and tells. Any
 // thread.
 //

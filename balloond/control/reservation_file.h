@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The grants on disk: one small file (proto/balloon/state/v1), replaced whole.
 #pragma once
 

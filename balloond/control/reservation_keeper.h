@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keeps what is granted on disk: a thread that writes what the book says is not kept yet.
 #pragma once
 

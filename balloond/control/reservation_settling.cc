@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What decisions and the disk make of the book's reservations.
 #include <fmt/format.h>
 

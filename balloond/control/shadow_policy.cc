@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/control/shadow_policy.h"
 
 #include "base/bytes.h"

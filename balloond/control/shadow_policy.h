@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A policy's shadow: another policy that decides on what the daemon sees, tick by tick, and moves nothing.
 #pragma once
 

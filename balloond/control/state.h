@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One state of everything, as of one tick. Immutable once published: the API and the metrics read it, nothing
 // else.
 #pragma once

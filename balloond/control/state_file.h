@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the daemon's small files of state (proto/balloon/state/v1) are written, read and refused.
 #pragma once
 

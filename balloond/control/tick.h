@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One round of control: sample, decide, move, publish. No thread and no waiting: ControlLoop calls it, and so
 // do tests.
 #pragma once

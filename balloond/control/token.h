@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokens: who shows one is who was given it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Calls to the daemon, with its errors in words and exit codes.
 #pragma once
 

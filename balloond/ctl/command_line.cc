@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The commands and options of balloonctl: here and nowhere else. Help, manual page and completion come from
 // here.
 #include "base/command_line.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `balloonctl host check`: what this host has of what guests and their VMMs need, and what to do about the
 // rest.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/ctl/host_check_platform.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The part of `host check` that looks at the machine and at who else runs on it: clock, nested
 // virtualisation, cgroups, NUMA, ZFS, other controllers.
 #pragma once

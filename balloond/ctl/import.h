@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `balloonctl import`: a policy file for what a host has today, from the files in which its hypervisor keeps
 // its guests.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Messages as JSON or YAML for programs: the proto's own field names, bytes as numbers, every key always
 // there.
 #pragma once

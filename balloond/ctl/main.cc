@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloonctl: what a person types.
 #include <signal.h>
 

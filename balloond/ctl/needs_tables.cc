@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What guests needed, as tables: one row a guest, or one a day of one guest.
 #include <fmt/format.h>
 

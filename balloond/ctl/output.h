@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Answers and errors in the form that was asked for.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `balloonctl policy`: judges policy files without the daemon that would follow them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/ctl/policy_diff.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows and columns as text that fits the terminal. libsmartcols lays them out.
 #pragma once
 

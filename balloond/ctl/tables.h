@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Messages as text for people: aligned, sizes in IEC units, colour only where it is wanted.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What standard output is: a terminal with a size and colours, or a pipe or file with neither.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The seam between the daemon and the hypervisors whose balloons it moves. A backend is a file or a folder
 // here: it finds guests, tells GuestEvents what they do, and gives each a GuestChannel through which its
 // balloon is driven. Whatever a hypervisor does or fails to do, no call of either waits for it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What there is to see of the backends themselves, for the metrics: whether they reach their hypervisors, and
 // how long those take. Written by the backends' threads and under the registry's lock, read by any thread.
 #pragma once

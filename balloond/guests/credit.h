@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much of what a VMM claims counts. A guest's sizes are its VMM's word; what all guests of one process
 // claim together counts for no more than the process can have, and the host has.
 #pragma once

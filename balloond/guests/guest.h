@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is said of a guest, whichever hypervisor runs it. A size is always what is left to the guest, in
 // bytes; backends convert what their hypervisors say. Values that the hypervisor does not give are unset.
 #pragma once

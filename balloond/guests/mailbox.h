@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon asks of one guest, on its way to the thread of its backend.
 #pragma once
 

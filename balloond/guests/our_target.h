@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon last asked of one guest's balloon, and whether somebody else has moved it since. For
 // hypervisors that tell a balloon's size and not who asked for it. Pure.
 #pragma once

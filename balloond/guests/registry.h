@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All guests of the host, whichever hypervisor runs them. One mutex guards it, under which nothing is read
 // from /proc and nothing is logged: nothing in it blocks.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one place where what guests and their hypervisors say is judged. Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backend for balloon-vmm: the server side of the guest link. Each VMM keeps one stream open.
 #pragma once
 

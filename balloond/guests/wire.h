@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests in the words of balloon.v1, and back: for the guest link and for the API.
 #pragma once
 

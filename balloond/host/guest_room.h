@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much guest memory a process can have: what it has mapped that may be a guest's.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which host this is.
 #pragma once
 

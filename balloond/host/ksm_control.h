@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the host's KSM as a plan says, by writing to /sys/kernel/mm/ksm. Never unmerges, and leaves everything
 // as it is when it ends, and while a known manager of KSM (ksmtuned, MOM) runs.
 #pragma once

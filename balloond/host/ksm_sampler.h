@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernel says of samepage merging: /sys/kernel/mm/ksm (Documentation/admin-guide/mm/ksm.rst).
 #pragma once
 

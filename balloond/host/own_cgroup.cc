@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/host/own_cgroup.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernel counts for one process's cgroup (v2), as far as nobody else is counted with it
 // (Documentation/admin-guide/cgroup-v2.rst, "Memory").
 #pragma once

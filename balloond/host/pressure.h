@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the kernel says of waiting for memory (Documentation/accounting/psi.rst): the host's and a cgroup's
 // files have the same lines.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernel's own alarm for memory pressure (Documentation/accounting/psi.rst, "Monitoring for pressure
 // thresholds").
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One process of the host, held by an open file of its /proc directory, so that a reused number cannot be
 // taken for it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file of /proc or /sys, opened once and read again and again without allocating.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the host's kernel says about its memory: /proc/meminfo, /proc/vmstat, /proc/pressure/memory and KSM.
 #pragma once
 

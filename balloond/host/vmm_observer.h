@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the host sees of a VMM's guests, whatever they say: its process, and that process's cgroup.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The journal: every decision of the daemon, with what it was made from, in files that `balloon-sim replay`
 // reads.
 //

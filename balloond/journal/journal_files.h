@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The files of the journal: their names, their making, and the end of the oldest.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/metrics/collector.h"
 
 #include "balloond/metrics/families.h"

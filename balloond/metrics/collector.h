@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page of metrics, written anew at each scrape from one published state: a scrape is consistent, holds no
 // lock while it is written, and guests that are gone leave nothing behind. Names follow
 // prometheus.io/docs/practices/naming.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Serves /metrics and probes over HTTP on the configured address, and nowhere else.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Metrics in Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats), written one
 // sample at a time: samples of one family stand together, however they come.
 #pragma once

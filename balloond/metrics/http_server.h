@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small HTTP server of one page, and of probes beside it. One thread serves all connections and waits for
 // none: whatever others leave half-sent, or do not read, the next one is answered.
 #pragma once

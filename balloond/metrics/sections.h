@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The parts of the page of metrics: each writes its families, from what the collector hands it.
 #pragma once
 

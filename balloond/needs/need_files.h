@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What guests needed, on disk: a file for each day (proto/balloon/state/v1/needs.proto), replaced whole.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // For how long a guest needed how much memory: a histogram whose sizes rise by a twelfth of an octave (6 %).
 // Pure.
 #pragma once

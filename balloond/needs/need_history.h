@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What each guest needed, day by day: the time that it needed how much. What it should be sized by is made
 // from that. Any thread.
 #pragma once

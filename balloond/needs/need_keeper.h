@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keeps what guests needed on disk: takes over what was kept before, and writes down what has come since.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the dashboards share: variables, links, panels of each kind, and how panels flow into Grafana's grid.
 // In a query `@` stands for the labels that the dashboard's variables choose: balloon_guests{@,state="stuck"}.
 local datasource = { type: 'prometheus', uid: '${datasource}' };

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Places guests on hosts that balloond manages, and may be killed at any moment.
 
     scheduler.py --state FILE --host a=/run/a.sock --host b=/run/b.sock --guest web-1=2048 --start 'start {socket} {name} {mib}'

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # bash completion for balloond, balloon-vmm, balloonctl and balloon-sim. What it offers, the programs say themselves (--help), and the
 # daemon: guests and reservations.

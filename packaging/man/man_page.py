@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes a compressed man page of a source in scdoc's language.
 
 A source line that begins with @ stands for what the programs and schemas themselves say, so that a page cannot contradict them:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What hosts without a balloon controller do: nothing, or a fixed size for each guest.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // VMware ESX Server's allocation (Waldspurger, "Memory Resource Management in VMware ESX Server", OSDI '02):
 // memory by shares, with a tax on what is idle.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // kernel/hypeman's active ballooning: when the host runs low, guests give what is missing to the low
 // watermark, in proportion to what each can give. It does not look at what guests use.
 #pragma once

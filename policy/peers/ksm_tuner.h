@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How MOM and ksmtuned run KSM: harder while the host is short of memory, not at all while there is plenty.
 #pragma once
 

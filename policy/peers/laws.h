@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The control laws that can be compared: rivals' as published, simple baselines, and our engine.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // oVirt's Memory Overcommitment Manager: every guest shrinks a little while the host is short of memory, and
 // grows a little while it is not.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The controller that comes with qemus/qemu: a proportional-integral loop on the host's free memory, one for
 // each guest, none of which knows of the others.
 #pragma once

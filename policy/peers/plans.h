@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the rivals' laws share: a plan that changes nothing, to start from, and ways to write into it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Proxmox VE's pvestatd: guests share by shares what the host uses up to a fixed percentage.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Qubes' qmemman: every guest is to have somewhat more than it uses; what is left is shared in proportion.
 // Donors give first, and acceptors get when there is something.
 #pragma once

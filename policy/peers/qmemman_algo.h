@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The arithmetic of qmemman: what guests should have, and what donors are asked for. Pure.
 #pragma once
 

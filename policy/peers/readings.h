@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the laws read of hosts and guests, with the meaning it has where they come from. In bytes, as doubles:
 // differences may be negative, and guests may report absurd numbers.
 #pragma once

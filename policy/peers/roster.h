@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a law remembers of each guest, in the order of the snapshot.
 #pragma once
 

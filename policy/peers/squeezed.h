@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // xapi's squeezed: every guest is as far between its minimum and its maximum as all others, and what is asked
 // of them does not depend on what they use. The only rival with reservations.
 #pragma once

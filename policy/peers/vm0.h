@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // vm0's controller of a single Firecracker sandbox: two thresholds on the guest's own free and available
 // memory. It does not look at the host.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a recording, record by record. Stands anything: what cannot be is refused, and memory is bounded by
 // a small multiple of a record's size.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // That no field is forgotten: what the policy sees, says and is tuned by is all recorded. A field that is
 // added to one of these types makes this file fail to compile. Record it, in fields.h or tunable_fields.h,
 // and then name it here: what is in a file is then a new version of the format (wire.h).

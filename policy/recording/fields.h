@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every field of a tick, in the order in which a recording has them, with what is to be expected of each.
 // A `Coder` is a RowWriter, a RowReader or a RowComparer (rows.h); `now` is const but for the reader.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How records are laid out beyond their rows.
 #pragma once
 

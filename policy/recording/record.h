@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a recording is made of: what the control law saw and what it said, tick by tick.
 #pragma once
 

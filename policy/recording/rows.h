@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows of fields: each field is kept as the difference to what was to be expected of it, and takes no room
 // but a bit when it is just that. One list of fields (fields.h) serves to write, to read and to compare.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "policy/recording/fields.h"
 #include "policy/recording/record.h"
 #include "policy/recording/tunable_fields.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every number of the law by its name, for recordings. Names are kept rather than places, so that a reader
 // says which one it lacks or does not know.
 #pragma once

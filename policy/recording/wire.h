@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bytes of a recording: numbers, checksums and the frame around each record. No I/O.
 //
 // A file is kMagic, the format's version (32 bits) and then records, each in a frame: its length, the same

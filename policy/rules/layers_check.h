@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether the layers that come together for a guest or a group can hold at once.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The policy file: what the host keeps, how the engine is tuned, and what groups and guests are granted.
 #pragma once
 

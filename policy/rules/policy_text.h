@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A policy as the YAML that says the same, with everything that was left out: what is in force.
 #pragma once
 

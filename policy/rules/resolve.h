@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a policy grants a guest or a group at a time, and which of its rules says so.
 #pragma once
 

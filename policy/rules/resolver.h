@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A policy as the daemon asks it every tick: rules are looked at again only for guests that changed, and when
 // a schedule begins or ends.
 #pragma once

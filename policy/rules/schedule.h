@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // When a rule is active: days and times of day.
 #pragma once
 

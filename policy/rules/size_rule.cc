@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "policy/rules/size_rule.h"
 
 #include <fmt/format.h>

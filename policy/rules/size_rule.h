@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A size as a policy writes it: fixed, a share of memory, or Hyper-V's floor for Linux guests.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys under `engine`, `states` and `host`: each of the engine's tunables by name.
 #pragma once
 

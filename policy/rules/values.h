@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What one place of a policy file says about guests, and when.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How balloond sees a guest: which of its statistics it acts on, and what it takes one without any for. The
 // same rules as in balloond/guests/sanitize.cc, balloond/guests/registry.cc and balloond/control/tick.cc,
 // which policy must not include.

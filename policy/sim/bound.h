@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What no law can be better than: at each moment, what guests use beyond what there is for them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scenarios under several laws, side by side: as table, JSON, CSV or plot.
 #pragma once
 

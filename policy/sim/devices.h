@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Swap devices and disks, by the data sheets of typical ones.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the plant charges and hides beyond its first version: each effect with its default, unit and source.
 // With all of them off it is the plant of generator 1.
 #pragma once

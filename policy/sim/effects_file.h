@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a scenario says of the plant's effects, and of devices, whose costs are one of them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A law that knows what every guest will want in the next two seconds, and what the host will. No law can
 // know that; how far one is from it is its regret. It is no bound: it plans no further, gives by weight, and
 // pays for what it moves, so that a law can have less cost now and then. The bound is in bound.h.

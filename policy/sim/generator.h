@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random scenarios: hosts of many sizes with guests of many kinds. The same seed gives the same scenario.
 //
 // Generator 1 knows no effects of the plant (effects.h): all of them are off, and its figures are those of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a guest's balloon driver does: inflating, deflating, reporting free pages.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest's page cache: what is evicted, and what is read again.
 #include <algorithm>
 #include <cmath>

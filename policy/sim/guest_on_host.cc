@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest as its host sees it: pages in the host's swap, pages that are merged.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The memory of one simulated guest: its programs, its kernel's reclaim, its swap and its balloon.
 #pragma once
 

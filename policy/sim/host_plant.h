@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulated host: its own processes and caches, its swap device, its reclaim, KSM and pressure.
 #pragma once
 

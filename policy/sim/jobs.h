@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many runs, on all processors; the results are in the order of the jobs whatever finishes first.
 #pragma once
 

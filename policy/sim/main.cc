@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloon-sim: control laws against simulated hosts and guests.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The numbers of the simulated plant, with their sources. Sizes are doubles in bytes: exact up to 2^53.
 #pragma once
 

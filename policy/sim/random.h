@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random numbers that are the same everywhere: the standard's distributions differ between libraries.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A simulated run written down as balloond's journal would have it: for `balloon-sim replay`.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Decides a recording again: with the recorded tunables, to see that the plans are the same; or with others,
 // to see what would have been different. Sizes are what they were: what another law would have brought about
 // is for the simulator to say.

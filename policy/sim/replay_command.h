@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `balloon-sim replay` and `balloonctl replay`: one command, with two doors to it.
 #pragma once
 

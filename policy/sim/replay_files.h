@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recordings as files: the ticks of one file, or of a directory of them, one after the other.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The report: one self-contained HTML page, report.html with its data in it.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A scenario: one host, its guests, what happens when, and which time is judged. Plain values;
 // scenario_file.h reads them from YAML, generator.h makes random ones.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scenario files: YAML, taken whole or refused with file, line, column and what was expected.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading a scenario's values: names, ratios, speeds.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a run is judged by. Every score is a number of one run over the scenario's judged time; kScores says
 // for each what it means and which way is better.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How far the ranking of laws leans on single constants of the plant: each at half and at double.
 #pragma once
 

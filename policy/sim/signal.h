@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A quantity over simulated time: what a guest's programs want, what a host's own processes use.
 #pragma once
 

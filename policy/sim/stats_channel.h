@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a guest's statistics come to the daemon: now and then, late, with gaps, sometimes lies.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many random scenarios under several laws: the median and the worst of each score, and who was better how
 // often.
 #pragma once

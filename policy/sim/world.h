@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The whole simulated plant: one host and its guests over time, as a daemon sees and moves them.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A day of two simulated hosts in a real Prometheus, and each dashboard as Grafana's own components draw it.
 
 Called by scripts/draw-dashboards.sh, which has put all that it needs into its working directory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One dashboard on one page, its panels drawn by Grafana's own components (@grafana/ui) from what Prometheus answered.
 import {
   type DataFrame, type Field, FieldType, type GrafanaTheme2, ThemeContext, createDataFrame, createTheme, dateTime,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes each dashboard as TypeScript whose types are Grafana's own (@grafana/schema): a compiler then holds one to the other.
 
 Called by scripts/draw-dashboards.sh, which has put the compiler and the types into the working directory that it is given.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/mutate.sh: asks whether tests would notice small changes."""
 
 from __future__ import annotations

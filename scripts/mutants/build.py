@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds a copy of the code with all chosen changes in it, each behind its switch, and leaves out those that do not compile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finds the small changes that can be made in C++ code: what stands where, and what would stand there instead.
 
 Each change is an expression or a statement that is written down twice, as it is and changed, with a switch between the two

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the tests that come to a change, with it switched on: is it noticed?"""
 
 from __future__ import annotations

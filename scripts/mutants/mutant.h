@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Written into a copy of the code by scripts/mutate.sh: chooses one of the changes that are built into a
 // program.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bare-metal guest (guest.cc) on this host's KVM: every way that a driver can talk to our devices, from
 // its first instruction to power-off, in a second each. They need /dev/kvm and fail without it.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest whose image lies on a full filesystem: it is told, or stopped until there is room, as werror says;
 // and the monitor's clients see it as they see it with QEMU. On this host's KVM.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The first instructions of a test guest, and its command line.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest that asks one device for as much as the rules allow, 32 times at once, and then sees how long
 // another device lets it wait: one on the main loop, and the greedy one's own configuration. Its command line
 // names what it asks: "console", "inflate", "deflate", "report", "entropy", "read", "write", "zero",

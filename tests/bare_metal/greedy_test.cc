@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest that asks a device for as much as the rules allow (greedy_guest.cc) delays nobody else, costs no
 // memory, and can be ended. On this host's KVM.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest without an operating system: finds the machine's virtio devices, drives each, and says on the
 // serial port what it saw. Its command line chooses the interface: "legacy", "packed", "pin", "mmio"; or says
 // what else to do: "address".

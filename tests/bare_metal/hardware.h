@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The bare machine as the test guest sees it: ports, the serial line, PCI configuration, interrupt
 // controllers. 32-bit flat mode, no paging, one CPU. Freestanding: no library.
 #pragma once

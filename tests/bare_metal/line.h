@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client of a Unix socket that speaks in lines: the serial port, the monitor.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The monitor beside QEMU's own: what public clients send gets an answer of the same shape from both. QEMU
 // needs no KVM for this; the VMM does.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest that reboots a thousand times: what it keeps is neither lost nor does anything pile up. On this
 // host's KVM.
 #include <gmock/gmock.h>

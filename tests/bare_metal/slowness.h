@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How slow this machine is at the moment, for limits of time that other work on it must not break.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A snapshot that is being written holds nobody up. On this host's KVM.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

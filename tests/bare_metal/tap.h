@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tap for a guest under test.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The program at a terminal, and without one: its keys, and its start in the background. On this host's KVM.
 #include <fcntl.h>
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A small virtio driver for the test guest: modern and legacy interface of PCI functions, MMIO windows, split
 // and packed rings, MSI-X and pins.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What many guests of QEMU cost a daemon: QMP sockets that say what a real QEMU said, on sockets of the
 // daemon's own, asked each second, or shared ones, asked every 8 s.
 //   backends_load PROGRAMS exclusive|shared [GUESTS [SECONDS]]

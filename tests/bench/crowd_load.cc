@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A daemon in a crowd: many guests, watchers of which some never read, a `balloonctl watch` that is stopped,
 // a log that nobody reads, thousands of connections that say nothing, and schedulers that ask. Do its
 // decisions begin in time, are calls answered in time, what does it take, and does it let others in and end?

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What balloond costs on a host that is short of memory for long: six guests, each a process in a cgroup of
 // its own, whose samples come each second and say that nothing is left, and whose balloons come and go by
 // crumbs; and one `balloonctl watch`, as the testbed has it. The demo's last phase, without its guests.

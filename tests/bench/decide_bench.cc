@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How long one decision takes, by the number of guests, with the complexity fitted. To hold: 40 us for 50
 // guests and 8 ms for 10,000. And how long it would take to explain it all, which is done only for who asks.
 #include <benchmark/benchmark.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Many QEMUs that are only their QMP sockets: each has a process of its own, as far as a client can tell, and
 // all are served by one thread. What they say is what a real one said (QMP_RECORDING).
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a scrape costs a daemon with many guests, and whether its decisions begin later for it: guests that
 // are only a link and send statistics each second; the loop's lateness is measured without scrapes, and then
 // with one each second.

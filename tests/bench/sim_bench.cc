@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How fast the simulator is: a day with 50 guests, one decision a second, must take 10 s at most.
 #include <benchmark/benchmark.h>
 

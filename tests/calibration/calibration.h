@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real run beside the simulator's prediction of the same scenario, and how far apart they are.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulator against a real run (docs/calibration.md). The bounds are 1.3 times what was measured.
 #include "tests/calibration/calibration.h"
 

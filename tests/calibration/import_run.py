@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes the compact record of a real run that the simulator is compared with.
 
     import_run.py [--lead SECONDS] [--every SECONDS] demo.json > demo-run.json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The compact record of a run: when its clock begins, how dense its rows are, and whose demand began when."""
 
 import contextlib

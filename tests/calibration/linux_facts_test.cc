@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The simulated guest beside Linux: the experiments of tests/testbed/guest/facts, done with the plant, held
 // to what was measured (linux-facts.json; docs/linux-facts.md says how). Bounds are stated with each: a plant
 // that is further off fails.

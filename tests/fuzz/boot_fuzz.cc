@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A kernel that somebody else made, and its initrd: it is loaded, or refused with a reason.
 #include <sys/mman.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chains of a virtqueue, split or packed, in guest memory that the input fills: whatever a chain says, its
 // buffers lie in RAM, it ends, and it can be given back.
 #include <initializer_list>

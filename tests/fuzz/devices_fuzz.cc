@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A driver that does what the input says to one of the devices (driven_device.h). The input's first byte
 // chooses the device. The network device, whose tap takes a namespace, has net_fuzz.
 #include <fcntl.h>

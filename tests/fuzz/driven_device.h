@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A driver that does what the input says to one device: chains of any shape and length on each of its queues,
 // kicks, configuration, resets.
 #pragma once

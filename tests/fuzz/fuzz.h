@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What all fuzz targets share: an input that is taken apart, and the limits that no input may break.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much a fuzz target has on the heap, counted at each allocation: what a device holds in the middle of an
 // input and has let go at its end shows in no size of the process.
 #pragma once

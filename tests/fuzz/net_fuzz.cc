@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A driver that does what the input says to a network device (driven_device.h), and a host that sends frames
 // meanwhile. The tap is in a network namespace of the program's own, which takes root.
 #include <memory>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Accesses of any kind to the PCI configuration ports and to the BARs of a virtio function, with each of its
 // interfaces; and its state, restored from anything.
 #include <memory>

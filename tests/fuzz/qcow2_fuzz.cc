@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // qcow2 images that somebody else made (qcow2_fuzz.h).
 #include "tests/fuzz/qcow2_fuzz.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One hostile qcow2 image: its header is parsed, and when that is taken, the image is opened, read, written,
 // cleared and flushed. Whatever the bytes are, this returns, and what the guest wrote is nowhere in the
 // header.

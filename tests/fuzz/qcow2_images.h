@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Images of qcow2 for the fuzz targets to begin with, in clusters of 512 bytes.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A client of the monitor that sends anything: its bytes are cut into requests, and each is answered by one
 // line of JSON.
 #include <nlohmann/json.hpp>

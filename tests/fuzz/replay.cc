@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target without libFuzzer: first the files of its corpus (hexadecimal text) and its seeds, then,
 // for as long as it is told, mutations of them. It is no match for a fuzzer that sees which code ran; it is
 // what every build can do.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A snapshot's file that somebody else made. Its checksums would stop every mutation at the door, so the
 // input is also put into a file whose checksums are right: the state as a whole.
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Roles by a real daemon: a socket over which nobody changes anything, and users who may do only some things.
 #include <signal.h>
 #include <sys/stat.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What Tab offers in bash, of the programs and of a daemon.
 #include <algorithm>
 #include <filesystem>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real balloond on a socket of its own, with a fast configuration.
 #pragma once
 

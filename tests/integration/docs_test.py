@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of the docs are ones that the programs take: their subcommands and options are named by --help."""
 import os
 import re

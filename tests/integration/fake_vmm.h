@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A VMM that is only a guest link: it registers, says what the test wants said, and moves its balloon at
 // once.
 #pragma once

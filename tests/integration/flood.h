@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Connections to a Unix socket that say nothing, in thousands.
 #pragma once
 

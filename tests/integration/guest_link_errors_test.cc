@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is no guest link, or a bad one, is told why where it can hear it, and harms no neighbour.
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The journal of a real daemon, and what balloon-sim and balloonctl make of it.
 #include <signal.h>
 

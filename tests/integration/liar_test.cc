@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // VMMs that claim what they do not have.
 
 #include "tests/integration/daemon_fixture.h"

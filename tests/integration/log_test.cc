@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's log while nobody reads it, and while somebody writes it full.
 #include <fcntl.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A process that registers guests whose memory it does not have, and stays until it is killed:
 // lying_vmm SOCKET MEMORY_GIB HOW_MANY
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KSM for one guest, from the command line to the kernel: balloonctl, balloond, a balloon-vmm with a guest on
 // this host's KVM, and what the kernel says of its memory.
 #include <sys/socket.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The page of metrics of the real daemon.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What guests needed, of the real daemon and balloonctl.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian packages in a fresh Debian 12 root: installed by apt from a directory, upgraded, removed, purged.
 
 Needs root (for chroot and overlay mounts) and, the first time, the package mirror; the root is kept in the testbed's cache.

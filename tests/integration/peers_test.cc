@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Peers that do their worst: they stop, they say nothing, they come in thousands.
 #include <grpcpp/create_channel.h>
 #include <signal.h>

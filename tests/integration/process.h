@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Programs under test: started, waited for, killed.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reservations by a real daemon: freed by its guests' balloons, granted when free, refused or expired else.
 #include <signal.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two schedulers on a daemon that is killed again and again: nothing is granted twice, lost or kept for
 // nobody. BALLOON_SCHEDULER_ROUNDS: how many rounds (scripts/nightly.sh: 500).
 #include <grpcpp/create_channel.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A filesystem of a few MiB that a test can fill: a tmpfs that nobody else sees.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of the shipped alerts fire on what balloond exported.
 
   /usr/bin/python3 tests/observability/alerts.py FILE    of a run in the testbed (runner/scrapes.py), in words"""

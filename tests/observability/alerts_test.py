@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each alert fires on what the daemon exported while its trouble was there, and on nothing else.
 
 Series come from balloond's own control, reservations and metrics around a simulated host (metrics_history): nothing is written

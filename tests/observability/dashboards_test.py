@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped dashboards and rules: made from one source, complete, and asking only for what the daemon exports."""
 import re
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What balloond exports over time, as Prometheus would have scraped it: pages of metrics_history, and series of them."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Prometheus with the shipped configuration and rules scrapes a real balloond."""
 import os
 import signal

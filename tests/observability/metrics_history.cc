@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Prints what balloond exports while it runs a simulated host: the page of each scrape, as Prometheus would
 // have got it, after a line "# scrape SECONDS", or "# scrape SECONDS failed".
 #include <fmt/format.h>

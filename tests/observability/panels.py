@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Prometheus answers to each query of each panel."""
 import re
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every panel of every dashboard, asked of a real Prometheus that has what two hosts exported over an hour and more."""
 import math
 import tempfile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real Prometheus with a past: what was exported (history.py) as its samples, and what rules would have recorded."""
 import json
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped dashboards and rules, and every query in them."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the real daemon exported while real guests ran (testbed.small_scenario), as a real Prometheus has it: every panel, every alert.
 
 BALLOON_RUN: the scenario's scrapes, one each 15 s (runner/scrapes.py)."""

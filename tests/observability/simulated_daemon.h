@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloond's own registry, control, reservations, journal and metrics around a simulated host (policy/sim),
 // by a clock that runs as fast as it can: hours of what the daemon exports in seconds. Files of /proc and
 // /sys are written from what the simulation says; guests' VMMs are played here.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison's arithmetic: table, bars, rounds, and what is read out of fio's and the guests' answers."""
 
 import signal

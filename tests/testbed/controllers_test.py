@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The comparison of controllers: its figures on a timeline by hand, the partition, and which runs are no comparison."""
 
 import subprocess

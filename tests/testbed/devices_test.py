@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulated host's devices: their classes, what QEMU is told, and how they are measured."""
 
 import sys

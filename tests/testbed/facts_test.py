@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arithmetic of the facts about Linux: what becomes of the probes' counts."""
 
 import random

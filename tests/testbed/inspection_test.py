@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is read out of lspci, /proc/interrupts and ethtool, as a guest prints them."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which guest kernels are taken from where, and what is read out of a guest about its balloon driver."""
 
 import sys

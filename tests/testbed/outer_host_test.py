@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is done when the emulated outer host is lost: which one is booted then, and how often."""
 
 import contextlib

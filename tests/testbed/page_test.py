@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run's report: one page that needs nothing else, with all that it is to show."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures and checks of a run, on made-up timelines."""
 
 import sys

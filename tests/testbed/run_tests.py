@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Runs the testbed's test cases (runner/cases.py) in one boot of the outer host and prints PASS or FAIL for each."""
 
 import argparse

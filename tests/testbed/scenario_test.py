@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scenario files: what is wrong in one is refused with its place."""
 
 import sys

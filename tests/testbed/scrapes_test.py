@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept of a daemon's metrics during a run."""
 
 import http.server

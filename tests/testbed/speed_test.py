@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The measure of a machine's speed, and the clock that counts seconds of the quick day."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict over recorded runs (timelines/): a function of the recording alone."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The newcomer's page is run as it stands: each of its blocks has a place (builder/walk.py)."""
 
 import unittest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real programs under controllers: mixes' files, partitions, parts that are kept and resumed, and the table."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links of the docs lead somewhere: to a file of the tree, and to a heading in it."""
 import re
 import unittest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each test that docs/faults.md names exists, and each fault there has one."""
 
 import re

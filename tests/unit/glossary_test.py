@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The glossary has the words of the law's own types."""
 import re
 import unittest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Includes go one way: each room uses only the rooms that it is listed with. A new room, or a new arrow, is a line here."""
 import re
 import unittest

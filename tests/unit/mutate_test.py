@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/mutate.sh on a small program with a test that notices some of what can be changed in it."""
 import json
 import subprocess

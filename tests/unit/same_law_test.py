@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/same-law.sh fails at the first byte that differs. The programs here are stand-ins for balloon-sim."""
 import subprocess
 import tempfile

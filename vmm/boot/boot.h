@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Puts an unmodified Linux kernel, its initrd and its command line into guest memory.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // bzImage: the Linux/x86 boot protocol with the 64-bit entry (Documentation/arch/x86/boot.rst).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Arithmetic on numbers that come from a file: an overflow is nothing, never a wrapped value.
 #pragma once
 

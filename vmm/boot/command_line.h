@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks the kernel command line and writes it at layout::kCommandLine.
 #pragma once
 

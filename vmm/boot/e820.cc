@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/boot/e820.h"
 
 #include "vmm/arch/x86_64/layout.h"

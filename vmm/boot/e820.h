@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The memory map a kernel is told, the same in both boot protocols.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Finds the PVH entry in the bytes of an ELF note segment. Pure.
 #pragma once
 

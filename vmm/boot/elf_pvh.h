@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // ELF vmlinux with a PVH entry (xen docs/misc/pvh.pandoc; CONFIG_PVH=y in Linux).
 #pragma once
 

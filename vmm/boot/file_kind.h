@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a file that is no kernel of ours looks like, so that the error can say it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Places an initrd as high as it may lie and reads it there.
 #pragma once
 

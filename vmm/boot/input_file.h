@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A regular file to boot from, read piece by piece straight to where each piece belongs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Identity page tables of the first 4 GiB, for the 64-bit entry.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The structures that a PVH kernel is given (xen/include/public/arch-x86/hvm/start_info.h).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The zero page (struct boot_params) of the Linux boot protocol. Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // All virtio devices, for the machine, which makes them. A device folder has X_config.h (what it is told),
 // X_device.h (how it is made), X_control.h (what is asked of it from outside the guest), where there is such
 // a thing, and X.h.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What QEMU's -device calls id= and addr=.
 #pragma once
 

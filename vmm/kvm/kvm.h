@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // /dev/kvm: is it there, may we use it, can it do what we need.
 #pragma once
 

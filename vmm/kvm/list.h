@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KVM's structures that end in an array: a count, another word, then the entries.
 //
 // <linux/kvm.h> of Linux 6.1.y declares such arrays behind an empty struct, which has size 0 in C and 1 in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reading and setting all that KVM keeps of a machine. The order of setting is that of Firecracker and QEMU:
 // CPUID before everything that is checked against it; system registers (with the APIC's base) before the
 // local APIC; the MSRs, of which one is the TSC deadline, after it.

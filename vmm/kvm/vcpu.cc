@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/kvm/vcpu.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One virtual CPU: its state before the first instruction, and the thread that runs it.
 #pragma once
 

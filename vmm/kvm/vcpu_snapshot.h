@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What KVM keeps of a virtual machine and its vCPUs: read while they stand still, set before they go on.
 // Plain data, in KVM's own structures.
 #pragma once

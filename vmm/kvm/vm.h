@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One virtual machine of KVM: memory slots, the in-kernel interrupt controllers and PIT, ioeventfds, irqfds,
 // MSI routes.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest link, VMM side: dials the daemon, registers the guest, reports its balloon, takes targets. Losing
 // the daemon changes no balloon: the link dials again, with backoff, for as long as the VMM lives.
 #pragma once

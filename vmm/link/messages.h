@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The balloon's values as messages of the guest link.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What waits to be sent to the daemon: the newest statistics, balloon state and counters, and answers.
 // Bounded, so a daemon that does not read costs no memory; the balloon never waits for it.
 #pragma once

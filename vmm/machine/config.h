@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a VMM is told: by flags, by a YAML file, or both (a flag wins over the file).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The little languages of single flags.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/machine/config_identity.h"
 
 #include <fmt/format.h>

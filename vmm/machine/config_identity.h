@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ids and PCI addresses of devices: part of each device's configuration.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The memory's and the balloon's part of the configuration.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio transport's part of the configuration.
 #pragma once
 

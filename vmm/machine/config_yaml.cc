@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The YAML form of the configuration: the flags' names, with underscores.
 #include "base/strict_yaml.h"
 #include "vmm/machine/config.h"

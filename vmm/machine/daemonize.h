@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Starting in the background, as with QEMU's -daemonize: who started the program has its exit status once the
 // guest runs, or cannot.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Flags whose value is a list of settings: "a=1,b,c=2".
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The monitor's commands, carried out on the machine that lives at the moment. Lives as long as the process.
 #pragma once
 

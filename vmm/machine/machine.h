@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One life of the virtual machine, from its first instruction to its power-off or reboot. It is built,
 // started, ends, and is destroyed; a reboot builds the next one.
 #pragma once

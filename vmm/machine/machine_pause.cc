@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pausing a machine, and what else is done to one from outside.
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A machine as a file, and a machine made of one.
 #include <fmt/format.h>
 

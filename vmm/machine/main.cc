@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloon-vmm: one process, one guest.
 #include <malloc.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a machine's life ends: the first reason wins.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ports by which a guest ends its machine: ACPI sleep control and reset, and the keyboard controller's
 // reset line.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The process's life: machine after machine until the guest powers off, the process is told to end, or
 // nothing works any more.
 #pragma once

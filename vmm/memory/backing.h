@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What guest RAM is made of on the host. Pure.
 #pragma once
 

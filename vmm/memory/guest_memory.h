@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest's RAM. The only class that touches it: every access is checked against the regions here.
 #pragma once
 

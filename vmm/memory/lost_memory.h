@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The host can lack a page of the guest's memory: its pool of huge pages is empty after the guest gave pages
 // back, and uses them still. Whoever touches such a page gets SIGBUS, from which there is no way on.
 #pragma once

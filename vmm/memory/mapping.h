@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maps guest RAM of every kind. The system calls of GuestMemory::create(), apart from its bookkeeping.
 #pragma once
 

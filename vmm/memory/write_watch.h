@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Knows which pages of guest RAM nobody has written since it started, whoever writes: a vCPU, a device of
 // this process, the kernel for one of them. By userfaultfd(2)'s write protection.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A thread for commands that take their time (pausing a guest, writing a snapshot), so that other clients of
 // the monitor have their answers meanwhile.
 #pragma once

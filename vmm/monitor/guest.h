@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest as the monitor sees it. The machine implements it; tests use a fake.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The human monitor's commands that tools send through human-monitor-command, with QEMU's output.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cuts a stream of bytes into JSON objects, as QEMU's monitor does: by matching braces and brackets, not by
 // lines. Tools send with newlines, without, and several requests at once. Bounded whatever comes. Pure.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The monitor's socket: several clients at a time (QEMU has one a socket, and each tool wants its own), each
 // with a session of its own; events go to all of them.
 #pragma once

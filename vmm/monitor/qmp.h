@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The QEMU Machine Protocol, as far as tools that drive QEMU's balloon use it (QEMU's
 // docs/interop/qmp-spec.rst): one session a client. Pure: text in, text out.
 #pragma once

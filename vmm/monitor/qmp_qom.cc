@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // As much of QEMU's object tree as leads to the devices, and to the balloon's statistics. Tools either know
 // the path that they gave the balloon ("/machine/peripheral/balloon0"), or look for its type with qom-list;
 // libvirt and Proxmox do the latter.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A type 0 PCI configuration space (PCI Local Bus 3.0, 6.1): its bytes, and which bits of them the guest may
 // write.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // MSI-X (PCI Local Bus 3.0, 6.8.2): the vector table, the pending bits and the masks. Thread-safe.
 #pragma once
 

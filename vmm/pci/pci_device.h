@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A PCI function: a configuration space, and BARs that follow it about the guest's address space.
 #pragma once
 

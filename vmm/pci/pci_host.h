@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What PCI devices need of the hypervisor beyond what all virtio transports do: message-signalled interrupts.
 #pragma once
 

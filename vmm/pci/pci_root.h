@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The PCI root bus: configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2) and the placing of devices and
 // their BARs.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/pci/virtio_pci.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio PCI transport (virtio 1.2, 4.1): makes a VirtioDevice a PCI function, with the modern interface,
 // the legacy one (4.1.4.10), or both.
 #pragma once

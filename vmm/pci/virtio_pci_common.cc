@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The common configuration structure: what the driver reads, and what it may write when.
 #include <algorithm>
 #include <cstddef>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The legacy interface (virtio 1.2, 4.1.4.10): a header of registers in I/O space, then the device's
 // configuration. Queues have their full size and one page-aligned address. Drivers of that time know neither
 // FEATURES_OK nor VERSION_1; fields have the guest's byte order, which is ours.

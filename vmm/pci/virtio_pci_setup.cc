@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a virtio function looks like on the PCI bus: its ids, BARs and capabilities.
 #include <algorithm>
 #include <array>

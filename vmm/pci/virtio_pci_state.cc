@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtio function's state in snapshots: the function's own, its messages and its pin; the transport has the
 // rest.
 #include <mutex>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CRC-32C (Castagnoli; RFC 3720, appendix B.4): finds every burst error of up to 32 bits, and CPUs have an
 // instruction for it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which pages of guest memory have something in them. Pages that the host has given no memory, because the
 // guest never touched them or the balloon gave them back, and pages of zeros, are alike: a fresh machine has
 // them so.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A snapshot's file: a header, the machine's state, the used pages of its memory, an end mark; each with a
 // checksum. A file appears under its name whole or not at all.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // State as bytes: what every part of a machine writes itself to, and reads itself from. Parts are named, so
 // that a reader that is off the track stops with a name and not with nonsense. Little-endian, in the layout
 // of this build's structures: the file's version changes with them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A descriptor chain that a device took from a queue. It does not tell which kind of ring it came from.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/virtio/device.h"
 
 #include "vmm/snapshot/state_stream.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a virtio device is to its transport: identity, features, queues, config space, and what to do on a
 // kick.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/virtio/device_queues.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The queues of an activated device, and the loop that serves them: the same in every device.
 #pragma once
 

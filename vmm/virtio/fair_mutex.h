@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A mutex that threads get in the order in which they came.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Features that need other features (virtio 1.2, 2.2.1 and each device's "Feature bit requirements"). Pure.
 #pragma once
 

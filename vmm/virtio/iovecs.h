@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Parts of a chain's buffers for preadv(), pwritev() and their like.
 #pragma once
 

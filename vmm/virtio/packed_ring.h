@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packed virtqueue, device side (virtio 1.2, 2.8): one ring, in which the driver makes descriptors available
 // and the device writes used ones over them. A wrap counter on either side tells old from new.
 #pragma once

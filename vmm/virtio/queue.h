@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtqueue, device side. Which kind of ring it is shows nowhere (split_ring.h, packed_ring.h).
 #pragma once
 

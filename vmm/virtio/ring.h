@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the two kinds of rings have in common: which buffers a chain may have, and how many chains may be out.
 // Devices use VirtQueue (queue.h). All guest-controlled fields are read once, copied, then validated.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A rate limit: tokens flow in at a steady rate up to a burst, and each request spends some.
 #pragma once
 

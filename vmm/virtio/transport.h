@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What all virtio transports have in common (virtio 1.2, 2.1, 2.2, 2.6.1, 3.1): the status, the negotiation
 // of features, the queues' life, kicks, and the interrupt status with its pin. A transport adds the
 // registers.

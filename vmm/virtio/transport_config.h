@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which virtio interface a guest's devices show.
 #pragma once
 

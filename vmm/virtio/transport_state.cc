@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtio device's state in snapshots: what its driver set up, how far its queues have come, and what the
 // device adds.
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much a device does for its guest before others get their turn.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The virtio MMIO transport (virtio 1.2, 4.2): a window of registers and one level-triggered pin a device, no
 // bus. Only the interface of "version 2", which Linux has from 4.0.
 #pragma once

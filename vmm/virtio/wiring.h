@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a virtio transport needs of the hypervisor: pins of the I/O APIC and doorbells. vmm/kvm implements it;
 // tests use fakes.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What others want of a device: they post it, and never wait for the device.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What `balloonctl top` knows: the newest state, a minute of each guest's past, and what the user chose to
 // see.
 #pragma once

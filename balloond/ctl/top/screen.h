@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The screen of `balloonctl top` as lines of toned text. Neither a terminal nor a daemon is needed to draw
 // it.
 #pragma once

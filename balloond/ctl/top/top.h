@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // `balloonctl top`: the whole screen, followed live.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backend for libvirt: one thread for all libvirtds, which calls none of them itself, so that one that is
 // slow or dead delays neither the daemon nor its neighbours.
 #pragma once

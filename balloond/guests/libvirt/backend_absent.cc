@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Stands in for the backend where balloond is built without libvirt's headers (cmake -D BALLOON_LIBVIRT=OFF).
 #include "balloond/guests/libvirt/backend.h"
 

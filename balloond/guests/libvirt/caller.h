@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A thread for calls that may take as long as another program likes, or for ever: the caller of one never
 // waits for it, and gives it up when it takes too long.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a domain's XML says that matters here. Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One running domain as a guest: what the daemon is told of it, and what is asked of it. No call to libvirt
 // is made here.
 #pragma once

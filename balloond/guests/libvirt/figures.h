@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What libvirt's bulk statistics say of one domain, in the units used everywhere here: bytes, and sizes that
 // are left to the guest. Pure.
 #pragma once

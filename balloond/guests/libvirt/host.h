@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One libvirtd and its domains. It never waits: calls are made by callers, and what they bring is read from
 // an inbox. One that takes too long is given up, and another connection takes its place.
 #pragma once

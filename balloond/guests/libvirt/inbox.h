@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What calls to libvirt have brought, on its way to the backend's thread. It outlives the calls that were
 // given up.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // libvirt's client library, loaded when the first libvirtd is configured: a host without libvirt needs none
 // of it. Its headers are needed to build this.
 #pragma once

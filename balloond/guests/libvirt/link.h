@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One connection to a libvirtd. Every call may take as long as that likes: they are made by callers
 // (caller.h).
 #pragma once

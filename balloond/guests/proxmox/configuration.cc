@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/guests/proxmox/configuration.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What Proxmox' configuration of a guest says of its memory: /etc/pve/qemu-server/ID.conf (qm.conf(5)).
 #pragma once
 

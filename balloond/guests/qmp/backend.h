@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backend for QEMU: finds QMP sockets, and runs a monitor for each in one thread of its own, so that a
 // QEMU that is slow, silent or hostile delays neither the daemon nor its neighbours.
 #pragma once

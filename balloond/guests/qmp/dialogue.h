@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a guest's QEMU is asked, and what it has said so far: whose guest it is, its balloon, its figures.
 // Pure. A dialogue lasts as long as the process of QEMU, over however many connections.
 #pragma once

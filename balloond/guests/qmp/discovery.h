@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which QMP sockets there are, and when that changes.
 #pragma once
 

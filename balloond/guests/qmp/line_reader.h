@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bytes of a QMP socket cut into lines. Pure, and bounded: a peer that never ends its line cannot fill
 // memory.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a QMP server says, one message a line (QEMU's docs/interop/qmp-spec.rst, 2.2 to 2.5). Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One QMP socket and the guest behind it: connects, asks, tells the daemon, over and over. A socket of our
 // own (exclusive) stays connected; a shared one is taken for a moment each time. The backend's one thread
 // runs them all.

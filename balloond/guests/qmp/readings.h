@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What QEMU's answers mean, in the units used everywhere here: bytes, and sizes that are left to the guest.
 // Pure. Every value comes from another process, and most of them from the guest: nothing is taken as given.
 #pragma once

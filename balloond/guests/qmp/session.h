@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One connection to a QMP server, apart from its socket: greeting, negotiation, then commands whose answers
 // come in order, with events in between. Pure: bytes and the time go in, bytes and news come out.
 #pragma once

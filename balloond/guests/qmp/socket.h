@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Connecting to a QMP socket without ever waiting for it.
 #pragma once
 

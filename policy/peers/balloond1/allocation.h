@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who gets how much: weighted water-filling of one budget, in two levels (groups among each other, then each
 // group's own guests) and in tiers by how dear memory is to those who would have to give it.
 #pragma once

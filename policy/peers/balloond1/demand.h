@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much memory a guest needs: from what it uses, how fast that grows, and how much it is hurting.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a guest holds of the host's memory, and sums of bytes that neither wrap nor go below zero.
 #pragma once
 

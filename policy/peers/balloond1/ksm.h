@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernel samepage merging as a second source of memory: when to run it, and how hard.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloond's law as it was before its rework, kept to be compared with. It goes with the last commit of the
 // rework.
 //

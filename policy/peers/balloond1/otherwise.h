@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The nearest thing that would have changed a target.
 #pragma once
 

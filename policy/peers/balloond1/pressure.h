@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much a guest hurts, by whatever signals it and the host have of it.
 #pragma once
 

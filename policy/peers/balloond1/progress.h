@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a balloon that was asked to shrink its guest does so, and how fast.
 #pragma once
 

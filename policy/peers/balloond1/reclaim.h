@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From whom to take memory that others wait for: first what costs nothing to give, then what costs little.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reservations: guests to be. Memory is freed for them as for guests, kept as it comes free, and granted only
 // when it is really there.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What of a guest's statistics can be believed: checked against themselves and against what the host sees.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every number the engine is tuned by: default, unit, meaning, reason.
 #pragma once
 

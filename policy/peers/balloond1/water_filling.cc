@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "policy/peers/balloond1/water_filling.h"
 
 #include <algorithm>

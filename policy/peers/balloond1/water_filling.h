@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weighted water-filling: max-min fair shares of a budget between lower and upper bounds.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is no libvirtd, or one that does not talk, is said clearly and harms no neighbour."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real libvirtd of a user of its own, with real QEMUs that emulate Linux guests. No KVM, no system service is needed."""
 
 import os

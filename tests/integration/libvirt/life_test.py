@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Domains of a real libvirtd: from their start to their balloons, and what happens to both meanwhile."""
 
 import os

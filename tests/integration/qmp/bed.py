@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real balloond that manages guests of other hypervisors: by QMP sockets in a directory of the test's own, or as it is told."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong with one QMP socket is said clearly and harms no neighbour."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A QMP server that says what a test wants, in a process of its own as QEMU is: the process is whom the daemon sees."""
 
 import json

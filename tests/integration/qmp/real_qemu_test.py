@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real QEMU with a real Linux guest, emulated: from its socket to its balloon."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The example scheduler on three real daemons, killed at random moments: each guest is started once, and no memory is promised twice,
 lost or kept for nobody."""
 import os

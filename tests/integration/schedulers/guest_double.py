@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A guest that is only its link: guest_double.py SOCKET NAME MIB DIRECTORY. It moves its balloon at once, as it is told. While it is
 there its process id is in DIRECTORY/NAME.PID; the exit status is 3 when the daemon takes no second guest of that name."""
 import mmap

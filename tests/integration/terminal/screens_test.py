@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What balloonctl shows on a terminal: screens of tmux, compared letter by letter with those in screens/.
 
 After a wanted change: UPDATE_SCREENS=1 ctest -R balloonctl.screens, and look at what differs.

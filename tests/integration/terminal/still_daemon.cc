@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A daemon in which nothing happens but what its arguments say: the same guests with the same figures in
 // every run, so that screens can be compared letter by letter.
 //   still_daemon SOCKET GUESTS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian packages, of the machine's own release or of another one, from the mirror that the machine's apt uses."""
 
 import re

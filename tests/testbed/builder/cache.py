@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A directory of built artefacts, each remade only when the content of its inputs changed."""
 
 import contextlib

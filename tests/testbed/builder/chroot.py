@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a script in a Debian tree, at the speed of this machine and with its network."""
 
 import subprocess

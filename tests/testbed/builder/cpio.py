@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes an initramfs (cpio "newc", Documentation/driver-api/early-userspace/buffer-format.rst), owned by root."""
 
 import stat

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Debian root filesystem for guests that run real programs: redis, PostgreSQL with pgbench, stress-ng, and the worker script."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the emulated host needs to run scenarios directly, as a machine with KVM of its own does: the testbed's programs and its cache of images,
 which are up to date there, so that nothing is built or downloaded."""
 

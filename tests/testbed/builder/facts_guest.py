@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plain guest that facts about Linux are measured in: QEMU without KVM, one CPU, a disk of random files, our probes."""
 
 import json

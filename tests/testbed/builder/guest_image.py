@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a guest boots: initramfs with the drivers and the worker, its data disk, and an ext4 root for boots from a disk."""
 
 import lzma

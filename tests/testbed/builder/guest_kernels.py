@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian kernels that guests are tested with, each with an initramfs of its own modules."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What installed_host boots: a Debian 12 with systemd, our packages beside it, and the newcomer's page as scripts."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's cloud kernel: download, unpack, module order, and the ELF inside the bzImage."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """oVirt's MOM, as Debian has it: the only balloon controller that is packaged for libvirt's guests."""
 
 from pathlib import Path

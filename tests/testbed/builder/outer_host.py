@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Boots the outer host, streams what its command says, and tells a crash of the outer host from a failure of ours."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The outer host's disks: base (Debian programs, rarely changes), payload (ours, changes all the time), scratch and swap."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Our Debian packages (scripts/package.sh makes them), a Debian 12 that they can be installed in, and a later version of them."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a scenario's YAML (and refuses a key given twice); the host that runs it gets JSON."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs one scenario in one mode, in the outer host or on this machine, and collects what it reports."""
 
 import json

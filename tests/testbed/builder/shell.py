@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the few host tools that the build needs, with errors that name the tool and what it said."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slows the emulated host's devices down to a class, and follows the slowdown that the run measures (QEMU's throttling group)."""
 
 import json

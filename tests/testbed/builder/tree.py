@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A list of files to be put into an image, which knows the libraries that programs need."""
 
 import os

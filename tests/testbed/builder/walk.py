@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The newcomer's page as commands: its blocks of code as they stand, and where each is run by installed_host."""
 
 import re

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The worker in a testbed guest. Reads one command a line from the serial console and answers each with one
 // JSON line:
 //   load SIZE         map SIZE (e.g. 1536M), fill it as fast as the guest lets us, and keep using it

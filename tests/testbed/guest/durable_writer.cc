@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes numbered blocks, each with bytes of its own, to scattered places of a disk, and says after every
 // flush how many are safe by now: {"event":"flushed","blocks":N}. Whoever kills the VMM meanwhile can tell by
 // the disk's image whether that was true (runner/bench/durability.py).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // TCP round trips of one byte, one after the other (as netperf's TCP_RR).
 //   round_trips serve PORT                   answers one client after the other, for ever
 //   round_trips ask ADDRESS PORT SECONDS     {"transactions":N,"seconds":S,"p50_us":X,"p99_us":Y}

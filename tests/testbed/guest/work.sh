@@ -9,6 +9,7 @@
 #   work files read SIZE PASSES     read(2) of so much of /data, pass after pass
 #   work stress SIZE PASSES         stress-ng: so much memory is filled, and checked, so many times
 # SIZE is in MiB, as 300M. Any amount: nothing here ends by the clock.
+# SPDX-License-Identifier: Apache-2.0
 set -u
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin LANG=C
 # The agent's protection against the OOM killer is not for programs.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # In a host whose PID 1 is systemd: docs/install.md as it stands, then what the packages promise. "END" at the end, and power-off.
+# SPDX-License-Identifier: Apache-2.0
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 # shellcheck source=tests/testbed/installed/checks.sh
 . /installed/checks.sh

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Sourced by acceptance.sh: a line "PASS what" or "FAIL what: why" for each thing that should hold.
 PATIENCE=900 # seconds for what only takes time: the host is emulated, and its machine may be busy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Somebody at a terminal: logs in as the page says, looks at `free`, and leaves with Ctrl-C.
 
   type_at_console.py COMMAND PATIENCE MEMORY_MIB

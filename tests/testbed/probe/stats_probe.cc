@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The daemon's end of one guest link, which does nothing but ask for statistics, one sample after the other,
 // and prints how long each took: by the VMM's own account, from its request to the guest's buffer, and over
 // the link.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of the shipped alerts would have fired in a run, by what balloond exported meanwhile."""
 
 import subprocess

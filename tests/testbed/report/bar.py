@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bars that show how far something is."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of a comparison of VMMs: medians, ratios to the peers, and what was asked of them (the bars)."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run with the daemon must show. Each check says what it found."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of controllers on one scenario: what guests waited for and lacked, what swapped, what was moved, and what it cost."""
 
 import statistics

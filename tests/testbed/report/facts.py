@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures about Linux out of what the probes counted (guest/facts): medians over repeats, with their spread."""
 
 import statistics

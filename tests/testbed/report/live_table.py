@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The run as it goes: a table that redraws itself on a terminal, or a block of plain lines now and then."""
 
 import sys

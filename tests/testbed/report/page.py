@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run's report: one HTML page that needs nothing else. The page itself is policy/sim/report.html, which says what its data is."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recorded runs: the events that the runner sent, one JSON object a line, to be judged again (tests/testbed/judge)."""
 
 import json

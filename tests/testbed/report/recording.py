@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether balloond's own recording of a run, decided again, gives the same plans."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a run in words: figures side by side, checks with PASS or FAIL."""
 
 from .verdict import Outcome, Verdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run as it was: the events of one scenario run in order, phase by phase."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict over a run: a function of its recorded timeline and of nothing else."""
 
 import statistics

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One part of the comparison of controllers (a mix, a controller, a round): made of the run's events, kept as a JSON file."""
 
 import hashlib

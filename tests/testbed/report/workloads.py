@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of real programs under each controller: their own figures, and counters that do not know the machine's speed."""
 
 import statistics

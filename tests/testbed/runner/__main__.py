@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python3 -m runner: runs one scenario on this KVM host, to its end or its first failure."""
 
 import argparse

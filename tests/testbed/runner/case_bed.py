@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What testbed cases start guests with, and how they say what they expected."""
 
 import threading

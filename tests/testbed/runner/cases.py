@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Testbed tests: each a sentence about guests and daemon on a real KVM host. `python3 -m runner.cases` runs them there."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """balloond as a child process, and what balloonctl shows of it."""
 
 import json

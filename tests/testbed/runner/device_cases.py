@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Testbed cases that look at the devices with the guest's own tools (part of runner/cases.py)."""
 
 import re

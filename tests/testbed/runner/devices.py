@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classes of devices that the emulated host's disks and swap are slowed down to, and how fast they are as seen from inside it.
 
 The files behind them are in the build machine's memory, while all that needs CPU is some 10 times slower than on hardware and more: left

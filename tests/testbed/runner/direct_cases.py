@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The direct way, by which a machine with KVM of its own runs scenarios, in the emulated host: it is such a machine (part of runner/cases.py)."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where events go: one JSON object a line, each with its time in seconds since the run began."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One guest: its VMM process and the worker in it, spoken to over the serial console."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each Debian kernel's drivers can do with our devices, asked of the guest itself (docs/guest-kernels.md has the table)."""
 
 from dataclasses import dataclass

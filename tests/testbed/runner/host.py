@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of the KVM host and of single processes, from /proc."""
 
 import re

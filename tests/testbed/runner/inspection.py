@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a guest's own tools say of its devices: lspci, /proc/interrupts, the virtio bus in sysfs, ethtool."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Testbed cases of samepage merging on the host (part of runner/cases.py)."""
 
 import json

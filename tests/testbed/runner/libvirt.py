@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """libvirtd on this host, and guests that are its domains."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """oVirt's MOM with its own example rules, as a controller of libvirt's guests on this host."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a static partition gives each guest of a scenario."""
 
 from fnmatch import fnmatchcase

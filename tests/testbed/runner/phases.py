@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives a scenario's phases: gives guests work, waits until they have what they asked for, measures.
 
 All limits here are seconds of the quick day (speed.py): a slow machine has more time."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether anything in a phase still moves, told by counters: bytes of loads, bytes read, sizes. Not by a clock that runs alike on every
 machine: `now` is the machine's own (speed.Machine.quick_now)."""
 

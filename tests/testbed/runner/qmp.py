@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A client of a VMM's QMP socket (balloon-vmm --monitor, qemu -qmp)."""
 
 import json

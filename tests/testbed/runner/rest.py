@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether guests' sizes have come to rest, as they do once what there is has been shared out."""
 
 # For some time no size has left a band of this part of the guest's memory, and each is that near to its target.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Once a second: host, every guest as daemon, VMM process and worker show it, and the daemon itself."""
 
 import threading

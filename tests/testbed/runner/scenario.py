@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a scenario file says, checked strictly: an unknown key or a wrong unit is refused with its place."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What balloond exports during a run, as a Prometheus would have scraped it: the page of each scrape after a line
 "# scrape SECONDS at SECONDS of the quick day", with "failed" at its end when there was none (tests/observability/history.py)."""
 

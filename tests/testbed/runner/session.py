@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon (or none) and guests together on this host; cleaned up however the run ends."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast this machine is, by a fixed piece of work that goes before all others on its CPU.
 
 Other work on the machine below takes CPU from the emulated host, which does not know it: there the piece takes longer. What runs beside

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Persistent tap interfaces, by ioctl: busybox's ip cannot make them."""
 
 import fcntl

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Testbed cases of the virtio transports: each interface, vhost and snapshots (part of runner/cases.py)."""
 
 import shutil

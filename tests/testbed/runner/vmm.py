@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command lines of the VMMs that can run a scenario's guests."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Testbed cases of real programs in Debian guests (part of runner/cases.py)."""
 
 from .case_bed import MIB, Bed, expect, expect_clean_power_off

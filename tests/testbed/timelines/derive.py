@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes recordings of what a real run seldom shows, of a real one: quick.jsonl is tests/scenarios/small.yaml in the testbed, its speed
 factor 1.9 to 2.7, in small (tests/testbed/judge --thin). busy.jsonl is real, too, and nothing is made of it: the demo at factors of 2.3 to 5.8.
 Each is made by a named transformation of its events. Without arguments: writes all of them."""

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may do what: rules of users and groups, and what a socket allows at most.
 #include "balloond/api/access.h"
 

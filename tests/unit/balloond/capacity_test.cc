@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CapacityService by the real server: figures that add up, and answers that have no effect.
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What balloonctl says of policies: what differs, who says so, when.
 #include <gtest/gtest.h>
 

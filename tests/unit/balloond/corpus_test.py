@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped JSON Schemas and the programs that load the files agree: each file of the corpus goes through both.
 
 policies/ are policy files, for `balloonctl policy check`; daemons/ are the daemon's, for `balloond --check-config`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon's tests put in place of time, /proc and hypervisors.
 #pragma once
 

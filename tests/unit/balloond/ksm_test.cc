@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // KSM from /sys to the plan and back, on a fake host.
 #include <gtest/gtest.h>
 

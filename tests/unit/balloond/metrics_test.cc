@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is exported: few enough series a guest, and each family in the table of docs/metrics.md.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

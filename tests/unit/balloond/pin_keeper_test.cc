@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pins on disk: what was answered holds again after a restart, and what cannot be written was not taken.
 #include "balloond/control/pin_keeper.h"
 

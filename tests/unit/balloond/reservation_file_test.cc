@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the daemon keeps of its grants, and what it makes of a file that is not as it was written.
 #include "balloond/control/reservation_file.h"
 

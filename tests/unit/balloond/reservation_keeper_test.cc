@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Nothing is answered before it is on disk, and what was answered is there after a restart.
 #include "balloond/control/reservation_keeper.h"
 

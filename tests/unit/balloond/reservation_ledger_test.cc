@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The ledger: whatever order calls, decisions, writes, failures of the disk and kill -9 come in, nothing is
 // granted twice, nothing that was answered is lost, and nothing is kept for nobody.
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is installed agrees with itself: versions, places that files name, and units that say what they may."""
 import re
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a man page is made of: the text of --help, schemas, and sources with markers."""
 import sys
 import unittest

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A host of guests with ideal accounting and balloons of finite speed, for tests of whole control loops.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests that do not play along: they lie, are blind, stuck, slow or pinned, and their neighbours do not pay
 // for it.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The invariants on many random hosts: whatever guests do and say, limits and budget hold, those in need are
 // not taken from while others idle, and constant inputs come to rest.
 #include <gtest/gtest.h>

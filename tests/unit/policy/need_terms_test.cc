@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What each term of a need comes to, one sample or two at a time.
 #include <gtest/gtest.h>
 

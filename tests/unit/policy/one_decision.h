@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A decision made by hand, for tests of single steps of the engine. Sizes in MiB.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an outlook says of a reservation is what the engine makes of it in the same decision.
 #include "policy/outlook.h"
 

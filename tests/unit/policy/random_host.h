@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random hosts and guests that do and say anything, for tests of what must hold whatever happens.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reservations on a whole host: freed first, granted when free, denied when impossible.
 #include "policy/reservations.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Invariant 6: a daemon that comes back adopts what it finds without a step.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each sign of want just below its threshold, and just above. A sample every two seconds: rates are a
 // second's.
 #include <gtest/gtest.h>

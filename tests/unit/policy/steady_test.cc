@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A day of decisions needs no more memory than an hour of them.
 #include <gtest/gtest.h>
 #include <malloc.h>

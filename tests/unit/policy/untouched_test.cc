@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a guest that cannot be judged or moved has not touched is there for others, but for what it may soon
 // touch and what it is guaranteed.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each test that docs/bad-input.md names for a class of bad input exists, and each class has one."""
 
 import re

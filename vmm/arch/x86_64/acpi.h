@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // ACPI tables of our machine: RSDP, XSDT, FADT (hardware-reduced), MADT, DSDT (PCI root, serial port,
 // virtio-mmio devices). Pure: bytes out.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One ACPI table being built: fields in order, then length and checksum. Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Builds ACPI Machine Language: just the terms that our DSDT needs (ACPI 6.4, chapter 20). Pure.
 #pragma once
 

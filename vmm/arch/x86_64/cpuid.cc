@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // guest_cpuid() of vcpu_state.h: one package, one core a vCPU, one thread a core. Leaves: Intel SDM volume 2
 // (CPUID), AMD APM volume 3, appendix E.
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The boot GDT: written to guest memory by the loader, and what the first segment registers say.
 #pragma once
 

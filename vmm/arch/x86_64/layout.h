@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where things lie in a guest's physical address space and its I/O ports.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The registers, MSRs and CPUID with which a vCPU starts. Pure: fills KVM's structures, makes no call.
 #pragma once
 

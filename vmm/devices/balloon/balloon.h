@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // virtio-balloon (virtio 1.2, 5.5): inflate, deflate, statistics, free page hinting and reporting. What is
 // done on each queue is in queues.cc.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The balloon as the rest of the VMM sees it: the guest link and the monitor use this, and nothing of the
 // device.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lets several parts of the VMM use one balloon, each through a BalloonControl of its own: with its own
 // observer, and its own wish how often statistics are sampled (the most frequent one counts).
 #pragma once

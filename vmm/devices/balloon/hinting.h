@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One round of free page hinting after the other (virtio 1.2, 5.5.6.5), seen from the device: which command
 // id stands in the config space, and which of the guest's buffers belong to the round. Pure.
 #pragma once

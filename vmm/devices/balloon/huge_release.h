@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gathers inflated pages into huge pages, and those into runs, before they are released. Pure.
 //
 // Linux hands over 1 MiB at a time (256 PFNs, drivers/virtio/virtio_balloon.c). Releasing that at once splits

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tells which huge pages the guest has as a whole again. Pure.
 //
 // A transparent huge page of which a part was released consists of small pages from then on: each that the

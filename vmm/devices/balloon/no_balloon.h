@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest without a balloon, for those who would move it: it has all of its memory, for ever.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How fast a balloon moves, and when it stands still away from its target. Pure.
 #pragma once
 

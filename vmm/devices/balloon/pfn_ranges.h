@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Page frame numbers as the guest sends them, made into few ranges. Pure.
 #pragma once
 

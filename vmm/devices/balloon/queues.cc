@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the balloon does with the chains of each of its queues.
 #include <algorithm>
 #include <array>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The statistics buffer of a guest (virtio 1.2, 5.5.6.3). Pure.
 #pragma once
 

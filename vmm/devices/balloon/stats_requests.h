@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who waits for fresh statistics, and whether the guest has been asked. Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // virtio-blk (virtio 1.2, 5.2): a disk image as the guest's /dev/vdX.
 #pragma once
 

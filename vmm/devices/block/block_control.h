@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a disk is, for who asks from outside the guest: its image, and what lies below it.
 #pragma once
 

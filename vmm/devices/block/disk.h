@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests on an image. They are worked off piece by piece, in turns that are bounded in time and bytes: what
 // lies in a file goes to the I/O engine, many at once; what waits for the host's disk goes to a thread, and
 // the requests behind it wait. Knows nothing of virtio.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file or block device that an image lies on: opened, checked, locked; and blocking I/O of any alignment.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a disk is made of: an image, which says where its bytes lie. All calls come from one thread at a time.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asynchronous I/O on files: by io_uring, or by threads where the host has none.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A write-back cache of an image's tables, in slices of a few KiB, so that a large table costs no more than
 // is used of it.
 #pragma once

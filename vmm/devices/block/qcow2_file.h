@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The one way to write to the file of a qcow2 image. It knows which clusters hold the image's own tables:
 // those are never data, whatever the tables themselves say. A forged image could otherwise have its guest
 // write the header, and so name a file of the host as its backing file.

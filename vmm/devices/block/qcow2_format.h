@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The qcow2 format as far as it can be read without I/O (QEMU's docs/interop/qcow2.txt). Pure. Everything in
 // an image is checked before it is believed: images come from strangers.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A qcow2 image, read and written. What it writes, and when, so that a crash at any moment loses nothing that
 // was flushed and damages nothing:
 //   a write to a new place     the data; then, in memory, the reference to it

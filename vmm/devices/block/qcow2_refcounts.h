@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How often each cluster of a qcow2 image is referenced, and where free ones are.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where the tables of a qcow2 image's internal snapshots lie: this VMM keeps them as they are.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The writing side of Qcow2Image: new clusters, tables, and their order on the medium.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtio-blk request as the guest lays it out in a chain (virtio 1.2, 5.2.6). Pure.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One thread for what waits for the host's disk, so that a device's loop and its mutex do not.
 #pragma once
 

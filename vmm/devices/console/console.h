@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // virtio-console (virtio 1.2, 5.3) with one port, the guest's hvc0: much less work a byte than a UART, which
 // exits to us for each.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The control queue (virtio 1.2, 5.1.6.5): takes a command apart and answers it.
 #pragma once
 

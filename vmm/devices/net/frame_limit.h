@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The rate limit of one direction: bytes and frames, whichever is reached first.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What stands before each frame (virtio 1.2, 5.1.6), and the feature bits that decide on it (5.1.3).
 #pragma once
 

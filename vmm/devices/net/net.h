@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // virtio-net (virtio 1.2, 5.1) over a tap. Queue pairs are served here, or by vhost-net; the control queue
 // always here.
 #pragma once

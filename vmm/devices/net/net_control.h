@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is asked of a network device from outside the guest. All may be called from any thread.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Makes a network device: opens what it needs, finds out what that can do, and offers it.
 #include <fmt/format.h>
 #include <sys/random.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who serves a network device's queue pairs, and when: this process, vhost, or nobody.
 #include <array>
 #include <utility>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A network device's state in snapshots: the cable, and what the guest set through the control queue.
 #include <fmt/format.h>
 

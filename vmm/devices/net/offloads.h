@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Offloads of a tap (TUN_F_* of linux/if_tun.h) and the virtio features they stand for. Pure.
 #pragma once
 

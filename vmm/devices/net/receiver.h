@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Frames from a tap into the guest's buffers, merged where one is not enough (virtio 1.2, 5.1.6.3, 5.1.6.4).
 #pragma once
 

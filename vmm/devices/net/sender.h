@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest's frames to a tap (virtio 1.2, 5.1.6.2).
 #pragma once
 

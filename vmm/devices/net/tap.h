@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One queue of a tap interface: whole Ethernet frames, each with the kernel's virtio_net_hdr in front where
 // the tap has it (IFF_VNET_HDR).
 #pragma once

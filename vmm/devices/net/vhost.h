@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // vhost-net: the kernel serves a queue pair (linux/vhost.h). One of these a pair.
 #pragma once
 

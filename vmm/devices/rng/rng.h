@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // virtio-rng (virtio 1.2, 5.4): the guest hands in buffers, the host fills them with random bytes, at most so
 // many a second: else a guest that only asks for randomness keeps a host CPU busy.
 #pragma once

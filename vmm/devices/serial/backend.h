@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a serial port's or console's bytes go to and come from: the terminal, a file, a pseudo-terminal, a
 // Unix socket, or nowhere. A backend lives as long as the process; each machine (there is a new one after a
 // reboot) attaches its device to it.

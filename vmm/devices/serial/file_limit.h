@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much of a guest's output a file of the host keeps.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Writes a guest's output to a terminal, pipe, socket or file that may be slow, without ever waiting for it.
 #pragma once
 

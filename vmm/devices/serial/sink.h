@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a terminal talks to in the guest: a UART or a virtio console.
 #pragma once
 

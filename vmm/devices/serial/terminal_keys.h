@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a person at the terminal tells the VMM rather than the guest: Ctrl-A, and then a key. The keys are
 // those of QEMU's multiplexed console (its docs/system/mux-chardev.rst). Pure.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A 16550A UART (National Semiconductor PC16550D data sheet): registers, FIFOs, the four interrupts in their
 // order of priority, loopback and the modem lines. Bytes take no time on its wire, so the transmitter is
 // always empty. Pure: bytes and interrupts go through the functions it is made with. Thread-safe.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the probes of this directory share: the kernel's counters, a file's place in the page cache, and
 // memory taken from it. Probes print raw counts, one JSON object a line; report/facts.py makes figures of
 // them.

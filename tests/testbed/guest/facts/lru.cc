@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How well the kernel's page replacement tells files in use from files that are read once.
 //   lru stream DIRECTORY SET_MIB STREAM_MIB PASSES     a set is read again and again; beside each pass over
 //   it, so much of a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Samples MemAvailable and MemFree while a guest rests, or while programs run whose demand is constant.
 //   noise SAMPLES rest                     nothing but this program
 //   noise SAMPLES load DIRECTORY MIB       a quarter of memory is in use by a program that allocates and

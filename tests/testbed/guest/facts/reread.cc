@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A file that was in the page cache and had to give way to a program's memory is read once more: what the
 // kernel counts, for read(2) and for a mapping, page by page in order, all over the place, and all over the
 // place with the kernel told so (MADV_RANDOM, POSIX_FADV_RANDOM: no read-ahead).

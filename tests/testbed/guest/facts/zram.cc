@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a page in zram costs: bytes, and CPU on its way out and back in, by the content of pages. The pages
 // are a program's, the zram device is its swap, and MADV_PAGEOUT has the kernel swap them out in the
 // program's own context, so that its CPU time is all there is.

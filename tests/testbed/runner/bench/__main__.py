@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python3 -m runner.bench: measures the VMMs in turn (A B C A B C ...), part after part, and reports each sample as an event."""
 
 import argparse

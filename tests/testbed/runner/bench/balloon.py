@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The balloon: how fast it shrinks and grows a guest and at what cost, statistics, and free page reporting."""
 
 import json

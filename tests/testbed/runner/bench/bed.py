@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a measurement needs: guests of one VMM, their disks and taps, gone again when the step ends."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fio in the guest on a raw disk of its own, past both page caches."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kill -9 of the VMM while its guest writes and flushes: what the guest was told is safe must be in the image, whole."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What KVM itself saw of a guest: when an interrupt was sent to it, and when it wrote to a device."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """iperf3 and round trips over a tap, with the VMM moving the frames and with vhost-net."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts of the comparison in their order: what each runs, for whom, and how long it may take."""
 
 from dataclasses import dataclass

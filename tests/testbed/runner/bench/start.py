@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a VMM takes until the guest's init runs, what it needs beside the guest's memory, and what an idle guest costs."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python3 -m runner.facts: measures what ballooning does to a guest's huge pages, and reports each round as an event."""
 
 import argparse

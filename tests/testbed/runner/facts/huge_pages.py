@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ballooning does to the huge pages that a guest's memory is made of."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """python3 -m runner.workloads: runs one mix with one controller on this KVM host, and reports events."""
 
 import argparse

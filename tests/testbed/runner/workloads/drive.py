@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives one part: a mix with one controller. Gives programs their amounts of work, and reports what they say and what the host did."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mix may ask for: beyond this nothing boots, or the emulated host cannot give it."""
 
 MIB = 1 << 20

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a mix's file says (tests/scenarios/workloads/*.yaml), checked strictly: what cannot be is refused before anything boots."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waits until nothing moves any more: what one phase leaves under way must not become the next one's work.
 
 Seconds would not do: balloons and swap need more of them on a slow machine, and the counters of two runs would differ."""

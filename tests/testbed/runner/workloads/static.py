@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A static partition: each guest's balloon is set once, to its share by weight, and left."""
 
 import time

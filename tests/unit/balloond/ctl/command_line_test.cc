@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What balloonctl's command line takes, and what it says of the rest.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

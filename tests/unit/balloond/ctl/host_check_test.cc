@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What `balloonctl host check` finds, on hosts made of literal files.
 #include "balloond/ctl/host_check.h"
 

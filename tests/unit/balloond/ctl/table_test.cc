@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tables that fit: what is left out, shortened and broken, and in which order.
 #include "balloond/ctl/table.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The screen of `balloonctl top`, drawn without a terminal.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

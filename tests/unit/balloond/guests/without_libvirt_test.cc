@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloond as it is built without libvirt's headers (cmake -D BALLOON_LIBVIRT=OFF).
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A history of needs, by the test's clock.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Hosts and guests for the tests of control laws: round numbers in MiB.
 #pragma once
 

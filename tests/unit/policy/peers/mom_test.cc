@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "policy/peers/mom.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "policy/peers/squeezed.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A field that is added to a recorded type and not recorded does not compile. COMPILER: the C++ compiler."""
 import os
 import re

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A policy file: what is refused, with its place, and what its values become.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What guests and groups are granted by a policy's rules, by time, and how often the daemon looks at them.
 #include <gtest/gtest.h>
 

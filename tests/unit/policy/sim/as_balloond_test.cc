@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the simulator shows a law of guests whose statistics are missing, old or nonsense is what balloond
 // would.
 #include "policy/sim/as_balloond.h"

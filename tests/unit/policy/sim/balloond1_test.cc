@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloond-1 is frozen: what it scored when balloond's law began to change is what it scores now.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The speeds of a machine that is not the one of physics.h, and guests that share its CPUs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

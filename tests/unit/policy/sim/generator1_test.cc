@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What generator 1 draws is run by a plant without effects, and gives what the simulator gave before it had
 // any: generator1.csv is the output of `balloon-sim sweep --seeds 8 -o csv` of that time, of laws that stay
 // as they are.

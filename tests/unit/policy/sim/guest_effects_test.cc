@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each effect of the plant on one guest, by itself.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What swap devices and an ARC cost the host.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/arch/x86_64/vcpu_state.h"
 
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernel files made up by tests: small, well-formed unless a test spoils a field.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is told of a balloon that moves, and how often.
 #include "vmm/link/outbox.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The CPU as a guest sees it, by the CPUID instruction and by what comes of it: guests of a few instructions
 // on this host's own KVM, compared with what that KVM offers.
 #include <asm/kvm_para.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small guests of a few instructions on this host's own KVM: the whole machine, from the first instruction to
 // its end. They need /dev/kvm and fail without it.
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels of a few instructions for tests on real KVM.
 #pragma once
 

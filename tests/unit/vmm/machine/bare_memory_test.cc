@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Guests of a few instructions on every kind of memory, and with more of it than lies below the PCI hole.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The parts of the configuration that are about talking to a guest: monitor, console, serial port, random
 // numbers.
 #include <gmock/gmock.h>

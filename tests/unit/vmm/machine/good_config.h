@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Flags of a guest that is in order, and what is wrong when something is not.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pausing, snapshots and the monitor's commands on machines that run: small guests on this host's own KVM.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // balloon-vmm as a person or a service manager meets it: exit statuses, one clear line, signals. On this
 // host's KVM.
 #include <fcntl.h>

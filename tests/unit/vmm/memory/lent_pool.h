@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Huge pages for a test, from the host's pool of 2 MiB pages: so many beyond what others have taken, for as
 // long as it lives, whatever the host allowed before, and however this process ends: a process of its own
 // puts the host's setting back. Needs root. One test of the machine at a time.

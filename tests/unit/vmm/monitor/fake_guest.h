@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A guest that does what it is told and remembers it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/monitor/json_frames.h"
 
 #include <gmock/gmock.h>

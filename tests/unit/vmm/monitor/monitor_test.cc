@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The monitor at its socket.
 #include "vmm/monitor/monitor.h"
 

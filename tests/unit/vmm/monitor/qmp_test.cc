@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The shapes are those that QEMU 7.2 sends, as captured from it.
 #include "vmm/monitor/qmp.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A real device behind virtio-pci, and a driver in front of it that goes the whole way: registers, rings,
 // kicks. Modern or legacy.
 #pragma once

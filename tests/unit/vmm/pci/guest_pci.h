@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest's side of the PCI bus, for tests: finds devices through configuration mechanism 1 and drives
 // virtio-pci as a driver does. And the hypervisor's side: interrupts and doorbells that remember what
 // happened.

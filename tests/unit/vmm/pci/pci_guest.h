@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A fake device behind the modern interface of a virtio PCI function, with MSI-X, and its driver.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/pci/pci_root.h"
 
 #include <gtest/gtest.h>

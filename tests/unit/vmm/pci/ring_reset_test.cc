@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RING_RESET (virtio 1.2, 2.6.1, 4.1.4.3): single queues taken back and given again while the device runs.
 #include <gtest/gtest.h>
 

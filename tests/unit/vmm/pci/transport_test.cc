@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every transport owes a driver and the device behind it, through the registers of each.
 #include "vmm/virtio/transport.h"
 

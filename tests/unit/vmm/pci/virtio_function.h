@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One virtio function on buses of its own, and accesses to its registers: what all drivers of the tests start
 // from.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The legacy interface and the INTx pin, driven as drivers from before virtio 1.0 drive them.
 #include <gtest/gtest.h>
 

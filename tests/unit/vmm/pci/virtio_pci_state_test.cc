@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A virtio function saved and loaded into a fresh one, which shows the guest the same in every register.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The transport, driven as a guest's driver drives it: configuration ports, capabilities, BAR accesses,
 // kicks.
 #include "vmm/pci/virtio_pci.h"

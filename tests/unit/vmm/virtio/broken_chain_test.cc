@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Broken chains of a split ring: each is refused with its reason, none reads or writes outside RAM, loops or
 // crashes.
 #include <gmock/gmock.h>

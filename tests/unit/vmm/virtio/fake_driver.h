@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The guest's side of a virtio device, for tests: lays rings out in real guest memory, builds chains, plays
 // the driver. What it writes is not checked, so that it can also play a broken or hostile driver.
 #pragma once

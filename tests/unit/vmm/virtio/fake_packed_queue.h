@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The driver's side of a packed virtqueue, for tests. What it writes is not checked, so that it can also play
 // a broken or hostile driver.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A fake device behind a virtio-mmio window, and its driver.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the tests of split and packed rings share: a queue with its driver, and checks that hold for any ring.
 #pragma once
 

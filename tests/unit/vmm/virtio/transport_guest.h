@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A driver's way through a transport's registers, as Linux goes it. What the transports' registers are comes
 // from pci_guest.h and mmio_guest.h.
 #pragma once

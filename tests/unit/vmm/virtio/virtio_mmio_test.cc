@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The MMIO transport, driven as a guest's driver drives it: registers, kicks, its pin.
 #include "vmm/virtio/virtio_mmio.h"
 

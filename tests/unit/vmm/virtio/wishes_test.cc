@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is wanted of a device is carried out in order, and whoever wants it waits for nobody.
 #include "vmm/virtio/wishes.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // libvirt's own library, with the driver that it has for tests: one running domain "test" of 8 GiB.
 #include "balloond/guests/libvirt/link.h"
 

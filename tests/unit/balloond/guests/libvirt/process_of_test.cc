@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "balloond/guests/libvirt/process_of.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Records what a real QEMU answers, for the tests beside it.
 
 Run with a kernel and an initramfs that loads virtio_balloon (the testbed's guest image has both):

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a real QEMU 7.2 said (qemu-7.2.txt, by record.py): its lines, found by the command that they answer.
 #pragma once
 

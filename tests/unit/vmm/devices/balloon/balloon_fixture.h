@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A balloon with a fake driver and an observer, on guest memory of any kind.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The costliest lists of pages that a guest may give, many at once.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The balloon on every kind of guest memory: what leaves the guest comes back to the host.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

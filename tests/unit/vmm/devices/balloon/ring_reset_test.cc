@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // RING_RESET (virtio 1.2, 2.6.1): the driver takes single queues of the balloon back.
 #include <gmock/gmock.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A balloon behind its transport, saved and loaded into a fresh one while the guest's memory stays.
 #include <gtest/gtest.h>
 

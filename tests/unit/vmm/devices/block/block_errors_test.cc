@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What becomes of requests that the image cannot do: as werror and rerror say.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

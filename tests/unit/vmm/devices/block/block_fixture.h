@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A block device on an image of 64 sectors, and the fake driver in front of it.
 #pragma once
 

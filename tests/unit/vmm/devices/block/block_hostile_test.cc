@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests that make no sense, and drivers that go away: nothing outside the image is touched.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

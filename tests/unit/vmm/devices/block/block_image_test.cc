@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What can be wrong with an image, found when the device is made.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

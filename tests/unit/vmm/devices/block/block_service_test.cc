@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a block device serves: cache modes, several queues, limits, resets.
 #include <gtest/gtest.h>
 

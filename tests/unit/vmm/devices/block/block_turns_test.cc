@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The costliest requests there are, many at once: others get the device's mutex and its loop meanwhile, and
 // they cost the host no memory.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A VMM that is killed in the midst of writing: what it had flushed is there, and the image is sound.
 #include <signal.h>
 #include <sys/mman.h>

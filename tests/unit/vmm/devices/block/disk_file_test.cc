@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/devices/block/disk_file.h"
 
 #include "tests/unit/vmm/devices/block/disk_fixture.h"

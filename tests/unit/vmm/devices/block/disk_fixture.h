@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Images for tests: made, checked and converted by qemu-img, which knows qcow2 best.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Disks of every kind against a model in memory, and against what qemu-img reads of them.
 #include "vmm/devices/block/disk.h"
 

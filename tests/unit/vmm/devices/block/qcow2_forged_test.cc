@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // qcow2 images that were made to harm: whatever their tables say, a guest reads and writes its own data, and
 // never the image's tables; nor does an image choose which files of the host its guest reads.
 #include <algorithm>

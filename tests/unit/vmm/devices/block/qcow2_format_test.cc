@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Headers and entries as strangers may have made them.
 #include "vmm/devices/block/qcow2_format.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // qcow2 images with a past: backing files, snapshots, compressed clusters; made and judged by qemu-img.
 #include "vmm/devices/block/qcow2_image.h"
 

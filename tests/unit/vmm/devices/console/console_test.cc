@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "vmm/devices/console/console.h"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The control queue, by what it does to a real tap.
 #include <gmock/gmock.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // vhost-net, played by this process: it keeps to the contract of linux/vhost.h and of drivers/vhost (who may
 // call what when), and moves frames between the rings and the tap on threads of its own.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a network device offers and accepts, through the transport: dependencies of features, and vhost's
 // part.
 #include "tests/unit/vmm/devices/net/fake_vhost.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Real taps in a network namespace of the test's own, and the host's side of them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The network device behind the legacy interface, with a driver as old ones are, and real frames of a real
 // tap.
 #include "tests/unit/vmm/devices/net/net_fixture.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Several queue pairs on a tap made for them.
 #include <gmock/gmock.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A network device on a real tap, and the fake driver in front of it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Frames larger than a packet, merged buffers, the rate limit, the link, passed descriptors.
 #include <gmock/gmock.h>
 

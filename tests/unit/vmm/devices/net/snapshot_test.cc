@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A network device saved, and loaded into a fresh one at the same tap.
 #include <gmock/gmock.h>
 

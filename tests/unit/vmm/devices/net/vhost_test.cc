@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // vhost-net, against a fake that keeps to its published contract and moves real frames.
 #include <gmock/gmock.h>
 
