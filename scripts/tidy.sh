@@ -7,7 +7,7 @@ tidy_seconds=100
 # How far back files count as changed, and not beyond this commit: what was there by then is for --tidy-all. A shallow clone may know
 # fewer commits; then its oldest has all files.
 tidy_commits=50
-tidy_after=283a24fc1bc287fb10ae29bcb456f392ddf8e3d9
+tidy_after=5862ca8bb4cf6cf1fff67aaa1683d242ce0ecaab
 tidy_programs=(base policy vmm balloond)
 
 tidy_one() { # OPTION... FILE
