@@ -42,6 +42,11 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   const auto align = static_cast<std::size_t>(alignment);
   return balloon::vmm::fuzz::count(std::aligned_alloc(align, (size + align - 1) / align * align));
 }
+// A sanitizer has forms of its own; what this one gives goes back by the delete below.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  void* const memory = std::malloc(size);
+  return memory == nullptr ? nullptr : balloon::vmm::fuzz::count(memory);
+}
 void operator delete(void* memory) noexcept {
   if (memory != nullptr) balloon::vmm::fuzz::discount(memory);
 }
