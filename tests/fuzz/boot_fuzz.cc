@@ -2,6 +2,8 @@
 // A kernel that somebody else made, and its initrd: it is loaded, or refused with a reason.
 #include <sys/mman.h>
 
+#include <cstring>
+
 #include "base/unique_fd.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/vmm/boot/kernel_files.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chains of a virtqueue, split or packed, in guest memory that the input fills: whatever a chain says, its
 // buffers lie in RAM, it ends, and it can be given back.
+#include <cstring>
 #include <initializer_list>
 
 #include "tests/fuzz/fuzz.h"

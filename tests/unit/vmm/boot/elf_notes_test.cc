@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "tests/unit/vmm/boot/kernel_files.h"
 
 namespace balloon::vmm {

@@ -2,6 +2,8 @@
 // The control queue, by what it does to a real tap.
 #include <gmock/gmock.h>
 
+#include <cstring>
+
 #include "tests/unit/vmm/devices/net/net_fixture.h"
 
 namespace balloon::vmm::test {

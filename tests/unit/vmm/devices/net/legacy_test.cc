@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The network device behind the legacy interface, with a driver as old ones are, and real frames of a real
 // tap.
+#include <cstring>
+
 #include "tests/unit/vmm/devices/net/net_fixture.h"
 #include "tests/unit/vmm/pci/device_guest.h"
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <cstring>
 #include <map>
 
 #include "tests/unit/vmm/devices/net/net_fixture.h"
