@@ -3,26 +3,14 @@
 // daemon's own, asked each second, or shared ones, asked every 8 s.
 //   backends_load PROGRAMS exclusive|shared [GUESTS [SECONDS]]
 // Prints one line of JSON. Exit status 1 when not all guests could be reached.
-#include <sys/wait.h>
-
-#include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <thread>
+#include <map>
 
+#include "tests/bench/load.h"
 #include "tests/bench/qmp_doubles.h"
-#include "tests/integration/http.h"
 
 namespace balloon::test {
 namespace {
-
-namespace fs = std::filesystem;
-using std::chrono::seconds;
-
-double value_of(const std::string& page, const std::string& name) {
-  const std::size_t at = page.find("\n" + name + " ");
-  return at == std::string::npos ? 0 : std::strtod(page.c_str() + at + name.size() + 2, nullptr);
-}
 
 /// How late rounds of control began, in seconds: the bounds of the histogram's buckets, and how many rounds
 /// were at most so late.
@@ -51,47 +39,22 @@ double p99_of(const std::string& before, const std::string& after) {
 }
 
 int run(const std::string& programs, bool exclusive, int guests, int time) {
-  std::string directory = fs::temp_directory_path() / "backends_load.XXXXXX";
-  if (::mkdtemp(directory.data()) == nullptr) return 1;
-  fs::create_directory(directory + "/q");
-  const std::string metrics = "unix:" + directory + "/m";
-  std::ofstream(directory + "/policy.yaml") << "{}\n";
-  std::ofstream(directory + "/balloond.yaml") << fmt::format(
-      "socket: {{path: {0}/s}}\npolicy: policy.yaml\nmetrics: {{listen: '{1}'}}\n"
-      "backends: {{qmp: [{{directory: {0}/q, pattern: '*.qmp', exclusive: {2}}}]}}\n",
-      directory, metrics, exclusive);
-  std::vector<pid_t> children;
-  const auto fork_and = [&](auto run) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      run();
-      std::_Exit(1);
-    }
-    children.push_back(child);
-  };
-  fork_and([&] { QmpDoubles(directory + "/q", guests).serve(); });
-  fork_and([&] {
-    const std::string program = programs + "/balloond", config = directory + "/balloond.yaml";
-    if (std::freopen((directory + "/log").c_str(), "w", stderr) == nullptr) return;
-    ::execl(program.c_str(), program.c_str(), "--config", config.c_str(), nullptr);
-  });
-  for (int i = 0; !fs::exists(directory + "/m") && i < 300; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-
-  const auto connected = [&] {
-    return value_of(http_get(metrics), "balloon_backend_guests{backend=\"qemu\"}");
-  };
-  for (int i = 0; connected() < guests && i < 120; ++i) std::this_thread::sleep_for(seconds(1));
+  const DaemonPlace daemon(
+      "backends_load",
+      fmt::format("backends: {{{{qmp: [{{{{directory: {{0}}/q, pattern: '*.qmp', exclusive: {}}}}}]}}}}\n",
+                  exclusive));
+  fs::create_directory(daemon.directory() + "/q");
+  Children children;
+  children.start([&] { QmpDoubles(daemon.directory() + "/q", guests).serve(); });
+  daemon.start_daemon(children, programs);
+  if (!daemon.answers()) return 1;
+  const auto connected = [&] { return daemon.value("balloon_backend_guests{backend=\"qemu\"}"); };
+  eventually([&] { return connected() == guests; }, seconds(120));
   std::this_thread::sleep_for(seconds(10));  // each of the shared ones has had its turn, and is at rest
   const double there = connected();
-  const std::string before = http_get(metrics);
+  const std::string before = daemon.page();
   std::this_thread::sleep_for(seconds(time));
-  const std::string after = http_get(metrics);
-  for (const pid_t each : children) ::kill(each, SIGKILL);
-  while (::wait(nullptr) > 0) {
-  }
-  fs::remove_all(directory);
+  const std::string after = daemon.page();
   const auto more = [&](const std::string& name) { return value_of(after, name) - value_of(before, name); };
   fmt::print(
       "{{\"sockets\":\"{}\",\"guests\":{},\"seconds\":{},\"cpu_of_a_core\":{:.3f},\"resident_mib\":{:.0f},"
@@ -115,7 +78,7 @@ int main(int count, char** arguments) {
     return 2;
   }
   const auto number = [&](int at, int otherwise) {
-    return count > at ? std::max(1, std::atoi(arguments[at])) : otherwise;
+    return std::max(1, static_cast<int>(balloon::test::number_of(count, arguments, at, otherwise)));
   };
   return balloon::test::run(arguments[1], sockets == "exclusive", number(3, 1000), number(4, 30));
 }

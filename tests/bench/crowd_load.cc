@@ -8,38 +8,19 @@
 // Prints one line of JSON. Exit status 1 when a bar is missed. With more than 1,000 guests only those are
 // held: that all connect and are controlled, and that the daemon ends.
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <functional>
-#include <memory>
 #include <sstream>
-#include <thread>
-#include <vector>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
 #include "base/unique_fd.h"
-#include "tests/integration/fake_vmm.h"
-#include "tests/integration/http.h"
+#include "tests/bench/linked_guests.h"
+#include "tests/bench/load.h"
 
 namespace balloon::test {
 namespace {
-
-namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 // What is asked of the daemon.
 constexpr double kLatenessMax = 0.050;  // seconds, of 99 of 100 decisions
@@ -49,7 +30,6 @@ constexpr double kMemoryMaxMb = 150;
 constexpr double kEndMax = 3;  // seconds after SIGTERM
 
 // The crowd.
-constexpr int kGuestsOfProcess = 100;  // each has some threads for each of its links
 constexpr int kWatchersOfProcess = 10;
 constexpr int kWatcherProcesses = 5;
 constexpr int kDeafWatchers = 5;
@@ -68,62 +48,6 @@ struct Load {
   int seconds = 60;
   bool is_crowd() const { return guests <= 1000; }
 };
-
-struct Places {
-  std::string directory, socket, metrics;
-};
-
-std::string guest_name(int number) { return fmt::format("guest-{}", number); }
-
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-double value_of(const std::string& page, const std::string& name) {
-  const std::size_t at = page.find("\n" + name + " ");
-  return at == std::string::npos ? 0 : std::strtod(page.c_str() + at + name.size() + 2, nullptr);
-}
-
-/// A process of the crowd, which ends with this one.
-class Children {
- public:
-  ~Children() { end(); }
-  pid_t start(const std::function<void()>& run) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      run();
-      std::_Exit(1);
-    }
-    children_.push_back(child);
-    return child;
-  }
-  void end() {
-    for (const pid_t each : children_) ::kill(each, SIGKILL);
-    for (const pid_t each : children_) ::waitpid(each, nullptr, 0);
-    children_.clear();
-  }
-
- private:
-  std::vector<pid_t> children_;
-};
-
-[[noreturn]] void be_guests(const std::string& socket, int first, int count, double rate) {
-  std::vector<std::unique_ptr<FakeVmm>> guests;
-  for (int i = 0; i < count; ++i) {
-    guests.push_back(std::make_unique<FakeVmm>(
-        socket, FakeVmm::guest(guest_name(first + i), 64 * kMiB, 64 * kMiB), false));
-  }
-  // Each has its own moment of the period, as guests have.
-  const auto between = std::chrono::nanoseconds(static_cast<std::int64_t>(1e9 / rate / count));
-  auto next = Clock::now();
-  for (std::size_t i = 0;; i = (i + 1) % guests.size(), next += between) {
-    std::this_thread::sleep_until(next);
-    guests[i]->send_stats(guests[i]->actual() / 2);
-    guests[i]->send_counters();
-  }
-}
 
 /// `deaf`: how many of them never read.
 [[noreturn]] void be_watchers(const std::string& socket, int count, int deaf) {
@@ -227,10 +151,10 @@ class Caller {
 
 /// Writes how long each call took, in seconds. Reserve and Release belong together: one thread makes them in
 /// turn.
-[[noreturn]] void be_schedulers(const Places& places, const Load& load) {
+[[noreturn]] void be_schedulers(const DaemonPlace& daemon, const Load& load) {
   const auto run = [&](std::vector<std::size_t> kinds) {
-    Caller caller(places.socket, load.guests);
-    std::ofstream out(fmt::format("{}/calls-{}", places.directory, kinds.front()));
+    Caller caller(daemon.socket(), load.guests);
+    std::ofstream out(fmt::format("{}/calls-{}", daemon.directory(), kinds.front()));
     const auto between = std::chrono::nanoseconds(1'000'000'000 / kAsked[kinds.front()].rate);
     auto due = Clock::now();
     for (int number = 0;; ++number, due += between) {
@@ -248,10 +172,10 @@ class Caller {
   while (true) ::pause();
 }
 
-std::vector<double> calls_of(const Places& places, int& failed) {
+std::vector<double> calls_of(const DaemonPlace& daemon, int& failed) {
   std::vector<double> took;
   for (const std::size_t kind : {0U, 1U, 2U}) {
-    std::istringstream lines(text_of(fmt::format("{}/calls-{}", places.directory, kind)));
+    std::istringstream lines(text_of(fmt::format("{}/calls-{}", daemon.directory(), kind)));
     for (std::string line; std::getline(lines, line);) {
       if (lines.eof()) break;  // it is being written
       if (line.starts_with("failed:") && failed++ == 0) fmt::print(stderr, "crowd_load: {}\n", line);
@@ -280,53 +204,25 @@ double memory_mb(pid_t process) {
   return at == std::string::npos ? 0 : std::strtod(status.c_str() + at + 6, nullptr) * 1024 / 1e6;
 }
 
-bool eventually(const std::function<bool()>& condition, seconds limit) {
-  const auto end = Clock::now() + limit;
-  while (!condition()) {
-    if (Clock::now() > end) return false;
-    std::this_thread::sleep_for(milliseconds(100));
-  }
-  return true;
-}
-
 class Run {
  public:
-  explicit Run(const Load& load) : load_(load) {
-    std::string directory = fs::temp_directory_path() / "crowd_load.XXXXXX";
-    if (::mkdtemp(directory.data()) == nullptr) std::_Exit(1);
-    places_ = {directory, directory + "/s", "unix:" + directory + "/m"};
-    std::ofstream(directory + "/policy.yaml") << "{}\n";
-    std::ofstream(directory + "/balloond.yaml") << fmt::format(
-        "socket: {{path: {}}}\npolicy: policy.yaml\nmetrics: {{listen: '{}'}}\n"
-        "reservations: {{file: {}/reservations.json}}\n",
-        places_.socket, places_.metrics, directory);
-  }
-  ~Run() {
-    crowd_.end();
-    fs::remove_all(places_.directory);
-  }
+  explicit Run(const Load& load) : load_(load) {}
 
   int run() {
     start_daemon();
-    for (int first = 0; first < load_.guests; first += kGuestsOfProcess) {
-      const int count = std::min(kGuestsOfProcess, load_.guests - first);
-      crowd_.start([this, first, count] { be_guests(places_.socket, first, count, load_.rate); });
-    }
+    start_guests(crowd_, place_.socket(), load_.guests, load_.rate);
     require(eventually([this] { return guests() == load_.guests; }, seconds(300)), "all guests connect");
     if (load_.is_crowd()) start_crowd();
     std::this_thread::sleep_for(seconds(10));
-    const Decisions begin = decisions_of(page());
+    const Decisions begin = decisions_of(place_.page());
     std::this_thread::sleep_for(seconds(load_.seconds));
-    const Decisions end = decisions_of(page());
+    const Decisions end = decisions_of(place_.page());
     report(begin, end);
     return missed_ ? 1 : 0;
   }
 
  private:
-  std::string page() const { return http_get(places_.metrics); }
-  int guests() const {
-    return static_cast<int>(value_of(page(), "balloon_backend_guests{backend=\"balloon-vmm\"}"));
-  }
+  int guests() const { return static_cast<int>(linked_guests(place_)); }
   void require(bool holds, const std::string& what) {
     if (holds) return;
     missed_ = true;
@@ -339,40 +235,37 @@ class Run {
     if (::pipe2(log.data(), O_CLOEXEC) != 0) std::_Exit(1);
     unread_ = UniqueFd(log[0]);
     daemon_ = crowd_.start([&] {
-      const std::string program = load_.programs + "/balloond", config = places_.directory + "/balloond.yaml";
+      const std::string program = load_.programs + "/balloond", config = place_.config();
       ::dup2(log[1], STDERR_FILENO);
       ::dup2(log[1], STDOUT_FILENO);
       ::execl(program.c_str(), program.c_str(), "--config", config.c_str(), nullptr);
     });
     ::close(log[1]);
-    require(eventually([this] { return !page().empty(); }, seconds(30)), "the daemon starts");
+    require(place_.answers(), "the daemon starts");
   }
 
   void start_crowd() {
     for (int i = 0; i < kWatcherProcesses; ++i) {
       crowd_.start(
-          [this, i] { be_watchers(places_.socket, kWatchersOfProcess, i == 0 ? kDeafWatchers : 0); });
+          [this, i] { be_watchers(place_.socket(), kWatchersOfProcess, i == 0 ? kDeafWatchers : 0); });
     }
-    const pid_t stopped = crowd_.start([this] {
-      const std::string program = load_.programs + "/balloonctl";
-      if (std::freopen((places_.directory + "/watched").c_str(), "w", stdout) == nullptr) return;
-      ::execl(program.c_str(), program.c_str(), "--socket", places_.socket.c_str(), "watch", nullptr);
-    });
-    const fs::path watched = places_.directory + "/watched";
+    const fs::path watched = place_.directory() + "/watched";
+    const pid_t stopped =
+        crowd_.start(load_.programs + "/balloonctl", {"--socket", place_.socket(), "watch"}, watched);
     require(eventually([&] { return fs::exists(watched) && fs::file_size(watched) > 0; }, seconds(60)),
             "a watcher sees guests");
     ::kill(stopped, SIGSTOP);
-    crowd_.start([this] { be_silent(places_.socket); });
-    crowd_.start([this] { be_schedulers(places_, load_); });
+    crowd_.start([this] { be_silent(place_.socket()); });
+    crowd_.start([this] { be_schedulers(place_, load_); });
   }
 
   bool operator_gets_in() const {
     return std::system(
-               fmt::format("{}/balloonctl --socket {} host >/dev/null", load_.programs, places_.socket)
+               fmt::format("{}/balloonctl --socket {} host >/dev/null", load_.programs, place_.socket())
                    .c_str()) == 0;
   }
   bool vmm_gets_in() const {
-    FakeVmm newcomer(places_.socket, FakeVmm::guest("newcomer", 64 * kMiB, 64 * kMiB), false);
+    FakeVmm newcomer(place_.socket(), FakeVmm::guest("newcomer", 64 * kMiB, 64 * kMiB), false);
     return eventually([&] { return newcomer.stats_interval().has_value(); }, seconds(10));
   }
 
@@ -382,7 +275,7 @@ class Run {
     const double core = (end.cpu - begin.cpu) / load_.seconds;
     const double memory = memory_mb(daemon_);
     int failed = 0;
-    const std::vector<double> calls = calls_of(places_, failed);
+    const std::vector<double> calls = calls_of(place_, failed);
     const auto at = [&](double part) {
       return calls.empty() ? 0
                            : calls[static_cast<std::size_t>(part * static_cast<double>(calls.size() - 1))];
@@ -421,7 +314,7 @@ class Run {
   }
 
   const Load load_;
-  Places places_;
+  const DaemonPlace place_{"crowd_load", "reservations: {{file: {0}/reservations.json}}\n"};
   Children crowd_;
   UniqueFd unread_;
   pid_t daemon_ = 0;
@@ -441,7 +334,7 @@ int main(int count, char** arguments) {
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
   const auto number = [&](int at, double otherwise) {
-    return count > at ? std::max(0.001, std::atof(arguments[at])) : otherwise;
+    return balloon::test::number_of(count, arguments, at, otherwise);
   };
   return balloon::test::Run({.programs = arguments[1],
                              .guests = static_cast<int>(number(2, 1000)),

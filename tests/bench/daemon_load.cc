@@ -7,29 +7,15 @@
 //     MOVES      messages a second of each guest about its balloon: 1, or 10 as VMMs sent before
 // Prints one line of JSON. Nanoseconds of CPU are instructions where the clock counts them (scripts/bench.sh
 // daemon).
-#include <fmt/format.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <map>
-#include <thread>
-#include <vector>
 
+#include "tests/bench/load.h"
 #include "tests/integration/fake_vmm.h"
-#include "tests/integration/http.h"
 
 namespace balloon::test {
 namespace {
-
-namespace fs = std::filesystem;
-using std::chrono::seconds;
 
 constexpr std::uint64_t kGuestMiB = 2048;  // of the demo's guests, beside a host's 8192
 constexpr std::uint64_t kCrumbsMiB = 6;    // that a balloon of such a guest moves in a second
@@ -42,36 +28,9 @@ struct Load {
   int moves = 1;
 };
 
-std::string text_of(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::uint64_t number_after(const std::string& text, const std::string& key) {
   const std::size_t at = text.find(key);
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + key.size(), nullptr, 10);
-}
-
-/// Ends with this process.
-template <typename Run>
-pid_t fork_and(Run run) {
-  const pid_t child = ::fork();
-  if (child != 0) return child;
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  run();
-  std::_Exit(1);
-}
-
-pid_t start(const std::string& program, const std::vector<std::string>& arguments,
-            const std::string& output) {
-  return fork_and([&] {
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& each : arguments) argv.push_back(const_cast<char*>(each.c_str()));
-    argv.push_back(nullptr);
-    if (std::freopen(output.c_str(), "w", stdout) == nullptr) return;
-    ::dup2(STDOUT_FILENO, STDERR_FILENO);
-    ::execv(program.c_str(), argv.data());
-  });
 }
 
 /// Where there is a unified hierarchy that may be written to; else its memory is not counted apart.
@@ -93,11 +52,10 @@ std::uint64_t small_mib() {
   enter_own_cgroup(name);
   const std::uint64_t mib = small_mib() & ~std::uint64_t{4095};
   FakeVmm guest(socket, FakeVmm::guest(name, kGuestMiB * mib, 1200 * mib));
-  const auto begin =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(1000 * number / load.guests);
+  const auto begin = Clock::now() + milliseconds(1000 * number / load.guests);
   for (std::uint64_t step = 0;; ++step) {
     const auto moves = static_cast<std::uint64_t>(load.moves);
-    std::this_thread::sleep_until(begin + std::chrono::milliseconds(1000 * step / moves));
+    std::this_thread::sleep_until(begin + milliseconds(1000 * step / moves));
     guest.send_balloon(kCrumbsMiB * mib * (step % (moves + 1)) / moves);
     if (step % moves != 0) continue;
     const std::uint64_t available = (10 + step / moves % 3) * mib;
@@ -126,29 +84,21 @@ std::uint64_t cpu_nanos(pid_t process) {
   return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(used.tv_nsec);
 }
 
-std::uint64_t decisions(const std::string& metrics) {
-  return number_after(http_get(metrics), "balloon_control_loop_duration_seconds_count ");
-}
-
-void write_config(const std::string& directory, const std::string& socket, const std::string& metrics) {
-  std::ofstream(directory + "/policy.yaml") << "{}\n";
-  std::ofstream(directory + "/balloond.yaml") << fmt::format(
-      "socket: {{path: {}}}\npolicy: policy.yaml\nmetrics: {{listen: '{}'}}\njournal: {{directory: "
-      "{}/journal}}\n",
-      socket, metrics, directory);
+std::uint64_t decisions(const DaemonPlace& daemon) {
+  return number_after(daemon.page(), "balloon_control_loop_duration_seconds_count ");
 }
 
 /// What the daemon did in the time of the load, as JSON; whether it decided anything.
-bool measure(pid_t daemon, const std::string& metrics, const Load& load) {
-  const std::uint64_t decided = decisions(metrics);
-  auto switches = switches_by_thread(daemon);
-  const std::uint64_t cpu = cpu_nanos(daemon);
+bool measure(pid_t process, const DaemonPlace& daemon, const Load& load) {
+  const std::uint64_t decided = decisions(daemon);
+  auto switches = switches_by_thread(process);
+  const std::uint64_t cpu = cpu_nanos(process);
   std::this_thread::sleep_for(seconds(load.seconds));
-  const std::uint64_t cpu_used = cpu_nanos(daemon) - cpu;
+  const std::uint64_t cpu_used = cpu_nanos(process) - cpu;
   std::string by_thread;
-  for (const auto& [name, count] : switches_by_thread(daemon))
+  for (const auto& [name, count] : switches_by_thread(process))
     by_thread += fmt::format("{}\"{}\":{}", by_thread.empty() ? "" : ",", name, count - switches[name]);
-  const std::uint64_t made = decisions(metrics) - decided;
+  const std::uint64_t made = decisions(daemon) - decided;
   fmt::print(
       "{{\"guests\":{},\"seconds\":{},\"moves\":{},\"cpu_ns\":{},\"decisions\":{},\"switches\":{{{}}}}}\n",
       load.guests, load.seconds, load.moves, cpu_used, made, by_thread);
@@ -156,28 +106,18 @@ bool measure(pid_t daemon, const std::string& metrics, const Load& load) {
 }
 
 int run(const Load& load) {
-  std::string directory = fs::temp_directory_path() / "daemon_load.XXXXXX";
-  if (::mkdtemp(directory.data()) == nullptr) return 1;
-  const std::string socket = directory + "/s", metrics = free_address();
-  write_config(directory, socket, metrics);
-  const pid_t daemon =
-      start(load.programs + "/balloond", {"--config", directory + "/balloond.yaml"}, directory + "/log");
-  for (int i = 0; !fs::exists(socket) && i < 600; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  std::vector<pid_t> others;
-  for (int i = 0; i < load.guests; ++i) others.push_back(fork_and([&] { be_guest(socket, load, i); }));
-  others.push_back(
-      start(load.programs + "/balloonctl", {"--socket", socket, "watch", "-o", "json"}, directory + "/seen"));
+  const DaemonPlace daemon("daemon_load", "journal: {{directory: {0}/journal}}\n");
+  Children children;
+  const pid_t process = daemon.start_daemon(children, load.programs);
+  if (!daemon.answers()) return 1;
+  for (int i = 0; i < load.guests; ++i) children.start([&, i] { be_guest(daemon.socket(), load, i); });
+  children.start(load.programs + "/balloonctl", {"--socket", daemon.socket(), "watch", "-o", "json"},
+                 daemon.directory() + "/seen");
 
   std::this_thread::sleep_for(kWarmUp);
-  const bool decides = measure(daemon, metrics, load);
-  for (const pid_t each : others) ::kill(each, SIGKILL);
-  ::kill(daemon, SIGTERM);
-  while (::wait(nullptr) > 0) {
-  }
-  if (!decides) fmt::print(stderr, "daemon_load: no decisions: {}\n", text_of(directory + "/log"));
-  fs::remove_all(directory);
-  return decides ? 0 : 1;
+  if (measure(process, daemon, load)) return 0;
+  fmt::print(stderr, "daemon_load: no decisions: {}\n", text_of(daemon.log()));
+  return 1;
 }
 
 }  // namespace
@@ -185,7 +125,7 @@ int run(const Load& load) {
 
 int main(int count, char** arguments) {
   const auto number = [&](int at, int otherwise) {
-    return count > at ? std::max(1, std::atoi(arguments[at])) : otherwise;
+    return std::max(1, static_cast<int>(balloon::test::number_of(count, arguments, at, otherwise)));
   };
   if (count < 2) {
     fmt::print(stderr, "daemon_load PROGRAMS [GUESTS [SECONDS [MOVES]]]\n");
