@@ -19,18 +19,6 @@ constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
 
-/// A balloon that may have been moved by somebody else is not shrunk again before the guest's next
-/// statistics: those of a shared socket come every 8 s.
-constexpr std::chrono::nanoseconds kSuspicionMax = std::chrono::seconds(10);
-/// A guest that has, or just had, less than this part of its size available may have taken memory back by
-/// itself: what a kernel counts as available it does not always find in time (guests in the emulated host ran
-/// out of memory at a fourteenth).
-constexpr Bytes kNearlyNothing = 8;
-
-/// Processes whose mappings are looked at again each second; a thousand have their turn in a few minutes.
-constexpr std::size_t kRoomsATime = 4;
-constexpr std::chrono::nanoseconds kRoomsPeriod = std::chrono::seconds(1);
-
 /// What a VMM says of a guest's time counts up to this: an absurd value is not to spoil a sum for ever.
 constexpr std::chrono::nanoseconds kRoundTripMax = std::chrono::minutes(1);
 
@@ -52,7 +40,8 @@ Bytes in_steps(Bytes target, const GuestRecord& guest) {
 
 log::Source source_of(const Peer& peer) { return {fmt::format("process {} (uid {})", peer.pid, peer.uid)}; }
 
-Registry::Registry(const Clock& clock, std::string root) : clock_(clock), root_(std::move(root)) {}
+Registry::Registry(const Clock& clock, std::string root)
+    : clock_(clock), root_(std::move(root)), processes_(root_) {}
 
 std::expected<Session, JoinRefusal> Registry::joined(const Registration& registration, const Peer& peer,
                                                      std::shared_ptr<GuestChannel> channel) {
@@ -62,7 +51,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
   const std::string& name = registration.name;
   Entry entry{.record = {},
               .channel = std::move(channel),
-              .observer = observer_of(peer.pid),
+              .observer = processes_.of(peer.pid),
               .previous = {},
               .refused_target = {}};
   GuestRecord& record = entry.record;
@@ -153,16 +142,13 @@ void Registry::stats(Session session, const StatsSample& stats) {
   if (counters != nullptr && said.round_trip)
     counters->stats.observe(
         seconds_of(std::clamp(*said.round_trip, std::chrono::nanoseconds(0), kRoundTripMax)));
-  if (const auto suspicion = std::exchange(entry->suspicion, {}); suspicion && said.available) {
-    const bool had_nothing = before && before->available < before->actual / kNearlyNothing;
-    const bool gave_way = had_nothing || *said.available < record.balloon.actual / kNearlyNothing;
-    if (!gave_way) contested(record, *suspicion, lines);
-  }
+  if (const auto contest = entry->other_hands.judge(before, said, record.balloon.actual))
+    contested(record, *contest, lines);
   // A balloon that rests where it is wanted is ours, whoever brought it there: a daemon before this one.
   const bool rests =
       entry->previous && entry->previous->actual == said.actual && said.actual == record.target;
   if (rests && record.balloon.driver_ready && !entry->newest(Request::Kind::target).pending)
-    entry->target_is_ours = record.balloon.actual == record.target;
+    entry->other_hands.rests(record.balloon.actual == record.target);
   entry->previous = said;
   std::optional<policy::UseSample> use = use_of(record.usable);
   if (use && before) use->used_before = before->used();
@@ -189,7 +175,9 @@ void Registry::balloon(Session session, const BalloonState& balloon) {
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   // While a request is on its way, the VMM may still speak of the target before it.
   if (!entry->newest(Request::Kind::target).pending) {
-    note_other_hands(*entry, record.balloon, lines);
+    const auto contest =
+        entry->other_hands.moved(record.balloon, record.target, record.contest.has_value(), clock_);
+    if (contest) contested(record, *contest, lines);
     record.target = record.balloon.target;
   }
   if (was_ready && !record.balloon.driver_ready) {  // the guest reboots: its counters start again
@@ -202,41 +190,6 @@ void Registry::balloon(Session session, const BalloonState& balloon) {
   if (appeared) record.ready_since = clock_.now();
   tell({.kind = appeared ? GuestChange::Kind::joined : GuestChange::Kind::balloon_moved,
         .process = record.peer.pid});
-}
-
-/// A target that we did not ask for is somebody else's. A balloon that may give way to a guest out of memory,
-/// and has grown, may have done that.
-void Registry::note_other_hands(Entry& entry, const BalloonState& balloon, log::Later& lines) {
-  GuestRecord& record = entry.record;
-  if (!balloon.driver_ready) {  // its next driver begins anew
-    entry.accepted = false;
-    entry.target_is_ours = false;
-    entry.suspicion.reset();
-    return;
-  }
-  if (balloon.target == record.target) {
-    entry.target_is_ours = entry.accepted;
-    return;
-  }
-  if (!balloon.obstacle.empty()) return;
-  entry.accepted = false;
-  if (!std::exchange(entry.target_is_ours, false) && !record.contest) return;
-  const Time now = clock_.now();
-  const Contest contest{.since = now,
-                        .noticed = now,
-                        .noticed_wall = clock_.wall(),
-                        .from = record.target,
-                        .to = balloon.target};
-  if (balloon.deflate_on_oom && balloon.target > record.target) {
-    entry.suspicion = contest;
-  } else {
-    contested(record, contest, lines);
-  }
-}
-
-bool Registry::is_suspected(const Entry& entry, Bytes target) const {
-  return entry.suspicion && target < entry.record.balloon.actual &&
-         clock_.now() - entry.suspicion->noticed < kSuspicionMax;
 }
 
 void Registry::contested(GuestRecord& record, const Contest& contest, log::Later& lines) {
@@ -266,7 +219,7 @@ void Registry::answered(Session session, Request::Kind kind, std::uint64_t seque
     case Request::Kind::target:
       if (RequestCounters* const counters = requests_of(entry->record))
         counters->targets.observe(seconds_of(clock_.now() - newest.asked_at));
-      entry->accepted = refusal.empty();
+      entry->other_hands.answered(refusal.empty());
       if (!refusal.empty()) target_refused(*entry, refusal, lines);
       break;
     case Request::Kind::stats:
@@ -319,7 +272,8 @@ void Registry::left(Session session) {
 }
 
 void Registry::refresh(Bytes host_total) {
-  const Sights sights = look(host_total);
+  HostProcesses::Sights sights = claims();
+  processes_.look(sights, host_total, clock_.now());
   look_for_suspects();
   log::Later lines;
   const std::lock_guard lock(mutex_);
@@ -332,8 +286,8 @@ void Registry::refresh(Bytes host_total) {
       ++guest;
       continue;
     }
-    const Sight& sight = seen->second;
-    record.on_host = part_of(sight, record);
+    const HostProcesses::Sight& sight = seen->second;
+    record.on_host = sight.part_of(record.memory);
     entry.disk_read_seen = sight.disk_read;
     const Credit before = std::exchange(record.credit, sight.credit);
     if (record.credit.halvings > before.halvings) {
@@ -358,33 +312,17 @@ void Registry::refresh(Bytes host_total) {
     ++guest;
   }
   std::erase_if(awaited_pins_, [now](const auto& pin) { return pin.second.expires <= now; });
-  std::erase_if(observers_, [](const auto& known) { return known.second.expired(); });
 }
 
-/// Reads /proc, whose files may take their time, with the registry free.
-Registry::Sights Registry::look(Bytes host_total) {
-  Sights sights;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [name, entry] : guests_) {
-      Sight& sight = sights[entry.observer];
-      sight.memory += std::min(entry.record.memory, ~Bytes{0} - sight.memory);
-      ++sight.guests;
-      if (!entry.counts_reads) sight.reads_are_counted = false;
-    }
-  }
-  for (auto& [observer, sight] : sights) {
-    sight.on_host = observer->look(sight.memory);
-    if (!sight.reads_are_counted && sight.guests == 1) sight.disk_read = observer->disk_read();
-  }
-  look_at_rooms(sights);
-  for (auto& [observer, sight] : sights) {
-    Bytes possible = host_total;
-    if (const auto room = observer->room()) {
-      const Bytes resident = sight.on_host ? sight.on_host->resident : 0;
-      possible = std::min(possible, std::max(*room, resident));
-    }
-    sight.credit = Credit::of(sight.memory, possible);
+/// What guests claim of their processes, which are to be looked at.
+HostProcesses::Sights Registry::claims() const {
+  HostProcesses::Sights sights;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, entry] : guests_) {
+    HostProcesses::Sight& sight = sights[entry.observer];
+    sight.memory += std::min(entry.record.memory, ~Bytes{0} - sight.memory);
+    ++sight.guests;
+    if (!entry.counts_reads) sight.reads_are_counted = false;
   }
   return sights;
 }
@@ -409,44 +347,6 @@ void Registry::look_for_suspects() {
   }
 }
 
-/// Some of them each second, in turn: what a process has mapped changes seldom, and takes long to read.
-void Registry::look_at_rooms(const Sights& sights) {
-  const Time now = clock_.now();
-  if (rooms_looked_at_ && now - *rooms_looked_at_ < kRoomsPeriod) return;
-  rooms_looked_at_ = now;
-  auto next = sights.upper_bound(room_looked_at_);
-  for (std::size_t i = 0; i < std::min(kRoomsATime, sights.size()); ++i) {
-    if (next == sights.end()) next = sights.begin();
-    next->first->look_at_room();
-    room_looked_at_ = next->first;
-    ++next;
-  }
-}
-
-/// A process's memory is there once, however many guests it has registered: each has its part.
-policy::GuestOnHost Registry::part_of(const Sight& sight, const GuestRecord& guest) {
-  policy::GuestOnHost part = sight.on_host.value_or(policy::GuestOnHost{});
-  if (sight.memory <= guest.memory) return part;
-  const double share = static_cast<double>(guest.memory) / static_cast<double>(sight.memory);
-  for (Bytes* size : {&part.resident, &part.swapped})
-    *size = static_cast<Bytes>(static_cast<double>(*size) * share);
-  return part;
-}
-
-std::shared_ptr<VmmObserver> Registry::observer_of(pid_t pid) {
-  auto fresh = std::make_shared<VmmObserver>(root_, pid);
-  if (pid == 0) return fresh;
-  std::shared_ptr<VmmObserver> known;
-  {
-    const std::lock_guard lock(mutex_);
-    known = observers_[pid].lock();
-  }
-  if (known && known->alive()) return known;
-  const std::lock_guard lock(mutex_);
-  observers_[pid] = fresh;
-  return fresh;
-}
-
 std::vector<GuestRecord> Registry::list() const {
   const std::lock_guard lock(mutex_);
   std::vector<GuestRecord> records;
@@ -467,12 +367,12 @@ bool Registry::set_target(const std::string& name, Session session, Bytes target
   Entry* entry = by_session(session);
   if (entry == nullptr || entry->record.name != name || !entry->channel) return false;
   target = in_steps(target, entry->record);
-  if (entry->record.target == target || is_suspected(*entry, target)) return false;
+  const GuestRecord& record = entry->record;
+  if (record.target == target || entry->other_hands.bar(target, record.balloon.actual, clock_.now()))
+    return false;
   if (entry->refused_target == target && clock_.now() - entry->refused_at < kRefusalPause) return false;
   entry->refused_target.reset();
-  entry->accepted = false;
-  entry->target_is_ours = false;
-  entry->suspicion.reset();
+  entry->other_hands = {};
   entry->record.contest.reset();
   entry->record.target = target;
   entry->ask({.kind = Request::Kind::target, .target = target}, clock_.now());

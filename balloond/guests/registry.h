@@ -16,62 +16,13 @@
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
 #include "balloond/guests/backend_counters.h"
-#include "balloond/guests/credit.h"
-#include "balloond/host/vmm_observer.h"
+#include "balloond/guests/guest_record.h"
+#include "balloond/guests/host_processes.h"
+#include "balloond/guests/other_hands.h"
 #include "base/log.h"
 #include "policy/urgency.h"
 
 namespace balloon::daemon {
-
-struct PinRecord {
-  Bytes target = 0;
-  Time expires{};
-  WallTime until;
-  bool operator==(const PinRecord&) const = default;
-};
-
-/// Somebody else moved a guest's balloon: a person at a monitor, another controller.
-struct Contest {
-  Time since{};    ///< when it was noticed
-  Time noticed{};  ///< when the newest move was
-  WallTime noticed_wall;
-  Bytes from = 0;  ///< our target
-  Bytes to = 0;    ///< what was found instead
-  /// Controllers that move balloons and run on this host: one of them may have it. Unset: not looked for yet.
-  std::optional<std::string> suspects{};
-};
-
-/// One guest, as known now.
-struct GuestRecord {
-  Session session = 0;
-  std::string name;
-  std::map<std::string, std::string> labels;
-  Bytes memory = 0;
-  std::uint32_t vcpus = 0;
-  std::string hypervisor;
-  std::string version;  ///< of the hypervisor
-  Capabilities can;
-  Peer peer;
-  bool connected = false;
-  BalloonState balloon;
-  Time ready_since{};  ///< when its balloon driver came up, or was found up
-  /// Size last asked for: by this daemon, or as found when the guest joined.
-  Bytes target = 0;
-  policy::GuestOnHost on_host;               ///< by the newest look at its process: its part of that
-  Credit credit;                             ///< how much of its sizes counts
-  std::optional<StatsSample> said;           ///< newest message, as sent, less unknown values
-  std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
-  std::optional<BalloonCounters> counters;   ///< newest, of its balloon since the guest booted
-  std::optional<bool>
-      merging;  ///< whether KSM may share its pages, by its VMM's word; unset: it does not say
-  std::string merging_refusal;  ///< of the newest request about that; empty when it was done
-  std::string complaint;        ///< why the newest message is not usable; empty when it is
-  std::optional<PinRecord> pin;
-  std::optional<Contest> contest;  ///< the newest, until a target of ours holds again
-  std::uint64_t contests = 0;
-  std::uint64_t rejected = 0;  ///< messages that made no sense
-  std::uint64_t refused = 0;   ///< targets that its VMM refused
-};
 
 /// What happened to some guest, for the control loop to wake on.
 struct GuestChange {
@@ -156,10 +107,7 @@ class Registry final : public GuestEvents {
     Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
-    bool accepted = false;        ///< the newest target, by the hypervisor
-    bool target_is_ours = false;  ///< and it has said so; nobody has moved it since
-    std::optional<Contest>
-        suspicion{};  ///< a balloon that grew: the next statistics tell whether it gave way
+    OtherHands other_hands{};
 
     Outstanding& newest(Request::Kind kind) { return requests.at(static_cast<std::size_t>(kind)); }
     void ask(Request request, Time now);
@@ -167,44 +115,25 @@ class Registry final : public GuestEvents {
   Entry* by_session(Session session);
   /// Of the hypervisor that runs the guest; null: none of kBackends.
   RequestCounters* requests_of(const GuestRecord& guest);
-  void note_other_hands(Entry& entry, const BalloonState& balloon, log::Later& lines);
-  bool is_suspected(const Entry& entry, Bytes target) const;
   static void contested(GuestRecord& record, const Contest& contest, log::Later& lines);
   void target_refused(Entry& entry, const std::string& refusal, log::Later& lines);
   static void merging_answered(Entry& entry, const std::string& refusal, log::Later& lines);
   const GuestRecord* managed_by_another(const GuestRecord& guest) const;
   void tell(const GuestChange& change) const;
-  /// What a look at a process found.
-  struct Sight {
-    Bytes memory = 0;  ///< of its guests together
-    int guests = 0;
-    bool reads_are_counted = true;     ///< by the hypervisor, of each of them
-    std::optional<Bytes> disk_read{};  ///< where they are not, and there is one guest only: by the process
-    std::optional<policy::GuestOnHost> on_host{};  ///< nothing once the process has ended
-    Credit credit{};
-  };
-  using Sights = std::map<std::shared_ptr<VmmObserver>, Sight>;
-  Sights look(Bytes host_total);
+  HostProcesses::Sights claims() const;
   void look_for_suspects();
-  void look_at_rooms(const Sights& sights);
-  /// The part of what is seen of its process that is the guest's.
-  static policy::GuestOnHost part_of(const Sight& sight, const GuestRecord& guest);
-  std::shared_ptr<VmmObserver> observer_of(pid_t pid);
   /// `alive`: its process.
   bool is_gone(const Entry& entry, bool alive) const;
   std::optional<Session> ended_stay(const std::string& name) const;
 
   const Clock& clock_;
   const std::string root_;
+  HostProcesses processes_;
   std::function<void(const GuestChange&)> listener_;
   mutable std::mutex mutex_;
   std::map<std::string, Entry> guests_;
   std::map<Session, std::string> names_;
   std::map<std::string, PinRecord> awaited_pins_;  ///< of guests that have not joined yet, or are gone
-  std::map<pid_t, std::weak_ptr<VmmObserver>> observers_;
-  /// The control thread's: the last whose room was looked at again, and when.
-  std::shared_ptr<VmmObserver> room_looked_at_;
-  std::optional<Time> rooms_looked_at_;
   Session last_session_ = 0;
   std::array<RequestCounters, kBackends.size()> requests_;
   std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);

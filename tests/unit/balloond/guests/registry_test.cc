@@ -3,50 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/balloond/fakes.h"
+#include "tests/unit/balloond/guests/registry_fixture.h"
 
 namespace balloon::daemon {
 namespace {
 
-using test::kGiB;
-using test::kMiB;
 using Kind = JoinRefusal::Kind;
-
-constexpr Peer kVmm{.pid = 42, .uid = 1000};
-
-class RegistryTest : public ::testing::Test {
- protected:
-  RegistryTest() {
-    tree_.process(42, "1024");
-    tree_.process(43, "1024");
-    guests_.on_change([this](const GuestChange& change) { changes_.push_back(change); });
-  }
-  Session join(const std::string& name = "a", Peer peer = kVmm) {
-    const auto session = guests_.joined(test::registration(name, 2 * kGiB, kGiB), peer, channel_);
-    EXPECT_TRUE(session) << session.error().reason;
-    return session.value_or(0);
-  }
-  BalloonState balloon(policy::Bytes actual, policy::Bytes target, bool ready = true) const {
-    BalloonState update;
-    update.actual = actual;
-    update.target = target;
-    update.driver_ready = ready;
-    return update;
-  }
-
-  /// Has the guest asked for a size, and its hypervisor take it and reach it.
-  void reach(Session session, policy::Bytes target) {
-    ASSERT_TRUE(guests_.set_target("a", session, target));
-    guests_.answered(session, Request::Kind::target, channel_->asked.back().sequence, "");
-    guests_.balloon(session, balloon(target, target));
-  }
-
-  test::FakeTree tree_;
-  test::FakeClock clock_;
-  Registry guests_{clock_, tree_.root()};
-  std::shared_ptr<test::FakeChannel> channel_ = std::make_shared<test::FakeChannel>();
-  std::vector<GuestChange> changes_;
-};
 
 TEST_F(RegistryTest, AGuestThatJoinsIsTakenAsItIs) {
   join();
@@ -199,92 +161,6 @@ TEST_F(RegistryTest, ATargetIsAskedForInTheStepsOfItsHypervisor) {
   EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB + 2)) << "that is the same";
 }
 
-TEST_F(RegistryTest, ABalloonThatSomebodyElseMovesIsContested) {
-  const Session session = join();
-  guests_.balloon(session, balloon(900 * kMiB, 900 * kMiB));
-  EXPECT_FALSE(guests_.find("a")->contest) << "it is on its way to what was asked before this daemon came";
-  reach(session, 800 * kMiB);
-  EXPECT_FALSE(guests_.find("a")->contest);
-  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
-  const auto contest = guests_.find("a")->contest;
-  ASSERT_TRUE(contest);
-  EXPECT_EQ(contest->from, 800 * kMiB);
-  EXPECT_EQ(contest->to, 700 * kMiB);
-  EXPECT_EQ(guests_.find("a")->target, 700 * kMiB) << "what it has is what counts";
-  clock_.advance(std::chrono::seconds(5));
-  guests_.balloon(session, balloon(600 * kMiB, 600 * kMiB));
-  EXPECT_EQ(guests_.find("a")->contest->since, contest->since);
-  EXPECT_GT(guests_.find("a")->contest->noticed, contest->noticed) << "it was moved again";
-  EXPECT_EQ(guests_.find("a")->contests, 2U);
-  reach(session, 800 * kMiB);
-  EXPECT_FALSE(guests_.find("a")->contest) << "it is ours again";
-}
-
-TEST_F(RegistryTest, ABalloonThatRestsWhereADaemonBeforeLeftItIsOurs) {
-  const Session session = join();
-  for (int i = 0; i < 2; ++i) guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
-  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
-  EXPECT_TRUE(guests_.find("a")->contest);
-}
-
-TEST_F(RegistryTest, ATargetOfBeforeThatComesLateIsNobodyElses) {
-  const Session session = join();
-  ASSERT_TRUE(guests_.set_target("a", session, 800 * kMiB));
-  guests_.answered(session, Request::Kind::target, channel_->asked.back().sequence, "");
-  guests_.balloon(session, balloon(kGiB, kGiB));
-  EXPECT_FALSE(guests_.find("a")->contest);
-}
-
-TEST_F(RegistryTest, AGuestThatRebootsOrCannotBeMovedIsNotContested) {
-  const Session session = join();
-  reach(session, 800 * kMiB);
-  BalloonState paused = balloon(700 * kMiB, 700 * kMiB);
-  paused.obstacle = "it does not run: paused";
-  guests_.balloon(session, paused);
-  EXPECT_FALSE(guests_.find("a")->contest);
-  guests_.balloon(session, balloon(2 * kGiB, 2 * kGiB, false));
-  guests_.balloon(session, balloon(2 * kGiB, 2 * kGiB));
-  EXPECT_FALSE(guests_.find("a")->contest);
-}
-
-TEST_F(RegistryTest, ABalloonThatGivesWayToAGuestOutOfMemoryIsNotContested) {
-  const Session session = join();
-  const auto grow = [&](policy::Bytes available) {
-    reach(session, 800 * kMiB);
-    BalloonState grown = balloon(900 * kMiB, 900 * kMiB);
-    grown.deflate_on_oom = true;
-    guests_.balloon(session, grown);
-    EXPECT_FALSE(guests_.find("a")->contest) << "its next statistics tell";
-    EXPECT_FALSE(guests_.set_target("a", session, 800 * kMiB)) << "and nothing is taken before they do";
-    guests_.stats(session, test::sample(2 * kGiB, 900 * kMiB, available));
-    return guests_.find("a")->contest.has_value();
-  };
-  EXPECT_FALSE(grow(10 * kMiB)) << "it has nothing left";
-  EXPECT_FALSE(grow(300 * kMiB)) << "it had nothing left";
-  EXPECT_TRUE(grow(300 * kMiB)) << "it has, and had, much";
-}
-
-TEST_F(RegistryTest, AContestNamesTheControllersThatMoveBalloonsOnThisHost) {
-  tree_.write("/proc/812/comm", "momd\n");
-  tree_.write("/proc/813/comm", "ksmtuned\n");
-  const Session session = join();
-  reach(session, 800 * kMiB);
-  guests_.refresh();
-  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
-  EXPECT_FALSE(guests_.find("a")->contest->suspects) << "not looked for yet";
-  guests_.refresh();
-  EXPECT_EQ(guests_.find("a")->contest->suspects, "momd (process 812)") << "ksmtuned moves none";
-}
-
-TEST_F(RegistryTest, APinEndsAContest) {
-  const Session session = join();
-  reach(session, 800 * kMiB);
-  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
-  ASSERT_TRUE(guests_.find("a")->contest);
-  ASSERT_TRUE(guests_.set_pin("a", kGiB, std::chrono::seconds(60)));
-  EXPECT_FALSE(guests_.find("a")->contest) << "a person has decided since";
-}
-
 TEST_F(RegistryTest, NobodyIsAskedAfterLeaving) {
   const Session session = join();
   guests_.left(session);
@@ -428,95 +304,6 @@ TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {
   guests_.counters(session, counters);
   guests_.counters(session + 1, {});
   EXPECT_EQ(guests_.find("a")->counters->freed, 5 * kMiB);
-}
-
-TEST_F(RegistryTest, AProcessesMemoryIsThereOnceHoweverManyGuestsItRegisters) {
-  tree_.process(42, "2097152");  // 2 GiB
-  for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
-  guests_.refresh();
-  policy::Bytes resident = 0;
-  for (const GuestRecord& guest : guests_.list()) resident += guest.on_host.resident;
-  EXPECT_LE(resident, 2 * kGiB);
-  EXPECT_GE(resident, 2 * kGiB - 20 * 4096);
-}
-
-TEST_F(RegistryTest, AGuestThatIsAloneHasAllOfItsProcess) {
-  join();
-  tree_.process(42, "2048");
-  guests_.refresh();
-  EXPECT_EQ(guests_.find("a")->on_host.resident, 2 * kMiB);
-}
-
-TEST_F(RegistryTest, WhatAProcessCannotHaveDoesNotCount) {
-  tree_.write("/proc/42/maps", "7f0000000000-7f0004000000 rw-s 00000000 00:01 9 /memfd:guest\n");  // 64 MiB
-  join();
-  guests_.refresh();
-  const Credit credit = guests_.find("a")->credit;
-  EXPECT_LE(credit.counted(2 * kGiB), 72 * kMiB);
-  EXPECT_GT(credit.counted(2 * kGiB), 32 * kMiB);
-}
-
-TEST_F(RegistryTest, GuestsOfOneProcessShareWhatItCanHave) {
-  tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");  // 2 GiB
-  for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
-  join("honest", {.pid = 43, .uid = 1000});
-  guests_.refresh();
-  policy::Bytes counted = 0;
-  for (const GuestRecord& guest : guests_.list())
-    if (guest.peer.pid == 42) counted += guest.credit.counted(guest.memory);
-  EXPECT_LE(counted, 2 * kGiB * 9 / 8);
-  EXPECT_TRUE(guests_.find("honest")->credit.is_full());
-}
-
-TEST_F(RegistryTest, NoClaimCountsForMoreThanTheHostHas) {
-  const auto session = guests_.joined(test::registration("a", 64 * 1024 * kGiB, kGiB), kVmm, channel_);
-  ASSERT_TRUE(session);
-  guests_.refresh(8 * kGiB);
-  EXPECT_LE(guests_.find("a")->credit.counted(64 * 1024 * kGiB), 9 * kGiB);
-}
-
-TEST_F(RegistryTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
-  tree_.write("/proc/42/maps", "7f0000000000-7f0004000000 rw-s 00000000 00:01 9 /memfd:guest\n");
-  join();
-  guests_.refresh();
-  EXPECT_FALSE(guests_.find("a")->credit.is_full());
-  tree_.write("/proc/42/maps", "7f0000000000-7f0080000000 rw-s 00000000 00:01 9 /memfd:guest\n");
-  tree_.write("/proc/42/status", "Name:\tballoon-vmm\nState:\tS (sleeping)\nVmSize:\t 2097152 kB\n");
-  guests_.refresh();
-  EXPECT_FALSE(guests_.find("a")->credit.is_full()) << "mappings are read once a second";
-  clock_.advance(std::chrono::seconds(1));
-  guests_.refresh();
-  EXPECT_TRUE(guests_.find("a")->credit.is_full());
-}
-
-TEST_F(RegistryTest, WhatAProcessReadStandsInForAHypervisorThatNeverCounts) {
-  const auto reads = [this](int mib) {
-    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
-    guests_.refresh();
-  };
-  const auto session = join();
-  reads(100);
-  reads(130);
-  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
-  EXPECT_EQ(guests_.find("a")->usable->disk_read, 30 * kMiB);
-
-  StatsSample counted = test::sample(2 * kGiB, kGiB, 300 * kMiB);
-  counted.disk_read = 7 * kGiB;
-  guests_.stats(session, counted);
-  EXPECT_EQ(guests_.find("a")->usable->disk_read, 7 * kGiB);
-  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
-  EXPECT_EQ(guests_.find("a")->usable->disk_read, std::nullopt) << "another source's count would be a jump";
-}
-
-TEST_F(RegistryTest, WhatAProcessOfTwoGuestsReadIsNobodys) {
-  const auto session = join();
-  join("b");
-  for (const int mib : {100, 130}) {
-    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
-    guests_.refresh();
-  }
-  guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
-  EXPECT_EQ(guests_.find("a")->usable->disk_read, std::nullopt);
 }
 
 }  // namespace
