@@ -29,43 +29,6 @@ Result<std::unique_ptr<IoEngine>> make_engine(const BlockConfig& config, const I
   return make_thread_engine(done);
 }
 
-Bytes total(std::span<const iovec> buffers) {
-  Bytes sum = 0;
-  for (const iovec& buffer : buffers) sum += buffer.iov_len;
-  return sum;
-}
-
-/// Calls `each` with the host bytes of the buffers, in order.
-template <typename Each>
-void for_bytes(std::span<const iovec> buffers, Each each) {
-  std::size_t done = 0;
-  for (const iovec& buffer : buffers) {
-    each(std::span(static_cast<std::byte*>(buffer.iov_base), buffer.iov_len), done);
-    done += buffer.iov_len;
-  }
-}
-
-/// The bytes [skip, skip + size) of the buffers.
-std::vector<iovec> slice(std::span<const iovec> buffers, std::uint64_t skip, Bytes size) {
-  std::vector<iovec> parts;
-  for (const iovec& buffer : buffers) {
-    if (size == 0) break;
-    if (skip >= buffer.iov_len) {
-      skip -= buffer.iov_len;
-      continue;
-    }
-    const std::size_t part = std::min<std::size_t>(buffer.iov_len - skip, size);
-    parts.push_back({.iov_base = static_cast<std::byte*>(buffer.iov_base) + skip, .iov_len = part});
-    size -= part;
-    skip = 0;
-  }
-  return parts;
-}
-
-void fill_zeros(std::span<const iovec> buffers) {
-  for_bytes(buffers, [](std::span<std::byte> part, std::size_t) { std::ranges::fill(part, std::byte{0}); });
-}
-
 const char* name(FileIo::Kind kind) {
   switch (kind) {
     case FileIo::Kind::read:

@@ -42,6 +42,24 @@ TEST_F(IovecsTest, AnyPartOfTheBuffersIsCovered) {
   }
 }
 
+TEST_F(IovecsTest, AnyPartOfASliceIsCovered) {
+  const std::string whole = "abcdefghij";
+  to_iovecs(buffers_, 0, 10, iovecs_);
+  EXPECT_EQ(total(iovecs_), 10U);
+  for (std::size_t offset = 0; offset <= 12; ++offset) {
+    for (std::size_t size = 0; size <= 12; ++size) {
+      EXPECT_EQ(text(slice(iovecs_, offset, size)), offset < whole.size() ? whole.substr(offset, size) : "")
+          << offset << " " << size;
+    }
+  }
+}
+
+TEST_F(IovecsTest, ZerosFillAPartAndNothingBesideIt) {
+  to_iovecs(buffers_, 0, 10, iovecs_);
+  fill_zeros(slice(iovecs_, 2, 5));
+  EXPECT_EQ(text(iovecs_), std::string("ab\0\0\0\0\0hij", 10));
+}
+
 TEST_F(IovecsTest, WhatAShortTransferDidIsDroppedWhereverItStopped) {
   for (std::size_t done = 0; done <= 10; ++done) {
     to_iovecs(buffers_, 0, 10, iovecs_);
