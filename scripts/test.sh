@@ -49,7 +49,7 @@ else
   stage 3 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"
 
-  stage 14 "Building with address and undefined-behaviour sanitizers"
+  stage 12 "Building with address and undefined-behaviour sanitizers"
   must cmake --preset asan
   must cmake --build --preset asan --target unit_tests
   stage 4 "Unit tests with sanitizers"
@@ -60,7 +60,7 @@ else
   note ctest --preset release -L testbed -FS '^packages$' --output-junit "$results/testbed.xml"
 fi
 
-report_stages 47
+report_stages 45
 passed=0
 failed=0
 for file in "$results"/*.xml; do
