@@ -97,8 +97,7 @@ std::uint32_t group_of(const GuestSnapshot& guest, const std::vector<GroupLimits
 /// below that, until it is tried again.
 Levels levels_of(const GuestSnapshot& guest, const GuestDecision& mine, const Demand::Estimate& estimate,
                  const GuestPlan& plan) {
-  if (!mine.movable)
-    return Levels::all_at(plan.state == GuestState::pinned ? std::max(plan.share, guest.actual) : plan.share);
+  if (!mine.movable) return Levels::all_at(std::max(plan.share, counted(plan, guest, guest.target)));
   return estimate.levels.at_least(mine.stuck()           ? counted(plan, guest, guest.target)
                                   : guest.on_host.pinned ? held(guest)
                                                          : 0);

@@ -82,6 +82,16 @@ TEST(Untouched, OfABalloonOnItsWayDownIsThereForOthersBeforeItArrives) {
   EXPECT_GE(host.worker().seen.target, 3 * kGiB);
 }
 
+TEST(Untouched, OfABalloonThatIsSetByHandAndOnItsWayDownIsSharedOutToOthers) {
+  BesideABigOne host;
+  host.big().seen.pin = Pin{kGiB};
+  host.big().seen.target = kGiB;
+  host.big().speed = kMiB;
+  Engine engine({});
+  host.step(engine);
+  EXPECT_GE(host.worker().seen.target, 3 * kGiB);
+}
+
 TEST(Untouched, IsAllButItsMarginAndAFifthThatItMaySoonTouch) {
   BesideABigOne host;
   host.fall_silent();
