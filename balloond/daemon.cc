@@ -139,6 +139,8 @@ Result<void> Daemon::start_parts() {
 void Daemon::reload() {
   const auto memory = host_memory();
   auto config = memory ? load_config(config_path_, *memory) : std::unexpected(memory.error());
+  if (const auto there = config ? check_backends(config->daemon) : Result<void>(); !there)
+    config = std::unexpected(there.error());
   collector_.note_reload(config.has_value());
   if (!config)
     return log::error("the new configuration is refused, the old one stays:\n{}", config.error().message);
@@ -167,6 +169,11 @@ void Daemon::reload() {
 }
 
 void Daemon::refresh() { server_.health().refresh(); }
+
+Result<void> check_backends(const DaemonConfig& config) {
+  if (!config.libvirt.empty()) BALLOON_TRY(libvirt::load_module());
+  return {};
+}
 
 Result<Bytes> host_memory() {
   HostSampler host;

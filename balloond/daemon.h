@@ -68,6 +68,9 @@ class Daemon {
   std::optional<MetricsServer> metrics_;
 };
 
+/// Whether what it configures is installed.
+Result<void> check_backends(const DaemonConfig& config);
+
 /// MemTotal, which bounds what a policy may reserve.
 Result<Bytes> host_memory();
 

@@ -105,6 +105,7 @@ int run(const Arguments& arguments) {
     return kExitFailure;
   }
   if (arguments.check) {
+    if (const auto there = check_backends(config->daemon); !there) return complain(there.error().message);
     std::puts("ok");
     return command_line::finish(0, "balloond");
   }

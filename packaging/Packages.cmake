@@ -34,9 +34,13 @@ endmacro()
 # Who makes users and directories as sysusers.d and tmpfiles.d say: systemd, or its stand-alone tools.
 set(users_and_directories "init-system-helpers (>= 1.54), systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles")
 
-package_of(balloond "${users_and_directories}" "balloonctl" "balloon-vmm, qemu-system-x86, libvirt0, prometheus"
+package_of(balloond "${users_and_directories}" "balloonctl" "balloon-vmm, balloond-libvirt, qemu-system-x86, prometheus"
   "memory overcommit for KVM guests by continuous ballooning"
-  "balloond lets one KVM host run more guest memory than it has RAM. It watches\nwhat each guest uses and what the host has free, and moves virtio balloons so\nthat memory is where it is needed. It manages guests of balloon-vmm, QEMU\nand libvirt, is configured by YAML policies, speaks gRPC, and exports metrics.")
+  "balloond lets one KVM host run more guest memory than it has RAM. It watches\nwhat each guest uses and what the host has free, and moves virtio balloons so\nthat memory is where it is needed. It manages guests of balloon-vmm and\nQEMU, with balloond-libvirt those of libvirt too; is configured by YAML\npolicies, speaks gRPC, and exports metrics.")
+# Of the same version as the daemon, which refuses another one.
+package_of(balloond-libvirt "balloond (= ${PROJECT_VERSION})" "" "libvirt-daemon-system"
+  "memory overcommit for KVM guests - guests of libvirt"
+  "With this package balloond manages the running domains of a libvirtd beside\nits other guests, once backends.libvirt in its configuration names that\nlibvirtd.")
 package_of(balloon-vmm "${users_and_directories}" "balloond" "balloonctl"
   "lightweight virtual machine monitor for KVM"
   "balloon-vmm runs one Linux guest in one process, with virtio devices: balloon,\nblock, network, console and random numbers. It boots distribution kernels\ndirectly, and reports the guest's memory to balloond, which moves its balloon.")

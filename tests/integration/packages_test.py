@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/testbed"))
 from builder.cache import Cache, default_cache_dir  # noqa: E402
-from builder.packages import NEXT, PACKAGES, debian_root, field, next_version  # noqa: E402
+from builder.packages import NEXT, PACKAGES, PROGRAMS, debian_root, field, next_version  # noqa: E402
 from builder.shell import run_tool  # noqa: E402
 
 # Runs a command in the root: on an overlay, so that the next test finds the root as it was.
@@ -108,7 +108,7 @@ class PackagesTest(unittest.TestCase):
     def write(self, path: str, text: str):
         self.must(f"mkdir -p {os.path.dirname(path)} && printf '%s' '{text}' >{path}")
 
-    def test_package_sh_names_the_four_packages_that_it_made(self):
+    def test_package_sh_names_the_packages_that_it_made(self):
         self.assertEqual([field(deb, "Package") for deb in self.debs], PACKAGES)
         for deb in self.debs:
             self.assertIn(str(deb.relative_to(ROOT)), self.said)
@@ -116,7 +116,7 @@ class PackagesTest(unittest.TestCase):
     def test_apt_installs_them_and_each_program_says_the_same_version(self):
         self.install()
         version = field(self.debs[0], "Version")
-        for program in PACKAGES:
+        for program in PROGRAMS:
             self.assertEqual(self.must(f"{program} --version").strip(), f"{program} {version}")
 
     def test_what_is_installed_works_where_it_is(self):
@@ -141,11 +141,32 @@ class PackagesTest(unittest.TestCase):
         runbooks = self.must("sed -n 's,.*runbook_url: file://,,p' /usr/share/balloond/prometheus/alerts.rules.yml | xargs ls").split()
         self.assertGreater(len(runbooks), 12)
 
-    def test_each_package_is_installed_without_the_others(self):
-        for package in PACKAGES:
+    def test_each_program_is_installed_without_the_others(self):
+        for package in PROGRAMS:
             with self.subTest(package):
                 self.must(f"apt-get install -y --no-install-recommends /packages/{package}_*.deb && {package} --version && "
                           f"apt-get purge -y {package}")
+
+    def test_the_backend_for_libvirt_is_a_package_of_its_own_that_balloond_names_where_it_is_missing(self):
+        daemon, backend = (next(deb for deb in self.debs if field(deb, "Package") == name) for name in ("balloond", "balloond-libvirt"))
+        self.assertIn("libvirt0", field(backend, "Depends"))
+        self.assertIn(f"balloond (= {field(daemon, 'Version')})", field(backend, "Depends"))
+        self.assertNotIn("libvirt", field(daemon, "Depends"))
+
+        # Of libvirt the root has its client library, which is not enough, and no libvirtd, which a check does not ask for.
+        self.must("apt-get install -y --no-install-recommends /packages/balloond_*.deb")
+        self.write("/etc/balloond/balloond.yaml", "backends: {libvirt: [{uri: \"qemu:///system\"}]}\n")
+        self.assertIn("needs the package balloond-libvirt", self.must("! balloond --check-config 2>&1"))
+        before = self.files()
+        self.must("apt-get install -y --no-install-recommends /packages/balloond-libvirt_*.deb")
+        self.assertEqual(self.must("balloond --check-config").strip(), "ok")
+        self.must("systemd-analyze verify balloond.service 2>&1")
+        self.assertIn("libvirtd.service", self.must("cat /lib/systemd/system/balloond.service.d/libvirt.conf"))
+
+        self.assertIn("needs the package balloond-libvirt", self.must("apt-get purge -y balloond-libvirt 2>&1"),
+                      "who removes it is told that the daemon's configuration wants it")
+        self.assertEqual(self.files() - before, set())
+        self.assertIn("qemu:///system", self.must("cat /etc/balloond/balloond.yaml"))
 
     def test_an_upgrade_keeps_what_the_administrator_wrote_and_what_the_daemon_holds(self):
         self.install()
@@ -154,7 +175,8 @@ class PackagesTest(unittest.TestCase):
         for path, text in kept.items():
             self.write(path, text)
         self.must("apt-get install -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold /packages/next/*.deb")
-        self.assertEqual(self.must("dpkg-query -W -f '${Version}' balloond"), NEXT)
+        for package in PACKAGES:
+            self.assertEqual(self.must(f"dpkg-query -W -f '${{Version}}' {package}"), NEXT)
         for path, text in kept.items():
             self.assertEqual(self.must(f"cat {path}"), text)
         self.assertIn("# of the next version", self.must("cat /etc/balloond/balloond.yaml"), "nobody had changed this one")

@@ -1,150 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/guests/libvirt/backend.h"
 
-#include <algorithm>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
 #include <utility>
 
-#include "balloond/guests/libvirt/host.h"
-
 namespace balloon::daemon::libvirt {
-namespace {
 
-constexpr std::chrono::nanoseconds kSleepMax = std::chrono::seconds(10);
-
-/// Wakes the thread. It outlives the backend where a call to libvirt does.
-class Bell {
- public:
-  void ring() {
-    {
-      const std::lock_guard lock(mutex_);
-      ringing_ = true;
-    }
-    rung_.notify_one();
-  }
-  void wait(std::chrono::nanoseconds longest) {
-    std::unique_lock lock(mutex_);
-    rung_.wait_for(lock, longest, [&] { return ringing_; });
-    ringing_ = false;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable rung_;
-  bool ringing_ = false;
-};
-
-}  // namespace
-
-/// The thread and what it works on.
-class Backend::Runner {
- public:
-  Runner(const Clock& clock, GuestEvents& guests, BackendHealth& health, const Library& library)
-      : clock_(clock),
-        health_(health),
-        library_(library),
-        surroundings_{.clock = clock,
-                      .guests = guests,
-                      .wake = [bell = bell_] { bell->ring(); },
-                      .stats_interval = std::chrono::seconds(1),
-                      .health = health},
-        thread_([this] { run(); }) {}
-
-  ~Runner() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    bell_->ring();
-    thread_.join();
-  }
-  Runner(const Runner&) = delete;
-  Runner& operator=(const Runner&) = delete;
-
-  void order(std::vector<LibvirtHost> hosts, std::chrono::nanoseconds stats_interval) {
-    {
-      const std::lock_guard lock(mutex_);
-      order_ = Order{.hosts = std::move(hosts), .stats_interval = stats_interval};
-    }
-    bell_->ring();
-  }
-
- private:
-  struct Order {
-    std::vector<LibvirtHost> hosts;
-    std::chrono::nanoseconds stats_interval{};
-  };
-
-  void run() {
-    while (true) {
-      std::optional<Order> order;
-      {
-        const std::lock_guard lock(mutex_);
-        if (stopping_) break;
-        order = std::exchange(order_, {});
-      }
-      if (order) take(*order);
-      Time due = clock_.now() + kSleepMax;
-      for (const auto& host : hosts_) {
-        host->run();
-        due = std::min(due, host->due());
-      }
-      count();
-      bell_->wait(std::max(due - clock_.now(), std::chrono::nanoseconds(0)));
-    }
-    hosts_.clear();
-  }
-
-  void take(const Order& order) {
-    surroundings_.stats_interval = order.stats_interval;
-    const auto uri_of = [](const std::unique_ptr<Host>& host) { return host->uri(); };
-    std::erase_if(hosts_, [&](const auto& host) {
-      return std::ranges::find(order.hosts, host->uri(), &LibvirtHost::uri) == order.hosts.end();
-    });
-    for (const LibvirtHost& wanted : order.hosts) {
-      if (std::ranges::find(hosts_, wanted.uri, uri_of) == hosts_.end())
-        hosts_.push_back(std::make_unique<Host>(surroundings_, library_, wanted.uri));
-    }
-  }
-
-  void count() {
-    const auto those = [this](bool (Host::*stand)() const) {
-      return static_cast<std::uint64_t>(
-          std::ranges::count_if(hosts_, [&](const auto& host) { return ((*host).*stand)(); }));
-    };
-    health_.connected = those(&Host::connected);
-    health_.failing = those(&Host::failing);
-  }
-
-  const Clock& clock_;
-  BackendHealth& health_;
-  const Library& library_;
-  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
-  Surroundings surroundings_;
-  std::vector<std::unique_ptr<Host>> hosts_;  ///< the thread's own
-
-  std::mutex mutex_;  ///< guards the two below
-  std::optional<Order> order_;
-  bool stopping_ = false;
-
-  std::thread thread_;  ///< last: it uses all of these
-};
-
-Backend::Backend(const Clock& clock, GuestEvents& guests) : clock_(clock), guests_(guests) {}
-
-Backend::~Backend() { stop(); }
+Backend::Backend(const Clock& clock, GuestEvents& guests, std::string module)
+    : clock_(clock), guests_(guests), module_(std::move(module)) {}
 
 Result<void> Backend::manage(std::vector<LibvirtHost> hosts, std::chrono::nanoseconds stats_interval) {
   health_.configured = !hosts.empty();
   if (!runner_) {
     if (hosts.empty()) return {};
-    const auto library = load_library();
-    if (!library) return std::unexpected(library.error());
-    runner_ = std::make_unique<Runner>(clock_, guests_, health_, **library);
+    const auto module = load_module(module_);
+    if (!module) return std::unexpected(module.error());
+    auto runner = (*module)->start(clock_, guests_, health_);
+    if (!runner) return std::unexpected(runner.error());
+    runner_ = std::move(*runner);
   }
-  runner_->order(std::move(hosts), stats_interval);
+  runner_->manage(std::move(hosts), stats_interval);
   return {};
 }
 

@@ -32,11 +32,10 @@ constexpr std::chrono::nanoseconds kRetryMax = std::chrono::seconds(8);
 using LinkPlace = std::shared_ptr<std::unique_ptr<Link>>;
 
 /// Opens the connection if there is none that works.
-Result<Link*> use(const Library& library, const std::string& uri, const LinkPlace& link,
-                  const Link::OnEvent& on_event) {
+Result<Link*> use(const std::string& uri, const LinkPlace& link, const Link::OnEvent& on_event) {
   if (*link && !(*link)->alive()) link->reset();
   if (!*link) {
-    auto opened = Link::open(library, uri, on_event);
+    auto opened = Link::open(uri, on_event);
     if (!opened) return std::unexpected(opened.error());
     *link = std::move(*opened);
   }
@@ -86,9 +85,8 @@ std::string carry_out(const Link& link, const Errand& errand) {
 
 }  // namespace
 
-Host::Host(const Surroundings& surroundings, const Library& library, std::string uri)
+Host::Host(const Surroundings& surroundings, std::string uri)
     : surroundings_(surroundings),
-      library_(library),
       uri_(std::move(uri)),
       source_{fmt::format("libvirt {}", uri_)},
       inbox_(std::make_shared<Inbox>(surroundings.wake)),
@@ -165,9 +163,9 @@ void Host::begin_look() {
   for (const auto& [uuid, domain] : domains_) known.insert(uuid);
   looker_.begun = now;
   looking_ = true;
-  looker_.caller->call([&library = library_, uri = uri_, inbox = inbox_, link = looker_.link,
-                        known = std::move(known), with_jobs, number = ++look_] {
-    const auto used = use(library, uri, link, [inbox](const Link::Event& event) { inbox->put(event); });
+  looker_.caller->call([uri = uri_, inbox = inbox_, link = looker_.link, known = std::move(known), with_jobs,
+                        number = ++look_] {
+    const auto used = use(uri, link, [inbox](const Link::Event& event) { inbox->put(event); });
     Look look =
         used ? look_at(**used, uri, known, with_jobs) : Look{.figures = std::unexpected(used.error())};
     if (!look.figures) link->reset();
@@ -187,8 +185,8 @@ void Host::begin_errands() {
     errand->number = ++errands_;
     hand.errand = errand;
     hand.begun = surroundings_.clock.now();
-    hand.caller->call([&library = library_, uri = uri_, inbox = inbox_, link = hand.link, errand = *errand] {
-      const auto used = use(library, uri, link, {});
+    hand.caller->call([uri = uri_, inbox = inbox_, link = hand.link, errand = *errand] {
+      const auto used = use(uri, link, {});
       inbox->put(
           ErrandDone{.errand = errand, .refusal = used ? carry_out(**used, errand) : used.error().message});
     });

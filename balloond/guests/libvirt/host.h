@@ -16,7 +16,7 @@ namespace balloon::daemon::libvirt {
 
 class Host {
  public:
-  Host(const Surroundings& surroundings, const Library& library, std::string uri);
+  Host(const Surroundings& surroundings, std::string uri);
   ~Host();
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
@@ -53,7 +53,6 @@ class Host {
   void failed(const std::string& complaint);
 
   const Surroundings& surroundings_;
-  const Library& library_;
   const std::string uri_;
   const log::Source source_;
   std::shared_ptr<Inbox> inbox_;

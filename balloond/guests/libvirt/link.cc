@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <span>
 
+#include "balloond/guests/libvirt/client.h"
+
 namespace balloon::daemon::libvirt {
 namespace {
 
@@ -39,11 +41,10 @@ Numbers numbers_of(const virDomainStatsRecord& record) {
 
 /// What an event's callback is given: it outlives the connection that it came from.
 struct Listener {
-  const Library& library;
   Link::OnEvent on_event;
   void tell(virDomain* domain, bool rebooted) const {
     std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
-    if (library.virDomainGetUUIDString(domain, uuid.data()) == 0)
+    if (virDomainGetUUIDString(domain, uuid.data()) == 0)
       on_event({.uuid = uuid.data(), .rebooted = rebooted});
   }
 };
@@ -65,21 +66,20 @@ void on_balloon(virConnect* /*connection*/, virDomain* domain, unsigned long lon
 
 }  // namespace
 
-Result<std::unique_ptr<Link>> Link::open(const Library& library, const std::string& uri,
-                                         const OnEvent& on_event) {
-  std::unique_ptr<Link> link(new Link(library));
-  link->connection_ = library.virConnectOpen(uri.c_str());
-  if (link->connection_ == nullptr) return fail(library.error());
+Result<std::unique_ptr<Link>> Link::open(const std::string& uri, const OnEvent& on_event) {
+  std::unique_ptr<Link> link(new Link());
+  link->connection_ = virConnectOpen(uri.c_str());
+  if (link->connection_ == nullptr) return fail(last_error());
   // Drivers that run in this process have nobody to keep alive, and refuse.
-  library.virConnectSetKeepAlive(link->connection_, kKeepAliveSeconds, kKeepAliveCount);
+  virConnectSetKeepAlive(link->connection_, kKeepAliveSeconds, kKeepAliveCount);
   if (on_event) link->listen(on_event);
   return link;
 }
 
 Link::~Link() {
   if (connection_ == nullptr) return;
-  for (const int callback : callbacks_) library_.virConnectDomainEventDeregisterAny(connection_, callback);
-  library_.virConnectClose(connection_);
+  for (const int callback : callbacks_) virConnectDomainEventDeregisterAny(connection_, callback);
+  virConnectClose(connection_);
 }
 
 /// Without an event, what happened is seen at the next look.
@@ -90,9 +90,9 @@ void Link::listen(const OnEvent& on_event) {
       {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_balloon)},
   }};
   for (const auto& [event, callback] : callbacks) {
-    auto listener = std::make_unique<Listener>(library_, on_event);
-    const int id = library_.virConnectDomainEventRegisterAny(connection_, nullptr, event, callback,
-                                                             listener.get(), free_listener);
+    auto listener = std::make_unique<Listener>(on_event);
+    const int id = virConnectDomainEventRegisterAny(connection_, nullptr, event, callback, listener.get(),
+                                                    free_listener);
     if (id < 0) continue;
     [[maybe_unused]] const Listener* const freed_with_the_callback = listener.release();
     callbacks_.push_back(id);
@@ -102,39 +102,38 @@ void Link::listen(const OnEvent& on_event) {
 Result<std::vector<Figures>> Link::look() const {
   virDomainStatsRecordPtr* records = nullptr;
   // A domain that another call holds is not waited for: it comes without what only QEMU knows.
-  const int count = library_.virConnectGetAllDomainStats(
+  const int count = virConnectGetAllDomainStats(
       connection_,
       VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU | VIR_DOMAIN_STATS_BLOCK,
       &records, VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
-  if (count < 0) return fail(library_.error());
+  if (count < 0) return fail(last_error());
   std::vector<Figures> figures;
   for (const virDomainStatsRecord* const record : std::span(records, static_cast<std::size_t>(count))) {
     std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
-    const char* const name = library_.virDomainGetName(record->dom);
-    if (name == nullptr || library_.virDomainGetUUIDString(record->dom, uuid.data()) != 0) continue;
+    const char* const name = virDomainGetName(record->dom);
+    if (name == nullptr || virDomainGetUUIDString(record->dom, uuid.data()) != 0) continue;
     figures.push_back(read_figures(uuid.data(), name, numbers_of(*record)));
   }
-  library_.virDomainStatsRecordListFree(records);
+  virDomainStatsRecordListFree(records);
   return figures;
 }
 
 std::string Link::version() const {
   unsigned long version = 0;
-  const char* const type = library_.virConnectGetType(connection_);
-  if (type == nullptr || library_.virConnectGetVersion(connection_, &version) != 0) return "libvirt";
+  const char* const type = virConnectGetType(connection_);
+  if (type == nullptr || virConnectGetVersion(connection_, &version) != 0) return "libvirt";
   return fmt::format("{} {}.{}.{}", type, version / 1'000'000, version / 1000 % 1000, version % 1000);
 }
 
 Result<Link::Domain> Link::domain(const std::string& uuid) const {
-  Domain found(library_.virDomainLookupByUUIDString(connection_, uuid.c_str()), FreeDomain{&library_});
-  if (!found) return fail(library_.error());
+  Domain found(virDomainLookupByUUIDString(connection_, uuid.c_str()));
+  if (!found) return fail(last_error());
   return found;
 }
 
 Result<std::string> Link::xml_of(const Domain& domain, unsigned flags) const {
-  const std::unique_ptr<char, decltype(&std::free)> xml(library_.virDomainGetXMLDesc(domain.get(), flags),
-                                                        &std::free);
-  if (!xml) return fail(library_.error());
+  const std::unique_ptr<char, decltype(&std::free)> xml(virDomainGetXMLDesc(domain.get(), flags), &std::free);
+  if (!xml) return fail(last_error());
   return std::string(xml.get());
 }
 
@@ -147,7 +146,7 @@ Result<std::string> Link::describe(const std::string& uuid) const {
 Result<std::optional<std::string>> Link::describe_next_start(const std::string& uuid) const {
   const auto found = domain(uuid);
   if (!found) return std::unexpected(found.error());
-  if (library_.virDomainIsPersistent(found->get()) != 1) return std::nullopt;
+  if (virDomainIsPersistent(found->get()) != 1) return std::nullopt;
   auto xml = xml_of(*found, VIR_DOMAIN_XML_INACTIVE);
   if (!xml) return std::unexpected(xml.error());
   return std::move(*xml);
@@ -157,27 +156,27 @@ Result<bool> Link::has_job(const std::string& uuid) const {
   const auto found = domain(uuid);
   if (!found) return std::unexpected(found.error());
   virDomainJobInfo job{};
-  if (library_.virDomainGetJobInfo(found->get(), &job) != 0) return fail(library_.error());
+  if (virDomainGetJobInfo(found->get(), &job) != 0) return fail(last_error());
   return job.type == VIR_DOMAIN_JOB_BOUNDED || job.type == VIR_DOMAIN_JOB_UNBOUNDED;
 }
 
 Result<void> Link::set_target(const std::string& uuid, Bytes target) const {
   const auto found = domain(uuid);
   if (!found) return std::unexpected(found.error());
-  if (library_.virDomainSetMemoryFlags(found->get(), target / kKiB, VIR_DOMAIN_AFFECT_LIVE) != 0)
-    return fail(library_.error());
+  if (virDomainSetMemoryFlags(found->get(), target / kKiB, VIR_DOMAIN_AFFECT_LIVE) != 0)
+    return fail(last_error());
   return {};
 }
 
 Result<void> Link::set_period(const std::string& uuid, std::chrono::seconds period) const {
   const auto found = domain(uuid);
   if (!found) return std::unexpected(found.error());
-  if (library_.virDomainSetMemoryStatsPeriod(found->get(), static_cast<int>(period.count()),
-                                             VIR_DOMAIN_AFFECT_LIVE) != 0)
-    return fail(library_.error());
+  if (virDomainSetMemoryStatsPeriod(found->get(), static_cast<int>(period.count()), VIR_DOMAIN_AFFECT_LIVE) !=
+      0)
+    return fail(last_error());
   return {};
 }
 
-bool Link::alive() const { return library_.virConnectIsAlive(connection_) == 1; }
+bool Link::alive() const { return virConnectIsAlive(connection_) == 1; }
 
 }  // namespace balloon::daemon::libvirt

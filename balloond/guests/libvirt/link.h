@@ -3,6 +3,8 @@
 // (caller.h).
 #pragma once
 
+#include <libvirt/libvirt.h>
+
 #include <functional>
 #include <memory>
 #include <optional>
@@ -10,7 +12,7 @@
 #include <vector>
 
 #include "balloond/guests/libvirt/figures.h"
-#include "balloond/guests/libvirt/library.h"
+#include "base/error.h"
 
 namespace balloon::daemon::libvirt {
 
@@ -25,8 +27,7 @@ class Link {
   using OnEvent = std::function<void(const Event&)>;
 
   /// Without `on_event` nothing is told.
-  static Result<std::unique_ptr<Link>> open(const Library& library, const std::string& uri,
-                                            const OnEvent& on_event = {});
+  static Result<std::unique_ptr<Link>> open(const std::string& uri, const OnEvent& on_event = {});
   ~Link();
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
@@ -50,17 +51,15 @@ class Link {
 
  private:
   struct FreeDomain {
-    const Library* library;
-    void operator()(virDomain* domain) const { library->virDomainFree(domain); }
+    void operator()(virDomain* domain) const { virDomainFree(domain); }
   };
   using Domain = std::unique_ptr<virDomain, FreeDomain>;
 
-  explicit Link(const Library& library) : library_(library) {}
+  Link() = default;
   void listen(const OnEvent& on_event);
   Result<Domain> domain(const std::string& uuid) const;
   Result<std::string> xml_of(const Domain& domain, unsigned flags) const;
 
-  const Library& library_;
   virConnect* connection_ = nullptr;
   std::vector<int> callbacks_;
 };

@@ -36,6 +36,7 @@ seccomp_sandbox = 0
 SCRATCH_MIB = 10 * 1024
 SWAP_MIB = 6 * 1024
 PROGRAMS = ["balloond", "balloon-vmm", "balloonctl"]
+BACKEND = "lib/balloond/backend-libvirt.so"  # beside the program, as balloond looks for it
 PAYLOADS_KEPT = 6
 ARTEFACTS = 9  # that build() asks the cache for
 DEBIAN_ARTEFACTS = 3  # and these for Debian's root
@@ -174,6 +175,8 @@ def _build_payload(cache: Cache, build_dir: Path | None, command: str, files, fe
         for name in PROGRAMS:
             if (build_dir / "bin" / name).is_file():
                 tree.program(f"/usr/local/bin/{name}", build_dir / "bin" / name)
+        if (build_dir / BACKEND).is_file():
+            tree.program(f"/usr/local/{BACKEND}", build_dir / BACKEND)
     tree.file("/sbin/testbed-init", HERE / "outer/testbed-init")
     tree.folder("/opt/testbed/runner", HERE / "runner",
                 ("__pycache__", "bench/__pycache__", "facts/__pycache__", "workloads/__pycache__"))

@@ -10,7 +10,8 @@ from .apt import own_archive_lines
 from .cache import Cache, digest_of
 from .shell import run_tool
 
-PACKAGES = ["balloon-sim", "balloon-vmm", "balloonctl", "balloond"]
+PROGRAMS = ["balloon-sim", "balloon-vmm", "balloonctl", "balloond"]
+PACKAGES = sorted([*PROGRAMS, "balloond-libvirt"], key=lambda name: f"{name}_")
 RELEASE = "bookworm"
 NEXT = "999.0"
 # Beside what the packages depend on: a host that boots, and what uses pages and completions.
@@ -45,7 +46,8 @@ def next_version(debs: list[Path], into: Path):
         tree = into / deb.stem
         run_tool("dpkg-deb", "-R", deb, tree)
         control = tree / "DEBIAN/control"
-        control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {NEXT}", control.read_text()))
+        this = field(deb, "Version")
+        control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {NEXT}", control.read_text()).replace(f"(= {this})", f"(= {NEXT})"))
         for name in ("balloond.yaml", "policy.yaml"):
             if (file := tree / "etc/balloond" / name).exists():
                 file.write_text(f"{file.read_text()}# of the next version\n")

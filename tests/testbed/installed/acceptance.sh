@@ -103,9 +103,15 @@ check "an upgrade leaves guests alone" is "$(property balloon-vmm@web-1 MainPID)
 check "an upgrade leaves reservations alone" within_patience bash -c 'balloonctl reservations | grep later'
 check "the guest comes back to it, and its pin is kept" within_patience is_pinned web-1
 check "an upgrade leaves the guest's size alone" has_at_most web-1 1008
+check "libvirt's guest comes back to it, by the upgraded backend" within_patience is_pinned d-1
 
 daemon=$(property balloond MainPID)
-check "apt removes the packages" apt-get remove -y balloond balloon-vmm balloonctl balloon-sim
+check "apt removes the backend for libvirt, and who does that is told what the configuration wants" \
+  bash -o pipefail -c 'apt-get remove -y balloond-libvirt 2>&1 | grep "needs the package balloond-libvirt"'
+check "libvirt's guest lives on" is "$(virsh --connect qemu:///system domstate d-1 | head -1)" running
+check "the daemon goes on" is "$(property balloond MainPID)" "$daemon"
+
+check "apt removes the packages" apt-get remove -y balloond balloond-libvirt balloon-vmm balloonctl balloon-sim
 check "a removal stops the daemon" bash -c "! test -d /proc/$daemon && ! systemctl is-active balloond"
 check "a removal leaves guests alone" test -d "/proc/$guest"
 check "and reservations" test -s /var/lib/balloond/reservations.json
@@ -123,7 +129,7 @@ check "its tap is in use" within_patience bash -c 'ip link show tap0 | grep LOWE
 systemctl kill -s TERM balloon-vmm@web-1
 check "a guest that boots is ended by SIGTERM" within_patience is_inactive balloon-vmm@web-1
 
-check "apt purges the packages" apt-get purge -y balloond balloon-vmm balloonctl balloon-sim
+check "apt purges the packages" apt-get purge -y balloond balloond-libvirt balloon-vmm balloonctl balloon-sim
 check "what the daemon kept is gone" bash -c '! test -e /var/lib/balloond && ! test -e /etc/balloond/balloond.yaml && ! test -e /run/balloond'
 check "the guest's files are there still" test -f /etc/balloond/guests/web-1.yaml -a -f /var/lib/balloon-vmm/web-1.img
 check "no unit has failed but the guest that was ended" \

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "balloond/guests/libvirt/client.h"
 #include "balloond/guests/libvirt/description.h"
 
 namespace balloon::daemon::libvirt {
@@ -14,14 +15,12 @@ constexpr const char* kUuid = "6695eb01-f6a4-8304-79aa-97f2502e193f";
 class LinkTest : public testing::Test {
  protected:
   LinkTest() {
-    const auto library = load_library();
-    EXPECT_TRUE(library) << library.error().message;
-    library_ = *library;
-    auto link = Link::open(*library_, "test:///default");
+    const auto started = start_client();
+    EXPECT_TRUE(started) << started.error().message;
+    auto link = Link::open("test:///default");
     EXPECT_TRUE(link) << link.error().message;
     link_ = std::move(*link);
   }
-  const Library* library_ = nullptr;
   std::unique_ptr<Link> link_;
 };
 
@@ -53,7 +52,7 @@ TEST_F(LinkTest, WhatLibvirtRefusesIsSaidInItsWords) {
 }
 
 TEST_F(LinkTest, ALibvirtThatIsNotThereIsSaidSo) {
-  const auto link = Link::open(*library_, "qemu+unix:///system?socket=/nowhere/libvirt-sock");
+  const auto link = Link::open("qemu+unix:///system?socket=/nowhere/libvirt-sock");
   ASSERT_FALSE(link);
   EXPECT_NE(link.error().message.find("/nowhere/libvirt-sock"), std::string::npos) << link.error().message;
 }
