@@ -113,6 +113,11 @@ class PackagesTest(unittest.TestCase):
         for deb in self.debs:
             self.assertIn(str(deb.relative_to(ROOT)), self.said)
 
+    def test_each_package_says_in_one_line_what_it_is(self):
+        synopses = {package: field(deb, "Description").splitlines()[0] for package, deb in zip(PACKAGES, self.debs)}
+        self.assertEqual(synopses["balloond-libvirt"], "memory overcommit for KVM guests - guests of libvirt")
+        self.assertEqual(len(set(synopses.values())), len(PACKAGES), synopses)
+
     def test_apt_installs_them_and_each_program_says_the_same_version(self):
         self.install()
         version = field(self.debs[0], "Version")
