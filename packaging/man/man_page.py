@@ -22,8 +22,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEM = re.compile(r"^  (\S.*?)(?:\s{2,}(\S.*))?$")
-# A name that fills the column is followed by one space only (CLI11's formatter pads names to 30 characters).
+# A name that fills the column is followed by one space only (CLI11's formatter pads names to 30 characters). One that is longer has its
+# text in the next line, below the others' texts.
 NAME_WIDTH = 28
+BELOW = " " * (NAME_WIDTH + 2)
+# What CLI11 says of an option's value, for programmers: type, check, default, and where else the value is taken from.
+VALUE = re.compile(r"(?P<type>[A-Z]\w*)(?::(?:\{(?P<choices>[^}]*)\}|(?:INT|FLOAT) in \[(?P<low>\S+) - (?P<high>[^\]]+)\]|(?P<kind>NAME=VALUE|\w+)))?"
+                   r"(?:=(?P<default>\S+))?(?P<several> \.\.\.)?(?: \(Env:(?P<env>\w+)\))?(?: REQUIRED)?")
 
 
 @dataclass
@@ -37,14 +42,15 @@ class Help:
 
 def parse_help(text: str) -> Help:
     found, section = Help(), None
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for line, after in zip(lines, [*lines[1:], ""]):
         heading = re.match(r"^(Options|Positionals|Subcommands|[A-Z][\w ]*):$", line)
         if heading and found.usage and not found.notes:
             section = found.sections.setdefault(heading.group(1), [])
         elif line.startswith("Usage: "):
             found.usage = line.removeprefix("Usage: ")
         elif section is not None and line.startswith("  "):
-            _add_item(section, line)
+            _add_item(section, line, text_is_below=after.startswith(BELOW))
         elif not found.usage:
             found.summary += f"{line} " if line else ""
         elif line.strip() or found.notes:
@@ -55,9 +61,11 @@ def parse_help(text: str) -> Help:
     return found
 
 
-def _add_item(section: list[tuple[str, str]], line: str):
+def _add_item(section: list[tuple[str, str]], line: str, text_is_below: bool):
     item = ITEM.match(line)
-    if item is None:  # deeper: the text goes on
+    if text_is_below and item and not item.group(2):
+        section.append((item.group(1), ""))
+    elif item is None:  # deeper: the text goes on
         if not section:
             raise SystemExit(f"man_page: a text without a name: {line!r}")
         name, words = section[-1]
@@ -82,11 +90,23 @@ def escaped(text: str) -> str:
 
 
 def option_name(name: str) -> str:
-    """`--socket TEXT=/run/x (Env:E)` with the flags in bold, and what CLI11 says for programmers left out."""
-    flags, _, rest = name.partition(" ")
+    """`--socket PATH=/run/x (Env:E)` with the flags in bold, and its value in a reader's words."""
+    flags, _, value = name.partition(" ")
     bold = ", ".join(f"*{escaped(flag)}*" for flag in flags.split(","))
-    rest = rest.replace(" REQUIRED", "").replace(" ...", "...")
-    return f"{bold} {escaped(rest)}".strip()
+    return f"{bold} {value_of_option(value)}".strip()
+
+
+def value_of_option(value: str) -> str:
+    known = VALUE.fullmatch(value)
+    if known is None:
+        return escaped(value)
+    type_name = "NUMBER" if known["type"] in ("UINT", "INT", "FLOAT") else known["type"]
+    kind = known["kind"] if known["kind"] not in (None, "POSITIVE") else type_name
+    shown = escaped(known["choices"].replace(",", "|")) if known["choices"] else f"_{escaped(kind)}_"
+    more = [f"{known['low']} to {known['high']}"] if known["low"] else []
+    more += [f"default {known['default']}"] if known["default"] else []
+    more += [f"environment {known['env']}"] if known["env"] else []
+    return shown + ("..." if known["several"] else "") + (f" ({escaped(', '.join(more))})" if more else "")
 
 
 def definition_list(items: list[tuple[str, str]]) -> list[str]:
@@ -101,24 +121,45 @@ def options(bin_dir: Path, words: list[str]) -> list[str]:
 
 
 def commands(bin_dir: Path, words: list[str]) -> list[str]:
+    """Without those of their options that the program's own section has."""
+    shared = [_place_and_text(option) for option in help_of(bin_dir, words[:1]).sections["Options"]]
     lines: list[str] = []
     for name, _ in help_of(bin_dir, words).sections.get("Subcommands", []):
         inner = [*words, name.split(" ")[0]]
         said = help_of(bin_dir, inner)
-        operands = [option.split(" ")[0] for option, _ in said.sections.get("Positionals", [])]
-        own = [(option_name(option), text) for option, text in said.sections["Options"] if not option.startswith("-h,")]
-        lines += [f"## {' '.join(inner[1:])} {' '.join(operands)}".rstrip(), "", escaped(said.summary.strip()), ""]
+        operands = said.usage.partition("[OPTIONS]")[2].replace("[SUBCOMMAND]", "").replace("SUBCOMMAND", "").strip()
+        own = [(option_name(option[0]), option[1]) for option in said.sections["Options"] if _place_and_text(option) not in shared]
+        # Nothing is markup in scdoc's headings.
+        lines += [f"## {' '.join(inner[1:])} {operands}".rstrip(), "", escaped(said.summary.strip()), ""]
         lines += definition_list([(f"_{option.split(' ')[0]}_", text) for option, text in said.sections.get("Positionals", [])])
         lines += definition_list(own)
         lines += commands(bin_dir, inner)
     return lines
 
 
-def notes(bin_dir: Path, words: list[str]) -> list[str]:
-    lines = []
-    for note in help_of(bin_dir, words).notes:
-        lines += [escaped(note.strip()), ""]
+def _place_and_text(option: tuple[str, str]) -> tuple[str, str]:
+    """What makes it the same option: its value may be said in more words at one place."""
+    return option[0].split(" ")[0], option[1]
+
+
+def paragraphs(text: list[str]) -> list[str]:
+    """Lines of --help, in which a line that ends a sentence ends a paragraph; what is indented there are commands."""
+    lines: list[str] = []
+    open_ended = False
+    for line in text:
+        said = escaped(line.strip())
+        if line.startswith(" "):
+            lines += [f"\t*{said}*", ""]
+        elif open_ended:
+            lines[-2] += f" {said}"
+        else:
+            lines += [said, ""]
+        open_ended = bool(said) and not line.startswith(" ") and said[-1] not in ".:"
     return lines
+
+
+def notes(bin_dir: Path, words: list[str]) -> list[str]:
+    return paragraphs(help_of(bin_dir, words).notes)
 
 
 def keys(schema: Path) -> list[str]:

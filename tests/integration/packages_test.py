@@ -128,6 +128,7 @@ class PackagesTest(unittest.TestCase):
         self.install()
         self.assertEqual(self.must("balloond --check-config").strip(), "ok")
         self.must("balloonctl policy check /etc/balloond/policy.yaml")
+        self.assertIn("s02-single-step", self.must("balloon-sim run /usr/share/doc/balloon-sim/examples/s02-single-step.yaml"))
         self.must("systemd-analyze verify balloond.service balloon-vmm@web-1.service 2>&1")
         for page in ("8 balloond", "8 balloon-vmm", "1 balloonctl", "1 balloon-sim", "5 balloond.yaml", "5 balloond-policy",
                      "5 balloon-guest"):
