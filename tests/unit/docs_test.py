@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links of the docs lead somewhere: to a file of the tree, and to a heading in it."""
+"""Links of the docs lead somewhere, to a file of the tree and to a heading in it, and messages are what the programs say."""
+import os
 import re
 import unittest
 from pathlib import Path
@@ -29,6 +30,42 @@ def broken_links(page: Path, text: str) -> list[str]:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{page.relative_to(ROOT)}: {link}")
     return broken
+
+
+# What a message has from elsewhere: the words of errno, of QEMU, and of libvirt's client library.
+OTHERS = {os.strerror(number) for number in range(1, 134)} | {
+    "The command query-memory-size-summary has not been found",
+    "Failed to connect socket to", "End of file while reading data", "Cannot recv data", "bytes received from server too large", "packet"}
+MESSAGE_ROW = re.compile(r"^\| (`.*?`[^|]*) \|", re.MULTILINE)
+
+
+def texts_of_programs() -> str:
+    """What stands in quotes in their sources, a text that goes on in the next line as one."""
+    files = [file for top in ("base", "policy", "balloond", "vmm") for file in (ROOT / top).rglob("*") if file.suffix in (".h", ".cc")]
+    return "\n".join(re.sub(r'"\s*\n\s*"', "", file.read_text()) for file in files)
+
+
+def unknown_messages(page: str, texts: str) -> list[str]:
+    """Of tables of messages, those with words that no program says. What differs from case to case is … or ... there, a number, a
+    name in capitals or what is quoted."""
+    tables = re.findall(r"(?m)^\| message \| (?:meaning|what to do) \|\n((?:\|.*\n?)+)", page)
+    messages = [message for table in tables for row in MESSAGE_ROW.findall(table) for message in re.findall(r"`([^`]*)`", row)]
+    unknown = []
+    for message in messages:
+        words = [part.strip(" :,.()") for part in re.split(r"…|\.\.\.|'[^']*'|\b[A-Z]{4,}\b|\b\d+\b|\bweb\b|: ", message)]
+        if any(part and part not in texts and part not in OTHERS for part in words):
+            unknown.append(message)
+    return unknown
+
+
+class MessagesTest(unittest.TestCase):
+    def test_messages_of_the_docs_are_ones_that_the_programs_say(self):
+        texts = texts_of_programs()
+        self.assertEqual([f"{page.relative_to(ROOT)}: {message}" for page in PAGES for message in unknown_messages(page.read_text(), texts)], [])
+
+    def test_a_message_that_nobody_says_is_noticed(self):
+        page = "| message | meaning |\n| --- | --- |\n| `socket … is busy`, `socket … is served` in a log | … |\n| `cannot open x: Permission denied` | |\n"
+        self.assertEqual(unknown_messages(page, 'fail("socket {} is served"); fail("cannot open x")'), ["socket … is busy"])
 
 
 class DocsTest(unittest.TestCase):
