@@ -10,6 +10,7 @@ namespace {
 
 /// What all shares come to; bytes.
 struct Sums {
+  double held = 0;           ///< what all are counted at now
   double needed = 0;         ///< what guests will have, and what they need of their shares
   double claimed = 0;        ///< the same with what they claim of their shares
   double free = 0;           ///< what is left of the budget beside what is held and claimed
@@ -18,6 +19,7 @@ struct Sums {
 
   /// One that counts at just that.
   void take(Bytes size) {
+    held += static_cast<double>(size);
     needed += static_cast<double>(size);
     claimed += static_cast<double>(size);
     free -= static_cast<double>(size);
@@ -40,8 +42,10 @@ void add_movable(Decision& decision, std::size_t index, Sums& sums) {
   const Bytes share = plan.share;
   // More than is claimed comes only out of what is free.
   const Bytes claim = std::min(share, levels[Level::claim]);
-  const Bytes taken = std::max(counted(plan, guest, guest.target), claim);
-  const Bytes stays = mine.stuck() ? counted(plan, guest, guest.target) : mine.settling;
+  const Bytes counts = counted(plan, guest, guest.target);
+  const Bytes taken = std::max(counts, claim);
+  const Bytes stays = mine.stuck() ? counts : mine.settling;
+  sums.held += static_cast<double>(counts);
   sums.needed += static_cast<double>(std::max(stays, std::min(share, levels[Level::need])));
   sums.claimed += static_cast<double>(std::max(stays, claim));
   sums.free -= static_cast<double>(taken);
@@ -68,7 +72,7 @@ void ask_donors(Decision& decision) {
   }
   for (const Bytes share : decision.reservation_shares) sums.take(share);
   decision.surplus_ratio = sums.beyond_claims <= 0 ? 1 : std::clamp(sums.free / sums.beyond_claims, 0.0, 1.0);
-  decision.memory_awaited = sums.claimed > budget;
+  decision.over_budget = sums.held > budget;
 
   const StateActions& actions = decision.actions();
   const double refill =

@@ -103,7 +103,8 @@ class Targeting {
 
   void shrink() {
     if (mine_.settling <= plan_.share || outside_limits()) return;
-    if (guest_.target - plan_.share < mine_.deadband && !decision_.memory_awaited) {
+    // On a full host shares change with every change of a load: what only passes it on is no reason to move.
+    if (guest_.target - plan_.share < mine_.deadband && !decision_.over_budget) {
       plan_.target = guest_.target;
       return;
     }

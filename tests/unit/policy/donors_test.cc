@@ -35,9 +35,19 @@ TEST(Donors, AreAskedToRefillHalfOfTheHeadroom) {
   EXPECT_NEAR(asked_of_donor(1920), 28, 0.01) << "48 MiB should be free, and 20 are";
 }
 
-TEST(Donors, SayWhetherMemoryIsAwaited) {
-  for (const auto& [budget, awaited] : {std::pair{Bytes{1901}, false}, {Bytes{1899}, true}}) {
-    EXPECT_EQ(DonorAndTaker(budget).decision.memory_awaited, awaited) << budget;
+TEST(Donors, SayWhetherGuestsHaveMoreThanTheBudget) {
+  for (const auto& [budget, over] : {std::pair{Bytes{1501}, false}, {Bytes{1499}, true}}) {
+    EXPECT_EQ(DonorAndTaker(budget).decision.over_budget, over) << budget;
+  }
+}
+
+TEST(Donors, SayWhetherGuestsHaveWhatAReservationWaitsFor) {
+  for (const auto& [share, over] : {std::pair{300 * kMiB, false}, {301 * kMiB, true}}) {
+    OneDecision one(1000);
+    one.add({.size = 700, .share = 700, .need = 700, .claim = 700});
+    one.decision.reservation_shares = std::span(&share, 1);
+    ask_donors(one.decision);
+    EXPECT_EQ(one.decision.over_budget, over) << share;
   }
 }
 
@@ -97,7 +107,7 @@ TEST(Donors, WhoseBalloonsFailedAreNotCountedOn) {
   one.add({.size = 500, .share = 500, .need = 500, .claim = 500});
   ask_donors(one.decision);
   EXPECT_EQ(one.asked(0), 0);
-  EXPECT_TRUE(one.decision.memory_awaited) << "it counts as it is";
+  EXPECT_TRUE(one.decision.over_budget) << "it counts as it is";
 }
 
 TEST(Donors, ReservationsAreServedToo) {

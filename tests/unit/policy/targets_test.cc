@@ -88,11 +88,11 @@ TEST(Targets, AGuestIsGrownForACacheByAnEighthOfItsSize) {
   EXPECT_EQ(planned(guest).reason, Reason::deadband);
 }
 
-TEST(Targets, AGuestIsNotShrunkForLessThanItsDeadbandUnlessMemoryIsAwaited) {
+TEST(Targets, AGuestIsNotShrunkForLessThanItsDeadbandUnlessGuestsHaveMoreThanTheBudget) {
   const OneGuest guest{.size = 615, .share = 600, .need = 600, .claim = 600, .free = 100, .available = 100};
   EXPECT_EQ(planned(guest).target, 615 * kMiB);
   OneDecision one(8192);
-  one.decision.memory_awaited = true;
+  one.decision.over_budget = true;
   one.add(guest);
   set_targets(one.decision);
   EXPECT_EQ(one.decision.plan.guests[0].target, 600 * kMiB);
