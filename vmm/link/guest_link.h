@@ -20,27 +20,25 @@ struct GuestLinkConfig {
   std::map<std::string, std::string> labels;
   Bytes memory = 0;
   std::uint32_t vcpus = 1;
-  bool merging = false;  ///< KSM may share the guest's memory, as it is started
+};
+
+/// The guest as the link sees it: through reboots it is the same. All is thread-safe, and outlives the link.
+struct LinkedGuest {
+  BalloonControl& balloon;
+  std::function<bool()> merging;  ///< whether KSM may share its memory
+  std::function<Result<void>(bool)> set_merging;
+  /// What its disks have served since it booted; empty: nothing is said of disks. Waits for nobody.
+  std::function<Bytes()> disk_read;
 };
 
 class GuestLink {
  public:
   /// Starts dialling. Fails when the socket path cannot be one (empty, longer than a socket address holds).
-  static Result<std::unique_ptr<GuestLink>> start(GuestLinkConfig config);
+  static Result<std::unique_ptr<GuestLink>> start(GuestLinkConfig config, LinkedGuest guest);
   ~GuestLink();  ///< hangs up and joins its threads
   GuestLink(const GuestLink&) = delete;
   GuestLink& operator=(const GuestLink&) = delete;
 
-  /// Lets KSM share the guest's memory, or ends that.
-  using SetMerging = std::function<Result<void>(bool)>;
-  /// What the guest's disks have served since it booted. Called while the machine is attached; waits for
-  /// nobody.
-  using DiskRead = std::function<Bytes()>;
-  /// Attaches the balloon, memory and disks of a (re)booted machine. Without `disk_read` nothing is said of
-  /// disks.
-  void attach(BalloonControl& balloon, SetMerging set_merging, DiskRead disk_read = {});
-  /// Before that machine is destroyed: when this returns no call into it is under way and none will follow.
-  void detach();
   /// The guest's virtual CPUs were stopped, or run again.
   void set_paused(bool paused);
 

@@ -13,7 +13,6 @@
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/arch/x86_64/vcpu_state.h"
 #include "vmm/boot/boot.h"
-#include "vmm/devices/balloon/no_balloon.h"
 #include "vmm/devices/devices.h"
 #include "vmm/memory/lost_memory.h"
 #include "vmm/pci/virtio_pci.h"
@@ -45,16 +44,18 @@ Machine::Machine(const VmmConfig& config, const MachineHost& host, std::shared_p
       keyboard_(*outcome_),
       pci_({.memory = mmio_, .ports = ports_}),
       pci_ports_(pci_, *outcome_),
+      no_balloon_(config.memory),
       uart_(serial_wires(host.serial, serial_irq_)) {}
 
 Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host) {
   auto assets = GuestAssets::open(config);
   if (!assets) return std::unexpected(std::move(assets.error()));
-  return create(config, host, std::move(*assets));
+  return create(config, host, std::move(*assets), config.restore);
 }
 
 Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const MachineHost& host,
-                                                 std::shared_ptr<const GuestAssets> assets) {
+                                                 std::shared_ptr<const GuestAssets> assets,
+                                                 const std::string& restore) {
   if (config.cpus > host.kvm.max_vcpus()) {
     return fail(fmt::format("this host's KVM allows {} vCPUs, not {}", host.kvm.max_vcpus(), config.cpus));
   }
@@ -71,8 +72,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const VmmConfig& config, const 
   machine->vm_ = std::move(*vm);
   BALLOON_TRY(machine->add_devices());
 
-  if (!config.restore.empty()) {
-    BALLOON_TRY(machine->restore(config.restore));
+  if (!restore.empty()) {
+    BALLOON_TRY(machine->restore(restore));
     host.serial.attach(&machine->uart_);  // not before: what comes in has its place after what was saved
     return machine;
   }
@@ -149,14 +150,10 @@ void Machine::reserve_slots() {
 }
 
 Result<void> Machine::add_balloon() {
-  if (!config_.balloon.enabled) {
-    no_balloon_ = std::make_unique<NoBalloon>(memory_.size());
-    balloon_ = std::make_unique<BalloonHub>(*no_balloon_);
-    return {};
-  }
+  if (!config_.balloon.enabled) return {};
   auto balloon = make_balloon(config_.balloon, memory_, host_.loop);
   if (!balloon) return std::unexpected(balloon.error());
-  balloon_ = std::make_unique<BalloonHub>(*balloon->control);
+  balloon_ = balloon->control;
   return add_virtio(std::move(balloon->device), host_.loop, config_.balloon.identity.slot);
 }
 

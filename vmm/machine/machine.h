@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
-#include "vmm/devices/balloon/balloon_hub.h"
+#include "vmm/devices/balloon/no_balloon.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/uart.h"
 #include "vmm/event_loop.h"
@@ -46,9 +46,12 @@ class Machine {
  public:
   /// Loads the kernel or the snapshot, sets up devices and vCPUs. No vCPU has run when it returns. One
   /// machine at a time has a guest's `assets`.
+  /// `restore`: the snapshot to go on from; empty: it boots.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host,
-                                                 std::shared_ptr<const GuestAssets> assets);
-  /// The only machine of its guest: opens the assets, too.
+                                                 std::shared_ptr<const GuestAssets> assets,
+                                                 const std::string& restore);
+  /// The only machine of its guest, which opens the assets, too, and goes on from the snapshot where the
+  /// options name one.
   static Result<std::unique_ptr<Machine>> create(const VmmConfig& config, const MachineHost& host);
   ~Machine();  ///< stops the vCPUs, drains the devices
   Machine(const Machine&) = delete;
@@ -67,7 +70,8 @@ class Machine {
   /// Writes everything of the (paused) machine to a file.
   Result<void> save(const std::string& path);
 
-  BalloonControl& balloon(BalloonHub::User user) { return balloon_->of(user); }
+  /// Where the guest has no balloon: one that is empty, and cannot be moved.
+  BalloonControl& balloon() { return *balloon_; }
   /// Whether KSM may share equal pages of its memory. From one thread at a time.
   Result<void> set_merging(bool on) { return memory_.set_merging(on); }
   bool merging() const { return memory_.backing().merge; }
@@ -115,8 +119,8 @@ class Machine {
   std::vector<std::unique_ptr<VirtioMmio>> mmio_devices_;
   std::vector<VirtioTransport*> virtio_;  ///< all of them
   PciPorts pci_ports_;
-  std::unique_ptr<BalloonControl> no_balloon_;  ///< where the guest has none
-  std::unique_ptr<BalloonHub> balloon_;
+  NoBalloon no_balloon_;
+  BalloonControl* balloon_ = &no_balloon_;
   UniqueFd serial_irq_;
   Uart uart_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;

@@ -100,7 +100,7 @@ Result<void> Machine::save(const std::string& path) {
   }
   put(writer, uart_.save());
   writer.section("balloon target");
-  writer.put(balloon_->of(BalloonHub::User::monitor).state().target);
+  writer.put(balloon_->state().target);
   BALLOON_TRY(pci_.save(writer));
   for (const auto& device : mmio_devices_) device->save(writer);
   const auto size =
@@ -159,7 +159,7 @@ Result<void> Machine::restore_state(StateReader& reader) {
   BALLOON_TRY(reader.section("balloon target"));
   const auto target = reader.get<Bytes>();
   BALLOON_TRY(reader.check());
-  if (const auto done = balloon_->of(BalloonHub::User::monitor).set_target(target); !done)
+  if (const auto done = balloon_->set_target(target); !done)
     return fail("the balloon's target", done.error());
   // Devices last: they go on at once, and may interrupt the vCPUs.
   BALLOON_TRY(pci_.load(reader));

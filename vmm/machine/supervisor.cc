@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/unique_fd.h"
 #include "vmm/link/guest_link.h"
-#include "vmm/machine/guest_control.h"
+#include "vmm/machine/guest.h"
 #include "vmm/machine/machine.h"
 #include "vmm/monitor/monitor.h"
 #include "vmm/virtio/rate_limit.h"
@@ -36,19 +36,19 @@ sigset_t ending_signals() {
 
 /// Waits for the machine's end; nothing: a signal asks the process to end.
 /// SIGPWR presses the power button: what a service manager sends, which waits, and knows no monitor.
-Result<std::optional<Outcome>> wait_for_end(const Machine& machine, GuestControl& control, int signals) {
+Result<std::optional<Outcome>> wait_for_end(const Machine& machine, Guest& guest, int signals) {
   std::array<pollfd, 3> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
                                {.fd = signals, .events = POLLIN, .revents = 0},
-                               {.fd = control.wants_stop_fd(), .events = POLLIN, .revents = 0}}};
+                               {.fd = guest.wants_stop_fd(), .events = POLLIN, .revents = 0}}};
   while (true) {
     if (::poll(polls.data(), polls.size(), -1) < 0 && errno != EINTR)
       return fail_errno("waiting for the guest", errno);
     if (auto outcome = machine.outcome().get()) return outcome;
-    if ((polls[2].revents & POLLIN) != 0) BALLOON_TRY(control.stop_for_disk());
+    if ((polls[2].revents & POLLIN) != 0) BALLOON_TRY(guest.stop_for_disk());
     if ((polls[1].revents & POLLIN) != 0) {
       signalfd_siginfo signal{};
       if (::read(signals, &signal, sizeof(signal)) == sizeof(signal)) {
-        if (signal.ssi_signo == SIGPWR && control.power_button()) {
+        if (signal.ssi_signo == SIGPWR && guest.power_button()) {
           log::info("the guest's power button is pressed");
           continue;
         }
@@ -59,33 +59,37 @@ Result<std::optional<Outcome>> wait_for_end(const Machine& machine, GuestControl
   }
 }
 
-Result<void> start_link(const VmmConfig& config, std::unique_ptr<GuestLink>& link) {
-  auto started = GuestLink::start({.socket = config.link,
-                                   .name = config.name,
-                                   .labels = config.labels,
-                                   .memory = config.memory,
-                                   .vcpus = config.cpus,
-                                   .merging = config.memory_backing.merge});
-  if (!started) return std::unexpected(started.error());
-  link = std::move(*started);
-  return {};
-}
-
 /// Who speaks of the guest to the outside. They start with the first machine that could be built: a guest
 /// that cannot start neither registers nor has a monitor, and a client's first question finds its balloon as
 /// it is.
 struct Speakers {
-  std::unique_ptr<Monitor> monitor;
   std::unique_ptr<GuestLink> link;
+  std::unique_ptr<Monitor>
+      monitor;  ///< ends before the link, which hears of the stops that its clients ask for
 };
 
-Result<void> start_speakers(const VmmConfig& config, GuestControl& control, Speakers& speakers) {
-  if (!speakers.link && !config.link.empty()) {
-    BALLOON_TRY(start_link(config, speakers.link));
-    control.observe_pause([link = speakers.link.get()](bool paused) { link->set_paused(paused); });
-  }
+Result<void> start_link(Guest& guest, std::unique_ptr<GuestLink>& link) {
+  const VmmConfig& config = guest.config();
+  auto started = GuestLink::start({.socket = config.link,
+                                   .name = config.name,
+                                   .labels = config.labels,
+                                   .memory = config.memory,
+                                   .vcpus = config.cpus},
+                                  {.balloon = guest.linked_balloon(),
+                                   .merging = [&guest] { return guest.merging(); },
+                                   .set_merging = [&guest](bool on) { return guest.set_merging(on); },
+                                   .disk_read = [&guest] { return guest.disk_read(); }});
+  if (!started) return std::unexpected(started.error());
+  link = std::move(*started);
+  guest.observe_pause([link = link.get()](bool paused) { link->set_paused(paused); });
+  return {};
+}
+
+Result<void> start_speakers(Guest& guest, Speakers& speakers) {
+  const VmmConfig& config = guest.config();
+  if (!speakers.link && !config.link.empty()) BALLOON_TRY(start_link(guest, speakers.link));
   if (speakers.monitor || config.monitor.empty()) return {};
-  auto monitor = Monitor::start(config.monitor, control);
+  auto monitor = Monitor::start(config.monitor, guest);
   if (!monitor) return std::unexpected(monitor.error());
   speakers.monitor = std::move(*monitor);
   return {};
@@ -122,54 +126,31 @@ bool wait_unless_ended(std::chrono::milliseconds time, int signals) {
   return ::poll(&ended, 1, static_cast<int>(time.count())) <= 0;
 }
 
-/// What its disks have served since it booted.
-Bytes disk_read(const Machine& machine) {
-  Bytes read = 0;
-  for (const auto& disk : machine.disks()) read += disk->counters().read;
-  return read;
-}
+/// Whatever the way out is, the guest lets go of its machine before that is destroyed.
+struct Attached {
+  Guest& guest;
+  ~Attached() { guest.detach(); }
+};
 
-/// One machine from its building to its destruction. Leaves in `config` what the next one begins with: the
-/// balloon's target, and whether KSM may share its memory.
-Result<std::optional<Outcome>> live_once(VmmConfig& config, const MachineHost& host,
-                                         const std::shared_ptr<GuestAssets>& assets, GuestControl& control,
-                                         Speakers& speakers, int signals, bool tell,
+/// One machine from its building to its destruction.
+Result<std::optional<Outcome>> live_once(Guest& guest, const MachineHost& host, Speakers& speakers,
+                                         int signals, bool tell,
                                          const std::function<Result<void>()>& on_running) {
-  auto machine = Machine::create(config, host, assets);
+  const VmmConfig& config = guest.config();
+  const auto machine = guest.make_machine(host);
   if (!machine) return fail(fmt::format("starting guest '{}'", config.name), machine.error());
-  config.restore.clear();  // a reboot boots
-  BALLOON_TRY(control.attach(machine->get()));
-  if (const auto started = start_speakers(config, control, speakers); !started) {
-    BALLOON_TRY(control.attach(nullptr));
-    return std::unexpected(started.error());
-  }
+  BALLOON_TRY(guest.attach(**machine));
+  const Attached attached{guest};
+  BALLOON_TRY(start_speakers(guest, speakers));
   (*machine)->start();
   if (tell) {
     log::info("guest '{}' runs: {} of memory, {} vCPUs", config.name, format_bytes(config.memory),
               config.cpus);
   }
-  if (on_running) {
-    if (const auto done = on_running(); !done) {
-      BALLOON_TRY(control.attach(nullptr));
-      return std::unexpected(done.error());
-    }
-  }
-  GuestLink* const link = speakers.link.get();
-  if (link != nullptr) {
-    link->attach((*machine)->balloon(BalloonHub::User::link),
-                 [&machine](bool on) { return (*machine)->set_merging(on); },
-                 [&machine] { return disk_read(**machine); });
-  }
-  auto outcome = wait_for_end(**machine, control, signals);
+  if (on_running) BALLOON_TRY(on_running());
+  auto outcome = wait_for_end(**machine, guest, signals);
   // Whatever is under way for it (a snapshot is being written, say) need not be waited for.
   (*machine)->end(Ending::quit, "a signal");
-  if (link != nullptr) link->detach();
-  if (const auto detached = control.attach(nullptr); !detached) return std::unexpected(detached.error());
-  config.memory_backing.merge = (*machine)->merging();
-  // A snapshot's addresses are the guest's, too.
-  for (std::size_t i = 0; i < assets->nets.size(); ++i)
-    assets->nets[i].mac = (*machine)->nets()[i]->state().own_mac;
-  config.balloon.initial_target = (*machine)->balloon(BalloonHub::User::link).state().target;
   return outcome;
 }
 
@@ -199,24 +180,19 @@ Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()
     console = std::move(*made);
   }
 
-  const auto assets = GuestAssets::open(config);
-  if (!assets) return fail(fmt::format("starting guest '{}'", config.name), assets.error());
-
-  const auto control = GuestControl::create(config);
-  if (!control) return std::unexpected(control.error());
+  const auto guest = Guest::open(config);
+  if (!guest) return fail(fmt::format("starting guest '{}'", config.name), guest.error());
   Speakers speakers;
-  VmmConfig next = config;
   RebootPace pace;
   bool tell = true;
   bool first = true;
   while (true) {
     pace.begins();
-    const auto outcome =
-        live_once(next, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, *assets,
-                  **control, speakers, signals.get(), tell,
-                  std::exchange(first, false) ? on_running : std::function<Result<void>()>{});
+    const auto outcome = live_once(
+        **guest, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, speakers,
+        signals.get(), tell, std::exchange(first, false) ? on_running : std::function<Result<void>()>{});
     if (!outcome) return std::unexpected(outcome.error());
-    (*control)->tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
+    (*guest)->tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
       case Ending::power_off:
@@ -236,7 +212,7 @@ Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()
         }
         if (!config.reboot) return {};
         if (!wait_unless_ended(pause, signals.get()))
-          return (*control)->tell_end(std::nullopt, true), Result<void>{};
+          return (*guest)->tell_end(std::nullopt, true), Result<void>{};
         break;
       }
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lets several parts of the VMM use one balloon, each through a BalloonControl of its own: with its own
-// observer, and its own wish how often statistics are sampled (the most frequent one counts).
+// The guest's balloon through all its reboots, of which each brings another device. Several parts of the VMM
+// use it, each through a BalloonControl of its own: with its own observer, and its own wish how often
+// statistics are sampled (the most frequent one counts).
 #pragma once
 
 #include <array>
 #include <chrono>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "vmm/devices/balloon/balloon_control.h"
@@ -18,29 +20,32 @@ class BalloonHub {
   enum class User : std::size_t { link, monitor };
   static constexpr std::size_t kUsers = 2;
 
-  /// `balloon` must outlive it, and be observed by nobody else.
-  explicit BalloonHub(BalloonControl& balloon);
-  ~BalloonHub();
+  /// `memory`: the guest's boot memory.
+  explicit BalloonHub(Bytes memory);
   BalloonHub(const BalloonHub&) = delete;
   BalloonHub& operator=(const BalloonHub&) = delete;
 
+  /// The device of the next machine, before that runs; nobody else observes it. The first one's target, which
+  /// is that of the options or of a snapshot, is kept; each next one gets the target that was set last.
+  void attach(BalloonControl& balloon);
+  /// Before the device is destroyed: when this returns no call into it is under way. Until the next one is
+  /// there targets are kept for it, and what only a guest can answer is refused.
+  void detach();
+
   BalloonControl& of(User user) { return views_.at(static_cast<std::size_t>(user)); }
+  const BalloonControl& of(User user) const { return views_.at(static_cast<std::size_t>(user)); }
 
  private:
   class View final : public BalloonControl {
    public:
-    BalloonState state() const override { return hub->balloon_.state(); }
-    Result<void> set_target(Bytes target) override { return hub->balloon_.set_target(target); }
+    BalloonState state() const override;
+    Result<void> set_target(Bytes target) override;
     void set_stats_interval(std::chrono::nanoseconds wanted) override;
     void observe(std::function<void(const BalloonStats&)> on_stats,
                  std::function<void(const BalloonState&)> on_state) override;
-    void request_stats(std::function<void(Result<BalloonStats>)> reply) override {
-      hub->balloon_.request_stats(std::move(reply));
-    }
-    void drop_free_pages(std::function<void(Result<Bytes>)> reply) override {
-      hub->balloon_.drop_free_pages(std::move(reply));
-    }
-    BalloonCounters counters() const override { return hub->balloon_.counters(); }
+    void request_stats(std::function<void(Result<BalloonStats>)> reply) override;
+    void drop_free_pages(std::function<void(Result<Bytes>)> reply) override;
+    BalloonCounters counters() const override;
 
     BalloonHub* hub = nullptr;
     std::chrono::nanoseconds interval{};
@@ -48,10 +53,19 @@ class BalloonHub {
     std::function<void(const BalloonState&)> state_observer;
   };
 
-  BalloonControl& balloon_;
-  std::mutex interval_mutex_;
-  std::mutex mutex_;  ///< of the views' observers. Lock order: the balloon's own mutex, then this
+  std::chrono::nanoseconds shortest_interval() const;
+  void tell(const BalloonStats& stats) const;
+  void tell(const BalloonState& state) const;
+
+  const Bytes memory_;
+  // Lock order: device_mutex_, then the balloon's own mutex, then observers_mutex_. No observer is called
+  // back into a view.
+  mutable std::mutex device_mutex_;  ///< of the four below
+  BalloonControl* balloon_ = nullptr;
+  std::optional<Bytes> target_;  ///< unset: before the first device
+  BalloonState last_;            ///< what is said while there is no device
   std::array<View, kUsers> views_;
+  mutable std::mutex observers_mutex_;  ///< of the views' observers
 };
 
 }  // namespace balloon::vmm

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is asked of a network device from outside the guest. All may be called from any thread.
+// What is asked of a network device from outside the guest. All may be called from any thread; all but
+// set_link() wait for the device's turn, so the monitor and the link ask for nothing else while the guest
+// runs.
 #pragma once
 
 #include <cstdint>

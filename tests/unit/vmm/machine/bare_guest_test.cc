@@ -133,7 +133,7 @@ TEST_F(BareGuestTest, TheBalloonsFirstTargetIsTheConfigurations) {
   write_kernel(config.boot.kernel, Code().halt());
   auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
   ASSERT_TRUE(machine) << machine.error().message;
-  EXPECT_EQ((*machine)->balloon(BalloonHub::User::link).state().target, 32 * kMiB);
+  EXPECT_EQ((*machine)->balloon().state().target, 32 * kMiB);
 }
 
 TEST_F(BareGuestTest, AKernelThatIsNoneIsNamedInTheError) {

@@ -13,7 +13,7 @@
 
 #include "tests/unit/vmm/devices/net/host_tap.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
-#include "vmm/machine/guest_control.h"
+#include "vmm/machine/guest.h"
 #include "vmm/machine/machine.h"
 
 namespace balloon::vmm::test {
@@ -85,6 +85,11 @@ class PauseTest : public testing::Test {
 
   std::unique_ptr<Machine> make() {
     auto machine = Machine::create(config, {.kvm = *kvm, .loop = *loop, .serial = *serial});
+    EXPECT_TRUE(machine) << machine.error().message;
+    return machine ? std::move(*machine) : nullptr;
+  }
+  std::unique_ptr<Machine> make(Guest& guest) {
+    auto machine = guest.make_machine({.kvm = *kvm, .loop = *loop, .serial = *serial});
     EXPECT_TRUE(machine) << machine.error().message;
     return machine ? std::move(*machine) : nullptr;
   }
@@ -199,14 +204,14 @@ TEST_F(PauseTest, ASnapshotOfASnapshotIsAsGoodAndInputOnItsWayIsNotLost) {
 
 TEST_F(PauseTest, ABalloonsTargetIsRestored) {
   auto machine = make();
-  ASSERT_TRUE(machine->balloon(BalloonHub::User::link).set_target(48 * kMiB));
+  ASSERT_TRUE(machine->balloon().set_target(48 * kMiB));
   ASSERT_TRUE(machine->pause());
   ASSERT_TRUE(machine->save(snapshot));
   machine.reset();
   config.restore = snapshot;
   machine = make();
   ASSERT_TRUE(machine);
-  EXPECT_EQ(machine->balloon(BalloonHub::User::link).state().target, 48 * kMiB);
+  EXPECT_EQ(machine->balloon().state().target, 48 * kMiB);
 }
 
 TEST_F(PauseTest, AMachineWithoutPciIsRestoredAndItsSnapshotFitsNoOther) {
@@ -214,7 +219,7 @@ TEST_F(PauseTest, AMachineWithoutPciIsRestoredAndItsSnapshotFitsNoOther) {
   auto machine = make();
   machine->start();
   EXPECT_EQ(letters(5), "abcde");
-  ASSERT_TRUE(machine->balloon(BalloonHub::User::link).set_target(48 * kMiB));
+  ASSERT_TRUE(machine->balloon().set_target(48 * kMiB));
   ASSERT_TRUE(machine->pause());
   ASSERT_TRUE(machine->save(snapshot));
   machine.reset();
@@ -227,7 +232,7 @@ TEST_F(PauseTest, AMachineWithoutPciIsRestoredAndItsSnapshotFitsNoOther) {
   config.rng.enabled = true;
   machine = make();
   ASSERT_TRUE(machine);
-  EXPECT_EQ(machine->balloon(BalloonHub::User::link).state().target, 48 * kMiB);
+  EXPECT_EQ(machine->balloon().state().target, 48 * kMiB);
   machine->start();
   EXPECT_EQ(letters(21), kAlphabet.substr(5));
   EXPECT_EQ(wait_end(*machine), Ending::power_off);
@@ -258,41 +263,41 @@ TEST_F(PauseTest, ASnapshotThatDoesNotFitOrIsDamagedIsRefusedWithTheReason) {
 }
 
 TEST_F(PauseTest, TheMonitorStopsContinuesAndResetsTheGuest) {
-  const auto made_control = GuestControl::create(config);
-  GuestControl& control = **made_control;
+  const auto opened = Guest::open(config);
+  Guest& guest = **opened;
   std::vector<MonitorEvent::Kind> events;
   std::mutex mutex;
-  control.listen([&](const MonitorEvent& event) {
+  guest.listen([&](const MonitorEvent& event) {
     const std::lock_guard lock(mutex);
     events.push_back(event.kind);
   });
-  auto machine = make();
-  ASSERT_TRUE(control.attach(machine.get()));
+  auto machine = make(guest);
+  ASSERT_TRUE(guest.attach(*machine));
   machine->start();
-  ASSERT_TRUE(control.stop());
+  ASSERT_TRUE(guest.stop());
   EXPECT_TRUE(machine->paused());
-  EXPECT_EQ(control.run_state(), RunState::paused);
-  EXPECT_EQ(control.vcpu_threads().size(), 2U);
-  EXPECT_GT(control.vcpu_threads()[0], 0);
-  ASSERT_TRUE(control.save_snapshot(snapshot));
+  EXPECT_EQ(guest.run_state(), RunState::paused);
+  EXPECT_EQ(guest.vcpu_threads().size(), 2U);
+  EXPECT_GT(guest.vcpu_threads()[0], 0);
+  ASSERT_TRUE(guest.save_snapshot(snapshot));
   EXPECT_TRUE(machine->paused()) << "it was, before";
-  ASSERT_TRUE(control.reset());
+  ASSERT_TRUE(guest.reset());
   EXPECT_EQ(machine->outcome().get()->ending, Ending::reboot);
   EXPECT_FALSE(machine->outcome().get()->by_guest);
-  ASSERT_TRUE(control.attach(nullptr));
-  EXPECT_FALSE(control.power_button()) << "there is no machine";
+  guest.detach();
+  EXPECT_FALSE(guest.power_button()) << "there is no machine";
   // The next one inherits that it is stopped.
-  machine = make();
-  ASSERT_TRUE(control.attach(machine.get()));
+  machine = make(guest);
+  ASSERT_TRUE(guest.attach(*machine));
   machine->start();
   EXPECT_TRUE(machine->paused());
-  ASSERT_TRUE(control.power_button());
-  ASSERT_TRUE(control.cont());
-  ASSERT_TRUE(control.set_balloon(32 * kMiB));
-  EXPECT_EQ(control.balloon().target, 32 * kMiB);
-  control.quit();
+  ASSERT_TRUE(guest.power_button());
+  ASSERT_TRUE(guest.cont());
+  ASSERT_TRUE(guest.set_balloon(32 * kMiB));
+  EXPECT_EQ(guest.balloon().target, 32 * kMiB);
+  guest.quit();
   EXPECT_EQ(wait_end(*machine), Ending::quit);
-  ASSERT_TRUE(control.attach(nullptr));
+  guest.detach();
   const std::lock_guard lock(mutex);
   using Kind = MonitorEvent::Kind;
   EXPECT_THAT(events, ElementsAre(Kind::stop, Kind::powerdown, Kind::resume));
@@ -302,46 +307,45 @@ TEST_F(PauseTest, APulledCableStaysPulledInARestoredGuestAndThroughItsReboots) {
   const HostTap tap;
   config.nets.push_back({.tap = kTap});
   {
-    const auto made_control = GuestControl::create(config);
-    GuestControl& control = **made_control;
-    const auto machine = make();
-    ASSERT_TRUE(control.attach(machine.get()));
+    const auto opened = Guest::open(config);
+    Guest& guest = **opened;
+    const auto machine = make(guest);
+    ASSERT_TRUE(guest.attach(*machine));
     machine->start();
     EXPECT_TRUE(machine->nets()[0]->state().link);
-    ASSERT_TRUE(control.set_link(0, false));
-    ASSERT_TRUE(control.save_snapshot(snapshot));
-    ASSERT_TRUE(control.attach(nullptr));
+    ASSERT_TRUE(guest.set_link(0, false));
+    ASSERT_TRUE(guest.save_snapshot(snapshot));
+    guest.detach();
   }
   config.restore = snapshot;
-  const auto made_control = GuestControl::create(config);
-  GuestControl& control = **made_control;
-  auto machine = make();
+  const auto opened = Guest::open(config);
+  Guest& guest = **opened;
+  auto machine = make(guest);
   ASSERT_TRUE(machine);
-  ASSERT_TRUE(control.attach(machine.get()));
+  ASSERT_TRUE(guest.attach(*machine));
   EXPECT_FALSE(machine->nets()[0]->state().link);
   EXPECT_FALSE(tap.has_carrier());
-  ASSERT_TRUE(control.attach(nullptr));
+  guest.detach();
   machine.reset();
-  config.restore.clear();  // as a reboot does
-  machine = make();
-  ASSERT_TRUE(control.attach(machine.get()));
+  machine = make(guest);
+  ASSERT_TRUE(guest.attach(*machine));
   EXPECT_FALSE(machine->nets()[0]->state().link);
-  ASSERT_TRUE(control.set_link(0, true));
+  ASSERT_TRUE(guest.set_link(0, true));
   EXPECT_TRUE(machine->nets()[0]->state().link);
-  ASSERT_TRUE(control.attach(nullptr));
+  guest.detach();
 }
 
 TEST_F(PauseTest, ASnapshotOfARunningGuestLeavesItRunning) {
-  const auto made_control = GuestControl::create(config);
-  GuestControl& control = **made_control;
-  const auto machine = make();
-  ASSERT_TRUE(control.attach(machine.get()));
+  const auto opened = Guest::open(config);
+  Guest& guest = **opened;
+  const auto machine = make(guest);
+  ASSERT_TRUE(guest.attach(*machine));
   machine->start();
   EXPECT_EQ(letters(3), "abc");
-  ASSERT_TRUE(control.save_snapshot(snapshot));
+  ASSERT_TRUE(guest.save_snapshot(snapshot));
   EXPECT_EQ(letters(23), kAlphabet.substr(3));
   EXPECT_EQ(wait_end(*machine), Ending::power_off);
-  ASSERT_TRUE(control.attach(nullptr));
+  guest.detach();
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The monitor's commands, carried out on the machine that lives at the moment. Lives as long as the process.
+// The guest, which outlives its machines: what it has (disks with their locks, taps, files, addresses), what
+// was set while it runs, and whom it tells. The monitor and the link to the daemon know it and no machine.
+// Lives as long as the process.
 #pragma once
 
 #include <atomic>
@@ -10,22 +12,40 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "vmm/devices/balloon/balloon_hub.h"
+#include "vmm/devices/balloon/no_balloon.h"
 #include "vmm/machine/config.h"
 #include "vmm/machine/config_identity.h"
+#include "vmm/machine/guest_assets.h"
 #include "vmm/machine/machine.h"
 #include "vmm/monitor/guest.h"
 
 namespace balloon::vmm {
 
-class GuestControl final : public MonitorGuest {
+class Guest final : public MonitorGuest {
  public:
-  /// Fails only when the process is out of file descriptors.
-  static Result<std::unique_ptr<GuestControl>> create(const VmmConfig& config);
+  /// Opens what the guest has. Fails with what is wrong with the first that cannot be had.
+  static Result<std::unique_ptr<Guest>> open(const VmmConfig& config);
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
 
-  /// The machine to command, which has not been started yet; nullptr before it is destroyed: when this
-  /// returns no call into it is under way. A guest that a client stopped stays stopped through a reset, as in
+  /// Its next machine: the first goes on from the snapshot, where the options name one; each later one boots.
+  Result<std::unique_ptr<Machine>> make_machine(const MachineHost& host);
+  /// The machine to command, which has not been started yet. What was set before is so in this one, too: a
+  /// cable that was pulled is pulled, and a guest that a client stopped stays stopped through a reset, as in
   /// QEMU.
-  Result<void> attach(Machine* machine);
+  Result<void> attach(Machine& machine);
+  /// Before it is destroyed: when this returns no call into it is under way.
+  void detach();
+  const VmmConfig& config() const { return config_; }
+
+  // For the link to the daemon; thread-safe.
+  BalloonControl& linked_balloon() { return balloon_.of(BalloonHub::User::link); }
+  /// Whether KSM may share equal pages of its memory.
+  bool merging() const;
+  Result<void> set_merging(bool on);
+  /// What its disks have served since it booted. Waits for nobody.
+  Bytes disk_read() const;
   /// `on_pause` is told whenever the guest stops or goes on, by a client's wish.
   void observe_pause(std::function<void(bool paused)> on_pause);
   /// Tells clients how a machine ended. `final`: no other follows.
@@ -59,42 +79,59 @@ class GuestControl final : public MonitorGuest {
   void listen(std::function<void(const MonitorEvent&)> on_event) override;
 
  private:
-  explicit GuestControl(const VmmConfig& config);
+  explicit Guest(const VmmConfig& config);
   /// Has operation_; lets go of it.
   class Operation {
    public:
-    explicit Operation(GuestControl& control) : control_(control) { control_.operation_.lock(); }
+    explicit Operation(Guest& guest) : guest_(guest) { guest_.operation_.lock(); }
     ~Operation();
     Operation(const Operation&) = delete;
     Operation& operator=(const Operation&) = delete;
 
    private:
-    GuestControl& control_;
+    Guest& guest_;
   };
+  void inherit(Machine& machine);
   void want_stop() const;
   void set_state(RunState state);
   void on_failure(const std::string& disk, const IoFailure& failure);
-  void drop_free_pages(Machine& machine);
+  void drop_free_pages(const Machine& machine);
   void on_balloon_state(const BalloonState& state);
   void tell(const MonitorEvent& event) const;
 
+  BalloonControl& monitored_balloon() { return balloon_.of(BalloonHub::User::monitor); }
+  const BalloonControl& monitored_balloon() const { return balloon_.of(BalloonHub::User::monitor); }
+
+  /// What can be set while it runs, and is not the balloon's own.
+  struct Settings {
+    RunState state = RunState::running;
+    bool merging = false;
+    std::vector<bool> links;  ///< of its network devices; empty: before the first machine
+  };
+
   const VmmConfig config_;
+  std::shared_ptr<GuestAssets> assets_;
+  bool restored_ = false;  ///< from the snapshot that the options name
   /// Held by who stops or saves the machine, or takes it away, for as long as that takes. Who only asks for
-  /// something, or for its state, never waits for it. Lock order: this, then mutex_.
+  /// something, or for its state, never waits for it. Lock order: this, merging_mutex_, mutex_.
   std::mutex operation_;
   std::atomic<bool> stop_waits_ = false;  ///< for whoever has it; he sees to it afterwards
-  mutable std::mutex mutex_;  ///< of machine_ (which changes with both held) and what a next machine inherits
+  /// Of settings_.merging. Held while the kernel takes merged pages apart, which is long.
+  mutable std::mutex merging_mutex_;
+  mutable std::mutex mutex_;  ///< of machine_ (which changes with all three held) and what follows
   Machine* machine_ = nullptr;
+  Settings settings_;
   std::vector<ImageInfo> images_;  ///< of the newest machine's disks
-  std::vector<bool> links_;        ///< of its network devices: a cable that was pulled stays so
-  RunState state_ = RunState::running;
   std::function<void(bool)> on_pause_;
   bool quit_ = false;
-  std::chrono::seconds stats_interval_{0};
+  NoBalloon no_balloon_;  ///< used where the guest has none
   // Lock order: mutex_, then the balloon's, then these.
-  mutable std::mutex balloon_mutex_;
-  BalloonState last_state_;
+  BalloonHub balloon_;
+  mutable std::mutex stats_mutex_;
+  Bytes last_actual_;
   std::optional<BalloonStats> last_stats_;
+  mutable std::mutex disks_mutex_;
+  std::vector<const BlockControl*> disks_;  ///< of machine_
   mutable std::mutex listener_mutex_;
   std::function<void(const MonitorEvent&)> on_event_;
   UniqueFd wants_stop_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/machine/guest_control.h"
+#include "vmm/machine/guest.h"
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -9,6 +9,8 @@
 #include <future>
 #include <memory>
 #include <utility>
+
+#include "base/log.h"
 
 namespace balloon::vmm {
 namespace {
@@ -24,64 +26,126 @@ bool holds_failed(const Machine& machine) {
 
 }  // namespace
 
-GuestControl::GuestControl(const VmmConfig& config) : config_(config) {
-  last_state_.actual = last_state_.target = config.memory;
-}
-
-Result<std::unique_ptr<GuestControl>> GuestControl::create(const VmmConfig& config) {
-  std::unique_ptr<GuestControl> control(new GuestControl(config));
-  control->wants_stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!control->wants_stop_) return fail_errno("making an eventfd", errno);
-  return control;
-}
-
-Result<void> GuestControl::attach(Machine* machine) {
-  const Operation operation(*this);
-  const std::lock_guard lock(mutex_);
-  if (machine_ != nullptr) {
-    machine_->balloon(BalloonHub::User::monitor).observe({}, {});
-    for (BlockControl* const disk : machine_->disks()) disk->observe({});
-  }
-  machine_ = nullptr;
-  if (machine == nullptr) return {};
-  if (quit_) machine->end(Ending::quit, "quit by the monitor");
-  if (state_ != RunState::running) BALLOON_TRY(machine->pause());
-  machine_ = machine;
-  images_.clear();
-  const std::vector<std::string> names = disk_names(config_);
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    BlockControl* const disk = machine_->disks()[i];
-    images_.push_back(disk->image());
-    disk->observe([this, name = names[i]](const IoFailure& failure) { on_failure(name, failure); });
-  }
-  // The first machine's are those of the options or of the snapshot; each next one inherits them.
-  if (links_.empty()) {
-    for (const NetControl* const net : machine_->nets()) links_.push_back(net->state().link);
-  }
-  for (std::size_t i = 0; i < links_.size(); ++i) machine_->nets()[i]->set_link(links_[i]);
-  BalloonControl& balloon = machine_->balloon(BalloonHub::User::monitor);
-  {
-    const std::lock_guard balloon_lock(balloon_mutex_);
-    last_stats_.reset();
-  }
-  balloon.observe(
+Guest::Guest(const VmmConfig& config)
+    : config_(config),
+      settings_{.merging = config.memory_backing.merge, .links = {}},
+      no_balloon_(config.memory),
+      balloon_(config.memory),
+      last_actual_(config.memory) {
+  if (!config_.balloon.enabled) balloon_.attach(no_balloon_);
+  monitored_balloon().observe(
       [this](const BalloonStats& stats) {
-        const std::lock_guard balloon_lock(balloon_mutex_);
+        const std::lock_guard lock(stats_mutex_);
         last_stats_ = stats;
       },
       [this](const BalloonState& state) { on_balloon_state(state); });
-  balloon.set_stats_interval(stats_interval_);
-  on_balloon_state(balloon.state());
+}
+
+Result<std::unique_ptr<Guest>> Guest::open(const VmmConfig& config) {
+  std::unique_ptr<Guest> guest(new Guest(config));
+  auto assets = GuestAssets::open(config);
+  if (!assets) return std::unexpected(std::move(assets.error()));
+  guest->assets_ = std::move(*assets);
+  guest->wants_stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!guest->wants_stop_) return fail_errno("making an eventfd", errno);
+  return guest;
+}
+
+Result<std::unique_ptr<Machine>> Guest::make_machine(const MachineHost& host) {
+  return Machine::create(config_, host, assets_, std::exchange(restored_, true) ? "" : config_.restore);
+}
+
+Result<void> Guest::attach(Machine& machine) {
+  const Operation operation(*this);
+  const std::lock_guard merging_lock(merging_mutex_);
+  const std::lock_guard lock(mutex_);
+  if (quit_) machine.end(Ending::quit, "quit by the monitor");
+  if (settings_.state != RunState::running) BALLOON_TRY(machine.pause());
+  machine_ = &machine;
+  images_.clear();
+  const std::vector<std::string> names = disk_names(config_);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    BlockControl* const disk = machine.disks()[i];
+    images_.push_back(disk->image());
+    disk->observe([this, name = names[i]](const IoFailure& failure) { on_failure(name, failure); });
+  }
+  {
+    const std::lock_guard disks_lock(disks_mutex_);
+    disks_.assign(machine.disks().begin(), machine.disks().end());
+  }
+  inherit(machine);
+  {
+    const std::lock_guard stats_lock(stats_mutex_);
+    last_stats_.reset();
+  }
+  if (config_.balloon.enabled) balloon_.attach(machine.balloon());
   return {};
 }
 
-void GuestControl::observe_pause(std::function<void(bool paused)> on_pause) {
-  const std::lock_guard lock(mutex_);
-  on_pause_ = std::move(on_pause);
-  if (on_pause_ && state_ != RunState::running) on_pause_(true);
+/// The first machine's settings are those of the options or of the snapshot; each next one has them from the
+/// guest.
+void Guest::inherit(Machine& machine) {
+  const auto nets = machine.nets();
+  if (settings_.links.empty()) {
+    for (std::size_t i = 0; i < nets.size(); ++i) {
+      const NetState state = nets[i]->state();
+      settings_.links.push_back(state.link);
+      assets_->nets[i].mac = state.own_mac;  // a snapshot's addresses are the guest's, too
+    }
+  }
+  for (std::size_t i = 0; i < nets.size(); ++i) nets[i]->set_link(settings_.links[i]);
+  if (settings_.merging == machine.merging()) return;
+  if (const auto done = machine.set_merging(settings_.merging); !done) {
+    log::warning("guest '{}' began anew, and KSM stays as its options say: {}", config_.name,
+                 done.error().message);
+    settings_.merging = machine.merging();
+  }
 }
 
-void GuestControl::tell_end(const std::optional<Outcome>& outcome, bool final) {
+void Guest::detach() {
+  const Operation operation(*this);
+  const std::lock_guard merging_lock(merging_mutex_);
+  const std::lock_guard lock(mutex_);
+  if (machine_ == nullptr) return;
+  if (config_.balloon.enabled) balloon_.detach();
+  for (BlockControl* const disk : machine_->disks()) disk->observe({});
+  const std::lock_guard disks_lock(disks_mutex_);
+  disks_.clear();
+  machine_ = nullptr;
+}
+
+bool Guest::merging() const {
+  const std::lock_guard lock(merging_mutex_);
+  return settings_.merging;
+}
+
+Result<void> Guest::set_merging(bool on) {
+  const std::lock_guard lock(merging_mutex_);
+  if (machine_ != nullptr) {
+    BALLOON_TRY(machine_->set_merging(on));
+  } else {
+    MemoryBacking wanted = config_.memory_backing;
+    wanted.merge = on;
+    BALLOON_TRY(check_backing(wanted, config_.memory));
+  }
+  settings_.merging = on;
+  return {};
+}
+
+Bytes Guest::disk_read() const {
+  const std::lock_guard lock(disks_mutex_);
+  Bytes read = 0;
+  for (const BlockControl* const disk : disks_) read += disk->counters().read;
+  return read;
+}
+
+void Guest::observe_pause(std::function<void(bool paused)> on_pause) {
+  const std::lock_guard lock(mutex_);
+  on_pause_ = std::move(on_pause);
+  if (on_pause_ && settings_.state != RunState::running) on_pause_(true);
+}
+
+void Guest::tell_end(const std::optional<Outcome>& outcome, bool final) {
   using Kind = MonitorEvent::Kind;
   if (!outcome) return tell({.kind = Kind::shutdown, .by_guest = false, .reason = "host-signal"});
   const bool reset = outcome->ending == Ending::reboot;
@@ -94,7 +158,7 @@ void GuestControl::tell_end(const std::optional<Outcome>& outcome, bool final) {
         .reason = reason});
 }
 
-std::vector<MonitorDisk> GuestControl::disks() const {
+std::vector<MonitorDisk> Guest::disks() const {
   const std::lock_guard lock(mutex_);
   const std::vector<std::string> names = disk_names(config_);
   std::vector<MonitorDisk> disks;
@@ -113,17 +177,17 @@ std::vector<MonitorDisk> GuestControl::disks() const {
   return disks;
 }
 
-RunState GuestControl::run_state() const {
+RunState Guest::run_state() const {
   const std::lock_guard lock(mutex_);
-  return state_;
+  return settings_.state;
 }
 
-std::vector<pid_t> GuestControl::vcpu_threads() const {
+std::vector<pid_t> Guest::vcpu_threads() const {
   const std::lock_guard lock(mutex_);
   return machine_ != nullptr ? machine_->vcpu_threads() : std::vector<pid_t>{};
 }
 
-Result<void> GuestControl::stop() {
+Result<void> Guest::stop() {
   const Operation operation(*this);
   if (run_state() != RunState::running) return {};
   if (machine_ != nullptr) BALLOON_TRY(machine_->pause());
@@ -132,28 +196,28 @@ Result<void> GuestControl::stop() {
   return {};
 }
 
-void GuestControl::set_state(RunState state) {
+void Guest::set_state(RunState state) {
   const std::lock_guard lock(mutex_);
-  state_ = state;
+  settings_.state = state;
   if (on_pause_) on_pause_(state != RunState::running);
 }
 
-void GuestControl::on_failure(const std::string& disk, const IoFailure& failure) {
+void Guest::on_failure(const std::string& disk, const IoFailure& failure) {
   tell({.kind = MonitorEvent::Kind::io_error, .device = disk, .failure = failure});
   if (failure.action == IoFailure::Action::stop) want_stop();
 }
 
-GuestControl::Operation::~Operation() {
-  control_.operation_.unlock();
-  if (control_.stop_waits_.exchange(false)) control_.want_stop();
+Guest::Operation::~Operation() {
+  guest_.operation_.unlock();
+  if (guest_.stop_waits_.exchange(false)) guest_.want_stop();
 }
 
-void GuestControl::want_stop() const {
+void Guest::want_stop() const {
   const std::uint64_t one = 1;
   [[maybe_unused]] const auto written = ::write(wants_stop_.get(), &one, sizeof one);
 }
 
-Result<void> GuestControl::stop_for_disk() {
+Result<void> Guest::stop_for_disk() {
   std::uint64_t count = 0;
   [[maybe_unused]] const auto drained = ::read(wants_stop_.get(), &count, sizeof count);
   stop_waits_ = true;  // before the try: who has it now looks afterwards
@@ -168,7 +232,7 @@ Result<void> GuestControl::stop_for_disk() {
   return {};
 }
 
-Result<void> GuestControl::cont() {
+Result<void> Guest::cont() {
   const Operation operation(*this);
   if (machine_ != nullptr) {
     for (BlockControl* const disk : machine_->disks()) disk->go_on_after_failure();
@@ -180,7 +244,7 @@ Result<void> GuestControl::cont() {
   return {};
 }
 
-Result<void> GuestControl::power_button() {
+Result<void> Guest::power_button() {
   const std::lock_guard lock(mutex_);
   if (machine_ == nullptr) return between_machines();
   BALLOON_TRY(machine_->press_power_button());
@@ -188,27 +252,27 @@ Result<void> GuestControl::power_button() {
   return {};
 }
 
-Result<void> GuestControl::reset() {
+Result<void> Guest::reset() {
   const std::lock_guard lock(mutex_);
   if (machine_ == nullptr) return between_machines();
   machine_->end(Ending::reboot, "reset by the monitor");
   return {};
 }
 
-void GuestControl::quit() {
+void Guest::quit() {
   const std::lock_guard lock(mutex_);
   quit_ = true;
   if (machine_ != nullptr) machine_->end(Ending::quit, "quit by the monitor");
 }
 
-Result<void> GuestControl::set_link(std::size_t net, bool up) {
+Result<void> Guest::set_link(std::size_t net, bool up) {
   const std::lock_guard lock(mutex_);
-  links_.at(net) = up;
+  settings_.links.at(net) = up;
   if (machine_ != nullptr) machine_->nets()[net]->set_link(up);
   return {};
 }
 
-Result<void> GuestControl::save_snapshot(const std::string& path) {
+Result<void> Guest::save_snapshot(const std::string& path) {
   const Operation operation(*this);
   if (machine_ == nullptr) return between_machines();
   const RunState before = run_state();
@@ -225,8 +289,8 @@ Result<void> GuestControl::save_snapshot(const std::string& path) {
 }
 
 /// Pages that the guest has free need not be in the file. A guest that does not answer costs room, no more.
-void GuestControl::drop_free_pages(Machine& machine) {
-  BalloonControl& balloon = machine.balloon(BalloonHub::User::monitor);
+void Guest::drop_free_pages(const Machine& machine) {
+  BalloonControl& balloon = monitored_balloon();
   if (!balloon.state().free_page_hinting) return;
   // Shared: the answer may come after the wait is over.
   const auto answered = std::make_shared<std::promise<void>>();
@@ -238,44 +302,33 @@ void GuestControl::drop_free_pages(Machine& machine) {
   }
 }
 
-BalloonState GuestControl::balloon() const {
-  const std::lock_guard lock(mutex_);
-  if (machine_ != nullptr) return machine_->balloon(BalloonHub::User::monitor).state();
-  const std::lock_guard balloon_lock(balloon_mutex_);
-  return last_state_;
-}
+BalloonState Guest::balloon() const { return monitored_balloon().state(); }
 
-Result<void> GuestControl::set_balloon(Bytes target) {
-  const std::lock_guard lock(mutex_);
-  if (machine_ == nullptr) return between_machines();
-  return machine_->balloon(BalloonHub::User::monitor).set_target(target);
-}
+Result<void> Guest::set_balloon(Bytes target) { return monitored_balloon().set_target(target); }
 
-std::optional<BalloonStats> GuestControl::stats() const {
-  const std::lock_guard lock(balloon_mutex_);
+std::optional<BalloonStats> Guest::stats() const {
+  const std::lock_guard lock(stats_mutex_);
   return last_stats_;
 }
 
-void GuestControl::set_stats_interval(std::chrono::seconds interval) {
-  const std::lock_guard lock(mutex_);
-  stats_interval_ = interval;
-  if (machine_ != nullptr) machine_->balloon(BalloonHub::User::monitor).set_stats_interval(interval);
+void Guest::set_stats_interval(std::chrono::seconds interval) {
+  monitored_balloon().set_stats_interval(interval);
 }
 
-void GuestControl::listen(std::function<void(const MonitorEvent&)> on_event) {
+void Guest::listen(std::function<void(const MonitorEvent&)> on_event) {
   const std::lock_guard lock(listener_mutex_);
   on_event_ = std::move(on_event);
 }
 
-void GuestControl::on_balloon_state(const BalloonState& state) {
+void Guest::on_balloon_state(const BalloonState& state) {
   {
-    const std::lock_guard lock(balloon_mutex_);
-    if (std::exchange(last_state_, state).actual == state.actual) return;
+    const std::lock_guard lock(stats_mutex_);
+    if (std::exchange(last_actual_, state.actual) == state.actual) return;
   }
   tell({.kind = MonitorEvent::Kind::balloon_change, .actual = state.actual});
 }
 
-void GuestControl::tell(const MonitorEvent& event) const {
+void Guest::tell(const MonitorEvent& event) const {
   const std::lock_guard lock(listener_mutex_);
   if (on_event_) on_event_(event);
 }
