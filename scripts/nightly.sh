@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # What takes too long for each change: run it each night, and before a release. It goes on after a failure and says at the end what failed.
 #   scripts/nightly.sh            all stages
-#   scripts/nightly.sh NAME ...   some of: cases, tidy, threads, ledger, sweep, demo, bench, workloads
+#   scripts/nightly.sh NAME ...   some of: cases, tidy, threads, ledger, reboots, sweep, demo, bench, workloads
 # SPDX-License-Identifier: Apache-2.0
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-all=(cases tidy threads ledger sweep demo bench workloads)
+all=(cases tidy threads ledger reboots sweep demo bench workloads)
 case "${1:-}" in
   -h | --help) sed -n '2,4s/^# \?//p' "$0"; exit 0 ;;
 esac
@@ -48,6 +48,10 @@ if wants ledger; then
   note env BALLOON_LEDGER_ROUNDS=1000000 build/tests/balloond_test --gtest_filter='ReservationLedgerTest.*'
   note env BALLOON_SCHEDULER_ROUNDS=500 build/tests/balloond_integration_test --gtest_filter='SchedulersTest.*'
 fi
+if wants reboots; then
+  stage 5 "A guest that reboots a thousand times"
+  note env BALLOON_REBOOTS=1000 build/tests/bare_metal_test --gtest_filter='ManyRebootsTest.*'
+fi
 if wants sweep; then
   stage 20 "A thousand random scenarios in the simulator"
   note build/bin/balloon-sim sweep --seeds 1000
@@ -64,7 +68,7 @@ if wants workloads; then
   stage 30 "Real programs under each controller"
   note scripts/bench.sh workloads --quick --results build/nightly-workloads --output build/nightly-workloads.json
 fi
-report_stages 280
+report_stages 285
 echo
 for what in "${broken[@]}"; do echo "nightly: FAILED: $what"; done
 [ ${#broken[@]} -eq 0 ] && echo "nightly: all passed"
