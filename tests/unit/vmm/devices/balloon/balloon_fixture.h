@@ -86,8 +86,9 @@ class BalloonTest : public ::testing::Test {
       return condition();
     });
   }
-  /// So much time passes, and what that brings about is done.
+  /// What was asked for is done, then so much time passes, and what that brings about is done.
   void pass(std::chrono::nanoseconds time) {
+    catch_up(*loop_);
     clock_.advance(time);
     catch_up(*loop_);
   }
