@@ -66,9 +66,9 @@ struct Decision {
   std::vector<Consumer>& consumers;    ///< guests as in the snapshot, then reservations
   Plan plan{};
   std::span<const Bytes> reservation_shares{};
-  Reclaim reclaim{};            ///< what is asked of donors
-  double surplus_ratio = 1;     ///< of what guests would have beyond their claims, what is free for it
-  bool over_budget = false;     ///< guests have more than the budget leaves them beside reservations
+  Reclaim reclaim{};         ///< what is asked of donors
+  double surplus_ratio = 1;  ///< of what guests would have beyond their claims, what is free for it
+  bool over_budget = false;  ///< guests have more than the budget leaves them beside reservations
 
   const StateActions& actions() const { return actions_in(plan.level, tunables.actions); }
   const Levels& levels(std::size_t guest) const { return consumers[guest].levels; }
