@@ -25,7 +25,7 @@ struct Contest {
   Time since{};    ///< when it was noticed
   Time noticed{};  ///< when the newest move was
   WallTime noticed_wall;
-  Bytes from = 0;  ///< our target
+  Bytes from = 0;  ///< our target; the contest ends when the balloon has it again
   Bytes to = 0;    ///< what was found instead
   /// Controllers that move balloons and run on this host: one of them may have it. Unset: not looked for yet.
   std::optional<std::string> suspects{};

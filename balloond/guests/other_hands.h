@@ -23,6 +23,11 @@ class OtherHands {
   /// the use by the statistics before these. Returns a contest that they show.
   std::optional<Contest> judge(const std::optional<policy::UseSample>& before, const StatsSample& said,
                                Bytes actual);
+  /// It has our target again: somebody else's hand was none, or undid what it had done.
+  void given_back() {
+    taken_ = target_is_ours_ = true;
+    suspicion_.reset();
+  }
   /// A balloon that rests where it is wanted is ours, whoever brought it there.
   void rests(bool where_wanted) { target_is_ours_ = where_wanted; }
   /// Whether it is not to be shrunk to `target` yet, as the next statistics tell first who moved it.

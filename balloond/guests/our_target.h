@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "policy/types.h"
 
@@ -32,15 +33,21 @@ class OurTarget {
   void asked(Bytes target, Bytes actual) {
     const Bytes before = on_its_way() ? *target_ : actual;  // it may have come as far since
     target_ = target;
+    lost_.reset();
     start_anew();
     start_ = actual;
     way_ = Way{.low = std::min({target, actual, before}), .high = std::max({target, actual, before})};
   }
-  void forget() { target_.reset(); }
+  void forget() {
+    target_.reset();
+    lost_.reset();
+  }
   /// Takes the balloon's newest size. Returns true once when it left our target, or the way there: what it
-  /// has is what counts from then on. `driver_ready`: the guest's driver holds it; the next one goes to the
-  /// target by itself. `settled`: the size is not from before we asked.
+  /// has is what counts from then on, until it comes to our target after all: then it was only late, or was
+  /// given back. `driver_ready`: the guest's driver holds it; the next one goes to the target by itself.
+  /// `settled`: the size is not from before we asked.
   bool moved_by_another(Bytes actual, bool driver_ready, bool settled = true) {
+    if (lost_ && driver_ready && distance(actual, *lost_) <= kThere) target_ = std::exchange(lost_, {});
     if (!target_) return false;
     if (!driver_ready) {
       start_anew();
@@ -56,7 +63,7 @@ class OurTarget {
     // It does not come back from where it has been.
     way_->low = std::max(way_->low, std::min(actual, *target_));
     way_->high = std::min(way_->high, std::max(actual, *target_));
-    if (gone) forget();
+    if (gone) lose();
     return gone;
   }
   /// The guest has sent new statistics, by which `free` of its memory is unused. Returns true once when its
@@ -66,7 +73,7 @@ class OurTarget {
     const bool can_go_on = away(*last_) > kThere && free.value_or(0) >= *last_ / kFreePart;
     samples_still_ = can_go_on ? samples_still_ + 1 : 0;
     if (samples_still_ <= kStandstill) return false;
-    forget();
+    lose();
     return true;
   }
 
@@ -78,10 +85,15 @@ class OurTarget {
   struct Way {
     Bytes low = 0, high = 0;
   };
-  Bytes away(Bytes actual) const { return std::max(actual, *target_) - std::min(actual, *target_); }
+  static Bytes distance(Bytes one, Bytes other) { return std::max(one, other) - std::min(one, other); }
+  Bytes away(Bytes actual) const { return distance(actual, *target_); }
   bool is_off(Bytes actual) const {
     const auto beyond = [this](Bytes end) { return end == *target_ ? kThere : kAstray; };
     return actual + beyond(way_->low) < way_->low || actual > way_->high + beyond(way_->high);
+  }
+  void lose() {
+    lost_ = std::exchange(target_, {});
+    start_anew();
   }
   void start_anew() {
     reached_ = false;
@@ -92,6 +104,7 @@ class OurTarget {
   }
 
   std::optional<Bytes> target_;  ///< unset: none, or others have moved the balloon since
+  std::optional<Bytes> lost_;    ///< the one that others seem to have overridden
   bool reached_ = false;         ///< the balloon has been there
   std::optional<Way> way_;
   std::optional<Bytes> start_;  ///< its size when we asked

@@ -175,9 +175,15 @@ void Registry::balloon(Session session, const BalloonState& balloon) {
   if (clamp_balloon(record.balloon, record.memory)) ++record.rejected;
   // While a request is on its way, the VMM may still speak of the target before it.
   if (!entry->newest(Request::Kind::target).pending) {
-    const auto contest =
-        entry->other_hands.moved(record.balloon, record.target, record.contest.has_value(), clock_);
-    if (contest) contested(record, *contest, lines);
+    if (record.contest && record.balloon.driver_ready && record.balloon.target == record.contest->from) {
+      lines.info(source_of(record.peer), "guest {}: its balloon has our target {} again", record.name,
+                 format_bytes(record.balloon.target));
+      entry->other_hands.given_back();
+      record.contest.reset();
+    } else if (const auto contest = entry->other_hands.moved(record.balloon, record.target,
+                                                             record.contest.has_value(), clock_)) {
+      contested(record, *contest, lines);
+    }
     record.target = record.balloon.target;
   }
   if (was_ready && !record.balloon.driver_ready) {  // the guest reboots: its counters start again
@@ -200,6 +206,7 @@ void Registry::contested(GuestRecord& record, const Contest& contest, log::Later
   const auto before = std::exchange(record.contest, contest);
   if (before) {
     record.contest->since = before->since;
+    record.contest->from = before->from;
     record.contest->suspects = before->suspects;
   }
   ++record.contests;

@@ -301,15 +301,15 @@ void Monitor::report_sample(Bytes actual, bool moved) {
 /// A balloon that leaves our target or the way there was moved by somebody else, or gave way to a guest out
 /// of memory: what it has is what counts, and the registry judges.
 void Monitor::note_other_hands(Bytes actual) {
-  if (!ours_.target() || !sent_.empty() || !dialogue_->obstacle().empty()) return;
-  const Bytes target = *ours_.target();
+  if (!sent_.empty() || !dialogue_->obstacle().empty()) return;
+  const auto target = ours_.target();
   const auto& statistics = dialogue_->statistics();
   const bool sampled = statistics && statistics->updated_at && statistics->updated_at != sampled_;
   const bool settled = dialogue_->sizes() != sizes_when_asked_;  // else the size is from before
   if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready, settled) ||
       (sampled && ours_.stopped_by_another(statistics->free)))
-    log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_, format_bytes(target),
-              format_bytes(actual));
+    log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_,
+              format_bytes(target.value_or(actual)), format_bytes(actual));
 }
 
 bool Monitor::hurried(Time now) const {

@@ -31,6 +31,20 @@ TEST_F(OtherHandsTest, ABalloonThatSomebodyElseMovesIsContested) {
   EXPECT_FALSE(guests_.find("a")->contest) << "it is ours again";
 }
 
+TEST_F(OtherHandsTest, ABalloonThatHasOurTargetAgainIsNoLongerContested) {
+  const Session session = join();
+  reach(session, 800 * kMiB);
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  guests_.balloon(session, balloon(750 * kMiB, 750 * kMiB));
+  ASSERT_TRUE(guests_.find("a")->contest);
+  EXPECT_EQ(guests_.find("a")->contest->from, 800 * kMiB) << "ours, not where it was a moment ago";
+  guests_.balloon(session, balloon(800 * kMiB, 800 * kMiB));
+  EXPECT_FALSE(guests_.find("a")->contest);
+  EXPECT_EQ(guests_.find("a")->target, 800 * kMiB);
+  guests_.balloon(session, balloon(600 * kMiB, 600 * kMiB));
+  EXPECT_TRUE(guests_.find("a")->contest) << "it may be moved again";
+}
+
 TEST_F(OtherHandsTest, ABalloonThatRestsWhereADaemonBeforeLeftItIsOurs) {
   const Session session = join();
   for (int i = 0; i < 2; ++i) guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));

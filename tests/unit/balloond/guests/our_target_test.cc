@@ -109,6 +109,28 @@ TEST(OurTarget, ABalloonThatStopsShortOfItsTargetWasMovedIfItsGuestCouldGoOn) {
   EXPECT_GT(samples_until_noticed(ours, 800 * kMiB, 400 * kMiB), 0) << "on its way up, too";
 }
 
+TEST(OurTarget, ABalloonThatComesToItsTargetAfterAllIsOursAgain) {
+  OurTarget ours;
+  ours.asked(449 * kMiB, 204 * kMiB);
+  for (const Bytes actual : {336 * kMiB, 410 * kMiB}) EXPECT_FALSE(ours.moved_by_another(actual, true));
+  bool stopped = false;
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_FALSE(ours.moved_by_another(410 * kMiB, true));
+    stopped |= ours.stopped_by_another(89 * kMiB);
+  }
+  EXPECT_TRUE(stopped) << "a guest without a turn on its CPU looks like that";
+  EXPECT_FALSE(ours.target());
+  EXPECT_FALSE(ours.moved_by_another(438 * kMiB, true));
+  EXPECT_FALSE(ours.target()) << "somebody else's target may lie on the way, too";
+  EXPECT_FALSE(ours.moved_by_another(449 * kMiB, true));
+  EXPECT_EQ(ours.target(), 449 * kMiB);
+  EXPECT_FALSE(ours.on_its_way());
+  EXPECT_TRUE(ours.moved_by_another(300 * kMiB, true)) << "and from there it may be moved again";
+  ours.asked(500 * kMiB, 300 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(449 * kMiB, true));
+  EXPECT_EQ(ours.target(), 500 * kMiB) << "what was asked since is what counts";
+}
+
 TEST(OurTarget, ABalloonThatStopsByItselfIsNobodyElses) {
   OurTarget ours;
   ours.asked(600 * kMiB, 1000 * kMiB);
