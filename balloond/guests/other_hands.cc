@@ -32,10 +32,10 @@ std::optional<Contest> OtherHands::moved(const BalloonState& balloon, Bytes targ
   taken_ = false;
   if (!std::exchange(target_is_ours_, false) && !contested) return std::nullopt;
   const Time now = clock.now();
-  const Contest contest{
+  Contest contest{
       .since = now, .noticed = now, .noticed_wall = clock.wall(), .from = target, .to = balloon.target};
   if (!balloon.deflate_on_oom || balloon.target <= target) return contest;
-  suspicion_ = contest;
+  suspicion_ = std::move(contest);
   return std::nullopt;
 }
 
