@@ -9,7 +9,6 @@
 // Prints one line of JSON. Exit status 1 when a bar is missed. With more than 1,000 guests only those are
 // held: that all connect and are controlled, and that the daemon ends.
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 
@@ -42,13 +41,6 @@ struct Asked {
   int rate;
 };
 constexpr Asked kAsked[] = {{"GetGuest", 100}, {"GetHost", 60}, {"Reserve", 20}, {"Release", 20}};
-
-void stay_on(std::size_t cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  if (::sched_setaffinity(0, sizeof set, &set) != 0) std::perror("crowd_load: not on a CPU of its own");
-}
 
 struct Load {
   std::string programs;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -55,6 +56,14 @@ inline bool eventually(const std::function<bool()>& condition, seconds limit) {
 /// The argument at that place of the command line.
 inline double number_of(int count, char** arguments, int at, double otherwise) {
   return count > at ? std::max(0.001, std::atof(arguments[at])) : otherwise;
+}
+
+/// This thread, and what it starts from now on.
+inline void stay_on(std::size_t cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  if (::sched_setaffinity(0, sizeof set, &set) != 0) std::perror("not on a CPU of its own");
 }
 
 /// Processes that end with this one.
