@@ -15,7 +15,7 @@ build=(
   liburing-dev zlib1g-dev libsystemd-dev libvirt-dev libpugixml-dev libsmartcols-dev libncurses-dev
   scdoc python3 dpkg-dev
 )
-lint=(clang-tidy-19 clang-format-19 shellcheck lintian mandoc flake8 mypy systemd python3-clang-19)
+lint=(clang-tidy-19 clang-19 clang-format-19 shellcheck lintian mandoc flake8 mypy systemd python3-clang-19)
 fuzz=(clang-19 libclang-rt-19-dev)
 # A Node.js installed from elsewhere conflicts with Debian's npm; either will do.
 command -v npm >/dev/null || lint+=(npm)

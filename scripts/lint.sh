@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the form of everything: C++ formatting, shell scripts, Python, the wire contract, licences, commits.
-#   scripts/lint.sh             all but clang-tidy, which needs the programs built (cmake --build --preset release)
-#   scripts/lint.sh --tidy      clang-tidy on the C++ that changed last, the newest first, for two minutes
-#   scripts/lint.sh --tidy-all  clang-tidy with its static analyzer on all programs: some 80 minutes of a CPU
+#   scripts/lint.sh             all but what needs the programs built (cmake --build --preset release):
+#   scripts/lint.sh --tidy      clang-tidy on the C++ that changed last, the newest first, for two minutes; mutexes (thread-safety.sh)
+#   scripts/lint.sh --tidy-all  clang-tidy with its static analyzer on all programs: some 80 minutes of a CPU; mutexes
 # SPDX-License-Identifier: Apache-2.0
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,6 +25,8 @@ if [ -n "${1:-}" ]; then
   # shellcheck source=scripts/tidy.sh
   . scripts/tidy.sh
   if [ "$1" = --tidy ]; then tidy_changed || failed=1; else tidy_all || failed=1; fi
+  step "which mutex guards what"
+  if [ "$1" = --tidy ]; then scripts/thread-safety.sh || failed=1; else scripts/thread-safety.sh --all || failed=1; fi
   end
 fi
 

@@ -33,7 +33,7 @@ if wants cases; then
   note ctest --preset release -L nightly
 fi
 if wants tidy; then
-  stage 45 "clang-tidy, with its static analyzer, on all programs"
+  stage 45 "clang-tidy, with its static analyzer, and mutexes, on all programs"
   note scripts/lint.sh --tidy-all
 fi
 if wants threads; then

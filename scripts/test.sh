@@ -37,14 +37,14 @@ note scripts/lint.sh
 if $fast; then
   stage 10 "Building"
   must cmake --build --preset release
-  stage 2 "clang-tidy on what changed"
+  stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
   stage 4 "Unit, KVM and integration tests"
   note ctest --preset release -LE "testbed|nightly" -j "$(nproc)" --output-junit "$results/release.xml"
 else
   stage 7 "Building the programs"
   must cmake --build --preset release --target host_tests
-  stage 2 "clang-tidy on what changed"
+  stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
   stage 3 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"

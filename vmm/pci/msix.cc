@@ -26,7 +26,7 @@ Msix::Msix(std::vector<std::unique_ptr<MsiLine>> lines) {
 
 void Msix::read_table(std::uint64_t offset, std::span<std::byte> into) const {
   std::ranges::fill(into, std::byte{0});
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::uint64_t index = offset / kEntrySize;
   if (!natural(offset, into.size()) || index >= entries_.size()) return;
   const auto bytes = std::as_bytes(std::span(entries_[index].words));
@@ -34,7 +34,7 @@ void Msix::read_table(std::uint64_t offset, std::span<std::byte> into) const {
 }
 
 void Msix::write_table(std::uint64_t offset, std::span<const std::byte> from) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::uint64_t index = offset / kEntrySize;
   if (!natural(offset, from.size()) || index >= entries_.size()) return;
   Entry& entry = entries_[index];
@@ -46,7 +46,7 @@ void Msix::write_table(std::uint64_t offset, std::span<const std::byte> from) {
 
 void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
   std::ranges::fill(into, std::byte{0});
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (std::size_t i = 0; i < into.size(); ++i) {
     for (unsigned bit = 0; bit < 8; ++bit) {
       const std::uint64_t vector = (offset + i) * 8 + bit;
@@ -58,7 +58,7 @@ void Msix::read_pending(std::uint64_t offset, std::span<std::byte> into) const {
 }
 
 void Msix::save(StateWriter& writer) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   writer.section("MSI-X");
   writer.put(vectors());
   for (const Entry& entry : entries_) {
@@ -68,7 +68,7 @@ void Msix::save(StateWriter& writer) const {
 }
 
 Result<void> Msix::load(StateReader& reader) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   BALLOON_TRY(reader.section("MSI-X"));
   if (const auto saved = reader.get<std::uint16_t>(); saved != vectors()) {
     return fail(fmt::format(
@@ -86,14 +86,14 @@ Result<void> Msix::load(StateReader& reader) {
 }
 
 void Msix::set_control(std::uint16_t control) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   enabled_ = (control & kControlEnable) != 0;
   function_masked_ = (control & kControlFunctionMask) != 0;
   for (Entry& entry : entries_) update(entry);
 }
 
 void Msix::trigger(std::uint16_t vector) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!enabled_ || vector >= entries_.size()) return;
   Entry& entry = entries_[vector];
   entry.pending = true;
@@ -101,7 +101,7 @@ void Msix::trigger(std::uint16_t vector) {
 }
 
 int Msix::direct(std::uint16_t vector) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!enabled_ || vector >= entries_.size()) return -1;
   Entry& entry = entries_[vector];
   const int event = entry.line->event();
@@ -112,7 +112,7 @@ int Msix::direct(std::uint16_t vector) {
 }
 
 void Msix::end_direct() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (Entry& entry : entries_) {
     if (entry.held && entry.line->release()) entry.pending = true;
     entry.direct = entry.held = false;

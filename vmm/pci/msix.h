@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "base/mutex.h"
 #include "vmm/pci/pci_host.h"
 
 namespace balloon::vmm {
@@ -28,7 +28,10 @@ class Msix {
   /// One vector a line.
   explicit Msix(std::vector<std::unique_ptr<MsiLine>> lines);
 
-  std::uint16_t vectors() const { return static_cast<std::uint16_t>(entries_.size()); }
+  /// As many as it was made with: that needs no lock.
+  std::uint16_t vectors() const NO_THREAD_SAFETY_ANALYSIS {
+    return static_cast<std::uint16_t>(entries_.size());
+  }
 
   /// Guest accesses. Only aligned 4- and 8-byte accesses within the table do anything; other reads give
   /// zeros.
@@ -65,16 +68,16 @@ class Msix {
   };
   static constexpr std::uint32_t kVectorMasked = 1;
 
-  bool open(const Entry& entry) const;
-  bool route(Entry& entry);
-  void hold_direct(Entry& entry, bool hold);
+  bool open(const Entry& entry) const REQUIRES(mutex_);
+  bool route(Entry& entry) REQUIRES(mutex_);
+  void hold_direct(Entry& entry, bool hold) REQUIRES(mutex_);
   /// Routes an open vector and sends what is pending.
-  void update(Entry& entry);
+  void update(Entry& entry) REQUIRES(mutex_);
 
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_;
   std::atomic<bool> enabled_ = false;  ///< written under the mutex
-  bool function_masked_ = false;
-  std::vector<Entry> entries_;
+  bool function_masked_ GUARDED_BY(mutex_) = false;
+  std::vector<Entry> entries_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::vmm

@@ -51,7 +51,7 @@ std::uint64_t PciRoot::used_slots() const {
 }
 
 Result<void> PciRoot::add(std::unique_ptr<PciDevice> device, std::optional<unsigned> wanted) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto slot = find_slot(wanted);
   if (!slot) return std::unexpected(slot.error());
   for (unsigned bar = 0; bar < PciConfigSpace::kBars; ++bar) {
@@ -73,7 +73,7 @@ Result<void> PciRoot::add(std::unique_ptr<PciDevice> device, std::optional<unsig
 }
 
 Result<void> PciRoot::save(StateWriter& writer) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   writer.section("PCI");
   writer.put(address_);
   writer.put(used_slots());
@@ -84,7 +84,7 @@ Result<void> PciRoot::save(StateWriter& writer) {
 }
 
 Result<void> PciRoot::load(StateReader& reader) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   BALLOON_TRY(reader.section("PCI"));
   address_ = reader.get<std::uint32_t>();
   const auto slots = reader.get<std::uint64_t>();
@@ -110,7 +110,7 @@ PciDevice* PciRoot::selected() const {
 }
 
 void PciRoot::bus_read(std::uint64_t offset, std::span<std::byte> into) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (offset < kDataOffset) {
     if (offset + into.size() > sizeof(address_)) return;
     const auto bytes = std::as_bytes(std::span(&address_, 1));
@@ -123,7 +123,7 @@ void PciRoot::bus_read(std::uint64_t offset, std::span<std::byte> into) {
 }
 
 void PciRoot::bus_write(std::uint64_t offset, std::span<const std::byte> from) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (offset < kDataOffset) {
     // Only a whole double word reaches the address register; smaller writes belong to other devices (0xcf9,
     // 0xcfb).

@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/bus.h"
 #include "vmm/pci/pci_device.h"
@@ -26,8 +26,8 @@ class PciRoot : public BusDevice {
 
   explicit PciRoot(const PciSpaces& spaces);
 
-  /// Keeps a slot for a device that is added later, and for no other.
-  void reserve(unsigned slot) { reserved_ |= std::uint64_t{1} << slot; }
+  /// Keeps a slot for a device that is added later, and for no other. Before anybody else has the bus.
+  void reserve(unsigned slot) NO_THREAD_SAFETY_ANALYSIS { reserved_ |= std::uint64_t{1} << slot; }
   /// Puts the device into `slot`, or else the lowest that is free and not reserved, and its BARs into the PCI
   /// windows.
   Result<void> add(std::unique_ptr<PciDevice> device, std::optional<unsigned> slot = std::nullopt);
@@ -40,17 +40,17 @@ class PciRoot : public BusDevice {
 
  private:
   /// The device that the address register selects, or nullptr.
-  PciDevice* selected() const;
-  Result<unsigned> find_slot(std::optional<unsigned> wanted) const;
+  PciDevice* selected() const REQUIRES(mutex_);
+  Result<unsigned> find_slot(std::optional<unsigned> wanted) const REQUIRES(mutex_);
   /// A bit for each slot that has a device.
-  std::uint64_t used_slots() const;
+  std::uint64_t used_slots() const REQUIRES(mutex_);
 
-  std::mutex mutex_;
-  std::uint32_t address_ = 0;
-  std::array<std::unique_ptr<PciDevice>, kSlots> devices_;
-  std::uint64_t reserved_ = 0;  ///< a bit for each slot
-  std::uint64_t next_memory_ = layout::kPciWindowStart;
-  std::uint64_t next_port_ = layout::kPciIoStart;
+  Mutex mutex_;
+  std::uint32_t address_ GUARDED_BY(mutex_) = 0;
+  std::array<std::unique_ptr<PciDevice>, kSlots> devices_ GUARDED_BY(mutex_);
+  std::uint64_t reserved_ GUARDED_BY(mutex_) = 0;  ///< a bit for each slot
+  std::uint64_t next_memory_ GUARDED_BY(mutex_) = layout::kPciWindowStart;
+  std::uint64_t next_port_ GUARDED_BY(mutex_) = layout::kPciIoStart;
 };
 
 }  // namespace balloon::vmm

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <mutex>
 #include <utility>
 
 #include "vmm/arch/x86_64/layout.h"
@@ -120,7 +119,7 @@ void VirtioPci::write_doorbell(std::uint64_t offset) {
 }
 
 void VirtioPci::bar_moved(unsigned bar, std::optional<GuestAddress> address) {
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   for (std::size_t i = 0; i < queues_.size(); ++i) disconnect_kicks(i);
   (bar == memory_bar_ ? memory_address_ : ports_address_) = address;
   for (std::size_t i = 0; i < queues_.size(); ++i) connect_kicks(i);
@@ -170,7 +169,7 @@ void VirtioPci::before_config_read(std::size_t offset, std::size_t size) {
 void VirtioPci::after_config_write(std::size_t offset, std::size_t size) {
   if (meets(offset, size, msix_capability_ + 2U, 2)) {
     msix_.set_control(config_.get<std::uint16_t>(msix_capability_ + 2U));
-    const std::lock_guard lock(device_->mutex);
+    const MutexLock lock(device_->mutex());
     messages_changed();
     update_pin();
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "vmm/pci/msix.h"
 #include "vmm/pci/pci_device.h"
 #include "vmm/pci/pci_host.h"
@@ -82,13 +83,13 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   void after_config_write(std::size_t offset, std::size_t size) override;
 
   // VirtioTransport
-  std::vector<Doorbell> doorbells(std::size_t queue) const override;
+  std::vector<Doorbell> doorbells(std::size_t queue) const override REQUIRES(device_->mutex());
   bool pin_in_use() const override { return !msix_.enabled() && !pin_forbidden_; }
   void send_message(std::optional<std::uint16_t> queue) override;
-  void forget_messages() override;
-  void forget_message(std::uint16_t queue) override;
-  void kicked_early() override { start_legacy_driver(); }
-  std::uint64_t acceptable() const override;
+  void forget_messages() override REQUIRES(device_->mutex());
+  void forget_message(std::uint16_t queue) override REQUIRES(device_->mutex());
+  void kicked_early() override REQUIRES(device_->mutex()) { start_legacy_driver(); }
+  std::uint64_t acceptable() const override REQUIRES(device_->mutex());
   int interrupt_event(std::uint16_t queue) override;
 
   // The common configuration structure (4.1.4.3), in virtio_pci_common.cc.
@@ -96,7 +97,8 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   void write_memory(std::uint64_t offset, std::span<const std::byte> from);
   void read_common(std::uint64_t offset, std::span<std::byte> into);
   void write_common(std::uint64_t offset, std::span<const std::byte> from);
-  void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value);
+  void write_queue_field(std::uint64_t offset, std::size_t size, std::uint64_t value)
+      REQUIRES(device_->mutex());
 
   /// Kicks of an odd width, and those through the access capability; all others are ioeventfds.
   void write_doorbell(std::uint64_t offset);
@@ -104,9 +106,10 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   // The legacy interface, in virtio_pci_legacy.cc.
   void read_legacy(std::uint64_t offset, std::span<std::byte> into);
   void write_legacy(std::uint64_t offset, std::span<const std::byte> from);
-  void write_legacy_header(std::uint64_t offset, std::size_t size, std::uint64_t value);
-  void set_legacy_queue(std::uint64_t page);
-  void start_legacy_driver();
+  void write_legacy_header(std::uint64_t offset, std::size_t size, std::uint64_t value)
+      REQUIRES(device_->mutex());
+  void set_legacy_queue(std::uint64_t page) REQUIRES(device_->mutex());
+  void start_legacy_driver() REQUIRES(device_->mutex());
   std::uint32_t legacy_header() const;
   std::uint64_t offered_to_legacy() const;
 
@@ -117,7 +120,7 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
     std::uint32_t length;
   };
   std::optional<Window> window(std::size_t offset, std::size_t size) const;
-  void messages_changed();
+  void messages_changed() REQUIRES(device_->mutex());
   std::uint16_t checked_vector(std::uint64_t value) const;
 
   PciHost& host_services_;
@@ -125,8 +128,8 @@ class VirtioPci final : public PciDevice, public VirtioTransport {
   const unsigned memory_bar_;
   std::uint8_t msix_capability_ = 0;
   std::uint8_t access_capability_ = 0;  ///< 0: the modern interface is hidden
-  std::optional<GuestAddress> memory_address_;
-  std::optional<GuestAddress> ports_address_;
+  std::optional<GuestAddress> memory_address_ GUARDED_BY(device_->mutex());
+  std::optional<GuestAddress> ports_address_ GUARDED_BY(device_->mutex());
   std::atomic<std::uint16_t> config_vector_ = virtio_pci::kNoVector;
   std::vector<std::atomic<std::uint16_t>> queue_vectors_;
   std::atomic<bool> pin_forbidden_ = false;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <mutex>
 
 #include "vmm/pci/virtio_pci.h"
 
@@ -45,7 +44,7 @@ std::uint64_t little_endian(std::span<const std::byte> from) {
 void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
   std::ranges::fill(into, std::byte{0});
   if (offset >= kCommonSize || into.size() > kCommonSize - offset) return;
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   CommonConfig config{};
   config.device_feature_select = device_feature_select_;
   config.device_feature = offered_word();
@@ -72,7 +71,7 @@ void VirtioPci::read_common(std::uint64_t offset, std::span<std::byte> into) {
 void VirtioPci::write_common(std::uint64_t offset, std::span<const std::byte> from) {
   const std::uint64_t value = little_endian(from);
   const std::size_t size = from.size();
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   if (offset == offsetof(CommonConfig, device_feature_select) && size == 4) {
     device_feature_select_ = static_cast<std::uint32_t>(value);
   } else if (offset == offsetof(CommonConfig, driver_feature_select) && size == 4) {
@@ -105,7 +104,7 @@ void VirtioPci::write_queue_field(std::uint64_t offset, std::size_t size, std::u
     if (value == 1) enable_queue(*queue);
   }
   // 64-bit addresses: whole, or either half (4.1.3.1).
-  const auto address = [&](std::size_t field, GuestAddress Queue::* part) {
+  const auto address = [&](std::size_t field, GuestAddress Queue::* part) REQUIRES(device_->mutex()) {
     const auto low = static_cast<std::uint32_t>(value);
     if (offset == field && size >= 4) set_queue_address(*queue, part, false, low);
     if (offset == field && size == 8) {

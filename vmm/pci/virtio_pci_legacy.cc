@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <mutex>
 
 #include "vmm/pci/virtio_pci.h"
 
@@ -53,7 +52,7 @@ void VirtioPci::read_legacy(std::uint64_t offset, std::span<std::byte> into) {
   LegacyHeader header{};
   constexpr std::size_t kIsrAt = offsetof(LegacyHeader, isr);
   if (offset <= kIsrAt && offset + into.size() > kIsrAt) header.isr = take_isr();
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   header.device_features = static_cast<std::uint32_t>(offered_to_legacy());
   header.driver_features = static_cast<std::uint32_t>(driver_features_);
   header.queue_select = queue_select_;
@@ -73,7 +72,7 @@ void VirtioPci::write_legacy(std::uint64_t offset, std::span<const std::byte> fr
   if (offset >= header_size) return write_device_config(offset - header_size, from);
   std::uint64_t value = 0;
   std::memcpy(&value, from.data(), std::min(from.size(), sizeof(value)));
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   write_legacy_header(offset, from.size(), value);
 }
 

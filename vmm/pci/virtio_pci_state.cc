@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A virtio function's state in snapshots: the function's own, its messages and its pin; the transport has the
 // rest.
-#include <mutex>
 
 #include "vmm/pci/virtio_pci.h"
 #include "vmm/snapshot/state_stream.h"

@@ -11,12 +11,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>  // std::lock_guard, for whoever takes the device's mutex
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "vmm/virtio/fair_mutex.h"
 #include "vmm/virtio/feature_dependency.h"
 
@@ -82,45 +82,48 @@ class VirtioDevice {
   /// Size of the device's config space in bytes.
   virtual std::uint32_t config_size() const = 0;
   /// The transport guarantees offset + size <= config_size().
-  virtual void read_config(std::uint32_t offset, std::span<std::byte> into) = 0;
+  virtual void read_config(std::uint32_t offset, std::span<std::byte> into) REQUIRES(mutex()) = 0;
   /// Likewise. Writes to fields that the driver may not write are ignored.
-  virtual void write_config(std::uint32_t offset, std::span<const std::byte> from) = 0;
+  virtual void write_config(std::uint32_t offset, std::span<const std::byte> from) REQUIRES(mutex()) = 0;
   /// DRIVER_OK. `queues` has one entry a queue, in order; null where the driver did not enable it. The device
   /// keeps them until reset(). `features` lacks VERSION_1 when a legacy driver came: a network device then
   /// has its shorter header (virtio 1.2, 5.1.6.1).
-  virtual void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) = 0;
+  virtual void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues)
+      REQUIRES(mutex()) = 0;
   /// The driver kicked queue `index`. Only between activate() and reset().
-  virtual void process_queue(std::uint16_t index) = 0;
+  virtual void process_queue(std::uint16_t index) REQUIRES(mutex()) = 0;
   /// Back to the state before activate(); drops the queues. No interrupt may follow from the old life.
-  virtual void reset() = 0;
+  virtual void reset() REQUIRES(mutex()) = 0;
 
   // RING_RESET (2.6.1), between activate() and reset(); the other queues go on.
 
   /// The driver takes queue `index` back: what is under way there ends, and the queue is dropped. Afterwards
   /// neither its rings nor its buffers are touched.
-  virtual void reset_queue(std::uint16_t index) = 0;
+  virtual void reset_queue(std::uint16_t index) REQUIRES(mutex()) = 0;
   /// The driver gives queue `index`, which is not in use, anew.
-  virtual void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) = 0;
+  virtual void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) REQUIRES(mutex()) = 0;
 
   /// Waits until nothing that the driver asked for is under way: no byte of the guest's memory changes then,
   /// until the next call. For a pause or snapshot.
-  virtual void settle() {}
+  virtual void settle() REQUIRES(mutex()) {}
   /// What the device knows beyond its features and queues. load() comes right after activate(), or on a
   /// device that is not active. By default: what the driver wrote to the config space.
-  virtual void save(StateWriter& writer) const;
-  virtual Result<void> load(StateReader& reader);
+  virtual void save(StateWriter& writer) const REQUIRES(mutex());
+  virtual Result<void> load(StateReader& reader) REQUIRES(mutex());
   /// The driver moved or switched interrupts: ask DeviceHost::interrupt_event() again.
-  virtual void interrupts_changed() {}
+  virtual void interrupts_changed() REQUIRES(mutex()) {}
 
   /// Set by the transport before anything else is called.
   void attach(DeviceHost& host) { host_ = &host; }
 
-  mutable FairMutex mutex;
+  /// Held around every call that needs it, by whoever makes the call.
+  FairMutex& mutex() const RETURN_CAPABILITY(mutex_) { return mutex_; }
 
  protected:
   DeviceHost& host() const { return *host_; }
 
  private:
+  mutable FairMutex mutex_;
   DeviceHost* host_ = nullptr;
 };
 

@@ -118,7 +118,7 @@ void DeviceQueues::broken(std::uint16_t index, const Error& why) {
 }
 
 void DeviceQueues::resume() {
-  const std::lock_guard lock(device_.mutex);
+  const MutexLock lock(device_.mutex());
   loop_called_ = false;
   // One queue a turn: between two, others have the loop and the mutex.
   const auto is_pending = [this](std::size_t i) { return slots_[i % slots_.size()].pending; };

@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/mutex.h"
+
 namespace balloon::vmm {
 
 /// A device's loop thread lets the mutex go between two turns for a microsecond only; with a std::mutex it
@@ -12,13 +14,13 @@ namespace balloon::vmm {
 /// own vCPUs, whoever ends the machine) waiting for as long as it likes. Here they are next.
 ///
 /// Each thread draws a number and waits until it is called.
-class FairMutex {
+class CAPABILITY("mutex") FairMutex {
  public:
   FairMutex() = default;
   FairMutex(const FairMutex&) = delete;
   FairMutex& operator=(const FairMutex&) = delete;
 
-  void lock() {
+  void lock() ACQUIRE() {
     const std::uint32_t mine = next_.fetch_add(1, std::memory_order_relaxed);
     for (std::uint32_t called = called_.load(std::memory_order_acquire); called != mine;
          called = called_.load(std::memory_order_acquire)) {
@@ -26,12 +28,12 @@ class FairMutex {
     }
   }
   /// Takes it where nobody has it, nor waits for it.
-  bool try_lock() {
+  bool try_lock() TRY_ACQUIRE(true) {
     std::uint32_t mine = called_.load(std::memory_order_acquire);
     return next_.compare_exchange_strong(mine, mine + 1, std::memory_order_acquire,
                                          std::memory_order_relaxed);
   }
-  void unlock() {
+  void unlock() RELEASE() {
     called_.fetch_add(1, std::memory_order_release);
     called_.notify_all();  // free when nobody waits
   }

@@ -56,21 +56,21 @@ Result<void> VirtioTransport::watch_doorbells() {
 
 void VirtioTransport::end() {
   {
-    const std::lock_guard lock(device_->mutex);
+    const MutexLock lock(device_->mutex());
     for (std::size_t i = 0; i < queues_.size(); ++i) disconnect_kicks(i);
   }
   for (const Queue& queue : queues_) {
     if (queue.doorbell) loop_.unwatch(queue.doorbell.get());
   }
   {
-    const std::lock_guard lock(device_->mutex);
+    const MutexLock lock(device_->mutex());
     if ((status_ & kDriverOk) != 0) device_->reset();
   }
   device_.reset();  // its last callbacks may still call us
 }
 
 void VirtioTransport::settle() {
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   if ((status_ & kDriverOk) != 0) device_->settle();
 }
 
@@ -244,7 +244,7 @@ void VirtioTransport::ring(std::uint16_t queue) {
 }
 
 void VirtioTransport::on_doorbell(std::uint16_t queue) {
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   if (!queues_[queue].enabled) return;
   if ((status_ & kDriverOk) == 0) kicked_early();
   const std::uint8_t status = status_;
@@ -258,14 +258,14 @@ void VirtioTransport::read_device_config(std::uint64_t offset, std::span<std::by
   std::ranges::fill(into, std::byte{0xff});
   const std::uint64_t size = device_->config_size();
   if (offset > size || into.size() > size - offset) return;
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   device_->read_config(static_cast<std::uint32_t>(offset), into);
 }
 
 void VirtioTransport::write_device_config(std::uint64_t offset, std::span<const std::byte> from) {
   const std::uint64_t size = device_->config_size();
   if (offset > size || from.size() > size - offset) return;
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   device_->write_config(static_cast<std::uint32_t>(offset), from);
 }
 
@@ -295,13 +295,13 @@ std::uint8_t VirtioTransport::take_isr(std::uint8_t bits) {
 }
 
 void VirtioTransport::set_pin_line(std::unique_ptr<PinLine> pin) {
-  const std::lock_guard lock(pin_mutex_);
+  const MutexLock lock(pin_mutex_);
   pin_ = std::move(pin);
 }
 
 void VirtioTransport::update_pin() {
   if (!pin_in_use() && !pin_asserted_) return;  // the usual case with messages, without a lock
-  const std::lock_guard lock(pin_mutex_);
+  const MutexLock lock(pin_mutex_);
   const bool asserted = isr_ != 0 && pin_in_use();
   if (pin_ == nullptr || asserted == pin_asserted_) return;
   pin_asserted_ = asserted;

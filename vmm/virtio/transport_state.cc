@@ -40,7 +40,7 @@ struct QueueState {
 }  // namespace
 
 void VirtioTransport::save_driver(StateWriter& writer) const {
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   writer.section("virtio");
   writer.put(TransportState{.driver_features = driver_features_,
                             .device_feature_select = device_feature_select_,
@@ -68,7 +68,7 @@ void VirtioTransport::save_driver(StateWriter& writer) const {
 }
 
 Result<void> VirtioTransport::load_driver(StateReader& reader) {
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   BALLOON_TRY(reader.section("virtio"));
   const auto state = reader.get<TransportState>();
   if (state.queues != queues_.size()) {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <utility>
 
 #include "vmm/snapshot/state_stream.h"
@@ -85,7 +84,7 @@ Result<void> VirtioMmio::plug() {
   set_pin_line(std::move(*pin));
   BALLOON_TRY(bus_.add(device_->name(), place_.address, kWindow, *this));
   on_bus_ = true;
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   for (std::size_t i = 0; i < queues_.size(); ++i) connect_kicks(i);
   return {};
 }
@@ -103,7 +102,7 @@ void VirtioMmio::bus_read(std::uint64_t offset, std::span<std::byte> into) {
   if (!is_register(offset, into.size())) return;
   std::uint32_t value = isr_;
   if (offset != kInterruptStatus) {  // an interrupt handler does not wait for what the device does
-    const std::lock_guard lock(device_->mutex);
+    const MutexLock lock(device_->mutex());
     value = read_register(offset);
   }
   std::memcpy(into.data(), &value, sizeof value);
@@ -118,7 +117,7 @@ void VirtioMmio::bus_write(std::uint64_t offset, std::span<const std::byte> from
     take_isr(static_cast<std::uint8_t>(value));
     return;
   }
-  const std::lock_guard lock(device_->mutex);
+  const MutexLock lock(device_->mutex());
   write_register(offset, value);
 }
 

@@ -52,12 +52,12 @@ class VirtioMmio final : public VirtioTransport, private BusDevice {
   void bus_read(std::uint64_t offset, std::span<std::byte> into) override;
   void bus_write(std::uint64_t offset, std::span<const std::byte> from) override;
   // VirtioTransport
-  std::vector<Doorbell> doorbells(std::size_t queue) const override;
+  std::vector<Doorbell> doorbells(std::size_t queue) const override REQUIRES(device_->mutex());
 
-  // Registers, with the device's mutex held.
-  std::uint32_t read_register(std::uint64_t offset);
-  void write_register(std::uint64_t offset, std::uint32_t value);
-  void write_queue_register(std::uint64_t offset, std::uint32_t value);
+  // Registers.
+  std::uint32_t read_register(std::uint64_t offset) REQUIRES(device_->mutex());
+  void write_register(std::uint64_t offset, std::uint32_t value) REQUIRES(device_->mutex());
+  void write_queue_register(std::uint64_t offset, std::uint32_t value) REQUIRES(device_->mutex());
 
   Bus& bus_;
   const MmioPlace place_;

@@ -11,7 +11,7 @@ namespace balloon::vmm {
 Result<std::unique_ptr<Wishes>> Wishes::create(FairMutex& device, EventLoop& loop) {
   std::unique_ptr<Wishes> wishes(new Wishes(device, loop));
   auto event = loop.watch_event([self = wishes.get()] {
-    const std::lock_guard lock(self->device_);
+    const MutexLock lock(self->device_);
     self->carry_out();
   });
   if (!event) return std::unexpected(event.error());
@@ -25,7 +25,7 @@ Wishes::~Wishes() {
 
 void Wishes::post(Wish wish) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     left_.push_back(std::move(wish));
   }
   if (device_.try_lock()) {
@@ -41,7 +41,7 @@ void Wishes::carry_out() {
   while (true) {
     Wish wish;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (left_.empty()) return;
       wish = std::move(left_.front());
       left_.pop_front();

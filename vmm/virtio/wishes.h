@@ -5,9 +5,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/event_loop.h"
 #include "vmm/virtio/fair_mutex.h"
@@ -19,23 +19,23 @@ template <typename Value>
 class Published {
  public:
   void set(const Value& value) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     value_ = value;
   }
   /// Changes a part of it.
   template <typename Change>
   void change(Change change) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     change(value_);
   }
   Value get() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return value_;
   }
 
  private:
-  mutable std::mutex mutex_;  ///< held for a copy, no longer
-  Value value_{};
+  mutable Mutex mutex_;  ///< held for a copy, no longer
+  Value value_ GUARDED_BY(mutex_){};
 };
 
 /// Thread-safe. Wishes are carried out in the order in which they came, with the device's mutex held: at once
@@ -59,8 +59,8 @@ class Wishes {
   FairMutex& device_;
   EventLoop& loop_;
   UniqueFd event_;
-  std::mutex mutex_;  ///< of the list; nothing else is taken under it
-  std::deque<Wish> left_;
+  Mutex mutex_;  ///< nothing else is taken under it
+  std::deque<Wish> left_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::vmm

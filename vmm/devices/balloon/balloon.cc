@@ -39,7 +39,7 @@ Result<BalloonDevice> make_balloon(const BalloonConfig& config, const GuestMemor
 Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, const GuestMemory& memory,
                                                  EventLoop& loop) {
   std::unique_ptr<Balloon> balloon(new Balloon(config, memory, loop.clock()));
-  auto wishes = Wishes::create(balloon->mutex, loop);
+  auto wishes = Wishes::create(balloon->mutex(), loop);
   if (!wishes) return fail("preparing the balloon", wishes.error());
   balloon->wishes_ = std::move(*wishes);
   if (config.initial_target != 0) BALLOON_TRY(balloon->set_target(config.initial_target));
@@ -53,20 +53,20 @@ Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, co
 Result<void> Balloon::make_timers(EventLoop& loop) {
   const auto make = [&](std::unique_ptr<EventLoop::Timer>& into, std::function<void()> act) -> Result<void> {
     auto timer = loop.timer([this, act = std::move(act)] {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex());
       act();
     });
     if (!timer) return std::unexpected(timer.error());
     into = std::move(*timer);
     return {};
   };
-  BALLOON_TRY(make(stats_timer_, [this] { ask_for_stats(); }));
-  BALLOON_TRY(make(hold_back_timer_, [this] { end_hold_back(); }));
-  BALLOON_TRY(make(pool_timer_, [this] {
+  BALLOON_TRY(make(stats_timer_, [this]() REQUIRES(mutex()) { ask_for_stats(); }));
+  BALLOON_TRY(make(hold_back_timer_, [this]() REQUIRES(mutex()) { end_hold_back(); }));
+  BALLOON_TRY(make(pool_timer_, [this]() REQUIRES(mutex()) {
     pool_timer_->set({});
     queues_->come_back(index_of(Queue::deflate));
   }));
-  return make(hinting_timer_, [this] {
+  return make(hinting_timer_, [this]() REQUIRES(mutex()) {
     if (rounds_.under_way()) end_hinting(fail("the guest did not come to an end with its free pages"));
   });
 }
@@ -76,7 +76,7 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory, Clock& 
       memory_(memory),
       clock_(clock),
       held_back_(
-          [this](GuestRange range) {
+          [this](GuestRange range) REQUIRES(mutex()) {
             counters_.inflated += release(range);
             restored_.released(range);
           },
@@ -92,7 +92,7 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory, Clock& 
 
 Balloon::~Balloon() {
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex());
     drop_queues();
     if (wishes_) wishes_->carry_out();
   }
@@ -164,9 +164,8 @@ void Balloon::activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQ
 }
 
 void Balloon::process_queue(std::uint16_t index) {
-  queues_->serve(index, [this, index](VirtQueue& queue, Work& work, TurnBudget& budget) {
-    return process(index, queue, work, budget);
-  });
+  queues_->serve(index, [this, index](VirtQueue& queue, Work& work, TurnBudget& budget)
+                            REQUIRES(mutex()) { return process(index, queue, work, budget); });
   tell_state();
 }
 
@@ -317,7 +316,7 @@ Result<void> Balloon::set_target(Bytes target) {
     shown.state.target = memory_.size() - Bytes{pages} * kPageSize;
     ++shown.targets_posted;
   });
-  wishes_->post([this, pages] { apply_target(pages); });
+  wishes_->post([this, pages]() REQUIRES(mutex()) { apply_target(pages); });
   return {};
 }
 
@@ -337,13 +336,13 @@ void Balloon::set_stats_interval(std::chrono::nanoseconds interval) {
 
 void Balloon::observe(std::function<void(const BalloonStats&)> on_stats,
                       std::function<void(const BalloonState&)> on_state) {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   on_stats_ = std::move(on_stats);
   on_state_ = std::move(on_state);
 }
 
 BalloonCounters Balloon::counters() const {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   return counters_now();
 }
 
@@ -356,7 +355,7 @@ BalloonCounters Balloon::counters_now() const {
 }
 
 void Balloon::request_stats(std::function<void(Result<BalloonStats>)> reply) {
-  wishes_->post([this, reply = std::move(reply)] { look_for_stats(reply); });
+  wishes_->post([this, reply = std::move(reply)]() REQUIRES(mutex()) { look_for_stats(reply); });
 }
 
 void Balloon::look_for_stats(std::function<void(Result<BalloonStats>)> reply) {
@@ -366,7 +365,7 @@ void Balloon::look_for_stats(std::function<void(Result<BalloonStats>)> reply) {
 }
 
 void Balloon::drop_free_pages(std::function<void(Result<Bytes>)> reply) {
-  wishes_->post([this, reply = std::move(reply)] { begin_hinting(reply); });
+  wishes_->post([this, reply = std::move(reply)]() REQUIRES(mutex()) { begin_hinting(reply); });
 }
 
 void Balloon::begin_hinting(std::function<void(Result<Bytes>)> reply) {

@@ -72,13 +72,14 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   std::uint64_t offered_features() const override;
   std::span<const std::uint16_t> queue_sizes() const override;
   std::uint32_t config_size() const override;
-  void read_config(std::uint32_t offset, std::span<std::byte> into) override;
-  void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
-  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
-  void process_queue(std::uint16_t index) override;
-  void reset() override;
-  void reset_queue(std::uint16_t index) override;
-  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
+  void read_config(std::uint32_t offset, std::span<std::byte> into) override REQUIRES(mutex());
+  void write_config(std::uint32_t offset, std::span<const std::byte> from) override REQUIRES(mutex());
+  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override
+      REQUIRES(mutex());
+  void process_queue(std::uint16_t index) override REQUIRES(mutex());
+  void reset() override REQUIRES(mutex());
+  void reset_queue(std::uint16_t index) override REQUIRES(mutex());
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override REQUIRES(mutex());
 
   // BalloonControl
   BalloonState state() const override;
@@ -103,79 +104,81 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   Result<void> make_timers(EventLoop& loop);
   Queue queue_of(std::uint16_t index) const;
   std::uint16_t index_of(Queue queue) const;
-  VirtQueue* queue_at(Queue queue) const { return queues_ ? queues_->at(index_of(queue)) : nullptr; }
-  bool negotiated(std::uint64_t feature) const { return (features_ & feature) != 0; }
-  // All with the mutex held.
-  Progress process(std::uint16_t index, VirtQueue& queue, Work& work, TurnBudget& budget);
-  Progress inflate(Work& work, TurnBudget& budget);
-  Progress deflate(Work& work, TurnBudget& budget);
+  VirtQueue* queue_at(Queue queue) const REQUIRES(mutex()) {
+    return queues_ ? queues_->at(index_of(queue)) : nullptr;
+  }
+  bool negotiated(std::uint64_t feature) const REQUIRES(mutex()) { return (features_ & feature) != 0; }
+  Progress process(std::uint16_t index, VirtQueue& queue, Work& work, TurnBudget& budget) REQUIRES(mutex());
+  Progress inflate(Work& work, TurnBudget& budget) REQUIRES(mutex());
+  Progress deflate(Work& work, TurnBudget& budget) REQUIRES(mutex());
   /// Gathers what of `range` is RAM.
-  void give(GuestRange range);
+  void give(GuestRange range) REQUIRES(mutex());
   /// How many page numbers of a chain count.
-  std::uint64_t pages_in(const Work& work);
+  std::uint64_t pages_in(const Work& work) REQUIRES(mutex());
   /// Whether the host has memory for `range`.
-  bool take_back(GuestRange range);
-  void accept_stats(VirtQueue& queue, Chain chain);
-  void sample(const Chain& chain, Clock::Time asked);
-  void ask_for_stats();
-  Progress report(Work& work, TurnBudget& budget);
-  Progress hint(Work& work, TurnBudget& budget);
+  bool take_back(GuestRange range) REQUIRES(mutex());
+  void accept_stats(VirtQueue& queue, Chain chain) REQUIRES(mutex());
+  void sample(const Chain& chain, Clock::Time asked) REQUIRES(mutex());
+  void ask_for_stats() REQUIRES(mutex());
+  Progress report(Work& work, TurnBudget& budget) REQUIRES(mutex());
+  Progress hint(Work& work, TurnBudget& budget) REQUIRES(mutex());
   /// Hands the whole pages of the chain's writable buffers to `each`, a piece after the other.
-  Progress for_pieces(Work& work, TurnBudget& budget, const std::function<void(GuestRange)>& each);
-  void look_for_stats(std::function<void(Result<BalloonStats>)> reply);
-  void begin_hinting(std::function<void(Result<Bytes>)> reply);
-  void end_hinting(Result<Bytes> outcome);
-  Bytes release(GuestRange range);
-  Bytes released(const Result<GuestMemory::Released>& done, GuestRange range);
-  void refuse(std::uint64_t pages, const char* what);
-  void end_hold_back();
-  void drop_queues();
-  void forget_stats(const char* why);
-  BalloonState current() const;
+  Progress for_pieces(Work& work, TurnBudget& budget, const std::function<void(GuestRange)>& each)
+      REQUIRES(mutex());
+  void look_for_stats(std::function<void(Result<BalloonStats>)> reply) REQUIRES(mutex());
+  void begin_hinting(std::function<void(Result<Bytes>)> reply) REQUIRES(mutex());
+  void end_hinting(Result<Bytes> outcome) REQUIRES(mutex());
+  Bytes release(GuestRange range) REQUIRES(mutex());
+  Bytes released(const Result<GuestMemory::Released>& done, GuestRange range) REQUIRES(mutex());
+  void refuse(std::uint64_t pages, const char* what) REQUIRES(mutex());
+  void end_hold_back() REQUIRES(mutex());
+  void drop_queues() REQUIRES(mutex());
+  void forget_stats(const char* why) REQUIRES(mutex());
+  BalloonState current() const REQUIRES(mutex());
   /// What the driver says that the guest has.
-  Bytes claimed_size() const;
-  void tell_state();
-  void apply_target(std::uint32_t pages);
-  void pace(const BalloonState& now) const;
-  BalloonCounters counters_now() const;
+  Bytes claimed_size() const REQUIRES(mutex());
+  void tell_state() REQUIRES(mutex());
+  void apply_target(std::uint32_t pages) REQUIRES(mutex());
+  void pace(const BalloonState& now) const REQUIRES(mutex());
+  BalloonCounters counters_now() const REQUIRES(mutex());
 
   const BalloonConfig config_;
   const GuestMemory& memory_;
   Clock& clock_;
-  ConfigSpace space_;
-  std::uint64_t features_ = 0;
-  BalloonCounters counters_;
-  mutable BalloonPace pace_;
-  PfnReader inflating_;
-  PfnReader deflating_;
-  HugeRelease held_back_;
-  HugeRestore restored_;
+  ConfigSpace space_ GUARDED_BY(mutex());
+  std::uint64_t features_ GUARDED_BY(mutex()) = 0;
+  BalloonCounters counters_ GUARDED_BY(mutex());
+  mutable BalloonPace pace_ GUARDED_BY(mutex());
+  PfnReader inflating_ GUARDED_BY(mutex());
+  PfnReader deflating_ GUARDED_BY(mutex());
+  HugeRelease held_back_ GUARDED_BY(mutex());
+  HugeRestore restored_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> hold_back_timer_;
-  bool hold_back_ends_ = false;  ///< the timer is set
-  Clock::Time last_inflate_{};
-  RateLimit refusals_;
-  RateLimit failures_;
-  std::function<void(const BalloonStats&)> on_stats_;
-  std::function<void(const BalloonState&)> on_state_;
-  BalloonState told_;  ///< last passed to on_state_
+  bool hold_back_ends_ GUARDED_BY(mutex()) = false;  ///< the timer is set
+  Clock::Time last_inflate_ GUARDED_BY(mutex()){};
+  RateLimit refusals_ GUARDED_BY(mutex());
+  RateLimit failures_ GUARDED_BY(mutex());
+  std::function<void(const BalloonStats&)> on_stats_ GUARDED_BY(mutex());
+  std::function<void(const BalloonState&)> on_state_ GUARDED_BY(mutex());
+  BalloonState told_ GUARDED_BY(mutex());  ///< last passed to on_state_
   struct Shown {
     BalloonState state;
     std::uint32_t targets_posted = 0;  ///< and not applied: the state has the last one's already
   };
   Published<Shown> shown_;
   std::unique_ptr<Wishes> wishes_;
-  std::unique_ptr<DeviceQueues> queues_;
-  StatsRequests stats_requests_;
+  std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
+  StatsRequests stats_requests_ GUARDED_BY(mutex());
   /// The buffer that the guest parks here until we want fresh values: giving it back is the request.
-  std::optional<Chain> held_stats_;
+  std::optional<Chain> held_stats_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> stats_timer_;
-  bool deflate_waits_ = false;  ///< for pages of the host's pool
+  bool deflate_waits_ GUARDED_BY(mutex()) = false;  ///< for pages of the host's pool
   std::unique_ptr<EventLoop::Timer> pool_timer_;
-  HintingRounds rounds_;
-  std::unique_ptr<WriteWatch> watch_;  ///< while a round is under way
-  bool round_ends_ = false;            ///< with the buffer that is being looked at
-  Bytes dropped_ = 0;                  ///< in this round
-  std::function<void(Result<Bytes>)> on_dropped_;
+  HintingRounds rounds_ GUARDED_BY(mutex());
+  std::unique_ptr<WriteWatch> watch_ GUARDED_BY(mutex());  ///< while a round is under way
+  bool round_ends_ GUARDED_BY(mutex()) = false;            ///< with the buffer that is being looked at
+  Bytes dropped_ GUARDED_BY(mutex()) = 0;                  ///< in this round
+  std::function<void(Result<Bytes>)> on_dropped_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> hinting_timer_;
 };
 

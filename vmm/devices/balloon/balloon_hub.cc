@@ -17,7 +17,7 @@ BalloonHub::BalloonHub(Bytes memory) : memory_(memory), last_{.actual = memory, 
 }
 
 void BalloonHub::attach(BalloonControl& balloon) {
-  const std::lock_guard lock(device_mutex_);
+  const MutexLock lock(device_mutex_);
   if (!target_) target_ = balloon.state().target;
   // It was taken for this guest's memory before, which no reboot changes: no device refuses it.
   [[maybe_unused]] const auto set = balloon.set_target(*target_);
@@ -29,7 +29,7 @@ void BalloonHub::attach(BalloonControl& balloon) {
 }
 
 void BalloonHub::detach() {
-  const std::lock_guard lock(device_mutex_);
+  const MutexLock lock(device_mutex_);
   if (balloon_ == nullptr) return;
   balloon_->observe({}, {});
   last_ = balloon_->state();
@@ -48,26 +48,26 @@ std::chrono::nanoseconds BalloonHub::shortest_interval() const {
 }
 
 void BalloonHub::tell(const BalloonStats& stats) const {
-  const std::lock_guard lock(observers_mutex_);
+  const MutexLock lock(observers_mutex_);
   for (const View& view : views_) {
     if (view.stats_observer) view.stats_observer(stats);
   }
 }
 
 void BalloonHub::tell(const BalloonState& state) const {
-  const std::lock_guard lock(observers_mutex_);
+  const MutexLock lock(observers_mutex_);
   for (const View& view : views_) {
     if (view.state_observer) view.state_observer(state);
   }
 }
 
 BalloonState BalloonHub::View::state() const {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   return hub->balloon_ != nullptr ? hub->balloon_->state() : hub->last_;
 }
 
 Result<void> BalloonHub::View::set_target(Bytes target) {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   if (hub->balloon_ != nullptr) {
     BALLOON_TRY(hub->balloon_->set_target(target));
     hub->target_ = target;
@@ -83,30 +83,30 @@ Result<void> BalloonHub::View::set_target(Bytes target) {
 }
 
 void BalloonHub::View::set_stats_interval(std::chrono::nanoseconds wanted) {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   interval = wanted;
   if (hub->balloon_ != nullptr) hub->balloon_->set_stats_interval(hub->shortest_interval());
 }
 
 void BalloonHub::View::observe(std::function<void(const BalloonStats&)> on_stats,
                                std::function<void(const BalloonState&)> on_state) {
-  const std::lock_guard lock(hub->observers_mutex_);
+  const MutexLock lock(hub->observers_mutex_);
   stats_observer = std::move(on_stats);
   state_observer = std::move(on_state);
 }
 
 void BalloonHub::View::request_stats(std::function<void(Result<BalloonStats>)> reply) {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   hub->balloon_ != nullptr ? hub->balloon_->request_stats(std::move(reply)) : reply(rebooting());
 }
 
 void BalloonHub::View::drop_free_pages(std::function<void(Result<Bytes>)> reply) {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   hub->balloon_ != nullptr ? hub->balloon_->drop_free_pages(std::move(reply)) : reply(rebooting());
 }
 
 BalloonCounters BalloonHub::View::counters() const {
-  const std::lock_guard lock(hub->device_mutex_);
+  const MutexLock lock(hub->device_mutex_);
   return hub->balloon_ != nullptr ? hub->balloon_->counters() : BalloonCounters{};
 }
 

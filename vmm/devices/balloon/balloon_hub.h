@@ -7,10 +7,10 @@
 #include <array>
 #include <chrono>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <utility>
 
+#include "base/mutex.h"
 #include "vmm/devices/balloon/balloon_control.h"
 
 namespace balloon::vmm {
@@ -48,24 +48,25 @@ class BalloonHub {
     BalloonCounters counters() const override;
 
     BalloonHub* hub = nullptr;
-    std::chrono::nanoseconds interval{};
-    std::function<void(const BalloonStats&)> stats_observer;
-    std::function<void(const BalloonState&)> state_observer;
+    std::chrono::nanoseconds interval GUARDED_BY(hub->device_mutex_){};
+    std::function<void(const BalloonStats&)> stats_observer GUARDED_BY(hub->observers_mutex_);
+    std::function<void(const BalloonState&)> state_observer GUARDED_BY(hub->observers_mutex_);
   };
 
-  std::chrono::nanoseconds shortest_interval() const;
-  void tell(const BalloonStats& stats) const;
-  void tell(const BalloonState& state) const;
+  // Each view's hub is this one, which the checker of annotations cannot know.
+  std::chrono::nanoseconds shortest_interval() const REQUIRES(device_mutex_) NO_THREAD_SAFETY_ANALYSIS;
+  void tell(const BalloonStats& stats) const EXCLUDES(observers_mutex_) NO_THREAD_SAFETY_ANALYSIS;
+  void tell(const BalloonState& state) const EXCLUDES(observers_mutex_) NO_THREAD_SAFETY_ANALYSIS;
 
   const Bytes memory_;
   // Lock order: device_mutex_, then the balloon's own mutex, then observers_mutex_. No observer is called
   // back into a view.
-  mutable std::mutex device_mutex_;  ///< of the four below
-  BalloonControl* balloon_ = nullptr;
-  std::optional<Bytes> target_;  ///< unset: before the first device
-  BalloonState last_;            ///< what is said while there is no device
+  mutable Mutex device_mutex_;
+  BalloonControl* balloon_ GUARDED_BY(device_mutex_) = nullptr;
+  std::optional<Bytes> target_ GUARDED_BY(device_mutex_);  ///< unset: before the first device
+  BalloonState last_ GUARDED_BY(device_mutex_);            ///< what is said while there is no device
   std::array<View, kUsers> views_;
-  mutable std::mutex observers_mutex_;  ///< of the views' observers
+  mutable Mutex observers_mutex_;
 };
 
 }  // namespace balloon::vmm

@@ -162,7 +162,8 @@ Progress Balloon::report(Work& work, TurnBudget& budget) {
     counters_.reports_kept += work.chain.writable().size();
     return Progress::done;
   }
-  return for_pieces(work, budget, [this](GuestRange range) { counters_.reported += release(range); });
+  return for_pieces(work, budget,
+                    [this](GuestRange range) REQUIRES(mutex()) { counters_.reported += release(range); });
 }
 
 Progress Balloon::hint(Work& work, TurnBudget& budget) {
@@ -175,7 +176,7 @@ Progress Balloon::hint(Work& work, TurnBudget& budget) {
     if (space_.poison_val != 0) {  // as in report()
       counters_.reports_kept += work.chain.writable().size();
     } else {
-      const Progress progress = for_pieces(work, budget, [this](GuestRange range) {
+      const Progress progress = for_pieces(work, budget, [this](GuestRange range) REQUIRES(mutex()) {
         const auto start = std::chrono::steady_clock::now();  // what it costs, whatever time it is
         const auto done = watch_->release_unwritten(range);
         counters_.release_time += std::chrono::steady_clock::now() - start;

@@ -64,14 +64,15 @@ class Block final : public VirtioDevice, public BlockControl {
   std::uint64_t offered_features() const override;
   std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
-  void read_config(std::uint32_t offset, std::span<std::byte> into) override;
-  void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
-  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
-  void process_queue(std::uint16_t index) override;
-  void reset() override;
-  void reset_queue(std::uint16_t index) override;
-  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
-  void settle() override;
+  void read_config(std::uint32_t offset, std::span<std::byte> into) override REQUIRES(mutex());
+  void write_config(std::uint32_t offset, std::span<const std::byte> from) override REQUIRES(mutex());
+  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override
+      REQUIRES(mutex());
+  void process_queue(std::uint16_t index) override REQUIRES(mutex());
+  void reset() override REQUIRES(mutex());
+  void reset_queue(std::uint16_t index) override REQUIRES(mutex());
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override REQUIRES(mutex());
+  void settle() override REQUIRES(mutex());
 
   ImageInfo image() const override { return disk_->image().info(); }
   BlockCounters counters() const override { return counted_.get(); }
@@ -91,29 +92,29 @@ class Block final : public VirtioDevice, public BlockControl {
   };
 
   Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
-  Result<void> watch();
+  /// Before anybody else has the device.
+  Result<void> watch() NO_THREAD_SAFETY_ANALYSIS;
   bool can_write_back() const { return config_.cache != BlockCache::writethrough; }
 
-  // All with the mutex held.
-  bool full() const { return taken_ >= kMostTaken || bytes_taken_ >= kMostBytesTaken; }
-  bool throttled();
+  bool full() const REQUIRES(mutex()) { return taken_ >= kMostTaken || bytes_taken_ >= kMostBytesTaken; }
+  bool throttled() REQUIRES(mutex());
   /// Ends a turn: does what the disk can do now, tells the guest what is done, and sees to what is left.
-  void go_on(TurnBudget& budget);
-  void wake_stalled();
-  void serve(std::uint16_t queue, Chain chain);
+  void go_on(TurnBudget& budget) REQUIRES(mutex());
+  void wake_stalled() REQUIRES(mutex());
+  void serve(std::uint16_t queue, Chain chain) REQUIRES(mutex());
   /// Gets the request ready for the disk; anything but nothing is its answer right away.
-  std::optional<BlockStatus> prepare(Request& request);
-  BlockStatus get_id(Request& request);
-  void on_done(DiskRequest& request);
+  std::optional<BlockStatus> prepare(Request& request) REQUIRES(mutex());
+  BlockStatus get_id(Request& request) REQUIRES(mutex());
+  void on_done(DiskRequest& request) REQUIRES(mutex());
   /// What becomes of a request that failed; tells of it.
-  IoFailure::Action failed(const Request& request);
-  void forget_held(const std::function<bool(const Request&)>& meant);
-  void answer(Request& request, BlockStatus status);
-  void count(const Request& request);
+  IoFailure::Action failed(const Request& request) REQUIRES(mutex());
+  void forget_held(const std::function<bool(const Request&)>& meant) REQUIRES(mutex());
+  void answer(Request& request, BlockStatus status) REQUIRES(mutex());
+  void count(const Request& request) REQUIRES(mutex());
   /// Raises the interrupts of what was answered.
-  void notify();
+  void notify() REQUIRES(mutex());
   /// Tells of the request that takes longest, if it takes too long.
-  void look_for_slow();
+  void look_for_slow() REQUIRES(mutex());
 
   const BlockConfig config_;
   const std::string name_;
@@ -121,34 +122,34 @@ class Block final : public VirtioDevice, public BlockControl {
   const std::shared_ptr<Disk> disk_;  ///< outlives the device: a reboot makes another one on it
   std::uint64_t capacity_ = 0;        ///< sectors
   std::vector<std::uint16_t> queue_sizes_;
-  bool writeback_;
-  bool resetting_ = false;
-  BlockCounters counters_;
+  bool writeback_ GUARDED_BY(mutex());
+  bool resetting_ GUARDED_BY(mutex()) = false;
+  BlockCounters counters_ GUARDED_BY(mutex());
   Published<BlockCounters> counted_;
-  RateLimit failures_;
-  std::function<void(const IoFailure&)> on_failure_;
-  std::vector<Request*> held_;
+  RateLimit failures_ GUARDED_BY(mutex());
+  std::function<void(const IoFailure&)> on_failure_ GUARDED_BY(mutex());
+  std::vector<Request*> held_ GUARDED_BY(mutex());
   struct Shown {
     IoStatus status = IoStatus::ok;
     bool holds_failed = false;
   };
   Published<Shown> shown_;
 
-  TokenBucket bytes_;
-  TokenBucket requests_;
+  TokenBucket bytes_ GUARDED_BY(mutex());
+  TokenBucket requests_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> throttle_;
-  bool waiting_ = false;  ///< for the timer
+  bool waiting_ GUARDED_BY(mutex()) = false;  ///< for the timer
   std::unique_ptr<EventLoop::Timer> watchdog_;
-  bool watchdog_set_ = false;  ///< it runs on until it finds nothing to watch
+  bool watchdog_set_ GUARDED_BY(mutex()) = false;  ///< it runs on until it finds nothing to watch
 
-  std::vector<std::unique_ptr<Request>> all_requests_;
-  std::vector<Request*> spare_requests_;
-  std::vector<bool> answered_;  ///< queues with answers that the guest was not told of
-  std::vector<bool> stalled_;   ///< queues that wait until the device is less than full
-  std::size_t taken_ = 0;
-  Bytes bytes_taken_ = 0;
+  std::vector<std::unique_ptr<Request>> all_requests_ GUARDED_BY(mutex());
+  std::vector<Request*> spare_requests_ GUARDED_BY(mutex());
+  std::vector<bool> answered_ GUARDED_BY(mutex());  ///< queues with answers that the guest was not told of
+  std::vector<bool> stalled_ GUARDED_BY(mutex());   ///< queues that wait until the device is less than full
+  std::size_t taken_ GUARDED_BY(mutex()) = 0;
+  Bytes bytes_taken_ GUARDED_BY(mutex()) = 0;
   std::vector<int> watched_;
-  std::unique_ptr<DeviceQueues> queues_;
+  std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
 };
 
 }  // namespace balloon::vmm

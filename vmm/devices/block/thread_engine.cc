@@ -11,11 +11,11 @@
 #include <condition_variable>
 #include <csignal>
 #include <deque>
-#include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/devices/block/io_engine.h"
 
@@ -82,7 +82,7 @@ class ThreadEngine final : public IoEngine {
 
   void start(FileIo& io) override {
     ++in_flight_;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     waiting_.push_back(&io);
   }
 
@@ -102,8 +102,8 @@ class ThreadEngine final : public IoEngine {
     while (in_flight_ > 0) {
       submit();
       {
-        std::unique_lock lock(mutex_);
-        progress_.wait(lock, [this] { return !finished_.empty(); });
+        UniqueLock lock(mutex_);
+        progress_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return !finished_.empty(); });
       }
       collect();
     }
@@ -111,7 +111,7 @@ class ThreadEngine final : public IoEngine {
 
  private:
   FileIo* next_finished() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (finished_.empty()) return nullptr;
     FileIo* io = finished_.front();
     finished_.pop_front();
@@ -119,9 +119,9 @@ class ThreadEngine final : public IoEngine {
   }
 
   void run() {
-    std::unique_lock lock(mutex_);
+    UniqueLock lock(mutex_);
     while (true) {
-      work_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      work_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return stopping_ || !waiting_.empty(); });
       if (waiting_.empty()) return;
       FileIo* io = waiting_.front();
       waiting_.pop_front();
@@ -138,7 +138,7 @@ class ThreadEngine final : public IoEngine {
 
   void stop() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = true;
     }
     work_.notify_all();
@@ -151,12 +151,12 @@ class ThreadEngine final : public IoEngine {
   const UniqueFd event_;
   std::size_t in_flight_ = 0;
 
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable work_;
   std::condition_variable progress_;
-  bool stopping_ = false;
-  std::deque<FileIo*> waiting_;
-  std::deque<FileIo*> finished_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::deque<FileIo*> waiting_ GUARDED_BY(mutex_);
+  std::deque<FileIo*> finished_ GUARDED_BY(mutex_);
   std::array<std::thread, kThreads> threads_;
 };
 

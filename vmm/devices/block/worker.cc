@@ -23,7 +23,7 @@ Result<std::unique_ptr<Worker>> Worker::create() {
 
 Worker::~Worker() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
@@ -32,7 +32,7 @@ Worker::~Worker() {
 
 void Worker::start(Job job) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     job_ = std::move(job);
     ended_ = false;
   }
@@ -59,19 +59,19 @@ void Worker::start(Job job) {
 bool Worker::has_ended() {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t drained = ::read(event_.get(), &count, sizeof count);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::exchange(ended_, false);
 }
 
 void Worker::wait() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return ended_; });
+  UniqueLock lock(mutex_);
+  changed_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return ended_; });
 }
 
 void Worker::run() {
-  std::unique_lock lock(mutex_);
+  UniqueLock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return job_ || stopping_; });
+    changed_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return job_ || stopping_; });
     if (!job_) return;
     const Job job = std::exchange(job_, {});
     lock.unlock();

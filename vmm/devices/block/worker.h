@@ -5,10 +5,10 @@
 #include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 
 namespace balloon::vmm {
@@ -39,11 +39,11 @@ class Worker {
   void run();
 
   const UniqueFd event_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;  ///< any of the three below
-  Job job_;
-  bool ended_ = false;
-  bool stopping_ = false;
+  Job job_ GUARDED_BY(mutex_);
+  bool ended_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -26,7 +26,7 @@ Result<std::unique_ptr<Console>> Console::create(SerialBackend& backend, EventLo
 Console::~Console() {
   backend_.attach(nullptr);
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex());
     if (queues_) queues_->stop();
   }
   queues_.reset();
@@ -51,9 +51,8 @@ void Console::activate(std::uint64_t /*features*/, std::vector<std::unique_ptr<V
 
 void Console::process_queue(std::uint16_t index) {
   if (static_cast<Queue>(index) == Queue::receive) return deliver();
-  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget) {
-    return transmit(queue, work, budget);
-  });
+  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget)
+                            REQUIRES(mutex()) { return transmit(queue, work, budget); });
 }
 
 /// One write for each piece.
@@ -73,7 +72,7 @@ Progress Console::transmit(VirtQueue& queue, Work& work, TurnBudget& budget) {
 }
 
 void Console::transmit_ready() {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   queues_->come_back(static_cast<std::uint16_t>(Queue::transmit));
 }
 
@@ -111,12 +110,12 @@ void Console::reset() {
 }
 
 std::size_t Console::receive_room() const {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   return kInputRoom - input_.size();
 }
 
 void Console::receive(std::span<const std::byte> bytes) {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   const std::size_t taken = std::min(bytes.size(), kInputRoom - input_.size());
   input_.insert(input_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
   source_waits_ = input_.size() == kInputRoom;

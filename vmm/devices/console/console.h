@@ -40,13 +40,14 @@ class Console final : public VirtioDevice, public SerialSink {
   }
   std::span<const std::uint16_t> queue_sizes() const override { return kQueueSizes; }
   std::uint32_t config_size() const override { return sizeof(ConfigSpace); }
-  void read_config(std::uint32_t offset, std::span<std::byte> into) override;
-  void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
-  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
-  void process_queue(std::uint16_t index) override;
-  void reset() override;
-  void reset_queue(std::uint16_t index) override { queues_->remove(index); }
-  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+  void read_config(std::uint32_t offset, std::span<std::byte> into) override REQUIRES(mutex());
+  void write_config(std::uint32_t offset, std::span<const std::byte> from) override REQUIRES(mutex());
+  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override
+      REQUIRES(mutex());
+  void process_queue(std::uint16_t index) override REQUIRES(mutex());
+  void reset() override REQUIRES(mutex());
+  void reset_queue(std::uint16_t index) override REQUIRES(mutex()) { queues_->remove(index); }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override REQUIRES(mutex()) {
     queues_->add(index, std::move(queue));
   }
 
@@ -65,16 +66,15 @@ class Console final : public VirtioDevice, public SerialSink {
   static constexpr std::array<std::uint16_t, 2> kQueueSizes = {kQueueSize, kQueueSize};
 
   explicit Console(SerialBackend& backend) : backend_(backend) {}
-  // With the mutex held.
   /// Hands waiting input to the guest's buffers.
-  void deliver();
-  Progress transmit(VirtQueue& queue, Work& work, TurnBudget& budget);
+  void deliver() REQUIRES(mutex());
+  Progress transmit(VirtQueue& queue, Work& work, TurnBudget& budget) REQUIRES(mutex());
 
   SerialBackend& backend_;
-  std::deque<std::byte> input_;
-  bool source_waits_ = false;
-  std::vector<iovec> piece_;  ///< of transmit()
-  std::unique_ptr<DeviceQueues> queues_;
+  std::deque<std::byte> input_ GUARDED_BY(mutex());
+  bool source_waits_ GUARDED_BY(mutex()) = false;
+  std::vector<iovec> piece_ GUARDED_BY(mutex());  ///< of transmit()
+  std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
 };
 
 }  // namespace balloon::vmm

@@ -88,7 +88,7 @@ void Net::reset() {
 void Net::watch_tap(Pair& pair) {
   if (pair.watching || !pair.used || pair.by_vhost() || !link_up()) return;
   const auto watched = loop_.watch(pair.tap.fd(), [this, &pair] {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex());
     on_tap(pair);
   });
   if (!watched) log::error("{}: {}", name_, watched.error().message);
@@ -226,7 +226,7 @@ bool Net::wait_for_tokens(FrameLimit& limit) {
 }
 
 void Net::on_tokens() {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   tokens_->set({});
   for (Pair& pair : pairs_) {
     if (!active_ || !pair.used || pair.by_vhost()) continue;
@@ -238,7 +238,7 @@ void Net::on_tokens() {
 // --- The control queue ---
 
 void Net::serve_control(std::uint16_t index) {
-  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget) {
+  queues_->serve(index, [this](VirtQueue& queue, Work& work, TurnBudget& budget) REQUIRES(mutex()) {
     const std::uint32_t written = answer_control(work.chain, features_, *this);
     budget.look_at_clock();  // the tap's filter may have been set
     queue.put(std::move(work.chain), written);
@@ -303,7 +303,7 @@ void Net::set_status(std::uint16_t status) {
 }
 
 void Net::set_link(bool up) {
-  wishes_->post([this, up] { plug(up); });
+  wishes_->post([this, up]() REQUIRES(mutex()) { plug(up); });
 }
 
 void Net::plug(bool up) {
@@ -324,14 +324,14 @@ void Net::plug(bool up) {
 }
 
 bool Net::announce() {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   if (!active_ || (features_ & kGuestAnnounce) == 0 || !link_up()) return false;
   set_status(space_.status | kAnnounce);
   return true;
 }
 
 NetState Net::state() const {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   wishes_->carry_out();
   return {.mac = space_.mac,
           .own_mac = first_mac_,
@@ -342,7 +342,7 @@ NetState Net::state() const {
 }
 
 NetCounters Net::counters() const {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   return counters_;
 }
 

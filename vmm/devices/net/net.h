@@ -45,16 +45,17 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   bool takes_packed_rings() const override { return pairs_[0].vhost == nullptr; }
   std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
-  void read_config(std::uint32_t offset, std::span<std::byte> into) override;
-  void write_config(std::uint32_t offset, std::span<const std::byte> from) override;
-  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
-  void process_queue(std::uint16_t index) override;
-  void reset() override;
-  void reset_queue(std::uint16_t index) override;
-  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override;
-  void save(StateWriter& writer) const override;
-  Result<void> load(StateReader& reader) override;
-  void interrupts_changed() override;
+  void read_config(std::uint32_t offset, std::span<std::byte> into) override REQUIRES(mutex());
+  void write_config(std::uint32_t offset, std::span<const std::byte> from) override REQUIRES(mutex());
+  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override
+      REQUIRES(mutex());
+  void process_queue(std::uint16_t index) override REQUIRES(mutex());
+  void reset() override REQUIRES(mutex());
+  void reset_queue(std::uint16_t index) override REQUIRES(mutex());
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override REQUIRES(mutex());
+  void save(StateWriter& writer) const override REQUIRES(mutex());
+  Result<void> load(StateReader& reader) override REQUIRES(mutex());
+  void interrupts_changed() override REQUIRES(mutex());
 
   void set_link(bool up) override;
   bool announce() override;
@@ -62,8 +63,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   void resume() override;
   NetState state() const override;
   NetCounters counters() const override;
-  /// The guest's memory is mapped elsewhere now; vhost has to know. With the mutex held.
-  Result<void> memory_changed();
+  /// The guest's memory is mapped elsewhere now; vhost has to know.
+  Result<void> memory_changed() REQUIRES(mutex());
 
  private:
   /// The start of virtio_net_config (5.1.4), up to the last field whose feature can be offered.
@@ -91,69 +92,70 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
 
   Net(const NetConfig& config, MacAddress mac, std::vector<Tap> taps, const GuestMemory& memory,
       EventLoop& loop);
-  Result<void> set_up();
+  /// Before anybody else has the device.
+  Result<void> set_up() NO_THREAD_SAFETY_ANALYSIS;
   Result<void> set_up_vhost(VhostKernel& kernel);
   Result<void> watch_vhost(Pair& pair);
   void offer(unsigned tap_offloads);
-  bool link_up() const;
-  bool tell_tap();
+  bool link_up() const REQUIRES(mutex());
+  bool tell_tap() REQUIRES(mutex());
 
-  // All with the mutex held.
-  void on_tap(Pair& pair);
-  void go_on_receiving(Pair& pair);
-  void receive(Pair& pair);
-  void send(Pair& pair);
-  void count_sent(Sender::Outcome outcome, std::uint64_t size);
-  void serve_control(std::uint16_t index);
-  void use_pair(Pair& pair, bool use);
-  void start_vhost(Pair& pair);
-  void stop_vhost(Pair& pair);
-  void take_positions(Pair& pair);
-  void serve_pair(Pair& pair);
-  Pair* pair_of(std::uint16_t index);
-  void go_on(Pair& pair);
+  void on_tap(Pair& pair) REQUIRES(mutex());
+  void go_on_receiving(Pair& pair) REQUIRES(mutex());
+  void receive(Pair& pair) REQUIRES(mutex());
+  void send(Pair& pair) REQUIRES(mutex());
+  void count_sent(Sender::Outcome outcome, std::uint64_t size) REQUIRES(mutex());
+  void serve_control(std::uint16_t index) REQUIRES(mutex());
+  void use_pair(Pair& pair, bool use) REQUIRES(mutex());
+  void start_vhost(Pair& pair) REQUIRES(mutex());
+  void stop_vhost(Pair& pair) REQUIRES(mutex());
+  void take_positions(Pair& pair) REQUIRES(mutex());
+  void serve_pair(Pair& pair) REQUIRES(mutex());
+  Pair* pair_of(std::uint16_t index) REQUIRES(mutex());
+  void go_on(Pair& pair) REQUIRES(mutex());
   void on_vhost_error(Pair& pair);
-  int call_event(Pair& pair, std::size_t ring);
-  void watch_tap(Pair& pair);
-  void unwatch_tap(Pair& pair);
-  void tap_gone(Pair& pair);
-  void plug(bool up);
-  void set_status(std::uint16_t status);
-  bool wait_for_tokens(FrameLimit& limit);
+  int call_event(Pair& pair, std::size_t ring) REQUIRES(mutex());
+  void watch_tap(Pair& pair) REQUIRES(mutex());
+  void unwatch_tap(Pair& pair) REQUIRES(mutex());
+  void tap_gone(Pair& pair) REQUIRES(mutex());
+  void plug(bool up) REQUIRES(mutex());
+  void set_status(std::uint16_t status) REQUIRES(mutex());
+  bool wait_for_tokens(FrameLimit& limit) REQUIRES(mutex());
   void on_tokens();
 
   // Commands of the guest.
-  ReceiveFilter& filter() override { return filter_; }
-  bool filter_changed() override;
-  bool set_mac(const MacAddress& mac) override;
-  bool announced() override;
-  bool set_queue_pairs(unsigned pairs) override;
-  bool set_guest_offloads(std::uint64_t features) override;
+  ReceiveFilter& filter() override REQUIRES(mutex()) { return filter_; }
+  bool filter_changed() override REQUIRES(mutex());
+  bool set_mac(const MacAddress& mac) override REQUIRES(mutex());
+  bool announced() override REQUIRES(mutex());
+  bool set_queue_pairs(unsigned pairs) override REQUIRES(mutex());
+  bool set_guest_offloads(std::uint64_t features) override REQUIRES(mutex());
 
   const NetConfig config_;
   const std::string name_;
-  MacAddress first_mac_;
+  MacAddress first_mac_ GUARDED_BY(mutex());
   const GuestMemory& memory_;
   EventLoop& loop_;
   std::vector<Pair> pairs_;
   std::vector<std::uint16_t> queue_sizes_;
   std::uint64_t offered_ = 0;
-  ConfigSpace space_;
-  bool cable_ = true;  ///< as set_link() left it; survives the guest's resets, and snapshots
+  ConfigSpace space_ GUARDED_BY(mutex());
+  /// As set_link() left it; survives the guest's resets, and snapshots.
+  bool cable_ GUARDED_BY(mutex()) = true;
 
-  std::uint64_t features_ = 0;
-  std::uint64_t guest_offloads_ = 0;  ///< of the features, those that are on
-  std::uint16_t control_queue_ = 0;
-  bool active_ = false;
-  ReceiveFilter filter_;
+  std::uint64_t features_ GUARDED_BY(mutex()) = 0;
+  std::uint64_t guest_offloads_ GUARDED_BY(mutex()) = 0;  ///< of the features, those that are on
+  std::uint16_t control_queue_ GUARDED_BY(mutex()) = 0;
+  bool active_ GUARDED_BY(mutex()) = false;
+  ReceiveFilter filter_ GUARDED_BY(mutex());
 
-  NetCounters counters_;
-  RateLimit failures_;
-  FrameLimit receive_limit_;
-  FrameLimit send_limit_;
+  NetCounters counters_ GUARDED_BY(mutex());
+  RateLimit failures_ GUARDED_BY(mutex());
+  FrameLimit receive_limit_ GUARDED_BY(mutex());
+  FrameLimit send_limit_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> tokens_;
   std::unique_ptr<Wishes> wishes_;
-  std::unique_ptr<DeviceQueues> queues_;
+  std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
 };
 
 }  // namespace balloon::vmm

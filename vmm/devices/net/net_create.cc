@@ -105,7 +105,7 @@ Net::Net(const NetConfig& config, MacAddress mac, std::vector<Tap> taps, const G
 
 Net::~Net() {
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex());
     active_ = false;
     for (Pair& pair : pairs_) {
       pair.receiver.forget();
@@ -143,7 +143,7 @@ Result<void> Net::set_up() {
   auto tokens = loop_.timer([this] { on_tokens(); });
   if (!tokens) return fail(name_, tokens.error());
   tokens_ = std::move(*tokens);
-  auto wishes = Wishes::create(mutex, loop_);
+  auto wishes = Wishes::create(mutex(), loop_);
   if (!wishes) return fail(name_, wishes.error());
   wishes_ = std::move(*wishes);
   auto queues = DeviceQueues::create(*this, loop_);
@@ -192,7 +192,7 @@ Result<void> Net::watch_vhost(Pair& pair) {
   for (std::size_t ring = 0; ring < Vhost::kRings; ++ring) {
     const auto queue = static_cast<std::uint16_t>(pair.receive_queue + ring);
     auto call = loop_.watch_event([this, queue] {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex());
       if (active_) host().interrupt_queue(queue);
     });
     if (!call) return fail(name_, call.error());

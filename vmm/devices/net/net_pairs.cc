@@ -29,7 +29,7 @@ void Net::start_vhost(Pair& pair) {
   if (receive_queue == nullptr || send_queue == nullptr || !link_up()) return;
   // Buffers that we hold are vhost's to take again.
   pair.receiver.forget();
-  const auto ring_of = [&](const VirtQueue& queue, std::size_t ring) {
+  const auto ring_of = [&](const VirtQueue& queue, std::size_t ring) REQUIRES(mutex()) {
     return Vhost::Ring{.layout = queue.layout(),
                        .call = call_event(pair, ring),
                        .position = queue.position().rewound().next_available};
@@ -52,7 +52,7 @@ void Net::go_on(Pair& pair) {
 
 /// vhost found something in a ring that cannot be.
 void Net::on_vhost_error(Pair& pair) {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   if (!pair.by_vhost()) return;
   stop_vhost(pair);
   queues_->broken(pair.receive_queue, Error{"vhost: it cannot make sense of a ring"});
@@ -134,7 +134,7 @@ void Net::interrupts_changed() {
 // --- Pauses and snapshots ---
 
 void Net::pause() {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   for (Pair& pair : pairs_) {
     if (!pair.by_vhost()) continue;
     pair.vhost->pause();
@@ -143,7 +143,7 @@ void Net::pause() {
 }
 
 void Net::resume() {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   for (Pair& pair : pairs_) {
     if (pair.by_vhost() && link_up()) go_on(pair);
   }

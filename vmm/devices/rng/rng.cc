@@ -21,7 +21,7 @@ Result<std::unique_ptr<Rng>> Rng::create(const RngConfig& config, EventLoop& loo
   if (!queues) return std::unexpected(std::move(queues.error()));
   rng->queues_ = std::move(*queues);
   auto timer = loop.timer([self = rng.get()] {
-    const std::lock_guard lock(self->mutex);
+    const MutexLock lock(self->mutex());
     self->refilled_->set({});
     self->queues_->come_back(0);
   });
@@ -33,7 +33,7 @@ Result<std::unique_ptr<Rng>> Rng::create(const RngConfig& config, EventLoop& loo
 Rng::~Rng() {
   refilled_.reset();
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex());
     if (queues_) queues_->stop();
   }
   queues_.reset();
@@ -49,7 +49,7 @@ void Rng::process_queue(std::uint16_t index) {
     ++counters_.waits;
     return refilled_->set(wait);
   }
-  queues_->serve(index, [&](VirtQueue& queue, Work& work, TurnBudget& budget) {
+  queues_->serve(index, [&](VirtQueue& queue, Work& work, TurnBudget& budget) REQUIRES(mutex()) {
     const std::uint32_t written = fill(work.chain);
     bucket_.spend(written);
     budget.spend(written);
@@ -83,7 +83,7 @@ void Rng::reset() {
 }
 
 RngCounters Rng::counters() const {
-  const std::lock_guard lock(mutex);
+  const MutexLock lock(mutex());
   return counters_;
 }
 

@@ -37,13 +37,14 @@ class Rng final : public VirtioDevice {
   std::uint64_t offered_features() const override { return kFeatureIndirectDesc | kFeatureEventIdx; }
   std::span<const std::uint16_t> queue_sizes() const override { return kQueueSizes; }
   std::uint32_t config_size() const override { return 0; }
-  void read_config(std::uint32_t, std::span<std::byte>) override {}
-  void write_config(std::uint32_t, std::span<const std::byte>) override {}
-  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override;
-  void process_queue(std::uint16_t index) override;
-  void reset() override;
-  void reset_queue(std::uint16_t index) override { queues_->remove(index); }
-  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
+  void read_config(std::uint32_t, std::span<std::byte>) override REQUIRES(mutex()) {}
+  void write_config(std::uint32_t, std::span<const std::byte>) override REQUIRES(mutex()) {}
+  void activate(std::uint64_t features, std::vector<std::unique_ptr<VirtQueue>> queues) override
+      REQUIRES(mutex());
+  void process_queue(std::uint16_t index) override REQUIRES(mutex());
+  void reset() override REQUIRES(mutex());
+  void reset_queue(std::uint16_t index) override REQUIRES(mutex()) { queues_->remove(index); }
+  void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override REQUIRES(mutex()) {
     queues_->add(index, std::move(queue));
   }
 
@@ -52,14 +53,13 @@ class Rng final : public VirtioDevice {
  private:
   static constexpr std::array<std::uint16_t, 1> kQueueSizes = {kQueueSize};
   Rng(const RngConfig& config, Clock& clock) : clock_(clock), bucket_(config.bytes_per_second) {}
-  // With the mutex held.
-  std::uint32_t fill(const Chain& chain);
+  std::uint32_t fill(const Chain& chain) REQUIRES(mutex());
 
   Clock& clock_;
-  TokenBucket bucket_;
-  RngCounters counters_;
-  RateLimit failures_;
-  std::unique_ptr<DeviceQueues> queues_;
+  TokenBucket bucket_ GUARDED_BY(mutex());
+  RngCounters counters_ GUARDED_BY(mutex());
+  RateLimit failures_ GUARDED_BY(mutex());
+  std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> refilled_;  ///< the bucket has tokens again
 };
 

@@ -193,13 +193,13 @@ class SocketBackend final : public SerialBackend {
     ::unlink(path_.c_str());
   }
   void transmit(std::byte byte) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     // A client that does not read loses output; the guest does not wait for it.
     if (client_) ::send(client_.get(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
   /// Likewise, but for a moment.
   std::size_t transmit_some(std::span<const iovec> buffers) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return output_->write_some(buffers);
   }
   void attach(SerialSink* sink) override {
@@ -212,7 +212,7 @@ class SocketBackend final : public SerialBackend {
   void on_client() {
     UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!client) return;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     // While the guest takes no input nobody reads the old client's end; look for it here.
     if (client_ && hung_up(client_.get())) {
       input_->unfollow();
@@ -226,22 +226,22 @@ class SocketBackend final : public SerialBackend {
     client_ = std::move(client);
     output_->follow(client_.get());
     input_->follow(client_.get(), [this] {
-      const std::lock_guard end_lock(mutex_);
+      const MutexLock end_lock(mutex_);
       drop_client();
     });
   }
-  void drop_client() {
+  void drop_client() REQUIRES(mutex_) {
     output_->follow(-1);
     client_.reset();
   }
 
   std::string path_;
   UniqueFd listener_;
-  UniqueFd client_;
+  UniqueFd client_ GUARDED_BY(mutex_);
   std::unique_ptr<SerialInput> input_;
   std::unique_ptr<SerialOutput> output_;
   EventLoop& loop_;
-  std::mutex mutex_;  ///< of client_ and output_: vCPUs write, the loop connects
+  Mutex mutex_;  ///< of client_ and output_: vCPUs write, the loop connects
 };
 
 /// A pseudo-terminal that `screen` or `minicom` opens. Its name is logged; a symbolic link makes it findable.

@@ -8,12 +8,12 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/devices/serial/output.h"
 #include "vmm/devices/serial/sink.h"
@@ -81,8 +81,8 @@ class SerialInput {
 
   EventLoop& loop_;
   UniqueFd resume_event_;
-  std::mutex mutex_;  ///< of sink_
-  SerialSink* sink_ = nullptr;
+  Mutex mutex_;
+  SerialSink* sink_ GUARDED_BY(mutex_) = nullptr;
   std::atomic<int> fd_ = -1;
   std::atomic<bool> watched_ = false;
   std::function<void()> on_end_;

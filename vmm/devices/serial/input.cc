@@ -43,7 +43,7 @@ void SerialInput::unfollow() {
 
 void SerialInput::attach(SerialSink* sink) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     sink_ = sink;
   }
   if (sink != nullptr) resume();
@@ -60,7 +60,7 @@ void SerialInput::on_resume() {
 }
 
 void SerialInput::on_readable() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::array<std::byte, kReadSize> buffer;
   const std::size_t room = sink_ == nullptr ? 0 : std::min(buffer.size(), sink_->receive_room());
   if (room == 0) return set_watched(false);

@@ -116,7 +116,7 @@ void SerialOutput::write_waiting(std::byte byte) {
 }
 
 void SerialOutput::attach(SerialSink* sink) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   sink_ = sink;
 }
 
@@ -139,7 +139,7 @@ void SerialOutput::stop_waiting() {
 void SerialOutput::go_on(bool writable) {
   stop_waiting();
   asleep_ = !writable;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (sink_ != nullptr) sink_->transmit_ready();
 }
 

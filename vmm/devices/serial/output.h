@@ -8,10 +8,10 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <span>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/devices/serial/sink.h"
 #include "vmm/event_loop.h"
@@ -60,8 +60,8 @@ class SerialOutput {
   Kind kind_ = Kind::nonblocking;
   std::atomic<bool> waiting_ = false;  ///< for the reader; watched
   std::atomic<bool> asleep_ = false;   ///< the reader was waited for in vain
-  std::mutex mutex_;                   ///< of sink_. Lock order: this, then the sink's
-  SerialSink* sink_ = nullptr;
+  Mutex mutex_;                        ///< lock order: this, then the sink's
+  SerialSink* sink_ GUARDED_BY(mutex_) = nullptr;
 };
 
 }  // namespace balloon::vmm

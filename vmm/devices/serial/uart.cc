@@ -56,7 +56,7 @@ std::size_t Uart::trigger_level() const {
 }
 
 std::size_t Uart::receive_room() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if ((state_.modem_control & kLoopback) != 0) return 0;
   return fifo_size() - std::min(fifo_size(), state_.received.size());
 }
@@ -64,7 +64,7 @@ std::size_t Uart::receive_room() const {
 void Uart::receive(std::span<const std::byte> bytes) {
   Effects effects;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const std::byte byte : bytes) {
       if (state_.received.size() >= fifo_size()) {
         state_.overrun = true;
@@ -83,7 +83,7 @@ void Uart::receive(std::span<const std::byte> bytes) {
 void Uart::bus_read(std::uint64_t offset, std::span<std::byte> into) {
   Effects effects;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (std::size_t i = 0; i < into.size(); ++i) into[i] = std::byte{read_register(offset + i, effects)};
   }
   apply(effects);
@@ -93,7 +93,7 @@ void Uart::bus_write(std::uint64_t offset, std::span<const std::byte> from) {
   for (std::size_t i = 0; i < from.size(); ++i) {
     Effects effects;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       write_register(offset + i, static_cast<std::uint8_t>(from[i]), effects);
     }
     apply(effects);
@@ -213,7 +213,8 @@ std::uint8_t Uart::pop_received(Effects& effects) {
 }
 
 std::uint8_t Uart::pending() const {
-  const auto enabled = [&](std::uint8_t bit) { return (state_.interrupt_enable & bit) != 0; };
+  const auto enabled = [&](std::uint8_t bit)
+                           REQUIRES(mutex_) { return (state_.interrupt_enable & bit) != 0; };
   if (enabled(kEnableLineStatus) && state_.overrun) return kPendingLineStatus;
   if (enabled(kEnableReceived) && !state_.received.empty()) {
     // A byte that waits below the trigger level has waited long enough: the line has nothing else to say.
@@ -254,12 +255,12 @@ std::uint8_t Uart::modem_status() {
 }
 
 UartState Uart::save() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_;
 }
 
 void Uart::load(const UartState& state) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_ = state;
   if (state_.received.size() > fifo_size()) state_.received.resize(fifo_size());
   receive_was_full_ = state_.received.size() >= fifo_size();

@@ -7,10 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <span>
 #include <vector>
 
+#include "base/mutex.h"
 #include "vmm/bus.h"
 #include "vmm/devices/serial/sink.h"
 
@@ -62,27 +62,27 @@ class Uart : public BusDevice, public SerialSink {
     bool transmit = false;
     std::byte byte{};
   };
-  std::uint8_t read_register(std::uint64_t offset, Effects& effects);
-  void write_register(std::uint64_t offset, std::uint8_t value, Effects& effects);
-  void transmit(std::uint8_t value, Effects& effects);
-  void set_fifo_control(std::uint8_t value, Effects& effects);
-  void set_modem_control(std::uint8_t value, Effects& effects);
-  std::uint8_t pop_received(Effects& effects);
+  std::uint8_t read_register(std::uint64_t offset, Effects& effects) REQUIRES(mutex_);
+  void write_register(std::uint64_t offset, std::uint8_t value, Effects& effects) REQUIRES(mutex_);
+  void transmit(std::uint8_t value, Effects& effects) REQUIRES(mutex_);
+  void set_fifo_control(std::uint8_t value, Effects& effects) REQUIRES(mutex_);
+  void set_modem_control(std::uint8_t value, Effects& effects) REQUIRES(mutex_);
+  std::uint8_t pop_received(Effects& effects) REQUIRES(mutex_);
   /// Interrupt identification code of the most urgent enabled interrupt.
-  std::uint8_t pending() const;
-  std::uint8_t interrupt_identification();
-  std::uint8_t line_status();
-  std::uint8_t modem_lines() const;
-  std::uint8_t modem_status();
-  std::size_t fifo_size() const;
-  std::size_t trigger_level() const;
-  bool divisor_latch() const;
+  std::uint8_t pending() const REQUIRES(mutex_);
+  std::uint8_t interrupt_identification() REQUIRES(mutex_);
+  std::uint8_t line_status() REQUIRES(mutex_);
+  std::uint8_t modem_lines() const REQUIRES(mutex_);
+  std::uint8_t modem_status() REQUIRES(mutex_);
+  std::size_t fifo_size() const REQUIRES(mutex_);
+  std::size_t trigger_level() const REQUIRES(mutex_);
+  bool divisor_latch() const REQUIRES(mutex_);
   void apply(const Effects& effects) const;
 
   const Wires wires_;
-  mutable std::mutex mutex_;
-  UartState state_;
-  bool receive_was_full_ = false;
+  mutable Mutex mutex_;
+  UartState state_ GUARDED_BY(mutex_);
+  bool receive_was_full_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace balloon::vmm

@@ -20,7 +20,7 @@ class RingResetTest : public testing::Test {
     EXPECT_TRUE(eventually([&] { return kicks(0) > 0 && kicks(1) > 0; }));  // the looks that follow DRIVER_OK
   }
   int kicks(std::uint16_t queue) {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     return device->kicks[queue];
   }
 

@@ -226,7 +226,7 @@ TEST_P(TransportTest, ADeviceWithoutADriverInterruptsNobody) {
 TEST_P(TransportTest, ABrokenGuestGetsNeedsResetAndItsQueuesStop) {
   bring_up_quietly();
   {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     device->complain = true;
   }
   guest->kick(0);
@@ -245,7 +245,7 @@ TEST_P(TransportTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
   const int before = guest->kicks(0);
   const UniqueFd elsewhere(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     device->transport().divert_kicks(0, elsewhere.get());
   }
   ASSERT_TRUE(guest->kick(0));

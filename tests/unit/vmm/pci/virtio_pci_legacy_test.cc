@@ -44,7 +44,7 @@ class LegacyTest : public testing::TestWithParam<VirtioInterface>, protected Vir
     return host.kick({.address = base + kOldNotify, .port = true, .value = queue});
   }
   int kicks(std::uint16_t queue) {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     return device->kicks[queue];
   }
 

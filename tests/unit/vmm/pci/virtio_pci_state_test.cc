@@ -61,7 +61,7 @@ class StateTest : public testing::TestWithParam<VirtioInterface> {
   }
   /// Chains that the device took and returned.
   static void use_some(FakeDevice& device, DeviceGuest& guest, int count) {
-    const std::lock_guard lock(device.mutex);
+    const std::lock_guard lock(device.mutex());
     for (int i = 0; i < count; ++i) {
       ChainBuilder(guest.queue(1)).writable(16).submit();
       device.queues[1]->put(std::move(**device.queues[1]->take()), 4);
@@ -109,7 +109,7 @@ TEST_P(StateTest, ARunningDriverFindsItsQueuesWhereTheyWere) {
   EXPECT_EQ(second_device->queues[1]->layout().used, first_device->queues[1]->layout().used);
   second->kick(0);
   EXPECT_TRUE(eventually([&] {
-    const std::lock_guard lock(second_device->mutex);
+    const std::lock_guard lock(second_device->mutex());
     return second_device->kicks[0] > 0;
   }));
   EXPECT_TRUE(eventually([&] { return second->interrupts(0) > 0; })) << "by its vector";
@@ -152,7 +152,7 @@ TEST_P(StateTest, ASignalOfALentQueueThatIsHeldBackIsNotLost) {
   first->start();
   int event = -1;
   {
-    const std::lock_guard lock(first_device->mutex);
+    const std::lock_guard lock(first_device->mutex());
     event = first_device->transport().interrupt_event(0);
   }
   bus_write<std::uint32_t>(first->mmio(), first->bar() + virtio_pci::kMsixTable + 16 + 12, 1);

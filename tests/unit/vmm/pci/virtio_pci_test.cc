@@ -317,7 +317,7 @@ TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
   const int before = guest.kicks(0);
   const UniqueFd elsewhere(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     device->transport().divert_kicks(0, elsewhere.get());
   }
   ASSERT_TRUE(guest.kick(0));
@@ -334,7 +334,7 @@ TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
 
 TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
   bring_up();
-  const std::lock_guard lock(device->mutex);
+  const std::lock_guard lock(device->mutex());
   EXPECT_EQ(device->transport().interrupt_event(0), host.lines[1].event);
   EXPECT_EQ(device->transport().interrupt_event(1), host.lines[2].event);
   EXPECT_EQ(device->transport().interrupt_event(2), -1);
@@ -348,7 +348,7 @@ TEST_F(VirtioPciTest, VectorsThatNeverWereOrAreTakenAwayUnderALentQueueHarmNothi
     guest.set_status(PciGuest::kRuns);
     for (const std::uint16_t vector : {std::uint16_t{2}, kNoVector, std::uint16_t{77}, std::uint16_t{1}}) {
       {
-        const std::lock_guard lock(device->mutex);
+        const std::lock_guard lock(device->mutex());
         const int event = device->transport().interrupt_event(0);
         EXPECT_TRUE(event == -1 || life > 0) << "without MSI-X there is none to lend";
       }

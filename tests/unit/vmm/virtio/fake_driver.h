@@ -297,29 +297,29 @@ class FakeDriver {
     queues_.resize(device_.queue_sizes().size());
     std::vector<std::unique_ptr<VirtQueue>> queues;
     for (std::uint16_t i = 0; i < queues_.size(); ++i) queues.push_back(set_up_queue(i));
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.activate(features | transport, std::move(queues));
   }
   void reset() {
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.reset();
   }
 
   /// RING_RESET of one queue, whose rings stay as they are.
   void reset_queue(std::uint16_t index) {
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.reset_queue(index);
   }
   /// Gives the device queue `index` again, with new rings.
   void restart_queue(std::uint16_t index) {
     auto queue = set_up_queue(index);
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.start_queue(index, std::move(queue));
   }
 
   FakeQueue& queue(std::uint16_t index) { return *queues_.at(index); }
   void kick(std::uint16_t index) {
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.process_queue(index);
   }
   /// Kicks, then waits for the next chain that the device returns on that queue.
@@ -333,13 +333,13 @@ class FakeDriver {
   template <typename T>
   T read_config(std::uint32_t offset) {
     T value;
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.read_config(offset, std::as_writable_bytes(std::span(&value, 1)));
     return value;
   }
   template <typename T>
   void write_config(std::uint32_t offset, T value) {
-    const std::lock_guard lock(device_.mutex);
+    const std::lock_guard lock(device_.mutex());
     device_.write_config(offset, std::as_bytes(std::span(&value, 1)));
   }
 

@@ -93,7 +93,7 @@ class TransportGuest {
     set(map.queue_enable, 1);
   }
   int kicks(std::uint16_t queue) {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     return device->kicks[queue];
   }
 

@@ -78,7 +78,7 @@ TEST_F(VirtioMmioTest, AnAcknowledgementOfOneCauseKeepsThePinForTheOther) {
 
 TEST_F(VirtioMmioTest, AnInterruptHandlerDoesNotWaitForABusyDevice) {
   bring_up_quietly();
-  const std::lock_guard busy(device->mutex);
+  const std::lock_guard busy(device->mutex());
   device->transport().interrupt_queue(0);
   EXPECT_EQ(guest.acknowledge(), kIsrQueue);
   EXPECT_FALSE(guest.host.pin());
@@ -210,7 +210,7 @@ TEST_F(VirtioMmioTest, AWindowThatIsTakenIsAnError) {
 
 TEST_F(VirtioMmioTest, NoEventfdRaisesItsPin) {
   bring_up();
-  const std::lock_guard lock(device->mutex);
+  const std::lock_guard lock(device->mutex());
   EXPECT_EQ(device->transport().interrupt_event(0), -1) << "who serves a queue for it must come to us";
 }
 
@@ -286,7 +286,7 @@ TEST_F(VirtioMmioStateTest, AHalfSetUpDriverGoesOn) {
 TEST_F(VirtioMmioStateTest, ARunningDriverFindsItsQueuesWhereTheyWere) {
   bring_up_quietly();
   for (int i = 0; i < 5; ++i) {
-    const std::lock_guard lock(device->mutex);
+    const std::lock_guard lock(device->mutex());
     ChainBuilder(queue1).writable(16).submit();
     device->queues[1]->put(std::move(**device->queues[1]->take()), 4);
   }

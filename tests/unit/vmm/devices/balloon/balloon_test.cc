@@ -117,7 +117,7 @@ TEST_F(BalloonTest, WhatIsHeldBackIsTheGuestsUntilItIsReleased) {
   EXPECT_EQ(send(kInflate, pfns), 0U);
   const std::uint32_t actual = 256;
   {
-    const std::lock_guard lock(balloon_->mutex);
+    const std::lock_guard lock(balloon_->mutex());
     balloon_->write_config(kActual, std::as_bytes(std::span(&actual, 1)));
   }
   EXPECT_EQ(balloon_->state().actual, memory_.size());
@@ -259,7 +259,7 @@ TEST_F(BalloonTest,
     queues.push_back(std::make_unique<VirtQueue>(*VirtQueue::create(memory_, queue(index).layout())));
   }
   {
-    const std::lock_guard lock(balloon_->mutex);
+    const std::lock_guard lock(balloon_->mutex());
     balloon_->activate(balloon_->offered_features(), std::move(queues));
   }
   EXPECT_TRUE(wait_stats_request());
@@ -508,7 +508,7 @@ TEST_F(BalloonTest, AQueueThatTheDriverDidNotEnableIsNotServed) {
   make();
   std::vector<std::unique_ptr<VirtQueue>> queues(4);
   {
-    const std::lock_guard lock(balloon_->mutex);
+    const std::lock_guard lock(balloon_->mutex());
     balloon_->activate(balloon_->offered_features(), std::move(queues));
   }
   for (std::uint16_t index = 0; index < 4; ++index) driver_->kick(index);
@@ -533,14 +533,14 @@ TEST_F(BalloonTest, RequestsForAGuestWithoutADriverBlockNobodyAndTheLastTargetCo
 
 TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
   start();
-  balloon_->mutex.lock();
+  balloon_->mutex().lock();
   std::thread other([&] {
     EXPECT_EQ(balloon_->state().actual, memory_.size());
     EXPECT_TRUE(balloon_->set_target(memory_.size() - kMiB));
     EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB) << "at once, for who asks";
   });
   other.join();
-  balloon_->mutex.unlock();
+  balloon_->mutex().unlock();
   EXPECT_TRUE(eventually([&] { return driver_->read_config<std::uint32_t>(kNumPages) == kMiB / kPageSize; }));
   EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB);
 }
@@ -548,14 +548,14 @@ TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
 TEST_F(BalloonTest, WhoAsksForStatisticsOrFreePagesWaitsNotForABusyDevice) {
   start({.free_page_hinting = true});
   std::atomic<int> answers = 0;
-  balloon_->mutex.lock();
+  balloon_->mutex().lock();
   std::thread other([&] {
     balloon_->request_stats([&](const Result<BalloonStats>& stats) { answers += stats ? 1 : 0; });
     balloon_->drop_free_pages([&](const Result<Bytes>& dropped) { answers += dropped ? 0 : 1; });
   });
   other.join();
   EXPECT_EQ(answers, 0);
-  balloon_->mutex.unlock();
+  balloon_->mutex().unlock();
   send_stats(1);
   ASSERT_TRUE(wait_stats_request());
   send_stats(2);

@@ -110,7 +110,7 @@ TEST_F(BlockErrorsTest, OnAFullDiskAQcow2ImageStaysWhole) {
   start({.path = path_, .format = BlockFormat::qcow2, .write_errors = ErrorPolicy::stop});
   write_and_wait();
   {
-    const std::lock_guard lock(block_->mutex);
+    const std::lock_guard lock(block_->mutex());
     block_->settle();  // as a pause does: tables cannot be written either
   }
   filesystem_.make_room();
@@ -142,7 +142,7 @@ TEST_F(BlockErrorsTest, AResetForgetsWhatWaits) {
   start_with(ErrorPolicy::stop);
   write_and_wait();
   {
-    const std::lock_guard lock(block_->mutex);
+    const std::lock_guard lock(block_->mutex());
     block_->reset();
   }
   EXPECT_FALSE(block_->holds_failed());

@@ -144,7 +144,7 @@ TEST_F(BlockTest, SettlingWaitsForWhatIsUnderWayAndAnswersIt) {
     const GuestAddress data = queue().allocate(4096, 4096);
     ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(data, 4096).writable(1).submit();
   }
-  const std::lock_guard lock(block_->mutex);
+  const std::lock_guard lock(block_->mutex());
   block_->process_queue(0);
   block_->settle();
   EXPECT_EQ(queue().used_index(), 20);

@@ -57,7 +57,7 @@ class BlockTurnsTest : public BlockTest {
       if (start > give_up) ADD_FAILURE() << "not done within two minutes";
       if (start > give_up) break;
       {
-        const std::lock_guard lock(block_->mutex);
+        const std::lock_guard lock(block_->mutex());
       }
       ++turns.mutex;
       const std::uint64_t one = 1;

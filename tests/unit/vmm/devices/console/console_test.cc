@@ -168,7 +168,7 @@ TEST_F(ConsoleTest, ReceiveBuffersWithoutRoomAreReturnedInShortTurns) {
   for (int i = 0; i < Console::kQueueSize; ++i)
     ChainBuilder(driver->queue(0)).readable_at(driver->queue(0).allocate(1), 1).submit();
   {
-    const std::lock_guard lock(console->mutex);
+    const std::lock_guard lock(console->mutex());
     console->process_queue(0);
   }
   EXPECT_EQ(driver->queue(0).used_index(), 0) << "they wait for input";

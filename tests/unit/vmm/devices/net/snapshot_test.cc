@@ -14,14 +14,14 @@ class NetSnapshotTest : public test::NetTest {
   Result<void> move(const NetConfig& with) {
     StateWriter writer;
     {
-      const std::lock_guard lock(net_->mutex);
+      const std::lock_guard lock(net_->mutex());
       net_->save(writer);
     }
     driver_.reset();
     net_.reset();
     start(kPlain, with);
     StateReader reader(writer.bytes());
-    const std::lock_guard lock(net_->mutex);
+    const std::lock_guard lock(net_->mutex());
     BALLOON_TRY(net_->load(reader));
     return reader.at_end() ? Result<void>{} : fail("something is left");
   }
@@ -65,7 +65,7 @@ TEST_F(NetSnapshotTest, AStateThatIsCutOffIsRefused) {
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const std::vector<std::byte> part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     StateReader reader(part);
-    const std::lock_guard lock(net_->mutex);
+    const std::lock_guard lock(net_->mutex());
     EXPECT_FALSE(net_->load(reader)) << size;
   }
 }

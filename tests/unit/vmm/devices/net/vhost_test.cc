@@ -133,7 +133,7 @@ TEST_F(VhostTest, AChangeOfTheMemoryMapIsToldWithoutLosingItsPlace) {
   vhost_.table.clear();
   const int starts = vhost_.starts;
   {
-    const std::lock_guard lock(net_->mutex);
+    const std::lock_guard lock(net_->mutex());
     ASSERT_TRUE(net_->memory_changed());
   }
   EXPECT_EQ(vhost_.table.size(), memory_.regions().size());
