@@ -130,7 +130,7 @@ Result<void> Block::watch() {
     const MutexLock lock(mutex());
     throttle_->set(std::chrono::nanoseconds(0));
     waiting_ = false;
-    for (std::uint16_t i = 0; i < queue_sizes_.size(); ++i) process_queue(i);
+    for (std::uint16_t i = 0; i < queue_count(); ++i) process_queue(i);
   });
   if (!timer) return fail(fmt::format("making the rate limit of {}", name_), timer.error());
   throttle_ = std::move(*timer);
@@ -176,7 +176,7 @@ void Block::read_config(std::uint32_t offset, std::span<std::byte> into) {
   const Bytes granularity = image.discard_granularity();
   space.opt_io_size = static_cast<std::uint32_t>(granularity > physical ? granularity / block : 0);
   space.writeback = writeback_ ? 1 : 0;
-  space.num_queues = static_cast<std::uint16_t>(queue_sizes_.size());
+  space.num_queues = queue_count();
   space.max_discard_sectors = Disk::kMaxDiscard / kSectorSize;
   space.max_discard_seg = kMaxSegments;
   space.discard_sector_alignment =
@@ -271,7 +271,7 @@ void Block::go_on(TurnBudget& budget) {
     disk_->collect();
   }
   // A queue that is live carries the rest on; a broken device does nothing until its reset.
-  for (std::uint16_t i = 0; disk_->ready() && i < queue_sizes_.size(); ++i) {
+  for (std::uint16_t i = 0; disk_->ready() && i < queue_count(); ++i) {
     if (queues_->at(i) == nullptr) continue;
     queues_->come_back(i);
     break;
@@ -493,7 +493,7 @@ void Block::answer(Request& request, BlockStatus status) {
 }
 
 void Block::notify() {
-  for (std::uint16_t i = 0; i < answered_.size(); ++i) {
+  for (std::uint16_t i = 0; i < queue_count(); ++i) {
     if (answered_[i]) queues_->notify(i);
     answered_[i] = false;
   }

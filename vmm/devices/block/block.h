@@ -94,6 +94,7 @@ class Block final : public VirtioDevice, public BlockControl {
   Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& loop);
   /// Before anybody else has the device.
   Result<void> watch() NO_THREAD_SAFETY_ANALYSIS;
+  std::uint16_t queue_count() const { return static_cast<std::uint16_t>(queue_sizes_.size()); }
   bool can_write_back() const { return config_.cache != BlockCache::writethrough; }
 
   bool full() const REQUIRES(mutex()) { return taken_ >= kMostTaken || bytes_taken_ >= kMostBytesTaken; }
