@@ -207,6 +207,18 @@ double memory_mb(pid_t process) {
   return at == std::string::npos ? 0 : std::strtod(status.c_str() + at + 6, nullptr) * 1024 / 1e6;
 }
 
+/// The daemon keeps half of its descriptors for connections. Root may have more than it was given.
+void allow_descriptors_for(int guests) {
+  const rlim_t wanted = 3 * static_cast<rlim_t>(guests) + 2 * kSilent;
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max = std::max(files.rlim_max, wanted);
+  if (::setrlimit(RLIMIT_NOFILE, &files) == 0) return;
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
 class Run {
  public:
   explicit Run(const Load& load) : load_(load) {}
@@ -334,15 +346,13 @@ int main(int count, char** arguments) {
     fmt::print(stderr, "crowd_load PROGRAMS [GUESTS [HZ [SECONDS]]]\n");
     return 2;
   }
-  rlimit files{};
-  ::getrlimit(RLIMIT_NOFILE, &files);
-  files.rlim_cur = files.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &files);
   const auto number = [&](int at, double otherwise) {
     return balloon::test::number_of(count, arguments, at, otherwise);
   };
+  const int guests = static_cast<int>(number(2, 1000));
+  balloon::test::allow_descriptors_for(guests);
   return balloon::test::Run({.programs = arguments[1],
-                             .guests = static_cast<int>(number(2, 1000)),
+                             .guests = guests,
                              .rate = number(3, 1),
                              .seconds = static_cast<int>(number(4, 60))})
       .run();
