@@ -10,6 +10,7 @@
 #include "policy/recording/fields.h"
 #include "policy/recording/tunable_fields.h"
 #include "tests/unit/policy/random_host.h"
+#include "tests/unit/policy/recording/file_fields.h"
 
 namespace balloon::policy::recording {
 namespace {
@@ -186,6 +187,24 @@ TEST(RecordingTest, EveryFieldComesBack) {
     EXPECT_TRUE(decoder.tick().snapshot == snapshot) << "filled with " << byte;
     EXPECT_TRUE(decoder.tick().plan == plan) << "filled with " << byte;
   }
+}
+
+TEST(RecordingTest, EveryFieldOfAFilesStartAndOfATickComesBack) {
+  const Start start{.run = 1, .sequence = 2, .version = "test"};
+  const Tick tick{.number = 3,
+                  .wall = milliseconds(4),
+                  .snapshot = snapshot_filled(1),
+                  .labels = {{{"tier", "db"}}},
+                  .plan = plan_filled(1)};
+  std::string file;
+  Encoder encoder;
+  encoder.begin(start, file);
+  const std::vector<const Labels*> labels{&tick.labels.front()};
+  ASSERT_TRUE(encoder.tick(tick.number, tick.wall, tick.snapshot, labels, tick.plan, file));
+  Decoder decoder;
+  for (const std::string& payload : payloads(file)) ASSERT_TRUE(decoder.read(payload));
+  EXPECT_TRUE(fields_of(decoder.start()) == fields_of(start));
+  EXPECT_TRUE(fields_of(decoder.tick()) == fields_of(tick));
 }
 
 TEST(RecordingTest, EveryTunableComesBack) {
