@@ -12,14 +12,19 @@
 #define BALLOON_ANNOTATE(...)
 #endif
 
-// Of fields: the value, or what it points to, is used with the mutex held.
+// Of fields: the value, or what it points to, is used with the mutex held. Abseil, which comes with gRPC's
+// headers, has some of these words already, and means the same.
+#ifndef GUARDED_BY
 #define GUARDED_BY(...) BALLOON_ANNOTATE(guarded_by(__VA_ARGS__))
 #define PT_GUARDED_BY(...) BALLOON_ANNOTATE(pt_guarded_by(__VA_ARGS__))
+#endif
 // Of functions (a lambda's stand behind its parameters): called with the mutex held, or without it.
 #define REQUIRES(...) BALLOON_ANNOTATE(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) BALLOON_ANNOTATE(locks_excluded(__VA_ARGS__))
 // Of a function that the checker cannot follow. Why it is right stands beside it.
+#ifndef NO_THREAD_SAFETY_ANALYSIS
 #define NO_THREAD_SAFETY_ANALYSIS BALLOON_ANNOTATE(no_thread_safety_analysis)
+#endif
 // Of mutexes and locks themselves.
 #define CAPABILITY(...) BALLOON_ANNOTATE(capability(__VA_ARGS__))
 #define SCOPED_CAPABILITY BALLOON_ANNOTATE(scoped_lockable)

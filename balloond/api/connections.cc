@@ -46,10 +46,10 @@ Caller Caller::of(const Peer& peer) {
 }
 
 Connections::Verdict Connections::judge(const Caller& caller) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const bool operates = caller.roles.has(Role::operate);
   const std::size_t kept = operates ? 0 : std::min(limits_.for_operators, limits_.places / 2);
-  const auto judge_now = [&] {
+  const auto judge_now = [&]() REQUIRES(mutex_) {
     if (process_has_too_many(caller)) return Verdict::process_has_too_many;
     if (user_has_too_many(caller)) return Verdict::user_has_too_many;
     return connections_.size() + kept >= limits_.places ? Verdict::all_taken : Verdict::admitted;
@@ -65,7 +65,7 @@ Connections::Verdict Connections::judge(const Caller& caller) {
 void Connections::add(int fd, const Caller& caller) {
   struct stat found{};
   ::fstat(fd, &found);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto before = connections_.find(fd);
       before != connections_.end()) {  // closed, for its number is free
     forget(before->second);
@@ -76,37 +76,37 @@ void Connections::add(int fd, const Caller& caller) {
 }
 
 Peer Connections::peer_of(int fd) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto known = connections_.find(fd);
   return known == connections_.end() ? Peer{} : known->second.caller.peer;
 }
 
 Roles Connections::roles_of(int fd) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto known = connections_.find(fd);
   return known == connections_.end() ? Roles::none() : known->second.caller.roles;
 }
 
 void Connections::called(int fd) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto known = connections_.find(fd); known != connections_.end()) known->second.has_called = true;
 }
 
 void Connections::guest_joined(int fd) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto known = connections_.find(fd);
   if (known != connections_.end() && known->second.guests++ == 0) count(known->second.caller, -1);
 }
 
 void Connections::guest_left(int fd) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto known = connections_.find(fd);
   if (known == connections_.end() || known->second.guests == 0) return;  // its number is another's by now
   if (--known->second.guests == 0) count(known->second.caller, 1);
 }
 
 void Connections::sweep() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   forget_closed();
   const Time now = clock_.now();
   for (const auto& [fd, connection] : connections_) {
@@ -115,13 +115,13 @@ void Connections::sweep() {
 }
 
 void Connections::end_all() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   forget_closed();
   for (const auto& [fd, connection] : connections_) ::shutdown(fd, SHUT_RDWR);
 }
 
 std::size_t Connections::size() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return connections_.size();
 }
 
@@ -133,12 +133,12 @@ bool Connections::is_open(const Map::value_type& connection) {
 
 void Connections::forget_closed() {
   looked_ = clock_.now();
-  std::erase_if(connections_, [this](const auto& each) {
+  std::erase_if(connections_, [this](const auto& each) REQUIRES(mutex_) {
     if (is_open(each)) return false;
     forget(each.second);
     return true;
   });
-  std::erase_if(left_, [this](const Left& each) {
+  std::erase_if(left_, [this](const Left& each) REQUIRES(mutex_) {
     if (each.until > looked_) return false;
     count(each.caller, -1);
     return true;

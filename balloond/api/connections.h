@@ -11,12 +11,12 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <tuple>
 
 #include "balloond/api/access.h"
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -82,22 +82,22 @@ class Connections {
     Time until{};
   };
   static bool is_open(const Map::value_type& connection);
-  void forget_closed();
-  void forget(const Connection& connection);
-  bool process_has_too_many(const Caller& caller) const;
-  bool user_has_too_many(const Caller& caller) const;
+  void forget_closed() REQUIRES(mutex_);
+  void forget(const Connection& connection) REQUIRES(mutex_);
+  bool process_has_too_many(const Caller& caller) const REQUIRES(mutex_);
+  bool user_has_too_many(const Caller& caller) const REQUIRES(mutex_);
   /// Called with `by` +1 or -1 as a connection without a guest comes or goes.
-  void count(const Caller& caller, int by);
+  void count(const Caller& caller, int by) REQUIRES(mutex_);
 
   const Clock& clock_;
   const Limits limits_;
-  mutable std::mutex mutex_;
-  Map connections_;  ///< by descriptor
-  std::deque<Left> left_;
+  mutable Mutex mutex_;
+  Map connections_ GUARDED_BY(mutex_);  ///< by descriptor
+  std::deque<Left> left_ GUARDED_BY(mutex_);
   // How many are without a guest, of each process and of each user that has some.
-  std::map<Caller::Key, std::size_t> of_process_;
-  std::map<uid_t, std::size_t> of_user_;
-  Time looked_{};  ///< when forget_closed() was called last
+  std::map<Caller::Key, std::size_t> of_process_ GUARDED_BY(mutex_);
+  std::map<uid_t, std::size_t> of_user_ GUARDED_BY(mutex_);
+  Time looked_ GUARDED_BY(mutex_){};  ///< when forget_closed() was called last
 };
 
 }  // namespace balloon::daemon

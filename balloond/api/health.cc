@@ -54,7 +54,7 @@ HealthService::~HealthService() = default;
 
 void HealthService::refresh() {
   const auto now = status();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase_if(watches_, [](const std::weak_ptr<HealthWatch>& watch) { return watch.expired(); });
   for (const auto& watch : watches_) {
     if (const auto alive = watch.lock()) alive->update(now);
@@ -79,7 +79,7 @@ grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(grpc::Callba
   const bool known = is_known(request->service());
   const auto watch = std::make_shared<HealthWatch>(known ? status() : HealthCheckResponse::SERVICE_UNKNOWN);
   if (known) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     watches_.push_back(watch);
   }
   watch->start(watch);

@@ -4,10 +4,10 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace balloon::daemon {
@@ -34,8 +34,8 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   Status::ServingStatus status() const;
 
   std::function<bool()> serving_;
-  std::mutex mutex_;
-  std::vector<std::weak_ptr<HealthWatch>> watches_;
+  Mutex mutex_;
+  std::vector<std::weak_ptr<HealthWatch>> watches_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon

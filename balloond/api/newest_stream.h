@@ -6,8 +6,9 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <memory>
-#include <mutex>
 #include <utility>
+
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -22,19 +23,19 @@ class NewestStream : public grpc::ServerWriteReactor<Response> {
 
   /// There may be something newer. From any thread.
   void changed() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     send_next();
   }
 
   void OnWriteDone(bool ok) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writing_ = false;
     cancelled_ |= !ok;
     send_next();
   }
 
   void OnCancel() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     cancelled_ = true;
     send_next();
   }
@@ -42,7 +43,7 @@ class NewestStream : public grpc::ServerWriteReactor<Response> {
   void OnDone() override {
     // Whoever called Finish has let go of the lock before this object may go.
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
     }
     self_.reset();
   }
@@ -53,8 +54,7 @@ class NewestStream : public grpc::ServerWriteReactor<Response> {
   virtual bool next(Response& response) = 0;
 
  private:
-  /// Called with mutex_ held.
-  void send_next() {
+  void send_next() REQUIRES(mutex_) {
     if (writing_ || finished_) return;
     if (cancelled_) {
       finished_ = true;
@@ -66,11 +66,11 @@ class NewestStream : public grpc::ServerWriteReactor<Response> {
   }
 
   std::shared_ptr<NewestStream> self_;
-  std::mutex mutex_;  ///< guards all below
-  bool writing_ = false;
-  bool cancelled_ = false;
-  bool finished_ = false;
-  Response response_;
+  Mutex mutex_;
+  bool writing_ GUARDED_BY(mutex_) = false;
+  bool cancelled_ GUARDED_BY(mutex_) = false;
+  bool finished_ GUARDED_BY(mutex_) = false;
+  Response response_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon

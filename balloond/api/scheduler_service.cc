@@ -348,7 +348,7 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
                                         "duration", duration);
       !status.ok())
     return status;
-  const std::lock_guard lock(pinning_);
+  const MutexLock lock(pinning_);
   if (const auto status = check_pin(*guest, *state, guests_.pins(), request.target_bytes()); !status.ok())
     return status;
   const Bytes target = whole_pages(request.target_bytes());
@@ -388,7 +388,7 @@ grpc::Status SchedulerService::unpin(const v1::ClearTargetRequest& request, cons
                                      PinChange& change) {
   const auto state = states_.newest();
   const GuestStatus* const guest = state->find(request.name());
-  const std::lock_guard lock(pinning_);
+  const MutexLock lock(pinning_);
   change = change_of(request.name());
   const auto record = guest == nullptr ? std::nullopt : guests_.clear_pin(request.name());
   if (!record) return not_found(request.name());

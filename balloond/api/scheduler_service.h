@@ -5,7 +5,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "balloon/v1/scheduler.grpc.pb.h"
@@ -16,6 +15,7 @@
 #include "balloond/control/pin_keeper.h"
 #include "balloond/control/state.h"
 #include "balloond/needs/need_history.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -85,10 +85,11 @@ class SchedulerService final
   grpc::ServerUnaryReactor* refuse(grpc::CallbackServerContext* context, Role role) const;
   grpc::ServerUnaryReactor* when_kept(grpc::CallbackServerContext* context, PinChange change);
   PinChange change_of(const std::string& guest) const;
-  grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out, PinChange& change);
+  grpc::Status pin(const v1::SetTargetRequest& request, const Peer& peer, v1::Guest& out, PinChange& change)
+      EXCLUDES(pinning_);
   grpc::Status merge(const v1::SetMergingRequest& request, const Peer& peer, v1::Guest& out);
   grpc::Status unpin(const v1::ClearTargetRequest& request, const Peer& peer, v1::Guest& out,
-                     PinChange& change);
+                     PinChange& change) EXCLUDES(pinning_);
 
   Registry& guests_;
   StateStore& states_;
@@ -98,7 +99,7 @@ class SchedulerService final
   const NeedHistory& needs_;
   const Acceptor& peers_;
   const std::shared_ptr<Watchers> watchers_;
-  std::mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it
+  Mutex pinning_;  ///< one pin is judged at a time, by those that were accepted before it
 };
 
 }  // namespace balloon::daemon

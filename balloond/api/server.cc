@@ -7,10 +7,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 namespace {
@@ -30,7 +31,7 @@ class Ender {
   explicit Ender(Acceptor& acceptor) : thread_([this, &acceptor] { run(acceptor); }) {}
   ~Ender() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       done_ = true;
     }
     changed_.notify_all();
@@ -41,13 +42,14 @@ class Ender {
 
  private:
   void run(Acceptor& acceptor) {
-    std::unique_lock lock(mutex_);
-    while (!changed_.wait_for(lock, kConnectionGrace, [this] { return done_; })) acceptor.end_connections();
+    UniqueLock lock(mutex_);
+    while (!changed_.wait_for(lock.standard(), kConnectionGrace, [this]() REQUIRES(mutex_) { return done_; }))
+      acceptor.end_connections();
   }
 
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;
-  bool done_ = false;
+  bool done_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -17,7 +17,7 @@ class Watch final : public NewestStream<grpc::ByteBuffer> {
 
  protected:
   bool next(grpc::ByteBuffer& message) override {
-    const std::lock_guard lock(newest_->mutex);
+    const MutexLock lock(newest_->mutex);
     if (newest_->revision <= sent_) return false;
     sent_ = newest_->revision;
     message = newest_->message;  // shares its bytes
@@ -54,7 +54,7 @@ Watchers::Watchers(const StateStore& states) : states_(states), thread_([this] {
 
 Watchers::~Watchers() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wakeup_.notify_all();
@@ -66,7 +66,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::refuse(const grpc::Status&
 }
 
 void Watchers::state_changed() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   wanted_ = true;
   wakeup_.notify_all();
 }
@@ -75,7 +75,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process, std::ui
   renew();  // while nobody watched, nothing was
   std::shared_ptr<Watch> watch;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
     const auto same = std::ranges::count(known_, process, &Known::process);
     if (known_.size() >= kMost || same >= static_cast<std::ptrdiff_t>(kMostOfProcess)) {
@@ -92,9 +92,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* Watchers::add(pid_t process, std::ui
 }
 
 void Watchers::run() {
-  std::unique_lock lock(mutex_);
+  UniqueLock lock(mutex_);
   while (true) {
-    wakeup_.wait(lock, [this] { return wanted_ || stopping_; });
+    wakeup_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return wanted_ || stopping_; });
     if (stopping_) return;
     wanted_ = false;
     std::erase_if(known_, [](const Known& each) { return each.watch.expired(); });
@@ -108,18 +108,18 @@ void Watchers::run() {
     }
     alive.clear();  // a stream may end with its last reference: not while the lock is held
     lock.lock();
-    wakeup_.wait_for(lock, kGap, [this] { return stopping_; });
+    wakeup_.wait_for(lock.standard(), kGap, [this]() REQUIRES(mutex_) { return stopping_; });
   }
 }
 
 bool Watchers::renew() {
   const auto state = states_.newest();
   {
-    const std::lock_guard lock(newest_->mutex);
+    const MutexLock lock(newest_->mutex);
     if (newest_->revision >= state->revision) return false;
   }
   grpc::ByteBuffer message = message_of(*state, states_.epoch());
-  const std::lock_guard lock(newest_->mutex);
+  const MutexLock lock(newest_->mutex);
   if (newest_->revision >= state->revision) return false;
   newest_->message.Swap(&message);
   newest_->revision = state->revision;

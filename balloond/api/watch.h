@@ -10,11 +10,11 @@
 
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "balloond/control/state.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -43,9 +43,9 @@ class Watchers final : public StateStore::Reader {
 
   /// The newest message, shared by all streams.
   struct Newest {
-    std::mutex mutex;
-    std::uint64_t revision = 0;
-    grpc::ByteBuffer message;
+    Mutex mutex;
+    std::uint64_t revision GUARDED_BY(mutex) = 0;
+    grpc::ByteBuffer message GUARDED_BY(mutex);
   };
 
  private:
@@ -59,11 +59,11 @@ class Watchers final : public StateStore::Reader {
 
   const StateStore& states_;
   const std::shared_ptr<Newest> newest_ = std::make_shared<Newest>();
-  std::mutex mutex_;  ///< guards all below
+  Mutex mutex_;
   std::condition_variable wakeup_;
-  std::vector<Known> known_;
-  bool wanted_ = false;  ///< there is a newer state, or a new watcher
-  bool stopping_ = false;
+  std::vector<Known> known_ GUARDED_BY(mutex_);
+  bool wanted_ GUARDED_BY(mutex_) = false;  ///< there is a newer state, or a new watcher
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

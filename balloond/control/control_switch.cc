@@ -11,7 +11,7 @@
 namespace balloon::daemon {
 
 void ControlSwitch::set_dry_run(bool dry_run) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (std::exchange(dry_run_, dry_run) == dry_run) return;
   if (dry_run) {
     log::warning("dry run: what is decided is not applied, balloons stay as they are");
@@ -21,7 +21,7 @@ void ControlSwitch::set_dry_run(bool dry_run) {
 }
 
 void ControlSwitch::pause(std::optional<std::chrono::nanoseconds> duration, std::string who) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   pause_ = {.who = std::move(who), .end = std::nullopt};
   if (!duration) return;
   pause_->end = clock_.now() + *duration;
@@ -29,12 +29,12 @@ void ControlSwitch::pause(std::optional<std::chrono::nanoseconds> duration, std:
 }
 
 bool ControlSwitch::resume() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::exchange(pause_, std::nullopt).has_value();
 }
 
 std::string ControlSwitch::obstacle() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (pause_ && pause_->end && clock_.now() >= *pause_->end) {
     log::info("control: the pause by {} is over", pause_->who);
     pause_.reset();

@@ -3,11 +3,11 @@
 // would be done is decided, explained and recorded all the same, and no balloon is moved.
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "balloond/clock.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -32,9 +32,9 @@ class ControlSwitch {
   };
 
   const Clock& clock_;
-  std::mutex mutex_;
-  bool dry_run_ = false;
-  std::optional<Pause> pause_;
+  Mutex mutex_;
+  bool dry_run_ GUARDED_BY(mutex_) = false;
+  std::optional<Pause> pause_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon

@@ -101,7 +101,7 @@ void ControlLoop::set_policy(const policy::rules::PolicyFile& policy, nanosecond
   margin_ratio_ = policy.tunables.margin_ratio;
   period_ = period.count();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     new_policy_ = policy;
   }
   wake(kRareGap);
@@ -134,7 +134,7 @@ void ControlLoop::tick() {
 /// When it was due. What happens from here on wants another one.
 Time ControlLoop::begin_tick() {
   const Time wanted = due();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   woken_.reset();
   return wanted;
 }
@@ -150,7 +150,7 @@ void ControlLoop::plan_next(Time wanted, Time ended) {
 void ControlLoop::take_over() {
   std::optional<policy::rules::PolicyFile> policy;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     policy.swap(new_policy_);
   }
   if (policy) ticker_.set_policy(*policy);
@@ -180,14 +180,14 @@ void ControlLoop::wait() {
 }
 
 Time ControlLoop::due() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const Time planned(planned_.load());
   return woken_ ? std::min(std::max(Time(last_tick_.load()) + woken_->gap, woken_->at), planned) : planned;
 }
 
 void ControlLoop::wake_for(const std::string& source, nanoseconds gap) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (woken_ && woken_->gap <= gap) return;
     std::uint64_t refused = 0;
     if (!shares_.take(source, TokenBucket::Time(clock_.now()), refused)) return;
@@ -197,7 +197,7 @@ void ControlLoop::wake_for(const std::string& source, nanoseconds gap) {
 
 void ControlLoop::wake(nanoseconds gap) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (woken_ && woken_->gap <= gap) return;
     woken_ = {.gap = gap, .at = clock_.now()};
   }

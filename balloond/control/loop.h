@@ -4,12 +4,12 @@
 
 #include <atomic>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
 #include "balloond/control/tick.h"
+#include "base/mutex.h"
 #include "base/rate_limit.h"
 #include "base/unique_fd.h"
 
@@ -75,15 +75,15 @@ class ControlLoop {
   std::atomic<std::int64_t> period_;
   std::atomic<std::uint64_t> ticks_{0};
 
-  mutable std::mutex mutex_;  ///< guards all below
-  RateLimit shares_;          ///< of wakes
+  mutable Mutex mutex_;
+  RateLimit shares_ GUARDED_BY(mutex_);  ///< of wakes
   /// An event wants a tick this long after the last one, and happened then: nothing was late before.
   struct Woken {
     std::chrono::nanoseconds gap;
     Time at{};
   };
-  std::optional<Woken> woken_;
-  std::optional<policy::rules::PolicyFile> new_policy_;
+  std::optional<Woken> woken_ GUARDED_BY(mutex_);
+  std::optional<policy::rules::PolicyFile> new_policy_ GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

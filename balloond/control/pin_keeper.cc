@@ -10,7 +10,7 @@ namespace balloon::daemon {
 PinKeeper::~PinKeeper() {
   if (!thread_.joinable()) return;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wakeup_.notify_one();
@@ -30,7 +30,7 @@ Result<void> PinKeeper::start(PinFile file) {
 void PinKeeper::keep(Tell tell) {
   if (!file_) return tell({});
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     waiting_.push_back(std::move(tell));
   }
   wakeup_.notify_one();
@@ -40,8 +40,8 @@ void PinKeeper::run() {
   while (true) {
     std::vector<Tell> told;
     {
-      std::unique_lock lock(mutex_);
-      wakeup_.wait(lock, [this] { return !waiting_.empty() || stopping_; });
+      UniqueLock lock(mutex_);
+      wakeup_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return !waiting_.empty() || stopping_; });
       if (waiting_.empty()) return;
       told.swap(waiting_);
     }

@@ -4,12 +4,12 @@
 
 #include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
 #include "balloond/control/pin_file.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -34,9 +34,9 @@ class PinKeeper {
 
   Registry& guests_;
   std::optional<PinFile> file_;
-  std::mutex mutex_;  ///< guards the two below
-  std::vector<Tell> waiting_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  std::vector<Tell> waiting_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::condition_variable wakeup_;
   std::thread thread_;
 };

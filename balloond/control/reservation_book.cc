@@ -39,7 +39,7 @@ bool ReservationBook::Entry::goes() const {
 }
 
 void ReservationBook::restore(const KeptReservations& all) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const ReservationRecord& record : all.grants) {
     entries_.push_back({.record = record});
     entries_.back().record.number = ++asked_;
@@ -48,7 +48,7 @@ void ReservationBook::restore(const KeptReservations& all) {
 }
 
 void ReservationBook::keep_by(std::function<void()> changed) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   keep_ = std::move(changed);
   revise();
 }
@@ -58,7 +58,7 @@ ReservationBook::Answer<ReservationRecord> ReservationBook::ask(const Reservatio
   News news;
   ReservationRecord now;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = entry_of(request);
     if (!found) return std::unexpected(found.error());
     now = (*found)->record;
@@ -135,7 +135,7 @@ void ReservationBook::wait_with(Entries::iterator entry, Waiter waiter, News& ne
 void ReservationBook::withdraw(const void* caller) {
   const auto is_callers = [&](const Waiter& waiter) { return waiter.caller == caller; };
   News news;  // of nobody: what ends has no waiters
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     std::size_t waited = std::erase_if(entry->waiters, is_callers);
     for (Change& each : entry->changes) waited += std::erase_if(each.waiters, is_callers);
@@ -168,7 +168,7 @@ ReservationBook::Answer<void> ReservationBook::renew(const std::string& id, cons
   News news;
   std::optional<ReservationOutcome> ended;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto entry = claimed(id, claim, ended);
     if (!entry && !ended) return std::unexpected(entry.error());
     if (ended && !(commit && ended->kind == Kind::joined))
@@ -194,7 +194,7 @@ ReservationBook::Answer<void> ReservationBook::release(const std::string& id, co
   News news;
   std::optional<ReservationOutcome> ended;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto entry = claimed(id, claim, ended);
     if (!entry && !ended) return std::unexpected(entry.error());
     if (ended && ended->kind == Kind::joined && ended->record.is_granted())
@@ -244,7 +244,7 @@ ReservationBook::Answer<ReservationBook::Entries::iterator> ReservationBook::cla
 }
 
 std::vector<ReservationRecord> ReservationBook::list() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<ReservationRecord> records;
   records.reserve(entries_.size());
   for (const Entry& entry : entries_) records.push_back(entry.record);
@@ -252,7 +252,7 @@ std::vector<ReservationRecord> ReservationBook::list() const {
 }
 
 std::optional<ReservationRecord> ReservationBook::find(const std::string& id) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto entry = std::ranges::find(
       entries_, id, [](const Entry& each) -> const std::string& { return each.record.wish.id; });
   if (entry == entries_.end()) return std::nullopt;
@@ -260,7 +260,7 @@ std::optional<ReservationRecord> ReservationBook::find(const std::string& id) co
 }
 
 std::optional<EndedReservation> ReservationBook::find_ended(const std::string& id) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const EndedReservation* const ended = ended_.find(id);
   if (ended == nullptr) return std::nullopt;
   return *ended;

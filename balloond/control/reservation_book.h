@@ -11,7 +11,6 @@
 #include <expected>
 #include <functional>
 #include <list>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +19,7 @@
 #include "balloond/control/ended_reservations.h"
 #include "balloond/control/reservation.h"
 #include "base/log.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -131,41 +131,43 @@ class ReservationBook {
   };
   using Entries = std::list<Entry>;
 
-  Entries::iterator find_entry(std::string_view id);
-  Answer<Entries::iterator> entry_of(const ReservationRequest& request);
-  Entries::iterator open(const ReservationRequest& request);
-  void wait_with(Entries::iterator entry, Waiter waiter, News& news);
+  Entries::iterator find_entry(std::string_view id) REQUIRES(mutex_);
+  Answer<Entries::iterator> entry_of(const ReservationRequest& request) REQUIRES(mutex_);
+  Entries::iterator open(const ReservationRequest& request) REQUIRES(mutex_);
+  void wait_with(Entries::iterator entry, Waiter waiter, News& news) REQUIRES(mutex_);
   /// The entry that `claim` may change; else why it may not. Of one that has ended, `ended` has how.
   Answer<Entries::iterator> claimed(const std::string& id, const Claim& claim,
-                                    std::optional<ReservationOutcome>& ended);
+                                    std::optional<ReservationOutcome>& ended) REQUIRES(mutex_);
   Answer<void> renew(const std::string& id, const Claim& claim, bool commit,
                      std::optional<std::chrono::nanoseconds> lease, Tell tell);
   /// Why it ends with this decision; nothing: it goes on.
   std::optional<ReservationOutcome> end_of(Entry& entry, const std::vector<policy::GuestSnapshot>& guests,
-                                           News& news) const;
+                                           News& news) const REQUIRES(mutex_);
   /// Its end, and what those who wait for it will be told.
-  Entries::iterator end(Entries::iterator entry, ReservationOutcome outcome, News& news);
-  void grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters, News& news);
-  void change(Entries::iterator entry, Change change, News& news);
+  Entries::iterator end(Entries::iterator entry, ReservationOutcome outcome, News& news) REQUIRES(mutex_);
+  void grant(Entries::iterator entry, const ReservationRecord& as, std::list<Waiter> waiters, News& news)
+      REQUIRES(mutex_);
+  void change(Entries::iterator entry, Change change, News& news) REQUIRES(mutex_);
   /// Lets happen what is kept by `revision`. The entry after it: it may end.
-  Entries::iterator carry_out(Entries::iterator entry, std::uint64_t revision, News& news);
+  Entries::iterator carry_out(Entries::iterator entry, std::uint64_t revision, News& news) REQUIRES(mutex_);
   Entries::iterator give_up(Entries::iterator entry, std::uint64_t revision, const std::string& why,
-                            News& news);
+                            News& news) REQUIRES(mutex_);
   /// Tells those who wait for what is kept by `revision`; `outcome`: that, and not what happened.
-  void tell_late(std::uint64_t revision, const std::optional<ReservationOutcome>& outcome, News& news);
-  void revise();
+  void tell_late(std::uint64_t revision, const std::optional<ReservationOutcome>& outcome, News& news)
+      REQUIRES(mutex_);
+  void revise() REQUIRES(mutex_);
   static void tell(const News& news);
 
   const Clock& clock_;
   std::function<void()> listener_;
-  std::function<void()> keep_;  ///< empty: nobody keeps it
-  mutable std::mutex mutex_;
-  Entries entries_;  ///< in the order in which they came
-  EndedReservations ended_;
-  std::list<Late> late_;
-  std::uint64_t asked_ = 0;     ///< wishes, so far
-  std::uint64_t revision_ = 0;  ///< of what is to be kept
-  std::uint64_t kept_ = 0;      ///< of what is
+  std::function<void()> keep_ GUARDED_BY(mutex_);  ///< empty: nobody keeps it
+  mutable Mutex mutex_;
+  Entries entries_ GUARDED_BY(mutex_);  ///< in the order in which they came
+  EndedReservations ended_ GUARDED_BY(mutex_);
+  std::list<Late> late_ GUARDED_BY(mutex_);
+  std::uint64_t asked_ GUARDED_BY(mutex_) = 0;     ///< wishes, so far
+  std::uint64_t revision_ GUARDED_BY(mutex_) = 0;  ///< of what is to be kept
+  std::uint64_t kept_ GUARDED_BY(mutex_) = 0;      ///< of what is
   std::atomic<bool> failing_{false};
   std::optional<Bytes> boot_memory_free_;  ///< of the control thread
   ReservationCounters counters_;

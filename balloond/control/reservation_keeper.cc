@@ -26,7 +26,7 @@ ReservationKeeper::ReservationKeeper(ReservationBook& book, ReservationFile file
 
 ReservationKeeper::~ReservationKeeper() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wakeup_.notify_one();
@@ -35,7 +35,7 @@ ReservationKeeper::~ReservationKeeper() {
 
 void ReservationKeeper::wake() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     changed_ = true;
   }
   wakeup_.notify_one();
@@ -45,12 +45,12 @@ void ReservationKeeper::run() {
   while (true) {
     bool last = false;
     {
-      std::unique_lock lock(mutex_);
-      const auto due = [this] { return changed_ || stopping_; };
+      UniqueLock lock(mutex_);
+      const auto due = [this]() REQUIRES(mutex_) { return changed_ || stopping_; };
       if (book_.failing()) {
-        wakeup_.wait_for(lock, kRetryAfter, due);
+        wakeup_.wait_for(lock.standard(), kRetryAfter, due);
       } else {
-        wakeup_.wait(lock, due);
+        wakeup_.wait(lock.standard(), due);
       }
       changed_ = false;
       last = stopping_;

@@ -5,10 +5,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include "balloond/control/reservation_file.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -33,9 +33,9 @@ class ReservationKeeper {
 
   ReservationBook& book_;
   const ReservationFile file_;
-  std::mutex mutex_;  ///< guards the two below
-  bool changed_ = false;
-  bool stopping_ = false;
+  Mutex mutex_;
+  bool changed_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::condition_variable wakeup_;
   std::thread thread_;
 };

@@ -80,7 +80,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
   for (const policy::GuestSnapshot& guest : guests) boot_memory = policy::add(boot_memory, guest.memory);
   News news;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ended_.forget(clock_.now());
     for (auto entry = entries_.begin(); entry != entries_.end();) {
       // What is being written down is not ended under the writer's hands.
@@ -147,7 +147,7 @@ std::optional<ReservationOutcome> ReservationBook::end_of(Entry& entry,
 void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& plan) {
   News news;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Bytes kept = 0;
     for (const policy::ReservationPlan& planned : plan.reservations) {
       kept += planned.granted;
@@ -172,7 +172,7 @@ void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& p
 }
 
 std::optional<KeptReservations> ReservationBook::unkept() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (kept_ == revision_) return std::nullopt;
   KeptReservations all{.revision = revision_, .ended = ended_.to_keep()};
   for (const Entry& entry : entries_) {
@@ -193,7 +193,7 @@ void ReservationBook::kept(std::uint64_t revision) {
   failing_ = false;
   News news;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     kept_ = revision;
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = carry_out(entry, revision, news);
     tell_late(revision, std::nullopt, news);
@@ -206,7 +206,7 @@ void ReservationBook::not_kept(std::uint64_t revision, const std::string& why) {
   failing_ = true;
   News news;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (auto entry = entries_.begin(); entry != entries_.end();) entry = give_up(entry, revision, why, news);
     tell_late(revision,
               ReservationOutcome{.kind = Kind::unsaved, .reason = "it cannot be written down: " + why}, news);

@@ -123,7 +123,7 @@ std::string explain_host(const State& state) {
 void StateStore::publish(std::shared_ptr<const State> state) {
   std::vector<std::shared_ptr<Reader>> readers;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     newest_ = std::move(state);
     std::erase_if(readers_, [](const std::weak_ptr<Reader>& reader) { return reader.expired(); });
     for (const auto& reader : readers_) {
@@ -134,12 +134,12 @@ void StateStore::publish(std::shared_ptr<const State> state) {
 }
 
 std::shared_ptr<const State> StateStore::newest() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return newest_;
 }
 
 void StateStore::subscribe(std::weak_ptr<Reader> reader) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   readers_.push_back(std::move(reader));
 }
 

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "balloond/control/token.h"
 #include "balloond/guests/registry.h"
 #include "balloond/host/sampler.h"
+#include "base/mutex.h"
 #include "policy/outlook.h"
 #include "policy/types.h"
 
@@ -76,9 +76,9 @@ class StateStore {
 
  private:
   const std::string epoch_ = new_token();
-  mutable std::mutex mutex_;
-  std::shared_ptr<const State> newest_ = std::make_shared<State>();
-  std::vector<std::weak_ptr<Reader>> readers_;
+  mutable Mutex mutex_;
+  std::shared_ptr<const State> newest_ GUARDED_BY(mutex_) = std::make_shared<State>();
+  std::vector<std::weak_ptr<Reader>> readers_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon

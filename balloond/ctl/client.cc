@@ -214,7 +214,7 @@ Answer<v1::CheckFitResponse> Client::fit(const v1::CheckFitRequest& request) {
 Answer<void> Client::watch(const std::function<bool(v1::WatchGuestsResponse&)>& show) {
   const auto call = context(false);
   const auto watch_by = [this](grpc::ClientContext* watching) {
-    const std::lock_guard lock(watching_mutex_);
+    const MutexLock lock(watching_mutex_);
     watching_ = watching;
   };
   watch_by(call.get());
@@ -237,7 +237,7 @@ Answer<void> Client::watch(const std::function<bool(v1::WatchGuestsResponse&)>& 
 }
 
 void Client::end_watch() {
-  const std::lock_guard lock(watching_mutex_);
+  const MutexLock lock(watching_mutex_);
   if (watching_ != nullptr) watching_->TryCancel();
 }
 

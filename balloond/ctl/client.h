@@ -6,12 +6,12 @@
 #include <expected>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "balloon/v1/capacity.grpc.pb.h"
 #include "balloon/v1/scheduler.grpc.pb.h"
+#include "base/mutex.h"
 
 namespace balloon::ctl {
 
@@ -67,8 +67,8 @@ class Client {
   std::chrono::nanoseconds timeout_;
   std::unique_ptr<v1::SchedulerService::Stub> stub_;
   std::unique_ptr<v1::CapacityService::Stub> capacity_;
-  std::mutex watching_mutex_;
-  grpc::ClientContext* watching_ = nullptr;  ///< of the watch under way
+  Mutex watching_mutex_;
+  grpc::ClientContext* watching_ GUARDED_BY(watching_mutex_) = nullptr;  ///< of the watch under way
 };
 
 }  // namespace balloon::ctl

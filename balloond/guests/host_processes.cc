@@ -26,11 +26,11 @@ std::shared_ptr<VmmObserver> HostProcesses::of(pid_t pid) {
   if (pid == 0) return fresh;
   std::shared_ptr<VmmObserver> known;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     known = known_[pid].lock();
   }
   if (known && known->alive()) return known;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   known_[pid] = fresh;
   return fresh;
 }
@@ -49,7 +49,7 @@ void HostProcesses::look(Sights& sights, Bytes host_total, Time now) {
     }
     sight.credit = Credit::of(sight.memory, possible);
   }
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase_if(known_, [](const auto& process) { return process.second.expired(); });
 }
 

@@ -4,13 +4,13 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "balloond/clock.h"
 #include "balloond/guests/credit.h"
 #include "balloond/host/vmm_observer.h"
+#include "base/mutex.h"
 #include "policy/types.h"
 
 namespace balloon::daemon {
@@ -44,8 +44,8 @@ class HostProcesses {
   void look_at_rooms(const Sights& sights, Time now);
 
   const std::string root_;
-  std::mutex mutex_;
-  std::map<pid_t, std::weak_ptr<VmmObserver>> known_;  ///< guarded by mutex_
+  Mutex mutex_;
+  std::map<pid_t, std::weak_ptr<VmmObserver>> known_ GUARDED_BY(mutex_);
   /// Whose room was looked at last, and when.
   std::shared_ptr<VmmObserver> room_looked_at_;
   std::optional<Time> rooms_looked_at_;

@@ -4,11 +4,11 @@
 
 #include <array>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "balloond/guests/backend.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -21,33 +21,33 @@ class Mailbox final : public GuestChannel {
 
   void ask(const Request& request) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       requests_.at(static_cast<std::size_t>(request.kind)) = request;
     }
     wake_();
   }
   void set_stats_interval(std::chrono::nanoseconds interval) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       interval_ = interval;
     }
     wake_();
   }
 
   Requests take_requests() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::exchange(requests_, {});
   }
   std::optional<std::chrono::nanoseconds> take_interval() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::exchange(interval_, {});
   }
 
  private:
   const std::function<void()> wake_;
-  std::mutex mutex_;  ///< guards the two below
-  Requests requests_;
-  std::optional<std::chrono::nanoseconds> interval_;
+  Mutex mutex_;
+  Requests requests_ GUARDED_BY(mutex_);
+  std::optional<std::chrono::nanoseconds> interval_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon

@@ -73,7 +73,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
   const std::optional<Session> gone = ended_stay(name);
 
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const GuestRecord* const other = managed_by_another(record)) {
     return std::unexpected(JoinRefusal{JoinRefusal::Kind::already_managed,
                                        fmt::format("process {} is already managed as guest {} ({})",
@@ -111,7 +111,7 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
 
 void Registry::stats(Session session, const StatsSample& stats) {
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
@@ -160,13 +160,13 @@ void Registry::stats(Session session, const StatsSample& stats) {
 }
 
 void Registry::counters(Session session, const BalloonCounters& counters) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (Entry* entry = by_session(session)) entry->record.counters = counters;
 }
 
 void Registry::balloon(Session session, const BalloonState& balloon) {
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
@@ -215,7 +215,7 @@ void Registry::contested(GuestRecord& record, const Contest& contest, log::Later
 void Registry::answered(Session session, Request::Kind kind, std::uint64_t sequence,
                         const std::string& refusal) {
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   Outstanding& newest = entry->newest(kind);
@@ -266,7 +266,7 @@ void Registry::merging_answered(Entry& entry, const std::string& refusal, log::L
 
 void Registry::left(Session session) {
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
@@ -283,7 +283,7 @@ void Registry::refresh(Bytes host_total) {
   processes_.look(sights, host_total, clock_.now());
   look_for_suspects();
   log::Later lines;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const Time now = clock_.now();
   for (auto guest = guests_.begin(); guest != guests_.end();) {
     Entry& entry = guest->second;
@@ -324,7 +324,7 @@ void Registry::refresh(Bytes host_total) {
 /// What guests claim of their processes, which are to be looked at.
 HostProcesses::Sights Registry::claims() const {
   HostProcesses::Sights sights;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [name, entry] : guests_) {
     HostProcesses::Sight& sight = sights[entry.observer];
     sight.memory += std::min(entry.record.memory, ~Bytes{0} - sight.memory);
@@ -340,7 +340,7 @@ void Registry::look_for_suspects() {
     return guest.second.record.contest && !guest.second.record.contest->suspects;
   };
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (std::ranges::none_of(guests_, unknown)) return;
   }
   std::string suspects;
@@ -348,14 +348,14 @@ void Registry::look_for_suspects() {
     if (!other.moves_balloons) continue;
     suspects += fmt::format("{}{} (process {})", suspects.empty() ? "" : ", ", other.name, other.pid);
   }
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (auto& guest : guests_) {
     if (unknown(guest)) guest.second.record.contest->suspects = suspects;
   }
 }
 
 std::vector<GuestRecord> Registry::list() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<GuestRecord> records;
   records.reserve(guests_.size());
   for (const auto& [name, entry] : guests_) records.push_back(entry.record);
@@ -363,14 +363,14 @@ std::vector<GuestRecord> Registry::list() const {
 }
 
 std::optional<GuestRecord> Registry::find(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;
   return guest->second.record;
 }
 
 bool Registry::set_target(const std::string& name, Session session, Bytes target) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr || entry->record.name != name || !entry->channel) return false;
   target = in_steps(target, entry->record);
@@ -388,7 +388,7 @@ bool Registry::set_target(const std::string& name, Session session, Bytes target
 
 std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes target,
                                              std::chrono::nanoseconds duration) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;
   guest->second.record.pin =
@@ -401,7 +401,7 @@ std::optional<GuestRecord> Registry::set_pin(const std::string& name, Bytes targ
 }
 
 std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end()) return std::nullopt;
   guest->second.record.pin.reset();
@@ -411,7 +411,7 @@ std::optional<GuestRecord> Registry::clear_pin(const std::string& name) {
 
 void Registry::undo_pin(const std::string& name, const std::optional<PinRecord>& mine,
                         const std::optional<PinRecord>& before) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end() || guest->second.record.pin != mine) return;
   guest->second.record.pin = before;
@@ -419,12 +419,12 @@ void Registry::undo_pin(const std::string& name, const std::optional<PinRecord>&
 }
 
 void Registry::await_pins(std::map<std::string, PinRecord> pins) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   awaited_pins_ = std::move(pins);
 }
 
 std::map<std::string, PinRecord> Registry::all_pins() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::map<std::string, PinRecord> pins = awaited_pins_;
   for (const auto& [name, entry] : guests_) {
     if (entry.record.pin) pins.insert_or_assign(name, *entry.record.pin);
@@ -435,7 +435,7 @@ std::map<std::string, PinRecord> Registry::all_pins() const {
 }
 
 std::map<std::string, Bytes> Registry::pins() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::map<std::string, Bytes> pins;
   for (const auto& [name, entry] : guests_) {
     const GuestRecord& record = entry.record;
@@ -445,7 +445,7 @@ std::map<std::string, Bytes> Registry::pins() const {
 }
 
 int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const Time now = clock_.now();
   int asked = 0;
   for (auto& [name, entry] : guests_) {
@@ -461,7 +461,7 @@ int Registry::request_fresh_stats(std::chrono::nanoseconds age) {
 }
 
 std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool merging) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto guest = guests_.find(name);
   if (guest == guests_.end() || !guest->second.channel) return std::nullopt;
   guest->second.ask({.kind = Request::Kind::merging, .merging = merging}, clock_.now());
@@ -469,7 +469,7 @@ std::optional<GuestRecord> Registry::set_merging(const std::string& name, bool m
 }
 
 bool Registry::keep_from_merging(const std::string& name, Session session) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entry* entry = by_session(session);
   if (entry == nullptr || entry->record.name != name || !entry->channel || !entry->record.can.ksm_switch)
     return false;
@@ -492,7 +492,7 @@ void Registry::Entry::ask(Request request, Time now) {
 }
 
 void Registry::set_stats_interval(std::chrono::nanoseconds interval) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (interval == stats_interval_) return;
   stats_interval_ = interval;
   for (auto& [name, entry] : guests_) {
@@ -501,7 +501,7 @@ void Registry::set_stats_interval(std::chrono::nanoseconds interval) {
 }
 
 std::chrono::nanoseconds Registry::stats_interval() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return stats_interval_;
 }
 
@@ -545,13 +545,13 @@ bool Registry::is_gone(const Entry& entry, bool alive) const {
 std::optional<Session> Registry::ended_stay(const std::string& name) const {
   std::shared_ptr<VmmObserver> observer;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto known = guests_.find(name);
     if (known == guests_.end() || known->second.record.connected) return std::nullopt;
     observer = known->second.observer;
   }
   const bool alive = observer->alive();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto known = guests_.find(name);
   if (known == guests_.end() || known->second.observer != observer) return std::nullopt;
   if (!is_gone(known->second, alive)) return std::nullopt;

@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,6 +19,7 @@
 #include "balloond/guests/host_processes.h"
 #include "balloond/guests/other_hands.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "policy/urgency.h"
 
 namespace balloon::daemon {
@@ -112,31 +112,32 @@ class Registry final : public GuestEvents {
     Outstanding& newest(Request::Kind kind) { return requests.at(static_cast<std::size_t>(kind)); }
     void ask(Request request, Time now);
   };
-  Entry* by_session(Session session);
+  Entry* by_session(Session session) REQUIRES(mutex_);
   /// Of the hypervisor that runs the guest; null: none of kBackends.
   RequestCounters* requests_of(const GuestRecord& guest);
   static void contested(GuestRecord& record, const Contest& contest, log::Later& lines);
-  void target_refused(Entry& entry, const std::string& refusal, log::Later& lines);
+  void target_refused(Entry& entry, const std::string& refusal, log::Later& lines) REQUIRES(mutex_);
   static void merging_answered(Entry& entry, const std::string& refusal, log::Later& lines);
-  const GuestRecord* managed_by_another(const GuestRecord& guest) const;
-  void tell(const GuestChange& change) const;
-  HostProcesses::Sights claims() const;
-  void look_for_suspects();
+  const GuestRecord* managed_by_another(const GuestRecord& guest) const REQUIRES(mutex_);
+  void tell(const GuestChange& change) const REQUIRES(mutex_);
+  HostProcesses::Sights claims() const EXCLUDES(mutex_);
+  void look_for_suspects() EXCLUDES(mutex_);
   /// `alive`: its process.
-  bool is_gone(const Entry& entry, bool alive) const;
-  std::optional<Session> ended_stay(const std::string& name) const;
+  bool is_gone(const Entry& entry, bool alive) const REQUIRES(mutex_);
+  std::optional<Session> ended_stay(const std::string& name) const EXCLUDES(mutex_);
 
   const Clock& clock_;
   const std::string root_;
   HostProcesses processes_;
   std::function<void(const GuestChange&)> listener_;
-  mutable std::mutex mutex_;
-  std::map<std::string, Entry> guests_;
-  std::map<Session, std::string> names_;
-  std::map<std::string, PinRecord> awaited_pins_;  ///< of guests that have not joined yet, or are gone
-  Session last_session_ = 0;
+  mutable Mutex mutex_;
+  std::map<std::string, Entry> guests_ GUARDED_BY(mutex_);
+  std::map<Session, std::string> names_ GUARDED_BY(mutex_);
+  /// Of guests that have not joined yet, or are gone.
+  std::map<std::string, PinRecord> awaited_pins_ GUARDED_BY(mutex_);
+  Session last_session_ GUARDED_BY(mutex_) = 0;
   std::array<RequestCounters, kBackends.size()> requests_;
-  std::chrono::nanoseconds stats_interval_ = std::chrono::seconds(1);
+  std::chrono::nanoseconds stats_interval_ GUARDED_BY(mutex_) = std::chrono::seconds(1);
 };
 
 }  // namespace balloon::daemon

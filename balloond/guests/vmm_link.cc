@@ -2,11 +2,11 @@
 #include "balloond/guests/vmm_link.h"
 
 #include <array>
-#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "balloond/guests/wire.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 namespace {
@@ -43,7 +43,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   }
 
   void ask(const Request& request) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto& waiting = requests_.at(static_cast<std::size_t>(request.kind));
     waiting.emplace();
     switch (request.kind) {
@@ -63,7 +63,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   }
 
   void set_stats_interval(std::chrono::nanoseconds interval) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     interval_.emplace();
     set_duration(*interval_->mutable_set_stats_interval()->mutable_interval(), interval);
     send_next();
@@ -76,7 +76,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   }
 
   void OnWriteDone(bool ok) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writing_ = false;
     if (!ok && !end_) end_ = grpc::Status::OK;
     send_next();
@@ -92,7 +92,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     }
     {
       // Whoever called Finish has let go of the lock before this object may go.
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       const grpc::StatusCode code = end_ ? end_->error_code() : grpc::StatusCode::CANCELLED;
       if (code != grpc::StatusCode::OK && code != grpc::StatusCode::CANCELLED) ++health_.errors;
       on_end_(code);
@@ -115,7 +115,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     }
     peers_.carries_guest(address_, true);
     ++health_.connected;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     session_ = *session;
     registered_.emplace();
     set_duration(*registered_->mutable_registered()->mutable_stats_interval(), stats_interval_);
@@ -161,14 +161,13 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   }
 
   void finish(grpc::Status status) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!end_) end_ = std::move(status);
     send_next();
   }
 
-  /// Sends what waits, one message at a time; ends the stream once nothing is on its way. Called with mutex_
-  /// held.
-  void send_next() {
+  /// Sends what waits, one message at a time; ends the stream once nothing is on its way.
+  void send_next() REQUIRES(mutex_) {
     if (writing_ || finished_) return;
     if (end_) {
       finished_ = true;
@@ -183,7 +182,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     }
   }
 
-  bool send(std::optional<v1::ConnectResponse>& waiting) {
+  bool send(std::optional<v1::ConnectResponse>& waiting) REQUIRES(mutex_) {
     if (!waiting) return false;
     response_ = std::move(*waiting);
     waiting.reset();
@@ -202,14 +201,16 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
   std::optional<Session> session_;  ///< used by the one reaction that reads, and at the end
   v1::ConnectRequest request_;
 
-  std::mutex mutex_;  ///< guards all below
-  bool accepted_ = false;
-  bool writing_ = false;
-  bool finished_ = false;
-  std::optional<grpc::Status> end_;
-  std::optional<v1::ConnectResponse> registered_, interval_;
-  std::array<std::optional<v1::ConnectResponse>, kRequestKinds> requests_;  ///< by their kinds
-  v1::ConnectResponse response_;
+  Mutex mutex_;
+  bool accepted_ GUARDED_BY(mutex_) = false;
+  bool writing_ GUARDED_BY(mutex_) = false;
+  bool finished_ GUARDED_BY(mutex_) = false;
+  std::optional<grpc::Status> end_ GUARDED_BY(mutex_);
+  std::optional<v1::ConnectResponse> registered_ GUARDED_BY(mutex_);
+  std::optional<v1::ConnectResponse> interval_ GUARDED_BY(mutex_);
+  /// By their kinds.
+  std::array<std::optional<v1::ConnectResponse>, kRequestKinds> requests_ GUARDED_BY(mutex_);
+  v1::ConnectResponse response_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ constexpr int kSameLooksMax = 30;
 }  // namespace
 
 std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto process = process_.sample();
   if (!process) return std::nullopt;
   mapped_ = process->mapped;
@@ -46,7 +46,7 @@ std::optional<policy::GuestOnHost> VmmObserver::look(policy::Bytes memory) {
 }
 
 std::optional<policy::Bytes> VmmObserver::disk_read() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto read = process_.bytes_read();
   if (read && read_) {
     const policy::Bytes rise = *read - std::min(*read, *read_);
@@ -60,19 +60,19 @@ std::optional<policy::Bytes> VmmObserver::disk_read() {
 }
 
 std::optional<policy::Bytes> VmmObserver::room() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return room_;
 }
 
 void VmmObserver::look_at_room() {
   policy::Bytes mapped = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (mapped_ == room_mapped_ && ++same_looks_ < kSameLooksMax) return;
     mapped = mapped_;
   }
   const auto room = guest_room(root_, pid_);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   room_ = room;
   room_mapped_ = mapped;
   same_looks_ = 0;

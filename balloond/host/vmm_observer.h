@@ -2,12 +2,12 @@
 // What the host sees of a VMM's guests, whatever they say: its process, and that process's cgroup.
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "balloond/host/own_cgroup.h"
 #include "balloond/host/process.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -33,24 +33,26 @@ class VmmObserver {
 
  private:
   enum class Source : std::uint8_t { none, cgroup, process };
-  std::optional<policy::Bytes> read_back(const ProcessMemory& memory);
+  std::optional<policy::Bytes> read_back(const ProcessMemory& memory) REQUIRES(mutex_);
 
   const std::string root_;
   const pid_t pid_;
-  mutable std::mutex mutex_;  ///< guards all below; no two threads look at once
-  Process process_;
-  OwnCgroup cgroup_;
-  Source source_ = Source::none;  ///< of the counters, in the sample before
-  std::optional<std::uint64_t> faults_;
-  policy::Bytes read_back_ = 0;
-  std::optional<policy::Bytes> swap_in_;              ///< by the newest look()
-  std::optional<policy::Bytes> read_, read_swap_in_;  ///< by the process, when disk_read() was called last
-  policy::Bytes disk_read_ = 0;
-  bool had_swap_ = false;
-  policy::Bytes mapped_ = 0;  ///< by the last look()
-  std::optional<policy::Bytes> room_;
-  std::optional<policy::Bytes> room_mapped_;  ///< when that was seen
-  int same_looks_ = 0;
+  mutable Mutex mutex_;  ///< no two threads look at once
+  Process process_;      ///< is only read, by any thread
+  OwnCgroup cgroup_ GUARDED_BY(mutex_);
+  Source source_ GUARDED_BY(mutex_) = Source::none;  ///< of the counters, in the sample before
+  std::optional<std::uint64_t> faults_ GUARDED_BY(mutex_);
+  policy::Bytes read_back_ GUARDED_BY(mutex_) = 0;
+  std::optional<policy::Bytes> swap_in_ GUARDED_BY(mutex_);  ///< by the newest look()
+  // By the process, when disk_read() was called last.
+  std::optional<policy::Bytes> read_ GUARDED_BY(mutex_);
+  std::optional<policy::Bytes> read_swap_in_ GUARDED_BY(mutex_);
+  policy::Bytes disk_read_ GUARDED_BY(mutex_) = 0;
+  bool had_swap_ GUARDED_BY(mutex_) = false;
+  policy::Bytes mapped_ GUARDED_BY(mutex_) = 0;  ///< by the last look()
+  std::optional<policy::Bytes> room_ GUARDED_BY(mutex_);
+  std::optional<policy::Bytes> room_mapped_ GUARDED_BY(mutex_);  ///< when that was seen
+  int same_looks_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace balloon::daemon

@@ -28,7 +28,7 @@ Journal::Journal(const Clock& clock, JournalConfig config)
 
 Journal::~Journal() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_one();
@@ -90,7 +90,7 @@ void Journal::begin_file(Chunk& chunk) {
 /// False when there is no room: what leans on this chunk is lost, too.
 bool Journal::post(Chunk chunk) {
   file_bytes_ += chunk.bytes.size();
-  std::unique_lock lock(mutex_);
+  UniqueLock lock(mutex_);
   if (queued_ + chunk.bytes.size() > kQueueMax) {
     lock.unlock();
     lose("writing to " + config_.directory + " takes too long");
@@ -107,14 +107,14 @@ void Journal::run() {
   while (true) {
     Chunk chunk;
     {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      UniqueLock lock(mutex_);
+      changed_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return stopping_ || !queue_.empty(); });
       if (queue_.empty()) return;
       chunk = std::move(queue_.front());
       queue_.pop_front();
     }
     write(chunk);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     queued_ -= chunk.bytes.size();  // not sooner: it takes memory as long as it is written
   }
 }

@@ -11,7 +11,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -19,6 +18,7 @@
 #include "balloond/clock.h"
 #include "balloond/config/journal_config.h"
 #include "balloond/journal/journal_files.h"
+#include "base/mutex.h"
 #include "policy/recording/encoder.h"
 
 namespace balloon::daemon {
@@ -86,11 +86,11 @@ class Journal {
   Time failed_at_{};
 
   std::atomic<bool> broken_{false};  ///< the file that is being written can not go on
-  std::mutex mutex_;                 ///< guards the three below
+  Mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Chunk> queue_;
-  std::size_t queued_ = 0;  ///< bytes
-  bool stopping_ = false;
+  std::deque<Chunk> queue_ GUARDED_BY(mutex_);
+  std::size_t queued_ GUARDED_BY(mutex_) = 0;  ///< bytes
+  bool stopping_ GUARDED_BY(mutex_) = false;
 
   // The writer's.
   UniqueFd file_;

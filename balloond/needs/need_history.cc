@@ -19,7 +19,7 @@ bool is_known(const GuestStatus& guest) {
 }  // namespace
 
 void NeedHistory::observe(const State& state) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto before = std::exchange(observed_at_, state.at);
   if (!before || state.at <= *before) return;
   const auto elapsed = std::min(state.at - *before, kGapMax);
@@ -103,7 +103,7 @@ void NeedHistory::begin_day(Day today) {
 }
 
 void NeedHistory::restore(const DayOfNeeds& kept) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (today_ == Day()) today_ = std::chrono::floor<std::chrono::days>(clock_.wall());
   for (const auto& [name, histogram] : kept.guests) {
     made_room_ = true;  // what was kept makes no room for itself: the newest days come first
@@ -120,7 +120,7 @@ void NeedHistory::restore(const DayOfNeeds& kept) {
 }
 
 std::vector<DayOfNeeds> NeedHistory::take_changed() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<DayOfNeeds> days;
   for (const Day day : std::exchange(changed_, {})) {
     DayOfNeeds& taken = days.emplace_back(DayOfNeeds{.day = day});
@@ -134,7 +134,7 @@ std::vector<DayOfNeeds> NeedHistory::take_changed() {
 }
 
 void NeedHistory::not_kept(Day day) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   changed_.insert(day);
 }
 
@@ -183,7 +183,7 @@ void NeedHistory::renew() {
   while (true) {
     Guest guest;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       const auto next = guests_.upper_bound(last);
       if (next == guests_.end()) break;
       last = next->first;
@@ -192,17 +192,17 @@ void NeedHistory::renew() {
     const NeedsByWindow needs = by_window(guest, today);
     if (needs.back().observed.count() > 0) fresh->emplace(last, needs);
   }
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   figures_ = std::move(fresh);
 }
 
 std::shared_ptr<const std::map<std::string, NeedsByWindow>> NeedHistory::figures() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return figures_;
 }
 
 std::vector<std::pair<Day, NeedFigures>> NeedHistory::days_of(const std::string& guest) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<std::pair<Day, NeedFigures>> days;
   const auto known = guests_.find(guest);
   if (known == guests_.end()) return days;

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,6 +16,7 @@
 
 #include "balloond/control/state.h"
 #include "balloond/needs/need_histogram.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -97,24 +97,24 @@ class NeedHistory {
   static NeedsByWindow by_window(const Guest& guest, Day today);
 
   /// The guest's histogram of that day; null when there is no room for one more.
-  NeedHistogram* histogram_of(const std::string& name, Day day);
+  NeedHistogram* histogram_of(const std::string& name, Day day) REQUIRES(mutex_);
   /// Ends the history of the guest that was seen last the longest ago, before `today`.
-  bool forget_one(Day today);
+  bool forget_one(Day today) REQUIRES(mutex_);
   /// Leaves out the guest that was seen the least on that day.
-  void leave_one_out(Day day);
-  void drop(std::map<std::string, Guest>::iterator guest, Day day);
+  void leave_one_out(Day day) REQUIRES(mutex_);
+  void drop(std::map<std::string, Guest>::iterator guest, Day day) REQUIRES(mutex_);
   /// A new day: what no window has any more becomes an old day.
-  void begin_day(Day today);
+  void begin_day(Day today) REQUIRES(mutex_);
 
   const Clock& clock_;
-  mutable std::mutex mutex_;  ///< guards all below
-  std::map<std::string, Guest> guests_;
-  std::map<Day, std::size_t> count_;  ///< guests that have a histogram of the day
-  std::set<Day> changed_;             ///< days since they were taken
-  std::optional<Time> observed_at_;
-  Day today_{};
-  bool made_room_ = false;  ///< in this turn: one newcomer at a time
-  std::shared_ptr<const std::map<std::string, NeedsByWindow>> figures_ =
+  mutable Mutex mutex_;
+  std::map<std::string, Guest> guests_ GUARDED_BY(mutex_);
+  std::map<Day, std::size_t> count_ GUARDED_BY(mutex_);  ///< guests that have a histogram of the day
+  std::set<Day> changed_ GUARDED_BY(mutex_);             ///< days since they were taken
+  std::optional<Time> observed_at_ GUARDED_BY(mutex_);
+  Day today_ GUARDED_BY(mutex_){};
+  bool made_room_ GUARDED_BY(mutex_) = false;  ///< in this turn: one newcomer at a time
+  std::shared_ptr<const std::map<std::string, NeedsByWindow>> figures_ GUARDED_BY(mutex_) =
       std::make_shared<std::map<std::string, NeedsByWindow>>();
 };
 

@@ -24,7 +24,7 @@ void NeedKeeper::start() {
 void NeedKeeper::stop() {
   if (!thread_.joinable()) return;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wakeup_.notify_one();
@@ -32,12 +32,12 @@ void NeedKeeper::stop() {
 }
 
 void NeedKeeper::run() {
-  std::unique_lock lock(mutex_);
+  UniqueLock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
     turn();
     lock.lock();
-    wakeup_.wait_for(lock, kTurnEvery, [this] { return stopping_; });
+    wakeup_.wait_for(lock.standard(), kTurnEvery, [this]() REQUIRES(mutex_) { return stopping_; });
   }
   if (files_) save();
 }

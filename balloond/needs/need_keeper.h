@@ -4,13 +4,13 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
 
 #include "balloond/needs/need_files.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon {
 
@@ -49,8 +49,8 @@ class NeedKeeper {
   std::optional<Time> renewed_at_;
   std::atomic<bool> failing_{false};
 
-  std::mutex mutex_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
   std::condition_variable wakeup_;
   std::thread thread_;
 };

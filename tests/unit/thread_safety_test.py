@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where all mutexes are annotated. A room that is done is a line here.
-ROOMS = ("vmm/devices", "vmm/pci", "vmm/virtio")
+ROOMS = ("balloond", "vmm/devices", "vmm/link", "vmm/pci", "vmm/virtio")
 STANDARD = re.compile(r"std::(?:mutex|recursive_mutex|shared_mutex|lock_guard|unique_lock|scoped_lock|shared_lock)\b")
 MUTEX = re.compile(r"^ +(?:mutable )?(?:Mutex|FairMutex) (\w+);", re.MULTILINE)
 

@@ -9,13 +9,13 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "balloon/v1/guest_link.grpc.pb.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "vmm/link/messages.h"
 #include "vmm/link/outbox.h"
 
@@ -71,7 +71,7 @@ class GuestLink::Impl {
     guest_.balloon.observe({}, {});
     thread_.request_stop();
     {
-      const std::lock_guard lock(session_mutex_);
+      const MutexLock lock(session_mutex_);
       if (context_ != nullptr) context_->TryCancel();
     }
     wake_.notify_all();
@@ -108,8 +108,8 @@ class GuestLink::Impl {
                      status.error_message().empty() ? "the daemon hung up" : status.error_message());
         reported = true;
       }
-      std::unique_lock lock(session_mutex_);
-      wake_.wait_for(lock, stop, backoff, [] { return false; });
+      UniqueLock lock(session_mutex_);
+      wake_.wait_for(lock.standard(), stop, backoff, [] { return false; });
       backoff = std::min(backoff * 2, kLongestBackoff);
     }
   }
@@ -118,7 +118,7 @@ class GuestLink::Impl {
   grpc::Status session(const std::stop_token& stop, bool& registered) {
     grpc::ClientContext context;
     {
-      const std::lock_guard lock(session_mutex_);
+      const MutexLock lock(session_mutex_);
       if (stop.stop_requested()) return grpc::Status::CANCELLED;
       context_ = &context;
     }
@@ -137,7 +137,7 @@ class GuestLink::Impl {
     outbox_.close();
     const grpc::Status status = stream->Finish();
     {
-      const std::lock_guard lock(session_mutex_);
+      const MutexLock lock(session_mutex_);
       context_ = nullptr;
     }
     guest_.balloon.set_stats_interval({});
@@ -225,8 +225,8 @@ class GuestLink::Impl {
   Outbox outbox_;
   std::atomic<bool> paused_{false};  ///< read by the balloon's own thread, too
 
-  std::mutex session_mutex_;
-  grpc::ClientContext* context_ = nullptr;  ///< of the session under way
+  Mutex session_mutex_;
+  grpc::ClientContext* context_ GUARDED_BY(session_mutex_) = nullptr;  ///< of the session under way
   std::condition_variable_any wake_;
   std::jthread thread_;
 };

@@ -20,19 +20,19 @@ bool is_crumb(const v1::BalloonUpdate& told, const v1::BalloonUpdate& now) {
 }  // namespace
 
 void Outbox::put(v1::GuestStats stats) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   stats_ = std::move(stats);
   changed_.notify_all();
 }
 
 void Outbox::put(v1::BalloonUpdate balloon) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   balloon_ = std::move(balloon);
   changed_.notify_all();
 }
 
 void Outbox::put(v1::BalloonCounters counters) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   counters_ = std::move(counters);
   changed_.notify_all();
 }
@@ -62,14 +62,14 @@ void Outbox::put(v1::MergingResult result) {
 }
 
 void Outbox::put_result(v1::ConnectRequest result) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (results_.size() == kMaxResults) results_.pop_front();
   results_.push_back(std::move(result));
   changed_.notify_all();
 }
 
 void Outbox::open() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   open_ = true;
   stats_.reset();
   balloon_.reset();
@@ -79,7 +79,7 @@ void Outbox::open() {
 }
 
 void Outbox::close() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   open_ = false;
   changed_.notify_all();
 }
@@ -109,18 +109,18 @@ std::optional<v1::ConnectRequest> Outbox::next(Clock::time_point now) {
 }
 
 std::optional<v1::ConnectRequest> Outbox::take_at(Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return open_ ? next(now) : std::nullopt;
 }
 
 std::optional<v1::ConnectRequest> Outbox::take() {
-  std::unique_lock lock(mutex_);
+  UniqueLock lock(mutex_);
   while (open_) {
     if (auto request = next(Clock::now())) return request;
     if (balloon_) {
-      changed_.wait_until(lock, balloon_due());
+      changed_.wait_until(lock.standard(), balloon_due());
     } else {
-      changed_.wait(lock);
+      changed_.wait(lock.standard());
     }
   }
   return std::nullopt;

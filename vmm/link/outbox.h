@@ -7,10 +7,10 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <optional>
 
 #include "balloon/v1/guest_link.pb.h"
+#include "base/mutex.h"
 
 namespace balloon::vmm {
 
@@ -46,21 +46,21 @@ class Outbox {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // With the mutex held.
-  std::optional<v1::ConnectRequest> next(Clock::time_point now);
+  std::optional<v1::ConnectRequest> next(Clock::time_point now) REQUIRES(mutex_);
   /// When the balloon's state that waits may go out.
-  Clock::time_point balloon_due() const;
+  Clock::time_point balloon_due() const REQUIRES(mutex_);
   void put_result(v1::ConnectRequest result);
 
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;
-  bool open_ = false;
-  std::optional<v1::GuestStats> stats_;
-  std::optional<v1::BalloonUpdate> balloon_;
-  std::optional<v1::BalloonCounters> counters_;
-  std::optional<v1::BalloonUpdate> balloon_told_;  ///< the last that was taken, on this stream
-  Clock::time_point balloon_told_at_{};
-  std::deque<v1::ConnectRequest> results_;  ///< answers, in order
+  bool open_ GUARDED_BY(mutex_) = false;
+  std::optional<v1::GuestStats> stats_ GUARDED_BY(mutex_);
+  std::optional<v1::BalloonUpdate> balloon_ GUARDED_BY(mutex_);
+  std::optional<v1::BalloonCounters> counters_ GUARDED_BY(mutex_);
+  std::optional<v1::BalloonUpdate> balloon_told_
+      GUARDED_BY(mutex_);  ///< the last that was taken, on this stream
+  Clock::time_point balloon_told_at_ GUARDED_BY(mutex_){};
+  std::deque<v1::ConnectRequest> results_ GUARDED_BY(mutex_);  ///< answers, in order
 };
 
 }  // namespace balloon::vmm

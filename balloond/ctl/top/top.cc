@@ -8,11 +8,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "balloond/ctl/top/screen.h"
+#include "base/mutex.h"
 
 namespace balloon::ctl::top {
 namespace {
@@ -46,18 +46,18 @@ class Feed {
 
   /// The newest state that has not been taken.
   std::optional<v1::WatchGuestsResponse> take() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::exchange(state_, std::nullopt);
   }
   /// Why no states come; empty while they do.
   std::optional<CallError> trouble() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return trouble_;
   }
   /// Until there is a first state, or a reason why there is none.
   std::optional<CallError> begin() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return state_ || trouble_; });
+    UniqueLock lock(mutex_);
+    changed_.wait(lock.standard(), [this]() REQUIRES(mutex_) { return state_ || trouble_; });
     return state_ ? std::nullopt : trouble_;
   }
 
@@ -65,7 +65,7 @@ class Feed {
   void run() {
     while (!ending_) {
       const auto ended = client_.watch([this](v1::WatchGuestsResponse& state) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         state_ = std::move(state);
         trouble_.reset();
         changed_.notify_all();
@@ -73,7 +73,7 @@ class Feed {
       });
       if (ending_) return;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         trouble_ = ended ? CallError{Exit::unreachable, "the daemon ended the watch"} : ended.error();
         changed_.notify_all();
       }
@@ -82,10 +82,10 @@ class Feed {
   }
 
   Client& client_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;
-  std::optional<v1::WatchGuestsResponse> state_;
-  std::optional<CallError> trouble_;
+  std::optional<v1::WatchGuestsResponse> state_ GUARDED_BY(mutex_);
+  std::optional<CallError> trouble_ GUARDED_BY(mutex_);
   std::atomic<bool> ending_{false};
   std::thread thread_;
 };

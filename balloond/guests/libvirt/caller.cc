@@ -12,7 +12,7 @@ Caller::Caller()
 Caller::~Caller() {
   bool busy = false;
   {
-    const std::lock_guard lock(shared_->mutex);
+    const MutexLock lock(shared_->mutex);
     shared_->ended = true;
     busy = shared_->busy();
   }
@@ -25,22 +25,23 @@ Caller::~Caller() {
 }
 
 bool Caller::busy() const {
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   return shared_->busy();
 }
 
 void Caller::call(std::function<void()> what) {
   {
-    const std::lock_guard lock(shared_->mutex);
+    const MutexLock lock(shared_->mutex);
     shared_->next = std::move(what);
   }
   shared_->changed.notify_one();
 }
 
 void Caller::run(const std::shared_ptr<Shared>& shared) {
-  std::unique_lock lock(shared->mutex);
+  UniqueLock lock(shared->mutex);
   while (true) {
-    shared->changed.wait(lock, [&] { return shared->next || shared->ended; });
+    shared->changed.wait(lock.standard(),
+                         [&]() REQUIRES(shared->mutex) { return shared->next || shared->ended; });
     if (!shared->next) return;
     std::function<void()> what = std::exchange(shared->next, nullptr);
     shared->calling = true;

@@ -6,8 +6,9 @@
 #include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
+
+#include "base/mutex.h"
 
 namespace balloon::daemon::libvirt {
 
@@ -28,12 +29,12 @@ class Caller {
 
  private:
   struct Shared {
-    mutable std::mutex mutex;
+    mutable Mutex mutex;
     std::condition_variable changed;
-    std::function<void()> next;
-    bool calling = false;
-    bool ended = false;
-    bool busy() const { return calling || next; }
+    std::function<void()> next GUARDED_BY(mutex);
+    bool calling GUARDED_BY(mutex) = false;
+    bool ended GUARDED_BY(mutex) = false;
+    bool busy() const REQUIRES(mutex) { return calling || next; }
   };
   static void run(const std::shared_ptr<Shared>& shared);
 

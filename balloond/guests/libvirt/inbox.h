@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <variant>
@@ -14,6 +13,7 @@
 
 #include "balloond/guests/libvirt/domain.h"
 #include "balloond/guests/libvirt/link.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon::libvirt {
 
@@ -43,20 +43,20 @@ class Inbox {
 
   void put(News news) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       news_.push_back(std::move(news));
     }
     wake_();
   }
   std::vector<News> take() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::exchange(news_, {});
   }
 
  private:
   const std::function<void()> wake_;
-  std::mutex mutex_;
-  std::vector<News> news_;
+  Mutex mutex_;
+  std::vector<News> news_ GUARDED_BY(mutex_);
 };
 
 }  // namespace balloon::daemon::libvirt

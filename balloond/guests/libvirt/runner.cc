@@ -3,13 +3,13 @@
 // neither the daemon nor its neighbours.
 #include <algorithm>
 #include <condition_variable>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "balloond/guests/libvirt/client.h"
 #include "balloond/guests/libvirt/host.h"
 #include "balloond/guests/libvirt/module.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon::libvirt {
 namespace {
@@ -21,21 +21,21 @@ class Bell {
  public:
   void ring() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       ringing_ = true;
     }
     rung_.notify_one();
   }
   void wait(std::chrono::nanoseconds longest) {
-    std::unique_lock lock(mutex_);
-    rung_.wait_for(lock, longest, [&] { return ringing_; });
+    UniqueLock lock(mutex_);
+    rung_.wait_for(lock.standard(), longest, [&]() REQUIRES(mutex_) { return ringing_; });
     ringing_ = false;
   }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable rung_;
-  bool ringing_ = false;
+  bool ringing_ GUARDED_BY(mutex_) = false;
 };
 
 /// The thread and what it works on.
@@ -53,7 +53,7 @@ class ThreadRunner final : public Runner {
 
   ~ThreadRunner() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = true;
     }
     bell_->ring();
@@ -64,7 +64,7 @@ class ThreadRunner final : public Runner {
 
   void manage(std::vector<LibvirtHost> hosts, std::chrono::nanoseconds stats_interval) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       order_ = Order{.hosts = std::move(hosts), .stats_interval = stats_interval};
     }
     bell_->ring();
@@ -80,7 +80,7 @@ class ThreadRunner final : public Runner {
     while (true) {
       std::optional<Order> order;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (stopping_) break;
         order = std::exchange(order_, {});
       }
@@ -123,9 +123,9 @@ class ThreadRunner final : public Runner {
   Surroundings surroundings_;
   std::vector<std::unique_ptr<Host>> hosts_;  ///< the thread's own
 
-  std::mutex mutex_;  ///< guards the two below
-  std::optional<Order> order_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  std::optional<Order> order_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
 
   std::thread thread_;  ///< last: it uses all of these
 };

@@ -41,7 +41,7 @@ Result<void> Backend::manage(std::vector<QmpSockets> sources, std::chrono::nanos
     BALLOON_TRY(start());
   }
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     order_ = Order{.sources = std::move(sources), .stats_interval = stats_interval};
   }
   wake();
@@ -62,7 +62,7 @@ Result<void> Backend::start() {
 void Backend::stop() {
   if (!thread_.joinable()) return;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake();
@@ -84,7 +84,7 @@ void Backend::run() {
         std::uint64_t ignored = 0;
         if (::read(wakeup_.get(), &ignored, sizeof(ignored)) < 0) continue;
         {
-          const std::lock_guard lock(mutex_);
+          const MutexLock lock(mutex_);
           if (stopping_) return sockets_.clear();
         }
         take_order();
@@ -127,7 +127,7 @@ int Backend::wait_for() const {
 void Backend::take_order() {
   std::optional<Order> order;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     order = std::exchange(order_, {});
   }
   if (!order) return;

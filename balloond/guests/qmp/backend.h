@@ -5,7 +5,6 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "balloond/guests/backend.h"
 #include "balloond/guests/qmp/discovery.h"
 #include "balloond/guests/qmp/monitor.h"
+#include "base/mutex.h"
 
 namespace balloon::daemon::qmp {
 
@@ -64,9 +64,9 @@ class Backend {
   UniqueFd wakeup_;
   std::thread thread_;
 
-  std::mutex mutex_;  ///< guards the two below
-  std::optional<Order> order_;
-  bool stopping_ = false;
+  Mutex mutex_;
+  std::optional<Order> order_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
 
   // The thread's own.
   std::vector<QmpSockets> sources_;
