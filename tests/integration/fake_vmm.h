@@ -60,9 +60,13 @@ class TouchedMemory {
 
 class FakeVmm {
  public:
-  /// `truthful`: this process has what the guest is said to have.
-  FakeVmm(const std::string& socket, v1::Register registration, bool truthful = true)
-      : touched_(truthful ? registration.memory_bytes() : 0, kTouchedMax),
+  static constexpr std::uint64_t kTouchedMax = 4 * kGiB;
+
+  /// `truthful`: this process has what the guest is said to have. The guest has touched `touched_max` at
+  /// most.
+  FakeVmm(const std::string& socket, v1::Register registration, bool truthful = true,
+          std::uint64_t touched_max = kTouchedMax)
+      : touched_(truthful ? registration.memory_bytes() : 0, touched_max),
         registration_(std::move(registration)) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own, as a process has
@@ -158,6 +162,39 @@ class FakeVmm {
     send(request);
   }
 
+  /// From here on its balloon takes targets and stays where it is.
+  void stay() {
+    const std::lock_guard lock(mutex_);
+    stays_ = true;
+  }
+
+  /// One that stays frees so much on its way to its target.
+  void creep(std::uint64_t step) {
+    v1::ConnectRequest request;
+    {
+      const std::lock_guard lock(mutex_);
+      auto& balloon = *registration_.mutable_balloon();
+      const std::uint64_t actual = balloon.actual_bytes();
+      if (actual <= balloon.target_bytes()) return;
+      balloon.set_actual_bytes(actual - std::min(step, actual - balloon.target_bytes()));
+      *request.mutable_balloon() = balloon;
+    }
+    send(request);
+  }
+
+  /// Somebody else sets its size.
+  void move_by_another(std::uint64_t size) {
+    v1::ConnectRequest request;
+    {
+      const std::lock_guard lock(mutex_);
+      auto& balloon = *registration_.mutable_balloon();
+      balloon.set_target_bytes(size);
+      balloon.set_actual_bytes(size);
+      *request.mutable_balloon() = balloon;
+    }
+    send(request);
+  }
+
   /// From here on each target is refused for this reason.
   void refuse(const std::string& why) {
     const std::lock_guard lock(mutex_);
@@ -226,15 +263,13 @@ class FakeVmm {
       result.mutable_target_result()->set_refusal(refusal_);
       if (refusal_.empty()) {
         registration_.mutable_balloon()->set_target_bytes(asked.target_bytes());
-        registration_.mutable_balloon()->set_actual_bytes(asked.target_bytes());
+        if (!stays_) registration_.mutable_balloon()->set_actual_bytes(asked.target_bytes());
         *update.mutable_balloon() = registration_.balloon();
       }
     }
     send(result);
     if (update.has_balloon()) send(update);
   }
-
-  static constexpr std::uint64_t kTouchedMax = 4 * kGiB;
 
   TouchedMemory touched_;
   mutable std::mutex mutex_;
@@ -244,6 +279,7 @@ class FakeVmm {
   std::vector<std::uint64_t> targets_;
   std::optional<std::chrono::nanoseconds> stats_interval_;
   std::string refusal_;
+  bool stays_ = false;
   std::optional<grpc::Status> end_;
   std::unique_ptr<v1::GuestLinkService::Stub> stub_;
   grpc::ClientContext context_;
