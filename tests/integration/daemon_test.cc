@@ -79,6 +79,27 @@ TEST_F(OwnDaemonTest, CheckConfigSaysOkOrEveryComplaint) {
                          "policy.yaml:1:20: defaults.weight: 0 is not a weight from 1 to 10000\n");
 }
 
+TEST_F(OwnDaemonTest, StatisticsThatComeTooSeldomToBeFreshAreRefusedWithBothSettings) {
+  const auto configure = [&](const std::string& interval) {
+    return directory_.write("balloond.yaml", "socket: {path: " + socket() + "}\ncontrol: {stats_interval: " +
+                                                 interval + "}\npolicy: policy.yaml\n");
+  };
+  directory_.write("policy.yaml", "");
+  const std::string file = configure("15s");
+  const std::string complaint =
+      file +
+      ": control.stats_interval: 15000ms is more than half of the policy's "
+      "engine.stale_after, 10000ms: guests would be stale whenever a sample is late\n";
+  const Outcome checked = run({BALLOOND, "--check-config", "--config", file});
+  EXPECT_EQ(checked.exit_code, 1);
+  EXPECT_EQ(checked.err, complaint);
+  Background started({BALLOOND, "--config", file}, directory_.file("log"));
+  EXPECT_EQ(started.wait(), 1);
+  EXPECT_NE(started.log().find(complaint), std::string::npos) << started.log();
+  configure("5s");
+  EXPECT_EQ(run({BALLOOND, "--check-config", "--config", file}).exit_code, 0) << "half of it will do";
+}
+
 TEST_F(OwnDaemonTest, WrongUseExitsWith2AndHelpAndVersionWith0) {
   EXPECT_EQ(run({BALLOOND, "--confg", "x"}).exit_code, 2);
   EXPECT_EQ(run({BALLOOND, "--log-level", "loud"}).exit_code, 2);

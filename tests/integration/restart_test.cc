@@ -62,5 +62,17 @@ TEST_F(DaemonTest, ReloadTakesANewPolicyAndKeepsTheOldOneWhenTheNewOneIsBad) {
   EXPECT_EQ(ctl_json({"show", "a"}).at("min_bytes"), 512 * kMiB);
 }
 
+TEST_F(DaemonTest, AReloadThatWouldMakeGuestsStaleBetweenTwoSamplesIsRefused) {
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, kGiB));
+  ASSERT_TRUE(eventually([&] { return vmm.stats_interval().has_value(); }));
+  directory_.write("policy.yaml", "engine: {stale_after: 300ms}\ndefaults: {min: 512MiB}\n");
+  daemon_->signal(SIGHUP);
+  ASSERT_TRUE(
+      logs("control.stats_interval: 200ms is more than half of the policy's engine.stale_after, 300ms"))
+      << daemon_->log();
+  EXPECT_TRUE(logs("the old one stays")) << daemon_->log();
+  EXPECT_EQ(ctl_json({"show", "a"}).at("min_bytes"), 360 * kMiB);
+}
+
 }  // namespace
 }  // namespace balloon::test
