@@ -8,11 +8,12 @@
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include "base/mutex.h"
 
 namespace balloon {
 namespace {
@@ -55,14 +56,14 @@ bool start_without_signals(std::function<void()> work) {
 struct LineWriter::Shared {
   const int fd;
   const std::function<std::string(std::uint64_t)> notice;
-  std::mutex mutex{};  ///< guards all below; never held while writing
+  Mutex mutex{};  ///< never held while writing
   std::condition_variable changed{};
-  std::deque<std::string> waiting{};
-  std::size_t bytes = 0;  ///< of lines that wait or are being written
-  bool running = false;
-  bool ending = false;
-  std::uint64_t lost = 0;
-  std::uint64_t lost_told = 0;
+  std::deque<std::string> waiting GUARDED_BY(mutex){};
+  std::size_t bytes GUARDED_BY(mutex) = 0;  ///< of lines that wait or are being written
+  bool running GUARDED_BY(mutex) = false;
+  bool ending GUARDED_BY(mutex) = false;
+  std::uint64_t lost GUARDED_BY(mutex) = 0;
+  std::uint64_t lost_told GUARDED_BY(mutex) = 0;
 };
 
 LineWriter::LineWriter(int fd, std::function<std::string(std::uint64_t)> notice)
@@ -70,14 +71,14 @@ LineWriter::LineWriter(int fd, std::function<std::string(std::uint64_t)> notice)
 
 LineWriter::~LineWriter() {
   drain(kDrainMax);
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   shared_->ending = true;
   shared_->changed.notify_all();
 }
 
 void LineWriter::add(std::string line, Weight weight) {
   const std::size_t most = weight == Weight::important ? kQueueMax : kQueueMax / 4 * 3;
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   if (!shared_->running) shared_->running = start_without_signals([shared = shared_] { run(shared); });
   if (!shared_->running || shared_->bytes + line.size() > most) {
     ++shared_->lost;
@@ -89,19 +90,22 @@ void LineWriter::add(std::string line, Weight weight) {
 }
 
 bool LineWriter::drain(std::chrono::milliseconds limit) {
-  std::unique_lock lock(shared_->mutex);
-  return shared_->changed.wait_for(lock, limit, [this] { return shared_->bytes == 0; });
+  UniqueLock lock(shared_->mutex);
+  return shared_->changed.wait_for(lock.standard(), limit,
+                                   [this]() REQUIRES(shared_->mutex) { return shared_->bytes == 0; });
 }
 
 std::uint64_t LineWriter::lost() const {
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   return shared_->lost;
 }
 
 void LineWriter::run(const std::shared_ptr<Shared>& shared) {
-  std::unique_lock lock(shared->mutex);
+  UniqueLock lock(shared->mutex);
   while (true) {
-    shared->changed.wait(lock, [&] { return !shared->waiting.empty() || shared->ending; });
+    shared->changed.wait(lock.standard(), [&]() REQUIRES(shared->mutex) {
+      return !shared->waiting.empty() || shared->ending;
+    });
     if (shared->waiting.empty()) return;
     const std::string line = std::move(shared->waiting.front());
     shared->waiting.pop_front();

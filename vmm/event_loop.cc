@@ -13,11 +13,11 @@
 #include <condition_variable>
 #include <csignal>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
 
 namespace balloon::vmm {
 namespace {
@@ -49,16 +49,16 @@ struct EventLoop::Impl {
   UniqueFd epoll;
   UniqueFd wake;
   std::atomic<bool> stopping = false;
-  std::mutex join_mutex;
+  Mutex join_mutex;  ///< one joins
   std::thread thread;
   std::thread::id thread_id;
 
-  std::mutex mutex;
+  Mutex mutex;
   std::condition_variable idle;  ///< `running`, `paused` or `stopping` changed
-  std::map<Id, Watch> watches;
-  Id last_id = kWake;
-  bool paused = false;
-  Id running = kNone;  ///< the watch whose callback runs now
+  std::map<Id, Watch> watches GUARDED_BY(mutex);
+  Id last_id GUARDED_BY(mutex) = kWake;
+  bool paused GUARDED_BY(mutex) = false;
+  Id running GUARDED_BY(mutex) = kNone;  ///< the watch whose callback runs now
 
   void run();
   void dispatch(Id id);
@@ -82,8 +82,8 @@ void EventLoop::Impl::run() {
 void EventLoop::Impl::dispatch(Id id) {
   std::shared_ptr<Callback> callback;
   {
-    std::unique_lock lock(mutex);
-    idle.wait(lock, [this] { return !paused || stopping; });
+    UniqueLock lock(mutex);
+    idle.wait(lock.standard(), [this]() REQUIRES(mutex) { return !paused || stopping; });
     if (stopping) return;
     const auto watch = watches.find(id);
     if (watch == watches.end()) return;  // unwatched by an earlier callback of this batch
@@ -93,7 +93,7 @@ void EventLoop::Impl::dispatch(Id id) {
   (*callback)();
   callback.reset();  // before unwatch() may return: what it captured may go away then
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     running = kNone;
   }
   idle.notify_all();
@@ -127,20 +127,21 @@ EventLoop::EventLoop(std::unique_ptr<Impl> impl, Clock& clock) : impl_(std::move
 EventLoop::~EventLoop() { stop(); }
 
 void EventLoop::pause() {
-  std::unique_lock lock(impl_->mutex);
+  UniqueLock lock(impl_->mutex);
   impl_->paused = true;
-  impl_->idle.wait(lock, [this] { return impl_->running == Impl::kNone; });
+  impl_->idle.wait(lock.standard(),
+                   [this]() REQUIRES(impl_->mutex) { return impl_->running == Impl::kNone; });
 }
 
 void EventLoop::resume() {
-  const std::lock_guard lock(impl_->mutex);
+  const MutexLock lock(impl_->mutex);
   impl_->paused = false;
   impl_->idle.notify_all();
 }
 
 void EventLoop::stop() {
   {
-    const std::lock_guard lock(impl_->mutex);
+    const MutexLock lock(impl_->mutex);
     impl_->stopping = true;
     impl_->idle.notify_all();
   }
@@ -148,7 +149,7 @@ void EventLoop::stop() {
   // It can only fail when the counter is full, and then the loop is awake anyway.
   [[maybe_unused]] const ssize_t written = ::write(impl_->wake.get(), &one, sizeof one);
   if (std::this_thread::get_id() == impl_->thread_id) return;
-  const std::lock_guard lock(impl_->join_mutex);
+  const MutexLock lock(impl_->join_mutex);
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
@@ -159,7 +160,7 @@ Result<void> EventLoop::watch_writable(int fd, Callback callback) {
 }
 
 Result<void> EventLoop::watch(int fd, std::uint32_t events, Callback callback) {
-  const std::lock_guard lock(impl_->mutex);
+  const MutexLock lock(impl_->mutex);
   const Impl::Id id = ++impl_->last_id;
   epoll_event event{.events = events, .data = {.u64 = id}};
   if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -171,7 +172,7 @@ Result<void> EventLoop::watch(int fd, std::uint32_t events, Callback callback) {
 
 void EventLoop::unwatch(int fd) {
   std::shared_ptr<Callback> callback;  // destroyed after the lock is released: it may own anything
-  std::unique_lock lock(impl_->mutex);
+  UniqueLock lock(impl_->mutex);
   const auto watch =
       std::ranges::find_if(impl_->watches, [fd](const auto& entry) { return entry.second.fd == fd; });
   if (watch == impl_->watches.end()) return;
@@ -180,7 +181,7 @@ void EventLoop::unwatch(int fd) {
   impl_->watches.erase(watch);
   ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, fd, nullptr);
   if (std::this_thread::get_id() == impl_->thread_id) return;
-  impl_->idle.wait(lock, [&] { return impl_->running != id; });
+  impl_->idle.wait(lock.standard(), [&]() REQUIRES(impl_->mutex) { return impl_->running != id; });
 }
 
 Result<UniqueFd> EventLoop::watch_event(Callback callback) {

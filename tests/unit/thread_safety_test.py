@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/thread-safety.sh refuses what touches a guarded field without its mutex; rooms have no mutex that says nothing."""
+"""scripts/thread-safety.sh refuses what touches a guarded field without its mutex, and no mutex guards nothing."""
 import re
 import subprocess
 import tempfile
@@ -7,8 +7,18 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where all mutexes are annotated. A room that is done is a line here.
-ROOMS = ("balloond", "vmm/devices", "vmm/link", "vmm/pci", "vmm/virtio")
+ROOMS = ("base", "policy", "vmm", "balloond")
+# What has a mutex of the standard's, and why.
+LEFT = {
+    "base/log.cc": "spdlog's sinks are made for it",
+    "base/mutex.h": "it is what the annotated one is made of",
+    "vmm/bus.h": "many read at once",
+    "vmm/bus.cc": "many read at once",
+    "vmm/machine/guest.h": "operation_ guards no field: it is held for as long as one of a machine's operations takes",
+    "vmm/machine/guest.cc": "operation_ is tried",
+}
+# Guards no field, but that one thread at a time joins another.
+NO_FIELD = [("vmm/event_loop.cc", "join_mutex")]
 STANDARD = re.compile(r"std::(?:mutex|recursive_mutex|shared_mutex|lock_guard|unique_lock|scoped_lock|shared_lock)\b")
 MUTEX = re.compile(r"^ +(?:mutable )?(?:Mutex|FairMutex) (\w+);", re.MULTILINE)
 
@@ -58,14 +68,14 @@ class ThreadSafetyTest(unittest.TestCase):
         self.assertEqual(refused, wanted, done.stderr)
         self.assertNotEqual(done.returncode, 0)
 
-    def test_rooms_that_are_done_have_annotated_mutexes_only_and_each_says_what_it_guards(self):
+    def test_all_mutexes_are_annotated_and_each_says_what_it_guards(self):
         files = {str(file.relative_to(ROOT)): file.read_text() for room in ROOMS for file in (ROOT / room).rglob("*") if file.suffix in (".h", ".cc")}
         code = {name: re.sub(r"//.*", "", text) for name, text in files.items()}
-        self.assertEqual([f"{name}: {found}" for name, text in code.items() for found in STANDARD.findall(text)], [])
+        self.assertEqual({name for name, text in code.items() if STANDARD.search(text)}, set(LEFT))
         mutexes = [(name, mutex) for name, text in code.items() for mutex in MUTEX.findall(text)]
-        self.assertGreater(len(mutexes), len(ROOMS), "the mutexes are not where this test looks for them")
+        self.assertGreater(len(mutexes), 40, "the mutexes are not where this test looks for them")
         said = re.compile(r"(?:GUARDED_BY|REQUIRES|EXCLUDES|RETURN_CAPABILITY)\((?:\w+->)?(\w+)\)")
-        self.assertEqual([(name, mutex) for name, mutex in mutexes if mutex not in said.findall(code[name])], [])
+        self.assertEqual([(name, mutex) for name, mutex in mutexes if mutex not in said.findall(code[name])], NO_FIELD)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ void Vcpu::start(OnStop on_stop) {
     ::pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
     thread_id_ = ::gettid();
     run();
-    const std::lock_guard lock(pause_mutex_);
+    const MutexLock lock(pause_mutex_);
     ended_ = true;
     pause_changed_.notify_all();
   });
@@ -143,7 +143,7 @@ void Vcpu::start(OnStop on_stop) {
 
 void Vcpu::request_stop() {
   {
-    const std::lock_guard lock(pause_mutex_);
+    const MutexLock lock(pause_mutex_);
     stop_ = true;
     pause_changed_.notify_all();
   }
@@ -154,7 +154,7 @@ void Vcpu::request_stop() {
 }
 
 void Vcpu::request_pause() {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   pause_ = true;
   // As in request_stop().
   std::atomic_ref(run_->immediate_exit).store(1);
@@ -162,23 +162,24 @@ void Vcpu::request_pause() {
 }
 
 void Vcpu::wait_paused() {
-  std::unique_lock lock(pause_mutex_);
-  if (thread_.joinable()) pause_changed_.wait(lock, [this] { return parked_ || ended_; });
+  UniqueLock lock(pause_mutex_);
+  if (thread_.joinable())
+    pause_changed_.wait(lock.standard(), [this]() REQUIRES(pause_mutex_) { return parked_ || ended_; });
 }
 
 void Vcpu::resume() {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   pause_ = false;
   if (!stop_) std::atomic_ref(run_->immediate_exit).store(0);
   pause_changed_.notify_all();
 }
 
 void Vcpu::park() {
-  std::unique_lock lock(pause_mutex_);
+  UniqueLock lock(pause_mutex_);
   if (!pause_) return;
   parked_ = true;
   pause_changed_.notify_all();
-  pause_changed_.wait(lock, [this] { return !pause_ || stop_; });
+  pause_changed_.wait(lock.standard(), [this]() REQUIRES(pause_mutex_) { return !pause_ || stop_; });
   parked_ = false;
 }
 

@@ -10,13 +10,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
 #include "vmm/kvm/vcpu_snapshot.h"
@@ -103,11 +103,11 @@ class Vcpu {
   OnStop on_stop_;
   std::atomic<bool> stop_ = false;
   std::atomic<pid_t> thread_id_ = 0;
-  std::mutex pause_mutex_;  ///< of the three below
+  Mutex pause_mutex_;
   std::condition_variable pause_changed_;
-  bool pause_ = false;   ///< wanted
-  bool parked_ = false;  ///< reached
-  bool ended_ = false;
+  bool pause_ GUARDED_BY(pause_mutex_) = false;   ///< wanted
+  bool parked_ GUARDED_BY(pause_mutex_) = false;  ///< reached
+  bool ended_ GUARDED_BY(pause_mutex_) = false;
   std::thread thread_;
 };
 

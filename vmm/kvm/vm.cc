@@ -114,7 +114,7 @@ class Vm::SharedPin final : public PinLine {
   void set(bool asserted) override {
     if (asserted == asserted_) return;
     asserted_ = asserted;
-    const std::lock_guard lock(vm_.pins_mutex_);
+    const MutexLock lock(vm_.pins_mutex_);
     unsigned& count = vm_.asserted_[gsi_];
     const bool before = count > 0;
     asserted ? ++count : --count;
@@ -207,7 +207,7 @@ Result<std::unique_ptr<MsiLine>> Vm::new_msi_line() {
 }
 
 Result<std::uint32_t> Vm::take_gsi() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (std::uint32_t gsi = kIoApicPins; gsi < kMaxGsi; ++gsi) {
     if (msi_gsis_.insert(gsi).second) return gsi;
   }
@@ -215,13 +215,13 @@ Result<std::uint32_t> Vm::take_gsi() {
 }
 
 void Vm::give_back_gsi(std::uint32_t gsi) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   msi_gsis_.erase(gsi);
   routes_.erase(gsi);  // the kernel's table forgets it with the next change
 }
 
 Result<void> Vm::set_route(std::uint32_t gsi, const MsiMessage& message) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto before = routes_;
   routes_[gsi] = message;
   auto done = write_routes();

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/kvm/vcpu_snapshot.h"
@@ -48,19 +48,20 @@ class Vm final : public PciHost {
   class IrqfdLine;
   class SharedPin;
   explicit Vm(const Kvm& kvm) : kvm_(kvm) {}
-  Result<void> set_up(const GuestMemory& memory);
+  /// Before anybody else has it.
+  Result<void> set_up(const GuestMemory& memory) NO_THREAD_SAFETY_ANALYSIS;
   Result<void> set_route(std::uint32_t gsi, const MsiMessage& message);
-  Result<void> write_routes();
+  Result<void> write_routes() REQUIRES(mutex_);
   Result<std::uint32_t> take_gsi();
   void give_back_gsi(std::uint32_t gsi);
 
   const Kvm& kvm_;
   UniqueFd fd_;
-  std::mutex mutex_;
-  std::set<std::uint32_t> msi_gsis_;
-  std::map<std::uint32_t, MsiMessage> routes_;
-  std::mutex pins_mutex_;
-  std::map<std::uint32_t, unsigned> asserted_;  ///< how many lines assert a pin
+  Mutex mutex_;
+  std::set<std::uint32_t> msi_gsis_ GUARDED_BY(mutex_);
+  std::map<std::uint32_t, MsiMessage> routes_ GUARDED_BY(mutex_);
+  Mutex pins_mutex_;
+  std::map<std::uint32_t, unsigned> asserted_ GUARDED_BY(pins_mutex_);  ///< how many lines assert a pin
 };
 
 }  // namespace balloon::vmm

@@ -35,7 +35,7 @@ Guest::Guest(const VmmConfig& config)
   if (!config_.balloon.enabled) balloon_.attach(no_balloon_);
   monitored_balloon().observe(
       [this](const BalloonStats& stats) {
-        const std::lock_guard lock(stats_mutex_);
+        const MutexLock lock(stats_mutex_);
         last_stats_ = stats;
       },
       [this](const BalloonState& state) { on_balloon_state(state); });
@@ -57,8 +57,8 @@ Result<std::unique_ptr<Machine>> Guest::make_machine(const MachineHost& host) {
 
 Result<void> Guest::attach(Machine& machine) {
   const Operation operation(*this);
-  const std::lock_guard merging_lock(merging_mutex_);
-  const std::lock_guard lock(mutex_);
+  const MutexLock merging_lock(merging_mutex_);
+  const MutexLock lock(mutex_);
   if (quit_) machine.end(Ending::quit, "quit by the monitor");
   if (settings_.state != RunState::running) BALLOON_TRY(machine.pause());
   machine_ = &machine;
@@ -70,12 +70,12 @@ Result<void> Guest::attach(Machine& machine) {
     disk->observe([this, name = names[i]](const IoFailure& failure) { on_failure(name, failure); });
   }
   {
-    const std::lock_guard disks_lock(disks_mutex_);
+    const MutexLock disks_lock(disks_mutex_);
     disks_.assign(machine.disks().begin(), machine.disks().end());
   }
   inherit(machine);
   {
-    const std::lock_guard stats_lock(stats_mutex_);
+    const MutexLock stats_lock(stats_mutex_);
     last_stats_.reset();
   }
   if (config_.balloon.enabled) balloon_.attach(machine.balloon());
@@ -104,23 +104,23 @@ void Guest::inherit(Machine& machine) {
 
 void Guest::detach() {
   const Operation operation(*this);
-  const std::lock_guard merging_lock(merging_mutex_);
-  const std::lock_guard lock(mutex_);
+  const MutexLock merging_lock(merging_mutex_);
+  const MutexLock lock(mutex_);
   if (machine_ == nullptr) return;
   if (config_.balloon.enabled) balloon_.detach();
   for (BlockControl* const disk : machine_->disks()) disk->observe({});
-  const std::lock_guard disks_lock(disks_mutex_);
+  const MutexLock disks_lock(disks_mutex_);
   disks_.clear();
   machine_ = nullptr;
 }
 
 bool Guest::merging() const {
-  const std::lock_guard lock(merging_mutex_);
+  const MutexLock lock(merging_mutex_);
   return settings_.merging;
 }
 
 Result<void> Guest::set_merging(bool on) {
-  const std::lock_guard lock(merging_mutex_);
+  const MutexLock lock(merging_mutex_);
   if (machine_ != nullptr) {
     BALLOON_TRY(machine_->set_merging(on));
   } else {
@@ -133,14 +133,14 @@ Result<void> Guest::set_merging(bool on) {
 }
 
 Bytes Guest::disk_read() const {
-  const std::lock_guard lock(disks_mutex_);
+  const MutexLock lock(disks_mutex_);
   Bytes read = 0;
   for (const BlockControl* const disk : disks_) read += disk->counters().read;
   return read;
 }
 
 void Guest::observe_pause(std::function<void(bool paused)> on_pause) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   on_pause_ = std::move(on_pause);
   if (on_pause_ && settings_.state != RunState::running) on_pause_(true);
 }
@@ -159,7 +159,7 @@ void Guest::tell_end(const std::optional<Outcome>& outcome, bool final) {
 }
 
 std::vector<MonitorDisk> Guest::disks() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::vector<std::string> names = disk_names(config_);
   std::vector<MonitorDisk> disks;
   for (std::size_t i = 0; i < images_.size(); ++i) {
@@ -178,12 +178,12 @@ std::vector<MonitorDisk> Guest::disks() const {
 }
 
 RunState Guest::run_state() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return settings_.state;
 }
 
 std::vector<pid_t> Guest::vcpu_threads() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return machine_ != nullptr ? machine_->vcpu_threads() : std::vector<pid_t>{};
 }
 
@@ -197,7 +197,7 @@ Result<void> Guest::stop() {
 }
 
 void Guest::set_state(RunState state) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   settings_.state = state;
   if (on_pause_) on_pause_(state != RunState::running);
 }
@@ -245,7 +245,7 @@ Result<void> Guest::cont() {
 }
 
 Result<void> Guest::power_button() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (machine_ == nullptr) return between_machines();
   BALLOON_TRY(machine_->press_power_button());
   tell({.kind = MonitorEvent::Kind::powerdown});
@@ -253,20 +253,20 @@ Result<void> Guest::power_button() {
 }
 
 Result<void> Guest::reset() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (machine_ == nullptr) return between_machines();
   machine_->end(Ending::reboot, "reset by the monitor");
   return {};
 }
 
 void Guest::quit() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   quit_ = true;
   if (machine_ != nullptr) machine_->end(Ending::quit, "quit by the monitor");
 }
 
 Result<void> Guest::set_link(std::size_t net, bool up) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   settings_.links.at(net) = up;
   if (machine_ != nullptr) machine_->nets()[net]->set_link(up);
   return {};
@@ -307,7 +307,7 @@ BalloonState Guest::balloon() const { return monitored_balloon().state(); }
 Result<void> Guest::set_balloon(Bytes target) { return monitored_balloon().set_target(target); }
 
 std::optional<BalloonStats> Guest::stats() const {
-  const std::lock_guard lock(stats_mutex_);
+  const MutexLock lock(stats_mutex_);
   return last_stats_;
 }
 
@@ -316,20 +316,20 @@ void Guest::set_stats_interval(std::chrono::seconds interval) {
 }
 
 void Guest::listen(std::function<void(const MonitorEvent&)> on_event) {
-  const std::lock_guard lock(listener_mutex_);
+  const MutexLock lock(listener_mutex_);
   on_event_ = std::move(on_event);
 }
 
 void Guest::on_balloon_state(const BalloonState& state) {
   {
-    const std::lock_guard lock(stats_mutex_);
+    const MutexLock lock(stats_mutex_);
     if (std::exchange(last_actual_, state.actual) == state.actual) return;
   }
   tell({.kind = MonitorEvent::Kind::balloon_change, .actual = state.actual});
 }
 
 void Guest::tell(const MonitorEvent& event) const {
-  const std::lock_guard lock(listener_mutex_);
+  const MutexLock lock(listener_mutex_);
   if (on_event_) on_event_(event);
 }
 

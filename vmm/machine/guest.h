@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/devices/balloon/balloon_hub.h"
 #include "vmm/devices/balloon/no_balloon.h"
@@ -42,8 +43,8 @@ class Guest final : public MonitorGuest {
   // For the link to the daemon; thread-safe.
   BalloonControl& linked_balloon() { return balloon_.of(BalloonHub::User::link); }
   /// Whether KSM may share equal pages of its memory.
-  bool merging() const;
-  Result<void> set_merging(bool on);
+  bool merging() const EXCLUDES(merging_mutex_);
+  Result<void> set_merging(bool on) EXCLUDES(merging_mutex_);
   /// What its disks have served since it booted. Waits for nobody.
   Bytes disk_read() const;
   /// `on_pause` is told whenever the guest stops or goes on, by a client's wish.
@@ -117,23 +118,23 @@ class Guest final : public MonitorGuest {
   std::mutex operation_;
   std::atomic<bool> stop_waits_ = false;  ///< for whoever has it; he sees to it afterwards
   /// Of settings_.merging. Held while the kernel takes merged pages apart, which is long.
-  mutable std::mutex merging_mutex_;
-  mutable std::mutex mutex_;  ///< of machine_ (which changes with all three held) and what follows
+  mutable Mutex merging_mutex_;
+  mutable Mutex mutex_;  ///< of machine_ (which changes with all three held) and what follows
   Machine* machine_ = nullptr;
   Settings settings_;
-  std::vector<ImageInfo> images_;  ///< of the newest machine's disks
-  std::function<void(bool)> on_pause_;
-  bool quit_ = false;
+  std::vector<ImageInfo> images_ GUARDED_BY(mutex_);  ///< of the newest machine's disks
+  std::function<void(bool)> on_pause_ GUARDED_BY(mutex_);
+  bool quit_ GUARDED_BY(mutex_) = false;
   NoBalloon no_balloon_;  ///< used where the guest has none
   // Lock order: mutex_, then the balloon's, then these.
   BalloonHub balloon_;
-  mutable std::mutex stats_mutex_;
-  Bytes last_actual_;
-  std::optional<BalloonStats> last_stats_;
-  mutable std::mutex disks_mutex_;
-  std::vector<const BlockControl*> disks_;  ///< of machine_
-  mutable std::mutex listener_mutex_;
-  std::function<void(const MonitorEvent&)> on_event_;
+  mutable Mutex stats_mutex_;
+  Bytes last_actual_ GUARDED_BY(stats_mutex_);
+  std::optional<BalloonStats> last_stats_ GUARDED_BY(stats_mutex_);
+  mutable Mutex disks_mutex_;
+  std::vector<const BlockControl*> disks_ GUARDED_BY(disks_mutex_);  ///< of machine_
+  mutable Mutex listener_mutex_;
+  std::function<void(const MonitorEvent&)> on_event_ GUARDED_BY(listener_mutex_);
   UniqueFd wants_stop_;
 };
 

@@ -6,13 +6,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/bus.h"
 #include "vmm/devices/balloon/no_balloon.h"
@@ -124,9 +124,9 @@ class Machine {
   UniqueFd serial_irq_;
   Uart uart_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
-  mutable std::mutex pause_mutex_;  ///< of the two below
-  bool paused_ = false;
-  std::uint64_t clock_ = 0;  ///< the guest's, when it was paused
+  mutable Mutex pause_mutex_;
+  bool paused_ GUARDED_BY(pause_mutex_) = false;
+  std::uint64_t clock_ GUARDED_BY(pause_mutex_) = 0;  ///< the guest's, when it was paused
 };
 
 }  // namespace balloon::vmm

@@ -12,7 +12,7 @@ void Machine::each_loop(const std::function<void(EventLoop&)>& call) {
 }
 
 Result<void> Machine::pause() {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   if (paused_) return {};
   for (const auto& vcpu : vcpus_) vcpu->request_pause();
   for (const auto& vcpu : vcpus_) vcpu->wait_paused();
@@ -28,7 +28,7 @@ Result<void> Machine::pause() {
 }
 
 Result<void> Machine::resume() {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   if (!paused_) return {};
   // The guest's clock goes on where it stood: no timer of the guest has run out in one go, and its watchdogs
   // are told not to take the pause for a hang (as QEMU's hw/i386/kvm/clock.c).
@@ -42,7 +42,7 @@ Result<void> Machine::resume() {
 }
 
 bool Machine::paused() const {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   return paused_;
 }
 

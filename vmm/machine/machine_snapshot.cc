@@ -75,7 +75,7 @@ UartState get_uart(StateReader& reader) {
 }  // namespace
 
 Result<void> Machine::save(const std::string& path) {
-  const std::lock_guard lock(pause_mutex_);
+  const MutexLock lock(pause_mutex_);
   if (!paused_) return fail("the guest runs: pause it first");
   if (std::ranges::any_of(disks_, &BlockControl::holds_failed))
     return fail(

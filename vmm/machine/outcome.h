@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 
 namespace balloon::vmm {
@@ -41,14 +41,14 @@ class OutcomeLatch {
   }
 
   void set(Ending ending, std::string why, bool by_guest = true) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (outcome_) return;
     outcome_ = Outcome{ending, std::move(why), by_guest};
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof(one));
   }
   std::optional<Outcome> get() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return outcome_;
   }
   /// Readable once there is an outcome.
@@ -56,8 +56,8 @@ class OutcomeLatch {
 
  private:
   explicit OutcomeLatch(UniqueFd event) : event_(std::move(event)) {}
-  mutable std::mutex mutex_;
-  std::optional<Outcome> outcome_;
+  mutable Mutex mutex_;
+  std::optional<Outcome> outcome_ GUARDED_BY(mutex_);
   UniqueFd event_;
 };
 

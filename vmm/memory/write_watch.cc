@@ -107,7 +107,7 @@ void WriteWatch::serve() {
 }
 
 void WriteWatch::let_writers_pass(std::uint64_t address) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const GuestMemory::Region& region : memory_.regions()) {
     const std::uint64_t start = number(region.host.data());
     if (address < start || address - start >= region.host.size()) continue;
@@ -135,7 +135,7 @@ Result<GuestMemory::Released> WriteWatch::release_unwritten(GuestRange range) {
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
     for (GuestAddress at = std::max(range.start, region.start); at < end;) {
       const GuestAddress next = std::min(end, (at / kPiece + 1) * kPiece);
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       BALLOON_TRY(release_piece(at, region.host.subspan(at - region.start, next - at), sum));
       at = next;
     }

@@ -4,10 +4,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -30,8 +30,9 @@ class WriteWatch {
  private:
   WriteWatch(const GuestMemory& memory, UniqueFd faults, UniqueFd page_map, UniqueFd stop);
   Result<void> protect(std::span<std::byte> host, bool on) const;
-  Result<void> release_piece(GuestAddress start, std::span<std::byte> host, GuestMemory::Released& sum);
-  void let_writers_pass(std::uint64_t address);
+  Result<void> release_piece(GuestAddress start, std::span<std::byte> host, GuestMemory::Released& sum)
+      REQUIRES(mutex_);
+  void let_writers_pass(std::uint64_t address) EXCLUDES(mutex_);
   void serve();
 
   const GuestMemory& memory_;
@@ -39,7 +40,7 @@ class WriteWatch {
   UniqueFd page_map_;
   UniqueFd stop_;
   /// Held while a page is looked at and released, and while a writer is let pass: one excludes the other.
-  std::mutex mutex_;
+  Mutex mutex_;
   std::jthread thread_;
 };
 

@@ -29,7 +29,7 @@ void CommandThread::run(Command command) {
     if (!thread_.joinable()) return command();
   }
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     commands_.push_back(std::move(command));
   }
   waiting_.notify_one();
@@ -39,8 +39,10 @@ void CommandThread::serve(const std::stop_token& stop) {
   while (true) {
     Command command;
     {
-      std::unique_lock lock(mutex_);
-      if (!waiting_.wait(lock, stop, [this] { return !commands_.empty(); }) || stop.stop_requested()) return;
+      UniqueLock lock(mutex_);
+      if (!waiting_.wait(lock.standard(), stop, [this]() REQUIRES(mutex_) { return !commands_.empty(); }) ||
+          stop.stop_requested())
+        return;
       command = std::move(commands_.front());
       commands_.pop_front();
     }

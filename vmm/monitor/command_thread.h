@@ -6,9 +6,10 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <stop_token>
 #include <thread>
+
+#include "base/mutex.h"
 
 namespace balloon::vmm {
 
@@ -25,9 +26,9 @@ class CommandThread {
  private:
   void serve(const std::stop_token& stop);
 
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable_any waiting_;
-  std::deque<Command> commands_;
+  std::deque<Command> commands_ GUARDED_BY(mutex_);
   std::jthread thread_;  ///< the last member: it ends before what it uses
 };
 

@@ -70,7 +70,7 @@ Monitor::~Monitor() {
 
 void Monitor::post(const MonitorEvent& event) {
   {
-    const std::lock_guard lock(events_mutex_);
+    const MutexLock lock(events_mutex_);
     if (event.kind == MonitorEvent::Kind::balloon_change) {
       // The newest value takes the place of one not yet sent, for which the loop comes already: a balloon
       // steps a thousand times a second.
@@ -86,7 +86,7 @@ void Monitor::post(const MonitorEvent& event) {
 void Monitor::on_events() {
   std::deque<Answer> answers;
   {
-    const std::lock_guard lock(events_mutex_);
+    const MutexLock lock(events_mutex_);
     answers.swap(answers_);
   }
   queue_events();  // those that a command caused come before its answer, as in QEMU
@@ -97,7 +97,7 @@ void Monitor::on_events() {
 void Monitor::queue_events() {
   std::deque<MonitorEvent> events;
   {
-    const std::lock_guard lock(events_mutex_);
+    const MutexLock lock(events_mutex_);
     events.swap(events_);
   }
   // A client that hears of a size and then of the guest's end expects this order.
@@ -113,7 +113,7 @@ void Monitor::on_balloon_timer() {
 void Monitor::queue_balloon_change() {
   std::optional<MonitorEvent> change;
   {
-    const std::lock_guard lock(events_mutex_);
+    const MutexLock lock(events_mutex_);
     if (!balloon_change_) return balloon_timer_->set({});
     const auto since = std::chrono::steady_clock::now() - last_balloon_event_;
     if (since < kBalloonEventInterval) return balloon_timer_->set(kBalloonEventInterval - since);
@@ -188,7 +188,7 @@ void Monitor::take(const std::shared_ptr<Client>& client, std::string_view reque
     return commands_->run([this, client, text = std::string(request)] {
       Answer answer{client, client->session.handle(text)};
       {
-        const std::lock_guard lock(events_mutex_);
+        const MutexLock lock(events_mutex_);
         answers_.push_back(std::move(answer));
       }
       const std::uint64_t one = 1;

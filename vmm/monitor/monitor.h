@@ -7,11 +7,11 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/error.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "vmm/event_loop.h"
 #include "vmm/monitor/command_thread.h"
@@ -85,10 +85,10 @@ class Monitor {
   QmpState state_;
   UniqueFd listener_;
   std::map<int, std::shared_ptr<Client>> clients_;
-  std::mutex events_mutex_;  ///< of the three below: they come from any thread
-  std::deque<Answer> answers_;
-  std::deque<MonitorEvent> events_;
-  std::optional<MonitorEvent> balloon_change_;
+  Mutex events_mutex_;  ///< what it guards comes from any thread
+  std::deque<Answer> answers_ GUARDED_BY(events_mutex_);
+  std::deque<MonitorEvent> events_ GUARDED_BY(events_mutex_);
+  std::optional<MonitorEvent> balloon_change_ GUARDED_BY(events_mutex_);
   std::chrono::steady_clock::time_point last_balloon_event_{};
   UniqueFd events_ready_;
   std::unique_ptr<EventLoop> loop_;

@@ -42,7 +42,8 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   std::string_view name() const override { return name_; }
   std::uint64_t offered_features() const override { return offered_; }
   std::span<const FeatureDependency> feature_dependencies() const override { return net_dependencies(); }
-  bool takes_packed_rings() const override { return pairs_[0].vhost == nullptr; }
+  /// Whether vhost is there does not change once the device is made: that needs no lock.
+  bool takes_packed_rings() const override NO_THREAD_SAFETY_ANALYSIS { return pairs_[0].vhost == nullptr; }
   std::span<const std::uint16_t> queue_sizes() const override { return queue_sizes_; }
   std::uint32_t config_size() const override;
   void read_config(std::uint32_t offset, std::span<std::byte> into) override REQUIRES(mutex());
@@ -92,11 +93,12 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
 
   Net(const NetConfig& config, MacAddress mac, std::vector<Tap> taps, const GuestMemory& memory,
       EventLoop& loop);
-  /// Before anybody else has the device.
+  // Before anybody else has the device: without the mutex.
   Result<void> set_up() NO_THREAD_SAFETY_ANALYSIS;
-  Result<void> set_up_vhost(VhostKernel& kernel);
+  Result<void> set_up_vhost(VhostKernel& kernel) NO_THREAD_SAFETY_ANALYSIS;
   Result<void> watch_vhost(Pair& pair);
-  void offer(unsigned tap_offloads);
+  void offer(unsigned tap_offloads) NO_THREAD_SAFETY_ANALYSIS;
+
   bool link_up() const REQUIRES(mutex());
   bool tell_tap() REQUIRES(mutex());
 
@@ -136,7 +138,7 @@ class Net final : public VirtioDevice, public NetControl, private NetCommands {
   MacAddress first_mac_ GUARDED_BY(mutex());
   const GuestMemory& memory_;
   EventLoop& loop_;
-  std::vector<Pair> pairs_;
+  std::vector<Pair> pairs_ GUARDED_BY(mutex());
   std::vector<std::uint16_t> queue_sizes_;
   std::uint64_t offered_ = 0;
   ConfigSpace space_ GUARDED_BY(mutex());
