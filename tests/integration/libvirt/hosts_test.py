@@ -56,8 +56,8 @@ class FakeLibvirtd:
 
 
 class HostsTest(unittest.TestCase):
-    def check(self, complaint: str, patience: float = PATIENCE, user: int | None = None, **how):
-        """A neighbour is controlled all the while, and the complaint is logged once."""
+    def check(self, complaint: str, patience: float = PATIENCE, user: int | None = None, watched: float = 0, **how):
+        """A neighbour is controlled all the while, and the complaint is logged once, for `watched` seconds more, too."""
         with Bed("{libvirt: [{uri: 'qemu+unix:///system?socket=SOCKETS/libvirt-sock'}], qmp: [{directory: SOCKETS, pattern: '*.qmp', "
                  "exclusive: true}]}", user=user) as bed:
             fake = FakeLibvirtd(bed.sockets / "libvirt-sock", **how)
@@ -78,6 +78,7 @@ class HostsTest(unittest.TestCase):
             done = bed.ctl("set", "neighbour", "700MiB")
             self.assertEqual(done.returncode, 0, done.stderr)
             bed.guest("neighbour", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows a pin meanwhile")
+            time.sleep(watched)
             self.assertLess(bed.log().count(complaint), 3)
             bed.daemon.terminate()
             bed.daemon.wait(timeout=30)  # it waits for nobody: libvirt's calls would not return at all
@@ -86,7 +87,7 @@ class HostsTest(unittest.TestCase):
         self.check("it did not answer within 5 s")
 
     def test_one_that_never_says_anything_gets_no_more_than_eight_calls(self):
-        self.check("8 calls to it have not returned: no more are made until one does", patience=240)
+        self.check("8 calls to it have not returned: no more are made until one does", patience=240, watched=16)  # it is looked at each 5 s
 
     def test_one_that_says_garbage(self):
         self.check("received from server too large", text=b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n")
