@@ -346,14 +346,16 @@ class SharedTest(WithFakes):
             self.assertGreater(time.monotonic() - moved_at, 55)
 
     def test_a_balloon_that_another_client_moves_while_ours_is_on_its_way_is_contested(self):
-        # Back up, further down, and a stop short of our target: each in the middle of our own move to 512 MiB.
+        # Back up, further down, and a stop short of our target: each in the middle of our own move to 600 MiB. We ask for nothing
+        # else meanwhile, which would undo the other's move before it is seen.
         for what, size in (("back up", 1000 * MIB), ("further down", 500 * MIB), ("a stop", 800 * MIB)):
             for backends in (EXCLUSIVE, SHARED):
                 with self.subTest(what, backends=backends), Bed(backends) as bed:
+                    bed.write_policy("guests: [{name: web, min: 600MiB, max: 600MiB}]")
                     fake = self.fake(bed, "web", mapped=True, speed=4 * MIB)
-                    bed.guest("web", lambda guest: guest["stats"], "statistics")
-                    bed.guest("web", lambda guest: guest["actual_bytes"] < 1020 * MIB, "is on its way down")
-                    self.assertGreater(bed.guests()["web"]["actual_bytes"], bed.guests()["web"]["target_bytes"], "and not there yet")
+                    bed.guest("web", lambda guest: guest["target_bytes"] == 600 * MIB and guest["actual_bytes"] < 1020 * MIB,
+                              "is on its way down")
+                    self.assertGreater(bed.guests()["web"]["actual_bytes"], 800 * MIB, "is not there yet")
                     fake.move(size)
                     bed.guest("web", lambda guest: guest.get("contested"), "is contested")
                     self.assertIn("is left alone for", bed.ctl("explain", "web").stdout)
