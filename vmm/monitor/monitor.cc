@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/unix_listener.h"
 
@@ -22,7 +23,7 @@ constexpr mode_t kSocketMode = 0600;
 /// How often a slow client's unsent bytes are tried again.
 constexpr std::chrono::milliseconds kFlushInterval{20};
 /// Read at once; others get their turn in between.
-constexpr std::size_t kReadSize = 16 * 1024;
+constexpr std::size_t kReadSize = 16 * kKiB;
 /// Events kept for the loop: one turn of it takes far fewer.
 constexpr std::size_t kMaxEvents = 256;
 

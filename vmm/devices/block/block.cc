@@ -281,7 +281,7 @@ void Block::go_on(TurnBudget& budget) {
 }
 
 void Block::wake_stalled() {
-  for (std::uint16_t i = 0; i < stalled_.size() && !full(); ++i) {
+  for (std::uint16_t i = 0; i < queue_count() && !full(); ++i) {
     if (stalled_[i]) queues_->come_back(i);
     stalled_[i] = false;
   }
