@@ -11,9 +11,10 @@ namespace {
 constexpr std::array<std::string_view, 7> kGuestStates{"unspecified", "booting", "controlled",  "stale",
                                                        "stuck",       "pinned",  "disconnected"};
 
-/// Nothing that its driver says is believed now: it is held, or starting.
+/// Nothing that its driver says is believed now: it is held, judged by what the host sees of it, or starting.
 bool is_blind(const GuestStatus& guest) {
-  return guest.plan.state == policy::GuestState::stale || !guest.record.usable;
+  return guest.plan.state == policy::GuestState::stale || guest.plan.why.source == policy::Source::host ||
+         !guest.record.usable;
 }
 
 double satisfaction_of(const GuestStatus& guest) {

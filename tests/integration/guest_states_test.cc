@@ -140,6 +140,16 @@ TEST_F(GuestStatesTest, ABlindGuestIsJudgedByWhatTheHostSeesOfItAndCountedAsBlin
   expect_use_is_unknown("a");
 }
 
+TEST_F(GuestStatesTest, AGuestThatFallsSilentIsBlindForAsLongAsItIsSilent) {
+  policy("", "stale_after: 1s, blind_after: 1s");
+  reload();
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB), true, 300 * kMiB);
+  vmm.send_stats(400 * kMiB);
+  ASSERT_TRUE(explains("a", "by what the host sees of it")) << explanation("a");
+  ASSERT_TRUE(decided(2));
+  EXPECT_TRUE(http_get(address_).contains("\nballoon_guest_blind{guest=\"a\"} 1\n")) << "or its alert ends";
+}
+
 TEST_F(GuestStatesTest, WhereABlindGuestsFiguresComeFromIsExplained) {
   policy("", "stale_after: 1s, blind_after: 1s");
   reload();

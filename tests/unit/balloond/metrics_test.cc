@@ -163,6 +163,14 @@ TEST_F(MetricsTest, AGuestThatNeverSentStatisticsIsBlindFromTheFirstSecond) {
   EXPECT_EQ(value("balloon_guests_blind"), 1);
 }
 
+TEST_F(MetricsTest, AGuestThatIsJudgedByWhatTheHostSeesOfItIsBlind) {
+  GuestStatus fell_silent = talkative_guest("a");
+  fell_silent.plan.why.source = policy::Source::host;
+  publish({fell_silent});
+  EXPECT_EQ(value("balloon_guest_blind", "a"), 1) << "or its alert would end with policy's blind_after";
+  EXPECT_EQ(value("balloon_guests_blind"), 1);
+}
+
 TEST_F(MetricsTest, GuestsAreCountedByStateAndByWhatTheyHaveOfTheirNeed) {
   publish({talkative_guest("a"), talkative_guest("b")});
   EXPECT_EQ(value("balloon_guests", "controlled"), 2);
