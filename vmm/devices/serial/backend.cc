@@ -53,12 +53,15 @@ class FileBackend final : public SerialBackend {
     size_ = grows_ ? static_cast<Bytes>(status.st_size) : 0;
     output_->follow(fd_.get());
   }
+  // Two vCPUs may write to one port at once.
   void transmit(std::byte byte) override {
+    const MutexLock lock(mutex_);
     make_room();
     output_->write_waiting(byte);
     ++size_;
   }
   std::size_t transmit_some(std::span<const iovec> buffers) override {
+    const MutexLock lock(mutex_);
     make_room();
     const std::size_t taken = output_->write_some(buffers);
     size_ += taken;
@@ -68,7 +71,7 @@ class FileBackend final : public SerialBackend {
 
  private:
   /// A guest may say as much as it likes. What a full file has is kept beside it, under one name.
-  void make_room() {
+  void make_room() REQUIRES(mutex_) {
     if (!grows_ || size_ < kMostInFile) return;
     size_ = 0;
     const std::string old = path_ + ".1";
@@ -88,9 +91,10 @@ class FileBackend final : public SerialBackend {
 
   const std::string path_;
   bool grows_ = false;  ///< it is no device or pipe
-  Bytes size_ = 0;
-  UniqueFd fd_;
-  std::unique_ptr<SerialOutput> output_;
+  Mutex mutex_;
+  Bytes size_ GUARDED_BY(mutex_) = 0;
+  UniqueFd fd_ GUARDED_BY(mutex_);
+  std::unique_ptr<SerialOutput> output_;  ///< has a mutex of its own
 };
 
 class StdioBackend final : public SerialBackend {

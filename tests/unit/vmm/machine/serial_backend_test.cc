@@ -104,6 +104,23 @@ TEST_F(SerialBackendTest, AFileThatIsFullIsBegunAnewAndKeptOnce) {
   EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
 }
 
+TEST_F(SerialBackendTest, AFileThatTwoVcpusFillAtOnceIsBegunAnewOnceEachTime) {
+  const std::string path = directory / "log";
+  const auto backend = SerialBackend::create({Kind::file, path}, *loop);
+  ASSERT_TRUE(backend) << error_of(backend);
+  const auto vcpu = [&] {
+    std::string text(16 * kKiB, 'x');
+    const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
+    for (Bytes sent = 0; sent < 3 * kMostInFile / 2; sent += text.size())
+      (*backend)->transmit_some(std::span(&buffer, 1));
+  };
+  std::thread one(vcpu), other(vcpu);
+  one.join();
+  other.join();
+  EXPECT_EQ(std::filesystem::file_size(path), kMostInFile);
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
+}
+
 TEST_F(SerialBackendTest, AFileThatCannotBeOpenedIsAnErrorWithItsName) {
   const auto backend = SerialBackend::create({Kind::file, directory / "missing" / "log"}, *loop);
   EXPECT_THAT(error_of(backend), HasSubstr("missing/log"));
