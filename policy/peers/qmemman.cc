@@ -275,7 +275,7 @@ void Qmemman::match_reservations(const Snapshot& snapshot) {
   if (request_) return;
   for (const Reservation& reservation : snapshot.reservations) {
     if (std::ranges::find(denied_, reservation.id) != denied_.end()) continue;
-    request_.emplace();
+    request_ = Request{};
     request_->id = reservation.id;
     request_->size = static_cast<double>(reservation.min);
     request_->free_before.assign(static_cast<std::size_t>(std::max(
