@@ -4,11 +4,13 @@
 Needs root (for chroot and overlay mounts) and, the first time, the package mirror; the root is kept in the testbed's cache.
 """
 import gzip
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -152,6 +154,20 @@ class PackagesTest(unittest.TestCase):
             with self.subTest(package):
                 self.must(f"apt-get install -y --no-install-recommends /packages/{package}_*.deb && {package} --version && "
                           f"apt-get purge -y {package}")
+
+    def test_each_package_has_the_schemas_that_its_files_name(self):
+        found = 0
+        for deb in self.debs:
+            files = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, capture_output=True).stdout
+            with tarfile.open(fileobj=io.BytesIO(files)) as archive:
+                names = archive.getnames()
+                for name in names:
+                    if not re.fullmatch(r"\./(etc/balloond|usr/share/doc/balloon-vmm/examples)/.*\.yaml", name):
+                        continue
+                    first = archive.extractfile(name).readline().decode()
+                    self.assertIn("." + re.fullmatch(r"# yaml-language-server: \$schema=(.*)\n", first)[1], names, f"{deb.name}: {name}")
+                    found += 1
+        self.assertEqual(found, 3)
 
     def test_the_backend_for_libvirt_is_a_package_of_its_own_that_balloond_names_where_it_is_missing(self):
         daemon, backend = (next(deb for deb in self.debs if field(deb, "Package") == name) for name in ("balloond", "balloond-libvirt"))
