@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/api/convert.h"
 
+#include "balloond/control/counters.h"
 #include "balloond/guests/wire.h"
 
 namespace balloon::daemon {
@@ -37,6 +38,8 @@ void set_needs(v1::Needs& out, const NeedFigures& needs) {
 // policy/types.h mirrors these enums value for value.
 static_assert(static_cast<int>(policy::Reason::need) == v1::REASON_NEED);
 static_assert(static_cast<int>(policy::Reason::surplus) == v1::REASON_SURPLUS);
+static_assert(kReasonStuck == v1::REASON_STUCK && kReasonLeftAlone == v1::REASON_LEFT_ALONE &&
+              kReasons == v1::Reason_ARRAYSIZE);
 static_assert(static_cast<int>(policy::GuestState::booting) == v1::GUEST_STATE_BOOTING);
 static_assert(static_cast<int>(policy::GuestState::disconnected) == v1::GUEST_STATE_DISCONNECTED);
 static_assert(static_cast<int>(policy::HostState::normal) == v1::HOST_STATE_NORMAL);
@@ -66,7 +69,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   decision.set_need_bytes(guest.plan.need);
   decision.set_share_bytes(guest.plan.share);
   decision.set_target_bytes(guest.plan.target);
-  decision.set_reason(static_cast<v1::Reason>(guest.plan.reason));
+  decision.set_reason(static_cast<v1::Reason>(told_reason(guest.plan)));
   decision.set_explanation(explain(guest, state));
   if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
   out.set_pid(record.peer.pid);

@@ -146,6 +146,8 @@ grpc::ServerUnaryReactor* SchedulerService::GetHost(grpc::CallbackServerContext*
     return answer(context, {grpc::StatusCode::UNAVAILABLE, "the host has not been sampled yet: try again"});
   }
   *response->mutable_host() = host_to_proto(*state);
+  // Who has just paused control is told so, also before the next decision.
+  response->mutable_host()->set_not_applied(control_.obstacle());
   *response->mutable_generation() = generation_of(*state);
   return answer(context, grpc::Status::OK);
 }

@@ -9,8 +9,11 @@
 
 namespace balloon::daemon {
 
-/// policy::Reason has the values 0 to 11.
-inline constexpr std::size_t kReasons = 12;
+/// Values of balloon.v1.Reason. policy::Reason has the first twelve; of what it holds as `stale`, the last
+/// two are told apart, as they say nothing of statistics.
+inline constexpr std::size_t kReasonStuck = 12;
+inline constexpr std::size_t kReasonLeftAlone = 13;
+inline constexpr std::size_t kReasons = 14;
 /// policy::Condition has the values 0 to 12.
 inline constexpr std::size_t kConditions = 13;
 

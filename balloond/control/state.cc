@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "balloond/control/counters.h"
 #include "base/bytes.h"
 #include "policy/explain.h"
 
@@ -19,6 +20,17 @@ const GuestStatus* State::find(const std::string& name) const {
 }
 
 namespace {
+
+/// Of a guest whose balloon is not the daemon's to move, whatever its statistics.
+std::string explain_left_alone(const GuestStatus& guest) {
+  const GuestRecord& record = guest.record;
+  return fmt::format("{} has {}. {}: its size is held, at a target of {}.", record.name,
+                     format_bytes(guest.actual),
+                     !record.connected              ? "Its VMM is not connected"
+                     : !record.balloon.driver_ready ? "Its balloon driver is not up"
+                                                    : "Its balloon is in other hands",
+                     format_bytes(record.target));
+}
 
 /// Of a guest that never said what it uses, nothing is told as if it were known.
 std::string explain_silent(const GuestStatus& guest) {
@@ -40,9 +52,10 @@ std::string explain(const GuestStatus& guest, const State& state) {
     return fmt::format("{} has {}, and its balloon is left alone: {}. It counts by what it holds.",
                        record.name, format_bytes(guest.actual), record.balloon.obstacle);
   }
-  std::string text = record.said || record.pin
-                         ? policy::explain(guest.plan, guest.limits, guest.actual, state.budget)
-                         : explain_silent(guest);
+  std::string text = !record.said && !record.pin ? explain_silent(guest)
+                     : guest.plan.state == policy::GuestState::disconnected
+                         ? explain_left_alone(guest)
+                         : policy::explain(guest.plan, guest.limits, guest.actual, state.budget);
   if (!state.not_applied.empty()) text += fmt::format(" This is not applied: {}.", state.not_applied);
   if (!record.credit.is_full()) {
     text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
@@ -62,6 +75,14 @@ std::string explain(const GuestStatus& guest, const State& state) {
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;
+}
+
+std::size_t told_reason(const policy::GuestPlan& plan) {
+  if (plan.reason == policy::Reason::stale) {
+    if (plan.state == policy::GuestState::stuck) return kReasonStuck;
+    if (plan.state == policy::GuestState::disconnected) return kReasonLeftAlone;
+  }
+  return static_cast<std::size_t>(plan.reason);
 }
 
 Bytes floor_of(const GuestStatus& guest) {

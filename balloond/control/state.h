@@ -51,6 +51,9 @@ struct State {
 /// moved. Guests whose floors exceed the budget together are what makes a host infeasible.
 Bytes floor_of(const GuestStatus& guest);
 
+/// Why a guest has its target, as people and programs are told: a number of balloon.v1.Reason.
+std::size_t told_reason(const policy::GuestPlan& plan);
+
 /// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.
 std::string explain(const GuestStatus& guest, const State& state);
 

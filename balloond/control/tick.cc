@@ -206,7 +206,7 @@ void Ticker::note_change(const policy::Plan& plan) {
   grows_wait_ = false;
   for (const policy::GuestPlan& guest : plan.guests) {
     grows_wait_ |= guest.reason == policy::Reason::waiting;
-    ++counters_.decisions.at(static_cast<std::size_t>(guest.reason));
+    ++counters_.decisions.at(told_reason(guest));
     ++counters_.blocked.at(static_cast<std::size_t>(guest.why.otherwise.condition));
   }
   for (const policy::ReservationPlan& reservation : plan.reservations)

@@ -6,8 +6,8 @@ namespace balloon::daemon {
 namespace {
 
 constexpr std::array<std::string_view, kReasons> kReasonNames{
-    "unspecified", "need", "minimum", "maximum", "share",   "deadband",
-    "rate_limit",  "hold", "pin",     "stale",   "waiting", "surplus"};
+    "unspecified", "need", "minimum", "maximum", "share",   "deadband", "rate_limit",
+    "hold",        "pin",  "stale",   "waiting", "surplus", "stuck",    "left_alone"};
 constexpr std::array<std::string_view, kConditions> kBlockers{
     "none",     "budget", "maximum",    "minimum", "group", "larger_change", "time", "others",
     "pressure", "growth", "statistics", "balloon", "pin"};

@@ -48,6 +48,10 @@ class GuestStatesTest : public DaemonTest {
       return words.size() > 1 && words[1] == state;
     });
   }
+  std::string reason_of(const std::string& guest) const {
+    const auto words = row(guest);
+    return words.empty() ? "" : words.back();
+  }
   bool explains(const std::string& guest, const std::string& why) const {
     return eventually([&] { return ctl({"explain", guest}).out.find(why) != std::string::npos; });
   }
@@ -175,6 +179,8 @@ TEST_F(GuestStatesTest, ABalloonThatFreesNothingIsStuckAndItsTargetIsPutWhereItI
       << explanation("a");
   EXPECT_TRUE(explains("a", "A balloon that moves would let it be moved")) << explanation("a");
   EXPECT_TRUE(shows_state("a", "stuck"));
+  EXPECT_EQ(reason_of("a"), "stuck");
+  EXPECT_EQ(http_get(address_).find("balloon_decisions_total{reason=\"stuck\"} 0\n"), std::string::npos);
   ASSERT_TRUE(eventually([&] { return vmm.targets().size() > 1; }));
   EXPECT_LT(std::ranges::min(vmm.targets()), kGiB) << "it was asked to free what it does not use";
   EXPECT_TRUE(eventually([&] { return vmm.targets().back() == 2 * kGiB; }));
@@ -225,6 +231,22 @@ TEST_F(GuestStatesTest, AGuestWhoseLinkIsLostIsDisconnectedUntilItIsBack) {
     back.send_stats(400 * kMiB);
     return state_of("a") == "controlled";
   })) << explanation("a");
+  back.disconnect();
+  EXPECT_TRUE(explains("a", "Its VMM is not connected: its size is held")) << explanation("a");
+  EXPECT_EQ(reason_of("a"), "left_alone");
+}
+
+TEST_F(GuestStatesTest, AGuestThatPolicyLeavesAloneSaysSoAndNotThatItsStatisticsWereOld) {
+  policy("guests: [{name: a, control: off}]\n");
+  reload();
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
+  ASSERT_TRUE(eventually([&] {
+    vmm.send_stats(400 * kMiB);
+    return row("a").size() > 4 && row("a")[4] != "-";
+  })) << ctl({"list"}).out;
+  EXPECT_TRUE(lists("a", "left_alone")) << ctl({"list"}).out;
+  EXPECT_EQ(reason_of("a"), "left_alone");
+  EXPECT_TRUE(explains("a", "its policy leaves it alone (control: off)")) << explanation("a");
 }
 
 TEST_F(GuestStatesTest, AGuestWhoseBalloonSomebodyElseMovesIsContestedUntilAPersonDecides) {
@@ -246,6 +268,8 @@ TEST_F(GuestStatesTest, AGuestWhoseBalloonSomebodyElseMovesIsContestedUntilAPers
   EXPECT_TRUE(shows("balloon_guest_contests_total{guest=\"a\"} 1"));
   EXPECT_TRUE(shows("balloon_guests_contested 1"));
   EXPECT_EQ(vmm.actual(), 1500 * kMiB);
+  EXPECT_EQ(reason_of("a"), "left_alone");
+  EXPECT_FALSE(explanation("a").contains("statistics")) << "they are good: " << explanation("a");
   ASSERT_EQ(ctl({"set", "a", "1GiB"}).exit_code, 0);
   EXPECT_TRUE(eventually([&] { return vmm.actual() == kGiB; })) << explanation("a");
   EXPECT_TRUE(lists("a", "pinned")) << ctl({"list"}).out;
