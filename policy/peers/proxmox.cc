@@ -91,7 +91,7 @@ double Proxmox::round(Of which, double bytes, double rest, bool& repeat, bool& p
     const double unbounded = vm.balloon_min + std::trunc(pool / shares * vm.shares);
     const double desired = std::clamp(unbounded, vm.balloon_min, vm.maxmem);
     if (desired != unbounded) repeat = true;
-    double next = vm.balloon;
+    double next = 0;
     if (bytes > 0 && desired > vm.balloon) {
       next = std::min(vm.balloon + most, desired);
     } else if (desired < vm.balloon) {

@@ -15,11 +15,12 @@ namespace balloon::policy::peers {
 
 /// squeezed counts in KiB.
 using Kib = std::int64_t;
+inline constexpr Kib kMib = 1024;  ///< of them
 
 /// Published constants of squeezed (xen-api: ocaml/squeezed), under their names there.
 struct SqueezedSettings {
-  Kib low_mem_emergency_pool = 64 * 1024;
-  Kib extra_mem_to_keep = 8 * 1024;
+  Kib low_mem_emergency_pool = 64 * kMib;
+  Kib extra_mem_to_keep = 8 * kMib;
   Kib free_memory_tolerance = 512;
   Kib inaccuracy = 4;
   std::chrono::seconds balance_check_interval{10};
@@ -27,7 +28,7 @@ struct SqueezedSettings {
   std::chrono::seconds uncooperative_after{20};
   /// Ours: in Xen the control domain has a fixed size; here the host's own use is followed in steps of this
   /// size, so that its small changes do not set every balloon moving.
-  Kib own_use_step = 16 * 1024;
+  Kib own_use_step = 16 * kMib;
 };
 
 class Squeezed final : public Controller {
