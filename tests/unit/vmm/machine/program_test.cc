@@ -24,6 +24,7 @@
 
 #include "base/unique_fd.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
+#include "tests/unit/vmm/virtio/fake_driver.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -359,8 +360,10 @@ TEST_F(ProgramTest, ASnapshotByTheMonitorIsRestoredByAnotherProcess) {
   arguments[7] = "file:" + serial;
   {
     Program program(arguments);
-    ASSERT_TRUE(program.says("runs")) << program.errors();
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    ASSERT_TRUE(eventually([&] {
+      std::error_code none_yet;
+      return std::filesystem::file_size(serial, none_yet) == 1;
+    })) << program.errors();
     const std::string answers =
         ask_monitor(path, {R"({"execute":"stop"})",
                            R"({"execute":"snapshot-to-file","arguments":{"path":")" + snapshot + R"("}})",
