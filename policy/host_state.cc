@@ -60,7 +60,7 @@ HostState HostMonitor::update(const HostSnapshot& host, Time now, Bytes reserve,
   const double leave = tunables.constants.leave_ratio;
   const int before = rank(level_);
   const int level = std::max(
-      {minimum > 0 ? by_free(static_cast<double>(host.available) / minimum, before, tunables.states) : 0,
+      {minimum > 0 ? by_free(static_cast<double>(obtainable(host)) / minimum, before, tunables.states) : 0,
        by_rate(swap_rate_, tunables.swap_tight, tunables.swap_critical, before, leave),
        by_rate(host.pressure_some, tunables.pressure_tight, 0, before, leave),
        by_rate(host.pressure_full, 0, tunables.pressure_critical, before, leave)});

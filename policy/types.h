@@ -3,6 +3,7 @@
 // the memory left to it (boot memory less balloon).
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -130,8 +131,14 @@ struct HostSnapshot {
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
   std::optional<KsmSnapshot> ksm;
+  Bytes arc = 0;  ///< what ZFS' cache would give back before it is at its minimum; no part of `available`
   bool operator==(const HostSnapshot&) const = default;
 };
+
+/// What programs on the host could have without anything being swapped.
+constexpr Bytes obtainable(const HostSnapshot& host) {
+  return host.available + std::min(host.arc, host.total - std::min(host.available, host.total));
+}
 
 struct Snapshot {
   Time now{};

@@ -97,6 +97,7 @@ v1::Host host_to_proto(const State& state) {
   out.set_total_bytes(memory.total);
   out.set_free_bytes(memory.free);
   out.set_available_bytes(memory.available);
+  out.set_arc_bytes(memory.arc);
   out.set_swap_total_bytes(memory.swap_total);
   out.set_swap_free_bytes(memory.swap_free);
   out.set_swap_in_bytes(memory.swap_in);

@@ -138,7 +138,7 @@ std::string explain_host(const State& state) {
   const policy::HostSnapshot& memory = state.host.memory;
   return fmt::format(
       "{} of {} are available on the host, and some task waits for memory {:.0f} % of the time",
-      format_bytes(memory.available), format_bytes(memory.total), memory.pressure_some * 100);
+      format_bytes(policy::obtainable(memory)), format_bytes(memory.total), memory.pressure_some * 100);
 }
 
 void StateStore::publish(std::shared_ptr<const State> state) {

@@ -339,6 +339,16 @@ std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitRespon
                  std::move(rows), look);
 }
 
+namespace {
+
+std::string available_of(const v1::Host& host) {
+  const std::string available = format_bytes(host.available_bytes());
+  if (host.arc_bytes() == 0) return available;
+  return fmt::format("{}, and {} of ZFS' cache", available, format_bytes(host.arc_bytes()));
+}
+
+}  // namespace
+
 std::string host_details(const v1::Host& host, const Terminal& terminal) {
   return lay_out_values(
       {{"State", state_of(host)},
@@ -346,7 +356,7 @@ std::string host_details(const v1::Host& host, const Terminal& terminal) {
        {"Control", host.not_applied().empty() ? "on" : "nothing is applied: " + host.not_applied()},
        {"Total", format_bytes(host.total_bytes())},
        {"Free", format_bytes(host.free_bytes())},
-       {"Available", format_bytes(host.available_bytes())},
+       {"Available", available_of(host)},
        {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()),
                             format_bytes(host.swap_total_bytes()))},
        {"Swapped in", format_bytes(host.swap_in_bytes())},

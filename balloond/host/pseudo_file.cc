@@ -46,6 +46,21 @@ std::optional<std::uint64_t> number_after(std::string_view text, std::string_vie
   return std::nullopt;
 }
 
+std::uint64_t kstat_value(std::string_view text, std::string_view name) {
+  for (std::size_t at = 0; (at = text.find(name, at)) != std::string_view::npos;) {
+    const bool at_line_start = at == 0 || text[at - 1] == '\n';
+    at += name.size();
+    const std::size_t type = text.find_first_not_of(' ', at);
+    if (!at_line_start || type == at) continue;  // a part of another name
+    const std::size_t value = text.find_first_not_of(' ', text.find(' ', type));
+    std::uint64_t number = 0;
+    if (value != std::string_view::npos)
+      std::from_chars(text.data() + value, text.data() + text.size(), number);
+    return number;
+  }
+  return 0;
+}
+
 policy::Bytes page_size() {
   static const auto size = static_cast<policy::Bytes>(::sysconf(_SC_PAGESIZE));
   return size;

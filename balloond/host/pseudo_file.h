@@ -30,6 +30,9 @@ class PseudoFile {
 /// The number after `key` at the start of a line, blanks between; nothing when there is none.
 std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key);
 
+/// The value of a kstat of ZFS, whose lines are a name, a type and the value; 0 when there is none.
+std::uint64_t kstat_value(std::string_view text, std::string_view name);
+
 /// The kernel counts swap, KSM and refaults in pages of this host.
 policy::Bytes page_size();
 

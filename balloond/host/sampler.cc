@@ -2,12 +2,14 @@
 #include "balloond/host/sampler.h"
 
 #include "balloond/host/pressure.h"
+#include "policy/holdings.h"
 
 namespace balloon::daemon {
 HostSampler::HostSampler(const std::string& root)
     : meminfo_(root + "/proc/meminfo"),
       vmstat_(root + "/proc/vmstat"),
       pressure_(root + "/proc/pressure/memory"),
+      arcstats_(root + "/proc/spl/kstat/zfs/arcstats"),
       ksm_(root) {}
 
 Result<HostSample> HostSampler::sample() {
@@ -39,6 +41,10 @@ Result<HostSample> HostSampler::sample() {
     sample.pressure_full_micros = full.total_micros;
     sample.has_pressure = true;
   }
+  // MemAvailable leaves the ARC out, though it gives way as page cache does, down to c_min (OpenZFS,
+  // module/zfs/arc.c).
+  if (const auto arc = PseudoFile(arcstats_).read(buffer_))
+    sample.memory.arc = policy::above(kstat_value(*arc, "size"), kstat_value(*arc, "c_min"));
   sample.memory.ksm = ksm_.sample(buffer_, sample.ksm);
   return sample;
 }

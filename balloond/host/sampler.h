@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host's kernel says about its memory: /proc/meminfo, /proc/vmstat, /proc/pressure/memory and KSM.
+// What the host's kernel says about its memory: /proc/meminfo, /proc/vmstat, /proc/pressure/memory, ZFS' cache
+// and KSM.
 #pragma once
 
 #include <string>
@@ -23,13 +24,14 @@ class HostSampler {
  public:
   /// `root` goes before /proc and /sys: empty but for tests.
   explicit HostSampler(const std::string& root = "");
-  /// Fails when /proc/meminfo or /proc/vmstat cannot be read; PSI and KSM may be absent.
+  /// Fails when /proc/meminfo or /proc/vmstat cannot be read; PSI, ZFS and KSM may be absent.
   Result<HostSample> sample();
 
  private:
   PseudoFile meminfo_;
   PseudoFile vmstat_;
   PseudoFile pressure_;
+  std::string arcstats_;  ///< a path: ZFS may be loaded, and unloaded, at any time
   KsmSampler ksm_;
   ReadBuffer buffer_{};
 };

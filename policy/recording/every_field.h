@@ -38,7 +38,7 @@ inline void every_field_of(const KsmSnapshot& value) {
 }
 inline void every_field_of(const HostSnapshot& value) {
   [[maybe_unused]] const auto& [total, free, available, swap_total, swap_free, swap_in, swap_out,
-                                pressure_some, pressure_full, ksm] = value;
+                                pressure_some, pressure_full, ksm, arc] = value;
 }
 inline void every_field_of(const Snapshot& value) {
   [[maybe_unused]] const auto& [now, host, guests, groups, reservations] = value;

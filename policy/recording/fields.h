@@ -211,6 +211,7 @@ void code_host(Coder& coder, Host& now, const HostSnapshot& before) {
   number(coder, now.swap_out, before.swap_out);
   coder.real(now.pressure_some, before.pressure_some);
   coder.real(now.pressure_full, before.pressure_full);
+  number(coder, now.arc, before.arc);
   number(coder, now.total, before.total);
   number(coder, now.swap_total, before.swap_total);
   bool has_ksm = now.ksm.has_value();

@@ -75,14 +75,15 @@ void HostPlant::begin_step(const HostWants& wants) {
 double HostPlant::shrink_caches(double bytes) {
   const double cache = std::clamp(memory_.cache - least_cache(wants_.cache), 0.0, bytes);
   memory_.cache -= cache;
-  const double arc =
-      spec_->effects.arc_rule
-          ? std::min({memory_.arc - std::min(memory_.arc, arc_least()), bytes - cache, kArcShrinkerCall})
-          : std::min({memory_.arc, bytes - cache, kArcShrinkPlain * kStepSeconds});
+  const double arc = spec_->effects.arc_rule
+                         ? std::min({arc_spare(), bytes - cache, kArcShrinkerCall})
+                         : std::min({memory_.arc, bytes - cache, kArcShrinkPlain * kStepSeconds});
   memory_.arc -= arc;
   memory_.free += cache + arc;
   return cache + arc;
 }
+
+double HostPlant::arc_spare() const { return memory_.arc - std::min(memory_.arc, arc_least()); }
 
 double HostPlant::arc_least() const {
   return spec_->arc_min ? static_cast<double>(*spec_->arc_min) : arc_minimum(total_);

@@ -59,6 +59,8 @@ class HostPlant {
   const KsmSpec& ksm() const { return ksm_; }
   void set_ksm(const KsmPlan& plan);
   double available() const;
+  /// What its ARC would give before it is at its minimum, bytes.
+  double arc_spare() const;
   double pressure_some() const { return some_; }
   double pressure_full() const { return full_; }
   double total() const { return total_; }

@@ -294,6 +294,7 @@ void World::snapshot(Snapshot& snapshot) const {
   host.total = scenario_->host.memory;
   host.free = whole(memory.free);
   host.available = whole(host_.available());
+  host.arc = whole(host_.arc_spare());
   host.swap_total = scenario_->host.swap.size;
   host.swap_free = host.swap_total - std::min(host.swap_total, whole(memory.swapped));
   host.swap_in = whole(host_.counters().swap_in);

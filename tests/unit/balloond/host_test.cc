@@ -30,6 +30,26 @@ TEST(HostSamplerTest, ReadsWhatTheKernelSays) {
   EXPECT_TRUE(sample->has_pressure);
 }
 
+TEST(HostSamplerTest, ReadsWhatZfsCacheWouldGiveBackWheneverZfsIsThere) {
+  const test::FakeTree tree;
+  tree.host("8388608", "4194304");
+  HostSampler sampler(tree.root());
+  EXPECT_EQ(sampler.sample()->memory.arc, 0U);
+  tree.write("/proc/spl/kstat/zfs/arcstats",
+             "13 1 0x01 147 39984 4186117384 72153454161\n"
+             "name                            type data\n"
+             "hdr_size                        4    77\n"
+             "c_min                           4    268435456\n"
+             "c_max                           4    4294967296\n"
+             "size                            4    1073741824\n"
+             "compressed_size                 4    99\n");
+  EXPECT_EQ(sampler.sample()->memory.arc, 768 * test::kMiB);
+  tree.write("/proc/spl/kstat/zfs/arcstats", "size 4 1024\nc_min 4 2048\n");
+  EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "it is below its minimum";
+  tree.write("/proc/spl/kstat/zfs/arcstats", "size 4");
+  EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "half a line";
+}
+
 TEST(HostSamplerTest, ReadsAgainThroughTheSameFiles) {
   const test::FakeTree tree;
   tree.host("8388608", "4194304");

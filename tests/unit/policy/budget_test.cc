@@ -28,6 +28,14 @@ TEST(Budget, NeverCountsWhatOnlySwapProvides) {
   EXPECT_EQ(Budget().update(host_with(kGiB, 4 * kGiB, 2 * kGiB), {}, 1, {}), 5 * kGiB - 400 * kMiB);
 }
 
+TEST(Budget, CountsWhatZfsCacheWouldGiveBackAsAvailable) {
+  Snapshot snapshot = host_with(kGiB, 4 * kGiB);
+  snapshot.host.arc = 2 * kGiB;
+  EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 7 * kGiB - 400 * kMiB);
+  snapshot.host.arc = ~Bytes{0};
+  EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 8 * kGiB - 400 * kMiB) << "no more than the host has";
+}
+
 TEST(Budget, TakesOfAProcessNoMoreThanTheGuestsSize) {
   EXPECT_EQ(Budget().update(host_with(kGiB, ~Bytes{0}), {}, 1, {}), 7 * kGiB - 400 * kMiB);
 }

@@ -60,6 +60,12 @@ TEST_F(HostStateTest, DoesNotFlapAtAThreshold) {
   EXPECT_EQ(changes, 1);
 }
 
+TEST_F(HostStateTest, IsNormalWhileZfsCacheHoldsWhatIsMissing) {
+  EXPECT_EQ(with_free(0.1), HostState::emergency);
+  host_.arc = kGiB;
+  EXPECT_EQ(next(), HostState::normal);
+}
+
 TEST_F(HostStateTest, NeverAsksForMoreThanTheReserveThatTheEngineKeeps) {
   EXPECT_LE(minimum_free(host_, kReserve, {}), kReserve);
   host_.total = 512 * kGiB;
