@@ -24,8 +24,8 @@ void limit(Consumer& group, const GroupLimits& limits) {
 
 }  // namespace
 
-HostState Allocation::fill(std::span<const Consumer> consumers, Bytes budget, Headroom headroom,
-                           Surplus surplus, std::vector<Bytes>& shares) {
+HostState Allocation::fill(std::span<const Consumer> consumers, Bytes budget, Bytes headroom, Surplus surplus,
+                           std::vector<Bytes>& shares) {
   // The first level that does not fit is filled by weight, on top of the one before it.
   const Level above_peak = surplus == Surplus::guests ? Level::maximum : Level::cache;
   const std::array filled = {Level::minimum,
@@ -40,8 +40,7 @@ HostState Allocation::fill(std::span<const Consumer> consumers, Bytes budget, He
   double below = 0;
   for (; next < filled.size(); ++next) {
     const double level_sum = sum(consumers, filled[next]);
-    const Bytes kept = filled[next] == Level::wanted ? headroom.kept_handing : headroom.kept;
-    const double free = std::min(static_cast<double>(kept), whole - below);
+    const double free = std::min(static_cast<double>(headroom), whole - below);
     // What is above claims is wished for, and leaves the headroom free.
     if (filled[next] > Level::claim) budget = static_cast<Bytes>(whole - free);
     if (level_sum > static_cast<double>(budget)) break;
@@ -93,13 +92,13 @@ void Allocation::hand_down(std::span<const Consumer> consumers, std::size_t grou
     const std::span<const std::size_t> mine(order_.data() + starts_[g], starts_[g + 1] - starts_[g]);
     members_.clear();
     for (const std::size_t i : mine) members_.push_back(consumers[i]);
-    fill(members_, top_shares_[g], {}, surplus, member_shares_);
+    fill(members_, top_shares_[g], 0, surplus, member_shares_);
     for (std::size_t m = 0; m < mine.size(); ++m) shares_[mine[m]] = member_shares_[m];
   }
 }
 
 HostState Allocation::share(std::span<const Consumer> consumers, std::span<const GroupLimits> groups,
-                            Bytes budget, Headroom headroom, Surplus surplus) {
+                            Bytes budget, Bytes headroom, Surplus surplus) {
   top_shares_.clear();
   if (std::ranges::none_of(consumers, [](const Consumer& consumer) { return consumer.group != kNoGroup; }))
     return fill(consumers, budget, headroom, surplus, shares_);

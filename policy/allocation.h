@@ -23,12 +23,6 @@ struct Consumer {
   std::uint32_t group = kNoGroup;  ///< index of its group
 };
 
-/// What of the budget stays free.
-struct Headroom {
-  Bytes kept = 0;          ///< by what guests only wish for: levels above claim
-  Bytes kept_handing = 0;  ///< by the level wanted, which is handed out
-};
-
 class Allocation {
  public:
   /// Fills in shares(), one a consumer: everybody has the highest level that the budget covers for all, and
@@ -36,14 +30,14 @@ class Allocation {
   /// leave `headroom` free. The last one is cache, wanted or maximum, by where surplus goes. O(n log n).
   /// Says normal, tight (needs exceed the budget) or infeasible (minimums do).
   HostState share(std::span<const Consumer> consumers, std::span<const GroupLimits> groups, Bytes budget,
-                  Headroom headroom, Surplus surplus);
+                  Bytes headroom, Surplus surplus);
 
   std::span<const Bytes> shares() const { return shares_; }
   /// What the consumer's group has together, or no bound.
   Bytes group_share(const Consumer& consumer) const;
 
  private:
-  HostState fill(std::span<const Consumer> consumers, Bytes budget, Headroom headroom, Surplus surplus,
+  HostState fill(std::span<const Consumer> consumers, Bytes budget, Bytes headroom, Surplus surplus,
                  std::vector<Bytes>& shares);
   void gather(std::span<const Consumer> consumers, std::span<const GroupLimits> groups);
   void hand_down(std::span<const Consumer> consumers, std::size_t groups, Surplus surplus);

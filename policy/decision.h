@@ -81,12 +81,6 @@ struct Decision {
     return static_cast<Bytes>(std::clamp(tunables.headroom_ratio, 0.0, 1.0) *
                               static_cast<double>(plan.budget));
   }
-  Headroom headrooms() const {
-    const auto kept = static_cast<double>(headroom());
-    return {.kept = headroom(),
-            .kept_handing = static_cast<Bytes>(std::min(tunables.constants.wanted_headroom_factor * kept,
-                                                        static_cast<double>(plan.budget)))};
-  }
 };
 
 }  // namespace balloon::policy

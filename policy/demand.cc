@@ -212,7 +212,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.levels =
       Levels({std::min(guest.limits.min, guest.limits.max), bytes(std::clamp(working, use.min, need)),
               bytes(need), bytes(std::min(claim, use.max)), bytes(peak), with_cache,
-              reading.wants_cache ? guest.limits.max : 0, guest.limits.max});
+              std::min(add(with_cache, reading.wanted_cache), guest.limits.max), guest.limits.max});
   estimate.grow_below =
       bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));
   estimate.hot_cache = bytes(use.cache);

@@ -124,7 +124,7 @@ Plan Engine::Impl::decide(const Snapshot& snapshot) {
     assess(decision, i, history_of(snapshot.guests[i], i, snapshot.now));
   want = want_of(plan);
   outlook.supply = supply(decision, reservations.kept());
-  outlook.headroom = decision.headrooms();
+  outlook.headroom = decision.headroom();
   note_givers(decision);
   reservations.review(snapshot, outlook.supply, decision.consumers);
   share_out(decision);
@@ -191,7 +191,7 @@ void Engine::Impl::share_out(Decision& decision) {
   Plan& plan = decision.plan;
   const std::vector<GroupLimits>& groups = decision.snapshot.groups;
   plan.state =
-      allocation.share(decision.consumers, groups, plan.budget, decision.headrooms(), tunables.surplus);
+      allocation.share(decision.consumers, groups, plan.budget, decision.headroom(), tunables.surplus);
   if (plan.state != HostState::infeasible && plan.level != HostState::normal &&
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;

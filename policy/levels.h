@@ -20,7 +20,7 @@ enum class Level : std::uint8_t {
   claim,    ///< when it grows, where it is taken to be going: what others free for it, if it is free in them
   peak,     ///< what it needed at its peaks of late and may need again
   cache,    ///< with all the page cache that it has
-  wanted,   ///< its maximum while it shows a want for more cache: what it is given of free memory
+  wanted,   ///< with room for the files that it reads without keeping them: what it is given of free memory
   maximum,  ///< what it may have at all
 };
 inline constexpr std::size_t kLevels = 8;

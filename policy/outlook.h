@@ -22,7 +22,7 @@ struct Outlook {
   };
 
   Supply supply{};
-  Headroom headroom;  ///< what of the budget should stay free
+  Bytes headroom = 0;  ///< what of the budget should stay free
   Surplus surplus = Surplus::headroom;
   std::vector<GroupLimits> groups{};
   std::vector<Consumer> consumers{};  ///< guests as in the snapshot, then reservations

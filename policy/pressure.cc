@@ -38,10 +38,16 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
                                                                 static_cast<double>(stats.actual) +
                                                             static_cast<double>(tunables.deadband_min);
   // Files that are read by read(2) raise no fault, only its disks see them. Whether it had them before nobody
-  // knows: so it is no pressure, and takes nothing from others.
+  // knows: so it is no pressure, and takes nothing from others. Nor does it say that more room would be used
+  // than for what was read: to hand out more moves all that is free from one guest to the next and back.
   const double much =
       tunables.pressure_major_faults * static_cast<double>(tunables.constants.read_ahead) * second;
-  wants_cache_ = little_free && from_disks > much;
+  if (!stats.disk_read) {  // nobody counts what it reads: that its cache is at its limit is all that is seen
+    wanted_cache_ = stats.free && little_free ? static_cast<double>(guest.memory) : 0;
+  } else {
+    wanted_cache_ *= decay(seconds(tunables.constants.wanted_half_life), second);
+    if (little_free && from_disks > much) wanted_cache_ += from_disks;
+  }
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
   } else if (const double of_files = faults - reading_.swapped_in / static_cast<double>(kPageSize);
@@ -50,7 +56,6 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
     guest_signal_ = Signal::major_faults;
     lacks_cache_ = true;
     cache_missed_ = of_files * static_cast<double>(tunables.constants.read_ahead);
-    wants_cache_ = true;
     hurt_at_ = stats.sampled_at;
   } else if (!inflating && stalls / second > tunables.pressure_alloc_stalls &&
              scans / second > tunables.pressure_direct_scans) {
@@ -87,13 +92,13 @@ const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& 
   reading_ = {};
   if (source == Source::statistics && (!sampled_at_ || guest.stats->sampled_at != *sampled_at_))
     read_guest(guest, tunables);
-  reading_.wants_cache = source == Source::statistics && wants_cache_;
-  const double free_share =
-      static_cast<double>(judged.available) / static_cast<double>(std::max<Bytes>(judged.size, 1));
+  if (source == Source::statistics) reading_.wanted_cache = static_cast<Bytes>(wanted_cache_);
+  const auto available = static_cast<double>(judged.available);
+  const auto size = static_cast<double>(judged.size);
   if (source == Source::statistics && oom_at_ && within(*oom_at_, now, tunables.oom_memory)) {
     reading_.level = Pressure::critical;
     reading_.signal = Signal::oom_kill;
-  } else if (source == Source::statistics && free_share < tunables.critical_ratio) {
+  } else if (source == Source::statistics && available < critical_line(size, tunables)) {
     reading_.level = Pressure::critical;
     reading_.signal = Signal::low_available;
   } else if (source == Source::statistics && guest_signal_ != Signal::none) {
@@ -101,7 +106,7 @@ const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& 
     reading_.signal = guest_signal_;
     reading_.lacks_cache = lacks_cache_;
     reading_.cache_missed = cache_missed_;
-  } else if (source == Source::statistics && free_share < tunables.pressure_ratio) {
+  } else if (source == Source::statistics && available < tunables.pressure_ratio * size) {
     reading_.level = Pressure::pressed;
     reading_.signal = Signal::low_available;
   }

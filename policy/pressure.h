@@ -2,6 +2,7 @@
 // How much a guest hurts, by whatever signals it and the host have of it.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "policy/rate.h"
@@ -21,8 +22,15 @@ struct Reading {
   bool killed = false;       ///< its kernel killed since then, for want of memory
   bool lacks_cache = false;  ///< reads back page cache that it had
   double cache_missed = 0;   ///< how much of it since then, about; bytes
-  bool wants_cache = false;  ///< reads files, and has next to nothing free to keep them in
+  /// Files that it read of late with next to nothing free to keep them in; bytes. Where nobody counts what it
+  /// reads: all that it could have, while next to nothing is free.
+  Bytes wanted_cache = 0;
 };
+
+/// With less than this available a guest of this size is critical; bytes.
+inline double critical_line(double size, const Tunables& tunables) {
+  return std::min(tunables.critical_ratio * size, static_cast<double>(tunables.constants.critical_max));
+}
 
 class PressureGauge {
  public:
@@ -44,7 +52,7 @@ class PressureGauge {
   Signal guest_signal_ = Signal::none;  ///< by the counters of its newest sample
   bool lacks_cache_ = false;
   double cache_missed_ = 0;
-  bool wants_cache_ = false;
+  double wanted_cache_ = 0;
   Bytes sampled_size_ = 0;  ///< its size in that sample
   std::optional<Time> oom_at_;
   std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample

@@ -123,6 +123,12 @@ struct Constants {
   Bytes read_ahead = 128ULL << 10;
   /// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
   Bytes swap_trickle_per_second = 64ULL << 10;
+  /// Files that were read without room to keep them are wanted as cache, half as much after this long: two
+  /// guests that read in turn have theirs by weight, and neither has all that is free.
+  std::chrono::nanoseconds wanted_half_life = std::chrono::seconds(30);
+  /// However big a guest is, with this much available it is not critical: above lie its kernel's watermarks
+  /// (vm.min_free_kbytes is 64 MiB at most by itself, 256 MiB with transparent huge pages).
+  Bytes critical_max = 256ULL << 20;
   /// Little of a guest is free when it is less than this many times pressure_ratio.
   double little_free_factor = 2;
 
@@ -142,10 +148,6 @@ struct Constants {
   /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others
   /// their cache.
   double headroom_refill_ratio = 0.5;
-  /// Memory is handed out for page cache that guests want while so many times the headroom stays free: taking
-  /// it back takes a balloon's time, and a burst that comes meanwhile puts the host into swap (300 random
-  /// hosts: with 1 a hard disk's mean cost rises by 2 %, with 4 it falls by 1 %).
-  double wanted_headroom_factor = 4;
   /// For a guest under pressure a change of this part of the deadband is worth making, and one of
   /// deadband_min always.
   double pressed_deadband_ratio = 0.25;

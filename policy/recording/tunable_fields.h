@@ -24,6 +24,8 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.killed_fall_ratio", constants.killed_fall_ratio);
   each("constants.read_ahead", constants.read_ahead);
   each("constants.swap_trickle_per_second", constants.swap_trickle_per_second);
+  each("constants.wanted_half_life", constants.wanted_half_life);
+  each("constants.critical_max", constants.critical_max);
   each("constants.little_free_factor", constants.little_free_factor);
   each("constants.balloon_batch", constants.balloon_batch);
   each("constants.more_to_give_factor", constants.more_to_give_factor);
@@ -31,7 +33,6 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.speed_gain", constants.speed_gain);
   each("constants.failures_max", constants.failures_max);
   each("constants.headroom_refill_ratio", constants.headroom_refill_ratio);
-  each("constants.wanted_headroom_factor", constants.wanted_headroom_factor);
   each("constants.pressed_deadband_ratio", constants.pressed_deadband_ratio);
   each("constants.cache_grow_ratio", constants.cache_grow_ratio);
   each("constants.touched_soon_ratio", constants.touched_soon_ratio);

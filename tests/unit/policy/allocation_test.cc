@@ -31,11 +31,8 @@ GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) 
 
 class AllocationTest : public testing::Test {
  protected:
-  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0,
-                  Bytes handing_mib = 0) {
-    const Headroom headroom{.kept = headroom_mib * kMiB,
-                            .kept_handing = std::max(headroom_mib, handing_mib) * kMiB};
-    return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom, surplus);
+  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
+    return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
   }
   Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
 
@@ -88,8 +85,6 @@ TEST_F(AllocationTest, GivesTheRestByWeightToThoseThatWantItAndLeavesTheHeadroom
   EXPECT_EQ(mib(0), 450U) << "the cache that others have comes before more of its own";
   EXPECT_EQ(mib(1), 500U);
   EXPECT_EQ(mib(2), 450U);
-  EXPECT_EQ(share(3300, Surplus::wanted, 300, 1200), HostState::normal);
-  EXPECT_EQ(mib(0) + mib(1) + mib(2), 2100U) << "more stays free of what is handed out";
   share(3300, Surplus::headroom, 300);
   EXPECT_EQ(mib(0), 500U) << "the rest is the host's";
 }

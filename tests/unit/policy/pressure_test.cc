@@ -80,25 +80,50 @@ class DiskReadTest : public PressureTest {
 
 TEST_F(DiskReadTest, AGuestThatReadsMuchWithNextToNothingFreeWantsCacheAndIsNotPressed) {
   const Reading reading = read_files(50 * kMiB);
-  EXPECT_TRUE(reading.wants_cache);
+  EXPECT_EQ(reading.wanted_cache, 50 * kMiB);
   EXPECT_EQ(reading.level, Pressure::none) << "it may never have had them";
-  EXPECT_FALSE(read_files(kMiB).wants_cache);
+  EXPECT_LT(read_files(kMiB).wanted_cache, 50 * kMiB) << "too little to be a want";
+}
+
+TEST_F(DiskReadTest, WhatItReadIsWantedHalfAsMuchAfterHalfAMinute) {
+  read_files(64 * kMiB);
+  for (int second = 0; second < 30; ++second) read();
+  EXPECT_NEAR(static_cast<double>(read().wanted_cache), 32.0 * kMiB, kMiB);
+  read_files(32 * kMiB);
+  EXPECT_GT(read().wanted_cache, 56 * kMiB) << "what it reads now comes on top";
 }
 
 TEST_F(DiskReadTest, AGuestWithRoomForWhatItReadsWantsNone) {
   stats().free = 200 * kMiB;
-  EXPECT_FALSE(read_files(50 * kMiB).wants_cache);
+  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, 0U);
 }
 
 TEST_F(DiskReadTest, WhatComesBackFromItsSwapIsNoFile) {
   *stats().swap_in += 50 * kMiB;
-  EXPECT_FALSE(read_files(50 * kMiB).wants_cache);
+  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, 0U);
 }
 
 TEST_F(DiskReadTest, AWantLastsUntilTheNextSample) {
   read_files(50 * kMiB);
   const Judgement judged = judge(guest_, now_, 0, {});
-  EXPECT_TRUE(gauge_.read(guest_, judged, Source::statistics, now_ + seconds(1), {}).wants_cache);
+  EXPECT_EQ(gauge_.read(guest_, judged, Source::statistics, now_ + seconds(1), {}).wanted_cache, 50 * kMiB);
+}
+
+TEST_F(PressureTest, WhereNobodyCountsWhatItReadsACacheAtItsLimitIsAWant) {
+  EXPECT_EQ(read().wanted_cache, guest_.memory) << "there is no telling how much";
+  EXPECT_EQ(read(Source::host).wanted_cache, 0U);
+  stats().free = 250 * kMiB;
+  EXPECT_EQ(read().wanted_cache, 0U);
+  stats().free.reset();
+  EXPECT_EQ(read().wanted_cache, 0U) << "or who knows whether it is at its limit";
+}
+
+TEST_F(PressureTest, ABigGuestIsNotCriticalWithAQuarterOfAGiBAvailable) {
+  guest_.memory = guest_.actual = guest_.target = stats().actual = 64 * kGiB;
+  stats().available = 300 * kMiB;
+  EXPECT_EQ(read().level, Pressure::pressed);
+  stats().available = 200 * kMiB;
+  EXPECT_EQ(read().level, Pressure::critical);
 }
 
 TEST_F(PressureTest, SeesStalledAllocationsThatScan) {

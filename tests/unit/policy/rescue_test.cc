@@ -57,7 +57,7 @@ TEST(Rescue, NobodyStaysCriticalBesideFreeMemoryWhateverOthersDo) {
     RandomHost random(seed);
     FakeHost host = random.make(0, 8);
     Engine engine(tunables);
-    const Bytes memory = random.between(512, 8192) * kMiB;
+    const Bytes memory = random.between(512, 32768) * kMiB;
     host.add(memory, memory / 8, {random.between(16, 512) * kMiB, memory, 100}).speed =
         random.between(64 * kMiB, 4 * kGiB);
     host.guests.back().seen.name = kPatient;
@@ -79,8 +79,9 @@ TEST(Rescue, NobodyStaysCriticalBesideFreeMemoryWhateverOthersDo) {
       }
       Plan plan = engine.decide(seen);
       const auto moves = admit(plan, seen.guests);
-      const double line =
-          static_cast<double>(patient->used) / (1 - tunables.critical_ratio);  // critical below it
+      const auto used = static_cast<double>(patient->used);  // critical below the line
+      const double line = std::min(used / (1 - tunables.critical_ratio),
+                                   used + static_cast<double>(tunables.constants.critical_max));
       const double lacking = line - static_cast<double>(patient->seen.actual);
       const bool critical = lacking > 0;
       const bool has_free = free_after(seen, plan, moves) > small_change(seen, tunables);

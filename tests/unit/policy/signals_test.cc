@@ -127,13 +127,13 @@ TEST_F(SignalsTest, StallsWhileItsBalloonInflatesAreTheBalloons) {
 
 TEST_F(SignalsTest, TwoAndAHalfMiBOfFilesASecondAreAWantForCache) {
   *stats().disk_read += 5 * kMiB;
-  EXPECT_FALSE(read().wants_cache);
+  EXPECT_EQ(read().wanted_cache, 0U);
   *stats().disk_read += 6 * kMiB;
-  EXPECT_TRUE(read().wants_cache);
-  EXPECT_TRUE(again().wants_cache) << "until the next sample";
+  EXPECT_EQ(read().wanted_cache, 6 * kMiB);
+  EXPECT_EQ(again().wanted_cache, 6 * kMiB) << "until the next sample";
   *stats().disk_read += 6 * kMiB;
   *stats().swap_in += 2 * kMiB;
-  EXPECT_FALSE(read().wants_cache) << "what comes from its swap is no file";
+  EXPECT_LT(read().wanted_cache, 6 * kMiB) << "what comes from its swap is no file";
 }
 
 TEST_F(SignalsTest, AKillIsCriticalForTenSeconds) {
