@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host's kernel says about its memory: /proc/meminfo, /proc/vmstat, /proc/pressure/memory, ZFS' cache
-// and KSM.
+// What the kernel says about the memory of the host: /proc/meminfo, /proc/vmstat, /proc/pressure/memory, the
+// cache of ZFS, and KSM.
 #pragma once
 
 #include <string>

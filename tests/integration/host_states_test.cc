@@ -24,9 +24,11 @@ class HostStatesTest : public DaemonTest {
                      "guests: [{name: heavy, weight: 300}]\n");
     directory_.write("balloond.yaml", config("metrics: {listen: \"" + address_ + "\"}\n"));
     daemon_ = std::make_unique<Background>(
-        std::vector<std::string>{"/usr/bin/unshare", "--mount", "/bin/sh", "-ec",
-                                 "mount --bind \"$0\" /proc/meminfo && exec \"$@\"", meminfo_, BALLOOND,
-                                 "--config", directory_.file("balloond.yaml")},
+        std::vector<std::string>{
+            "/usr/bin/unshare", "--mount", "/bin/sh", "-ec",
+            "mount --bind \"$0\" /proc/meminfo && exec env LD_PRELOAD=\"$1\" ARCSTATS=\"$2\" "
+            "\"$3\" --config \"$4\"",
+            meminfo_, ARCSTATS, directory_.file("arcstats"), BALLOOND, directory_.file("balloond.yaml")},
         directory_.file("log"));
     ASSERT_TRUE(eventually([&] { return ctl({"host"}).exit_code == 0; })) << daemon_->log();
   }
@@ -38,6 +40,14 @@ class HostStatesTest : public DaemonTest {
     const int file = ::open(meminfo_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     ASSERT_EQ(::pwrite(file, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
     ::close(file);
+  }
+  /// What ZFS' cache has, and down to what it would give way.
+  void say_arc(std::uint64_t size, std::uint64_t least) const {
+    directory_.write("arcstats", fmt::format("13 1 0x01 147 39984 4186117384 72153454161\n"
+                                             "name                            type data\n"
+                                             "c_min                           4    {}\n"
+                                             "size                            4    {}\n",
+                                             least, size));
   }
   bool explains_host(const std::string& state, const std::string& why) const {
     return eventually([&] {
@@ -83,6 +93,27 @@ TEST_F(HostStatesTest, WhereNeedsDoNotFitTheHostAndEachGuestSayByWhatTheyAreShar
     const auto most = heavy.targets(), least = light.targets();
     return !most.empty() && !least.empty() && most.back() > least.back() * 3 / 2;
   }));
+}
+
+TEST_F(HostStatesTest, WhatZfsCacheHoldsIsTakenFromItAndNotFromGuests) {
+  FakeVmm web(socket(), FakeVmm::guest("web", 2 * kGiB, 2 * kGiB), true, 2 * kGiB);
+  const auto once = [&](const std::function<bool()>& condition) {
+    return eventually([&] {
+      web.send_stats(1800 * kMiB);
+      return condition();
+    });
+  };
+  say_arc(5 * kGiB, 256 * kMiB);
+  say_available(64 * kMiB);
+  EXPECT_TRUE(once([&] {
+    const std::string host = ctl({"host"}).out;
+    return host.contains(" normal\n") && host.contains("64 MiB, and 4.75 GiB of ZFS' cache") &&
+           web.actual() > 1900 * kMiB;
+  })) << ctl({"host"}).out
+      << ctl({"explain", "web"}).out;
+  say_arc(256 * kMiB, 256 * kMiB);
+  EXPECT_TRUE(once([&] { return web.actual() < kGiB; })) << ctl({"explain", "web"}).out;
+  EXPECT_NE(ctl_json({"host"}).at("state"), "normal");
 }
 
 TEST_F(HostStatesTest, AHostThatRunsShortSaysHowMuchItHasLeftAndThatItIsOver) {
