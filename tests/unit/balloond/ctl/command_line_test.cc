@@ -63,6 +63,9 @@ TEST(CommandLineTest, WordsOfVirshAndKubectlLeadToOurs) {
   EXPECT_THAT(complaint({"describe", "web-1"}), HasSubstr("here it is 'show GUEST'"));
   EXPECT_THAT(complaint({"dommemstat", "web-1"}), HasSubstr("here it is 'show GUEST'"));
   EXPECT_THAT(complaint({"setmem", "web-1", "1G"}), HasSubstr("here it is 'set GUEST SIZE'"));
+  EXPECT_THAT(complaint({"domstats"}), HasSubstr("here it is 'list'"));
+  EXPECT_THAT(complaint({"pin", "web-1"}), HasSubstr("here it is 'set GUEST SIZE'"));
+  EXPECT_THAT(complaint({"edit"}), HasSubstr("here it is a policy file")) << "and not 'fit', which is near";
 }
 
 TEST(CommandLineTest, AMissingCommandIsAskedForByName) {
