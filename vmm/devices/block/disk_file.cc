@@ -54,12 +54,14 @@ Result<DiskFile> DiskFile::open(const std::string& path, bool read_only, bool di
   file.direct_ = direct;
   // NONBLOCK: opening a FIFO would wait for its other end. It means nothing for files and block devices.
   const int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK;
-  file.fd_ = UniqueFd(::open(path.c_str(), flags));
-  if (!file.fd_ && errno == EISDIR) return fail("it is a directory, not an image");
-  if (!file.fd_ && errno == EROFS) {
+  const int opened = ::open(path.c_str(), flags);
+  const int error = opened < 0 ? errno : 0;
+  file.fd_ = UniqueFd(opened);
+  if (error == EISDIR) return fail("it is a directory, not an image");
+  if (error == EROFS) {
     return fail("its filesystem is read-only: open it with readonly, or mount the filesystem for writing");
   }
-  if (!file.fd_) return fail_errno("opening it", errno);
+  if (error != 0) return fail_errno("opening it", error);
   BALLOON_TRY(file.inspect());
   if (lock != BlockLock::off) BALLOON_TRY(file.lock(lock));
   if (direct) {

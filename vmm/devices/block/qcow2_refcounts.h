@@ -42,7 +42,7 @@ class Qcow2Refcounts {
 
  private:
   /// Two blocks of usual images; looked through in some 2 ms.
-  static constexpr std::uint64_t kMostLooked = 64 * 1024;
+  static constexpr std::uint64_t kMostLooked = std::uint64_t{64} * 1024;
 
   Result<void> set(std::uint64_t cluster, std::uint64_t count);
   Result<bool> is_free(std::uint64_t cluster);
