@@ -4,7 +4,6 @@
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 # shellcheck source=tests/testbed/installed/checks.sh
 . /installed/checks.sh
-packages=/root/balloond/build/packages
 
 # What a host has that the page does not speak of: a user, a bridge. All guests on one CPU: see Pitfalls in the testbed's README.
 useradd --create-home ann
@@ -115,7 +114,7 @@ check "apt removes the packages" apt-get remove -y balloond balloond-libvirt bal
 check "a removal stops the daemon" bash -c "! test -d /proc/$daemon && ! systemctl is-active balloond"
 check "a removal leaves guests alone" test -d "/proc/$guest"
 check "and reservations" test -s /var/lib/balloond/reservations.json
-check "apt installs them again" apt-get install -y "${keep_changed_files[@]}" $packages/*.deb
+check "apt installs them again" apt-get install -y "${keep_changed_files[@]}" /packages/next/*.deb
 check "the guest comes back by itself" within_patience lists web-1
 
 check "the guest powers off when its unit is stopped" systemctl stop balloon-vmm@web-1
