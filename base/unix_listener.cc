@@ -31,6 +31,7 @@ Result<void> clear_stale_socket(const std::string& path, const sockaddr_un& addr
   if (!S_ISSOCK(status.st_mode))
     return fail(fmt::format("'{}' exists and is no socket: remove it or use another path", path));
   const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe) return fail_errno("making a Unix socket", errno);
   const bool refused =
       ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
       errno == ECONNREFUSED;
