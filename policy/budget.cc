@@ -20,7 +20,9 @@ Bytes Budget::update(const Snapshot& snapshot, const GuestsInWant& guests, doubl
   // A merged page counts as resident in every guest that has it, but is there once: what is saved shows up as
   // available already. So it is taken off here, and then lent in part.
   const double saved = host.ksm ? std::min(static_cast<double>(host.ksm->sharing), resident) : 0.0;
-  const auto available = static_cast<double>(std::min(obtainable(host), host.total));
+  // What is promised to guests to be has to be there: an ARC gives way only once memory is short.
+  const Bytes there = snapshot.reservations.empty() ? obtainable(host) : host.available;
+  const auto available = static_cast<double>(std::min(there, host.total));
   const double guests_have = resident - saved;
   const Reserve::Use use{.own = total - available - guests_have, .spare = available + guests_have - asked};
   const double reserve = keeping_.update(host, use, guests, elapsed, tunables);

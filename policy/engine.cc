@@ -26,10 +26,12 @@ Bytes withheld(const GuestPlan& plan, const GuestSnapshot& guest, Bytes target) 
   return is_promised(plan.state) ? std::max(guest.actual, target) : counted(plan, guest, target);
 }
 
-/// What reservations can be made from.
+/// What reservations can be made from. As soon as there is one, the budget has no part of an ARC.
 Supply supply(const Decision& decision, Bytes kept) {
-  Supply supply{.budget = decision.plan.budget};
-  double free = static_cast<double>(decision.plan.budget) - static_cast<double>(kept);
+  const HostSnapshot& host = decision.snapshot.host;
+  const Bytes arc = decision.snapshot.reservations.empty() ? obtainable(host) - host.available : 0;
+  Supply supply{.budget = above(decision.plan.budget, arc)};
+  double free = static_cast<double>(supply.budget) - static_cast<double>(kept);
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
     const GuestSnapshot& guest = decision.snapshot.guests[i];
     const GuestDecision& mine = decision.guests[i];

@@ -32,6 +32,9 @@ TEST(Budget, CountsWhatZfsCacheWouldGiveBackAsAvailable) {
   Snapshot snapshot = host_with(kGiB, 4 * kGiB);
   snapshot.host.arc = 2 * kGiB;
   EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 7 * kGiB - 400 * kMiB);
+  snapshot.reservations.emplace_back();
+  EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 5 * kGiB - 400 * kMiB) << "a promise needs what is there";
+  snapshot.reservations.clear();
   snapshot.host.arc = ~Bytes{0};
   EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 8 * kGiB - 400 * kMiB) << "no more than the host has";
 }

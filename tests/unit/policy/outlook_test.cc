@@ -34,6 +34,22 @@ bool gives_up_growing(const Snapshot& seen, const Plan& plan) {
   return false;
 }
 
+TEST(OutlookTest, WhatAnArcHoldsIsNotOfferedToReservations) {
+  FakeHost host = RandomHost(1).make(2, 2);
+  Snapshot seen = host.snapshot();
+  seen.host.available = 0;
+  Engine plain{Tunables{}};
+  plain.decide(seen);
+  const Supply without = plain.outlook(seen).supply;
+  seen.host.arc = kGiB;
+  Engine engine{Tunables{}};
+  const Plan plan = engine.decide(seen);
+  const Supply with = engine.outlook(seen).supply;
+  EXPECT_EQ(plan.budget, without.budget + kGiB) << "guests may have it";
+  EXPECT_EQ(with.budget, without.budget);
+  EXPECT_EQ(with.free, without.free);
+}
+
 TEST(OutlookTest, WhatFitsIsWhatIsNotDeniedAndWhoIsSqueezedIsWhoseShareFalls) {
   constexpr std::uint64_t kHosts = kSanitized ? 200 : 4000;
   std::uint64_t fits[4] = {};
