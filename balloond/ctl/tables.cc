@@ -43,7 +43,7 @@ std::string left_alone(const v1::Guest& guest) {
 }
 
 std::string merging_of(const v1::Guest& guest) {
-  const std::string is = !guest.has_merging() ? "its VMM does not say" : guest.merging() ? "on" : "off";
+  std::string is = !guest.has_merging() ? "its VMM does not say" : guest.merging() ? "on" : "off";
   if (guest.merging_refusal().empty()) return is;
   return fmt::format("{} (its VMM refused the change: {})", is, guest.merging_refusal());
 }
@@ -342,7 +342,7 @@ std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitRespon
 namespace {
 
 std::string available_of(const v1::Host& host) {
-  const std::string available = format_bytes(host.available_bytes());
+  std::string available = format_bytes(host.available_bytes());
   if (host.arc_bytes() == 0) return available;
   return fmt::format("{}, and {} of ZFS' cache", available, format_bytes(host.arc_bytes()));
 }
