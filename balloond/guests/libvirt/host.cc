@@ -102,7 +102,10 @@ Host::~Host() {
 }
 
 Host::Line Host::open_line() const {
-  return {.caller = std::make_unique<Caller>(), .link = std::make_shared<std::unique_ptr<Link>>()};
+  Line line;
+  line.caller = std::make_unique<Caller>();
+  line.link = std::make_shared<std::unique_ptr<Link>>();
+  return line;
 }
 
 /// Closing a connection asks libvirtd, too.
