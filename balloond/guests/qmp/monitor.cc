@@ -173,17 +173,18 @@ void Monitor::refuse_target(const std::string& reason) {
 }
 
 void Monitor::write() {
-  while (!output_.empty()) {
-    const ssize_t written = ::send(fd(), output_.data(), output_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (connection_ && !output_.empty()) {
+    const int socket = connection_->fd.get();
+    const ssize_t written = ::send(socket, output_.data(), output_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written <= 0) return;  // on an error reading fails, too
     output_.erase(0, static_cast<std::size_t>(written));
   }
 }
 
 void Monitor::on_readable() {
-  if (!session_) return;
+  if (!session_ || !connection_) return;
   std::array<char, kReadMax> buffer;
-  const ssize_t got = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  const ssize_t got = ::recv(connection_->fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) return failed("its process closed the connection", true);
   const Time now = surroundings_.clock.now();
