@@ -77,13 +77,13 @@ b.dashboard('controller', 'Controller', 'The daemon: does it decide in time, fro
   ),
   b.timeseries(
     'Guests that cannot be controlled',
-    'Stuck: balloons that free nothing. Blind: no statistics that can be judged by. Contested: somebody else moves the balloon.',
+    'Stuck: balloons that free nothing. Without statistics: none that can be judged by. Contested: somebody else moves the balloon.',
     'short',
     [
       query('balloon_guests{@,state="stuck"}', 'stuck'),
       query('balloon_guests{@,state="stale"}', 'stale'),
       query('balloon_guests{@,state="disconnected"}', 'disconnected'),
-      query('balloon_guests_blind{@}', 'blind'),
+      query('balloon_guests_blind{@}', 'without statistics'),
       query('balloon_guests_contested{@}', 'contested'),
     ]
   ),

@@ -64,7 +64,7 @@ b.dashboard('guest', 'Guest', 'One guest: what it has between its floor and its 
   + b.line('target', 'light-blue', dashed=true) + b.line('need', 'orange') + b.line('used', 'green') + b.line('available', 'yellow'),
   b.stateTimeline(
     'State over time',
-    'controlled: its balloon is moved as policy decides. stale: its statistics cannot be used. stuck: its balloon frees nothing.',
+    'controlled: its balloon is moved as policy decides. blind: by what the host sees of it. stale: its statistics cannot be used. stuck: its balloon frees nothing. contested: somebody else moves its balloon.',
     query(b.stateNumber('balloon_guest_state', 'guest', b.guestStates), '{{guest}}'),
     b.guestStates,
     w=24,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/api/convert.h"
 
-#include "balloond/control/counters.h"
 #include "balloond/guests/wire.h"
 
 namespace balloon::daemon {
@@ -35,13 +34,13 @@ void set_needs(v1::Needs& out, const NeedFigures& needs) {
   out.set_max_bytes(needs.max);
 }
 
-// policy/types.h mirrors these enums value for value.
-static_assert(static_cast<int>(policy::Reason::need) == v1::REASON_NEED);
-static_assert(static_cast<int>(policy::Reason::surplus) == v1::REASON_SURPLUS);
-static_assert(kReasonStuck == v1::REASON_STUCK && kReasonLeftAlone == v1::REASON_LEFT_ALONE &&
-              kReasons == v1::Reason_ARRAYSIZE);
-static_assert(static_cast<int>(policy::GuestState::booting) == v1::GUEST_STATE_BOOTING);
-static_assert(static_cast<int>(policy::GuestState::disconnected) == v1::GUEST_STATE_DISCONNECTED);
+// control/guest_state.h and policy/types.h mirror these enums value for value.
+static_assert(static_cast<int>(Reason::need) == v1::REASON_NEED);
+static_assert(static_cast<int>(Reason::booting) == v1::REASON_BOOTING);
+static_assert(kReasons.size() == v1::Reason_ARRAYSIZE);
+static_assert(static_cast<int>(GuestState::booting) == v1::GUEST_STATE_BOOTING);
+static_assert(static_cast<int>(GuestState::contested) == v1::GUEST_STATE_CONTESTED);
+static_assert(kGuestStates.size() == v1::GuestState_ARRAYSIZE);
 static_assert(static_cast<int>(policy::HostState::normal) == v1::HOST_STATE_NORMAL);
 static_assert(static_cast<int>(policy::HostState::infeasible) == v1::HOST_STATE_INFEASIBLE);
 static_assert(static_cast<int>(policy::HostState::emergency) == v1::HOST_STATE_EMERGENCY);
@@ -53,7 +52,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   v1::Guest out;
   out.set_name(record.name);
   out.mutable_labels()->insert(record.labels.begin(), record.labels.end());
-  out.set_state(static_cast<v1::GuestState>(guest.plan.state));
+  out.set_state(static_cast<v1::GuestState>(state_of(guest)));
   out.set_memory_bytes(record.memory);
   out.set_min_bytes(guest.limits.min);
   out.set_max_bytes(guest.limits.max);
@@ -69,7 +68,7 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   decision.set_need_bytes(guest.plan.need);
   decision.set_share_bytes(guest.plan.share);
   decision.set_target_bytes(guest.plan.target);
-  decision.set_reason(static_cast<v1::Reason>(told_reason(guest.plan)));
+  decision.set_reason(static_cast<v1::Reason>(reason_of(guest)));
   decision.set_explanation(explain(guest, state));
   if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
   out.set_pid(record.peer.pid);

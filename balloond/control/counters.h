@@ -7,18 +7,15 @@
 #include <atomic>
 #include <cstdint>
 
+#include "balloond/control/guest_state.h"
+
 namespace balloon::daemon {
 
-/// Values of balloon.v1.Reason. policy::Reason has the first twelve; of what it holds as `stale`, the last
-/// two are told apart, as they say nothing of statistics.
-inline constexpr std::size_t kReasonStuck = 12;
-inline constexpr std::size_t kReasonLeftAlone = 13;
-inline constexpr std::size_t kReasons = 14;
 /// policy::Condition has the values 0 to 12.
 inline constexpr std::size_t kConditions = 13;
 
 struct Counters {
-  std::array<std::atomic<std::uint64_t>, kReasons> decisions{};   ///< by reason
+  std::array<std::atomic<std::uint64_t>, kReasons.size()> decisions{};  ///< by reason
   std::array<std::atomic<std::uint64_t>, kConditions> blocked{};  ///< decisions, by what would change them
   std::atomic<std::uint64_t> shrinks{0};
   std::atomic<std::uint64_t> grows{0};

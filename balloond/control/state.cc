@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <functional>
 
-#include "balloond/control/counters.h"
 #include "base/bytes.h"
 #include "policy/explain.h"
 
@@ -75,14 +74,6 @@ std::string explain(const GuestStatus& guest, const State& state) {
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;
-}
-
-std::size_t told_reason(const policy::GuestPlan& plan) {
-  if (plan.reason == policy::Reason::stale) {
-    if (plan.state == policy::GuestState::stuck) return kReasonStuck;
-    if (plan.state == policy::GuestState::disconnected) return kReasonLeftAlone;
-  }
-  return static_cast<std::size_t>(plan.reason);
 }
 
 Bytes floor_of(const GuestStatus& guest) {

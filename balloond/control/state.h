@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "balloond/control/guest_state.h"
 #include "balloond/control/reservation_book.h"
 #include "balloond/control/token.h"
 #include "balloond/guests/registry.h"
@@ -50,9 +51,6 @@ struct State {
 /// The least that the guest can be brought to now: its minimum, or what it counts with while it cannot be
 /// moved. Guests whose floors exceed the budget together are what makes a host infeasible.
 Bytes floor_of(const GuestStatus& guest);
-
-/// Why a guest has its target, as people and programs are told: a number of balloon.v1.Reason.
-std::size_t told_reason(const policy::GuestPlan& plan);
 
 /// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.
 std::string explain(const GuestStatus& guest, const State& state);

@@ -204,11 +204,7 @@ void Ticker::keep_from_merging(const policy::Snapshot& seen, const std::vector<G
 
 void Ticker::note_change(const policy::Plan& plan) {
   grows_wait_ = false;
-  for (const policy::GuestPlan& guest : plan.guests) {
-    grows_wait_ |= guest.reason == policy::Reason::waiting;
-    ++counters_.decisions.at(told_reason(guest));
-    ++counters_.blocked.at(static_cast<std::size_t>(guest.why.otherwise.condition));
-  }
+  for (const policy::GuestPlan& guest : plan.guests) grows_wait_ |= guest.reason == policy::Reason::waiting;
   for (const policy::ReservationPlan& reservation : plan.reservations)
     grows_wait_ |= reservation.state == policy::GrantState::pending;
   if (std::exchange(host_state_, plan.state) == plan.state) return;
@@ -255,6 +251,9 @@ void Ticker::publish(const HostSample& host, std::vector<GuestRecord> guests, co
                              .plan = plan.guests.at(i),
                              .actual = seen.guests[i].actual,
                              .reversals = reversed == reversals_.end() ? 0 : reversed->second});
+    const GuestStatus& guest = state->guests.back();
+    ++counters_.decisions.at(static_cast<std::size_t>(reason_of(guest)));
+    ++counters_.blocked.at(static_cast<std::size_t>(blocker_of(guest)));
   }
   reversals_ = std::move(reversals);
   state->outlook = engine_.outlook(seen);

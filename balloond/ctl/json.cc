@@ -160,6 +160,11 @@ std::string short_name(const EnumValueDescriptor& value) {
   return name;
 }
 
+std::string short_name(const google::protobuf::EnumDescriptor& type, int number) {
+  const EnumValueDescriptor* const value = type.FindValueByNumber(number);
+  return value == nullptr ? std::to_string(number) : short_name(*value);
+}
+
 std::string format_time(std::int64_t seconds, std::int32_t nanos) {
   const std::chrono::sys_seconds time{std::chrono::seconds(seconds)};
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(time)),

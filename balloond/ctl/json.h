@@ -21,6 +21,8 @@ std::string yaml_text(const nlohmann::ordered_json& json);
 
 /// The enum value's name in lower case without the prefix that its enum's name makes: "booting".
 std::string short_name(const google::protobuf::EnumValueDescriptor& value);
+/// The same of a value by its number; the number where a newer daemon says what this program does not know.
+std::string short_name(const google::protobuf::EnumDescriptor& type, int number);
 
 /// RFC 3339 in UTC with milliseconds.
 std::string format_time(std::int64_t seconds, std::int32_t nanos);

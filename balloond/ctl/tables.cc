@@ -93,14 +93,10 @@ void sort_by_name(Guests& guests) { sort_all_by_name(guests); }
 void sort_by_name(Needs& guests) { sort_all_by_name(guests); }
 
 std::string state_of(const v1::Guest& guest) {
-  if (guest.has_contested()) return "contested";
-  if (guest.paused()) return "paused";
-  if (!guest.obstacle().empty()) return "left_alone";
-  return short_name(*v1::GuestState_descriptor()->FindValueByNumber(guest.state()));
+  return short_name(*v1::GuestState_descriptor(), guest.state());
 }
 
 const char* colour_of(const v1::Guest& guest) {
-  if (guest.has_contested() || guest.paused() || !guest.obstacle().empty()) return kYellow;
   switch (guest.state()) {
     case v1::GUEST_STATE_CONTROLLED:
       return kGreen;
@@ -109,6 +105,10 @@ const char* colour_of(const v1::Guest& guest) {
       return kCyan;
     case v1::GUEST_STATE_STALE:
     case v1::GUEST_STATE_STUCK:
+    case v1::GUEST_STATE_BLIND:
+    case v1::GUEST_STATE_PAUSED:
+    case v1::GUEST_STATE_LEFT_ALONE:
+    case v1::GUEST_STATE_CONTESTED:
       return kYellow;
     case v1::GUEST_STATE_DISCONNECTED:
       return kRed;
@@ -117,9 +117,7 @@ const char* colour_of(const v1::Guest& guest) {
   }
 }
 
-std::string state_of(const v1::Host& host) {
-  return short_name(*v1::HostState_descriptor()->FindValueByNumber(host.state()));
-}
+std::string state_of(const v1::Host& host) { return short_name(*v1::HostState_descriptor(), host.state()); }
 
 const char* colour_of(const v1::Host& host) {
   switch (host.state()) {
@@ -138,7 +136,7 @@ const char* colour_of(const v1::Host& host) {
 
 std::string reason_of(const v1::Guest& guest) {
   if (!guest.has_decision()) return "-";
-  return short_name(*v1::Reason_descriptor()->FindValueByNumber(guest.decision().reason()));
+  return short_name(*v1::Reason_descriptor(), guest.decision().reason());
 }
 
 std::string guest_table(const Guests& guests, const Look& look) {
@@ -231,7 +229,7 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
     const auto& until = each.has_lease_until() ? each.lease_until() : each.deadline();
     const bool granted = each.has_lease_until();
     rows.push_back({{.text = each.id()},
-                    {.text = short_name(*v1::ReservationState_descriptor()->FindValueByNumber(each.state())),
+                    {.text = short_name(*v1::ReservationState_descriptor(), each.state()),
                      .colour = granted ? kGreen : kCyan},
                     size(each.min_bytes()),
                     size(each.max_bytes()),
@@ -267,10 +265,9 @@ std::string reservation_line(const v1::Reservation& reservation) {
                          reservation.id());
       break;
     default:
-      line =
-          fmt::format("{} is {}: {}\n", reservation.id(),
-                      short_name(*v1::ReservationState_descriptor()->FindValueByNumber(reservation.state())),
-                      reservation.reason());
+      line = fmt::format("{} is {}: {}\n", reservation.id(),
+                         short_name(*v1::ReservationState_descriptor(), reservation.state()),
+                         reservation.reason());
   }
   if (!reservation.token().empty())
     line += fmt::format("token: {} (extend, commit and release take it)\n", reservation.token());
@@ -321,7 +318,7 @@ std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitRespon
       names.push_back(fmt::format("{} more", answer.squeezed_guests() - names.size()));
     rows.push_back(
         {size(asked.queries(i).min_bytes()),
-         {.text = short_name(*v1::Fit_descriptor()->FindValueByNumber(answer.fit())),
+         {.text = short_name(*v1::Fit_descriptor(), answer.fit()),
           .colour = answer.fit() == v1::FIT_NO    ? kRed
                     : answer.fit() == v1::FIT_NOW ? kGreen
                                                   : kCyan},

@@ -17,7 +17,6 @@ using Needs = google::protobuf::RepeatedPtrField<v1::GuestNeeds>;
 void sort_by_name(Guests& guests);
 void sort_by_name(Needs& guests);
 
-/// "controlled"; "paused" or "left_alone" where that says more.
 std::string state_of(const v1::Guest& guest);
 const char* colour_of(const v1::Guest& guest);
 std::string state_of(const v1::Host& host);

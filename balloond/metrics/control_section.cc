@@ -5,9 +5,6 @@
 namespace balloon::daemon {
 namespace {
 
-constexpr std::array<std::string_view, kReasons> kReasonNames{
-    "unspecified", "need", "minimum", "maximum", "share",   "deadband", "rate_limit",
-    "hold",        "pin",  "stale",   "waiting", "surplus", "stuck",    "left_alone"};
 constexpr std::array<std::string_view, kConditions> kBlockers{
     "none",     "budget", "maximum",    "minimum", "group", "larger_change", "time", "others",
     "pressure", "growth", "statistics", "balloon", "pin"};
@@ -31,10 +28,10 @@ void add_moves(Families& out, const Counters& counters) {
 }  // namespace
 
 void add_decisions(Families& out, const Counters& counters) {
-  for (std::size_t i = 1; i < kReasons; ++i) {
+  for (std::size_t i = 1; i < kReasons.size(); ++i) {
     out.counter("balloon_decisions_total",
                 "Decisions for one guest, by the constraint that bound its target.",
-                counters.decisions.at(i).load(), {{"reason", kReasonNames.at(i)}});
+                counters.decisions.at(i).load(), {{"reason", kReasons.at(i)}});
   }
   for (std::size_t i = 1; i < kConditions; ++i) {
     out.counter("balloon_decisions_blocked_total",

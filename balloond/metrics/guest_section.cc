@@ -8,9 +8,6 @@
 namespace balloon::daemon {
 namespace {
 
-constexpr std::array<std::string_view, 7> kGuestStates{"unspecified", "booting", "controlled",  "stale",
-                                                       "stuck",       "pinned",  "disconnected"};
-
 /// Nothing that its driver says is believed now: it is held, judged by what the host sees of it, or starting.
 bool is_blind(const GuestStatus& guest) {
   return guest.plan.state == policy::GuestState::stale || guest.plan.why.source == policy::Source::host ||
@@ -120,9 +117,9 @@ void add_guest(Families& out, const GuestStatus& guest) {
                         {"vmm_version", record.version},
                         {"vcpus", std::to_string(record.vcpus)},
                         {"merging", merging_of(record)}}));
-  if (const auto state = static_cast<std::size_t>(guest.plan.state); state != 0) {
+  if (const GuestState state = state_of(guest); state != GuestState::unspecified) {
     out.gauge("balloon_guest_state", "1 for the state that the guest is in.", 1,
-              label.with({{"state", kGuestStates.at(state)}}));
+              label.with({{"state", word_of(state)}}));
   }
   add_sizes(out, guest, label);
   add_condition(out, guest, label);
@@ -146,7 +143,7 @@ void add_guests(Families& out, const State& state) {
   std::array<std::uint64_t, kBackends.size()> connected{};
   std::uint64_t needed = 0, had = 0, blind = 0, contested = 0, pressed = 0, critical = 0;
   for (const GuestStatus& guest : state.guests) {
-    ++in_state.at(static_cast<std::size_t>(guest.plan.state));
+    ++in_state.at(static_cast<std::size_t>(state_of(guest)));
     blind += is_blind(guest) ? 1 : 0;
     contested += guest.contested_until ? 1 : 0;
     pressed += guest.plan.why.pressure == policy::Pressure::pressed ? 1 : 0;

@@ -35,7 +35,6 @@ std::size_t part_of(std::size_t letters, double share) {
 }
 
 Tone tone_of(const v1::Guest& guest) {
-  if (guest.has_contested() || guest.paused() || !guest.obstacle().empty()) return Tone::warning;
   switch (guest.state()) {
     case v1::GUEST_STATE_CONTROLLED:
       return Tone::good;
@@ -122,7 +121,7 @@ void draw_host(const Model& model, unsigned columns, std::vector<Line>& out) {
 std::string change_of(const Model& model, const v1::Guest& guest) {
   const Past* const past = model.past(guest.name());
   if (past == nullptr) return "-";
-  std::string reason = short_name(*v1::Reason_descriptor()->FindValueByNumber(past->reason));
+  std::string reason = short_name(*v1::Reason_descriptor(), past->reason);
   if (!past->changed_at) return reason;
   return fmt::format("{} {}s", reason, std::max<std::int64_t>(0, model.now() - *past->changed_at));
 }

@@ -79,14 +79,21 @@ TEST(GuestTableTest, NamesAreInTheOrderInWhichPeopleCount) {
   EXPECT_THAT(names, ::testing::ElementsAre("db", "web-1", "web-2", "web-10"));
 }
 
-TEST(GuestTableTest, APausedGuestIsCalledPaused) {
+TEST(GuestTableTest, EachStateButOneThatIsNoneHasAColour) {
+  const auto* const states = v1::GuestState_descriptor();
+  for (int i = 1; i < states->value_count(); ++i) {
+    v1::Guest guest;
+    guest.set_state(static_cast<v1::GuestState>(states->value(i)->number()));
+    EXPECT_NE(colour_of(guest), nullptr) << state_of(guest);
+  }
+}
+
+TEST(GuestTableTest, AStateAndAReasonOfANewerDaemonAreShownAsNumbers) {
   v1::Guest guest;
-  guest.set_state(v1::GUEST_STATE_DISCONNECTED);
-  EXPECT_EQ(state_of(guest), "disconnected");
-  guest.set_obstacle("it has no balloon device");
-  EXPECT_EQ(state_of(guest), "left_alone");
-  guest.set_paused(true);
-  EXPECT_EQ(state_of(guest), "paused");
+  guest.set_state(static_cast<v1::GuestState>(99));
+  guest.mutable_decision()->set_reason(static_cast<v1::Reason>(98));
+  EXPECT_EQ(state_of(guest), "99");
+  EXPECT_EQ(reason_of(guest), "98");
 }
 
 TEST(GuestTableTest, WhatIsNotKnownOfAGuestIsNotClaimed) {
