@@ -12,7 +12,20 @@
 namespace balloon::policy {
 namespace {
 
-std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes budget) {
+/// Of a guest whose size is held, why it is.
+std::string why_held_in(GuestState state) {
+  switch (state) {
+    case GuestState::booting:
+      return "its balloon driver is not up, or has sent no statistics yet";
+    case GuestState::disconnected:
+      return "nobody can move its balloon";
+    default:
+      return "its statistics are missing, old or impossible";
+  }
+}
+
+std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes budget,
+                    const std::string& why_held) {
   switch (guest.reason) {
     case Reason::need:
       return "it gets all that it needs";
@@ -43,11 +56,8 @@ std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes bud
     case Reason::pin:
       return "a person or scheduler set it";
     case Reason::stale:
-      return guest.state == GuestState::stuck
-                 ? "its balloon makes no progress: it is counted as it is and tried again later"
-             : guest.state == GuestState::booting
-                 ? "its balloon driver has sent no statistics yet: its size is held"
-                 : "its statistics are missing, old or impossible: its size is held";
+      if (guest.state == GuestState::stuck) return "its balloon makes no progress, and is tried again later";
+      return "its size is held, as " + (why_held.empty() ? why_held_in(guest.state) : why_held);
     case Reason::waiting:
       return fmt::format("it should have {} and waits for other guests to free the rest",
                          format_bytes(guest.share));
@@ -87,7 +97,8 @@ std::string_view name_of(Signal signal) {
 std::string terms(const GuestPlan& guest) {
   const NeedTerms& need = guest.why.need;
   if (guest.why.source == Source::none) return "";
-  std::string text = fmt::format(" ({} used", format_bytes(need.used));
+  const bool by_host = guest.why.source == Source::host;
+  std::string text = fmt::format(" ({} {}", format_bytes(need.used), by_host ? "touched" : "used");
   const auto add = [&text](Bytes bytes, std::string_view what) {
     if (bytes >= kMiB) text += fmt::format(" + {} {}", format_bytes(bytes), what);
   };
@@ -98,10 +109,35 @@ std::string terms(const GuestPlan& guest) {
   add(need.rescue, "to let it out at once");
   add(need.recent, "of a moment ago");
   text += ")";
-  if (guest.why.source == Source::host) text += ", by what the host sees of it";
+  if (by_host)
+    text += ", by what the host sees of it, as it has sent no statistics that can be believed for long";
   if (guest.why.trust == Trust::limited)
     text += ", as it says it uses more than it can have touched, or than it shows";
   return text;
+}
+
+/// What it has, uses and needs, as far as that is known, and what it may have.
+std::string figures(const GuestPlan& guest, const GuestLimits& limits, Bytes actual) {
+  std::string text = fmt::format("{} has {}", guest.name, format_bytes(actual));
+  if (knows_use(guest)) {
+    text += fmt::format(" and uses {}; ", format_bytes(guest.used));
+  } else {
+    text += knows_need(guest) ? "; what it uses is unknown; " : "; what it uses and needs is unknown; ";
+  }
+  text += knows_need(guest) ? fmt::format("it needs {}{}, between", format_bytes(guest.need), terms(guest))
+                            : "it may have";
+  return text + fmt::format(" {} {} {}.", format_bytes(limits.min), knows_need(guest) ? "and" : "to",
+                            format_bytes(limits.max));
+}
+
+/// What it takes of the budget, where that is not what it was asked to be.
+std::string counts_with(const GuestPlan& guest, Bytes actual) {
+  if (is_promised(guest.state)) return "";
+  if (guest.untouched < kMiB) return " All that it has counts.";
+  return fmt::format(
+      " It counts with {}: what it has touched, may soon touch or is guaranteed. The other {} are there for "
+      "others.",
+      format_bytes(above(std::max(actual, guest.target), guest.untouched)), format_bytes(guest.untouched));
 }
 
 std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
@@ -132,11 +168,13 @@ std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
     case Condition::growth:
       return fmt::format(" Once its use has come to rest it would shrink to {}.", target);
     case Condition::statistics:
-      return " Statistics that can be believed would let it be moved.";
+      return guest.state == GuestState::disconnected
+                 ? ""
+                 : " Statistics that can be believed would let it be moved.";
     case Condition::balloon:
       return " A balloon that moves would let it be moved.";
     case Condition::pin:
-      return fmt::format(" Without the pin it would need {}.", target);
+      return knows_need(guest) ? fmt::format(" Without the pin it would need {}.", target) : "";
   }
   return "";
 }
@@ -182,20 +220,23 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
   }
 }
 
-std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget) {
+bool knows_use(const GuestPlan& guest) { return guest.why.source == Source::statistics; }
+
+bool knows_need(const GuestPlan& guest) {
+  return guest.why.source != Source::none && guest.state != GuestState::booting &&
+         guest.state != GuestState::disconnected;
+}
+
+std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget,
+                    const std::string& why_held) {
   std::string text =
-      fmt::format("{} has {} and uses {}; it needs {}{}, between {} and {}. Target {}: {}.", guest.name,
-                  format_bytes(actual), format_bytes(guest.used), format_bytes(guest.need), terms(guest),
-                  format_bytes(limits.min), format_bytes(limits.max), format_bytes(guest.target),
-                  because(guest, limits, budget));
+      figures(guest, limits, actual) +
+      fmt::format(" Target {}: {}.", format_bytes(guest.target), because(guest, limits, budget, why_held));
   if (guest.why.pressure != Pressure::none)
     text += fmt::format(" It is {}: {}.",
                         guest.why.pressure == Pressure::critical ? "critical" : "under pressure",
                         name_of(guest.why.signal));
-  if (!is_promised(guest.state) && guest.untouched >= kMiB)
-    text += fmt::format(" Of what it has {} are there for others: it has not touched them.",
-                        format_bytes(guest.untouched));
-  return text + otherwise(guest, limits);
+  return text + counts_with(guest, actual) + otherwise(guest, limits);
 }
 
 }  // namespace balloon::policy

@@ -21,8 +21,18 @@ struct Constraints {
 /// The next-best alternative for a guest whose target and reason stand in `mine`.
 Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, const Constraints& constraints);
 
-/// A plan's guest in a sentence, with the figures. `actual` is the size that it had, `budget` the plan's. For
-/// whoever asks: it takes longer than the decision.
-std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget);
+/// Whether a plan says what its guest uses. Of one that is judged by what the host sees, only what it has
+/// touched is known.
+bool knows_use(const GuestPlan& guest);
+
+/// Whether a plan's need is what its guest should have. Of one that cannot be judged or moved it is what it
+/// counts with.
+bool knows_need(const GuestPlan& guest);
+
+/// A plan's guest in sentences, with the figures. `actual` is the size that it had, `budget` the plan's.
+/// `why_held` says why its size is held, where the caller knows more of that than the plan. For whoever asks:
+/// it takes longer than the decision.
+std::string explain(const GuestPlan& guest, const GuestLimits& limits, Bytes actual, Bytes budget,
+                    const std::string& why_held = "");
 
 }  // namespace balloon::policy

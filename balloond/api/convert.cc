@@ -2,6 +2,7 @@
 #include "balloond/api/convert.h"
 
 #include "balloond/guests/wire.h"
+#include "policy/explain.h"
 
 namespace balloon::daemon {
 namespace {
@@ -64,8 +65,8 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   if (record.said) to_wire(*record.said, *out.mutable_stats());
   v1::Decision& decision = *out.mutable_decision();
   set_time(*decision.mutable_decided_at(), state.wall);
-  decision.set_used_bytes(guest.plan.used);
-  decision.set_need_bytes(guest.plan.need);
+  if (policy::knows_use(guest.plan)) decision.set_used_bytes(guest.plan.used);
+  if (policy::knows_need(guest.plan)) decision.set_need_bytes(guest.plan.need);
   decision.set_share_bytes(guest.plan.share);
   decision.set_target_bytes(guest.plan.target);
   decision.set_reason(static_cast<v1::Reason>(reason_of(guest)));

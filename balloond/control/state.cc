@@ -20,57 +20,53 @@ const GuestStatus* State::find(const std::string& name) const {
 
 namespace {
 
-/// Of a guest whose balloon is not the daemon's to move, whatever its statistics.
-std::string explain_left_alone(const GuestStatus& guest) {
-  const GuestRecord& record = guest.record;
-  return fmt::format("{} has {}. {}: its size is held, at a target of {}.", record.name,
-                     format_bytes(guest.actual),
-                     !record.connected              ? "Its VMM is not connected"
-                     : !record.balloon.driver_ready ? "Its balloon driver is not up"
-                                                    : "Its balloon is in other hands",
-                     format_bytes(record.target));
+std::string time_text(WallTime time) {
+  return fmt::format("{:%FT%TZ}", std::chrono::time_point_cast<std::chrono::seconds>(time));
 }
 
-/// Of a guest that never said what it uses, nothing is told as if it were known.
-std::string explain_silent(const GuestStatus& guest) {
+/// Why the size of a guest that is not moved is held; empty where the plan says all about that.
+std::string why_held(const GuestStatus& guest, const State& state) {
   const GuestRecord& record = guest.record;
-  return fmt::format(
-      "{} has {}. {}, so what it uses and needs is not known: its size is held, at a target of {}.",
-      record.name, format_bytes(guest.actual),
-      !record.connected              ? "Its VMM is not connected"
-      : !record.balloon.driver_ready ? "Its balloon driver is not up yet"
-                                     : "Its balloon driver has sent no statistics",
-      format_bytes(record.target));
+  const auto wall = [&](Time time) {
+    return time_text(state.wall + std::chrono::duration_cast<WallTime::duration>(time - state.at));
+  };
+  switch (state_of(guest)) {
+    case GuestState::disconnected:
+      return fmt::format("its VMM is not connected (since {})", wall(record.left_at));
+    case GuestState::contested: {
+      const std::string suspects = record.contest->suspects.value_or("");
+      return fmt::format(
+          "somebody else moved its balloon from {} to {}{}, and holds it: it is left alone for {} s more, "
+          "until {}",
+          format_bytes(record.contest->from), format_bytes(record.contest->to),
+          suspects.empty() ? "" : fmt::format(" (on this host runs {})", suspects),
+          std::chrono::ceil<std::chrono::seconds>(*guest.contested_until - state.at).count(),
+          wall(*guest.contested_until));
+    }
+    case GuestState::paused:
+      return record.balloon.obstacle;
+    case GuestState::left_alone:
+      return "its balloon is left alone: " + record.balloon.obstacle;
+    case GuestState::booting:
+      return record.balloon.driver_ready ? "its balloon driver has sent no statistics yet"
+                                         : "its balloon driver is not up";
+    case GuestState::stale:
+      return record.said ? "" : "its balloon driver has sent no statistics";
+    default:
+      return "";
+  }
 }
 
 }  // namespace
 
 std::string explain(const GuestStatus& guest, const State& state) {
   const GuestRecord& record = guest.record;
-  if (!record.balloon.obstacle.empty()) {
-    return fmt::format("{} has {}, and its balloon is left alone: {}. It counts by what it holds.",
-                       record.name, format_bytes(guest.actual), record.balloon.obstacle);
-  }
-  std::string text = !record.said && !record.pin ? explain_silent(guest)
-                     : guest.plan.state == policy::GuestState::disconnected
-                         ? explain_left_alone(guest)
-                         : policy::explain(guest.plan, guest.limits, guest.actual, state.budget);
+  std::string text =
+      policy::explain(guest.plan, guest.limits, guest.actual, state.budget, why_held(guest, state));
   if (!state.not_applied.empty()) text += fmt::format(" This is not applied: {}.", state.not_applied);
   if (!record.credit.is_full()) {
     text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
                         record.credit.halvings);
-  }
-  if (guest.contested_until) {
-    const auto left = std::chrono::ceil<std::chrono::seconds>(*guest.contested_until - state.at);
-    const auto until = std::chrono::time_point_cast<std::chrono::seconds>(
-        state.wall + std::chrono::duration_cast<WallTime::duration>(left));
-    const std::string suspects = record.contest->suspects.value_or("");
-    text += fmt::format(
-        " Somebody else moved its balloon from {} to {}{}, and holds it: it is left alone for {} s more, "
-        "until "
-        "{:%FT%TZ}.",
-        format_bytes(record.contest->from), format_bytes(record.contest->to),
-        suspects.empty() ? "" : fmt::format(" (on this host runs {})", suspects), left.count(), until);
   }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;

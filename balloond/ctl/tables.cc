@@ -22,9 +22,6 @@ constexpr const char* kRed = "\033[31m";
 Cell size(Bytes bytes) { return {.text = format_bytes(bytes)}; }
 Cell size_or_dash(bool has, Bytes bytes) { return has ? size(bytes) : Cell{.text = "-"}; }
 
-/// What is believed of its use comes from its statistics; without them it is not known.
-bool knows_use(const v1::Guest& guest) { return guest.has_decision() && guest.has_stats(); }
-
 /// Label values are checked by the daemon to be printable.
 std::string labels_of(const v1::Guest& guest) {
   std::vector<std::string> labels;
@@ -139,6 +136,10 @@ std::string reason_of(const v1::Guest& guest) {
   return short_name(*v1::Reason_descriptor(), guest.decision().reason());
 }
 
+bool knows_available(const v1::Guest& guest) {
+  return guest.decision().has_used_bytes() && guest.stats().has_available_bytes();
+}
+
 std::string guest_table(const Guests& guests, const Look& look) {
   std::vector<Column> columns{{.name = "GUEST", .shorten = true},
                               {.name = "STATE"},
@@ -160,8 +161,8 @@ std::string guest_table(const Guests& guests, const Look& look) {
         std::vector<Cell>{{.text = guest.name()},
                           {.text = state_of(guest), .colour = colour_of(guest)},
                           size(guest.memory_bytes()),
-                          size_or_dash(knows_use(guest), guest.decision().used_bytes()),
-                          size_or_dash(guest.stats().has_available_bytes(), guest.stats().available_bytes()),
+                          size_or_dash(guest.decision().has_used_bytes(), guest.decision().used_bytes()),
+                          size_or_dash(knows_available(guest), guest.stats().available_bytes()),
                           size(guest.target_bytes()),
                           size(guest.actual_bytes()),
                           size(guest.resident_bytes()),
@@ -170,7 +171,7 @@ std::string guest_table(const Guests& guests, const Look& look) {
     row.insert(row.end(), {size(guest.min_bytes()),
                            size(guest.max_bytes()),
                            {.text = fmt::format("{}", guest.weight())},
-                           size_or_dash(knows_use(guest), guest.decision().need_bytes()),
+                           size_or_dash(guest.decision().has_need_bytes(), guest.decision().need_bytes()),
                            size_or_dash(guest.has_decision(), guest.decision().share_bytes()),
                            size(guest.swapped_bytes()),
                            {.text = guest.hypervisor()},
@@ -215,8 +216,8 @@ std::string guest_details(const v1::Guest& guest, const Terminal& terminal) {
        {"Swapped out", stat(stats.has_swap_out_bytes(), stats.swap_out_bytes())},
        {"Disk reads", stat(stats.has_disk_read_bytes(), stats.disk_read_bytes())},
        {"Major faults", count(stats.has_major_faults(), stats.major_faults())},
-       {"Used", stat(knows_use(guest), guest.decision().used_bytes())},
-       {"Need", stat(knows_use(guest), guest.decision().need_bytes())},
+       {"Used", stat(guest.decision().has_used_bytes(), guest.decision().used_bytes())},
+       {"Need", stat(guest.decision().has_need_bytes(), guest.decision().need_bytes())},
        {"Share", format_bytes(guest.decision().share_bytes())},
        {"Reason", reason_of(guest)}},
       terminal);

@@ -22,6 +22,8 @@ const char* colour_of(const v1::Guest& guest);
 std::string state_of(const v1::Host& host);
 const char* colour_of(const v1::Host& host);
 std::string reason_of(const v1::Guest& guest);
+/// Whether what its statistics say is available is so now: they are there, and not old or impossible.
+bool knows_available(const v1::Guest& guest);
 
 std::string guest_table(const Guests& guests, const Look& look);
 std::string guest_details(const v1::Guest& guest, const Terminal& terminal);

@@ -43,6 +43,7 @@ struct GuestRecord {
   Capabilities can;
   Peer peer;
   bool connected = false;
+  Time left_at{};  ///< when its hypervisor's connection ended
   BalloonState balloon;
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.

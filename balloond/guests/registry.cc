@@ -273,7 +273,7 @@ void Registry::left(Session session) {
   record.connected = false;
   entry->channel.reset();
   for (Outstanding& newest : entry->requests) newest.pending = false;
-  entry->left_at = clock_.now();
+  record.left_at = clock_.now();
   lines.info(source_of(record.peer), "guest {} left", record.name);
   tell({.kind = GuestChange::Kind::left, .process = record.peer.pid});
 }
@@ -538,7 +538,7 @@ void Registry::tell(const GuestChange& change) const {
 
 bool Registry::is_gone(const Entry& entry, bool alive) const {
   if (entry.record.peer.pid != 0) return !alive;
-  return clock_.now() - entry.left_at >= kUnknownProcessGrace;
+  return clock_.now() - entry.record.left_at >= kUnknownProcessGrace;
 }
 
 /// The last stay of the guest `name`, if its VMM has left and its process is gone.

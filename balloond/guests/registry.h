@@ -104,7 +104,6 @@ class Registry final : public GuestEvents {
     std::optional<Time> merging_kept_at{};              ///< when keep_from_merging() asked last
     bool counts_reads = false;                          ///< its hypervisor has told what its disks read
     std::optional<Bytes> disk_read_seen{};              ///< where it never has: what its process read
-    Time left_at{};
     std::optional<Bytes> refused_target;
     Time refused_at{};
     OtherHands other_hands{};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "balloond/metrics/sections.h"
+#include "policy/explain.h"
 
 namespace balloon::daemon {
 namespace {
@@ -34,8 +35,13 @@ void add_sizes(Families& out, const GuestStatus& guest, const Labels& label) {
             label);
   out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.", record.on_host.swapped,
             label);
-  out.gauge("balloon_guest_used_bytes", "Memory believed to be in use by the guest.", guest.plan.used, label);
-  out.gauge("balloon_guest_need_bytes", "What the guest should have if nothing else limited it.",
+  if (policy::knows_use(guest.plan)) {
+    out.gauge("balloon_guest_used_bytes", "Memory believed to be in use by the guest.", guest.plan.used,
+              label);
+  }
+  out.gauge("balloon_guest_need_bytes",
+            "What the guest should have if nothing else limited it; where that is not known, what it counts "
+            "with.",
             guest.plan.need, label);
   out.gauge("balloon_guest_share_bytes", "Its share when not everybody can have what they need.",
             guest.plan.share, label);

@@ -67,11 +67,14 @@ class GuestStatesTest : public DaemonTest {
   bool shows_blind(const std::string& guest, bool blind) const {
     return shows("balloon_guest_blind{guest=\"" + guest + "\"} " + (blind ? "1" : "0"));
   }
-  /// USED is not known: it stands after the two words of the guest's memory.
+  /// USED, which stands after the two words of the guest's memory, is not known, nor is it in JSON and the
+  /// metrics.
   void expect_use_is_unknown(const std::string& guest) const {
     const auto words = row(guest);
     ASSERT_GT(words.size(), 4U);
     EXPECT_EQ(words[4], "-") << ctl({"list"}).out;
+    EXPECT_TRUE(ctl_json({"show", guest}).at("decision").at("used_bytes").is_null());
+    EXPECT_FALSE(http_get(address_).contains("\nballoon_guest_used_bytes{guest=\"" + guest + "\"}"));
   }
 
   const std::string address_ = free_address();
@@ -84,10 +87,8 @@ TEST_F(GuestStatesTest, AGuestWhoseDriverIsNotUpIsBootingHoweverLongThatTakes) {
   ASSERT_TRUE(lists("a", "booting"));
   ASSERT_TRUE(decided(15)) << "a time in which statistics grow old";
   EXPECT_TRUE(lists("a", "booting")) << ctl({"list"}).out;
-  EXPECT_TRUE(explains("a",
-                       "Its balloon driver is not up yet, so what it uses and needs is not known: its size "
-                       "is held"))
-      << explanation("a");
+  EXPECT_TRUE(explains("a", "what it uses and needs is unknown")) << explanation("a");
+  EXPECT_TRUE(explains("a", "its size is held, as its balloon driver is not up.")) << explanation("a");
   EXPECT_TRUE(shows_state("a", "booting"));
   EXPECT_TRUE(shows_blind("a", true));
   expect_use_is_unknown("a");
@@ -101,11 +102,13 @@ TEST_F(GuestStatesTest, AGuestWhoseStatisticsStopIsStaleAndHeldUntilTheyComeAgai
     return vmm.actual() < 700 * kMiB;
   })) << explanation("a");
   EXPECT_TRUE(lists("a", "stale")) << ctl({"list"}).out;
-  EXPECT_TRUE(explains("a", "its statistics are missing, old or impossible: its size is held"))
+  EXPECT_TRUE(explains("a", "its size is held, as its statistics are missing, old or impossible."))
       << explanation("a");
   EXPECT_TRUE(explains("a", "Statistics that can be believed would let it be moved")) << explanation("a");
   EXPECT_TRUE(shows_state("a", "stale"));
   EXPECT_TRUE(shows_blind("a", true));
+  EXPECT_TRUE(explains("a", "; what it uses and needs is unknown; it may have ")) << explanation("a");
+  expect_use_is_unknown("a");
   const std::size_t asked = vmm.targets().size();
   ASSERT_TRUE(decided(5));
   EXPECT_EQ(vmm.targets().size(), asked) << "its size is held";
@@ -119,9 +122,8 @@ TEST_F(GuestStatesTest, AGuestWhoseStatisticsStopIsStaleAndHeldUntilTheyComeAgai
 TEST_F(GuestStatesTest, OfAGuestThatNeverSentStatisticsNothingIsClaimed) {
   const FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
   EXPECT_TRUE(lists("a", "stale")) << ctl({"list"}).out;
-  EXPECT_TRUE(explains("a",
-                       "Its balloon driver has sent no statistics, so what it uses and needs is not known: "
-                       "its size is held"))
+  EXPECT_TRUE(explains("a", "what it uses and needs is unknown")) << explanation("a");
+  EXPECT_TRUE(explains("a", "its size is held, as its balloon driver has sent no statistics."))
       << explanation("a");
   EXPECT_TRUE(shows_state("a", "stale"));
   EXPECT_TRUE(shows_blind("a", true));
@@ -130,15 +132,18 @@ TEST_F(GuestStatesTest, OfAGuestThatNeverSentStatisticsNothingIsClaimed) {
   EXPECT_TRUE(vmm.targets().empty());
 }
 
-TEST_F(GuestStatesTest, ABlindGuestIsJudgedByWhatTheHostSeesOfItAndCountedAsBlind) {
+TEST_F(GuestStatesTest, AGuestThatIsJudgedByWhatTheHostSeesOfItIsBlind) {
   policy("", "stale_after: 1s, blind_after: 1s");
   reload();
   const FakeVmm silent(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB), true, 300 * kMiB);
   EXPECT_TRUE(eventually([&] { return silent.actual() < kGiB; })) << explanation("a");
   EXPECT_GT(silent.actual(), 300 * kMiB) << "what it has touched";
-  EXPECT_TRUE(
-      explains("a", "Its balloon driver has sent no statistics, so what it uses and needs is not known"))
-      << explanation("a");
+  EXPECT_TRUE(explains("a", "what it uses is unknown; it needs ")) << explanation("a");
+  EXPECT_TRUE(explains("a", "by what the host sees of it")) << explanation("a");
+  EXPECT_FALSE(explanation("a").contains("its size is held")) << explanation("a");
+  EXPECT_TRUE(lists("a", "blind")) << ctl({"list"}).out;
+  EXPECT_EQ(state_of("a"), "blind");
+  EXPECT_TRUE(shows_state("a", "blind"));
   EXPECT_TRUE(shows_blind("a", true));
   EXPECT_TRUE(shows("balloon_guests_blind 1"));
   expect_use_is_unknown("a");
@@ -175,7 +180,8 @@ TEST_F(GuestStatesTest, ABalloonThatFreesNothingIsStuckAndItsTargetIsPutWhereItI
     return state_of("a") == "stuck";
   })) << explanation("a");
   EXPECT_TRUE(lists("a", "stuck")) << ctl({"list"}).out;
-  EXPECT_TRUE(explains("a", "its balloon makes no progress: it is counted as it is and tried again later"))
+  EXPECT_TRUE(explains("a", "its balloon makes no progress, and is tried again later.")) << explanation("a");
+  EXPECT_TRUE(explains("a", ": what it has touched, may soon touch or is guaranteed. The other "))
       << explanation("a");
   EXPECT_TRUE(explains("a", "A balloon that moves would let it be moved")) << explanation("a");
   EXPECT_TRUE(shows_state("a", "stuck"));
@@ -217,10 +223,9 @@ TEST_F(GuestStatesTest, AGuestWhoseLinkIsLostIsDisconnectedUntilItIsBack) {
     silent.disconnect();
     as_left = silent.registration();
     EXPECT_TRUE(lists("a", "disconnected")) << ctl({"list"}).out;
-    EXPECT_TRUE(explains("a",
-                         "Its VMM is not connected, so what it uses and needs is not known: its size is "
-                         "held"))
-        << explanation("a");
+    EXPECT_TRUE(explains("a", "what it uses and needs is unknown")) << explanation("a");
+    EXPECT_TRUE(explains("a", "its size is held, as its VMM is not connected (since 2")) << explanation("a");
+    EXPECT_EQ(reason_of("a"), "disconnected");
     EXPECT_TRUE(shows_state("a", "disconnected"));
     EXPECT_TRUE(shows("balloon_backend_guests{backend=\"balloon-vmm\"} 0"));
     EXPECT_TRUE(shows_blind("a", true));
@@ -264,6 +269,11 @@ TEST_F(GuestStatesTest, AGuestWhoseBalloonSomebodyElseMovesIsContestedUntilAPers
   })) << explanation("a");
   EXPECT_EQ(ctl_json({"show", "a"}).at("contested").at("to_bytes"), 1500 * kMiB);
   EXPECT_TRUE(lists("a", "contested")) << ctl({"list"}).out;
+  EXPECT_EQ(reason_of("a"), "contested");
+  EXPECT_EQ(state_of("a"), "contested");
+  EXPECT_TRUE(shows_state("a", "contested"));
+  EXPECT_TRUE(explains("a", "its size is held, as somebody else moved its balloon from "))
+      << explanation("a");
   EXPECT_TRUE(explains("a", " to 1.46 GiB, and holds it: it is left alone for ")) << explanation("a");
   EXPECT_TRUE(shows("balloon_guest_contested{guest=\"a\"} 1"));
   EXPECT_TRUE(shows("balloon_guest_contests_total{guest=\"a\"} 1"));
@@ -274,6 +284,42 @@ TEST_F(GuestStatesTest, AGuestWhoseBalloonSomebodyElseMovesIsContestedUntilAPers
   EXPECT_TRUE(eventually([&] { return vmm.actual() == kGiB; })) << explanation("a");
   EXPECT_TRUE(lists("a", "pinned")) << ctl({"list"}).out;
   EXPECT_TRUE(shows("balloon_guest_contested{guest=\"a\"} 0"));
+}
+
+TEST_F(GuestStatesTest, AGuestWhoseVirtualCpusAreStoppedIsPausedUntilTheyGoOn) {
+  FakeVmm vmm(socket(), FakeVmm::guest("a", 2 * kGiB, 2 * kGiB));
+  ASSERT_TRUE(eventually([&] { return !state_of("a").empty(); }));
+  vmm.set_paused(true);
+  EXPECT_TRUE(lists("a", "paused")) << ctl({"list"}).out;
+  EXPECT_EQ(reason_of("a"), "paused");
+  EXPECT_EQ(state_of("a"), "paused");
+  EXPECT_TRUE(shows_state("a", "paused"));
+  EXPECT_TRUE(explains("a", "its size is held, as it does not run: paused.")) << explanation("a");
+  vmm.set_paused(false);
+  EXPECT_TRUE(eventually([&] {
+    vmm.send_stats(400 * kMiB);
+    return state_of("a") == "controlled";
+  })) << explanation("a");
+}
+
+TEST_F(GuestStatesTest, EachWayNotToBeMovedHasAReasonOfItsOwn) {
+  FakeVmm stuck(socket(), FakeVmm::guest("stuck", 2 * kGiB, 2 * kGiB), true, 300 * kMiB);
+  const FakeVmm stale(socket(), FakeVmm::guest("stale", kGiB, kGiB));
+  v1::Register not_up = FakeVmm::guest("booting", kGiB, kGiB);
+  not_up.mutable_balloon()->set_driver_ready(false);
+  const FakeVmm booting(socket(), not_up);
+  stuck.stay();
+  const auto has_reason = [&](const std::string& guest) {
+    return eventually([&] {
+      stuck.send_stats(250 * kMiB);
+      const auto words = row(guest);
+      return words.size() > 1 && words[1] == guest && words.back() == guest;
+    });
+  };
+  for (const char* guest : {"stuck", "stale", "booting"})
+    EXPECT_TRUE(has_reason(guest)) << guest << '\n' << ctl({"list"}).out;
+  EXPECT_FALSE(http_get(address_).contains("\nballoon_decisions_total{reason=\"stuck\"} 0\n"));
+  EXPECT_FALSE(http_get(address_).contains("\nballoon_decisions_blocked_total{by=\"balloon\"} 0\n"));
 }
 
 /// The settings that bind each guest's target.

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "balloond/ctl/tables.h"
+
 namespace balloon::ctl::top {
 namespace {
 
@@ -17,7 +19,7 @@ std::uint64_t size_for(Sort sort, const v1::Guest& guest) {
     case Sort::used:
       return guest.decision().used_bytes();
     case Sort::available:
-      return guest.stats().available_bytes();
+      return knows_available(guest) ? guest.stats().available_bytes() : 0;
     case Sort::actual:
       return guest.actual_bytes();
     case Sort::target:
@@ -59,8 +61,8 @@ void Model::take(v1::WatchGuestsResponse state) {
       mine.reason = guest.decision().reason();
       if (!is_new) mine.changed_at = state.host().sampled_at().seconds();
     }
-    const Sample sample{.used = guest.has_stats() ? guest.decision().used_bytes() : 0,
-                        .available = guest.stats().available_bytes(),
+    const Sample sample{.used = guest.decision().used_bytes(),
+                        .available = knows_available(guest) ? guest.stats().available_bytes() : 0,
                         .actual = guest.actual_bytes(),
                         .target = guest.target_bytes()};
     if (new_second || is_new) {

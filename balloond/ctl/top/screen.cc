@@ -146,7 +146,7 @@ Widths widths_of(const Model& model, unsigned columns) {
 }
 
 Line guest_line(const Model& model, const v1::Guest& guest, const Widths& widths, bool selected) {
-  const bool known = guest.has_stats() && guest.stats().has_available_bytes();
+  const bool known = knows_available(guest);
   const std::string name = fmt::format("{:<{}} ", shorten(guest.name(), widths.name), widths.name);
   const std::string state = fmt::format("{:<{}} ", cut(state_of(guest), kStateWidth), kStateWidth);
   const std::string rest = fmt::format("{:>{}}{:>{}}{:>{}} {}", format_bytes(guest.actual_bytes()),
@@ -205,7 +205,7 @@ std::string bar(const v1::Guest& guest, std::size_t width) {
   if (width < 3) return std::string(width, ' ');
   const std::size_t inner = width - 2;
   const std::uint64_t whole = std::max(guest.memory_bytes(), guest.actual_bytes());
-  const bool known = guest.has_stats() && guest.stats().has_available_bytes();
+  const bool known = knows_available(guest);
   const std::uint64_t available = known ? std::min(guest.stats().available_bytes(), guest.actual_bytes()) : 0;
   std::string out =
       known ? segments({{'#', less(guest.actual_bytes(), available)}, {'=', available}}, whole, inner)

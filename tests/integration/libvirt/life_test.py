@@ -123,7 +123,7 @@ class LifeTest(LibvirtTest):
             self.assertEqual(int(guest["contested"]["from_bytes"]), 140 * MIB)
             bed.guest("web", lambda guest: guest["actual_bytes"] == 200 * MIB, "has what the person gave it", BOOT_PATIENCE)
             explained = bed.ctl("explain", "web").stdout
-            self.assertRegex(explained, r"Somebody else moved its balloon .* and holds it: it is left alone for \d+ s more, until \d{4}-")
+            self.assertRegex(explained, r"somebody else moved its balloon .* and holds it: it is left alone for \d+ s more, until \d{4}-")
 
     def test_a_domain_that_is_saved_and_restored_comes_back_with_what_it_had(self):
         with Bed(self.backends) as bed:

@@ -340,7 +340,7 @@ class SharedTest(WithFakes):
             self.assertEqual(int(guest["contested"]["to_bytes"]), 900 * MIB)
             self.assertIn("somebody else moved its balloon from", bed.log())
             self.assertIn("contested", bed.ctl("list").stdout)
-            self.assertIn("Somebody else moved its balloon", bed.ctl("explain", "web").stdout)
+            self.assertIn("somebody else moved its balloon", bed.ctl("explain", "web").stdout)
             fake.events()
             bed.guest("web", lambda guest: guest["actual_bytes"] < 900 * MIB, "is taken back", patience=180)
             self.assertGreater(time.monotonic() - moved_at, 55)

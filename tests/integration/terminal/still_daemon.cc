@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -35,7 +36,10 @@ v1::Guest guest_of(int number) {
   v1::Guest guest;
   guest.set_name(name_of(number));
   (*guest.mutable_labels())["role"] = number % 2 == 0 ? "db" : "web";
-  guest.set_state(static_cast<v1::GuestState>(number <= 6 ? (number % 6) + 1 : 2));
+  constexpr std::array kStates{v1::GUEST_STATE_CONTROLLED, v1::GUEST_STATE_STALE,  v1::GUEST_STATE_BLIND,
+                               v1::GUEST_STATE_PINNED,     v1::GUEST_STATE_PAUSED, v1::GUEST_STATE_BOOTING};
+  guest.set_state(number <= 6 ? kStates.at(static_cast<std::size_t>(number - 1))
+                              : v1::GUEST_STATE_CONTROLLED);
   guest.set_memory_bytes(2 * kGiB);
   guest.set_min_bytes(360 * kMiB);
   guest.set_max_bytes(2 * kGiB);
@@ -57,7 +61,7 @@ v1::Guest guest_of(int number) {
                   "A change of 64 MiB or more would be made.",
                   guest.name()));
   if (number == 4) return guest;  // it never sent statistics
-  decision.set_used_bytes(700 * kMiB);
+  if (guest.state() != v1::GUEST_STATE_BLIND) decision.set_used_bytes(700 * kMiB);
   decision.set_need_bytes(900 * kMiB);
   v1::GuestStats& stats = *guest.mutable_stats();
   at(*stats.mutable_sampled_at(), 0);

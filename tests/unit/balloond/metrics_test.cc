@@ -171,6 +171,17 @@ TEST_F(MetricsTest, AGuestThatIsJudgedByWhatTheHostSeesOfItIsBlind) {
   EXPECT_EQ(value("balloon_guests_blind"), 1);
 }
 
+TEST_F(MetricsTest, WhatAGuestUsesIsThereWhereItsStatisticsSayIt) {
+  GuestStatus guest = talkative_guest("a");
+  publish({guest});
+  EXPECT_TRUE(collect().contains("balloon_guest_used_bytes"));
+  for (const auto source : {policy::Source::none, policy::Source::host}) {
+    guest.plan.why.source = source;
+    publish({guest});
+    EXPECT_FALSE(collect().contains("balloon_guest_used_bytes"));
+  }
+}
+
 TEST_F(MetricsTest, GuestsAreCountedByStateAndByWhatTheyHaveOfTheirNeed) {
   publish({talkative_guest("a"), talkative_guest("b")});
   EXPECT_EQ(value("balloon_guests", "controlled"), 2);
@@ -191,6 +202,8 @@ TEST_F(MetricsTest, WhatAnAlertWaitsForIsThereBeforeTheFirstDecision) {
     EXPECT_EQ(value(family), 0) << family;
   EXPECT_EQ(value("balloon_guests", "stuck"), 0);
   EXPECT_EQ(value("balloon_guests", "disconnected"), 0);
+  EXPECT_EQ(value("balloon_guests", "blind"), 0);
+  EXPECT_EQ(value("balloon_decisions_total", "contested"), 0);
   EXPECT_EQ(value("balloon_guests_pressed", "critical"), 0);
   EXPECT_EQ(value("balloon_config_reloads_total", "refused"), 0);
   EXPECT_EQ(value("balloon_decisions_blocked_total", "budget"), 0);

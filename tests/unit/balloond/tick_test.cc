@@ -104,8 +104,9 @@ TEST_F(TickTest, AGuestWithoutStatisticsIsHeld) {
   const auto published = states_.newest();
   EXPECT_EQ(
       explain(*published->find("a"), *published),
-      "a has 1 GiB. Its balloon driver has sent no statistics, so what it uses and needs is not known: its "
-      "size is held, at a target of 1 GiB.");
+      "a has 1 GiB; what it uses and needs is unknown; it may have 360 MiB to 2 GiB. Target 1 GiB: its size "
+      "is held, as its balloon driver has sent no statistics. All that it has counts. Statistics that can be "
+      "believed would let it be moved.");
 }
 
 TEST_F(TickTest, ReversalsAreCountedOfEachGuestForAsLongAsItIsThere) {
@@ -154,10 +155,10 @@ TEST_F(TickTest, AGuestThatPolicyLeavesAloneIsNotMovedAndCountsByWhatItHolds) {
   const auto state = states_.newest();
   const GuestStatus* const seen = state->find("hands-off");
   EXPECT_EQ(seen->record.balloon.obstacle, "its policy leaves it alone (control: off)");
-  EXPECT_EQ(
-      explain(*seen, *state),
-      "hands-off has 2 GiB, and its balloon is left alone: its policy leaves it alone (control: off). It "
-      "counts by what it holds.");
+  EXPECT_EQ(explain(*seen, *state),
+            "hands-off has 2 GiB and uses 400 MiB; it may have 360 MiB to 2 GiB. Target 2 GiB: its size is "
+            "held, as "
+            "its balloon is left alone: its policy leaves it alone (control: off). All that it has counts.");
 }
 
 TEST_F(TickTest, WhileControlIsPausedEverythingIsDecidedAndNothingApplied) {
@@ -378,7 +379,7 @@ TEST_F(TickTest, ABalloonThatSomebodyElseMovesIsLeftAloneForTheTimeThatPolicySay
     }
     const std::string explained = explain(*states_.newest()->find("a"), *states_.newest());
     for (const char* part :
-         {"Somebody else moved its balloon from ", "left alone for ", " s more, until ", "Z."})
+         {"somebody else moved its balloon from ", "left alone for ", " s more, until ", "Z."})
       EXPECT_NE(explained.find(part), std::string::npos) << part << " in: " << explained;
     guest.used = 650 * kMiB;
     for (int i = 0; i < 5; ++i) {

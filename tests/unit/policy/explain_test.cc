@@ -271,6 +271,34 @@ TEST_F(WordsTest, SayWhyForEachReason) {
   EXPECT_THAT(when(Reason::stale), HasSubstr("makes no progress"));
   plan_.state = GuestState::booting;
   EXPECT_THAT(when(Reason::stale), HasSubstr("no statistics yet"));
+  plan_.state = GuestState::disconnected;
+  EXPECT_THAT(when(Reason::stale), HasSubstr("its size is held, as nobody can move its balloon."));
+  EXPECT_THAT(explain(plan_, kLimits, 700 * kMiB, 4 * kGiB, "it does not run: paused"),
+              HasSubstr("its size is held, as it does not run: paused."));
+}
+
+TEST_F(WordsTest, SayUnknownOfWhatIsNotKnown) {
+  plan_.state = GuestState::stale;
+  plan_.why.source = Source::none;
+  EXPECT_THAT(words(),
+              HasSubstr("web has 700 MiB; what it uses and needs is unknown; it may have 256 MiB to 2 "
+                        "GiB. Target 600 MiB:"));
+  EXPECT_THAT(but(Condition::pin), testing::Not(HasSubstr("it would need")));
+}
+
+TEST_F(WordsTest, SayOfABlindGuestWhatItHasTouchedAndNotWhatItUses) {
+  plan_.why.source = Source::host;
+  plan_.why.need.used = 300 * kMiB;
+  EXPECT_THAT(words(),
+              HasSubstr("web has 700 MiB; what it uses is unknown; it needs 500 MiB (300 MiB touched), "
+                        "by what the host sees of it, as it has sent no statistics that can be "
+                        "believed for long, between 256 MiB and 2 GiB."));
+}
+
+TEST_F(WordsTest, SayWhatAGuestThatNobodyMovesUsesAndNotWhatItNeeds) {
+  plan_.state = GuestState::disconnected;
+  EXPECT_THAT(words(), HasSubstr("web has 700 MiB and uses 300 MiB; it may have 256 MiB to 2 GiB."))
+      << "its need in the plan is what it counts with";
 }
 
 TEST_F(WordsTest, SayWhatHurtsAndHowMuch) {
@@ -332,15 +360,19 @@ TEST_F(WordsTest, SayWhatWouldHaveChangedIt) {
   EXPECT_THAT(but(Condition::statistics), HasSubstr("Statistics that can be believed"));
   EXPECT_THAT(but(Condition::balloon), HasSubstr("A balloon that moves"));
   EXPECT_THAT(but(Condition::pin), HasSubstr("Without the pin it would need 640 MiB."));
+  plan_.state = GuestState::disconnected;
+  EXPECT_THAT(but(Condition::statistics), testing::Not(HasSubstr("Statistics that can be believed")));
 }
 
-TEST_F(WordsTest, SayWhatIsThereForOthersOfAGuestThatIsNotMoved) {
+TEST_F(WordsTest, SayWhatAGuestThatIsNotMovedCountsWith) {
   plan_.untouched = 400 * kMiB;
-  EXPECT_THAT(words(), testing::Not(HasSubstr("for others: it has not")));
+  EXPECT_THAT(words(), testing::Not(HasSubstr("counts"))) << "it was promised its target";
   plan_.state = GuestState::stale;
-  EXPECT_THAT(words(), HasSubstr("400 MiB are there for others"));
+  EXPECT_THAT(words(),
+              HasSubstr("It counts with 300 MiB: what it has touched, may soon touch or is guaranteed. "
+                        "The other 400 MiB are there for others."));
   plan_.untouched = kMiB - 1;
-  EXPECT_THAT(words(), testing::Not(HasSubstr("for others: it has not")));
+  EXPECT_THAT(words(), HasSubstr("All that it has counts."));
 }
 
 }  // namespace

@@ -135,8 +135,10 @@ TEST(Untouched, IsExplained) {
   host.fall_silent();
   const Snapshot seen = host.snapshot();
   const Plan plan = Engine({}).decide(seen);
-  EXPECT_THAT(explain(plan.guests[0], seen.guests[0].limits, seen.guests[0].actual, plan.budget),
-              testing::HasSubstr("Of what it has 4.31 GiB are there for others: it has not touched them."));
+  EXPECT_THAT(
+      explain(plan.guests[0], seen.guests[0].limits, seen.guests[0].actual, plan.budget),
+      testing::HasSubstr("It counts with 1.69 GiB: what it has touched, may soon touch or is guaranteed. The "
+                         "other 4.31 GiB are there for others."));
 }
 
 }  // namespace

@@ -98,10 +98,14 @@ TEST(GuestTableTest, AStateAndAReasonOfANewerDaemonAreShownAsNumbers) {
 
 TEST(GuestTableTest, WhatIsNotKnownOfAGuestIsNotClaimed) {
   v1::Guest guest;
-  guest.mutable_decision()->set_used_bytes(0);
+  guest.mutable_stats()->set_available_bytes(1);  // of long ago
+  guest.mutable_decision()->set_share_bytes(1);
   const std::string details = guest_details(guest, {});
   EXPECT_THAT(details, HasSubstr("Used:           -\n"));
   EXPECT_THAT(details, HasSubstr("Need:           -\n"));
+  Guests guests;
+  *guests.Add() = guest;
+  EXPECT_THAT(guest_table(guests, {}), ::testing::Not(HasSubstr("1 B  "))) << "what was available long ago";
 }
 
 }  // namespace
