@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "policy/explain.h"
+#include "policy/holdings.h"
 
 namespace balloon::daemon {
 
@@ -85,6 +86,11 @@ Bytes floor_of(const GuestStatus& guest) {
 
 namespace {
 
+/// What keeps the guest from less than its floor.
+std::string_view binds_floor(const GuestStatus& guest) {
+  return guest.plan.state == policy::GuestState::controlled ? "its minimum" : word_of(state_of(guest));
+}
+
 std::string explain_infeasible(const State& state) {
   std::vector<const GuestStatus*> largest;
   Bytes all = state.reserved;
@@ -92,21 +98,21 @@ std::string explain_infeasible(const State& state) {
   for (const GuestStatus& guest : state.guests) {
     largest.push_back(&guest);
     all += floor_of(guest);
-    held += guest.plan.state == policy::GuestState::controlled ? 0 : 1;
+    held += policy::is_promised(guest.plan.state) ? 0 : 1;
   }
   std::ranges::stable_sort(largest, std::ranges::greater(),
                            [](const GuestStatus* guest) { return floor_of(*guest); });
   constexpr std::size_t kNamed = 3;
   std::string names;
   for (std::size_t i = 0; i < std::min(kNamed, largest.size()); ++i) {
-    names += fmt::format("{}{} ({})", i == 0 ? "" : ", ", largest[i]->record.name,
-                         format_bytes(floor_of(*largest[i])));
+    names += fmt::format("{}{} ({}, {})", i == 0 ? "" : ", ", largest[i]->record.name,
+                         format_bytes(floor_of(*largest[i])), binds_floor(*largest[i]));
   }
   return fmt::format(
       "the guaranteed minimums of {} guests{}{} are {} together, and guests may have {}. The largest: {}. "
       "Lower minimums in the policy, end reservations, or move guests away",
       state.guests.size(),
-      held == 0 ? "" : fmt::format(" (for {} of them what they hold, as they cannot be moved)", held),
+      held == 0 ? "" : fmt::format(" (for {} of them what they count with, as they cannot be moved)", held),
       state.reserved == 0 ? "" : fmt::format(" and reservations of {}", format_bytes(state.reserved)),
       format_bytes(all), format_bytes(state.budget), names);
 }

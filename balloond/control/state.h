@@ -48,8 +48,8 @@ struct State {
   const GuestStatus* find(const std::string& name) const;
 };
 
-/// The least that the guest can be brought to now: its minimum, or what it counts with while it cannot be
-/// moved. Guests whose floors exceed the budget together are what makes a host infeasible.
+/// The least that the guest can be brought to now: its minimum, what it is pinned at, or what it counts with
+/// while it cannot be moved. Guests whose floors exceed the budget together are what makes a host infeasible.
 Bytes floor_of(const GuestStatus& guest);
 
 /// Why the guest's target is what it is, as of `state`: a sentence, made when somebody asks for it.

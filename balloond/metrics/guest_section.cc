@@ -25,10 +25,10 @@ void add_sizes(Families& out, const GuestStatus& guest, const Labels& label) {
   out.gauge("balloon_guest_configured_bytes", "Boot memory.", record.memory, label);
   out.gauge("balloon_guest_min_bytes", "Guaranteed minimum.", guest.limits.min, label);
   out.gauge("balloon_guest_max_bytes", "The most that policy lets the guest have.", guest.limits.max, label);
-  out.gauge(
-      "balloon_guest_floor_bytes",
-      "The least that it can be brought to now: its minimum, or what it holds while it cannot be moved.",
-      floor_of(guest), label);
+  out.gauge("balloon_guest_floor_bytes",
+            "The least that it can be brought to now: its minimum, or what it counts with while it cannot be "
+            "moved.",
+            floor_of(guest), label);
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", record.target, label);
   out.gauge("balloon_guest_actual_bytes", "Size the guest has.", record.balloon.actual, label);
   out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.", record.on_host.resident,

@@ -374,11 +374,12 @@ TEST_F(GuestStatesTest, AnInfeasibleHostNamesTheGuestThatCannotBeMovedAndTheRese
   ASSERT_TRUE(eventually([&] {
     small.send_stats(400 * kMiB);
     why = ctl({"host"}).out;
-    return why.find("(for 1 of them what they hold, as they cannot be moved)") != std::string::npos;
+    return why.contains(", stale), a (360 MiB, its minimum)");
   })) << why;
+  EXPECT_TRUE(why.contains("(for 1 of them what they count with, as they cannot be moved)")) << why;
   EXPECT_NE(why.find("infeasible"), std::string::npos) << why;
   EXPECT_NE(why.find("and reservations of 512 MiB"), std::string::npos) << why;
-  EXPECT_NE(why.find("The largest: big ("), std::string::npos) << why;
+  EXPECT_TRUE(why.contains("The largest: big (")) << why;
   EXPECT_TRUE(shows("balloon_host_state{state=\"infeasible\"} 1"));
   EXPECT_TRUE(shows("balloon_guest_floor_bytes{guest=\"big\"} " + std::to_string(size)));
   EXPECT_FALSE(http_get(address_).contains("\nballoon_host_deficit_bytes 0\n"));
