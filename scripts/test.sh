@@ -60,7 +60,7 @@ else
   note ctest --preset release -L testbed -FS '^packages$' --output-junit "$results/testbed.xml"
 fi
 
-report_stages 49
+report_stages 45
 passed=0
 failed=0
 for file in "$results"/*.xml; do
