@@ -60,7 +60,7 @@ Result<NeedHistogram> histogram_of(const stored::NeedsOfGuest& kept) {
     buckets.push_back({.size = static_cast<std::uint16_t>(size), .seconds = kept.seconds(i)});
   }
   auto histogram = NeedHistogram::from(buckets, kept.max_bytes());
-  if (!histogram || histogram->seconds() > 2 * NeedHistory::kSecondsOfDay)
+  if (!histogram || histogram->seconds() > 2 * std::uint64_t{NeedHistory::kSecondsOfDay})
     return fail("its histogram makes no sense");
   return *std::move(histogram);
 }
