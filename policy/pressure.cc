@@ -42,11 +42,12 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   // than for what was read: to hand out more moves all that is free from one guest to the next and back.
   const double much =
       tunables.pressure_major_faults * static_cast<double>(tunables.constants.read_ahead) * second;
+  const auto all = static_cast<double>(guest.memory);
   if (!stats.disk_read) {  // nobody counts what it reads: that its cache is at its limit is all that is seen
-    wanted_cache_ = stats.free && little_free ? static_cast<double>(guest.memory) : 0;
+    wanted_cache_ = stats.free && little_free ? all : 0;
   } else {
     wanted_cache_ *= decay(seconds(tunables.constants.wanted_half_life), second);
-    if (little_free && from_disks > much) wanted_cache_ += from_disks;
+    if (little_free && from_disks > much) wanted_cache_ = std::min(wanted_cache_ + from_disks, all);
   }
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;

@@ -85,6 +85,12 @@ TEST_F(DiskReadTest, AGuestThatReadsMuchWithNextToNothingFreeWantsCacheAndIsNotP
   EXPECT_LT(read_files(kMiB).wanted_cache, 50 * kMiB) << "too little to be a want";
 }
 
+TEST_F(DiskReadTest, HoweverMuchItReadsItWantsNoMoreThanItCouldHave) {
+  EXPECT_EQ(read_files(~Bytes{0} / 2).wanted_cache, guest_.memory);
+  for (int second = 0; second < 30; ++second) read();
+  EXPECT_LT(read().wanted_cache, guest_.memory * 3 / 4) << "and forgets it as soon as less";
+}
+
 TEST_F(DiskReadTest, WhatItReadIsWantedHalfAsMuchAfterHalfAMinute) {
   read_files(64 * kMiB);
   for (int second = 0; second < 30; ++second) read();
