@@ -149,7 +149,7 @@ struct Snapshot {
   bool operator==(const Snapshot&) const = default;
 };
 
-/// Which constraint bound a target. Mirrors balloon.v1.Reason, value for value.
+/// Which constraint bound a target. The first values of balloon.v1.Reason, which tells more apart.
 enum class Reason : std::uint8_t {
   unspecified,
   need,
