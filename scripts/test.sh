@@ -39,14 +39,14 @@ if $fast; then
   must cmake --build --preset release
   stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
-  stage 4 "Unit, KVM and integration tests"
+  stage 12 "Unit, KVM and integration tests"
   note ctest --preset release -LE "testbed|nightly" -j "$(nproc)" --output-junit "$results/release.xml"
 else
   stage 7 "Building the programs"
   must cmake --build --preset release --target host_tests
   stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
-  stage 3 "KVM and integration tests"
+  stage 10 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"
 
   stage 12 "Building with address and undefined-behaviour sanitizers"
@@ -55,7 +55,7 @@ else
   stage 4 "Unit tests with sanitizers"
   note ctest --preset asan -L unit -j "$(nproc)" --output-junit "$results/asan.xml"
 
-  stage 22 "Testbed: real KVM, unmodified Debian guests"
+  stage 13 "Testbed: real KVM, unmodified Debian guests"
   # The packages were made by their own tests above.
   note ctest --preset release -L testbed -FS '^packages$' --output-junit "$results/testbed.xml"
 fi
