@@ -58,6 +58,8 @@ const char* subject(Question question) {
       return "whether it runs";
     case Question::migration:
       return "whether it is migrated";
+    case Question::jobs:
+      return "what is done with it";
     case Question::balloon_size:
       return "its balloon";
     case Question::statistics:
@@ -118,6 +120,7 @@ std::vector<Command> Dialogue::figure_questions(bool all) const {
   }
   questions.push_back(query(Question::run_state, "query-status"));
   questions.push_back(query(Question::migration, "query-migrate"));
+  if (knows_jobs_) questions.push_back(query(Question::jobs, "query-jobs"));
   questions.push_back(query(Question::disk_reads, "query-blockstats"));
   if (!all) return questions;
   if (balloon_path_.empty()) {  // one may be plugged in
@@ -134,7 +137,7 @@ std::vector<Command> Dialogue::figure_questions(bool all) const {
 
 std::vector<Command> Dialogue::corrections() const {
   if (balloon_path_.empty() || !polling_interval_ || *polling_interval_ == interval_) return {};
-  if (keep_interval_ && polling_interval_->count() != 0) return {};
+  if (shared_ && polling_interval_->count() != 0) return {};
   return {{.question = Question::set_polling_interval,
            .name = "qom-set",
            .arguments = {{"path", balloon_path_},
@@ -178,6 +181,8 @@ Result<void> Dialogue::take_value(Question question, const json& value) {
       return store(read_run_state(value), run_state_);
     case Question::migration:
       return store(read_migrating(value), migrating_);
+    case Question::jobs:
+      return store(read_jobs(value), jobs_);
     case Question::balloon_size:
       ++sizes_;
       return store(read_actual(value), actual_);
@@ -203,6 +208,10 @@ Result<void> Dialogue::take_failure(Question question, const Failure& failure) {
   if (question == Question::driver) {  // QEMU before 7.2, or a balloon that is no PCI device
     knows_driver_ = false;
     driver_.reset();
+    return {};
+  }
+  if (question == Question::jobs && failure.error_class == "CommandNotFound") {  // QEMU before 3.0
+    knows_jobs_ = false;
     return {};
   }
   if (is_list(question)) {
@@ -277,7 +286,9 @@ std::string Dialogue::obstacle() const {
     if (!interlock.empty()) return interlock;
   }
   if (!held_.empty()) return held_;
-  if (migrating_) return std::string(kMigrating);
+  if (migrating_) return "it is being migrated";
+  if (jobs_.snapshots) return "a snapshot of it is being saved, loaded or deleted";
+  if (jobs_.backs_up && shared_) return "it is being backed up";
   if (run_state_.running) return {};
   return fmt::format("it does not run: {}", run_state_.status);
 }

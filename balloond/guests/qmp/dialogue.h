@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "balloond/guests/guest.h"
@@ -18,9 +17,6 @@
 
 namespace balloon::daemon::qmp {
 
-/// An obstacle() that ends by itself, and during which a shared socket is better left alone.
-inline constexpr std::string_view kMigrating = "it is being migrated";
-
 /// The command that asks for a size: QEMU takes what is to be left to the guest, in bytes.
 Command target_command(Bytes target);
 /// QEMU's balloon moves by pages of 4 KiB, whatever the guest's are: the size that `target` comes to.
@@ -28,10 +24,9 @@ Bytes granted_target(Bytes target);
 
 class Dialogue {
  public:
-  /// `keep_interval`: statistics are polled for by others, too, whose interval holds; it is only set when
-  /// polling is off.
-  Dialogue(std::chrono::seconds interval, bool keep_interval)
-      : interval_(interval), keep_interval_(keep_interval) {}
+  /// `shared`: others use the socket, too. Their interval of statistics holds, and is only set when polling
+  /// is off; and the guest is left alone while they back it up.
+  Dialogue(std::chrono::seconds interval, bool shared) : interval_(interval), shared_(shared) {}
 
   /// Who the guest is. Asked first.
   std::vector<Command> identity_questions() const;
@@ -64,6 +59,9 @@ class Dialogue {
   const std::optional<Bytes>& disk_reads() const { return disk_reads_; }
   /// Why its balloon must not be moved now; empty: it may.
   std::string obstacle() const;
+  /// It is migrated, backed up or put into a snapshot: until that is over a shared socket is better left to
+  /// its owner.
+  bool in_others_hands() const { return migrating_ || jobs_.snapshots || jobs_.backs_up; }
 
  private:
   Result<void> take_value(Question question, const nlohmann::json& value);
@@ -71,7 +69,7 @@ class Dialogue {
   bool driver_ready() const;
 
   std::chrono::seconds interval_;
-  bool keep_interval_;
+  bool shared_;
   std::optional<std::string> name_, uuid_;
   std::optional<Bytes> memory_;
   std::uint32_t vcpus_ = 0;
@@ -90,6 +88,8 @@ class Dialogue {
   std::optional<Bytes> disk_reads_;
   RunState run_state_;
   bool migrating_ = false;
+  Jobs jobs_;
+  bool knows_jobs_ = true;  ///< QEMU has query-jobs (3.0 and later)
 };
 
 /// `statistics` as a sample of a guest of that size. QEMU gives their time in whole seconds: it is taken for

@@ -109,7 +109,7 @@ void Monitor::open() {
   peer_ = connection->peer;
   connection_ = std::move(*connection);
   session_.emplace(now);
-  if (!dialogue_) dialogue_.emplace(polling_interval(), /*keep_interval=*/!exclusive_);
+  if (!dialogue_) dialogue_.emplace(polling_interval(), /*shared=*/!exclusive_);
   asked_figures_ = false;
   stage_ = Stage::rest;
   if (!dialogue_->identified()) {
@@ -323,8 +323,8 @@ void Monitor::schedule_next() {
   const Time now = surroundings_.clock.now();
   if (exclusive_) {
     due_ = now + (movement_.moving(now) ? std::min(kMovingPeriod, stats_interval_) : stats_interval_);
-  } else if (dialogue_->obstacle() == kMigrating) {
-    due_ = taken_at_ + kSharedMigratingPeriod;
+  } else if (dialogue_->in_others_hands()) {
+    due_ = taken_at_ + kSharedForeignPeriod;
   } else {
     due_ = taken_at_ + (hurried(now) ? kSharedPeriod : kSharedRestPeriod);
   }

@@ -24,8 +24,9 @@ inline constexpr std::chrono::nanoseconds kSeldomPeriod = std::chrono::seconds(1
 inline constexpr std::chrono::nanoseconds kSharedRestPeriod = std::chrono::seconds(8);
 /// And this often at most, whatever happens.
 inline constexpr std::chrono::nanoseconds kSharedPeriod = std::chrono::seconds(2);
-/// While its guest is migrated the socket is its owner's: this is often enough to see that it is over.
-inline constexpr std::chrono::nanoseconds kSharedMigratingPeriod = std::chrono::seconds(30);
+/// While its guest is migrated, backed up or put into a snapshot the socket is its owner's: this is often
+/// enough to see that it is over.
+inline constexpr std::chrono::nanoseconds kSharedForeignPeriod = std::chrono::seconds(30);
 /// A shared socket is given back after this, answered or not.
 inline constexpr std::chrono::nanoseconds kSharedHold = std::chrono::milliseconds(200);
 /// The host is short of memory for this long after it asked for fresh statistics.

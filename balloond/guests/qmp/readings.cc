@@ -148,6 +148,23 @@ Result<bool> read_migrating(const json& answer) {
   return !over.contains(*status);
 }
 
+Result<Jobs> read_jobs(const json& answer) {
+  if (!answer.is_array()) return fail("jobs are no list");
+  // JobType and JobStatus in QEMU's qapi/job.json.
+  static const std::set<std::string, std::less<>> over{"undefined", "concluded", "null"};
+  Jobs jobs;
+  for (const json& job : answer) {
+    const auto type = text(job, "type");
+    const auto status = text(job, "status");
+    if (!type) return std::unexpected(type.error());
+    if (!status) return std::unexpected(status.error());
+    if (over.contains(*status)) continue;
+    jobs.snapshots |= type->starts_with("snapshot-");
+    jobs.backs_up |= *type == "backup";
+  }
+  return jobs;
+}
+
 Result<Statistics> read_statistics(const json& answer) {
   const json& stats = member(answer, "stats");
   if (!stats.is_object()) return fail("'stats' is missing or no object");

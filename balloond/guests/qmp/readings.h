@@ -57,6 +57,13 @@ struct Statistics {
       async_reclaims, direct_reclaims;
 };
 /// Fails when a value is no number, is negative (but for -1, which means unknown) or has a fraction.
+/// query-jobs (QEMU 3.0 and later), of those that are under way.
+struct Jobs {
+  bool snapshots = false;  ///< one saves, loads or deletes a snapshot of the guest
+  bool backs_up = false;   ///< one copies its disks
+};
+Result<Jobs> read_jobs(const nlohmann::json& answer);
+
 Result<Statistics> read_statistics(const nlohmann::json& answer);
 
 /// qom-get of guest-stats-polling-interval: zero is off.

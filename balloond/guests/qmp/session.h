@@ -39,6 +39,7 @@ enum class Question : std::uint8_t {
   list_objects,
   run_state,
   migration,
+  jobs,
   balloon_size,
   statistics,
   polling_interval,

@@ -189,8 +189,9 @@ class ErrorsTest(WithFakes):
                 guest = bed.guest(name, lambda guest: guest["obstacle"], "a reason")
                 self.assertEqual((guest["obstacle"], guest["target_bytes"]), (reason, 1024 * MIB))
 
-    def test_a_guest_that_is_paused_or_migrated_is_left_alone_until_it_runs_again(self):
+    def test_a_guest_that_is_paused_migrated_or_put_into_a_snapshot_is_left_alone_with_the_reason(self):
         for answers, reason in (({"query-status": {"running": False, "status": "paused"}}, "it does not run: paused"),
+                                ({"query-jobs": [job("snapshot-save")]}, "a snapshot of it is being saved, loaded or deleted"),
                                 ({"query-migrate": {"status": "active"}}, "it is being migrated")):
             with self.subTest(reason), Bed(EXCLUSIVE) as bed:
                 fake = self.fake(bed, "held", answers=answers)
@@ -277,6 +278,10 @@ def windows(used: int, service: bool = True):
     return {("qom-get", "guest-stats"): say}
 
 
+def job(kind: str) -> dict:
+    return {"id": kind, "type": kind, "status": "running", "current-progress": 0, "total-progress": 1}
+
+
 class WindowsTest(WithFakes):
     def test_a_windows_guest_is_judged_by_what_it_has_available_and_keeps_the_minimum_of_its_rule(self):
         with Bed(EXCLUSIVE) as bed:
@@ -310,6 +315,21 @@ class SharedTest(WithFakes):
             self.assertLess(max(held), stretched(1), "held for much longer than 200 ms")
             self.assertGreater(greeted[-1] - greeted[-2], 6, "at rest it is taken seldom")
             self.assertLess(greeted[-1] - greeted[-2], stretched(12))
+
+    def test_while_a_guest_is_backed_up_or_migrated_its_socket_is_its_owners(self):
+        with Bed(SHARED) as bed:
+            fakes = [self.fake(bed, "saved", answers={"query-jobs": [job("backup")]}),
+                     self.fake(bed, "moved", answers={"query-migrate": {"status": "active"}})]
+            for name, reason in (("saved", "it is being backed up"), ("moved", "it is being migrated")):
+                bed.guest(name, lambda guest, reason=reason: guest["obstacle"] == reason, reason)
+                bed.ctl("set", name, "700MiB")
+            for fake in fakes:
+                fake.events()
+            time.sleep(20)
+            for fake in fakes:
+                events = [what for what, _ in fake.events()]
+                self.assertLessEqual(events.count("greeted"), 1, "it is looked at each 30 s")
+                self.assertNotIn("target", events)
 
     def test_a_pin_reaches_a_shared_guest_and_its_owner_gets_the_socket_within_a_second(self):
         with Bed(SHARED) as bed:

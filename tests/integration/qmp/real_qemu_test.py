@@ -206,6 +206,32 @@ class RealQemuTest(unittest.TestCase):
             source.kill()
             bed.until(lambda: list(bed.guests()) == ["web.target"], "the one that was left is gone")
 
+    def test_a_guest_is_controlled_again_after_a_snapshot_and_left_alone_on_its_owners_socket_while_it_is_backed_up(self):
+        with Bed("[{directory: SOCKETS, exclusive: true}]") as bed:
+            disk, copy = bed.path / "disk", bed.path / "copy"
+            for path in (disk, copy):
+                subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1G"], check=True)
+            subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 16M", disk], check=True)
+            blocks = [option for name, path in (("disk", disk), ("copy", copy))
+                      for option in ("-blockdev", f"driver=qcow2,node-name={name},file.driver=file,file.filename={path}")]
+            self.qemu(bed, more=("-qmp", f"unix:{bed.path}/owners.qmp,server=on,wait=off", *blocks))
+            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
+            self.pin(bed, 300 * MIB)
+
+            owner = Monitor(bed.path / "owners.qmp")
+            owner("snapshot-save", **{"job-id": "save", "tag": "one", "vmstate": "disk", "devices": ["disk"]})
+            bed.until(lambda: [job["status"] for job in owner("query-jobs")] == ["concluded"], "the snapshot is there")
+            self.assertNotIn("error", owner("query-jobs")[0])
+            owner("job-dismiss", id="save")
+            self.pin(bed, 320 * MIB)
+
+            owner("blockdev-backup", device="disk", target="copy", sync="full", speed=64 << 10, **{"job-id": "backup"})
+            self.pin(bed, 300 * MIB)
+            owner.close()
+            bed.write_configuration(f"[{{path: {bed.path}/owners.qmp}}]")
+            bed.daemon.send_signal(signal.SIGHUP)
+            bed.guest("web", lambda guest: guest["obstacle"] == "it is being backed up", "is left alone", BOOT_PATIENCE)
+
     def test_a_guest_whose_memory_is_locked_is_left_alone_with_the_reason(self):
         with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
             self.qemu(bed, more=("-overcommit", "mem-lock=on"))

@@ -59,7 +59,7 @@ class DialogueTest : public testing::Test {
     answer(Question::driver, recorded("driver up", "x-query-virtio-status"));
   }
 
-  Dialogue dialogue_{1s, /*keep_interval=*/false};
+  Dialogue dialogue_{1s, /*shared=*/false};
 };
 
 TEST_F(DialogueTest, AGuestIsIntroducedByItsNameAndUuid) {
@@ -141,6 +141,38 @@ TEST_F(DialogueTest, WhyAGuestIsLeftAloneIsSaid) {
   EXPECT_EQ(dialogue_.balloon(0).obstacle, "it does not run: postmigrate");
 }
 
+json job(const char* type, const char* status) {
+  return json::array({{{"id", "x"}, {"type", type}, {"status", status}, {"current-progress", 0}}});
+}
+
+TEST_F(DialogueTest, AGuestIsLeftAloneWhileASnapshotOfItIsMade) {
+  come_up();
+  answer(Question::jobs, job("snapshot-save", "running"));
+  EXPECT_EQ(dialogue_.obstacle(), "a snapshot of it is being saved, loaded or deleted");
+  answer(Question::jobs, job("snapshot-save", "concluded"));
+  EXPECT_EQ(dialogue_.obstacle(), "");
+  EXPECT_EQ(refuse(Question::jobs, "GenericError", "not now"), "what is done with it: not now");
+  EXPECT_THAT(questions(dialogue_.figure_questions(false)), Contains(Question::jobs));
+  EXPECT_EQ(refuse(Question::jobs, "CommandNotFound"), "");
+  EXPECT_THAT(questions(dialogue_.figure_questions(true)), Not(Contains(Question::jobs)))
+      << "QEMU before 3.0 does not know the question";
+}
+
+TEST_F(DialogueTest, AGuestThatIsBackedUpIsLeftAloneOnItsOwnersSocketAndNotOnOurOwn) {
+  come_up();
+  answer(Question::jobs, job("backup", "running"));
+  EXPECT_EQ(dialogue_.obstacle(), "");
+  dialogue_ = Dialogue(1s, /*shared=*/true);
+  come_up();
+  EXPECT_FALSE(dialogue_.in_others_hands());
+  answer(Question::jobs, job("backup", "running"));
+  EXPECT_EQ(dialogue_.obstacle(), "it is being backed up");
+  EXPECT_TRUE(dialogue_.in_others_hands());
+  answer(Question::jobs, job("mirror", "running"));
+  EXPECT_EQ(dialogue_.obstacle(), "");
+  EXPECT_FALSE(dialogue_.in_others_hands());
+}
+
 TEST_F(DialogueTest, ABalloonThatIsUnpluggedOrPluggedInIsNoticed) {
   come_up();
   EXPECT_EQ(refuse(Question::statistics, "DeviceNotFound"), "");
@@ -176,7 +208,7 @@ TEST_F(DialogueTest, TheIntervalOfStatisticsIsSetWhereItDiffers) {
 }
 
 TEST_F(DialogueTest, OnASharedSocketOthersIntervalHoldsUnlessItIsOff) {
-  dialogue_ = Dialogue(1s, /*keep_interval=*/true);
+  dialogue_ = Dialogue(1s, /*shared=*/true);
   identify();
   answer(Question::polling_interval, 5U);
   EXPECT_TRUE(dialogue_.corrections().empty());
@@ -188,7 +220,7 @@ TEST_F(DialogueTest, WhatMattersMostIsAskedFirstAndWhatSeldomChangesSeldom) {
   come_up();
   const auto brief = questions(dialogue_.figure_questions(false));
   EXPECT_EQ(brief, (std::vector{Question::balloon_size, Question::statistics, Question::run_state,
-                                Question::migration, Question::disk_reads}));
+                                Question::migration, Question::jobs, Question::disk_reads}));
   const auto all = questions(dialogue_.figure_questions(true));
   EXPECT_EQ(all.front(), Question::balloon_size);
   for (const Question question : {Question::driver, Question::polling_interval, Question::memory_size})

@@ -101,6 +101,21 @@ TEST(Readings, MigrationIsUnderWayUntilItIsOver) {
     EXPECT_FALSE(read_migrating({{"status", over}}).value()) << over;
 }
 
+TEST(Readings, JobsCountUntilTheyAreOver) {
+  const auto job = [](const char* type, const char* status) {
+    return nlohmann::json{{"id", "x"}, {"type", type}, {"status", status}};
+  };
+  using nlohmann::json;
+  const auto jobs =
+      read_jobs(json::array({job("snapshot-save", "running"), job("backup", "concluded")})).value();
+  EXPECT_TRUE(jobs.snapshots);
+  EXPECT_FALSE(jobs.backs_up);
+  EXPECT_TRUE(read_jobs(json::array({job("backup", "a status of the future")})).value().backs_up);
+  EXPECT_FALSE(read_jobs(json::array()).value().snapshots);
+  EXPECT_EQ(complaint(read_jobs(json{{"type", "backup"}})), "jobs are no list");
+  EXPECT_EQ(complaint(read_jobs(json::array({json{{"type", "backup"}}}))), "'status' is missing or no text");
+}
+
 TEST(Readings, StatisticsAreUnsetBeforeTheDriverIsUp) {
   const auto stats = read_statistics(recorded(kBooting, "guest-stats\""));
   ASSERT_TRUE(stats) << stats.error().message;
