@@ -13,7 +13,7 @@ PATIENCE=$(python3 -c 'import json, sys; print(round(200 * max(1.0, json.loads(s
 useradd --create-home ann
 ip link add br0 type bridge && ip link set br0 up
 mkdir -p /etc/systemd/system/balloon-vmm@.service.d /etc/systemd/system/balloon-vmm@deaf.service.d
-printf '[Service]\nCPUAffinity=1\nTimeoutStopSec=%s\n' $PATIENCE >/etc/systemd/system/balloon-vmm@.service.d/testbed.conf
+printf '[Service]\nCPUAffinity=1\nTimeoutStopSec=%s\n' "$PATIENCE" >/etc/systemd/system/balloon-vmm@.service.d/testbed.conf
 printf '[Service]\nTimeoutStopSec=5\n' >/etc/systemd/system/balloon-vmm@deaf.service.d/testbed.conf
 systemctl daemon-reload
 
@@ -34,7 +34,7 @@ check "the page's user may ask" su ann -c "balloonctl list"
 check "docs/install.md, The first policy: its commands" page the-first-policy
 check "docs/install.md, Why is this guest small: the answer" page why-is-this-guest-small
 check "docs/install.md, The first guest: root logs in at its console, and 'free' shows what the balloon leaves" \
-  python3 /installed/type_at_console.py "$(cat /installed/page-console.sh)" $PATIENCE "$(mib web-1 memory_bytes)"
+  python3 /installed/type_at_console.py "$(cat /installed/page-console.sh)" "$PATIENCE" "$(mib web-1 memory_bytes)"
 
 # The daemon and its unit.
 check "systemd shows where it serves" is "$(property balloond StatusText)" "serving on /run/balloond/balloond.sock"
