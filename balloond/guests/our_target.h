@@ -53,6 +53,7 @@ class OurTarget {
       start_anew();
       return false;
     }
+    begun_ |= start_ && actual != *start_;
     if (!settled) return false;  // it says where the balloon was
     if (!start_) start_ = actual;
     if (!way_) way_ = Way{.low = std::min(*target_, actual), .high = std::max(*target_, actual)};
@@ -67,9 +68,10 @@ class OurTarget {
     return gone;
   }
   /// The guest has sent new statistics, by which `free` of its memory is unused. Returns true once when its
-  /// balloon had begun to move and stopped short of our target, though nothing of the guest's keeps it.
+  /// balloon had begun to move and stopped short of our target, be it where it was before, though nothing of
+  /// the guest's keeps it.
   bool stopped_by_another(std::optional<Bytes> free) {
-    if (!on_its_way() || !last_ || *last_ == *start_) return false;
+    if (!on_its_way() || !last_ || !begun_) return false;
     const bool can_go_on = away(*last_) > kThere && free.value_or(0) >= *last_ / kFreePart;
     samples_still_ = can_go_on ? samples_still_ + 1 : 0;
     if (samples_still_ <= kStandstill) return false;
@@ -99,6 +101,7 @@ class OurTarget {
     reached_ = false;
     way_.reset();
     start_.reset();
+    begun_ = false;
     last_.reset();
     samples_still_ = 0;
   }
@@ -108,6 +111,7 @@ class OurTarget {
   bool reached_ = false;         ///< the balloon has been there
   std::optional<Way> way_;
   std::optional<Bytes> start_;  ///< its size when we asked
+  bool begun_ = false;          ///< it has had another since
   std::optional<Bytes> last_;   ///< and by the newest look
   int samples_still_ = 0;       ///< statistics since it moved
 };

@@ -109,6 +109,14 @@ TEST(OurTarget, ABalloonThatStopsShortOfItsTargetWasMovedIfItsGuestCouldGoOn) {
   EXPECT_GT(samples_until_noticed(ours, 800 * kMiB, 400 * kMiB), 0) << "on its way up, too";
 }
 
+TEST(OurTarget, ABalloonThatIsSentBackToWhereItWasWasMoved) {
+  OurTarget ours;
+  ours.asked(160 * kMiB, 256 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(255 * kMiB, true, false)) << "its first step, told at once";
+  EXPECT_EQ(samples_until_noticed(ours, 256 * kMiB, 190 * kMiB), OurTarget::kStandstill + 1);
+  EXPECT_FALSE(ours.target());
+}
+
 TEST(OurTarget, ABalloonThatComesToItsTargetAfterAllIsOursAgain) {
   OurTarget ours;
   ours.asked(449 * kMiB, 204 * kMiB);
