@@ -30,7 +30,7 @@ inline constexpr std::array<double, 7> kAnswerBuckets{0.001, 0.005, 0.025, 0.1, 
 /// How hypervisors answered what they were asked.
 struct RequestCounters {
   Histogram targets{kAnswerBuckets};  ///< seconds from a size's asking to its answer
-  Histogram stats{kAnswerBuckets};    ///< seconds that guests took to answer for statistics
+  Histogram stats{kAnswerBuckets};    ///< seconds to the answer for statistics: StatsSample::round_trip
   std::atomic<std::uint64_t> refused{0};
 };
 

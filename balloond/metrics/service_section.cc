@@ -44,7 +44,8 @@ void add_backends(Families& out, std::span<const BackendHealth* const> health,
                 label.with({{"reason", "request"}}));
     constexpr auto duration = "balloon_backend_request_duration_seconds";
     constexpr auto duration_help =
-        "How long hypervisors took to answer for a size, and guests for statistics (where that is measured).";
+        "How long hypervisors took to answer for a size and for statistics. Of balloon-vmm's guests: the "
+        "guest itself, for statistics.";
     out.histogram(duration, duration_help, asked.targets, label.with({{"request", "target"}}));
     out.histogram(duration, duration_help, asked.stats, label.with({{"request", "stats"}}));
   }

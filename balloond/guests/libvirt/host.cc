@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <utility>
 
@@ -50,8 +51,11 @@ Bytes least_of(const Link& link, const std::string& uuid) {
 }
 
 Look look_at(const Link& link, const std::string& uri, const std::set<std::string>& known, bool with_jobs) {
+  const auto asked = std::chrono::steady_clock::now();
   Look look{.figures = link.look()};
   if (!look.figures) return look;
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - asked;
+  for (Figures& figures : *look.figures) figures.sample.round_trip = took;
   look.version = link.version();
   for (const Figures& figures : *look.figures) {
     if (!known.contains(figures.uuid)) {

@@ -132,6 +132,7 @@ void Monitor::next_stage() {
       asked_figures_ = true;
       stage_ = Stage::figures;
       send_target();
+      figures_asked_at_ = now;
       return ask(dialogue_->figure_questions(asks_all_));
     case Stage::figures:
       stage_ = Stage::corrections;
@@ -209,6 +210,7 @@ void Monitor::take(const News& news) {
   }
   const Answer& answer = std::get<Answer>(news);
   if (answer.question == Question::set_target) return take_target_answer(answer);
+  if (answer.question == Question::statistics) stats_took_ = surroundings_.clock.now() - figures_asked_at_;
   if (const auto taken = dialogue_->take(answer); !taken) complain(taken.error().message);
 }
 
@@ -296,6 +298,7 @@ void Monitor::report_sample(Bytes actual, bool moved) {
   fresh_.reset();
   StatsSample sample = sample_of(*statistics, actual, surroundings_.clock.wall());
   sample.disk_read = dialogue_->disk_reads();
+  sample.round_trip = stats_took_;
   surroundings_.guests.stats(*guest_, sample);
 }
 

@@ -126,6 +126,8 @@ class Monitor {
   Movement movement_;
   std::optional<std::chrono::seconds> sampled_;  ///< time of the newest statistics seen
   std::optional<Bytes> available_;               ///< by them
+  Time figures_asked_at_{};
+  std::chrono::nanoseconds stats_took_{};  ///< from asking for figures to the statistics among them
   bool lively_ = false;
   std::optional<Time> hurry_until_;
 

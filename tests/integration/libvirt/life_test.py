@@ -54,6 +54,7 @@ class LifeTest(LibvirtTest):
             guest = self.controlled(bed)
             self.assertGreater(guest["stats"]["total_bytes"], MEMORY // 2)
             self.assertLess(guest["stats"]["available_bytes"], MEMORY)
+            self.assertGreater(guest["stats"]["round_trip"], 0)
             self.assertGreater(guest["stats"]["disk_read_bytes"], 0, "its kernel looked for partitions")
             bed.guest("web", lambda guest: guest["resident_bytes"] > 16 * MIB, "its process is measured")
             self.set(bed, 180 * MIB)

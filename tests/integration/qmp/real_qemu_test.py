@@ -98,6 +98,7 @@ class RealQemuTest(unittest.TestCase):
         stats = bed.guest("web", lambda guest: guest["stats"]["sampled_at"] != first, "statistics flow")["stats"]
         self.assertGreater(stats["total_bytes"], 400 * MIB)
         self.assertLess(stats["available_bytes"], MEMORY)
+        self.assertGreater(stats["round_trip"], 0)
 
         for target in (300 * MIB, 400 * MIB):
             done = bed.ctl("set", "web", f"{target // MIB}MiB", "--for", "5m")
