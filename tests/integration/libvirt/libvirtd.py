@@ -2,12 +2,14 @@
 """A real libvirtd of a user of its own, with real QEMUs that emulate Linux guests. No KVM, no system service is needed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -73,7 +75,9 @@ class Libvirtd:
 
     def start(self):
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "XDG_RUNTIME_DIR": str(self.directory / "run"),
-                       "XDG_CONFIG_HOME": str(self.directory / "config"), "XDG_CACHE_HOME": str(self.directory / "cache")}
+                       "XDG_CONFIG_HOME": str(self.directory / "config"), "XDG_CACHE_HOME": str(self.directory / "cache"),
+                       # What it says to its QEMUs.
+                       "LIBVIRT_LOG_FILTERS": "2:qemu.qemu_monitor", "LIBVIRT_LOG_OUTPUTS": "2:stderr"}
         user = {"user": self.user, "group": self.user, "extra_groups": []} if os.geteuid() == 0 else {}
         with open(self.directory / "log", "a") as log:
             self.process = subprocess.Popen(["/usr/sbin/libvirtd"], env=environment, stdout=log, stderr=log, **user)
@@ -117,6 +121,12 @@ class Libvirtd:
     def run(self, name: str, number: int = 1, **how):
         self.define(name, number, **how)
         self.virsh("start", name)
+
+    def targets(self) -> list[tuple[datetime, int]]:
+        """When it told a QEMU to bring a balloon to which size, whoever asked it to."""
+        said = re.findall(r'^(\S+ \S+)\+0000: .* msg=\{"execute":"balloon","arguments":\{"value":(\d+)\}',
+                          (self.directory / "log").read_text(), re.M)
+        return [(datetime.fromisoformat(at).replace(tzinfo=timezone.utc), int(size)) for at, size in said]
 
     @staticmethod
     def uuid(number: int) -> str:

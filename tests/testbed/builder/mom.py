@@ -13,10 +13,15 @@ PACKAGES = "/usr/lib/python3/dist-packages"
 HOME = "/opt/mom"
 
 
+def unpacked(cache: Cache) -> Path:
+    """Has a directory for each of MOM, libvirt's Python and six, with the files of its package."""
+    with cache.locked():
+        return cache.artefact("mom", digest_of(1, RELEASE), _unpack)
+
+
 def files(cache: Cache) -> list[tuple[Path, str]]:
     """(source, place in the emulated host) of what momd needs there, beside libvirt."""
-    with cache.locked():
-        root = cache.artefact("mom", digest_of(1, RELEASE), _unpack)
+    root = unpacked(cache)
     libvirt = sorted((root / f"libvirt{PACKAGES}").glob("libvirt*"))
     return [(root / f"mom{PACKAGES}/mom", f"{PACKAGES}/mom"), (root / f"six{PACKAGES}/six.py", f"{PACKAGES}/six.py"),
             *((file, f"{PACKAGES}/{file.name}") for file in libvirt if file.suffix in (".py", ".so")),
