@@ -4,9 +4,10 @@
 import unittest
 from pathlib import Path
 
-from builder.walk import Block, Place, below, blocks, in_host, place_of, slug, typed
+from builder.walk import Block, Place, below, blocks, first_of, in_host, place_of, slug, typed
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/install.md").read_text()
+PAGE_OF_INSTALLATION = Path(__file__).resolve().parents[2] / "docs/install.md"
+PAGE = PAGE_OF_INSTALLATION.read_text()
 
 
 class WalkTest(unittest.TestCase):
@@ -32,6 +33,11 @@ class WalkTest(unittest.TestCase):
         self.assertIn("mmdebstrap --variant", below(PAGE))
         self.assertNotIn("chown", below(PAGE))
         self.assertIn("chown balloon-vmm: web-1.*", in_host(PAGE)["The first guest"])
+
+    def test_a_host_with_libvirt_and_nothing_else_takes_five_commands(self):
+        page = (PAGE_OF_INSTALLATION.with_name("libvirt.md")).read_text()
+        commands = first_of(page, "Five commands").replace("\\\n", "").splitlines()
+        self.assertEqual([command.split()[0] for command in commands], ["apt", "echo", "systemctl", "balloonctl"], "and scripts/package.sh")
 
     def test_sections_are_names_of_files(self):
         self.assertEqual(slug("Why is this guest small?"), "why-is-this-guest-small")

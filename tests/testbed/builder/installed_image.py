@@ -17,6 +17,7 @@ from .tree import make_ext4
 
 HERE = Path(__file__).resolve().parent.parent
 PAGE = HERE.parents[1] / "docs/install.md"
+LIBVIRTS_PAGE = PAGE.with_name("libvirt.md")
 # Its kernel is none of its own packages, so that what it needs is loaded before it starts.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_rng", "kvm-amd", "tun", "bridge", "vhost_net"]
 # The peers whose guests balloond manages, too.
@@ -116,6 +117,7 @@ def _add_scripts(tree: Path):
     for section, commands in walk.in_host(page).items():
         (scripts / f"page-{walk.slug(section)}.sh").write_text(commands)
     (scripts / "page-console.sh").write_text(walk.typed(page))
+    (scripts / "page-five-commands.sh").write_text(walk.first_of(LIBVIRTS_PAGE.read_text(), "Five commands"))
     units = tree / "etc/systemd/system"
     shutil.copy(scripts / "acceptance.service", units)
     wanted = units / "multi-user.target.wants"

@@ -79,6 +79,11 @@ def in_host(page: str) -> dict[str, str]:
     return found
 
 
+def first_of(page: str, section: str) -> str:
+    """The section's first block; what else it has is what the commands print."""
+    return OF_THE_TREE.sub("", next(block.text for block in blocks(page) if block.section == section))
+
+
 def typed(page: str) -> str:
     (block,) = [block for block in blocks(page) if place_of(block) is Place.TYPED]
     return block.text

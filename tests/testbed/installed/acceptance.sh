@@ -134,6 +134,11 @@ check "a guest that boots is ended by SIGTERM" within_patience is_inactive ballo
 check "apt purges the packages" apt-get purge -y balloond balloond-libvirt balloon-vmm balloonctl balloon-sim
 check "what the daemon kept is gone" bash -c '! test -e /var/lib/balloond && ! test -e /etc/balloond/balloond.yaml && ! test -e /run/balloond'
 check "the guest's files are there still" test -f /etc/balloond/guests/web-1.yaml -a -f /var/lib/balloon-vmm/web-1.img
+
+# A host with libvirt and nothing else.
+check "libvirt's guest has all its memory" virsh --connect qemu:///system setmem d-1 256M --live
+check "docs/libvirt.md, Five commands" page five-commands
+check "libvirt's guest is balanced" within_patience is_balanced d-1
 check "no unit has failed but the guest that was ended" \
   is "$(systemctl list-units --failed --plain --no-legend | awk '{ print $1 }' | grep -v '^balloon-vmm@deaf' | tr '\n' ' ')" ""
 echo END
