@@ -243,6 +243,20 @@ class RealQemuTest(unittest.TestCase):
             time.sleep(2)
             self.assertEqual(bed.guests()["web"]["target_bytes"], MEMORY)
 
+    def test_a_guest_in_huge_pages_of_the_host_is_left_alone_with_the_reason(self):
+        overcommit = Path("/proc/sys/vm/nr_overcommit_hugepages")
+        self.addCleanup(overcommit.write_text, overcommit.read_text())
+        overcommit.write_text(str(MEMORY // (2 * MIB)))
+        self.addCleanup(lambda: [qemu.kill() for qemu in self.running])  # its pages go back first
+        with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
+            self.qemu(bed, more=("-object", "memory-backend-memfd,id=memory,size=512M,hugetlb=on,hugetlbsize=2M",
+                                 "-machine", "memory-backend=memory"))
+            guest = bed.guest("web", lambda guest: guest["obstacle"], "has a reason", BOOT_PATIENCE)
+            self.assertEqual(guest["obstacle"], "its memory is in huge pages of the host")
+            bed.ctl("set", "web", "300MiB")
+            time.sleep(2)
+            self.assertEqual(bed.guests()["web"]["target_bytes"], MEMORY)
+
     def test_a_guest_that_reboots_counts_in_full_until_its_balloon_is_back(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
             monitor = bed.path / "monitor"
