@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "policy/engine.h"
+#include "policy/holdings.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -171,6 +172,18 @@ class Judge {
   const bool exactly_;
 };
 
+/// What guests count for at their sizes and targets, and what was granted for guests to be.
+Bytes committed(const recording::Tick& tick) {
+  Bytes all = 0;
+  const std::size_t guests = std::min(tick.plan.guests.size(), tick.snapshot.guests.size());
+  for (std::size_t i = 0; i < guests; ++i) {
+    const GuestSnapshot& guest = tick.snapshot.guests[i];
+    all = add(all, counted(tick.plan.guests[i], guest, guest.target));
+  }
+  for (const ReservationPlan& reservation : tick.plan.reservations) all = add(all, reservation.granted);
+  return all;
+}
+
 }  // namespace
 
 Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
@@ -195,6 +208,9 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     }
     const bool counts = !warm_at || tick.snapshot.now >= *warm_at;
     const bool different = judge.compare(tick, decider.decide(tick, source->tunables()), counts);
+    const Bytes over = above(committed(tick), tick.plan.budget);
+    report.over_budget += over > 0 ? 1 : 0;
+    report.over_budget_most = std::max(report.over_budget_most, over);
     if (report.ticks++ == 0) report.from = tick.wall;
     report.to = tick.wall;
     report.warm_up += counts ? 0 : 1;

@@ -121,6 +121,13 @@ std::string notes(const ReplayReport& report) {
   return out;
 }
 
+std::string budget_text(const ReplayReport& report) {
+  if (report.over_budget == 0)
+    return fmt::format("Budget:      guests counted for no more than it in all {} decisions\n", report.ticks);
+  return fmt::format("Budget:      guests counted for more than it in {} of {} decisions, by {} at most\n",
+                     report.over_budget, report.ticks, format_bytes(report.over_budget_most));
+}
+
 std::string guest_table(const ReplayReport& report) {
   std::size_t width = 5;
   for (const auto& [name, guest] : report.guests) width = std::max(width, name.size());
@@ -159,6 +166,7 @@ std::string to_table(const ReplayReport& report) {
       fmt::format("Recording:   {} to {}: {} decisions on {} guests in {} runs of the daemon; {} files, {}\n",
                   time_text(report.from), time_text(report.to), report.ticks, report.guests.size(),
                   report.runs, report.files, format_bytes(report.bytes));
+  out += budget_text(report);
   out += notes(report);
   out += fmt::format("Decided by:  {}\n",
                      report.law.empty() ? "this program's engine, with the recorded tunables" : report.law);
@@ -194,6 +202,8 @@ std::string to_json(const ReplayReport& report) {
            {"different_ticks", report.different},
            {"warm_up_different_ticks", report.warm_up_differences},
            {"other_host_states", report.host_states},
+           {"over_budget_ticks", report.over_budget},
+           {"over_budget_most_bytes", report.over_budget_most},
            {"torn_files", report.torn},
            {"missing_files", report.missing_files},
            {"missing_ticks", report.missing_ticks},

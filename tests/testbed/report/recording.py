@@ -15,6 +15,6 @@ def check_recording(balloon_sim: Path, recording: Path) -> Check:
         done = subprocess.run([balloon_sim, "replay", recording], text=True, capture_output=True, timeout=REPLAY_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, False, str(error))
-    said = [line for line in done.stdout.splitlines() if line.startswith(("Recording:", "Result:", "First:"))]
+    said = [line for line in done.stdout.splitlines() if line.startswith(("Recording:", "Budget:", "Result:", "First:"))]
     found = "; ".join(" ".join(line.split(":", 1)[1].split()) for line in said) or done.stderr.strip()
     return Check(name, done.returncode == 0, found)

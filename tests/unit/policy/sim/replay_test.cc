@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/sim/replay.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -63,6 +64,7 @@ class ReplayTest : public ::testing::Test {
       Plan plan = engine_->decide(seen);
       ++number_;
       if (tamper_ && number_ == tamper_) plan.guests.at(0).target += 4096;
+      if (budget_) plan.budget = *budget_;
       wall_ += milliseconds(1000);
       host_.settle(std::chrono::seconds(1));
       if (std::ranges::find(unrecorded_, number_) != unrecorded_.end()) continue;
@@ -102,6 +104,7 @@ class ReplayTest : public ::testing::Test {
   std::uint64_t sequence_ = 0;
   std::uint64_t number_ = 0;
   std::uint64_t tamper_ = 0;
+  std::optional<Bytes> budget_;  ///< that is recorded in place of the engine's
   std::vector<std::uint64_t> unrecorded_;
   milliseconds wall_{1'700'000'000'000};
   RandomHost random_{42};
@@ -125,6 +128,22 @@ TEST_F(ReplayTest, ARunReplaysToIdenticalPlansOverFilesAndReloads) {
   EXPECT_EQ(report.files, 4U);
   EXPECT_EQ(report.warm_up, 0U);
   EXPECT_NE(to_table(report).find("all 1000 plans are identical"), std::string::npos) << to_table(report);
+}
+
+TEST_F(ReplayTest, WhatGuestsCountForBeyondTheBudgetIsShown) {
+  begin_run(1);
+  budget_ = ~Bytes{0};
+  decide(3);
+  EXPECT_THAT(to_table(good(directory_)),
+              testing::HasSubstr("guests counted for no more than it in all 3 decisions"));
+  budget_ = 0;
+  decide(1);
+  const ReplayReport report = good(directory_);
+  EXPECT_EQ(report.over_budget, 1U);
+  EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
+  EXPECT_THAT(to_table(report),
+              testing::HasSubstr("guests counted for more than it in 1 of 4 decisions, by "));
+  EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
 }
 
 TEST_F(ReplayTest, EachRunBeginsWithAnEngineThatKnowsNothing) {
