@@ -36,7 +36,7 @@ DOMAIN = """
   <currentMemory unit='KiB'>{current}</currentMemory><vcpu>1</vcpu>
   <metadata><balloond:guest xmlns:balloond='urn:balloond:guest'><balloond:label name='tier' value='batch'/></balloond:guest></metadata>
   <os><type arch='x86_64' machine='pc'>hvm</type>
-    <kernel>{directory}/kernel</kernel><initrd>{directory}/initramfs</initrd><cmdline>console=ttyS0 quiet</cmdline></os>
+    <kernel>{directory}/kernel</kernel><initrd>{directory}/initramfs</initrd><cmdline>console=ttyS0 quiet no_timer_check</cmdline></os>
   <features><acpi/></features>
   <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
   <devices>

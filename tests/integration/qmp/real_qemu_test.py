@@ -60,7 +60,7 @@ class RealQemu:
         self.console = tempfile.NamedTemporaryFile(prefix="console-")
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-name", f"{name},debug-threads=on",
-             "-uuid", UUID, "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0", "-serial", f"file:{self.console.name}",
+             "-uuid", UUID, "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 no_timer_check", "-serial", f"file:{self.console.name}",
              "-device", "virtio-balloon-pci,deflate-on-oom=on,free-page-reporting=on",
              "-qmp", f"unix:{path},server=on,wait=off", *more])
 
