@@ -274,7 +274,8 @@ TEST_F(GuestStatesTest, AGuestWhoseBalloonSomebodyElseMovesIsContestedUntilAPers
   EXPECT_TRUE(shows_state("a", "contested"));
   EXPECT_TRUE(explains("a", "its size is held, as somebody else moved its balloon from "))
       << explanation("a");
-  EXPECT_TRUE(explains("a", " to 1.46 GiB, and holds it: it is left alone for ")) << explanation("a");
+  EXPECT_TRUE(explains("a", " to 1.46 GiB")) << explanation("a");
+  EXPECT_TRUE(explains("a", ", and holds it: it is left alone for ")) << explanation("a");
   EXPECT_TRUE(shows("balloon_guest_contested{guest=\"a\"} 1"));
   EXPECT_TRUE(shows("balloon_guest_contests_total{guest=\"a\"} 1"));
   EXPECT_TRUE(shows("balloon_guests_contested 1"));
