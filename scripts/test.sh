@@ -39,14 +39,14 @@ if $fast; then
   must cmake --build --preset release
   stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
-  stage 12 "Unit, KVM and integration tests"
+  stage 15 "Unit, KVM and integration tests"
   note ctest --preset release -LE "testbed|nightly" -j "$(nproc)" --output-junit "$results/release.xml"
 else
   stage 7 "Building the programs"
   must cmake --build --preset release --target host_tests
   stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
-  stage 10 "KVM and integration tests"
+  stage 13 "KVM and integration tests"
   note ctest --preset release -L "kvm|integration" -j "$(nproc)" --output-junit "$results/release.xml"
 
   stage 12 "Building with address and undefined-behaviour sanitizers"
