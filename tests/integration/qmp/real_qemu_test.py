@@ -249,7 +249,7 @@ class RealQemuTest(unittest.TestCase):
         overcommit.write_text(str(MEMORY // (2 * MIB)))
         self.addCleanup(lambda: [qemu.kill() for qemu in self.running])  # its pages go back first
         with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
-            self.qemu(bed, more=("-object", "memory-backend-memfd,id=memory,size=512M,hugetlb=on,hugetlbsize=2M",
+            self.qemu(bed, more=("-object", "memory-backend-memfd,id=memory,size=512M,prealloc=on,hugetlb=on,hugetlbsize=2M",
                                  "-machine", "memory-backend=memory"))
             guest = bed.guest("web", lambda guest: guest["obstacle"], "has a reason", BOOT_PATIENCE)
             self.assertEqual(guest["obstacle"], "its memory is in huge pages of the host")
