@@ -61,7 +61,7 @@ class Dialogue {
   std::string obstacle() const;
   /// It is migrated, backed up or put into a snapshot: until that is over a shared socket is better left to
   /// its owner.
-  bool in_others_hands() const { return migrating_ || jobs_.snapshots || jobs_.backs_up; }
+  bool owner_is_at_work() const { return migrating_ || jobs_.snapshots || jobs_.backs_up; }
 
  private:
   Result<void> take_value(Question question, const nlohmann::json& value);

@@ -326,8 +326,8 @@ void Monitor::schedule_next() {
   const Time now = surroundings_.clock.now();
   if (exclusive_) {
     due_ = now + (movement_.moving(now) ? std::min(kMovingPeriod, stats_interval_) : stats_interval_);
-  } else if (dialogue_->in_others_hands()) {
-    due_ = taken_at_ + kSharedForeignPeriod;
+  } else if (dialogue_->owner_is_at_work()) {
+    due_ = taken_at_ + kSharedOwnersPeriod;
   } else {
     due_ = taken_at_ + (hurried(now) ? kSharedPeriod : kSharedRestPeriod);
   }

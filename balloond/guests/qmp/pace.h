@@ -26,7 +26,7 @@ inline constexpr std::chrono::nanoseconds kSharedRestPeriod = std::chrono::secon
 inline constexpr std::chrono::nanoseconds kSharedPeriod = std::chrono::seconds(2);
 /// While its guest is migrated, backed up or put into a snapshot the socket is its owner's: this is often
 /// enough to see that it is over.
-inline constexpr std::chrono::nanoseconds kSharedForeignPeriod = std::chrono::seconds(30);
+inline constexpr std::chrono::nanoseconds kSharedOwnersPeriod = std::chrono::seconds(30);
 /// A shared socket is given back after this, answered or not.
 inline constexpr std::chrono::nanoseconds kSharedHold = std::chrono::milliseconds(200);
 /// The host is short of memory for this long after it asked for fresh statistics.

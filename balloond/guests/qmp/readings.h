@@ -48,6 +48,13 @@ Result<RunState> read_run_state(const nlohmann::json& answer);
 /// query-migrate: the guest's memory is being sent to another process now.
 Result<bool> read_migrating(const nlohmann::json& answer);
 
+/// query-jobs (QEMU 3.0 and later), of those that are under way.
+struct Jobs {
+  bool snapshots = false;  ///< one saves, loads or deletes a snapshot of the guest
+  bool backs_up = false;   ///< one copies its disks
+};
+Result<Jobs> read_jobs(const nlohmann::json& answer);
+
 /// qom-get of guest-stats. Values that the guest did not send are unset.
 struct Statistics {
   /// By QEMU's clock, in full seconds; unset: the guest has sent none since QEMU started.
@@ -57,13 +64,6 @@ struct Statistics {
       async_reclaims, direct_reclaims;
 };
 /// Fails when a value is no number, is negative (but for -1, which means unknown) or has a fraction.
-/// query-jobs (QEMU 3.0 and later), of those that are under way.
-struct Jobs {
-  bool snapshots = false;  ///< one saves, loads or deletes a snapshot of the guest
-  bool backs_up = false;   ///< one copies its disks
-};
-Result<Jobs> read_jobs(const nlohmann::json& answer);
-
 Result<Statistics> read_statistics(const nlohmann::json& answer);
 
 /// qom-get of guest-stats-polling-interval: zero is off.

@@ -164,13 +164,13 @@ TEST_F(DialogueTest, AGuestThatIsBackedUpIsLeftAloneOnItsOwnersSocketAndNotOnOur
   EXPECT_EQ(dialogue_.obstacle(), "");
   dialogue_ = Dialogue(1s, /*shared=*/true);
   come_up();
-  EXPECT_FALSE(dialogue_.in_others_hands());
+  EXPECT_FALSE(dialogue_.owner_is_at_work());
   answer(Question::jobs, job("backup", "running"));
   EXPECT_EQ(dialogue_.obstacle(), "it is being backed up");
-  EXPECT_TRUE(dialogue_.in_others_hands());
+  EXPECT_TRUE(dialogue_.owner_is_at_work());
   answer(Question::jobs, job("mirror", "running"));
   EXPECT_EQ(dialogue_.obstacle(), "");
-  EXPECT_FALSE(dialogue_.in_others_hands());
+  EXPECT_FALSE(dialogue_.owner_is_at_work());
 }
 
 TEST_F(DialogueTest, ABalloonThatIsUnpluggedOrPluggedInIsNoticed) {
