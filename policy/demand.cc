@@ -18,6 +18,11 @@ Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
   return std::min(stats.disk_caches.value_or(judged.available), judged.available - unused);
 }
 
+/// What should be available beyond what is used, for what is not known.
+double margin_of(double used, const Tunables& tunables) {
+  return std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+}
+
 }  // namespace
 
 /// Takes in one new sample.
@@ -29,8 +34,7 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
     growth_ = rise_ / reading.elapsed;
     if (rise_ <= 0) known_ = peaks_.need();
     remember_kills(judged, reading, tunables);
-    swapped_ = std::max(0.0, swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) +
-                                 reading.swapped_out - reading.swapped_in);
+    remember_swapped(judged, reading, tunables);
     cache_ *= decay(seconds(tunables.cache_half_life), reading.elapsed);
     // It reads back cache that it had: what it has is too little.
     if (reading.lacks_cache)
@@ -50,6 +54,17 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
 /// Whether what it uses is what it says.
 bool Demand::is_believed(const Judgement& judged) const {
   return judged.trust == Trust::believed && !doubted_;
+}
+
+/// What is in use comes back from swap within seconds where there is room for it. What does not was freed, or
+/// is idle.
+void Demand::remember_swapped(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
+  const bool has_room = reading.swapped_out <= 0 && static_cast<double>(judged.available) >=
+                                                        margin_of(static_cast<double>(judged.used), tunables);
+  has_room_for_ = has_room ? has_room_for_ + reading.elapsed : 0;
+  swapped_ = swapped_ * decay(seconds(tunables.swapped_half_life), reading.elapsed) + reading.swapped_out -
+             reading.swapped_in;
+  if (swapped_ < 0 || has_room_for_ > seconds(tunables.growth_horizon)) swapped_ = 0;
 }
 
 /// A guest that swaps says what it lacks by that; one that cannot has its programs killed, and then looks as
@@ -129,7 +144,7 @@ Demand::Use Demand::use_of(const GuestSnapshot& guest, const Judgement& judged, 
   use.used = static_cast<double>(judged.used);
   const double factor =
       margin_factor * std::clamp(guest.limits.margin_factor, 0.0, tunables.constants.margin_factor_max);
-  use.margin = factor * std::max(use.used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
+  use.margin = factor * margin_of(use.used, tunables);
   use.margin_low = std::clamp(tunables.margin_low, 0.0, 1.0) * use.margin;
   use.swapped = std::min(swapped_, use.max);
   use.growth = std::min(growth_ * seconds(tunables.growth_horizon), use.max);

@@ -60,6 +60,7 @@ class Demand {
                const Tunables& tunables);
   void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   bool is_believed(const Judgement& judged) const;
+  void remember_swapped(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   void remember_kills(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   Use use_of(const GuestSnapshot& guest, const Judgement& judged, double margin_factor,
              const Tunables& tunables) const;
@@ -72,12 +73,13 @@ class Demand {
 
   PressureGauge gauge_;
   std::optional<Bytes> used_;  ///< in the sample before
-  double rise_ = 0;        ///< of use and by swap traffic from one sample to the next, not negative; bytes
-  double growth_ = 0;      ///< the same a second
-  double trough_ = 0;      ///< the least that was used of late; bytes
-  double swapped_ = 0;     ///< swapped out and not in again, as far as known; bytes
-  double cache_ = 0;       ///< page cache in use; bytes
-  bool has_swap_ = false;  ///< seen swapping
+  double rise_ = 0;          ///< of use and by swap traffic from one sample to the next, not negative; bytes
+  double growth_ = 0;        ///< the same a second
+  double trough_ = 0;        ///< the least that was used of late; bytes
+  double swapped_ = 0;       ///< swapped out and not in again, as far as known; bytes
+  double has_room_for_ = 0;  ///< seconds in which it had its margin available and swapped nothing out
+  double cache_ = 0;         ///< page cache in use; bytes
+  bool has_swap_ = false;    ///< seen swapping
   bool was_critical_ = false;  ///< in the sample before, by figures that are believed
   Bytes size_ = 0;             ///< in the sample before
   double killed_ = 0;          ///< what it needs, since it was killed with less; bytes

@@ -31,7 +31,8 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   if (reading_.elapsed <= 0) return;
 
   const double second = reading_.elapsed;
-  // With much of it free a guest that faults reads what it never had: more memory would not help it.
+  // With much of it free a guest that faults reads what it never had, or has room for what comes back from
+  // its swap: more memory would not help it.
   const bool little_free =
       !stats.free || static_cast<double>(*stats.free) < tunables.constants.little_free_factor *
                                                                 tunables.pressure_ratio *
@@ -49,7 +50,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
     wanted_cache_ *= decay(seconds(tunables.constants.wanted_half_life), second);
     if (little_free && from_disks > much) wanted_cache_ = std::min(wanted_cache_ + from_disks, all);
   }
-  if (reading_.swapped_in / second > tunables.pressure_swap_in) {
+  if (reading_.swapped_in / second > tunables.pressure_swap_in && little_free) {
     guest_signal_ = Signal::swap_in;
   } else if (const double of_files = faults - reading_.swapped_in / static_cast<double>(kPageSize);
              of_files / second > tunables.pressure_major_faults && little_free &&

@@ -166,6 +166,46 @@ TEST(Demand, CountsSwapTrafficAsNeed) {
   EXPECT_EQ(after.pressure, Pressure::pressed) << "it reads back from swap";
 }
 
+/// One that has swapped out 600 MiB, a sample a second.
+class SwappedGuest : public testing::Test {
+ protected:
+  SwappedGuest() {
+    at(100, 0, 0);
+    at(101, 600 * kMiB, 0);
+  }
+
+  /// What counts as swapped out, with so much swapped out altogether.
+  Bytes at(int second, Bytes out, Bytes available) {
+    GuestSnapshot sample = guest(kGiB, available, seconds(second));
+    sample.stats->swap_in = 0;
+    sample.stats->swap_out = out;
+    return take(demand_, sample, seconds(second)).terms.swapped;
+  }
+
+ private:
+  Demand demand_;
+};
+
+TEST_F(SwappedGuest, NeedsWhatDoesNotComeBackWhileThereIsNoRoomForIt) {
+  for (int second = 102; second < 110; ++second) {
+    EXPECT_GT(at(second, 600 * kMiB, 100 * kMiB), 500 * kMiB) << "less than its margin is available";
+  }
+}
+
+TEST_F(SwappedGuest, DoesNotNeedWhatHadRoomForSecondsAndDidNotComeBack) {
+  for (int second = 102; second < 105; ++second) EXPECT_GT(at(second, 600 * kMiB, 400 * kMiB), 500 * kMiB);
+  EXPECT_EQ(at(105, 600 * kMiB, 400 * kMiB), 0U);
+  EXPECT_EQ(at(106, 600 * kMiB, 0), 0U) << "nor later";
+}
+
+TEST_F(SwappedGuest, NeedsItWhileItSwapsOutBetweenSamplesThatShowRoom) {
+  Bytes out = 600 * kMiB;
+  for (int second = 102; second < 110; ++second) {
+    if (second % 2 == 0) out += 50 * kMiB;
+    EXPECT_GT(at(second, out, 400 * kMiB), 500 * kMiB);
+  }
+}
+
 TEST(Demand, IsNotMovedByCountersThatRunBackwards) {
   Demand demand;
   auto before_sample = guest(kGiB, 624 * kMiB, seconds(100));

@@ -57,6 +57,12 @@ TEST_F(PressureTest, SeesSwapBeingReadBack) {
   EXPECT_EQ(reading.swapped_in, 10.0 * kMiB);
 }
 
+TEST_F(PressureTest, SwapThatIsReadBackIsNoneWhereMuchIsFree) {
+  stats().free = 250 * kMiB;
+  *stats().swap_in += 10 * kMiB;
+  EXPECT_EQ(read().level, Pressure::none) << "it has room for what comes back";
+}
+
 TEST_F(PressureTest, SeesPageCacheThatIsReadAgainOnlyWhereLittleIsFree) {
   *stats().major_faults += 1000;
   EXPECT_EQ(read().signal, Signal::major_faults);
