@@ -137,6 +137,7 @@ void assess(Decision& decision, std::size_t index, GuestHistory& history) {
     mine.free = free_in(guest, plan.why.source, mine.available);
     mine.sampled = judged.size;
     mine.movable = guest.controllable;
+    mine.filling = estimate.filling;
   }
   mine.rests = guest.controllable && history.progress.stuck(guest, mine.available, snapshot.now, tunables);
   mine.tried = !mine.rests && mine.movable && history.progress.failed() &&

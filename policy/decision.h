@@ -35,6 +35,7 @@ struct GuestDecision {
   bool tried = false;    ///< it freed nothing before, and is tried again
   bool outgrows =
       false;  ///< its balloon, on the way down: that stops where it is unless others wait for the rest
+  bool filling = false;  ///< its page cache grows: it is not probed
   Bytes settling = 0;    ///< where it will be, at most, once its shrink is done or stopped
   Bytes grow_below = 0;  ///< grown when it has less
   Bytes hot_cache = 0;   ///< page cache in use

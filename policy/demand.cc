@@ -23,10 +23,14 @@ double margin_of(double used, const Tunables& tunables) {
   return std::max(used * tunables.margin_ratio, static_cast<double>(tunables.margin_min));
 }
 
+double deadband_of(double size, const Tunables& tunables) {
+  return std::max(static_cast<double>(tunables.deadband_min), tunables.deadband_ratio * size);
+}
+
 }  // namespace
 
 /// Takes in one new sample.
-void Demand::follow(const Judgement& judged, const Reading& reading, const Tunables& tunables) {
+void Demand::follow(const Judgement& judged, const Reading& reading, Bytes cache, const Tunables& tunables) {
   if (used_ && reading.elapsed > 0) {
     const double rise = judged.used > *used_ ? static_cast<double>(judged.used - *used_) : 0.0;
     // What comes back from swap is counted as swapped already: it is no growth beyond that.
@@ -44,9 +48,13 @@ void Demand::follow(const Judgement& judged, const Reading& reading, const Tunab
   if (!used_ || reading.elapsed > 0) {
     was_critical_ = is_believed(judged) && reading.level == Pressure::critical;
     size_ = judged.size;
-    const auto used = static_cast<double>(judged.used);
-    trough_ = used - std::max(0.0, used - (used_ ? trough_ : used)) *
+    const auto trough = [&](double lowest, Bytes now) {
+      const auto level = static_cast<double>(now);
+      return level - std::max(0.0, level - (used_ ? lowest : level)) *
                          decay(seconds(tunables.need_half_life), reading.elapsed);
+    };
+    trough_ = trough(trough_, judged.used);
+    cache_trough_ = trough(cache_trough_, cache);
     used_ = judged.used;
   }
 }
@@ -101,9 +109,7 @@ double Demand::working_set(double base, const Tunables& tunables) const {
 double Demand::let_out(const Judgement& judged, Signal signal, double max, const Tunables& tunables) const {
   if (signal == Signal::oom_kill) return max;
   const auto size = static_cast<double>(judged.size);
-  const double deadband =
-      std::max(static_cast<double>(tunables.deadband_min), tunables.deadband_ratio * size);
-  if (peaks_.proved() > size + deadband) return std::min(peaks_.proved(), max);
+  if (peaks_.proved() > size + deadband_of(size, tunables)) return std::min(peaks_.proved(), max);
   return std::min(std::max(size, max * tunables.constants.critical_size_ratio) * tunables.critical_growth,
                   max);
 }
@@ -183,7 +189,8 @@ double Demand::claim_of(const Use& use, double need, double peak, const Tunables
 Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
                                 double margin_factor, const Tunables& tunables) {
   const Reading reading = read(guest, judged, source, now, tunables);
-  follow(judged, reading, tunables);
+  const Bytes cache = source == Source::statistics ? cached(guest, judged) : 0;
+  follow(judged, reading, cache, tunables);
   const Use use = use_of(guest, judged, margin_factor, tunables);
   const double base = use.base();
   const double unfaded = use.used + use.swapped;
@@ -218,8 +225,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   const double peak = std::min(std::max(shown, peaks_.need()), use.max);
   double claim = claim_of(use, need, peak, tunables);
   if (returning) claim = std::max(need, std::min(claim, proved));
-  const Bytes with_cache =
-      source == Source::statistics ? std::min(judged.used + cached(guest, judged), guest.limits.max) : 0;
+  const Bytes with_cache = source == Source::statistics ? std::min(judged.used + cache, guest.limits.max) : 0;
 
   Estimate estimate;
   estimate.used = judged.used;
@@ -232,6 +238,8 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
       bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));
   estimate.hot_cache = bytes(use.cache);
   estimate.surging = use.used - trough_ > use.margin_low;
+  const double deadband = deadband_of(static_cast<double>(judged.size), tunables);
+  estimate.filling = static_cast<double>(cache) - cache_trough_ > deadband && peak - need <= deadband;
   estimate.doubted = doubted_;
   estimate.pressure = reading.level;
   estimate.signal = reading.signal;

@@ -23,6 +23,8 @@ class Demand {
     Bytes grow_below = 0;  ///< grown when it has less: need with only part of the margin
     Bytes hot_cache = 0;   ///< of need: page cache that proved to be in use
     bool surging = false;  ///< its use rose of late by more than half of its margin
+    bool filling =
+        false;  ///< at rest but for its page cache, which has grown of late by more than the deadband
     bool doubted = false;  ///< it asks for what nothing shows it to want
     Pressure pressure = Pressure::none;
     Signal signal = Signal::none;
@@ -58,7 +60,7 @@ class Demand {
 
   Reading read(const GuestSnapshot& guest, Judgement& judged, Source source, Time now,
                const Tunables& tunables);
-  void follow(const Judgement& judged, const Reading& reading, const Tunables& tunables);
+  void follow(const Judgement& judged, const Reading& reading, Bytes cache, const Tunables& tunables);
   bool is_believed(const Judgement& judged) const;
   void remember_swapped(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   void remember_kills(const Judgement& judged, const Reading& reading, const Tunables& tunables);
@@ -76,6 +78,7 @@ class Demand {
   double rise_ = 0;          ///< of use and by swap traffic from one sample to the next, not negative; bytes
   double growth_ = 0;        ///< the same a second
   double trough_ = 0;        ///< the least that was used of late; bytes
+  double cache_trough_ = 0;  ///< the least page cache that it had of late; bytes
   double swapped_ = 0;       ///< swapped out and not in again, as far as known; bytes
   double has_room_for_ = 0;  ///< seconds in which it had its margin available and swapped nothing out
   double cache_ = 0;         ///< page cache in use; bytes

@@ -49,7 +49,7 @@ std::string because(const GuestPlan& guest, const GuestLimits& limits, Bytes bud
                          format_bytes(guest.share));
     case Reason::hold:
       if (guest.why.otherwise.condition == Condition::growth)
-        return "it is held: its use rises, and would want back what so slow a balloon takes";
+        return "it is held: its use or its page cache rises, and would want back what is taken";
       return guest.why.pressure == Pressure::none
                  ? "it is held: it grew a moment ago, or what was taken from it before had to be given back"
                  : "it is held: it is under pressure, and others have idle memory to give first";
@@ -166,7 +166,7 @@ std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
     case Condition::pressure:
       return fmt::format(" Without the pressure it would shrink to {}.", target);
     case Condition::growth:
-      return fmt::format(" Once its use has come to rest it would shrink to {}.", target);
+      return fmt::format(" Once it has come to rest it would shrink to {}.", target);
     case Condition::statistics:
       return guest.state == GuestState::disconnected
                  ? ""
@@ -209,7 +209,7 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
     }
     case Reason::hold:
       if (mine.why.pressure != Pressure::none) return {Condition::pressure, mine.share, 0, {}};
-      if (constraints.outgrows) return {Condition::growth, mine.share, 0, {}};
+      if (constraints.grows) return {Condition::growth, mine.share, 0, {}};
       return {Condition::time, mine.share, 0, constraints.held_for};
     case Reason::pin:
       return {Condition::pin, mine.need, 0, {}};

@@ -12,9 +12,9 @@ namespace balloon::policy {
 struct Constraints {
   bool group_full = false;  ///< its group has all that it may have
   Bytes deadband = 0;
-  std::chrono::nanoseconds held_for{};  ///< how much longer nothing is taken from it
-  bool outgrows = false;                ///< nothing is, while its use rises: its balloon is too slow for that
-  double shrink_per_second = 0;         ///< bytes
+  std::chrono::nanoseconds held_for{};      ///< how much longer nothing is taken from it
+  bool grows = false;                       ///< nothing is, while its use or its page cache rises
+  double shrink_per_second = 0;             ///< bytes
   std::chrono::nanoseconds foretold_max{};  ///< nothing further off is foretold
 };
 

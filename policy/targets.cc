@@ -54,7 +54,7 @@ class Targeting {
         {.group_full = mine_.group_full,
          .deadband = mine_.deadband,
          .held_for = mine_.history->probing.held_for(decision_.snapshot.now),
-         .outgrows = mine_.outgrows,
+         .grows = mine_.outgrows || mine_.filling,
          .shrink_per_second = decision_.shrink_ratio_per_second() * static_cast<double>(guest_.memory),
          .foretold_max = decision_.tunables.constants.foretold_max});
   }
@@ -115,7 +115,8 @@ class Targeting {
   Bytes next_step_down() {
     const Bytes from = mine_.settling;
     const double asked_for = asked();
-    const bool held_back = pressed() || mine_.history->probing.held_for(decision_.snapshot.now) > Time{};
+    const bool held_back =
+        pressed() || mine_.filling || mine_.history->probing.held_for(decision_.snapshot.now) > Time{};
     if (asked_for <= 0 && held_back) {
       plan_.reason = Reason::hold;
       if (!pressed()) return guest_.target;

@@ -319,6 +319,26 @@ TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
   EXPECT_LE(first(sample).levels[Level::cache], 2 * kGiB);
 }
 
+TEST(Demand, AGuestAtRestFillsWhileItsPageCacheGrows) {
+  Demand demand;
+  const auto at = [&](int second, Bytes used, Bytes cache) {
+    GuestSnapshot sample = guest(kGiB, kGiB - used, seconds(second));
+    sample.stats->free = kGiB - used - cache;
+    return take(demand, sample, seconds(second)).filling;
+  };
+  EXPECT_FALSE(at(100, 300 * kMiB, 100 * kMiB)) << "nothing is known yet";
+  Bytes cache = 100 * kMiB;
+  for (int second = 101; second < 120; ++second) {
+    const bool filling = at(second, 300 * kMiB, cache += 10 * kMiB);
+    EXPECT_EQ(filling, second >= 103) << second << ": by more than the deadband";
+  }
+  for (int second = 120; second < 160; ++second) at(second, 300 * kMiB, cache);
+  EXPECT_FALSE(at(160, 300 * kMiB, cache)) << "it has what it wants";
+  at(161, 500 * kMiB, cache);
+  for (int second = 162; second < 170; ++second)
+    EXPECT_FALSE(at(second, 300 * kMiB, cache += 20 * kMiB)) << "one that swings is not at rest";
+}
+
 TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
   Demand demand;
   for (Bytes available : {Bytes{0}, kMiB, kGiB, 2 * kGiB}) {

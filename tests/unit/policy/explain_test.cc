@@ -98,7 +98,8 @@ TEST(Explain, SaysThatASlowBalloonWaitsForAGrowthToEnd) {
   const Said said = after(host, engine, 1);
   EXPECT_EQ(said.plan.reason, Reason::hold);
   EXPECT_EQ(said.plan.why.otherwise.condition, Condition::growth);
-  EXPECT_THAT(said.text, AllOf(HasSubstr("its use rises"), HasSubstr("it would shrink to")));
+  EXPECT_THAT(said.text,
+              AllOf(HasSubstr("its use or its page cache rises"), HasSubstr("it would shrink to")));
 }
 
 TEST(Explain, SaysThatAHigherMaximumWouldHelp) {
@@ -213,7 +214,7 @@ TEST_F(AlternativeTest, ToAStepIsTheTimeThatTheRestTakes) {
 
 TEST_F(AlternativeTest, ToAHoldIsWhatHoldsIt) {
   EXPECT_EQ(when(Reason::hold), (Alternative{Condition::time, 500 * kMiB, 0, std::chrono::seconds(7)}));
-  constraints_.outgrows = true;
+  constraints_.grows = true;
   EXPECT_EQ(when(Reason::hold).condition, Condition::growth);
   plan_.why.pressure = Pressure::pressed;
   EXPECT_EQ(when(Reason::hold).condition, Condition::pressure);
@@ -356,7 +357,7 @@ TEST_F(WordsTest, SayWhatWouldHaveChangedIt) {
   EXPECT_THAT(but(Condition::larger_change), HasSubstr("A change of 90 MiB or more"));
   EXPECT_THAT(but(Condition::time), HasSubstr("In 3 s it would be at 640 MiB."));
   EXPECT_THAT(but(Condition::pressure), HasSubstr("Without the pressure it would shrink to 640 MiB."));
-  EXPECT_THAT(but(Condition::growth), HasSubstr("Once its use has come to rest it would shrink to 640 MiB."));
+  EXPECT_THAT(but(Condition::growth), HasSubstr("Once it has come to rest it would shrink to 640 MiB."));
   EXPECT_THAT(but(Condition::statistics), HasSubstr("Statistics that can be believed"));
   EXPECT_THAT(but(Condition::balloon), HasSubstr("A balloon that moves"));
   EXPECT_THAT(but(Condition::pin), HasSubstr("Without the pin it would need 640 MiB."));

@@ -25,6 +25,7 @@ struct OneGuest {
   Bytes min = 0;
   Bytes max = 4096;
   bool outgrows = false;
+  bool filling = false;
   bool rests = false;
   bool group_over = false;
 };
@@ -52,6 +53,7 @@ class OneDecision {
          .movable = true,
          .rests = guest.rests,
          .outgrows = guest.outgrows,
+         .filling = guest.filling,
          .settling = guest.outgrows ? seen.actual : std::min(seen.actual, seen.target),
          .grow_below = guest.grow_below * kMiB,
          .available = guest.available * kMiB,

@@ -119,6 +119,21 @@ TEST(Targets, AGuestThatIsHeldAndNotAskedStaysWhereItIs) {
   EXPECT_EQ(one.decision.plan.guests[0].why.otherwise.condition, Condition::time);
 }
 
+TEST(Targets, AGuestWhosePageCacheGrowsIsNotProbedButGivesWhatItIsAskedFor) {
+  OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600, .free = 1000, .available = 1000};
+  guest.filling = true;
+  EXPECT_EQ(planned(guest).target, 2000 * kMiB);
+  EXPECT_EQ(planned(guest).reason, Reason::hold);
+  EXPECT_EQ(planned(guest).why.otherwise.condition, Condition::growth);
+
+  OneDecision one(2000);
+  one.add(guest);
+  one.add({.size = 300, .share = 800, .need = 800, .claim = 800});
+  ask_donors(one.decision);
+  set_targets(one.decision);
+  EXPECT_LE(one.decision.plan.guests[0].target, 1200 * kMiB) << "others wait";
+}
+
 TEST(Targets, APressedGuestOnItsWayDownStopsWhereItIs) {
   OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600, .pressure = Pressure::pressed};
   guest.target = 1000;
