@@ -176,13 +176,16 @@ double Demand::fade(double steady, Time now, const Tunables& tunables) {
   return steady;
 }
 
+bool Demand::grows_fast(const Use& use, const Tunables& tunables) const {
+  return rise_ > std::max(tunables.constants.fast_growth_ratio * use.used,
+                          static_cast<double>(tunables.deadband_min));
+}
+
 /// One that grows fast is taken to be on its way to where it was before; or, when it never was higher, to
 /// double.
 double Demand::claim_of(const Use& use, double need, double peak, const Tunables& tunables) const {
   const double claim = need + use.later;
-  if (rise_ <=
-      std::max(tunables.constants.fast_growth_ratio * use.used, static_cast<double>(tunables.deadband_min)))
-    return claim;
+  if (!grows_fast(use, tunables)) return claim;
   return std::max({claim, peak, use.beyond ? need + use.used : 0.0});
 }
 
@@ -225,6 +228,8 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   const double peak = std::min(std::max(shown, peaks_.need()), use.max);
   double claim = claim_of(use, need, peak, tunables);
   if (returning) claim = std::max(need, std::min(claim, proved));
+  // Where one that grows fast and never was higher will stop, nobody knows: what is free is there for it.
+  const double wished = use.beyond && grows_fast(use, tunables) ? use.max : peak;
   const Bytes with_cache = source == Source::statistics ? std::min(judged.used + cache, guest.limits.max) : 0;
 
   Estimate estimate;
@@ -232,7 +237,7 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   estimate.need = bytes(shown);
   estimate.levels =
       Levels({std::min(guest.limits.min, guest.limits.max), bytes(std::clamp(working, use.min, need)),
-              bytes(need), bytes(std::min(claim, use.max)), bytes(peak), with_cache,
+              bytes(need), bytes(std::min(claim, use.max)), bytes(wished), with_cache,
               std::min(add(with_cache, reading.wanted_cache), guest.limits.max), guest.limits.max});
   estimate.grow_below =
       bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));

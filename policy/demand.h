@@ -66,6 +66,7 @@ class Demand {
   void remember_kills(const Judgement& judged, const Reading& reading, const Tunables& tunables);
   Use use_of(const GuestSnapshot& guest, const Judgement& judged, double margin_factor,
              const Tunables& tunables) const;
+  bool grows_fast(const Use& use, const Tunables& tunables) const;
   double claim_of(const Use& use, double need, double peak, const Tunables& tunables) const;
   double fade(double steady, Time now, const Tunables& tunables);
   double working_set(double base, const Tunables& tunables) const;

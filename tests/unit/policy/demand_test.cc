@@ -144,6 +144,8 @@ TEST(Demand, ExpectsOneThatGrewFromNothingKnownToDouble) {
   const auto growing = take(demand, guest(2 * kGiB, 1448 * kMiB, seconds(101)), seconds(101));
   EXPECT_GE(growing.levels[Level::claim], 2 * 600 * kMiB);
   EXPECT_LT(growing.levels[Level::need], growing.levels[Level::claim]) << "others' needs come first";
+  EXPECT_LT(growing.levels[Level::claim], 2 * kGiB);
+  EXPECT_EQ(growing.levels[Level::peak], 2 * kGiB) << "it may go on: what is free is there for it";
 }
 
 TEST(Demand, TakesMoreThanTheGuestHasWhenItHasNothingLeft) {
