@@ -122,8 +122,9 @@ void assess(Decision& decision, std::size_t index, GuestHistory& history) {
   const Judgement judged = judge_guest(snapshot, guest, tunables, history, plan.why);
   Demand::Estimate estimate;
   if (judged.usable()) {
-    estimate = history.demand.update(guest, judged, plan.why.source, snapshot.now,
-                                     decision.actions().margin_factor, tunables);
+    estimate =
+        history.demand.update(guest, judged, plan.why.source, snapshot.now, decision.actions().margin_factor,
+                              history.probing.held_for(snapshot.now) > Time{}, tunables);
     plan.used = estimate.used;
     plan.need = estimate.need;
     plan.why.need = estimate.terms;

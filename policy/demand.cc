@@ -125,6 +125,21 @@ bool Demand::doubtful(const GuestSnapshot& guest, const Judgement& judged, Time 
   return (much || doubted_) && gauge_.quiet_for(now) >= tunables.doubt_after;
 }
 
+/// Whether it is well though it has next to nothing left: one that has swap would read from it what it lacks.
+bool Demand::is_content(const Judgement& judged, const Reading& reading, Time now,
+                        const Tunables& tunables) const {
+  return has_swap_ && judged.trust == Trust::believed && reading.signal == Signal::low_available &&
+         reading.wanted_cache < tunables.deadband_min && gauge_.quiet_for(now) >= tunables.doubt_after;
+}
+
+/// What one that is content needs of what it has. What is idle of it shows only once it is gone, so it is
+/// probed as free memory is.
+double Demand::probed(const GuestSnapshot& guest, const Judgement& judged, bool held,
+                      const Tunables& tunables) {
+  const double step = tunables.shrink_ratio_per_second * static_cast<double>(guest.memory);
+  return static_cast<double>(judged.size) - (held ? 0 : step);
+}
+
 /// Its pressure; and `judged` as it is where what the guest says is doubted.
 Reading Demand::read(const GuestSnapshot& guest, Judgement& judged, Source source, Time now,
                      const Tunables& tunables) {
@@ -132,12 +147,15 @@ Reading Demand::read(const GuestSnapshot& guest, Judgement& judged, Source sourc
   // Once in doubt it stays so, however little cache is left to it, until it shows want.
   doubted_ = source == Source::statistics && reading.signal == Signal::low_available &&
              doubtful(guest, judged, now, tunables);
+  content_ = source == Source::statistics && !doubted_ && is_content(judged, reading, now, tunables);
+  if (doubted_ || content_) {
+    reading.level = Pressure::none;
+    reading.signal = Signal::none;
+  }
   if (doubted_) {
     const auto cache = static_cast<double>(std::min(*guest.stats->disk_caches, judged.size));
     judged.available = static_cast<Bytes>(tunables.constants.doubted_cache_ratio * cache);
     judged.used = judged.size - judged.available;
-    reading.level = Pressure::none;
-    reading.signal = Signal::none;
   }
   return reading;
 }
@@ -190,7 +208,7 @@ double Demand::claim_of(const Use& use, double need, double peak, const Tunables
 }
 
 Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
-                                double margin_factor, const Tunables& tunables) {
+                                double margin_factor, bool held, const Tunables& tunables) {
   const Reading reading = read(guest, judged, source, now, tunables);
   const Bytes cache = source == Source::statistics ? cached(guest, judged) : 0;
   follow(judged, reading, cache, tunables);
@@ -235,12 +253,13 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   Estimate estimate;
   estimate.used = judged.used;
   estimate.need = bytes(shown);
+  const double most = content_ ? probed(guest, judged, held, tunables) : use.max;
+  const auto taken = [&](double level) { return bytes(std::clamp(level, use.min, std::max(most, use.min))); };
   estimate.levels =
-      Levels({std::min(guest.limits.min, guest.limits.max), bytes(std::clamp(working, use.min, need)),
-              bytes(need), bytes(std::min(claim, use.max)), bytes(wished), with_cache,
+      Levels({std::min(guest.limits.min, guest.limits.max), taken(std::min(working, need)), taken(need),
+              taken(claim), bytes(wished), with_cache,
               std::min(add(with_cache, reading.wanted_cache), guest.limits.max), guest.limits.max});
-  estimate.grow_below =
-      bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));
+  estimate.grow_below = taken(std::min(std::max(working, base + use.margin_low + use.cache), need));
   estimate.hot_cache = bytes(use.cache);
   estimate.surging = use.used - trough_ > use.margin_low;
   const double deadband = deadband_of(static_cast<double>(judged.size), tunables);

@@ -32,9 +32,9 @@ class Demand {
   };
 
   /// The estimate at `now`. Up at once, down by half in need_half_life. `margin_factor` is what the state of
-  /// the host makes of margins. Requires judged.usable().
+  /// the host makes of margins; one that is `held` is not probed. Requires judged.usable().
   Estimate update(const GuestSnapshot& guest, Judgement judged, Source source, Time now, double margin_factor,
-                  const Tunables& tunables);
+                  bool held, const Tunables& tunables);
 
   /// The bytes beyond `judged.used` that the guest had when it was last taken from turned out to be cache in
   /// use.
@@ -71,6 +71,9 @@ class Demand {
   double fade(double steady, Time now, const Tunables& tunables);
   double working_set(double base, const Tunables& tunables) const;
   double let_out(const Judgement& judged, Signal signal, double max, const Tunables& tunables) const;
+  bool is_content(const Judgement& judged, const Reading& reading, Time now, const Tunables& tunables) const;
+  static double probed(const GuestSnapshot& guest, const Judgement& judged, bool held,
+                       const Tunables& tunables);
   bool doubtful(const GuestSnapshot& guest, const Judgement& judged, Time now,
                 const Tunables& tunables) const;
 
@@ -90,6 +93,7 @@ class Demand {
   Peaks peaks_;
   double known_ = 0;  ///< the largest need of late when its use last did not rise; bytes
   bool doubted_ = false;
+  bool content_ = false;  ///< see is_content
   double smooth_need_ = 0;
   std::optional<Time> smoothed_at_;
 };

@@ -26,7 +26,10 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
   // The balloon's own inflation makes the guest reclaim; that is no sign of want.
   const bool inflating = guest.actual > guest.target || stats.actual < sampled_size_;
   sampled_size_ = stats.actual;
-  if (!hurt_at_ || kills + reading_.swapped_in + reading_.swapped_out + (inflating ? 0 : stalls) > 0)
+  // So are pages that go to its swap for that, and one that comes back now and then.
+  const bool reads_back = reading_.swapped_in >
+                          static_cast<double>(tunables.constants.swap_trickle_per_second) * reading_.elapsed;
+  if (!hurt_at_ || kills > 0 || reads_back || (!inflating && reading_.swapped_out + stalls > 0))
     hurt_at_ = stats.sampled_at;
   if (reading_.elapsed <= 0) return;
 

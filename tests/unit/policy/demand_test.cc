@@ -24,10 +24,10 @@ GuestSnapshot guest(Bytes actual, Bytes available, Time at = seconds(100)) {
 }
 
 /// The estimate of one more sample.
-Demand::Estimate take(Demand& demand, const GuestSnapshot& sample, Time now) {
+Demand::Estimate take(Demand& demand, const GuestSnapshot& sample, Time now, bool held = false) {
   const Judgement judged = judge(sample, now, 0, {});
   EXPECT_TRUE(judged.usable());
-  return demand.update(sample, judged, Source::statistics, now, 1.0, {});
+  return demand.update(sample, judged, Source::statistics, now, 1.0, held, {});
 }
 
 Demand::Estimate first(const GuestSnapshot& sample) {
@@ -206,6 +206,63 @@ TEST_F(SwappedGuest, NeedsItWhileItSwapsOutBetweenSamplesThatShowRoom) {
     if (second % 2 == 0) out += 50 * kMiB;
     EXPECT_GT(at(second, out, 400 * kMiB), 500 * kMiB);
   }
+}
+
+/// One of 1 GiB that has swap, and nothing left.
+class FullGuest : public testing::Test {
+ protected:
+  FullGuest() {
+    sample_.stats->swap_in = sample_.stats->swap_out = sample_.stats->disk_read = 0;
+    at(100);
+    *sample_.stats->swap_out = kMiB;
+    at(101);
+  }
+
+  Demand::Estimate at(int second, bool held = false) {
+    sample_.stats->sampled_at = seconds(second);
+    return take(demand_, sample_, seconds(second), held);
+  }
+  /// In each of so many seconds.
+  void rest(int from, int to) {
+    for (int second = from; second < to; ++second) at(second);
+  }
+
+  GuestSnapshot sample_ = guest(kGiB, 0);
+  Demand demand_;
+};
+
+TEST_F(FullGuest, IsCriticalUntilItHasShownNoWantForHalfAMinute) {
+  rest(102, 130);
+  EXPECT_EQ(at(130).pressure, Pressure::critical);
+  EXPECT_EQ(at(131).pressure, Pressure::none);
+}
+
+TEST_F(FullGuest, TakesNothingFromOthersOnceItIsQuietAndIsProbed) {
+  rest(102, 131);
+  const auto quiet = at(131);
+  const auto probed = static_cast<Bytes>(kGiB - 0.05 * 2 * kGiB);
+  EXPECT_EQ(quiet.levels[Level::working_set], probed) << "a twentieth of its boot memory less";
+  EXPECT_EQ(quiet.levels[Level::claim], probed);
+  EXPECT_EQ(quiet.grow_below, probed);
+  EXPECT_GT(quiet.levels[Level::peak], kGiB) << "its margin comes out of what is free";
+  EXPECT_EQ(at(132, true).levels[Level::claim], kGiB)
+      << "what it had to be given back is not tried again yet";
+}
+
+TEST_F(FullGuest, WantsAgainWhatItReadsFromItsSwapOrItsDisks) {
+  rest(102, 132);
+  *sample_.stats->disk_read += 100 * kMiB;
+  EXPECT_EQ(at(132).pressure, Pressure::critical) << "room for files";
+  rest(133, 240);
+  EXPECT_EQ(at(240).pressure, Pressure::none);
+  *sample_.stats->swap_in += 10 * kMiB;
+  EXPECT_EQ(at(241).pressure, Pressure::critical);
+}
+
+TEST(Demand, AGuestThatWasNeverSeenSwappingMayHaveNoSwapToReadFrom) {
+  Demand demand;
+  for (int second = 100; second < 200; ++second)
+    EXPECT_EQ(take(demand, guest(kGiB, 0, seconds(second)), seconds(second)).pressure, Pressure::critical);
 }
 
 TEST(Demand, IsNotMovedByCountersThatRunBackwards) {

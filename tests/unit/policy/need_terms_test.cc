@@ -31,7 +31,7 @@ class NeedTermsTest : public testing::Test {
   /// One more decision on the same sample.
   Demand::Estimate again() {
     const Judgement judged = judge(guest_, now_, 0, tunables_);
-    return demand_.update(guest_, judged, Source::statistics, now_, factor_, tunables_);
+    return demand_.update(guest_, judged, Source::statistics, now_, factor_, false, tunables_);
   }
   void swap(Bytes out, Bytes in) {
     *guest_.stats->swap_out += out * kMiB;

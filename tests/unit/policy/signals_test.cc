@@ -186,6 +186,15 @@ TEST_F(SignalsTest, AGuestIsQuietSinceItsLastSignOfWant) {
   *stats().alloc_stalls += 1;
   read();
   EXPECT_EQ(gauge_.quiet_for(now_), seconds(2)) << "its balloon's reclaim is no want";
+  *stats().swap_out += 50 * kMiB;
+  read();
+  EXPECT_EQ(gauge_.quiet_for(now_), seconds(4)) << "nor is what that pushes out";
+  *stats().swap_in += 128 * kKiB;
+  read();
+  EXPECT_EQ(gauge_.quiet_for(now_), seconds(6)) << "nor a page that comes back now and then";
+  *stats().swap_in += 256 * kKiB;
+  read();
+  EXPECT_EQ(gauge_.quiet_for(now_), seconds(0)) << "more of them is";
   *stats().major_faults += 1000;
   read();
   EXPECT_EQ(gauge_.quiet_for(now_), seconds(0));
