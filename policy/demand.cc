@@ -259,7 +259,8 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
       Levels({std::min(guest.limits.min, guest.limits.max), taken(std::min(working, need)), taken(need),
               taken(claim), bytes(wished), with_cache,
               std::min(add(with_cache, reading.wanted_cache), guest.limits.max), guest.limits.max});
-  estimate.grow_below = taken(std::min(std::max(working, base + use.margin_low + use.cache), need));
+  estimate.grow_below =
+      bytes(std::clamp(std::max(working, base + use.margin_low + use.cache), use.min, need));
   estimate.hot_cache = bytes(use.cache);
   estimate.surging = use.used - trough_ > use.margin_low;
   const double deadband = deadband_of(static_cast<double>(judged.size), tunables);

@@ -243,7 +243,7 @@ TEST_F(FullGuest, TakesNothingFromOthersOnceItIsQuietAndIsProbed) {
   const auto probed = static_cast<Bytes>(kGiB - 0.05 * 2 * kGiB);
   EXPECT_EQ(quiet.levels[Level::working_set], probed) << "a twentieth of its boot memory less";
   EXPECT_EQ(quiet.levels[Level::claim], probed);
-  EXPECT_EQ(quiet.grow_below, probed);
+  EXPECT_GT(quiet.grow_below, kGiB) << "what is free it is given at once";
   EXPECT_GT(quiet.levels[Level::peak], kGiB) << "its margin comes out of what is free";
   EXPECT_EQ(at(132, true).levels[Level::claim], kGiB)
       << "what it had to be given back is not tried again yet";
