@@ -7,7 +7,7 @@
 namespace balloon::policy::sim {
 namespace {
 
-/// The signals are looked at so often within the look-ahead.
+/// The signals are looked at so often within the span.
 constexpr Time kGlance = kStep;
 /// Beyond its need and its watermark a guest gets so much: what rounding and a step's changes may take.
 constexpr double kSlack = 4 * kMiBd;
@@ -21,8 +21,9 @@ double least_arc(const HostSpec& host) {
 
 }  // namespace
 
-Foresight::Foresight(const Scenario& scenario, std::uint64_t seed)
-    : host_(scenario.host, host_seed(seed), scenario.duration),
+Foresight::Foresight(const Scenario& scenario, std::uint64_t seed, const Sight& sight)
+    : sight_(sight),
+      host_(scenario.host, host_seed(seed), scenario.duration),
       arc_least_(least_arc(scenario.host)),
       zram_ratio_(scenario.host.swap.memory_ratio) {
   for (std::size_t i = 0; i < scenario.guests.size(); ++i) {
@@ -31,33 +32,37 @@ Foresight::Foresight(const Scenario& scenario, std::uint64_t seed)
   }
 }
 
+/// The most that it knows of a signal.
+double Foresight::most(Signal& signal, Time now) const {
+  return signal.most(std::max(Time{}, now - sight_.behind), sight_.span, kGlance);
+}
+
 /// All that it will use.
 Bytes Foresight::need(Seer& seer, Time now) {
-  const auto most = [&](Signal& signal) { return signal.most(now, kLookAhead, kGlance); };
-  const double anon = most(seer.signals.anon);
+  const double anon = most(seer.signals.anon, now);
   const double idle = std::min(anon * seer.spec->anon_idle, static_cast<double>(seer.spec->swap.size));
-  double need = anon - idle + most(seer.signals.hot) + most(seer.signals.kernel);
-  if (seer.spec->cold_counts) need += most(seer.signals.cold);
+  double need = anon - idle + most(seer.signals.hot, now) + most(seer.signals.kernel, now);
+  if (seer.spec->cold_counts) need += most(seer.signals.cold, now);
   return whole(need + low_watermark(static_cast<double>(seer.spec->memory)) + kSlack);
 }
 
 /// What it could hold beyond that, and uses now and then or not at all: idle anonymous memory, cold files, an
 /// ARC.
 Bytes Foresight::spare(Seer& seer, Time now) {
-  const double idle = seer.spec->anon_idle * seer.signals.anon.most(now, kLookAhead, kGlance);
-  const double cold = seer.spec->cold_counts ? 0 : seer.signals.cold.most(now, kLookAhead, kGlance);
-  return whole(idle + cold + seer.signals.arc.most(now, kLookAhead, kGlance));
+  const double idle = seer.spec->anon_idle * most(seer.signals.anon, now);
+  const double cold = seer.spec->cold_counts ? 0 : most(seer.signals.cold, now);
+  return whole(idle + cold + most(seer.signals.arc, now));
 }
 
 Plan Foresight::decide(const Snapshot& snapshot) {
   Plan plan;
   plan.state = HostState::normal;
   // An ARC gives up all but its least for nothing; what lies in zram takes up memory.
-  const double arc = std::min(arc_least_, host_.arc.most(snapshot.now, kLookAhead, kGlance));
+  const double arc = std::min(arc_least_, most(host_.arc, snapshot.now));
   const double zram = zram_ratio_ * static_cast<double>(snapshot.host.swap_total - snapshot.host.swap_free);
-  const double own = host_.own.most(snapshot.now, kLookAhead, kGlance) + arc + zram;
+  const double own = most(host_.own, snapshot.now) + arc + zram;
   const double total = static_cast<double>(snapshot.host.total);
-  const double cache = std::min(kHostCacheLeast, host_.cache.most(snapshot.now, kLookAhead, kGlance));
+  const double cache = std::min(kHostCacheLeast, most(host_.cache, snapshot.now));
   plan.budget = whole(total * (1 - kHostLow) - own - cache - kSlack -
                       kVmmOwn * static_cast<double>(snapshot.guests.size()));
   Bytes fixed = 0;

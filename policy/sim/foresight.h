@@ -2,6 +2,8 @@
 // A law that knows what every guest will want in the next two seconds, and what the host will. No law can
 // know that; how far one is from it is its regret. It is no bound: it plans no further, gives by weight, and
 // pays for what it moves, so that a law can have less cost now and then. The bound is in bound.h.
+// With hindsight instead it knows, as exactly, what everybody wanted a second ago: how much of the regret is
+// for want of foresight, and how much for want of knowledge.
 #pragma once
 
 #include <functional>
@@ -17,12 +19,19 @@ namespace balloon::policy::sim {
 
 class Foresight final : public Controller {
  public:
-  static constexpr Time kLookAhead = std::chrono::seconds(2);
-  /// How often it decides: more often than any law, so that nobody is short between two decisions.
+  /// What it knows at a moment: all that was wanted from `behind` before it on, for `span`.
+  struct Sight {
+    Time behind{};
+    Time span{};
+  };
+  static constexpr Sight kForesight{.behind = {}, .span = std::chrono::seconds(2)};
+  static constexpr Sight kHindsight{.behind = std::chrono::seconds(1), .span = {}};
+  /// How often it decides with foresight: more often than any law, so that nobody is short between two
+  /// decisions. With hindsight it decides as often as our law.
   static constexpr Time kPeriod = std::chrono::milliseconds(200);
 
   /// The scenario must outlive it. `seed` is the world's.
-  Foresight(const Scenario& scenario, std::uint64_t seed);
+  Foresight(const Scenario& scenario, std::uint64_t seed, const Sight& sight = kForesight);
   Plan decide(const Snapshot& snapshot) override;
 
  private:
@@ -35,6 +44,9 @@ class Foresight final : public Controller {
   bool raise(const Snapshot& snapshot, Bytes shared, const std::function<Bytes(std::size_t)>& most);
   void reserve(const Snapshot& snapshot, Plan& plan);
 
+  double most(Signal& signal, Time now) const;
+
+  Sight sight_;
   std::map<std::string, Seer, std::less<>> seers_;
   HostSignals host_;
   double arc_least_;   ///< of the host, in bytes

@@ -177,7 +177,9 @@ int list() {
     text += fmt::format("  {:12} {}\n", contender.name, contender.summary);
   text += "With our timing, each second and sooner when a guest is in need:";
   for (const peers::Law& law : peers::laws_at_our_timing()) text += fmt::format(" {}", law.name);
-  text += "\n\nScores:\n";
+  const Contender& hindsight = *find_contender("hindsight-1s");
+  text += fmt::format("\nOnly when it is named:\n  {:12} {}\n", hindsight.name, hindsight.summary);
+  text += "\nScores:\n";
   for (const ScoreInfo& score : kScores) {
     const char* better = score.better == Better::lower    ? "lower is better"
                          : score.better == Better::higher ? "higher is better"

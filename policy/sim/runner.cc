@@ -33,6 +33,18 @@ Contender foresight() {
           {}};
 }
 
+Contender hindsight() {
+  return {"hindsight-1s",
+          "knows what everybody wanted 1 s ago, each second, and shares it by weight",
+          peers::laws().front().period,
+          admit,
+          nullptr,
+          [](const Scenario& scenario, std::uint64_t seed) {
+            return std::make_unique<Foresight>(scenario, seed, Foresight::kHindsight);
+          },
+          {}};
+}
+
 /// Guests send their statistics as often as the law would have them; those that send none go on so.
 Scenario with_statistics_each(const Scenario& scenario, Time period) {
   Scenario faster = scenario;
@@ -166,7 +178,8 @@ const std::vector<Contender>& contenders_at_our_timing() {
 }
 
 const Contender* find_contender(std::string_view name) {
-  for (const auto* some : {&contenders(), &contenders_at_our_timing()}) {
+  static const std::vector<Contender> by_name_alone = {hindsight()};
+  for (const auto* some : {&contenders(), &contenders_at_our_timing(), &by_name_alone}) {
     const auto found = std::ranges::find(*some, name, &Contender::name);
     if (found != some->end()) return &*found;
   }

@@ -29,7 +29,7 @@ struct Contender {
 const std::vector<Contender>& contenders();
 /// Ours, the rivals with our timing ("mom@1s"), and the one with foresight.
 const std::vector<Contender>& contenders_at_our_timing();
-/// Of either kind. Null when there is none of that name.
+/// Of either kind, or hindsight-1s, which only who names it is shown. Null when there is none of that name.
 const Contender* find_contender(std::string_view name);
 
 /// What a report shows: one row a sample, in MiB.

@@ -147,6 +147,13 @@ TEST(Runner, RecordsASeriesWhenAskedTo) {
   EXPECT_EQ(series.size[0].size(), series.time.size());
 }
 
+TEST(Foresight, WithHindsightItIsLateForWhatRises) {
+  const Scenario step = load("s02-single-step");
+  const double ahead = run(step, *find_contender("foresight-2s"), {}).scores.deficit;
+  const double behind = run(step, *find_contender("hindsight-1s"), {}).scores.deficit;
+  EXPECT_GT(behind, ahead + 0.1);
+}
+
 TEST(Foresight, GrantsOnlyWhatIsThere) {
   const RunResult result = run(load("s05-boot-storm"), *find_contender("foresight-2s"), {});
   EXPECT_EQ(result.scores.reservations, 6);
