@@ -98,7 +98,7 @@ struct Constants {
   double fast_growth_ratio = kFastGrowth;
   /// Of the page cache in use, what is as dear as programs' own memory. Reading the last of it again now and
   /// then hurts less than others' swapping would.
-  double working_set_cache_ratio = 0.75;
+  double working_set_cache_ratio = 0.5;
   /// What is left available in a working set is at most this part of it, however the thresholds are set.
   double working_set_room_max = 0.5;
   /// Cache that proved to be in use counts as what was read again, and at least this much more than there
@@ -203,9 +203,9 @@ struct Tunables {
   /// page tables, sockets and a burst of the host's own. 5 % of an 8 GiB host.
   Bytes host_reserve = 400ULL << 20;
   /// Of the host's memory, what of the reserve is kept even from guests in want while the host's own use is
-  /// steady. 1 %: the kernel's low watermark, with vm.watermark_scale_factor and min_free_kbytes as hosts of
-  /// guests have them. Where policy says what the reserve is, all of it is kept: 1.
-  double reserve_kept_ratio = 0.01;
+  /// steady. MemAvailable leaves out the kernel's own watermarks already: this is for what it misjudges.
+  /// Where policy says what the reserve is, all of it is kept: 1.
+  double reserve_kept_ratio = 0.005;
   /// How fast a budget that was low may rise again, as a share of the host's memory a second. It falls at
   /// once.
   double budget_rise_ratio_per_second = 0.05;
@@ -285,8 +285,9 @@ struct Tunables {
   double hold_growth = 1.5;
   std::chrono::nanoseconds hold_max = std::chrono::minutes(10);
   /// Of the memory that guests may have, this part is kept free for whoever needs it next, by taking idle
-  /// memory even from guests that are held. A burst of a 2 GiB guest is met from it without waiting.
-  double headroom_ratio = 0.05;
+  /// memory even from guests that are held. A burst's first second is met from it; more of it would cost
+  /// guests the files that they read.
+  double headroom_ratio = 0.02;
 
   /// Statistics older than this are not acted on: the guest's size is held.
   std::chrono::nanoseconds stale_after = std::chrono::seconds(10);

@@ -19,7 +19,7 @@ class ReserveTest : public testing::Test {
       reserve = reserve_.update(host_, {.own = own_ * kMiB, .spare = spare_ * kMiB}, guests_, 1, tunables_);
     return reserve / kMiB;
   }
-  double least() const { return 0.01 * 8 * 1024; }
+  double least() const { return 0.005 * 8 * 1024; }
 
   HostSnapshot host_;
   double own_ = 600;
@@ -67,7 +67,7 @@ TEST_F(ReserveTest, ComesBackByHalfInTwoMinutesOnceNobodyHurts) {
 
 TEST_F(ReserveTest, LeavesLentWhatWasLentBeforeARestart) {
   spare_ = 150;
-  EXPECT_LT(after(1), least() + 2);
+  EXPECT_LT(after(1), least() + 3);
   EXPECT_GT(after(600), 380) << "nobody hurts";
 }
 

@@ -104,8 +104,7 @@ TEST(Targets, AGuestThatIsAskedGivesThatAndAtLeastItsDeadband) {
   ask_donors(one.decision);
   one.decision.guests[0].history->probing.adopt(one.decision.snapshot.now, one.decision.tunables);
   set_targets(one.decision);
-  EXPECT_EQ(one.decision.plan.guests[0].target, static_cast<Bytes>((700 - 17.5) * kMiB))
-      << "to 700, and half of the headroom free";
+  EXPECT_EQ(one.decision.plan.guests[0].target, (700 - 7) * kMiB) << "to 700, and half of the headroom free";
   EXPECT_EQ(one.decision.plan.guests[0].reason, Reason::rate_limit);
 }
 
