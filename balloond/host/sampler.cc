@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/host/sampler.h"
 
+#include <algorithm>
+
 #include "balloond/host/pressure.h"
 #include "policy/holdings.h"
 
@@ -21,7 +23,14 @@ Result<HostSample> HostSampler::sample() {
   };
   sample.memory.total = kib("MemTotal:");
   sample.memory.free = kib("MemFree:");
-  sample.memory.available = kib("MemAvailable:");
+  // Of a huge page of which a part was given back (QEMU's balloon gives back 4 KiB at a time) the kernel
+  // keeps all, and splits it once memory is short (mm/huge_memory.c, deferred_split_scan). Until then that
+  // part is in nobody's resident memory, and MemAvailable leaves it out; only the lists of anonymous pages
+  // have it.
+  const policy::Bytes listed = kib("Active(anon):") + kib("Inactive(anon):");
+  const policy::Bytes split_off =
+      policy::above(listed, kib("AnonPages:") + kib("Shmem:") + kib("SwapCached:"));
+  sample.memory.available = std::min(kib("MemAvailable:") + split_off, kib("MemTotal:"));
   sample.memory.swap_total = kib("SwapTotal:");
   sample.memory.swap_free = kib("SwapFree:");
   if (sample.memory.total == 0) return fail("/proc/meminfo has no MemTotal");

@@ -54,7 +54,8 @@ void add_host(Families& out, const State& state) {
   const policy::HostSnapshot& memory = state.host.memory;
   out.gauge("balloon_host_memory_total_bytes", "Memory of the host (MemTotal).", memory.total);
   out.gauge("balloon_host_memory_free_bytes", "Unused memory of the host (MemFree).", memory.free);
-  out.gauge("balloon_host_memory_available_bytes", "Memory that programs could still take (MemAvailable).",
+  out.gauge("balloon_host_memory_available_bytes",
+            "Memory that programs could still take: MemAvailable, and what was given back of huge pages.",
             memory.available);
   out.gauge("balloon_host_memory_reserve_bytes", "Memory that policy keeps for the host itself.",
             state.reserve);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
 #include "balloond/host/pressure_trigger.h"
 #include "balloond/host/process.h"
 #include "balloond/host/sampler.h"
+#include "policy/holdings.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -48,6 +51,46 @@ TEST(HostSamplerTest, ReadsWhatZfsCacheWouldGiveBackWheneverZfsIsThere) {
   EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "it is below its minimum";
   tree.write("/proc/spl/kstat/zfs/arcstats", "size 4");
   EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "half a line";
+}
+
+TEST(HostSamplerTest, WhatWasGivenBackOfHugePagesIsAvailable) {
+  const test::FakeTree tree;
+  tree.host("8388608", "4194304");
+  std::string meminfo =
+      "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapCached: 1024 kB\nActive(anon): 1048576 kB\n"
+      "Inactive(anon): 2097152 kB\nAnonPages: 2096128 kB\nShmem: 524288 kB\n";
+  tree.write("/proc/meminfo", meminfo);
+  EXPECT_EQ(HostSampler(tree.root()).sample()->memory.available, (4096 + 512) * test::kMiB);
+  meminfo.replace(meminfo.find("AnonPages: 2"), 12, "AnonPages: 9");
+  tree.write("/proc/meminfo", meminfo);
+  EXPECT_EQ(HostSampler(tree.root()).sample()->memory.available, 4 * test::kGiB)
+      << "locked pages are in no list";
+}
+
+/// Of this machine's kernel: what its MemAvailable leaves out.
+policy::Bytes beyond_mem_available() {
+  HostSampler sampler;
+  const policy::Bytes available = sampler.sample()->memory.available;
+  std::ostringstream text;
+  text << std::ifstream("/proc/meminfo").rdbuf();
+  return policy::above(available, number_after(text.str(), "MemAvailable:").value_or(0) * 1024);
+}
+
+TEST(HostSamplerTest, WhatABalloonGivesBackPageByPageIsSeenThoughTheKernelKeepsIt) {
+  constexpr std::size_t kHuge = 2 * test::kMiB;
+  constexpr std::size_t kSize = 128 * kHuge;
+  void* const mapped =
+      ::mmap(nullptr, kSize + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  auto* const begin =
+      reinterpret_cast<char*>((reinterpret_cast<std::uintptr_t>(mapped) + kHuge - 1) & ~(kHuge - 1));
+  ASSERT_EQ(::madvise(begin, kSize, MADV_HUGEPAGE), 0);
+  std::memset(begin, 1, kSize);
+  const policy::Bytes before = beyond_mem_available();
+  for (std::size_t at = 0; at < kSize; at += 8192) ASSERT_EQ(::madvise(begin + at, 4096, MADV_DONTNEED), 0);
+  EXPECT_GT(beyond_mem_available(), before + 100 * test::kMiB)
+      << "of 128 MiB; this needs transparent huge pages";
+  ::munmap(mapped, kSize + kHuge);
 }
 
 TEST(HostSamplerTest, ReadsAgainThroughTheSameFiles) {
