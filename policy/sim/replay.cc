@@ -172,16 +172,28 @@ class Judge {
   const bool exactly_;
 };
 
-/// What guests count for at their sizes and targets, and what was granted for guests to be.
+/// What guests count for, once all shrinks of the plan and none of its growths are asked for, and what was
+/// granted for guests to be.
 Bytes committed(const recording::Tick& tick) {
   Bytes all = 0;
   const std::size_t guests = std::min(tick.plan.guests.size(), tick.snapshot.guests.size());
   for (std::size_t i = 0; i < guests; ++i) {
     const GuestSnapshot& guest = tick.snapshot.guests[i];
-    all = add(all, counted(tick.plan.guests[i], guest, guest.target));
+    const GuestPlan& plan = tick.plan.guests[i];
+    all = add(all, counted(plan, guest, std::min(guest.target, plan.target)));
   }
   for (const ReservationPlan& reservation : tick.plan.reservations) all = add(all, reservation.granted);
   return all;
+}
+
+/// What the host has for guests, with all that it reserves for itself: what is available, and what their
+/// processes hold.
+Bytes host_has(const HostSnapshot& host, const std::vector<GuestSnapshot>& guests) {
+  Bytes held_by_guests = 0;
+  for (const GuestSnapshot& guest : guests)
+    held_by_guests = add(held_by_guests, std::min(guest.on_host.resident, guest.actual));
+  const Bytes saved = host.ksm ? host.ksm->sharing : 0;
+  return std::min(add(obtainable(host), above(held_by_guests, saved)), host.total);
 }
 
 }  // namespace
@@ -211,6 +223,8 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     const Bytes over = above(committed(tick), tick.plan.budget);
     report.over_budget += over > 0 ? 1 : 0;
     report.over_budget_most = std::max(report.over_budget_most, over);
+    report.over_host +=
+        over > 0 && committed(tick) > host_has(tick.snapshot.host, tick.snapshot.guests) ? 1 : 0;
     if (report.ticks++ == 0) report.from = tick.wall;
     report.to = tick.wall;
     report.warm_up += counts ? 0 : 1;

@@ -124,8 +124,10 @@ std::string notes(const ReplayReport& report) {
 std::string budget_text(const ReplayReport& report) {
   if (report.over_budget == 0)
     return fmt::format("Budget:      guests counted for no more than it in all {} decisions\n", report.ticks);
-  return fmt::format("Budget:      guests counted for more than it in {} of {} decisions, by {} at most\n",
-                     report.over_budget, report.ticks, format_bytes(report.over_budget_most));
+  return fmt::format(
+      "Budget:      guests counted for more than it in {} of {} decisions, by {} at most; for more than the "
+      "host had in {}\n",
+      report.over_budget, report.ticks, format_bytes(report.over_budget_most), report.over_host);
 }
 
 std::string guest_table(const ReplayReport& report) {
@@ -204,6 +206,7 @@ std::string to_json(const ReplayReport& report) {
            {"other_host_states", report.host_states},
            {"over_budget_ticks", report.over_budget},
            {"over_budget_most_bytes", report.over_budget_most},
+           {"over_host_ticks", report.over_host},
            {"torn_files", report.torn},
            {"missing_files", report.missing_files},
            {"missing_ticks", report.missing_ticks},

@@ -61,6 +61,10 @@ class ReplayTest : public ::testing::Test {
       random_.live(host_);
       Snapshot seen = host_.snapshot();
       std::ranges::sort(seen.guests, {}, &GuestSnapshot::name);
+      if (poor_) {
+        seen.host.available = 0;
+        for (GuestSnapshot& guest : seen.guests) guest.on_host.resident = 0;
+      }
       Plan plan = engine_->decide(seen);
       ++number_;
       if (tamper_ && number_ == tamper_) plan.guests.at(0).target += 4096;
@@ -105,6 +109,7 @@ class ReplayTest : public ::testing::Test {
   std::uint64_t number_ = 0;
   std::uint64_t tamper_ = 0;
   std::optional<Bytes> budget_;  ///< that is recorded in place of the engine's
+  bool poor_ = false;            ///< nothing is available on the host, and its guests hold nothing
   std::vector<std::uint64_t> unrecorded_;
   milliseconds wall_{1'700'000'000'000};
   RandomHost random_{42};
@@ -143,7 +148,12 @@ TEST_F(ReplayTest, WhatGuestsCountForBeyondTheBudgetIsShown) {
   EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
   EXPECT_THAT(to_table(report),
               testing::HasSubstr("guests counted for more than it in 1 of 4 decisions, by "));
+  EXPECT_THAT(to_table(report), testing::HasSubstr("for more than the host had in 0"));
   EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
+  poor_ = true;
+  decide(1);
+  EXPECT_THAT(to_table(good(directory_)), testing::HasSubstr("for more than the host had in 1"));
+  EXPECT_THAT(to_json(good(directory_)), testing::HasSubstr("\"over_host_ticks\":1"));
 }
 
 TEST_F(ReplayTest, EachRunBeginsWithAnEngineThatKnowsNothing) {
