@@ -21,8 +21,9 @@ double Reserve::update(const HostSnapshot& host, const Use& use, const GuestsInW
   const Constants& constants = tunables.constants;
   const auto total = static_cast<double>(host.total);
   const auto whole = static_cast<double>(whole_reserve(host.total, tunables));
-  const double kept =
-      std::min(whole, std::max(tunables.reserve_kept_ratio * total, static_cast<double>(guests.untouched)));
+  const double kept = std::min(
+      whole, std::max({tunables.reserve_kept_ratio * total, static_cast<double>(constants.reserve_kept_min),
+                       static_cast<double>(guests.untouched)}));
   if (rose_) *rose_ += elapsed;
   if (!usual_) {
     usual_ = use.own;

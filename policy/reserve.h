@@ -23,9 +23,9 @@ class Reserve {
     double spare = 0;  ///< left once all guests have what they are asked to be; may be negative
   };
   /// The reserve, in bytes. All of it while the host's own use has risen of late; else it is lent to guests
-  /// in want, down to reserve_kept_ratio of the host's memory and what guests that are not moved may yet
-  /// touch, and comes back by half in reserve_half_life. What was lent before the first call stays lent: it
-  /// takes nothing from anybody. `elapsed`: seconds since the last call.
+  /// in want, down to reserve_kept_ratio of the host's memory, reserve_kept_min, and what guests that are not
+  /// moved may yet touch, and comes back by half in reserve_half_life. What was lent before the first call
+  /// stays lent: it takes nothing from anybody. `elapsed`: seconds since the last call.
   double update(const HostSnapshot& host, const Use& use, const GuestsInWant& guests, double elapsed,
                 const Tunables& tunables);
 

@@ -82,9 +82,9 @@ inline void every_field_of(const Constants& value) {
                                 critical_max, little_free_factor, balloon_batch, more_to_give_factor,
                                 more_to_give_min, speed_gain, failures_max, headroom_refill_ratio,
                                 pressed_deadband_ratio, cache_grow_ratio, touched_soon_ratio, last_moment,
-                                foretold_max, own_rise_ratio, own_half_life, own_steady_after,
-                                reserve_half_life, leave_ratio, swap_half_life, ksm_sleep, ksm_pages_min,
-                                ksm_pages_max, ksm_pages_step, ksm_vain_ratio, ksm_vain_slower,
+                                foretold_max, reserve_kept_min, own_rise_ratio, own_half_life,
+                                own_steady_after, reserve_half_life, leave_ratio, swap_half_life, ksm_sleep,
+                                ksm_pages_min, ksm_pages_max, ksm_pages_step, ksm_vain_ratio, ksm_vain_slower,
                                 ksm_vain_after_ratio, ksm_stop_factor] = value;
 }
 inline void every_field_of(const Tunables& value) {

@@ -38,6 +38,7 @@ void each_constant(auto& constants, const Each& each) {
   each("constants.touched_soon_ratio", constants.touched_soon_ratio);
   each("constants.last_moment", constants.last_moment);
   each("constants.foretold_max", constants.foretold_max);
+  each("constants.reserve_kept_min", constants.reserve_kept_min);
   each("constants.own_rise_ratio", constants.own_rise_ratio);
   each("constants.own_half_life", constants.own_half_life);
   each("constants.own_steady_after", constants.own_steady_after);

@@ -8,10 +8,10 @@
 namespace balloon::policy {
 namespace {
 
-/// A host of 8 GiB whose own use is 600 MiB, and guests on it.
+/// A host of 16 GiB whose own use is 600 MiB, and guests on it.
 class ReserveTest : public testing::Test {
  protected:
-  ReserveTest() { host_.total = 8 * kGiB; }
+  ReserveTest() { host_.total = 16 * kGiB; }
   /// The reserve after so many seconds, in MiB.
   double after(int seconds) {
     double reserve = 0;
@@ -19,7 +19,7 @@ class ReserveTest : public testing::Test {
       reserve = reserve_.update(host_, {.own = own_ * kMiB, .spare = spare_ * kMiB}, guests_, 1, tunables_);
     return reserve / kMiB;
   }
-  double least() const { return 0.005 * 8 * 1024; }
+  double least() const { return 0.005 * 16 * 1024; }
 
   HostSnapshot host_;
   double own_ = 600;
@@ -45,6 +45,12 @@ TEST_F(ReserveTest, IsWhatPolicyStatesHoweverSmallTheHost) {
 TEST_F(ReserveTest, IsLentToGuestsThatHurtWhileTheHostsOwnUseIsSteady) {
   guests_.any = true;
   EXPECT_NEAR(after(1), least(), 1e-6);
+}
+
+TEST_F(ReserveTest, IsKeptInPartHoweverSmallTheHost) {
+  host_.total = 4 * kGiB;
+  guests_.any = true;
+  EXPECT_EQ(after(1), 64);
 }
 
 TEST_F(ReserveTest, IsWantedBackAtOnceWhenTheHostsOwnUseRises) {
