@@ -130,7 +130,7 @@ def _command_line(host: OuterHost, request: Request, scratch: Path, swap: Path, 
     command = [find_tool("qemu-system-x86_64"), "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt",
                "-smp", "2", "-m", str(request.memory_mib), "-M", "pc", "-display", "none", "-no-reboot", "-monitor", "none",
                "-nodefaults", "-kernel", str(host.kernel), "-initrd", str(host.initramfs),
-               "-append", f"console=ttyS0 panic=-1 quiet{' tsc=reliable clocksource=tsc' if request.fast_clock else ''}"
+               "-append", f"console=ttyS0 panic=-1 quiet no_timer_check{' tsc=reliable clocksource=tsc' if request.fast_clock else ''}"
                f"{' testbed_swap=zram' if request.devices == 'zram' else ''} rdinit=/init",
                "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
