@@ -222,7 +222,10 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     const bool different = judge.compare(tick, decider.decide(tick, source->tunables()), counts);
     const Bytes over = above(committed(tick), tick.plan.budget);
     report.over_budget += over > 0 ? 1 : 0;
-    report.over_budget_most = std::max(report.over_budget_most, over);
+    if (over > report.over_budget_most) {
+      report.over_budget_most = over;
+      report.over_budget_most_at = tick.wall;
+    }
     report.over_host +=
         over > 0 && committed(tick) > host_has(tick.snapshot.host, tick.snapshot.guests) ? 1 : 0;
     if (report.ticks++ == 0) report.from = tick.wall;

@@ -148,7 +148,8 @@ TEST_F(ReplayTest, WhatGuestsCountForBeyondTheBudgetIsShown) {
   EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
   EXPECT_THAT(to_table(report),
               testing::HasSubstr("guests counted for more than it in 1 of 4 decisions, by "));
-  EXPECT_THAT(to_table(report), testing::HasSubstr("for more than the host had in 0"));
+  EXPECT_THAT(to_table(report),
+              testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z; for more than the host had in 0"));
   EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
   poor_ = true;
   decide(1);
