@@ -14,7 +14,7 @@ from builder import scenario_file  # noqa: E402
 from builder.errors import TestbedError  # noqa: E402
 from runner import libvirt, vmm  # noqa: E402
 from runner.progress import GRAIN, STALL_SECONDS, Progress  # noqa: E402
-from runner.rest import Rest  # noqa: E402
+from runner.rest import Rest, have_given  # noqa: E402
 from runner.scenario import ScenarioError, pace, parse, scaled, with_backend  # noqa: E402
 
 REST_SECONDS = 60
@@ -140,6 +140,14 @@ class RestTest(unittest.TestCase):
     def test_without_the_daemon_what_a_guest_has_of_the_host_counts(self):
         self.assertTrue(self.reached_after({"rss": 500}, {"rss": 505}, {"rss": 495}))
         self.assertFalse(self.reached_after({"rss": 500}, {"rss": 600}, {"rss": 600}))
+
+    def test_idle_guests_have_given_once_their_balloons_are_where_they_should_be(self):
+        memory = {"A": 1024, "B": 1024}
+        self.assertFalse(have_given({"A": {"actual": 600, "target": 500}}, memory, ["A"]))
+        self.assertTrue(have_given({"A": {"actual": 510, "target": 500}}, memory, ["A"]))
+        self.assertTrue(have_given({"A": {"actual": 500, "target": 900}}, memory, ["A"]), "it is to grow")
+        self.assertTrue(have_given({"A": {"actual": 500, "target": 500}, "B": {"actual": 900, "target": 500}}, memory, ["A"]), "B is not idle")
+        self.assertTrue(have_given({"A": {"rss": 900}}, memory, ["A"]), "without the daemon nothing is asked of it")
 
     def test_before_the_first_sample_nothing_is_at_rest(self):
         self.assertFalse(Rest({"A": 1024}, REST_SECONDS).reached({}, 100))

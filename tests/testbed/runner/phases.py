@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .daemon import DaemonEnded
 from .guest import GuestEnded, GuestError
 from .progress import Progress
-from .rest import Rest
+from .rest import Rest, have_given
 from .sampler import Sampler
 from .scenario import PhaseSpec
 from .session import Session
@@ -67,14 +67,15 @@ def _give_work(session: Session, phase: PhaseSpec) -> list[Demand]:
 
 
 def _await(session: Session, sampler: Sampler, demands: list[Demand], phase: PhaseSpec) -> str:
-    """Until all have what they asked for; in a phase that cannot give it to them, until sizes have come to rest; in both until nothing
-    moves any more. Says which. The phase's own limit is for what moves for ever and comes to nothing."""
+    """Until all have what they asked for, and idle guests have given what was asked of them, which takes a slow balloon longer; in a
+    phase that cannot give it to them, until sizes have come to rest; in both until nothing moves any more. Says which. The phase's own
+    limit is for what moves for ever and comes to nothing."""
     memory = {name: guest.spec.memory for name, guest in session.guests.items()}
     rest, progress = Rest(memory, phase.rest), Progress(memory)
     deadline = MACHINE.quick_now() + phase.timeout
     while True:
         open_demands = [demand for demand in demands if demand.seconds is None]
-        if not open_demands and phase.fits is not False:
+        if not open_demands and phase.fits is not False and have_given(sampler.guests, memory, phase.idle):
             return "done"
         for demand in open_demands:
             if demand.done.is_set():

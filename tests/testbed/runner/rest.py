@@ -5,6 +5,12 @@
 BAND = 1 / 64
 
 
+def have_given(guests: dict[str, dict], memory: dict[str, int], names: list[str]) -> bool:
+    """Whether those guests, as the sampler shows them, have given what the daemon has asked of them, if there is one."""
+    return all(guest["actual"] - guest.get("target", guest["actual"]) <= memory[name] * BAND
+               for name, guest in guests.items() if name in names and "actual" in guest)
+
+
 class Rest:
     def __init__(self, memory: dict[str, int], seconds: float):
         self._seconds = seconds
