@@ -182,12 +182,15 @@ class ErrorsTest(WithFakes):
             return {"qom-list": lambda _, arguments: [{"name": "balloon0", "type": "child<virtio-balloon-pci>"}]
                     * (arguments["path"] == "/machine/peripheral") + [{"name": "x", "type": f"child<{kind}>"}] * (arguments["path"] == folder)}
         with Bed(EXCLUSIVE) as bed:
-            self.fake(bed, "vfio", answers=devices("/machine/peripheral", "vfio-pci"))
-            self.fake(bed, "sev", answers=devices("/objects", "sev-guest"))
-            for name, reason in (("vfio", "its memory is pinned for a device of the host (vfio-pci)"),
-                                 ("sev", "its memory is encrypted and stays where it is (sev-guest)")):
+            # The types as qapi/qom.json names them: sev-guest of QEMU 7.2, sev-snp-guest of 9.1, tdx-guest of 10.1. The memory of
+            # the latter two is guest_memfd's, which has no property of its own there.
+            for name, folder, kind, reason in (("vfio", "/machine/peripheral", "vfio-pci", "its memory is pinned for a device of the host"),
+                                               ("sev", "/objects", "sev-guest", "its memory is encrypted and stays where it is"),
+                                               ("snp", "/objects", "sev-snp-guest", "its memory is encrypted and stays where it is"),
+                                               ("tdx", "/objects", "tdx-guest", "its memory is encrypted and stays where it is")):
+                self.fake(bed, name, answers=devices(folder, kind))
                 guest = bed.guest(name, lambda guest: guest["obstacle"], "a reason")
-                self.assertEqual((guest["obstacle"], guest["target_bytes"]), (reason, 1024 * MIB))
+                self.assertEqual((guest["obstacle"], guest["target_bytes"]), (f"{reason} ({kind})", 1024 * MIB))
 
     def test_a_guest_that_is_paused_migrated_or_put_into_a_snapshot_is_left_alone_with_the_reason(self):
         for answers, reason in (({"query-status": {"running": False, "status": "paused"}}, "it does not run: paused"),
