@@ -220,14 +220,14 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     }
     const bool counts = !warm_at || tick.snapshot.now >= *warm_at;
     const bool different = judge.compare(tick, decider.decide(tick, source->tunables()), counts);
-    const Bytes over = above(committed(tick), tick.plan.budget);
+    const Bytes count_for = committed(tick);
+    const Bytes over = above(count_for, tick.plan.budget);
     report.over_budget += over > 0 ? 1 : 0;
     if (over > report.over_budget_most) {
       report.over_budget_most = over;
       report.over_budget_most_at = tick.wall;
     }
-    report.over_host +=
-        over > 0 && committed(tick) > host_has(tick.snapshot.host, tick.snapshot.guests) ? 1 : 0;
+    if (over > 0 && count_for > host_has(tick.snapshot.host, tick.snapshot.guests)) ++report.over_host;
     if (report.ticks++ == 0) report.from = tick.wall;
     report.to = tick.wall;
     report.warm_up += counts ? 0 : 1;

@@ -126,8 +126,7 @@ std::string budget_text(const ReplayReport& report) {
     return fmt::format("Budget:      guests counted for no more than it in all {} decisions\n", report.ticks);
   return fmt::format(
       "Budget:      guests counted for more than it in {} of {} decisions, by {} at most, at {}; for more "
-      "than "
-      "the host had in {}\n",
+      "than the host had in {}\n",
       report.over_budget, report.ticks, format_bytes(report.over_budget_most),
       time_text(report.over_budget_most_at), report.over_host);
 }
