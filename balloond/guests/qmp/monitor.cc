@@ -86,7 +86,6 @@ void Monitor::on_mail() {
         waiting_since_ = now;
         break;
       case Request::Kind::stats:
-        fresh_ = request;
         hurry_until_ = now + kHurryFor;
         break;
       case Request::Kind::merging:
@@ -111,7 +110,6 @@ void Monitor::open() {
   session_.emplace(now);
   if (!dialogue_) dialogue_.emplace(polling_interval(), /*shared=*/!exclusive_);
   asked_figures_ = false;
-  stage_ = Stage::rest;
   if (!dialogue_->identified()) {
     stage_ = Stage::identity;
     ask(dialogue_->identity_questions());
@@ -161,7 +159,7 @@ void Monitor::ask(const std::vector<Command>& commands) {
 }
 
 void Monitor::send_target() {
-  if (!waiting_ || !session_ || !guest_) return;
+  if (!waiting_) return;
   if (const std::string obstacle = dialogue_->obstacle(); !obstacle.empty()) return refuse_target(obstacle);
   const Request request = *std::exchange(waiting_, {});
   sent_.push_back({.sequence = request.sequence, .target = granted_target(request.target)});
@@ -174,7 +172,7 @@ void Monitor::refuse_target(const std::string& reason) {
 }
 
 void Monitor::write() {
-  while (connection_ && !output_.empty()) {
+  while (!output_.empty()) {
     const int socket = connection_->fd.get();
     const ssize_t written = ::send(socket, output_.data(), output_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (written <= 0) return;  // on an error reading fails, too
@@ -183,7 +181,7 @@ void Monitor::write() {
 }
 
 void Monitor::on_readable() {
-  if (!session_ || !connection_) return;
+  if (!connection_) return;
   std::array<char, kReadMax> buffer;
   const ssize_t got = ::recv(connection_->fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -202,10 +200,10 @@ void Monitor::on_readable() {
 void Monitor::take(const News& news) {
   if (const auto* event = std::get_if<Event>(&news)) {
     if (const auto taken = dialogue_->take(*event); !taken) complain(taken.error().message);
-    // In the middle of a round its end tells the daemon.
-    if (guest_ && stage_ == Stage::rest) report();
-    if (guest_ && stage_ == Stage::rest && movement_.moving(surroundings_.clock.now()))
-      due_ = std::min(due_, surroundings_.clock.now() + kMovingPeriod);
+    if (!guest_ || stage_ != Stage::rest) return;  // in the middle of a round its end tells the daemon
+    report();
+    const Time now = surroundings_.clock.now();
+    if (movement_.moving(now)) due_ = std::min(due_, now + kMovingPeriod);
     return;
   }
   const Answer& answer = std::get<Answer>(news);
@@ -229,7 +227,7 @@ void Monitor::take_target_answer(const Answer& answer) {
 }
 
 void Monitor::report() {
-  if (!dialogue_ || !dialogue_->identified() || !asked_figures_) return;
+  if (!asked_figures_) return;
   if (guest_ && dialogue_->memory() != joined_memory_) end_stay();  // memory was plugged in or out
   if (!guest_) join();
   if (!guest_) return;
@@ -269,7 +267,6 @@ void Monitor::join() {
   mailbox_ = std::move(mailbox);
   told_ = *registration.balloon;
   joined_memory_ = registration.memory;
-  ours_.forget();
   movement_ = {};
   sampled_.reset();
 }
@@ -295,7 +292,6 @@ void Monitor::report_sample(Bytes actual, bool moved) {
   if (first && movement_.moving(surroundings_.clock.now())) return;
   if (moved && !exclusive_) return;
   if (!told_.driver_ready) return;
-  fresh_.reset();
   StatsSample sample = sample_of(*statistics, actual, surroundings_.clock.wall());
   sample.disk_read = dialogue_->disk_reads();
   sample.round_trip = stats_took_;
@@ -373,7 +369,6 @@ void Monitor::end_stay() {
   if (guest_) surroundings_.guests.left(*std::exchange(guest_, {}));
   mailbox_.reset();
   waiting_.reset();
-  fresh_.reset();
   sent_.clear();
   ours_.forget();
 }

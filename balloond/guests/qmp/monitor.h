@@ -121,8 +121,7 @@ class Monitor {
   std::uint64_t sizes_when_asked_ = 0;
   std::optional<Request> waiting_;  ///< a target that is not on its way yet
   Time waiting_since_{};
-  std::deque<Sent> sent_;         ///< targets without an answer
-  std::optional<Request> fresh_;  ///< a request for fresh statistics, of a shared socket
+  std::deque<Sent> sent_;  ///< targets without an answer
   Movement movement_;
   std::optional<std::chrono::seconds> sampled_;  ///< time of the newest statistics seen
   std::optional<Bytes> available_;               ///< by them

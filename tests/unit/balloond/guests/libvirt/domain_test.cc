@@ -5,39 +5,12 @@
 #include <libvirt/libvirt.h>
 
 #include "tests/unit/balloond/fakes.h"
+#include "tests/unit/balloond/guests/told.h"
 
 namespace balloon::daemon::libvirt {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// Keeps what the daemon is told.
-class Told final : public GuestEvents {
- public:
-  std::expected<Session, JoinRefusal> joined(const Registration& registration, const Peer& /*peer*/,
-                                             std::shared_ptr<GuestChannel> guest_channel) override {
-    if (refusal) return std::unexpected(*refusal);
-    guests.push_back(registration);
-    balloon_now = *registration.balloon;
-    channel = std::move(guest_channel);
-    return guests.size();
-  }
-  void stats(Session, const StatsSample& stats) override { samples.push_back(stats); }
-  void balloon(Session, const BalloonState& balloon) override { balloon_now = balloon; }
-  void counters(Session, const BalloonCounters&) override {}
-  void answered(Session, Request::Kind, std::uint64_t, const std::string& refused) override {
-    answers.push_back(refused);
-  }
-  void left(Session) override { ++leavings; }
-
-  std::optional<JoinRefusal> refusal;
-  std::vector<Registration> guests;
-  std::shared_ptr<GuestChannel> channel;
-  BalloonState balloon_now;
-  std::vector<StatsSample> samples;
-  std::vector<std::string> answers;
-  int leavings = 0;
-};
 
 class DomainTest : public testing::Test {
  protected:
@@ -88,7 +61,7 @@ class DomainTest : public testing::Test {
   }
 
   test::FakeClock clock_;
-  Told told_;
+  test::Told told_;
   BackendHealth health_;
   Surroundings surroundings_{
       .clock = clock_, .guests = told_, .wake = [] {}, .stats_interval = 1s, .health = health_};
