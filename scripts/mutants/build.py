@@ -48,10 +48,10 @@ def choose(found: list[Change], count: int, seed: int) -> list[Change]:
 
 class Build:
     def __init__(self, root: pathlib.Path, work: pathlib.Path) -> None:
-        self.root, self.tree, self.directory = root, work / "tree", work / "build"
+        self.root, self.tree, self.directory = root, work / "tree", work / "tree" / "build"
         copy_tree(root, self.tree)
         write(self.tree / "mutant.h", HEADER.read_bytes())
-        # As the preset `release` does: so what no change touches comes out of ccache.
+        # As the preset `release` does, and where it does: so what no change touches comes out of ccache.
         self.run(["cmake", "-S", str(self.tree), "-B", str(self.directory), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"])
 
     @staticmethod
