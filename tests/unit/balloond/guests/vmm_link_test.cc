@@ -232,10 +232,18 @@ TEST_F(VmmLinkTest, OfManyTargetsThatWaitTheNewestArrives) {
   }
 }
 
-TEST_F(VmmLinkTest, AnIntervalThatChangesIsToldAtOnce) {
+TEST_F(VmmLinkTest, WhatIsAskedWhileNothingIsUnderWayIsSentAtOnce) {
   join();
-  daemon_.guest().set_stats_interval(5s);
-  EXPECT_EQ(hear().set_stats_interval().interval().seconds(), 5);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    daemon_.guest().ask({.kind = Request::Kind::target, .sequence = i});
+    EXPECT_EQ(hear().set_target().sequence(), i);
+    say([](v1::ConnectRequest& request) { request.mutable_stats(); });
+    daemon_.told(2 * i);
+    daemon_.guest().set_stats_interval(std::chrono::seconds(i));
+    EXPECT_EQ(hear().set_stats_interval().interval().seconds(), static_cast<std::int64_t>(i));
+    say([](v1::ConnectRequest& request) { request.mutable_stats(); });
+    daemon_.told(2 * i + 1);
+  }
 }
 
 TEST_F(VmmLinkTest, AVmmThatEndsItsLinkLeaves) {
