@@ -12,8 +12,11 @@
 using balloon::daemon::libvirt::FakeDomain;
 using balloon::daemon::libvirt::FakeLibvirt;
 
-struct _virConnect {};
+struct _virConnect {
+  FakeLibvirt& libvirt;
+};
 struct _virDomain {
+  FakeLibvirt& libvirt;
   std::string uuid;
   std::string name;
 };
@@ -21,12 +24,12 @@ struct _virDomain {
 namespace balloon::daemon::libvirt {
 namespace {
 
-/// What it was before is kept: a call may still be under way.
+/// They are never gone: a call to one that a test is done with may still be under way.
 std::list<FakeLibvirt>& all() {
-  static std::list<FakeLibvirt> all(1);
+  static std::list<FakeLibvirt> all;
   return all;
 }
-std::mutex one_mutex;
+std::mutex all_mutex;
 
 /// As what it was registered.
 template <typename Callback>
@@ -36,14 +39,17 @@ Callback as(virConnectDomainEventGenericCallback callback) {
 
 }  // namespace
 
-FakeLibvirt& FakeLibvirt::get() {
-  const std::lock_guard lock(one_mutex);
-  return all().back();
+FakeLibvirt& FakeLibvirt::anew() {
+  const std::lock_guard lock(all_mutex);
+  FakeLibvirt& one = all().emplace_back();
+  one.uri = "qemu:///" + std::to_string(all().size());
+  return one;
 }
 
-FakeLibvirt& FakeLibvirt::anew() {
-  const std::lock_guard lock(one_mutex);
-  return all().emplace_back();
+FakeLibvirt* FakeLibvirt::behind(const std::string& uri) {
+  const std::lock_guard lock(all_mutex);
+  const auto found = std::ranges::find(all(), uri, &FakeLibvirt::uri);
+  return found == all().end() ? nullptr : &*found;
 }
 
 void FakeLibvirt::change(const std::function<void(FakeLibvirt&)>& what) {
@@ -79,7 +85,7 @@ void FakeLibvirt::happen(int event, const std::string& uuid) {
       if (listener.event == event) told.push_back(listener);
     }
   }
-  virDomain domain{.uuid = uuid, .name = {}};
+  virDomain domain{.libvirt = *this, .uuid = uuid, .name = {}};
   for (const Listener& listener : told) {
     if (event == VIR_DOMAIN_EVENT_ID_LIFECYCLE) {
       as<virConnectDomainEventCallback>(listener.callback)(nullptr, &domain, 0, 0, listener.opaque);
@@ -120,39 +126,39 @@ extern "C" {
 
 const char* virGetLastErrorMessage(void) { return "it\nfails"; }
 
-virConnectPtr virConnectOpen(const char*) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
-  if (!libvirt.call("open")) return nullptr;
-  libvirt.change([](FakeLibvirt& it) { ++it.connections; });
-  return new virConnect;
+virConnectPtr virConnectOpen(const char* uri) {
+  FakeLibvirt* const libvirt = FakeLibvirt::behind(uri);
+  if (libvirt == nullptr || !libvirt->call("open")) return nullptr;
+  libvirt->change([](FakeLibvirt& it) { ++it.connections; });
+  return new virConnect{.libvirt = *libvirt};
 }
 
 int virConnectClose(virConnectPtr connection) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = connection->libvirt;
   libvirt.call("close");
   libvirt.change([](FakeLibvirt& it) { --it.connections; });
   delete connection;
   return 0;
 }
 
-int virConnectSetKeepAlive(virConnectPtr, int interval, unsigned count) {
-  FakeLibvirt::get().change([&](FakeLibvirt& it) {
+int virConnectSetKeepAlive(virConnectPtr connection, int interval, unsigned count) {
+  connection->libvirt.change([&](FakeLibvirt& it) {
     it.keepalive_interval = interval;
     it.keepalive_count = count;
   });
   return 0;
 }
 
-int virConnectIsAlive(virConnectPtr) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+int virConnectIsAlive(virConnectPtr connection) {
+  FakeLibvirt& libvirt = connection->libvirt;
   const std::lock_guard lock(libvirt.mutex);
   return libvirt.alive ? 1 : 0;
 }
 
-int virConnectDomainEventRegisterAny(virConnectPtr, virDomainPtr, int event,
+int virConnectDomainEventRegisterAny(virConnectPtr connection, virDomainPtr, int event,
                                      virConnectDomainEventGenericCallback callback, void* opaque,
                                      virFreeCallback free) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = connection->libvirt;
   if (!libvirt.call("register")) return -1;
   const std::lock_guard lock(libvirt.mutex);
   const int id = libvirt.calls["register"];
@@ -160,8 +166,8 @@ int virConnectDomainEventRegisterAny(virConnectPtr, virDomainPtr, int event,
   return id;
 }
 
-int virConnectDomainEventDeregisterAny(virConnectPtr, int id) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+int virConnectDomainEventDeregisterAny(virConnectPtr connection, int id) {
+  FakeLibvirt& libvirt = connection->libvirt;
   const std::lock_guard lock(libvirt.mutex);
   const auto listener = libvirt.listeners.extract(id);
   if (!listener) return -1;
@@ -169,16 +175,19 @@ int virConnectDomainEventDeregisterAny(virConnectPtr, int id) {
   return 0;
 }
 
-const char* virConnectGetType(virConnectPtr) { return FakeLibvirt::get().call("type") ? "QEMU" : nullptr; }
+const char* virConnectGetType(virConnectPtr connection) {
+  return connection->libvirt.call("type") ? "QEMU" : nullptr;
+}
 
-int virConnectGetVersion(virConnectPtr, unsigned long* version) {
-  if (!FakeLibvirt::get().call("version")) return -1;
+int virConnectGetVersion(virConnectPtr connection, unsigned long* version) {
+  if (!connection->libvirt.call("version")) return -1;
   *version = 7'002'022;
   return 0;
 }
 
-int virConnectGetAllDomainStats(virConnectPtr, unsigned, virDomainStatsRecordPtr** records, unsigned) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+int virConnectGetAllDomainStats(virConnectPtr connection, unsigned, virDomainStatsRecordPtr** records,
+                                unsigned) {
+  FakeLibvirt& libvirt = connection->libvirt;
   if (!libvirt.call("look")) return -1;
   const std::lock_guard lock(libvirt.mutex);
   *records = static_cast<virDomainStatsRecordPtr*>(
@@ -187,9 +196,10 @@ int virConnectGetAllDomainStats(virConnectPtr, unsigned, virDomainStatsRecordPtr
   for (const auto& [uuid, domain] : libvirt.domains) {
     auto* const params = new virTypedParameter[domain.numbers.size()];
     std::ranges::copy(domain.numbers, params);
-    (*records)[count++] = new virDomainStatsRecord{.dom = new virDomain{.uuid = uuid, .name = domain.name},
-                                                   .params = params,
-                                                   .nparams = static_cast<int>(domain.numbers.size())};
+    (*records)[count++] =
+        new virDomainStatsRecord{.dom = new virDomain{.libvirt = libvirt, .uuid = uuid, .name = domain.name},
+                                 .params = params,
+                                 .nparams = static_cast<int>(domain.numbers.size())};
   }
   return count;
 }
@@ -213,12 +223,14 @@ int virDomainGetUUIDString(virDomainPtr domain, char* buffer) {
   return 0;
 }
 
-virDomainPtr virDomainLookupByUUIDString(virConnectPtr, const char* uuid) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+virDomainPtr virDomainLookupByUUIDString(virConnectPtr connection, const char* uuid) {
+  FakeLibvirt& libvirt = connection->libvirt;
   if (!libvirt.call("lookup")) return nullptr;
   const std::lock_guard lock(libvirt.mutex);
   const auto domain = libvirt.domains.find(uuid);
-  return domain == libvirt.domains.end() ? nullptr : new virDomain{.uuid = uuid, .name = domain->second.name};
+  return domain == libvirt.domains.end()
+             ? nullptr
+             : new virDomain{.libvirt = libvirt, .uuid = uuid, .name = domain->second.name};
 }
 
 int virDomainFree(virDomainPtr domain) {
@@ -227,7 +239,7 @@ int virDomainFree(virDomainPtr domain) {
 }
 
 char* virDomainGetXMLDesc(virDomainPtr domain, unsigned flags) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = domain->libvirt;
   if (!libvirt.call("xml")) return nullptr;
   const std::lock_guard lock(libvirt.mutex);
   const FakeDomain& fake = libvirt.domains[domain->uuid];
@@ -235,13 +247,13 @@ char* virDomainGetXMLDesc(virDomainPtr domain, unsigned flags) {
 }
 
 int virDomainIsPersistent(virDomainPtr domain) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = domain->libvirt;
   const std::lock_guard lock(libvirt.mutex);
   return libvirt.domains[domain->uuid].persistent ? 1 : 0;
 }
 
 int virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = domain->libvirt;
   if (!libvirt.call("job")) return -1;
   const std::lock_guard lock(libvirt.mutex);
   info->type = libvirt.domains[domain->uuid].job;
@@ -249,7 +261,7 @@ int virDomainGetJobInfo(virDomainPtr domain, virDomainJobInfoPtr info) {
 }
 
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long kib, unsigned flags) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = domain->libvirt;
   if (!libvirt.call("target")) return -1;
   const std::lock_guard lock(libvirt.mutex);
   libvirt.domains[domain->uuid].target_kib = kib;
@@ -258,7 +270,7 @@ int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long kib, unsigned fla
 }
 
 int virDomainSetMemoryStatsPeriod(virDomainPtr domain, int period, unsigned) {
-  FakeLibvirt& libvirt = FakeLibvirt::get();
+  FakeLibvirt& libvirt = domain->libvirt;
   if (!libvirt.call("period")) return -1;
   const std::lock_guard lock(libvirt.mutex);
   libvirt.domains[domain->uuid].period = period;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in for libvirt's client library (fake_libvirt.cc defines its functions), with domains as a test
-// wants them and calls that hang or fail. There is one. Thread-safe.
+// wants them and calls that hang or fail.
 #pragma once
 
 #include <libvirt/libvirt.h>
@@ -27,11 +27,13 @@ struct FakeDomain {
   int period = 0;
 };
 
+/// Thread-safe, but for what is changed before anybody calls.
 class FakeLibvirt {
  public:
-  /// The one that the functions use, as if they had never been called.
+  /// Another libvirtd, which `uri` leads to.
   static FakeLibvirt& anew();
-  static FakeLibvirt& get();
+  /// Null: there is none.
+  static FakeLibvirt* behind(const std::string& uri);
 
   /// Changes what libvirt has, between its calls.
   void change(const std::function<void(FakeLibvirt&)>& what);
@@ -45,6 +47,7 @@ class FakeLibvirt {
   void happen(int event, const std::string& uuid);
   int count(const std::string& function);
 
+  std::string uri;
   std::map<std::string, FakeDomain> domains;  ///< by UUID
   std::set<std::string> hanging;              ///< functions whose calls do not return
   std::set<std::string> failing;              ///< functions that fail

@@ -106,6 +106,10 @@ class FakeQemu {
     return times;
   }
 
+  /// To be polled: when one is readable, serve() has something to do.
+  int listener_fd() const { return listener_.get(); }
+  int client_fd() const { return client_.get(); }
+
   /// A guest of 512 MiB whose driver is up, by the name that name_of() gives each command.
   std::map<std::string, json> answers{
       {"query-name", {{"name", "web"}}},
