@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "tests/unit/balloond/guests/registry_fixture.h"
 
 namespace balloon::daemon {
@@ -49,6 +51,34 @@ TEST_F(RegistryTest, HypervisorsAreMeasuredByHowLongTheyTakeAndByWhatTheyRefuse)
   guests_.stats(*session, sample);
   EXPECT_EQ(qemu.stats.sum(), 60) << "an absurd value counts as a minute";
   EXPECT_EQ(guests_.requests()[0].targets.sum(), 0) << "it is not balloon-vmm's";
+}
+
+TEST_F(RegistryTest, WhatAHypervisorDoesNotSayOfItsTimeIsNotCounted) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  const auto session = guests_.joined(seen, kVmm, channel_);
+  ASSERT_TRUE(session);
+  guests_.stats(*session, test::sample(2 * kGiB, kGiB, kGiB / 2));
+  for (const std::uint64_t count : guests_.requests()[1].stats.counts()) EXPECT_EQ(count, 0U);
+  const Session of_another = join("b", {.pid = 43, .uid = 0});
+  StatsSample sample = test::sample(2 * kGiB, kGiB, kGiB / 2);
+  sample.round_trip = std::chrono::seconds(1);
+  guests_.stats(of_another, sample);
+  for (const RequestCounters& each : guests_.requests()) EXPECT_EQ(each.stats.sum(), 0);
+}
+
+TEST_F(RegistryTest, GuestsOfTwoBackendsThatShowNoProcessAndNoUuidAreTwo) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  seen.labels["uuid"] = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31";
+  ASSERT_TRUE(guests_.joined(seen, Peer{}, channel_));
+  seen = test::registration("b", 2 * kGiB, kGiB);
+  seen.hypervisor = "libvirt";
+  EXPECT_TRUE(guests_.joined(seen, Peer{}, channel_));
+  seen = test::registration("c", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  seen.labels["uuid"] = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c32";
+  EXPECT_TRUE(guests_.joined(seen, Peer{}, channel_));
 }
 
 TEST_F(RegistryTest, AGuestThatTwoBackendsSeeCountsOnce) {
@@ -161,11 +191,46 @@ TEST_F(RegistryTest, ATargetIsAskedForInTheStepsOfItsHypervisor) {
   EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB + 2)) << "that is the same";
 }
 
+TEST_F(RegistryTest, AStepThatGoesBeyondBootMemoryEndsThere) {
+  Registration uneven = test::registration("a", 2 * kGiB + 512 * kMiB, kGiB);
+  uneven.can.granularity = kGiB;
+  const auto session = guests_.joined(uneven, kVmm, channel_);
+  ASSERT_TRUE(session);
+  EXPECT_TRUE(guests_.set_target("a", *session, 2 * kGiB + 1));
+  EXPECT_EQ(channel_->asked.back().target, 2 * kGiB + 512 * kMiB);
+  EXPECT_TRUE(guests_.set_target("a", *session, 2 * kGiB));
+  EXPECT_EQ(channel_->asked.back().target, 2 * kGiB);
+}
+
+TEST_F(RegistryTest, AHypervisorThatNamesNoStepsTakesAnySize) {
+  Registration any = test::registration("a", 2 * kGiB, kGiB);
+  any.can.granularity = 0;
+  const auto session = guests_.joined(any, kVmm, channel_);
+  ASSERT_TRUE(session);
+  EXPECT_TRUE(guests_.set_target("a", *session, 512 * kMiB + 1));
+  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + 1);
+}
+
 TEST_F(RegistryTest, NobodyIsAskedAfterLeaving) {
   const Session session = join();
   guests_.left(session);
+  EXPECT_EQ(changes_.back().kind, GuestChange::Kind::left);
+  EXPECT_EQ(changes_.back().process, 42);
   EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB));
+  EXPECT_EQ(guests_.request_fresh_stats({}), 0);
+  EXPECT_FALSE(guests_.keep_from_merging("a", session));
+  guests_.set_stats_interval(std::chrono::seconds(5));
   EXPECT_TRUE(channel_->asked.empty());
+  EXPECT_TRUE(channel_->stats_asked.empty());
+  EXPECT_TRUE(channel_->merging_asked.empty());
+  EXPECT_EQ(channel_->stats_interval, std::chrono::seconds(0));
+}
+
+TEST_F(RegistryTest, NobodyIsAskedUnderAnothersName) {
+  const Session session = join();
+  EXPECT_FALSE(guests_.set_target("b", session, 512 * kMiB));
+  EXPECT_FALSE(guests_.keep_from_merging("b", session));
+  EXPECT_FALSE(guests_.set_target("a", session + 1, 512 * kMiB));
 }
 
 TEST_F(RegistryTest, NonsenseLeavesAGuestWithoutUsableStatisticsUntilItMakesSenseAgain) {
@@ -187,14 +252,34 @@ TEST_F(RegistryTest, AGuestThatRebootsMayStartItsCountersAgain) {
   before.major_faults = 1000;
   guests_.stats(session, before);
   guests_.balloon(session, balloon(2 * kGiB, kGiB, false));
+  EXPECT_EQ(changes_.back().kind, GuestChange::Kind::balloon_moved);
   EXPECT_FALSE(guests_.find("a")->usable) << "what the guest said before its reboot is no longer true";
+  EXPECT_FALSE(guests_.find("a")->said);
+  clock_.advance(std::chrono::seconds(5));
   guests_.balloon(session, balloon(2 * kGiB, kGiB, true));
+  EXPECT_EQ(changes_.back().kind, GuestChange::Kind::joined) << "it is worth a look";
+  EXPECT_EQ(guests_.find("a")->ready_since, clock_.now());
   guests_.stats(session, test::sample(2 * kGiB, kGiB, 100 * kMiB));
-  EXPECT_TRUE(guests_.find("a")->usable);
+  ASSERT_TRUE(guests_.find("a")->usable);
+  EXPECT_EQ(guests_.find("a")->usable->major_faults, 1U) << "that is not less than before";
+}
+
+TEST_F(RegistryTest, AGuestThatTalkedNonsenseIsBelievedAgainAfterItsReboot) {
+  const Session session = join();
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, 3 * kGiB));
+  EXPECT_FALSE(guests_.find("a")->complaint.empty());
+  guests_.balloon(session, balloon(2 * kGiB, kGiB, false));
+  EXPECT_EQ(guests_.find("a")->complaint, "");
 }
 
 TEST_F(RegistryTest, AnActualAboveBootMemoryIsBoundAndMarked) {
+  const auto joined =
+      guests_.joined(test::registration("b", kGiB, 3 * kGiB), {.pid = 43, .uid = 0}, channel_);
+  ASSERT_TRUE(joined);
+  EXPECT_EQ(guests_.find("b")->balloon.actual, kGiB);
+  EXPECT_EQ(guests_.find("b")->rejected, 1U);
   const Session session = join();
+  EXPECT_EQ(guests_.find("a")->rejected, 0U);
   guests_.balloon(session, balloon(100 * kGiB, 100 * kGiB));
   EXPECT_EQ(guests_.find("a")->balloon.actual, 2 * kGiB);
   EXPECT_EQ(guests_.find("a")->rejected, 1U);
@@ -214,15 +299,42 @@ TEST_F(RegistryTest, APinRunsOut) {
 
 TEST_F(RegistryTest, ANewStatisticsIntervalReachesEveryGuest) {
   join();
+  EXPECT_EQ(guests_.stats_interval(), std::chrono::seconds(1));
   guests_.set_stats_interval(std::chrono::seconds(5));
   EXPECT_EQ(channel_->stats_interval, std::chrono::seconds(5));
+  EXPECT_EQ(guests_.stats_interval(), std::chrono::seconds(5));
+  channel_->stats_interval = {};
+  guests_.set_stats_interval(std::chrono::seconds(5));
+  EXPECT_EQ(channel_->stats_interval, std::chrono::seconds(0)) << "it is not new";
+}
+
+TEST_F(RegistryTest, WhoTakesPartInAPinIsTold) {
+  join();
+  for (const auto& change :
+       {std::function<void()>([this] { guests_.set_pin("a", kGiB, std::chrono::seconds(9)); }),
+        std::function<void()>([this] { guests_.clear_pin("a"); }), std::function<void()>([this] {
+          guests_.undo_pin("a", {}, PinRecord{.target = 5, .expires = {}, .until = {}});
+        })}) {
+    changes_.clear();
+    change();
+    ASSERT_EQ(changes_.size(), 1U);
+    EXPECT_EQ(changes_[0].kind, GuestChange::Kind::pin);
+  }
+  EXPECT_EQ(guests_.find("a")->pin->target, 5U);
+  guests_.undo_pin("a", {}, {});
+  EXPECT_TRUE(guests_.find("a")->pin) << "there is another one by now";
+  EXPECT_FALSE(guests_.clear_pin("nobody"));
+  guests_.undo_pin("nobody", {}, {});
+  EXPECT_EQ(changes_.size(), 1U);
 }
 
 TEST_F(RegistryTest, OnlyGuestsWhoseStatisticsAreOldAreAskedForFreshOnesAndOnce) {
   const Session session = join();
   guests_.stats(session, test::sample(2 * kGiB, kGiB, 500 * kMiB));
   EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 0);
-  clock_.advance(std::chrono::milliseconds(600));
+  clock_.advance(std::chrono::milliseconds(500));
+  EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 0) << "they are not older than that";
+  clock_.advance(std::chrono::milliseconds(1));
   EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 1);
   EXPECT_EQ(guests_.request_fresh_stats(std::chrono::milliseconds(500)), 0) << "it has not answered yet";
   EXPECT_EQ(channel_->stats_asked.size(), 1U);
@@ -237,6 +349,8 @@ TEST_F(RegistryTest, AGuestThatRefusesFreshStatisticsMayBeAskedAgain) {
   EXPECT_EQ(guests_.request_fresh_stats({}), 1);
   guests_.answered(session, Request::Kind::stats, channel_->stats_asked.back() + 1, "not this request's");
   EXPECT_EQ(guests_.request_fresh_stats({}), 0);
+  guests_.answered(session, Request::Kind::stats, channel_->stats_asked.back(), "");
+  EXPECT_EQ(guests_.request_fresh_stats({}), 0) << "only statistics are an answer";
   guests_.answered(session, Request::Kind::stats, channel_->stats_asked.back(), "the guest is rebooting");
   EXPECT_EQ(guests_.request_fresh_stats({}), 1);
 }
@@ -275,7 +389,7 @@ TEST_F(RegistryTest, AVmmIsToldOnceToKeepItsGuestFromKsmAndAgainOnlyAWhileAfterA
   guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first,
                    "the guest is rebooting");
   EXPECT_FALSE(guests_.keep_from_merging("a", session)) << "it refused a moment ago";
-  clock_.advance(std::chrono::seconds(11));
+  clock_.advance(std::chrono::seconds(10));
   EXPECT_TRUE(guests_.keep_from_merging("a", session));
   guests_.answered(session, Request::Kind::merging, channel_->merging_asked.back().first, "");
   clock_.advance(std::chrono::seconds(11));
@@ -283,6 +397,19 @@ TEST_F(RegistryTest, AVmmIsToldOnceToKeepItsGuestFromKsmAndAgainOnlyAWhileAfterA
   EXPECT_FALSE(guests_.keep_from_merging("a", session + 1)) << "of another stay";
   ASSERT_EQ(channel_->merging_asked.size(), 2U);
   EXPECT_FALSE(channel_->merging_asked.back().second);
+}
+
+TEST_F(RegistryTest, AVmmThatIsToldToShareItsGuestWithKsmIsToldOtherwiseAtOnce) {
+  const Session session = join();
+  ASSERT_TRUE(guests_.set_merging("a", true));
+  EXPECT_TRUE(guests_.keep_from_merging("a", session)) << "what is under way is the opposite";
+  EXPECT_FALSE(channel_->merging_asked.back().second);
+}
+
+TEST_F(RegistryTest, AGuestWhoseDriverGivesNoStatisticsIsNotAskedForThem) {
+  const Session session = join();
+  guests_.balloon(session, balloon(kGiB, kGiB));  // without has_stats
+  EXPECT_EQ(guests_.request_fresh_stats({}), 0);
 }
 
 TEST_F(RegistryTest, WhoCannotDoWhatIsAskedIsNotAsked) {
