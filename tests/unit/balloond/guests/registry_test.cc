@@ -13,13 +13,16 @@ namespace {
 using Kind = JoinRefusal::Kind;
 
 TEST_F(RegistryTest, AGuestThatJoinsIsTakenAsItIs) {
-  join();
+  Registration registration = test::registration("a", 2 * kGiB, kGiB);
+  registration.vcpus = 3;
+  ASSERT_TRUE(guests_.joined(registration, kVmm, channel_));
   const auto guest = guests_.find("a");
   ASSERT_TRUE(guest);
   EXPECT_EQ(guest->balloon.actual, kGiB);
   EXPECT_EQ(guest->target, kGiB);
   EXPECT_EQ(guest->on_host.resident, kMiB);
   EXPECT_EQ(guest->peer.pid, 42);
+  EXPECT_EQ(guest->vcpus, 3U);
   EXPECT_TRUE(channel_->asked.empty());
   ASSERT_EQ(changes_.size(), 1U);
   EXPECT_EQ(changes_[0].kind, GuestChange::Kind::joined);
@@ -431,6 +434,46 @@ TEST_F(RegistryTest, TheNewestCountersOfABalloonAreKept) {
   guests_.counters(session, counters);
   guests_.counters(session + 1, {});
   EXPECT_EQ(guests_.find("a")->counters->freed, 5 * kMiB);
+}
+
+TEST_F(RegistryTest, RequestsOfAKindAreNumberedOneAfterTheOther) {
+  const Session session = join();
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(guests_.set_target("a", session, kGiB - i * kMiB));
+    EXPECT_EQ(channel_->asked.back().sequence, i);
+  }
+}
+
+TEST_F(RegistryTest, ATargetThatWasRefusedMayBeAskedForAgainAfterAnotherOne) {
+  const Session session = join();
+  ASSERT_TRUE(guests_.set_target("a", session, 512 * kMiB));
+  guests_.answered(session, Request::Kind::target, 1, "no");
+  ASSERT_TRUE(guests_.set_target("a", session, 600 * kMiB));
+  EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB));
+}
+
+TEST_F(RegistryTest, StatisticsAreToldWithThoseBeforeThem) {
+  const Session session = join();
+  StatsSample sample = test::sample(2 * kGiB, kGiB, 100 * kMiB);
+  guests_.stats(session, sample);
+  ASSERT_TRUE(changes_.back().use);
+  EXPECT_FALSE(changes_.back().use->used_before);
+  sample.available = 50 * kMiB;
+  guests_.stats(session, sample);
+  EXPECT_EQ(changes_.back().use->available, 50 * kMiB);
+  EXPECT_EQ(changes_.back().use->used_before, kGiB - 100 * kMiB);
+  sample.available = ~std::uint64_t{0};  // its driver does not know it
+  guests_.stats(session, sample);
+  EXPECT_FALSE(guests_.find("a")->said->available);
+  EXPECT_FALSE(changes_.back().use);
+  EXPECT_EQ(changes_.back().use_before->available, 50 * kMiB);
+}
+
+TEST_F(RegistryTest, ABalloonWhoseDriverIsUpOnlyMoves) {
+  const Session session = join();
+  guests_.balloon(session, balloon(kGiB - kMiB, kGiB));
+  EXPECT_EQ(changes_.back().kind, GuestChange::Kind::balloon_moved);
+  guests_.answered(session + 1, Request::Kind::target, 1, "");  // nobody's
 }
 
 }  // namespace
