@@ -11,6 +11,8 @@
 #include <functional>
 #include <mutex>
 
+#include "tests/unit/balloond/guests/patience.h"
+
 namespace balloon::daemon {
 namespace {
 
@@ -66,7 +68,7 @@ class Daemon final : public GuestEvents, public LinkPeers {
   /// Waits until `is_so`; says whether it came to that.
   bool eventually(const std::function<bool()>& is_so) {
     std::unique_lock lock(mutex);
-    return changed.wait_for(lock, 30s, is_so);
+    return changed.wait_for(lock, test::kPatience, is_so);
   }
   /// What it was told, once it was told `count` things.
   std::vector<std::string> told(std::size_t count) {
@@ -112,7 +114,7 @@ class VmmLinkTest : public testing::Test {
     builder.RegisterService(&link_);
     server_ = builder.BuildAndStart();
     stub_ = v1::GuestLinkService::NewStub(server_->InProcessChannel({}));
-    context_.set_deadline(std::chrono::system_clock::now() + 60s);
+    context_.set_deadline(std::chrono::system_clock::now() + test::kPatience);
   }
   ~VmmLinkTest() override {
     context_.TryCancel();

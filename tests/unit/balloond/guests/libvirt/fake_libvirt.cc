@@ -4,10 +4,11 @@
 #include <libvirt/virterror.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <list>
+
+#include "tests/unit/balloond/guests/patience.h"
 
 using balloon::daemon::libvirt::FakeDomain;
 using balloon::daemon::libvirt::FakeLibvirt;
@@ -70,7 +71,7 @@ void FakeLibvirt::release(const std::string& function) {
 
 bool FakeLibvirt::wait_for(const std::function<bool()>& is_so) {
   std::unique_lock lock(mutex);
-  return changed.wait_for(lock, std::chrono::seconds(30), is_so);
+  return changed.wait_for(lock, test::kPatience, is_so);
 }
 
 bool FakeLibvirt::wait_for_hanging(const std::string& function, int count) {
@@ -109,6 +110,7 @@ bool FakeLibvirt::call(const std::string& function) {
   changed.notify_all();
   changed.wait(lock, [&] { return !hanging.contains(function); });
   --hang[function];
+  changed.notify_all();
   return !failing.contains(function);
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "tests/unit/balloond/fakes.h"
+#include "tests/unit/balloond/guests/patience.h"
 #include "tests/unit/balloond/guests/qmp/fake_qemu.h"
 #include "tests/unit/balloond/guests/told.h"
 
@@ -50,7 +51,7 @@ class Guests final : public GuestEvents {
   /// Waits until so it is.
   bool eventually(const std::function<bool(const test::Told&)>& is_so) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, 30s, [&] { return is_so(told_); });
+    return changed_.wait_for(lock, test::kPatience, [&] { return is_so(told_); });
   }
   bool come_to(std::size_t guests, int leavings) {
     return eventually(
@@ -67,11 +68,17 @@ class Guests final : public GuestEvents {
   test::Told told_;
 };
 
+/// A second of the backend's takes ten, so that a QEMU of a slow machine is none that hangs.
+class SlowClock final : public Clock {
+ public:
+  Time now() const override { return SystemClock().now() / 10; }
+  WallTime wall() const override { return SystemClock().wall(); }
+};
+
 /// A QEMU that answers by itself.
 class LiveQemu {
  public:
-  explicit LiveQemu(const std::string& path, bool another_process = false) : qemu_(path) {
-    if (another_process) qemu_.be_another_process();
+  explicit LiveQemu(const std::string& path, bool another_process = false) : qemu_(path, another_process) {
     thread_ = std::thread([this] { run(); });
   }
   ~LiveQemu() {
@@ -112,15 +119,9 @@ class BackendTest : public testing::Test {
     const auto done = backend_.manage(std::move(sources), 50ms);
     EXPECT_TRUE(done) << done.error().message;
   }
-  /// Waits for the count of sockets that stand so: it follows what is told of their guests.
-  static void expect_eventually(const std::atomic<std::uint64_t>& count, std::uint64_t expected) {
-    const auto end = std::chrono::steady_clock::now() + 30s;
-    while (count != expected && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-    EXPECT_EQ(count, expected);
-  }
 
   test::FakeTree tree_;
-  SystemClock clock_;
+  SlowClock clock_;
   Guests guests_;
   Backend backend_{clock_, guests_};
 };
@@ -137,7 +138,7 @@ TEST_F(BackendTest, GuestsBehindAllSocketsJoinAndLeaveWithTheBackend) {
   manage({all()});
   EXPECT_TRUE(backend_.health().configured);
   EXPECT_TRUE(guests_.come_to(2, 0));
-  expect_eventually(backend_.health().connected, 2);
+  test::expect_eventually(backend_.health().connected, 2);
   EXPECT_EQ(backend_.health().failing, 0U);
   backend_.stop();
   EXPECT_TRUE(guests_.come_to(2, 2));
@@ -166,10 +167,10 @@ TEST_F(BackendTest, ASocketThatIsNoLongerToBeManagedIsLetGo) {
   EXPECT_TRUE(guests_.come_to(2, 0));
   manage({one("2.qmp")});
   EXPECT_TRUE(guests_.come_to(2, 1));
-  expect_eventually(backend_.health().connected, 1);
+  test::expect_eventually(backend_.health().connected, 1);
   manage({});
   EXPECT_TRUE(guests_.come_to(2, 2));
-  expect_eventually(backend_.health().connected, 0);
+  test::expect_eventually(backend_.health().connected, 0);
   EXPECT_FALSE(backend_.health().configured);
 }
 
@@ -199,12 +200,12 @@ TEST_F(BackendTest, AQemuThatEndsTakesItsGuestWithItAndIsFoundWhenItIsBack) {
   EXPECT_TRUE(guests_.come_to(1, 0));
   qemu.reset();
   EXPECT_TRUE(guests_.come_to(1, 1));
-  expect_eventually(backend_.health().failing, 1);
-  expect_eventually(backend_.health().connected, 0);
+  test::expect_eventually(backend_.health().failing, 1);
+  test::expect_eventually(backend_.health().connected, 0);
   qemu = std::make_unique<LiveQemu>(path("1.qmp"));
   EXPECT_TRUE(guests_.come_to(2, 1));
-  expect_eventually(backend_.health().failing, 0);
-  expect_eventually(backend_.health().connected, 1);
+  test::expect_eventually(backend_.health().failing, 0);
+  test::expect_eventually(backend_.health().connected, 1);
 }
 
 TEST_F(BackendTest, TwoSocketsOfOneProcessAreOneGuest) {
@@ -212,8 +213,8 @@ TEST_F(BackendTest, TwoSocketsOfOneProcessAreOneGuest) {
   const LiveQemu second(path("2.qmp"));
   manage({all()});
   EXPECT_TRUE(guests_.come_to(1, 0));
-  expect_eventually(backend_.health().failing, 1);
-  expect_eventually(backend_.health().connected, 1);
+  test::expect_eventually(backend_.health().failing, 1);
+  test::expect_eventually(backend_.health().connected, 1);
 }
 
 }  // namespace
