@@ -103,7 +103,7 @@ class Monitor {
 
   std::optional<Connection> connection_;
   std::optional<Session> session_;  ///< of the connection
-  std::string output_;
+  std::string output_;              ///< for the connection
   Stage stage_ = Stage::rest;
   std::optional<Time> give_back_at_;  ///< a shared socket
   bool asks_all_ = true;              ///< in this round, what seldom changes, too
@@ -119,7 +119,7 @@ class Monitor {
   OurTarget ours_;
   Time asked_at_{};  ///< for the target
   std::uint64_t sizes_when_asked_ = 0;
-  std::optional<Request> waiting_;  ///< a target that is not on its way yet
+  std::optional<Request> waiting_;  ///< a target of guest_ that is not on its way yet
   Time waiting_since_{};
   std::deque<Sent> sent_;  ///< targets without an answer
   Movement movement_;

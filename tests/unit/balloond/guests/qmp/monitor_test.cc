@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "policy/rules/values.h"
 #include "tests/unit/balloond/fakes.h"
@@ -744,7 +746,7 @@ TEST_F(MonitorTest, AGuestWhoseProcessHasLockedItsMemoryIsLeftAlone) {
   qemu_->answers["query-memory-size-summary"] = {{"base-memory", 2 * kLocked}};
   void* const memory = ::mmap(nullptr, kLocked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
-  ASSERT_EQ(::mlock(memory, kLocked), 0);
+  ASSERT_EQ(::syscall(SYS_mlock, memory, kLocked), 0);  // sanitizers make nothing of mlock()
   have_own_socket();
   look();
   ::munmap(memory, kLocked);
@@ -783,6 +785,28 @@ TEST_F(MonitorTest, WhatAQemuDoesNotReadYetIsWrittenLater) {
     monitor_->on_readable();
   }
   EXPECT_EQ(qemu_->arguments.size(), asked);
+}
+
+TEST_F(MonitorTest, AWriteThatFailsIsSeenByReadingAndNothingIsDoneTwice) {
+  have_own_socket();
+  look();
+  qemu_->hang_up();
+  ask(300 * kMiB);
+  EXPECT_TRUE(monitor_->wants_write());
+  EXPECT_THAT(told_.answers, IsEmpty());
+  ask(400 * kMiB);
+  monitor_->on_writable();
+  EXPECT_EQ(told_.leavings, 0);
+  monitor_->on_readable();
+  EXPECT_EQ(told_.leavings, 1);
+  EXPECT_THAT(told_.answers, ElementsAre("its QMP socket was closed", "its QMP socket was closed"));
+  EXPECT_EQ(health_.errors, 1U);
+  // What the backend's thread was told of the descriptor before it was closed.
+  monitor_->on_writable();
+  monitor_->on_readable();
+  monitor_->on_mail();
+  EXPECT_EQ(health_.errors, 1U);
+  EXPECT_FALSE(monitor_->wants_write());
 }
 
 TEST_F(MonitorTest, WhatWasNotWrittenIsForgottenWithItsConnection) {
