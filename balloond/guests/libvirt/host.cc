@@ -203,6 +203,7 @@ void Host::begin_errands() {
 void Host::take(const Look& look) {
   if (look.number != look_) return;  // it was given up
   looking_ = false;
+  looker_.stuck = false;
   if (!look.figures) {
     domains_.clear();
     failed(look.figures.error().message);

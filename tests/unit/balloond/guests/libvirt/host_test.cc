@@ -398,22 +398,33 @@ TEST_F(HostTest, ALookThatTakes5sIsGivenUpAndWhatItBringsLaterIsNotTaken) {
 }
 
 TEST_F(HostTest, AfterEightCallsThatDoNotReturnNoMoreAreMadeUntilOneDoes) {
+  const auto give_up = [this] {
+    clock_.advance(5s);
+    host_->run();
+    return wait();
+  };
   libvirt_.hanging = {"look"};
   start();
-  for (int i = 1; i <= 9; ++i) {
+  for (int i = 1; i <= 8; ++i) {
     host_->run();
     ASSERT_TRUE(libvirt_.wait_for_hanging("look", i));
-    clock_.advance(5s);
-    host_->run();
+    EXPECT_EQ(give_up(), 100ms) << "another connection takes its place: " << i;
     clock_.advance(100ms);
   }
-  for (int i = 0; i < 3; ++i) {
-    clock_.advance(5s);
-    host_->run();
-  }
-  EXPECT_EQ(libvirt_.count("open"), 9);
+  host_->run();
+  ASSERT_TRUE(libvirt_.wait_for_hanging("look", 9));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(give_up(), 5s) << "nothing takes the place of the ninth";
   libvirt_.release("look");
   until([this] { return host_->connected(); });
+  EXPECT_EQ(libvirt_.count("open"), 9);
+
+  ASSERT_TRUE(libvirt_.wait_for([this] { return libvirt_.hang["look"] == 0; }));
+  libvirt_.change([](FakeLibvirt& it) { it.hanging = {"look"}; });
+  clock_.advance(1s);
+  host_->run();
+  ASSERT_TRUE(libvirt_.wait_for_hanging("look", 1));
+  give_up();
+  EXPECT_TRUE(host_->failing()) << "it is told of the next that hangs as of the first";
 }
 
 TEST_F(HostTest, FourDomainsAreToldSomethingAtTheSameTime) {
