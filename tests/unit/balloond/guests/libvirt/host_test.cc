@@ -27,6 +27,25 @@ using testing::SizeIs;
 
 std::string uuid_of(int number) { return "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c" + std::to_string(10 + number); }
 
+/// Rung by calls, some of which return when the test is over.
+class Bell {
+ public:
+  void ring() {
+    const std::lock_guard lock(mutex_);
+    rung_ = true;
+    changed_.notify_all();
+  }
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, test::kPatience, [this] { return std::exchange(rung_, false); });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool rung_ = false;
+};
+
 class HostTest : public testing::Test {
  protected:
   ~HostTest() override {
@@ -58,10 +77,7 @@ class HostTest : public testing::Test {
   void until(const std::function<bool()>& is_so) {
     host_->run();
     while (!is_so()) {
-      {
-        std::unique_lock lock(bell_mutex_);
-        ASSERT_TRUE(bell_.wait_for(lock, test::kPatience, [this] { return std::exchange(rung_, false); }));
-      }
+      ASSERT_TRUE(bell_->wait());
       host_->run();
     }
   }
@@ -94,17 +110,10 @@ class HostTest : public testing::Test {
   test::FakeClock clock_;
   test::Told told_;
   BackendHealth health_;
-  std::mutex bell_mutex_;
-  std::condition_variable bell_;
-  bool rung_ = false;
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   Surroundings surroundings_{.clock = clock_,
                              .guests = told_,
-                             .wake =
-                                 [this] {
-                                   const std::lock_guard lock(bell_mutex_);
-                                   rung_ = true;
-                                   bell_.notify_all();
-                                 },
+                             .wake = [bell = bell_] { bell->ring(); },
                              .stats_interval = 1s,
                              .health = health_};
   std::unique_ptr<Host> host_;
