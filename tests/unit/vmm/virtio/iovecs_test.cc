@@ -54,6 +54,18 @@ TEST_F(IovecsTest, AnyPartOfASliceIsCovered) {
   }
 }
 
+TEST_F(IovecsTest, NoPartIsEmpty) {  // an iovec of nothing costs the kernel as much as any other
+  to_iovecs(buffers_, 1, 2, iovecs_);
+  EXPECT_EQ(iovecs_.size(), 1U);
+  to_iovecs(buffers_, 3, 1, iovecs_);
+  EXPECT_EQ(iovecs_.size(), 1U);
+  to_iovecs(buffers_, 0, 10, iovecs_);
+  EXPECT_EQ(iovecs_.size(), 3U);
+  EXPECT_EQ(slice(iovecs_, 1, 2).size(), 1U);
+  EXPECT_EQ(slice(iovecs_, 3, 1).size(), 1U);
+  EXPECT_EQ(drop_front(iovecs_, 4).size(), 1U);
+}
+
 TEST_F(IovecsTest, ZerosFillAPartAndNothingBesideIt) {
   to_iovecs(buffers_, 0, 10, iovecs_);
   fill_zeros(slice(iovecs_, 2, 5));
