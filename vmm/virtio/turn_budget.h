@@ -2,6 +2,7 @@
 // How much a device does for its guest before others get their turn.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -31,7 +32,7 @@ class TurnBudget {
   /// A chain is taken.
   void take_chain() { --chains_; }
   /// Bytes of the guest are looked at, copied or handed on.
-  void spend(Bytes bytes) { bytes_ -= bytes < bytes_ ? bytes : bytes_; }
+  void spend(Bytes bytes) { bytes_ -= std::min(bytes, bytes_); }
   /// Something was done that can take long: a system call.
   void look_at_clock(Clock::time_point now = Clock::now()) { late_ = late_ || now >= end_; }
   /// Time for others. The first piece of a turn may always go.
