@@ -140,9 +140,39 @@ TEST(MemoryBacking, APoolsPagesComeAndGoWhole) {
 }
 
 TEST(MemoryBacking, PageSizesAreReadAsTheyAreWritten) {
-  EXPECT_EQ(parse_huge_pages("2M"), HugePages::two_mib);
-  EXPECT_EQ(parse_huge_pages("1GiB"), HugePages::one_gib);
+  EXPECT_EQ(parse_huge_pages("off"), HugePages::off);
+  EXPECT_EQ(parse_huge_pages("transparent"), HugePages::transparent);
+  for (const char* text : {"2M", "2MiB"}) EXPECT_EQ(parse_huge_pages(text), HugePages::two_mib) << text;
+  for (const char* text : {"1G", "1GiB"}) EXPECT_EQ(parse_huge_pages(text), HugePages::one_gib) << text;
   for (const char* text : {"", "on", "4KiB", "2mib", "2 MiB"}) EXPECT_FALSE(parse_huge_pages(text)) << text;
+}
+
+TEST(MemoryBacking, EachKindHasItsPages) {
+  EXPECT_EQ(page_size(HugePages::off), 4 * kKiB);
+  EXPECT_EQ(page_size(HugePages::transparent), 4 * kKiB);
+  EXPECT_EQ(page_size(HugePages::two_mib), 2 * kMiB);
+  EXPECT_EQ(page_size(HugePages::one_gib), kGiB);
+  EXPECT_FALSE(from_pool(HugePages::off));
+  EXPECT_FALSE(from_pool(HugePages::transparent));
+  EXPECT_TRUE(from_pool(HugePages::two_mib));
+  EXPECT_TRUE(from_pool(HugePages::one_gib));
+}
+
+TEST(MemoryBacking, WhatDoesNotGoTogetherIsRefusedAndNothingElse) {
+  const auto goes = [](const MemoryBacking& backing) { return check_backing(backing, kGiB).has_value(); };
+  EXPECT_TRUE(goes({}));
+  EXPECT_TRUE(goes({.merge = true}));
+  EXPECT_TRUE(goes({.lock = true}));
+  EXPECT_TRUE(goes({.shared = true}));
+  EXPECT_TRUE(goes({.reserve = true}));
+  EXPECT_TRUE(goes({.huge_pages = HugePages::one_gib, .shared = true, .lock = true}));
+  EXPECT_FALSE(goes({.shared = true, .merge = true}));
+  EXPECT_FALSE(goes({.huge_pages = HugePages::two_mib, .merge = true}));
+  EXPECT_FALSE(goes({.merge = true, .lock = true}));
+  EXPECT_FALSE(goes({.shared = true, .reserve = true}));
+  EXPECT_TRUE(goes({.shared = true, .reserve = true, .preallocate = true}));
+  EXPECT_FALSE(check_backing({.huge_pages = HugePages::two_mib}, 3 * kMiB));
+  EXPECT_FALSE(check_backing({.huge_pages = HugePages::one_gib}, kGiB + 2 * kMiB));
 }
 
 }  // namespace
