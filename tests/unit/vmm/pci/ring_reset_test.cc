@@ -71,6 +71,8 @@ TEST_F(RingResetTest, TheQueueComesAgainInAnotherShape) {
   const int before = guest->interrupts(1);
   guest->kick(1);
   EXPECT_TRUE(eventually([&] { return guest->interrupts(1) > before; }));
+  guest->reset_queue(1);
+  EXPECT_EQ(device->queue_resets[1], 2) << "it may go again";
 }
 
 TEST_F(RingResetTest, ItIsFrozenAgainOnceItIsEnabled) {  // the class of CVE-2026-5747

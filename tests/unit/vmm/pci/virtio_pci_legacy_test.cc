@@ -95,6 +95,11 @@ TEST_P(LegacyTest, BringUpHandsTheDeviceItsQueuesWithoutVersion1) {
   EXPECT_TRUE(layout.event_idx);
   set_old<std::uint16_t>(kOldQueueSelect, 1);
   EXPECT_EQ(old<std::uint32_t>(kOldQueuePage), 32U);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueSize), 32);
+  EXPECT_EQ(old<std::uint16_t>(kOldQueueSelect), 1);
+  EXPECT_EQ(old<std::uint32_t>(kOldDriverFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
+  EXPECT_EQ(old<std::uint64_t>(kOldDriverFeatures), 32ULL << 32 | FakeDevice::kFeatures | kFeatureAnyLayout)
+      << "a wider access meets the next register as well";
 }
 
 TEST_P(LegacyTest, AKickReachesTheDeviceAndItsPinTheGuest) {

@@ -218,5 +218,17 @@ TEST_P(ModernStateTest, AQueueThatTheDriverTookBackStaysSo) {
   EXPECT_EQ(second_device->queues[1], nullptr);
 }
 
+TEST_P(ModernStateTest, WhatTheDriverChoseOrWroteComesAlong) {
+  first->negotiate();
+  first->set_common<std::uint16_t>(DeviceGuest::kQueueSelect, 1);
+  first->set_common<std::uint16_t>(DeviceGuest::kQueueSize, 16);
+  bus_write<std::uint32_t>(first->mmio(), first->bar() + virtio_pci::kDevice, 0x11223344);
+  ASSERT_TRUE(move_over());
+  expect_same();
+  EXPECT_EQ(bus_read<std::uint32_t>(second->mmio(), second->bar() + virtio_pci::kDevice), 0x11223344U);
+  second->set_common<std::uint16_t>(DeviceGuest::kQueueSelect, 1);
+  EXPECT_EQ(second->common<std::uint16_t>(DeviceGuest::kQueueSize), 16);
+}
+
 }  // namespace
 }  // namespace balloon::vmm::test

@@ -60,6 +60,106 @@ TEST_F(VirtioPciTest, ItsCapabilitiesNameEveryStructureInTheBar) {
   }
 }
 
+TEST_F(VirtioPciTest, EachStructureIsWhereItsCapabilitySays) {
+  struct Structure {
+    std::uint8_t length;  ///< of the capability
+    std::uint8_t type;
+    std::uint8_t bar;
+    std::uint32_t offset;
+    std::uint32_t size;
+    bool operator==(const Structure&) const = default;
+  };
+  std::vector<Structure> found;
+  config.capability([&](unsigned at) {
+    if (config.read<std::uint8_t>(at) == 0x09) {
+      found.push_back({config.read<std::uint8_t>(at + 2), config.read<std::uint8_t>(at + 3),
+                       config.read<std::uint8_t>(at + 4), config.read<std::uint32_t>(at + 8),
+                       config.read<std::uint32_t>(at + 12)});
+    }
+    return false;
+  });
+  // Common configuration, ISR, the device's eight bytes, doorbells of two queues in both BARs, and access.
+  const std::vector<Structure> expected = {{16, 1, 0, 0, 60}, {16, 3, 0, 0x1000, 1}, {16, 4, 0, 0x2000, 8},
+                                           {20, 2, 1, 0, 8},  {20, 2, 0, 0x3000, 8}, {20, 5, 0, 0, 0}};
+  EXPECT_EQ(found, expected);
+  const auto msix = config.capability([&](unsigned at) { return config.read<std::uint8_t>(at) == 0x11; });
+  ASSERT_TRUE(msix);
+  EXPECT_EQ(config.read<std::uint16_t>(*msix + 2), 2) << "three vectors";
+  EXPECT_EQ(config.read<std::uint32_t>(*msix + 4), 0x4000U) << "their table";
+  EXPECT_EQ(config.read<std::uint32_t>(*msix + 8), 0x5000U) << "what of them is pending";
+}
+
+class DeviceOfKind final : public FakeDevice {
+ public:
+  explicit DeviceOfKind(DeviceId id) : id_(id) {}
+  DeviceId id() const override { return id_; }
+
+ private:
+  DeviceId id_;
+};
+
+TEST_F(VirtioPciTest, EveryKindOfDeviceHasItsIds) {  // 4.1.2; classes as QEMU has them
+  struct Kind {
+    DeviceId id;
+    std::uint32_t modern;
+    std::uint32_t transitional;
+    std::uint32_t class_code;
+  };
+  for (const Kind& kind : {Kind{DeviceId::net, 0x10411af4, 0x10001af4, 0x020000},
+                           Kind{DeviceId::block, 0x10421af4, 0x10011af4, 0x010000},
+                           Kind{DeviceId::console, 0x10431af4, 0x10031af4, 0x078000},
+                           Kind{DeviceId::entropy, 0x10441af4, 0x10051af4, 0x00ff00},
+                           Kind{DeviceId::balloon, 0x10451af4, 0x10021af4, 0x00ff00}}) {
+    for (const auto interface : {VirtioInterface::modern, VirtioInterface::transitional}) {
+      const bool modern = interface == VirtioInterface::modern;
+      VirtioFunction function;
+      function.plug_in(std::make_unique<DeviceOfKind>(kind.id), memory, *loop, {.interface = interface});
+      EXPECT_EQ(function.config.read<std::uint32_t>(0), modern ? kind.modern : kind.transitional);
+      EXPECT_EQ(function.config.read<std::uint32_t>(8), kind.class_code << 8 | (modern ? 1U : 0U));
+      EXPECT_EQ(function.config.read<std::uint32_t>(0x2c),
+                modern ? kind.modern : static_cast<std::uint32_t>(kind.id) << 16 | 0x1af4);
+      function.root.reset();
+    }
+  }
+}
+
+TEST_F(VirtioPciTest, TheDriverReadsBackWhatItSet) {
+  guest.negotiate();
+  guest.set_up_queue(1, queue1.layout());
+  EXPECT_EQ(guest.common<std::uint32_t>(kDeviceFeatureSelect), 1U);
+  EXPECT_EQ(guest.common<std::uint32_t>(kDriverFeatureSelect), 1U);
+  EXPECT_EQ(guest.common<std::uint32_t>(kDriverFeature), guest.offered() >> 32);
+  guest.set_common<std::uint32_t>(kDriverFeatureSelect, 0);
+  EXPECT_EQ(guest.common<std::uint32_t>(kDriverFeature), static_cast<std::uint32_t>(guest.offered()));
+  guest.set_common<std::uint16_t>(kConfigVector, 2);
+  EXPECT_EQ(guest.common<std::uint16_t>(kConfigVector), 2);
+  EXPECT_EQ(guest.common<std::uint16_t>(kNumQueues), 2);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueSelect), 1);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 32);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), 2);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueEnable), 1);
+  EXPECT_EQ(guest.common<std::uint16_t>(30), 1) << "queue_notify_off";
+  EXPECT_EQ(guest.common<std::uint64_t>(kQueueDesc), queue1.layout().descriptors);
+  EXPECT_EQ(guest.common<std::uint64_t>(kQueueDriver), queue1.layout().available);
+  EXPECT_EQ(guest.common<std::uint64_t>(kQueueDevice), queue1.layout().used);
+  EXPECT_EQ(guest.common<std::uint16_t>(kQueueReset), 0);
+}
+
+TEST_F(VirtioPciTest, AnAddressIsSetWholeOrByEitherHalf) {  // 4.1.3.1
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
+  for (const unsigned field : {kQueueDesc, kQueueDriver, kQueueDevice}) {
+    guest.set_common<std::uint64_t>(field, 0x1122334455667788);
+    EXPECT_EQ(guest.common<std::uint64_t>(field), 0x1122334455667788U);
+    guest.set_common<std::uint32_t>(field, 0xaabbccdd);
+    EXPECT_EQ(guest.common<std::uint64_t>(field), 0x11223344aabbccddU);
+    guest.set_common<std::uint32_t>(field + 4, 0x99887766);
+    EXPECT_EQ(guest.common<std::uint64_t>(field), 0x99887766aabbccddU);
+    guest.set_common<std::uint16_t>(field, 0);
+    guest.set_common<std::uint16_t>(field + 4, 0);
+    EXPECT_EQ(guest.common<std::uint64_t>(field), 0x99887766aabbccddU) << "no quarter of it";
+  }
+}
+
 TEST_F(VirtioPciTest, AKickReachesTheDeviceAndItsInterruptTheGuest) {
   bring_up();
   ASSERT_TRUE(guest.kick(1));
@@ -176,6 +276,11 @@ TEST_F(VirtioPciTest, AVectorThatIsNotThereReadsBackAsNone) {
   EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), 2);
 }
 
+TEST_F(VirtioPciTest, TheDevicesConfigurationIsWrittenAndReadWhole) {
+  bus_write<std::uint64_t>(mmio, bar + kDevice, 0x1122334455667788);
+  EXPECT_EQ(bus_read<std::uint64_t>(mmio, bar + kDevice), 0x55667788U) << "half of it may be written";
+}
+
 TEST_F(VirtioPciTest, ResetDrainsAndForgets) {
   bring_up();
   guest.kick(0);
@@ -190,6 +295,10 @@ TEST_F(VirtioPciTest, ResetDrainsAndForgets) {
   EXPECT_EQ(guest.common<std::uint16_t>(kQueueEnable), 0);
   EXPECT_EQ(guest.common<std::uint16_t>(kQueueSize), 64);
   EXPECT_EQ(guest.common<std::uint16_t>(kQueueVector), kNoVector);
+  for (std::uint32_t word = 0; word < 2; ++word) {
+    guest.set_common<std::uint32_t>(kDriverFeatureSelect, word);
+    EXPECT_EQ(guest.common<std::uint32_t>(kDriverFeature), 0U) << "the next driver begins anew";
+  }
 }
 
 TEST_F(VirtioPciTest, EveryOffsetOfTheBarTakesEveryAccess) {
@@ -223,6 +332,10 @@ TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
   point(0, kCommon + kStatus, 1);
   config.write<std::uint8_t>(*at + 16, kAcknowledge);
   EXPECT_EQ(guest.status(), kAcknowledge);
+  point(0, kCommon + kQueueDesc, 4);
+  config.write<std::uint32_t>(*at + 16, 0xabcd1234);
+  EXPECT_EQ(guest.common<std::uint32_t>(kQueueDesc), 0xabcd1234U);
+  EXPECT_EQ(config.read<std::uint32_t>(*at + 16), 0xabcd1234U);
   // Bad windows do nothing (cloud-hypervisor #8272: a length that was believed).
   point(0, kBarSize, 4);
   config.write<std::uint32_t>(*at + 16, 1);
@@ -327,6 +440,12 @@ TEST_F(VirtioPciTest, KicksOfALentQueueGoElsewhereUntilTheReset) {
   bus_write<std::uint32_t>(mmio, bar + kNotify, 0);
   EXPECT_EQ(::read(elsewhere.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
   EXPECT_EQ(guest.kicks(0), before);
+  const auto doorbells = host.doorbells;
+  {
+    const std::lock_guard lock(device->mutex());
+    device->transport().divert_kicks(2, elsewhere.get());
+  }
+  EXPECT_EQ(host.doorbells, doorbells) << "of a queue that is not there, there is nothing to lend";
   guest.set_status(0);
   bring_up();
   EXPECT_TRUE(eventually([&] { return guest.kicks(0) > before; })) << "the device's own again";
