@@ -59,10 +59,7 @@ Result<void> PciDevice::load(StateReader& reader) {
   return {};
 }
 
-void PciDevice::place_bar(unsigned bar, std::uint32_t address) {
-  config_.set_bar_address(bar, address);
-  update_mappings();
-}
+void PciDevice::place_bar(unsigned bar, std::uint32_t address) { config_.set_bar_address(bar, address); }
 
 /// A guest that sizes a BAR, or puts it outside the window that ACPI gives it, finds nothing there.
 bool PciDevice::in_window(unsigned bar, GuestAddress address) const {

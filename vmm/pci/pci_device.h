@@ -40,7 +40,7 @@ class PciDevice {
   /// For snapshots. load() fails when the state is of another kind of device.
   virtual Result<void> save(StateWriter& writer) const;
   virtual Result<void> load(StateReader& reader);
-  /// Firmware's part: gives a BAR its first address.
+  /// Firmware's part: gives a BAR its first address, while the device decodes none.
   void place_bar(unsigned bar, std::uint32_t address);
   /// Likewise: the device is in `slot`, whose INTx pins lead to layout::pci_pin().
   virtual Result<void> plug(unsigned /*slot*/) { return {}; }
