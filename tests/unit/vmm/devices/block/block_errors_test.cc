@@ -102,6 +102,18 @@ TEST_F(BlockErrorsTest, AWriteThatStopsTheGuestIsDoneOnceThereIsRoom) {
   EXPECT_EQ(image(8, data_.size()), data_);
 }
 
+TEST_F(BlockErrorsTest, EachWriteThatStopsTheGuestIsToldOf) {
+  start_with(ErrorPolicy::enospc);
+  write_and_wait();
+  ChainBuilder(queue()).readable(header(kOut, 16)).readable(data_).writable(1).submit();
+  driver_->kick(0);
+  EXPECT_TRUE(eventually([this] { return failures().size() == 2; }));
+  EXPECT_EQ(failures()[1].action, Action::stop);
+  filesystem_.make_room();
+  block_->go_on_after_failure();
+  EXPECT_TRUE(eventually([this] { return queue().used_index() == 2; })) << "both are done then";
+}
+
 TEST_F(BlockErrorsTest, OnAFullDiskAQcow2ImageStaysWhole) {
   filesystem_.make_room();
   std::filesystem::remove(path_);

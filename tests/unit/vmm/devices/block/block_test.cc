@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "tests/unit/vmm/devices/block/block_fixture.h"
 
 namespace balloon::vmm::test {
@@ -37,8 +39,48 @@ TEST_F(BlockTest, TellsItsTopologyAndWhatItTakesInOneRequest) {
   EXPECT_EQ(driver_->read_config<std::uint32_t>(40), 16U) << "max_discard_seg";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 8U) << "discard_sector_alignment";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(48), 32 * kMiB / 512) << "max_write_zeroes_sectors";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(52), 16U) << "max_write_zeroes_seg";
   EXPECT_EQ(driver_->read_config<std::uint8_t>(56), 1U) << "write_zeroes_may_unmap";
   EXPECT_EQ(block_->config_size(), 60U);
+}
+
+TEST_F(BlockTest, AQcow2DiskTellsTheSizeOfItsClusters) {
+  make_image("-f qcow2 " + path_ + " 1M");
+  start({.path = path_, .format = BlockFormat::qcow2});
+  EXPECT_EQ(driver_->read_config<std::uint64_t>(0), kMiB / 512);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(28), 64 * kKiB / 512) << "opt_io_size";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 64 * kKiB / 512) << "discard_sector_alignment";
+}
+
+TEST_F(BlockTest, EachRequestIsCountedWithItsBytes) {
+  start();
+  EXPECT_EQ(request(kIn, 5, 3 * kSectorSize).status, kOk);
+  EXPECT_EQ(write(7, pattern(2 * kSectorSize, 9)).status, kOk);
+  EXPECT_EQ(write(9, pattern(kSectorSize, 9)).status, kOk);
+  EXPECT_EQ(request(kFlush, 0, 0).status, kOk);
+  EXPECT_EQ(clear(kDiscard, {{48, 8, 0}}).status, kOk);
+  EXPECT_EQ(request(kIn, kSectors, kSectorSize).status, kIoError);
+  const BlockCounters counters = block_->counters();
+  EXPECT_EQ(counters.reads, 1U);
+  EXPECT_EQ(counters.read, 3 * kSectorSize);
+  EXPECT_EQ(counters.writes, 2U);
+  EXPECT_EQ(counters.written, 3 * kSectorSize);
+  EXPECT_EQ(counters.flushes, 1U);
+  EXPECT_EQ(counters.discards, 1U);
+  EXPECT_EQ(counters.failed, 1U);
+  EXPECT_EQ(counters.malformed, 0U);
+  EXPECT_EQ(counters.throttled, 0U);
+}
+
+TEST_F(BlockTest, ASegmentIsNoLongerThanTheDriverWasTold) {
+  std::filesystem::resize_file(path_, 2 * kGiB);
+  start();
+  constexpr std::uint32_t kZeroes = 32 * kMiB / 512;
+  constexpr std::uint32_t kDiscards = kGiB / 512;
+  EXPECT_EQ(clear(kWriteZeroes, {{0, kZeroes, 1}}).status, kOk);
+  EXPECT_EQ(clear(kWriteZeroes, {{0, kZeroes + 1, 1}}).status, kIoError);
+  EXPECT_EQ(clear(kDiscard, {{0, kDiscards, 0}}).status, kOk);
+  EXPECT_EQ(clear(kDiscard, {{0, kDiscards + 1, 0}}).status, kIoError);
 }
 
 TEST_F(BlockTest, AnOddSizeForTheBlockSizeIsRefused) {

@@ -222,6 +222,53 @@ TEST_F(DiskTest, BuffersAndPlacesThatDirectIoCannotTakeGoThroughABounceBuffer) {
   EXPECT_TRUE(same(disk.read(0, kMiB), expected)) << "the sectors around it are as they were";
 }
 
+TEST_F(DiskTest, ARequestThatWasCancelledCanBeStartedAgain) {
+  const auto content = noise(8192, 4);
+  write_file(path_, content);
+  int done = 0;
+  auto disk = *Disk::open({.path = path_}, [&](const DiskRequest&) { ++done; });
+  std::vector<std::byte> bytes(4096);
+  DiskRequest request{.kind = DiskRequest::Kind::read,
+                      .offset = 4096,
+                      .buffers = {{.iov_base = bytes.data(), .iov_len = bytes.size()}}};
+  disk->start(request);
+  disk->cancel([](const DiskRequest&) { return true; });
+  EXPECT_EQ(done, 1);
+  EXPECT_TRUE(request.cancelled);
+  disk->start(request);
+  disk->drain();
+  EXPECT_EQ(done, 2);
+  EXPECT_FALSE(request.cancelled);
+  EXPECT_TRUE(request.result);
+  EXPECT_EQ(request.transferred, 4096U);
+  EXPECT_TRUE(same(bytes, std::span(content).subspan(4096)));
+}
+
+TEST_F(DiskTest,
+       AWriteOfPartsOfABlockWaitsForThoseBeforeItInTheSameBlock) {  // it reads the rest of the block
+  write_file(path_, std::vector<std::byte>(64 * kKiB));
+  TestDisk disk({.path = path_, .cache = BlockCache::none});
+  AlignedBuffer whole(64 * kKiB);
+  for (std::uint64_t round = 0; round < 50; ++round) {
+    auto expected = noise(64 * kKiB, 2 * round);
+    const auto part = noise(200, 2 * round + 1);
+    std::ranges::copy(expected, whole.bytes().begin());
+    auto other = part;
+    DiskRequest first{.kind = DiskRequest::Kind::write,
+                      .offset = 0,
+                      .buffers = {{.iov_base = whole.bytes().data(), .iov_len = whole.bytes().size()}}};
+    DiskRequest second{.kind = DiskRequest::Kind::write,
+                       .offset = 40'100,
+                       .buffers = {{.iov_base = other.data(), .iov_len = other.size()}}};
+    disk.disk().start(first);
+    disk.disk().start(second);
+    disk.disk().drain();
+    ASSERT_TRUE(first.result && second.result);
+    std::ranges::copy(part, expected.begin() + 40'100);
+    ASSERT_TRUE(same(disk.read(0, 64 * kKiB), expected)) << "round " << round;
+  }
+}
+
 TEST_F(DiskTest, AnIoErrorIsToldAndTheNextRequestWorks) {
   make_image("-f raw " + path_ + " 1M");
   TestDisk disk({.path = path_});
