@@ -60,6 +60,8 @@ class FakeVhost : public VhostKernel {
   int starts = 0;
   bool running(std::size_t ring) const { return rings_[ring].worker.joinable(); }
   void report_error(std::size_t ring) { signal(rings_[ring].error); }
+  /// What it signals when the guest wants an interrupt.
+  int call(std::size_t ring) const { return rings_[ring].call; }
 
  private:
   struct Ring {

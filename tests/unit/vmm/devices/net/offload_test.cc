@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <thread>
 
 #include "tests/unit/vmm/devices/net/net_fixture.h"
 #include "vmm/devices/net/offloads.h"
@@ -282,6 +283,35 @@ TEST_F(OffloadTest, ReceivingIsHeldToTheRate) {
     ASSERT_EQ(bytes_at(buffer + 12, 1000), test::frame(1000, i)) << i;
   }
   EXPECT_GE(steady_clock::now() - before, milliseconds(250));
+}
+
+TEST_F(OffloadTest, FramesAreCountedWithTheirBytesButNotTheirHeaders) {
+  start();
+  post_buffer();
+  tap_.send(test::frame(70));
+  ASSERT_TRUE(wait_received());
+  send(no_offload_, test::frame(60));
+  const NetCounters counters = net_->counters();
+  EXPECT_EQ(counters.received, 1U);
+  EXPECT_EQ(counters.received_bytes, 70U);
+  EXPECT_EQ(counters.sent, 1U);
+  EXPECT_EQ(counters.sent_bytes, 60U);
+}
+
+TEST_F(OffloadTest, ACableThatWasPulledIsSeenPulledThoughTheLoopHasNotComeToIt) {
+  start();
+  const auto pull_while_busy = [this](bool up) {
+    loop_->pause();
+    net_->mutex().lock();
+    std::thread([&] { net_->set_link(up); }).join();
+    net_->mutex().unlock();
+  };
+  pull_while_busy(false);
+  EXPECT_EQ(driver_->read_config<std::uint16_t>(6) & 1, 0) << "by the driver";
+  loop_->resume();
+  pull_while_busy(true);
+  EXPECT_TRUE(net_->state().link) << "by whoever asks";
+  loop_->resume();
 }
 
 // Passed descriptors

@@ -127,6 +127,59 @@ TEST_F(VhostTest, PausedItStandsStillAndThenGoesOnWhereItWas) {
   expect_traffic(200);
 }
 
+TEST_F(VhostTest, WhatItCannotGoOnWithAsksForAReset) {
+  start_vhost();
+  net_->pause();
+  vhost_.refuse = VHOST_NET_SET_BACKEND;
+  net_->resume();
+  EXPECT_THAT(driver_->host().reset_reason(), HasSubstr("giving it the tap"));
+  vhost_.refuse = 0;
+}
+
+/// Lends an event for the interrupt of each queue, as a transport with MSI-X does.
+class LendingHost final : public RecordingHost {
+ public:
+  int interrupt_event(std::uint16_t queue) override { return events.at(queue).get(); }
+  std::array<UniqueFd, 2> events{UniqueFd(::eventfd(0, EFD_CLOEXEC)), UniqueFd(::eventfd(0, EFD_CLOEXEC))};
+};
+
+TEST_F(VhostTest, ItSignalsTheEventsThatTheTransportLendsAndHearsWhenThoseChange) {
+  start_vhost();
+  const int own = vhost_.call(kSend);
+  LendingHost lending;
+  const auto change_to = [this](DeviceHost& host) {
+    const std::lock_guard lock(net_->mutex());
+    net_->attach(host);
+    net_->interrupts_changed();
+  };
+  change_to(lending);
+  EXPECT_EQ(vhost_.call(kReceive), lending.events[kReceive].get());
+  EXPECT_EQ(vhost_.call(kSend), lending.events[kSend].get());
+  net_->pause();
+  change_to(driver_->host());
+  EXPECT_EQ(vhost_.call(kSend), lending.events[kSend].get()) << "it hears of it when it goes on";
+  net_->resume();
+  EXPECT_EQ(vhost_.call(kSend), own);
+  expect_traffic(100);
+}
+
+TEST_F(VhostTest, ForATapWithoutAHeaderItMakesTheHeadersItself) {
+  constexpr std::uint64_t kMakesHeader = 1ULL << VHOST_NET_F_VIRTIO_NET_HDR;
+  auto config = with(NetConfig::Vhost::on);
+  config.vnet_header = false;
+  for (const bool can : {true, false}) {
+    if (!can) vhost_.offered &= ~kMakesHeader;
+    net_ = std::move(*create(config));
+    driver_.emplace(*net_, memory_);
+    driver_->start();
+    EXPECT_EQ((vhost_.features & kMakesHeader) != 0, can);
+    EXPECT_EQ(driver_->host().reset_reason().contains("needs a tap with vnet_hdr"), !can);
+    driver_.reset();
+    net_.reset();
+    vhost_.features = 0;
+  }
+}
+
 TEST_F(VhostTest, AChangeOfTheMemoryMapIsToldWithoutLosingItsPlace) {
   start_vhost();
   expect_traffic(100);
