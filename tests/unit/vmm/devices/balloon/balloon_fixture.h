@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -91,6 +92,14 @@ class BalloonTest : public ::testing::Test {
     catch_up(*loop_);
     clock_.advance(time);
     catch_up(*loop_);
+  }
+
+  /// What `ask` wants of the device is left to the loop, which stands still until loop_->resume().
+  void while_busy(const std::function<void()>& ask) {
+    loop_->pause();
+    balloon_->mutex().lock();
+    std::thread(ask).join();
+    balloon_->mutex().unlock();
   }
 
   FakeQueue& queue(std::uint16_t index) { return driver_->queue(index); }

@@ -545,6 +545,24 @@ TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
   EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB);
 }
 
+TEST_F(BalloonTest, TheDriverReadsTheTargetThatWasSetBeforeThoughTheLoopHasNotComeToIt) {
+  start();
+  while_busy([&] { EXPECT_TRUE(balloon_->set_target(memory_.size() - kMiB)); });
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), kMiB / kPageSize);
+  loop_->resume();
+}
+
+TEST_F(BalloonTest, WhoAskedForStatisticsIsAnsweredThoughTheDeviceEndsFirst) {
+  make();
+  bool refused = false;
+  while_busy([&] { balloon_->request_stats([&](const Result<BalloonStats>& stats) { refused = !stats; }); });
+  EXPECT_FALSE(refused);
+  driver_.reset();
+  balloon_.reset();
+  EXPECT_TRUE(refused);
+  loop_->resume();
+}
+
 TEST_F(BalloonTest, WhoAsksForStatisticsOrFreePagesWaitsNotForABusyDevice) {
   start({.free_page_hinting = true});
   std::atomic<int> answers = 0;
