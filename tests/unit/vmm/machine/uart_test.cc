@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 namespace balloon::vmm::test {
 namespace {
@@ -137,6 +138,81 @@ TEST_F(UartTest, ModemLinesThatChangeInLoopbackInterruptAndTellWhich) {
   EXPECT_EQ(in(6), 0x41);
   out(4, 0x10);
   EXPECT_EQ(in(6), 0x04);
+}
+
+TEST_F(UartTest, LoopbackWiresEachLineOfItsOwnToAnotherOne) {
+  struct Wire {
+    std::uint8_t control;
+    std::uint8_t status;
+  };
+  // DTR to DSR, RTS to CTS, OUT1 to RI, OUT2 to DCD.
+  for (const auto& [control, status] :
+       {Wire{0x01, 0x20}, Wire{0x02, 0x10}, Wire{0x04, 0x40}, Wire{0x08, 0x80}}) {
+    out(4, 0x10);
+    EXPECT_EQ(in(6) & 0xf0, 0);
+    out(4, static_cast<std::uint8_t>(0x10 | control));
+    EXPECT_EQ(in(6) & 0xf0, status);
+    EXPECT_EQ(in(4), 0x10 | control);
+  }
+  out(4, 0xff);
+  EXPECT_EQ(in(4), 0x1f) << "the upper three bits are not there";
+}
+
+TEST_F(UartTest, AFreshOneStandsAsFirmwareFindsIt) {
+  EXPECT_EQ(in(1), 0x00);
+  EXPECT_EQ(in(2), 0x01) << "nothing is pending, and the FIFOs are off";
+  EXPECT_EQ(in(3), 0x03) << "8 data bits, no parity, 1 stop bit";
+  EXPECT_EQ(in(4), 0x08);
+  EXPECT_EQ(in(5), 0x60);
+  EXPECT_EQ(in(6), 0xb0) << "the other end is there and ready";
+  EXPECT_EQ(in(7), 0x00);
+  EXPECT_EQ(in(8), 0xff) << "nothing is there";
+  out(3, 0x80);
+  EXPECT_EQ(in(0) | in(1) << 8, 12) << "9600 baud";
+  out(2, 0x01);
+  EXPECT_EQ(in(2), 0xc1) << "the FIFOs are on";
+}
+
+TEST_F(UartTest, EachTriggerLevelIsThatOfTheDataSheet) {
+  out(1, 0x01);
+  for (const auto& [control, level] : {std::pair{0x01, 1}, {0x41, 4}, {0x81, 8}, {0xc1, 14}}) {
+    out(2, 0x00);
+    out(2, static_cast<std::uint8_t>(control));
+    receive(std::string(static_cast<std::size_t>(level) - 1, 'x'));
+    EXPECT_EQ(in(2) & 0x0f, level == 1 ? 0x01 : 0x0c) << level;
+    receive("x");
+    EXPECT_EQ(in(2) & 0x0f, 0x04) << level;
+  }
+}
+
+TEST_F(UartTest, OfSeveralInterruptsTheFirstInItsOrderIsTold) {
+  out(4, 0x10);
+  in(6);
+  out(1, 0x0f);
+  out(4, 0x12);  // a modem line
+  out(0, 'a');   // looped back: received, and the transmitter is empty
+  out(0, 'b');   // too much for the one byte that its FIFO holds while it is off
+  EXPECT_EQ(in(2), 0x06) << "line status";
+  EXPECT_EQ(in(5) & 0x02, 0x02);
+  EXPECT_EQ(in(2), 0x04) << "received data";
+  EXPECT_EQ(in(0), 'a');
+  EXPECT_EQ(in(2), 0x02) << "transmitter empty";
+  EXPECT_EQ(in(2), 0x00) << "modem status";
+  EXPECT_EQ(in(6), 0x11);
+  EXPECT_EQ(in(2), 0x01) << "nothing more";
+}
+
+TEST_F(UartTest, WhatIsNotEnabledInterruptsNobody) {
+  receive("a");
+  out(4, 0x10);
+  out(4, 0x12);
+  out(0, 'b');
+  EXPECT_EQ(interrupts, 0);
+  out(4, 0x08);
+  out(1, 0x02);
+  EXPECT_EQ(interrupts, 1) << "the transmitter is empty";
+  receive("c");
+  EXPECT_EQ(interrupts, 1) << "that it still is, is no news";
 }
 
 TEST_F(UartTest, ASavedUartGoesOnWhereItWas) {

@@ -153,6 +153,15 @@ TEST_F(QueueTest, AChainAsLongAsTheQueueIsTaken) {
   EXPECT_EQ((*chain)->writable().size(), kSize);
 }
 
+TEST_F(QueueTest, AllPlacesOfAQueueMayBeAvailableAtOnce) {
+  VirtQueue queue = make();
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < kSize; ++i) submit_buffer(driver());
+    for (int i = 0; i < kSize; ++i) EXPECT_TRUE(bounce(queue)) << i;
+    EXPECT_FALSE(bounce(queue)) << "there are no more";
+  }
+}
+
 TEST_F(QueueTest, ADescriptorThatChangesAfterItWasTakenChangesNothing) {  // no double fetch
   for (const bool indirect : {false, true}) {
     VirtQueue queue = make();

@@ -64,6 +64,69 @@ TEST(Qcow2Header, OfBothVersionsIsRead) {
   EXPECT_EQ(header->refcount_order, 4U);
 }
 
+TEST(Qcow2Header, EachFieldIsReadFromItsPlace) {
+  auto bytes = good_header();
+  store_be32(bytes.data() + 20, 12);
+  store_be64(bytes.data() + 24, kMiB + 512);
+  store_be32(bytes.data() + 36, 5);
+  store_be64(bytes.data() + 40, 0x23000);
+  store_be64(bytes.data() + 48, 0x45000);
+  store_be32(bytes.data() + 56, 3);
+  store_be32(bytes.data() + 60, 7);
+  store_be64(bytes.data() + 64, 0x67000);
+  store_be64(bytes.data() + 88, 0x89);
+  store_be32(bytes.data() + 96, 6);
+  const auto header = parse_qcow2_header(bytes);
+  ASSERT_TRUE(header) << header.error().message;
+  EXPECT_EQ(header->version, 3U);
+  EXPECT_EQ(header->cluster_bits, 12U);
+  EXPECT_EQ(header->cluster_size(), 4096U);
+  EXPECT_EQ(header->size, kMiB + 512);
+  EXPECT_EQ(header->l1_entries, 5U);
+  EXPECT_EQ(header->l1_offset, 0x23000U);
+  EXPECT_EQ(header->l2_entries(), 512U);
+  EXPECT_EQ(header->refcount_table_offset, 0x45000U);
+  EXPECT_EQ(header->refcount_table_clusters, 3U);
+  EXPECT_EQ(header->refcounts_per_block(), 512U) << "of 64 bits";
+  EXPECT_EQ(header->snapshots, 7U);
+  EXPECT_EQ(header->snapshots_offset, 0x67000U);
+  EXPECT_EQ(header->autoclear_features, 0x89U);
+  EXPECT_EQ(header->refcount_order, 6U);
+  EXPECT_FALSE(header->dirty);
+  EXPECT_FALSE(header->corrupt);
+}
+
+TEST(Qcow2Header, WhatIsJustPossibleIsTakenAndNothingMore) {
+  const auto with = [](std::size_t place, std::uint32_t value) {
+    return refused([=](std::byte* h) { store_be32(h + place, value); });
+  };
+  EXPECT_EQ(with(36, 32 * kMiB / 8), "") << "an L1 table of 32 MiB";
+  EXPECT_THAT(with(36, 32 * kMiB / 8 + 1), HasSubstr("too long"));
+  EXPECT_EQ(with(56, 8 * kMiB / 65536), "") << "a refcount table of 8 MiB";
+  EXPECT_THAT(with(56, 8 * kMiB / 65536 + 1), HasSubstr("its refcount table has 129 clusters"));
+  EXPECT_THAT(with(20, 22), HasSubstr("2^22"));
+  EXPECT_EQ(with(96, 6), "");
+  EXPECT_EQ(with(100, 112), "");
+  EXPECT_THAT(with(100, 96), HasSubstr("claims 96 bytes")) << "less than its fields";
+  EXPECT_THAT(with(100, 108), HasSubstr("claims 108 bytes")) << "no multiple of 8";
+  EXPECT_THAT(with(100, 65544), HasSubstr("claims 65544 bytes")) << "more than there are";
+  EXPECT_THAT(with(32, 3), HasSubstr("by an unknown method"));
+  const auto smallest = refused([](std::byte* h) {
+    store_be32(h + 20, 9);
+    store_be64(h + 24, 512);
+  });
+  EXPECT_EQ(smallest, "") << "clusters of 512 bytes";
+  const auto named = [](std::uint32_t length) {
+    return refused([=](std::byte* h) {
+      store_be64(h + 8, 0x200);
+      store_be32(h + 16, length);
+      std::memset(h + 0x200, 'x', length);
+    });
+  };
+  EXPECT_EQ(named(1023), "");
+  EXPECT_THAT(named(1024), HasSubstr("backing file"));
+}
+
 TEST(Qcow2Header, NamesItsBackingFileAndThatOnesFormat) {
   auto bytes = good_header();
   const std::string name = "../base images/base.img";
@@ -84,6 +147,11 @@ TEST(Qcow2Header, DirtyAndCorruptAreTold) {
   ASSERT_TRUE(header);
   EXPECT_TRUE(header->dirty);
   EXPECT_TRUE(header->corrupt);
+  for (const bool dirty : {true, false}) {
+    store_be64(bytes.data() + 72, dirty ? 1 : 2);
+    EXPECT_EQ(parse_qcow2_header(bytes)->dirty, dirty);
+    EXPECT_EQ(parse_qcow2_header(bytes)->corrupt, !dirty);
+  }
 }
 
 TEST(Qcow2Header, UnknownIncompatibleFeaturesAreRefusedByName) {
@@ -94,13 +162,13 @@ TEST(Qcow2Header, UnknownIncompatibleFeaturesAreRefusedByName) {
   EXPECT_THAT(refused([](std::byte* h) {
                 std::string names(96, '\0');
                 names[1] = 41;
-                std::memcpy(names.data() + 2, "time travel\x1b[2J", 15);
+                std::memcpy(names.data() + 2, "~ travel\x7f\x1b[2J", 13);
                 names[48] = 1;  // a compatible feature of the same number
                 names[49] = 41;
                 add_extension(h, 104, 0x6803f857, names);
                 store_be64(h + 72, 1ULL << 41);
               }),
-              HasSubstr("time travel?[2J"));
+              HasSubstr("~ travel??[2J"));
 }
 
 TEST(Qcow2Header, OtherCompressionThanZlibIsRefused) {
@@ -121,6 +189,7 @@ TEST(Qcow2Header, EncryptionIsRefused) {
 }
 
 TEST(Qcow2Header, ImpossibleSizesAreRefused) {
+  EXPECT_THAT(refused([](std::byte* h) { store_be32(h, 0x514649fc); }), HasSubstr("not a qcow2 image"));
   EXPECT_THAT(refused([](std::byte* h) { store_be32(h + 4, 4); }), HasSubstr("version 4"));
   EXPECT_THAT(refused([](std::byte* h) { store_be32(h + 20, 8); }), HasSubstr("2^8"));
   EXPECT_THAT(refused([](std::byte* h) { store_be32(h + 20, 0xffffffff); }), HasSubstr("2^4294967295"));
@@ -170,9 +239,9 @@ TEST(Qcow2Entry, EveryKindIsTold) {
   EXPECT_TRUE(parse_l2_entry(qcow2::kCopied | 0x50000, header)->in_place());
   EXPECT_FALSE(parse_l2_entry(0x50000, header)->in_place()) << "shared with a snapshot";
   // Clusters of 64 KiB: 54 bits of offset, then 8 of sectors.
-  const auto packed = parse_l2_entry(qcow2::kCompressed | 3ULL << 54 | 0x50123, header);
+  const auto packed = parse_l2_entry(qcow2::kCompressed | 3ULL << 54 | 0x50323, header);
   EXPECT_EQ(packed->kind, Kind::compressed);
-  EXPECT_EQ(packed->offset, 0x50123U);
+  EXPECT_EQ(packed->offset, 0x50323U);
   EXPECT_EQ(packed->compressed_size, 4 * 512 - 0x123);
 }
 
