@@ -56,7 +56,17 @@ TEST_F(PciRootTest, ItsAddressRegisterReadsBackWhatWasWritten) {
 
 TEST_F(PciRootTest, SlotZeroIsAHostBridge) {
   const ConfigPorts bridge(ports, 0);
+  EXPECT_EQ(bridge.read<std::uint32_t>(0), 0x00081b36U)
+      << "that of QEMU's generic one, which no driver wants";
   EXPECT_EQ(bridge.read<std::uint16_t>(0x0a), 0x0600);
+}
+
+TEST_F(PciRootTest, PartsOfItsAddressRegisterReadToo) {
+  bus_write<std::uint32_t>(ports, 0xcf8, 0x80123454);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, 0xcf9), 0x34);
+  EXPECT_EQ(bus_read<std::uint16_t>(ports, 0xcfa), 0x8012);
+  bus_write<std::uint16_t>(ports, 0xcf8, 0);
+  EXPECT_EQ(bus_read<std::uint32_t>(ports, 0xcf8), 0x80123454U) << "a part of it is not written";
 }
 
 TEST_F(PciRootTest, AnEmptySlotReadsAsAllOnes) {
@@ -73,6 +83,8 @@ TEST_F(PciRootTest, ADeviceHasTheSlotThatIsReservedForItAndNoOther) {
   EXPECT_EQ(ConfigPorts(ports, 3).read<std::uint32_t>(0), 0x56781234U);
   EXPECT_EQ(ConfigPorts(ports, 5).read<std::uint32_t>(0), 0x56781234U);
   EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x1000), 5));
+  EXPECT_FALSE(root.add(std::make_unique<BarDevice>(spaces, 0x1000), 32)) << "the bus has 32 slots";
+  EXPECT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x1000), 31));
 }
 
 TEST_F(PciRootTest, OtherBusesAndFunctionsAreEmpty) {
@@ -93,6 +105,14 @@ TEST_F(PciRootTest, BarsAreplacedInTheWindowWithoutOverlap) {
   EXPECT_GE(bar(0), layout::kPciWindowStart);
   EXPECT_LE(bar(2) + 0x4000U, layout::kPciWindowStart + layout::kPciWindowSize);
   EXPECT_GE(bar(2), bar(0) + 0x4000);
+}
+
+TEST_F(PciRootTest, ABarLiesAtAMultipleOfItsSize) {
+  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x100000)));
+  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x4000)));
+  const std::uint32_t large = ConfigPorts(ports, 2).read<std::uint32_t>(0x10);
+  EXPECT_EQ(large, layout::kPciWindowStart + 0x100000U) << "the first place behind those that are there";
+  EXPECT_EQ(ConfigPorts(ports, 3).read<std::uint32_t>(0x10), large + 0x200000);
 }
 
 TEST_F(PciRootTest, BarsAnswerOnlyOnceMemoryIsEnabled) {
@@ -132,6 +152,21 @@ TEST_F(PciRootTest, ABarPutOutsideTheWindowOrOverAnotherAnswersNowhere) {
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar(2)), 2) << "the one that was there first stays";
 }
 
+TEST_F(PciRootTest, ABarAnswersFromTheFirstToTheLastPlaceOfTheWindow) {
+  config.enable_memory();
+  const std::uint64_t end = layout::kPciWindowStart + layout::kPciWindowSize;
+  for (const std::uint64_t place : {std::uint64_t{layout::kPciWindowStart}, end - 0x4000}) {
+    config.write<std::uint32_t>(0x18, static_cast<std::uint32_t>(end - 0x8000));  // out of its way
+    config.write<std::uint32_t>(0x10, static_cast<std::uint32_t>(place));
+    EXPECT_EQ(device->moves.back(), place);
+    EXPECT_EQ(bus_read<std::uint8_t>(mmio, place), 0);
+  }
+  for (const std::uint64_t place : {layout::kPciWindowStart - std::uint64_t{0x4000}, end}) {
+    config.write<std::uint32_t>(0x10, static_cast<std::uint32_t>(place));
+    EXPECT_EQ(device->moves.back(), std::nullopt) << place;
+  }
+}
+
 class PortDevice : public PciDevice {
  public:
   explicit PortDevice(const PciSpaces& spaces)
@@ -158,6 +193,9 @@ TEST_F(PciRootTest, AnIoBarAnswersInIoSpaceOnceItIsEnabled) {
   EXPECT_EQ(second.read<std::uint32_t>(0x10), 0xffffffc1U) << "its size reads back";
   second.write<std::uint32_t>(0x10, 0x600);
   EXPECT_EQ(bus_read<std::uint8_t>(ports, 0x605), 0xff) << "the platform's own ports are not to be had";
+  const std::uint32_t last = layout::kPciIoEnd + 1U - 0x40;
+  second.write<std::uint32_t>(0x10, last);
+  EXPECT_EQ(bus_read<std::uint8_t>(ports, last + 5), 5) << "the last place there is";
 }
 
 TEST_F(PciRootTest, AFullBusRefusesOneMore) {
@@ -180,6 +218,47 @@ TEST(PciConfigSpace, AccessesPastItsEndAreHarmless) {
   space.write(254, bytes);
   space.read(~std::size_t{0} - 1, bytes);
   space.write(~std::size_t{0} - 1, bytes);
+  space.set(254, std::array<std::byte, 4>{});
+  EXPECT_EQ(space.get<std::uint16_t>(254), 0) << "nothing is there";
+  space.set(254, std::array{std::byte{1}, std::byte{2}});
+  EXPECT_EQ(space.get<std::uint16_t>(254), 0x0201) << "up to its end it is";
+  space.set(254, std::array<std::byte, 4>{});
+  EXPECT_EQ(space.get<std::uint16_t>(254), 0x0201);
+}
+
+TEST(PciConfigSpace, CapabilitiesFollowOneAnotherAtMultiplesOfFour) {
+  PciConfigSpace space({.vendor = 1});
+  const std::array body = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
+  const std::array writable = {std::byte{0}, std::byte{0x0f}};
+  EXPECT_EQ(space.get<std::uint16_t>(PciConfigSpace::kStatus) & 0x10, 0) << "no capabilities yet";
+  EXPECT_EQ(space.add_capability(0x09, std::span(body).first(2), {}), 0x40);
+  EXPECT_EQ(space.add_capability(0x11, std::span(body).first(3), writable), 0x44);
+  EXPECT_EQ(space.add_capability(0x05, body, {}), 0x4c);
+  EXPECT_EQ(space.get<std::uint16_t>(PciConfigSpace::kStatus) & 0x10, 0x10);
+  EXPECT_EQ(space.get<std::uint8_t>(0x34), 0x40);
+  EXPECT_EQ(space.get<std::uint32_t>(0x40), 0x02014409U);
+  EXPECT_EQ(space.get<std::uint32_t>(0x44), 0x02014c11U);
+  EXPECT_EQ(space.get<std::uint8_t>(0x48), 3);
+  EXPECT_EQ(space.get<std::uint32_t>(0x4c), 0x02010005U) << "the last one leads nowhere";
+  const std::array ones = {std::byte{0xff}, std::byte{0xff}, std::byte{0xff}, std::byte{0xff}};
+  space.write(0x44, ones);
+  space.write(0x40, ones);
+  EXPECT_EQ(space.get<std::uint32_t>(0x40), 0x02014409U);
+  EXPECT_EQ(space.get<std::uint32_t>(0x44), 0x0f014c11U) << "its writable bits and no others";
+}
+
+TEST(PciConfigSpace, WhatADriverMayWriteOfTheHeaderIsWhatThePciSpecificationSays) {
+  PciConfigSpace space({.vendor = 1});
+  const auto write = [&](std::size_t offset, std::uint32_t value) {
+    space.write(offset, std::as_bytes(std::span(&value, 1)));
+    return space.get<std::uint32_t>(offset);
+  };
+  EXPECT_EQ(write(0x04, 0xffffffff), 0x0546U) << "memory, bus master, parity, SERR, no INTx; no status bit";
+  EXPECT_EQ(write(0x0c, 0xffffffff), 0xffU) << "the cache line's size";
+  EXPECT_EQ(write(0x3c, 0xffffffff), 0xffU) << "the interrupt line";
+  space.set_pin(10);
+  EXPECT_EQ(space.get<std::uint32_t>(0x3c), 0x010aU) << "pin A, on that line";
+  EXPECT_EQ(write(0x3c, 0xffffffff), 0x01ffU) << "the line is for who reads it, the pin is not";
 }
 
 }  // namespace
