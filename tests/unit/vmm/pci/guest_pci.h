@@ -211,6 +211,7 @@ class FakeDevice : public VirtioDevice {
   void start_queue(std::uint16_t index, std::unique_ptr<VirtQueue> queue) override {
     queues.at(index) = std::move(queue);
   }
+  void interrupts_changed() override { ++interrupt_changes; }
   std::span<const FeatureDependency> feature_dependencies() const override { return kDependencies; }
   DeviceHost& transport() { return host(); }
 
@@ -220,6 +221,7 @@ class FakeDevice : public VirtioDevice {
   int activations = 0;
   int resets = 0;
   int calls_while_reset = 0;
+  int interrupt_changes = 0;
   bool complain = false;
   std::map<std::uint16_t, int> kicks;
   std::map<std::uint16_t, int> queue_resets;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/vmm/pci/guest_pci.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -167,6 +168,22 @@ TEST_F(MsixTest, WhatWasSignalledWhileMaskedOutlivesTheEndOfDirectSignals) {
   EXPECT_EQ(pending(), 2U);
   program(1, 0x41);
   EXPECT_EQ(host.lines[1].triggers, 1);
+}
+
+TEST_F(MsixTest, WhatWasSignalledWhileMaskedIsPendingInASnapshotAndNothingElseIs) {
+  msix.set_control(Msix::kControlEnable);
+  const int event = msix.direct(1);
+  msix.direct(2);
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(event, &one, sizeof one), static_cast<ssize_t>(sizeof one));
+  StateWriter writer;
+  msix.save(writer);
+  Msix other(make_lines());
+  StateReader reader(writer.bytes());
+  ASSERT_TRUE(other.load(reader));
+  std::byte pending{};
+  other.read_pending(0, std::span(&pending, 1));
+  EXPECT_EQ(pending, std::byte{2});
 }
 
 TEST_F(MsixTest, ReservedBitsOfVectorControlStayZero) {

@@ -459,6 +459,35 @@ TEST_F(VirtioPciTest, TheInterruptOfALentQueueIsThatOfItsVector) {
   EXPECT_EQ(device->transport().interrupt_event(2), -1);
 }
 
+TEST_F(VirtioPciTest, WhoServesALentQueueIsToldWhenItsInterruptMoves) {
+  bring_up();
+  int event = -1;
+  {
+    const std::lock_guard lock(device->mutex());
+    event = device->transport().interrupt_event(0);
+  }
+  const auto told = [this, before = device->interrupt_changes] {
+    const std::lock_guard lock(device->mutex());
+    return device->interrupt_changes - before;
+  };
+  guest.set_common<std::uint16_t>(kQueueSelect, 0);
+  EXPECT_EQ(told(), 0);
+  guest.set_common<std::uint16_t>(kQueueVector, 0);
+  EXPECT_EQ(told(), 1);
+  {
+    const std::lock_guard lock(device->mutex());
+    EXPECT_NE(device->transport().interrupt_event(0), event);
+  }
+  bus_write<std::uint32_t>(mmio, bar + kMsixTable + 16 + 12, 1);
+  EXPECT_FALSE(host.line(1).held) << "its old vector is no longer lent";
+  const auto msix = config.capability([&](unsigned at) { return config.read<std::uint8_t>(at) == 0x11; });
+  ASSERT_TRUE(msix);
+  config.write<std::uint32_t>(*msix + 4, 0);
+  EXPECT_EQ(told(), 1) << "where the table lies is not for the driver to say";
+  config.write<std::uint16_t>(*msix + 2, 0);
+  EXPECT_EQ(told(), 2) << "MSI-X is off";
+}
+
 TEST_F(VirtioPciTest, VectorsThatNeverWereOrAreTakenAwayUnderALentQueueHarmNothing) {  // CVE-2024-4693
   for (int life = 0; life < 3; ++life) {
     guest.use_messages = life > 0;  // in the first life MSI-X stays off, and no vector is ever set
