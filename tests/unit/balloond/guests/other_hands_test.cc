@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "tests/unit/balloond/guests/registry_fixture.h"
 
 namespace balloon::daemon {
@@ -50,6 +52,37 @@ TEST_F(OtherHandsTest, ABalloonThatRestsWhereADaemonBeforeLeftItIsOurs) {
   for (int i = 0; i < 2; ++i) guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));
   guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
   EXPECT_TRUE(guests_.find("a")->contest);
+}
+
+TEST_F(OtherHandsTest, ABalloonThatWasNotSeenToRestWhereItIsWantedIsNotOursYet) {
+  const auto sample = [](policy::Bytes actual) { return test::sample(2 * kGiB, actual, 300 * kMiB); };
+  const std::vector<std::vector<policy::Bytes>> histories{
+      {kGiB}, {900 * kMiB, kGiB}, {kGiB, 900 * kMiB}, {900 * kMiB, 900 * kMiB}};
+  for (const auto& history : histories) {
+    const Session session = join();
+    for (const policy::Bytes actual : history) guests_.stats(session, sample(actual));
+    guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+    EXPECT_FALSE(guests_.find("a")->contest) << testing::PrintToString(history);
+    guests_.left(session);
+  }
+  const Session session = join();
+  guests_.balloon(session, balloon(kGiB, kGiB, false));
+  for (int i = 0; i < 2; ++i) guests_.stats(session, sample(kGiB));
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  EXPECT_FALSE(guests_.find("a")->contest) << "its driver was down";
+}
+
+TEST_F(OtherHandsTest, AContestGoesOnWhenItsGuestIsBackAndEndsWithOurNextTarget) {
+  Session session = join();
+  reach(session, 800 * kMiB);
+  guests_.balloon(session, balloon(700 * kMiB, 700 * kMiB));
+  guests_.left(session);
+  session = join();
+  ASSERT_TRUE(guests_.find("a")->contest);
+  EXPECT_EQ(guests_.find("a")->contest->from, 800 * kMiB);
+  EXPECT_EQ(guests_.find("a")->contests, 1U);
+  ASSERT_TRUE(guests_.set_target("a", session, 600 * kMiB));
+  EXPECT_FALSE(guests_.find("a")->contest);
 }
 
 TEST_F(OtherHandsTest, ATargetOfBeforeThatComesLateIsNobodyElses) {

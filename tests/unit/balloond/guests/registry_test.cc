@@ -300,6 +300,34 @@ TEST_F(RegistryTest, APinRunsOut) {
   EXPECT_FALSE(guests_.set_pin("nobody", kGiB, std::chrono::seconds(1)));
 }
 
+TEST_F(RegistryTest, APinThatHasRunOutIsNotWrittenDownThoughNobodyHasLookedSince) {
+  join();
+  guests_.await_pins(
+      {{"b", PinRecord{.target = kMiB, .expires = clock_.now() + std::chrono::seconds(60), .until = {}}}});
+  ASSERT_TRUE(guests_.set_pin("a", kGiB, std::chrono::seconds(60)));
+  EXPECT_EQ(guests_.pins(), (std::map<std::string, Bytes>{{"a", kGiB}}));
+  EXPECT_EQ(guests_.all_pins().size(), 2U);
+  clock_.advance(std::chrono::seconds(60));
+  EXPECT_TRUE(guests_.all_pins().empty());
+  EXPECT_TRUE(guests_.clear_pin("a"));
+  EXPECT_TRUE(guests_.pins().empty());
+}
+
+TEST_F(RegistryTest, NewsOfAStayThatIsOverAreNobodys) {
+  const Session session = join();
+  guests_.left(session);
+  tree_.end_process(42);
+  guests_.refresh();
+  ASSERT_FALSE(guests_.find("a"));
+  changes_.clear();
+  guests_.stats(session, test::sample(2 * kGiB, kGiB, kGiB));
+  guests_.balloon(session, balloon(kGiB, kGiB));
+  guests_.counters(session, {});
+  guests_.answered(session, Request::Kind::target, 1, "");
+  guests_.left(session);
+  EXPECT_TRUE(changes_.empty());
+}
+
 TEST_F(RegistryTest, ANewStatisticsIntervalReachesEveryGuest) {
   join();
   EXPECT_EQ(guests_.stats_interval(), std::chrono::seconds(1));
