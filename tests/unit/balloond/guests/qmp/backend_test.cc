@@ -68,10 +68,10 @@ class Guests final : public GuestEvents {
   test::Told told_;
 };
 
-/// A second of the backend's takes ten, so that a QEMU of a slow machine is none that hangs.
+/// A second of the backend's takes twenty, so that a QEMU of a slow machine is none that hangs.
 class SlowClock final : public Clock {
  public:
-  Time now() const override { return SystemClock().now() / 10; }
+  Time now() const override { return SystemClock().now() / 20; }
   WallTime wall() const override { return SystemClock().wall(); }
 };
 
