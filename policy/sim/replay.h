@@ -73,7 +73,7 @@ struct ReplayReport {
   std::uint64_t over_budget = 0;          ///< recorded ticks at which guests counted for more than the budget
   Bytes over_budget_most = 0;             ///< the most that it was
   std::chrono::milliseconds over_budget_most_at{};  ///< wall time of that
-  std::uint64_t over_host = 0;                      ///< of them, those at which the host had not even that
+  std::uint64_t over_host = 0;  ///< recorded ticks at which guests were promised more than the host had
   std::map<std::string, GuestReplay> guests{};
   std::optional<FirstDifference> first{};
 };

@@ -122,13 +122,19 @@ std::string notes(const ReplayReport& report) {
 }
 
 std::string budget_text(const ReplayReport& report) {
-  if (report.over_budget == 0)
-    return fmt::format("Budget:      guests counted for no more than it in all {} decisions\n", report.ticks);
+  const std::string promised =
+      report.over_host == 0
+          ? std::string("they were never promised more than the host had")
+          : fmt::format("they were promised more than the host had in {}", report.over_host);
+  if (report.over_budget == 0) {
+    return fmt::format("Budget:      guests counted for no more than it in all {} decisions; {}\n",
+                       report.ticks, promised);
+  }
   return fmt::format(
-      "Budget:      guests counted for more than it in {} of {} decisions, by {} at most, at {}; for more "
-      "than the host had in {}\n",
+      "Budget:      guests counted for more than it in {} of {} decisions, by {} of the reserve at most, at "
+      "{}; {}\n",
       report.over_budget, report.ticks, format_bytes(report.over_budget_most),
-      time_text(report.over_budget_most_at), report.over_host);
+      time_text(report.over_budget_most_at), promised);
 }
 
 std::string guest_table(const ReplayReport& report) {

@@ -113,17 +113,27 @@ class Recording(unittest.TestCase):
             program.chmod(0o755)
             return check_recording(program, Path(directory))
 
+    def budget(self, beyond: int, decisions: int = 7):
+        return self.found(f"""echo '{{"over_host_ticks":{beyond},"over_budget_most_bytes":3145728,"ticks":{decisions}}}'""")[1]
+
     def test_identical_plans_pass_and_the_result_is_shown(self):
-        check = self.found("echo 'Recording:   now'; echo 'Result:      all 7 plans are identical'")
+        check = self.found("echo 'Recording:   now'; echo 'Result:      all 7 plans are identical'")[0]
         self.assertTrue(check.passed)
         self.assertEqual(check.found, "now; all 7 plans are identical")
 
     def test_other_plans_and_a_recording_that_is_not_there_fail_and_say_so(self):
-        self.assertFalse(self.found("echo 'Result: 1 of 7 plans are different'; exit 3").passed)
-        check = self.found("echo 'balloon-sim: there are no recordings' >&2; exit 1")
+        self.assertFalse(self.found("echo 'Result: 1 of 7 plans are different'; exit 3")[0].passed)
+        check = self.found("echo 'balloon-sim: there are no recordings' >&2; exit 1")[0]
         self.assertFalse(check.passed)
         self.assertEqual(check.found, "balloon-sim: there are no recordings")
-        self.assertFalse(check_recording(Path("/nonexistent/balloon-sim"), Path("/")).passed)
+        self.assertFalse(any(check.passed for check in check_recording(Path("/nonexistent/balloon-sim"), Path("/"))))
+
+    def test_guests_that_were_promised_more_than_the_host_had_fail(self):
+        self.assertTrue(self.budget(0).passed)
+        self.assertEqual(self.budget(0).found, "they did not in 0 of 7; beyond the budget they counted for 3 MiB at most")
+        self.assertFalse(self.budget(1).passed)
+        self.assertFalse(self.budget(0, decisions=0).passed, "a recording without decisions shows nothing")
+        self.assertFalse(self.found("echo nonsense")[1].passed)
 
 
 class Bars(unittest.TestCase):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether balloond's own recording of a run, decided again, gives the same plans."""
+"""What balloond's own recording of a run says, decided again: the same plans, and never more than the host had."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,12 +10,34 @@ from .checks import Check
 REPLAY_TIMEOUT = 600  # a recording of some minutes takes a second
 
 
-def check_recording(balloon_sim: Path, recording: Path) -> Check:
+def check_recording(balloon_sim: Path, recording: Path) -> list[Check]:
+    return [_identical(balloon_sim, recording), _one_budget(balloon_sim, recording)]
+
+
+def _identical(balloon_sim: Path, recording: Path) -> Check:
     name = "the recording replays to identical plans"
     try:
-        done = subprocess.run([balloon_sim, "replay", recording], text=True, capture_output=True, timeout=REPLAY_TIMEOUT)
+        done = _replay(balloon_sim, recording)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, False, str(error))
     said = [line for line in done.stdout.splitlines() if line.startswith(("Recording:", "Budget:", "Result:", "First:"))]
     found = "; ".join(" ".join(line.split(":", 1)[1].split()) for line in said) or done.stderr.strip()
     return Check(name, done.returncode == 0, found)
+
+
+def _one_budget(balloon_sim: Path, recording: Path) -> Check:
+    """All guests, whatever their hypervisors, share what the host has: what they have or were promised to be, the
+    greater, fits in it at every decision. What they count for beyond the budget comes out of the host's reserve."""
+    name = "all guests fit in the host's memory at every decision"
+    try:
+        seen = json.loads(_replay(balloon_sim, recording, "--output", "json").stdout)
+        beyond, most, decisions = seen["over_host_ticks"], seen["over_budget_most_bytes"], seen["ticks"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+    return Check(name, beyond == 0 and decisions > 0,
+                 f"they did not in {beyond} of {decisions}; beyond the budget they counted for {most >> 20} MiB at most")
+
+
+def _replay(balloon_sim: Path, recording: Path, *options: str) -> subprocess.CompletedProcess:
+    return subprocess.run([balloon_sim, "replay", recording, *options], text=True, capture_output=True,
+                          timeout=REPLAY_TIMEOUT)
