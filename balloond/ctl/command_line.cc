@@ -59,7 +59,7 @@ CLI::Validator duration(std::optional<nanoseconds> most = std::nullopt) {
             if (!parsed) return "'" + text + "' is not a duration such as 30s, 10m or 1h";
             return most && *parsed > *most ? "'" + text + "' is longer than 24h" : std::string();
           },
-          "DURATION"};
+          ""};
 }
 
 CLI::Validator memory() {
@@ -68,7 +68,7 @@ CLI::Validator memory() {
             if (!size) return size.error().message;
             return *size == 0 ? std::string("it must be more than 0") : std::string();
           },
-          "SIZE"};
+          ""};
 }
 
 CLI::Validator size_or_auto() {
@@ -77,7 +77,7 @@ CLI::Validator size_or_auto() {
             const auto size = parse_bytes(text);
             return size ? std::string() : size.error().message;
           },
-          "SIZE|auto"};
+          ""};
 }
 
 CLI::Validator validator(const char* name, bool (*good)(const std::string&), const char* expected) {
@@ -117,6 +117,7 @@ class Options {
     if (outermost) socket->envname("BALLOOND_SOCKET");
     app.add_option("--timeout", arguments_.timeout, "How long to wait for an answer")
         ->check(duration())
+        ->type_name("DURATION")
         ->default_str(arguments_.timeout);
   }
   void guest(CLI::App& app) {
@@ -203,13 +204,16 @@ class Definition {
     options_.guest(set);
     set.add_option("SIZE", arguments_.size, "Size to leave to the guest, or auto")
         ->required()
-        ->check(size_or_auto());
+        ->check(size_or_auto())
+        ->type_name("");
     set.add_option("--for", arguments_.duration, "How long (default: 10m, at most 24h)")
-        ->check(duration(kWishMax));
+        ->check(duration(kWishMax))
+        ->type_name("DURATION");
     ask("pause", "Leave all balloons as they are: decide and show everything, apply nothing",
         &Commands::pause)
         .add_option("--for", arguments_.duration, "How long, at most 24h (default: until resume)")
-        ->check(duration(kWishMax));
+        ->check(duration(kWishMax))
+        ->type_name("DURATION");
     ask("resume", "End a pause", &Commands::resume);
     CLI::App& merge = ask("merge", "Let KSM share a guest's memory with equal memory of others, or end that",
                           &Commands::merge);
@@ -226,13 +230,18 @@ class Definition {
     reserve.add_option("ID", arguments_.id, "The name that the guest will have")
         ->required()
         ->check(validator("", is_name, "a name of 1 to 64 characters of A-Z a-z 0-9 . _ -"));
-    reserve.add_option("MIN", arguments_.size, "Less is no use")->required()->check(memory());
+    reserve.add_option("MIN", arguments_.size, "Less is no use")
+        ->required()
+        ->check(memory())
+        ->type_name("SIZE");
     reserve.add_option("--max", arguments_.max, "More is not wanted, MIN or more (default: MIN)")
-        ->check(memory());
+        ->check(memory())
+        ->type_name("SIZE");
     add_priority(reserve);
     add_within(reserve);
     reserve.add_option("--lease", arguments_.lease, "How long it is kept (default: 10m, at most 24h)")
-        ->check(duration(kWishMax));
+        ->check(duration(kWishMax))
+        ->type_name("DURATION");
     reserve
         .add_option("--request-id", arguments_.request_id,
                     "Names this wish: asked again by the same user it is the same reservation")
@@ -264,7 +273,8 @@ class Definition {
                         &Commands::fit, true);
     fit.add_option("SIZE", arguments_.sizes, "Of a guest; several stand each for itself")
         ->required()
-        ->check(memory());
+        ->check(memory())
+        ->type_name("");
     add_priority(fit);
     add_within(fit);
   }
@@ -278,6 +288,7 @@ class Definition {
   void add_within(CLI::App& app) {
     app.add_option("--within", arguments_.within, "How long it may take, at most 24h")
         ->check(duration(kWishMax))
+        ->type_name("DURATION")
         ->capture_default_str();
   }
   void add_id(CLI::App& app) {
@@ -286,7 +297,8 @@ class Definition {
   void add_lease(CLI::App& app) {
     app.add_option("--lease", arguments_.lease,
                    "How long it is kept from now on (default: as long as before)")
-        ->check(duration(kWishMax));
+        ->check(duration(kWishMax))
+        ->type_name("DURATION");
   }
   /// What changes a reservation: its token, or an operator's word.
   CLI::App& claim(CLI::App& app) {
@@ -302,7 +314,8 @@ class Definition {
     CLI::App& sub = add(policy, name, help, command);
     sub.add_option("--host-memory", arguments_.policy.host_memory,
                    "Of the host it is for (default: this one's)")
-        ->check(memory());
+        ->check(memory())
+        ->type_name("SIZE");
     options_.output(sub);
     return sub;
   }
@@ -336,6 +349,7 @@ class Definition {
         ->check(validator("NAME=VALUE", is_label, "a label such as tier=db"));
     show.add_option("--memory", arguments_.policy.memory, "Its boot memory")
         ->check(memory())
+        ->type_name("SIZE")
         ->capture_default_str();
     add_time(show);
     CLI::App& diff =
