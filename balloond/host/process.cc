@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+
+#include "policy/holdings.h"
 
 namespace balloon::daemon {
 namespace {
@@ -15,6 +18,10 @@ constexpr int kMajorFaults = 10;
 constexpr int kStartTime = 20;
 /// PF_KTHREAD (include/linux/sched.h).
 constexpr std::uint64_t kKernelThread = 0x00200000;
+
+/// No VMM has more of its own files in memory, libraries included (QEMU 7.2 some 35 MiB). More than that is a
+/// guest's memory that is kept in a file, or comes out of a snapshot's.
+constexpr std::uint64_t kProgramFilesMaxKib = 64 * 1024;
 
 std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) {
   ReadBuffer buffer;
@@ -45,10 +52,15 @@ std::optional<ProcessMemory> Process::sample() const {
       status->find("State:\tX") != std::string_view::npos) {
     return std::nullopt;
   }
-  // VmRSS has anonymous, file and shared memory, but no huge pages of hugetlbfs (proc_pid_status(5)).
+  // VmRSS has anonymous, file and shared memory, but no huge pages of hugetlbfs (proc_pid_status(5)). A
+  // guest's memory is anonymous or shared. Files of the program are in MemAvailable as page cache: they would
+  // count twice, and what a guest takes in their place would come as a surprise.
   const auto huge = number_after(*status, "HugetlbPages:").value_or(0);
+  const auto files = number_after(*status, "RssFile:").value_or(0);
+  const auto resident =
+      policy::above(number_after(*status, "VmRSS:").value_or(0), files <= kProgramFilesMaxKib ? files : 0);
   return ProcessMemory{.mapped = number_after(*status, "VmSize:").value_or(0) * 1024,
-                       .resident = (number_after(*status, "VmRSS:").value_or(0) + huge) * 1024,
+                       .resident = (resident + huge) * 1024,
                        .swapped = number_after(*status, "VmSwap:").value_or(0) * 1024,
                        .huge = huge * 1024,
                        .locked = number_after(*status, "VmLck:").value_or(0) * 1024,

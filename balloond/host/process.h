@@ -14,7 +14,7 @@ namespace balloon::daemon {
 
 struct ProcessMemory {
   policy::Bytes mapped = 0;    ///< VmSize
-  policy::Bytes resident = 0;  ///< VmRSS, and HugetlbPages
+  policy::Bytes resident = 0;  ///< VmRSS and HugetlbPages, without the program's own files
   policy::Bytes swapped = 0;   ///< VmSwap: of private memory, not of a memfd
   policy::Bytes huge = 0;      ///< HugetlbPages: of the host's pool, given back to that at most
   policy::Bytes locked = 0;    ///< VmLck: mlock(), and what VFIO accounts there

@@ -31,7 +31,8 @@ void add_sizes(Families& out, const GuestStatus& guest, const Labels& label) {
             floor_of(guest), label);
   out.gauge("balloon_guest_target_bytes", "Size last asked for.", record.target, label);
   out.gauge("balloon_guest_actual_bytes", "Size the guest has.", record.balloon.actual, label);
-  out.gauge("balloon_guest_resident_bytes", "Resident memory of its VMM process.", record.on_host.resident,
+  out.gauge("balloon_guest_resident_bytes",
+            "Resident memory of its VMM process, without files of the program.", record.on_host.resident,
             label);
   out.gauge("balloon_guest_swapped_bytes", "Memory of its VMM process in host swap.", record.on_host.swapped,
             label);

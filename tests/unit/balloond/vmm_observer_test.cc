@@ -79,6 +79,20 @@ class VmmObserverTest : public ::testing::Test {
   }();
 };
 
+TEST_F(VmmObserverTest, FilesOfTheProgramAreNotTheGuestsMemory) {
+  const auto resident = [this](const std::string& more) {
+    tree_.write("/proc/42/status", "Name:\tqemu\nState:\tS (sleeping)\nVmRSS:\t 1048576 kB\n" + more);
+    return observer_.look(0)->resident >> 20;
+  };
+  EXPECT_EQ(resident(""), 1024U) << "before Linux 4.5";
+  EXPECT_EQ(resident("RssFile:\t 35840 kB\n"), 1024U - 35U) << "they are available to the host";
+  EXPECT_EQ(resident("RssFile:\t 35840 kB\nHugetlbPages:\t 2048 kB\n"), 1024U - 35U + 2U);
+  EXPECT_EQ(resident("RssFile:\t 65536 kB\n"), 1024U - 64U);
+  EXPECT_EQ(resident("RssFile:\t 65540 kB\n"), 1024U) << "a guest's memory in a file";
+  tree_.write("/proc/42/status", "Name:\tqemu\nState:\tS (sleeping)\nVmRSS:\t 1024 kB\nRssFile:\t 2048 kB\n");
+  EXPECT_EQ(observer_.look(0)->resident, 0U) << "read while it ends";
+}
+
 TEST_F(VmmObserverTest, ACgroupOfItsOwnTellsSwapInRefaultsAndPressure) {
   member_of("/vm.slice/web.service");
   cgroup("/vm.slice/web.service", "42\n", 10);
