@@ -131,8 +131,7 @@ std::string budget_text(const ReplayReport& report) {
                        report.ticks, promised);
   }
   return fmt::format(
-      "Budget:      guests counted for more than it in {} of {} decisions, by {} of the reserve at most, at "
-      "{}; {}\n",
+      "Budget:      guests counted for more than it in {} of {} decisions, by {} at most, at {}; {}\n",
       report.over_budget, report.ticks, format_bytes(report.over_budget_most),
       time_text(report.over_budget_most_at), promised);
 }

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -15,6 +16,8 @@ import time
 # A change may make an endless loop: that is noticed, too.
 TIMES_AS_LONG = 10.0
 SECONDS_MORE = 5.0
+# Or one that allocates until the machine has nothing left.
+MEMORY_MAX = 4 << 30  # bytes of a test's data (RLIMIT_DATA)
 
 
 @dataclasses.dataclass
@@ -36,7 +39,8 @@ class Test:
         """Whether it passes."""
         try:
             done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=timeout,
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX)))
         except subprocess.TimeoutExpired:
             return False
         self.said = done.stdout.decode(errors="replace")
