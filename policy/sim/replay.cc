@@ -188,6 +188,8 @@ Commitments commitments(const recording::Tick& tick) {
   for (std::size_t i = 0; i < guests; ++i) {
     const GuestSnapshot& guest = tick.snapshot.guests[i];
     const GuestPlan& plan = tick.plan.guests[i];
+    // Nobody knows what its process holds; or it ends, and that is neither held nor free yet.
+    if (resident(guest) == 0) continue;
     const Bytes counts = counted(plan, guest, std::min(guest.target, plan.target));
     all.counted = add(all.counted, counts);
     all.promised = add(all.promised, is_promised(plan.state) ? counts : resident(guest));

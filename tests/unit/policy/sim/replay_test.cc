@@ -63,7 +63,7 @@ class ReplayTest : public ::testing::Test {
       std::ranges::sort(seen.guests, {}, &GuestSnapshot::name);
       if (poor_) {
         seen.host.available = 0;
-        for (GuestSnapshot& guest : seen.guests) guest.on_host.resident = 0;
+        for (GuestSnapshot& guest : seen.guests) guest.on_host.resident = held_;
       }
       Plan plan = engine_->decide(seen);
       ++number_;
@@ -109,7 +109,8 @@ class ReplayTest : public ::testing::Test {
   std::uint64_t number_ = 0;
   std::uint64_t tamper_ = 0;
   std::optional<Bytes> budget_;  ///< that is recorded in place of the engine's
-  bool poor_ = false;            ///< nothing is available on the host, and its guests hold nothing
+  bool poor_ = false;            ///< nothing is available on the host, and its guests hold held_
+  Bytes held_ = 4096;
   std::vector<std::uint64_t> unrecorded_;
   milliseconds wall_{1'700'000'000'000};
   RandomHost random_{42};
@@ -157,6 +158,10 @@ TEST_F(ReplayTest, WhatGuestsCountForBeyondTheBudgetIsShown) {
   EXPECT_THAT(to_table(good(directory_)),
               testing::HasSubstr("they were promised more than the host had in 1"));
   EXPECT_THAT(to_json(good(directory_)), testing::HasSubstr("\"over_host_ticks\":1"));
+  held_ = 0;
+  decide(1);
+  EXPECT_EQ(good(directory_).over_host, 1U) << "their processes have ended, or nobody knows";
+  EXPECT_EQ(good(directory_).over_budget, 2U);
 }
 
 TEST_F(ReplayTest, EachRunBeginsWithAnEngineThatKnowsNothing) {
