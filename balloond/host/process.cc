@@ -21,7 +21,7 @@ constexpr std::uint64_t kKernelThread = 0x00200000;
 
 /// No VMM has more of its own files in memory, libraries included (QEMU 7.2 some 35 MiB). More than that is a
 /// guest's memory that is kept in a file, or comes out of a snapshot's.
-constexpr std::uint64_t kProgramFilesMaxKib = 64 * 1024;
+constexpr std::uint64_t kProgramFilesMaxKib = std::uint64_t{64} * 1024;
 
 std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) {
   ReadBuffer buffer;
