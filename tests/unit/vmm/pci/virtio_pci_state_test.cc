@@ -146,22 +146,6 @@ TEST_P(StateTest, AnInterruptThatIsHeldBackByItsMaskIsSentWhenTheMaskGoes) {
   EXPECT_EQ(second->host().line(0).triggers, 1);
 }
 
-TEST_P(StateTest, ASignalOfALentQueueThatIsHeldBackIsNotLost) {
-  first->negotiate();
-  first->use_messages();
-  first->start();
-  int event = -1;
-  {
-    const std::lock_guard lock(first_device->mutex());
-    event = first_device->transport().interrupt_event(0);
-  }
-  bus_write<std::uint32_t>(first->mmio(), first->bar() + virtio_pci::kMsixTable + 16 + 12, 1);
-  const std::uint64_t one = 1;
-  ASSERT_EQ(::write(event, &one, sizeof one), static_cast<ssize_t>(sizeof one));
-  ASSERT_TRUE(move_over());
-  EXPECT_EQ(msix_word(*second, virtio_pci::kMsixPending) & 2, 2U);
-}
-
 TEST_P(StateTest, ABrokenDeviceStillWaitsForItsReset) {
   first->negotiate();
   first->start();
