@@ -145,9 +145,11 @@ TEST_F(BackendTest, GuestsBehindAllSocketsJoinAndLeaveWithTheBackend) {
 }
 
 TEST_F(BackendTest, ASocketThatComesLaterIsFound) {
+  const LiveQemu first(path("1.qmp"));
   manage({all()});
-  const LiveQemu qemu(path("1.qmp"));
   EXPECT_TRUE(guests_.come_to(1, 0));
+  const LiveQemu later(path("2.qmp"), /*another_process=*/true);
+  EXPECT_TRUE(guests_.come_to(2, 0));
 }
 
 TEST_F(BackendTest, AGuestIsLookedAtAgainAndAgain) {
