@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/control/loop.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -64,7 +68,8 @@ class LoopTest : public ::testing::Test {
   StateStore states_;
   Registry guests_{clock_, tree_.root()};
   HostSampler host_{tree_.root()};
-  Ticker ticker_{clock_, guests_, host_, states_, policy::rules::PolicyFile()};
+  ReservationBook reservations_{clock_};
+  Ticker ticker_{clock_, guests_, host_, states_, policy::rules::PolicyFile(), nullptr, &reservations_};
   std::chrono::nanoseconds lateness_{};
   std::optional<ControlLoop> loop_;
 };
@@ -133,6 +138,78 @@ TEST_F(LoopTest, AGuestThatStaysShortWaitsForThePeriod) {
     go_on(20ms);
   }
   EXPECT_EQ(ticks(), 3U) << "what it says was decided on already";
+}
+
+TEST_F(LoopTest, AGuestThatIsShortIsServedAgainOnceItUsesAFiftiethMore) {
+  start();
+  const Session session = join();
+  reports(session, 40 * kMiB);
+  go_on(1s);
+  ASSERT_EQ(ticks(), 3U);
+  reports(session, 25 * kMiB);  // 15 MiB of 984
+  go_on(1s);
+  EXPECT_EQ(ticks(), 3U);
+  reports(session, 4 * kMiB);  // 21 MiB of 999
+  go_on(1s);
+  EXPECT_EQ(ticks(), 4U);
+}
+
+TEST_F(LoopTest, AGuestThatBecomesShortIsServedAtOnceHoweverLittleItRises) {
+  start();
+  const Session session = join();
+  const policy::Tunables tunables;
+  policy::Bytes enough = kMiB;
+  while (policy::is_urgent({.actual = kGiB, .available = enough}, tunables.margin_min, tunables.margin_ratio))
+    enough += kMiB;
+  reports(session, enough);
+  go_on(1s);
+  EXPECT_EQ(ticks(), 2U);
+  reports(session, enough - kMiB);
+  go_on(1s);
+  EXPECT_EQ(ticks(), 3U);
+}
+
+TEST_F(LoopTest, WhileAReservationWaitsForMemoryThatIsFreedIsWorthATick) {
+  start();
+  const Session session = join();
+  const auto move = [&](policy::Bytes actual) {
+    guests_.balloon(session, *test::registration("a", 2 * kGiB, actual).balloon);
+    go_on(100ms);
+  };
+  move(kGiB - kMiB);
+  EXPECT_EQ(ticks(), 2U) << "nobody waits for it";
+  reports(session, 900 * kMiB);
+  std::string refused;
+  ASSERT_TRUE(
+      reservations_.ask({.id = "b", .min = 6400 * kMiB, .max = 6400 * kMiB, .within = 600s, .lease = 60s},
+                        this, [&refused](const ReservationOutcome& outcome) { refused = outcome.reason; }));
+  loop_->reservations_changed();
+  go_on(1s);
+  ASSERT_EQ(ticks(), 3U);
+  ASSERT_EQ(reservations_.list().size(), 1U) << refused;
+  ASSERT_FALSE(reservations_.list().front().is_granted());
+  move(kGiB - 2 * kMiB);
+  EXPECT_EQ(ticks(), 4U);
+}
+
+TEST_F(LoopTest, ANewPolicyAndItsPeriodCountFromNowOn) {
+  start();
+  policy::rules::PolicyFile policy;
+  policy.tunables.margin_min = 77 * kMiB;
+  loop_->set_policy(policy, 1s);
+  EXPECT_EQ(ticker_.policy().tunables.margin_min, policy::Tunables().margin_min)
+      << "the loop's thread takes it";
+  go_on(10ms);
+  ASSERT_EQ(ticks(), 2U);
+  EXPECT_EQ(ticker_.policy().tunables.margin_min, 77 * kMiB);
+  EXPECT_EQ(loop_->stall_after(), 5s);
+}
+
+TEST_F(LoopTest, ATickThatBeginsLateSaysByHowMuch) {
+  start(100ms);
+  clock_.advance(350ms);
+  loop_->tick();
+  EXPECT_EQ(lateness_, 250ms);
 }
 
 TEST_F(LoopTest, AGuestThatIsShortOfMoreThanBeforeIsServedAtOnce) {
@@ -216,9 +293,9 @@ TEST_F(LoopTest, ALoopThatDoesNotTickForFivePeriodsIsStalled) {
 /// With its thread, and Linux' clock: what happens is waited for.
 class LoopThreadTest : public ::testing::Test {
  protected:
-  void start(std::chrono::nanoseconds period) {
+  void start(std::chrono::nanoseconds period, UniqueFd pressure = {}) {
     loop_.emplace(clock_, ticker_, period, [](std::chrono::nanoseconds, std::chrono::nanoseconds) {});
-    ASSERT_TRUE(loop_->start(UniqueFd()));
+    ASSERT_TRUE(loop_->start(std::move(pressure)));
     wait_for_tick(1);
   }
   /// For ever if it does not come: the test runner has a limit.
@@ -242,6 +319,33 @@ TEST_F(LoopThreadTest, TicksEachPeriodByItself) {
 
 TEST_F(LoopThreadTest, AnEventEndsItsWait) {
   start(24h);
+  loop_->reservations_changed();
+  wait_for_tick(2);
+}
+
+TEST_F(LoopThreadTest, TheHostsPressureEndsItsWait) {
+  // Urgent data of a connection is polled as the kernel's pressure trigger is.
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{
+      .sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), any, size), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), any, &size), 0);
+  const UniqueFd kernel(::socket(AF_INET, SOCK_STREAM, 0));
+  ASSERT_EQ(::connect(kernel.get(), any, size), 0);
+  start(24h, UniqueFd(::accept(listener.get(), nullptr, nullptr)));
+  ASSERT_EQ(::send(kernel.get(), "!", 1, MSG_OOB), 1);
+  wait_for_tick(2);
+}
+
+TEST_F(LoopThreadTest, APressureTriggerThatIsGoneIsLetGoAndTheRestGoesOn) {
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  ::close(pipe[0]);  // the other end polls as an error
+  start(24h, UniqueFd(pipe[1]));
+  while (::fcntl(pipe[1], F_GETFD) >= 0) std::this_thread::sleep_for(1ms);
   loop_->reservations_changed();
   wait_for_tick(2);
 }

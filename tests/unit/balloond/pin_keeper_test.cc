@@ -61,6 +61,18 @@ TEST_F(PinFileTest, WhatIsDamagedOrNewerIsRefusedWithWhatToDo) {
   EXPECT_EQ(read_pins(R"({"version": 2, "more": 1})", now()).error().message,
             "it has version 2 of the format, this program reads version 1");
   EXPECT_FALSE(read_pins(R"({"version": 1, "pins": [{"guest": "../a", "target_bytes": "1"}]})", now()));
+  for (const char* part : {R"("until": )", R"("until_since_boot": )"}) {
+    std::string spoilt = text;
+    spoilt.insert(spoilt.find(part) + std::string_view(part).size() + 1, "-");
+    const auto read = read_pins(spoilt, now());
+    ASSERT_FALSE(read) << spoilt;
+    EXPECT_TRUE(read.error().message.starts_with("it is damaged: ")) << read.error().message;
+  }
+  EXPECT_FALSE(PinFile(clock_, tree_.root(), kBoot).load()) << "a directory";
+  tree_.write("/pins.json", std::string((4 << 20) + 1, ' '));
+  EXPECT_EQ(PinFile(clock_, tree_.root() + "/pins.json", kBoot).load().error().message.find("damaged"),
+            std::string::npos)
+      << "it is not even read";
   tree_.write("/pins.json", "{");
   const auto loaded = PinFile(clock_, tree_.root() + "/pins.json", kBoot).load();
   ASSERT_FALSE(loaded);
@@ -157,6 +169,15 @@ TEST_F(PinKeeperTest, WhatCannotBeWrittenIsSaidAndUndone) {
   EXPECT_EQ(run->guests.find("a")->pin->target, kGiB);
   run->guests.undo_pin("a", mine, std::nullopt);
   EXPECT_TRUE(run->guests.find("a")->pin) << "a later one is somebody else's";
+}
+
+TEST_F(PinKeeperTest, ADamagedFileIsLeftAsItIsAndNothingStarts) {
+  tree_.write("/state/pins.json", "{");
+  Registry guests(clock_, tree_.root());
+  PinKeeper keeper(guests);
+  EXPECT_FALSE(keeper.start(PinFile(clock_, file(), kBoot)));
+  EXPECT_TRUE(keep(keeper)) << "what it is told is not written";
+  EXPECT_EQ(*read_file(file(), 100), "{");
 }
 
 TEST_F(PinKeeperTest, WithoutAFileTheAnswerIsThereAtOnce) {

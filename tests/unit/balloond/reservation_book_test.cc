@@ -137,6 +137,61 @@ TEST_F(ReservationBookTest, DeniedAtTheFirstLookIsRefusedAndLaterIsExpired) {
   EXPECT_TRUE(book_.list().empty());
 }
 
+TEST_F(ReservationBookTest, WhyItIsDeniedIsSaidByWhatIsKeptForOthers) {
+  const auto denied = [this](Bytes others, Bytes min) {
+    Heard heard;
+    ask(ignored_, wish("a", kGiB));
+    ask(heard, wish("b", min));
+    policy::Snapshot seen;
+    seen.guests.emplace_back().limits.min = kGiB;
+    seen.reservations = book_.for_decision({});
+    policy::Plan plan;
+    plan.budget = 8 * kGiB;
+    plan.reservations = {{"a", GrantState::pending, others}, {"b", GrantState::denied, 0}};
+    book_.settle(seen, plan);
+    EXPECT_TRUE(heard.outcome);
+    EXPECT_TRUE(release("a"));
+    return heard.outcome ? heard.outcome->reason : "";
+  };
+  EXPECT_EQ(denied(2 * kGiB, 6 * kGiB),
+            "the host cannot hold 6 GiB: of the 8 GiB that guests may have, 3 GiB are guaranteed to others");
+  EXPECT_EQ(denied(2 * kGiB, 5 * kGiB), "5 GiB cannot be freed within 30 s");
+  EXPECT_EQ(denied(7 * kGiB, 0), "0 B cannot be freed within 30 s");
+  EXPECT_EQ(denied(8 * kGiB, 0),
+            "the host cannot hold 0 B: of the 8 GiB that guests may have, 9 GiB are guaranteed to others");
+}
+
+TEST_F(ReservationBookTest, WhatHasEndedIsForgottenAfterAnHour) {
+  grant();
+  ASSERT_TRUE(release("b"));
+  clock_.advance(1h);
+  book_.for_decision({});
+  EXPECT_TRUE(book_.find_ended("b"));
+  clock_.advance(1ns);
+  book_.for_decision({});
+  EXPECT_FALSE(book_.find_ended("b"));
+}
+
+TEST_F(ReservationBookTest, WhoDecidesIsToldOfEachWishAndEachEnd) {
+  int told = 0;
+  book_.on_change([&told] { ++told; });
+  Heard heard;
+  ask(heard);
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(release("b"));
+  EXPECT_EQ(told, 2);
+}
+
+TEST_F(ReservationBookTest, ARetryThatIsDetachedMakesItGoOnWithoutItsCaller) {
+  Heard heard;
+  ask(heard, named("r-1"));
+  ReservationRequest again = named("r-1");
+  again.detached = true;
+  ASSERT_TRUE(book_.ask(again, &ignored_, nullptr));
+  book_.withdraw(&heard);
+  EXPECT_TRUE(book_.find("b"));
+}
+
 TEST_F(ReservationBookTest, AGrantEndsWithItsLeaseWhichExtendBeginsAnew) {
   Heard heard;
   ask(heard);
@@ -241,6 +296,7 @@ TEST_F(ReservationBookTest, ARequestWhoseGrantHasEndedIsNotGrantedAgain) {
   ASSERT_TRUE(release("b"));
   Heard late;
   EXPECT_EQ(ask(late, named("r-1")), Refusal::ended);
+  EXPECT_EQ(ask(late, named("r-1", "c")), Refusal::taken) << "that is another wish";
   EXPECT_EQ(ask(late, named("r-1", "b", 8)), std::nullopt) << "another user's request is another one";
 }
 

@@ -206,12 +206,46 @@ TEST_F(ReservationFileTest, WhatMakesNoSenseIsRefusedByName) {
   EXPECT_EQ(of_a(R"("lease": "600s")", R"("lease": "-600s")"), "its lease is out of range");
   EXPECT_EQ(of_a(R"("lease": "600s")", R"("lease": "86401s")"), "its lease is out of range");
   EXPECT_EQ(of_a(R"("lease": "600s",)", ""), "one of its times is missing");
+  for (const char* time : {"deadline", "lease_until", "lease_until_since_boot"}) {
+    const std::string begin = "\"" + std::string(time) + "\": \"";
+    const std::string text = write_reservations(kept({grant("a")}), kBoot);
+    const auto at = text.find(begin);
+    ASSERT_NE(at, std::string::npos) << text;
+    EXPECT_EQ(of_a(text.substr(at, text.find(',', at) + 1 - at), ""), "one of its times is missing") << time;
+  }
+  EXPECT_EQ(of_a(R"("lease": "600s")", R"("lease": "315576000000s")"), "its lease is out of range");
+  EXPECT_EQ(of_a(R"("lease_until_since_boot": "1600s")", R"("lease_until_since_boot": "-0.5s")"),
+            "its lease_until_since_boot is out of range");
+  EXPECT_EQ(of_a(R"("priority": 300)", R"("priority": 10001)"), "its priority is out of range");
+  EXPECT_EQ(complaint(spoilt(R"("priority": 300)", R"("priority": 10000)")), "");
+  EXPECT_EQ(of_a(R"("max_bytes": "2147483648")", R"("max_bytes": "70368744177665")"),
+            "its sizes make no sense");
+  EXPECT_EQ(complaint(spoilt(R"("max_bytes": "2147483648")", R"("max_bytes": "70368744177664")")), "")
+      << "64 TiB";
   EXPECT_EQ(of_a(R"("lease_until_since_boot": "1600s")", R"("lease_until_since_boot": "315576000000s")"),
             "its lease_until_since_boot is out of range");
   EXPECT_EQ(complaint(write_reservations(kept({grant("a"), grant("a")}), kBoot)),
             "it is damaged: grant 'a' is there twice");
   EXPECT_EQ(complaint(write_reservations(kept(std::vector(ReservationBook::kMost + 1, grant("a"))), kBoot)),
             "it is damaged: 1001 grants are more than 1000");
+}
+
+TEST_F(ReservationFileTest, WhatMakesNoSenseOfAGrantThatHasEndedIsRefusedToo) {
+  KeptReservations all = kept({});
+  all.ended.push_back(
+      {.outcome = {.kind = ReservationOutcome::Kind::released, .record = grant("b"), .reason = ""},
+       .at = clock_.now(),
+       .at_wall = clock_.wall()});
+  const std::string text = write_reservations(all, kBoot);
+  EXPECT_EQ(complaint(text), "");
+  const auto without = [&](const std::string& part, const std::string& by) {
+    std::string spoilt = text;
+    return complaint(spoilt.replace(spoilt.find(part), part.size(), by));
+  };
+  EXPECT_EQ(without(R"("priority": 300)", R"("priority": 0)"),
+            "it is damaged: ended grant 'b': its priority is out of range");
+  EXPECT_EQ(without(R"("end": "END_RELEASED")", R"("end": "END_UNSPECIFIED")"),
+            "it is damaged: ended grant 'b': how it ended is missing");
 }
 
 TEST_F(ReservationFileTest, ADamagedFileIsAnErrorThatSaysWhatWhereAndWhatToDo) {
@@ -222,8 +256,10 @@ TEST_F(ReservationFileTest, ADamagedFileIsAnErrorThatSaysWhatWhereAndWhatToDo) {
   EXPECT_TRUE(loaded.error().message.ends_with("mend the file, or move it away (mv " + file() + " " + file() +
                                                ".damaged), which ends the reservations in it"))
       << loaded.error().message;
-  tree_.write("/state/reservations.json", std::string(ReservationFile::kSizeMax + 1, ' '));
-  EXPECT_FALSE(ReservationFile(clock_, file(), kBoot).load());
+  tree_.write("/state/reservations.json", std::string((4 << 20) + 1, ' '));
+  const auto too_large = ReservationFile(clock_, file(), kBoot).load();
+  ASSERT_FALSE(too_large);
+  EXPECT_EQ(too_large.error().message.find("damaged"), std::string::npos) << "it is not even read";
   EXPECT_FALSE(ReservationFile(clock_, tree_.root() + "/state", kBoot).load()) << "a directory";
 }
 

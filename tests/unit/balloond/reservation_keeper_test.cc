@@ -93,6 +93,30 @@ TEST_F(KeptBookTest, AGrantIsAnsweredAndShownOnceItIsKept) {
   EXPECT_EQ(decide().at(0).granted, kGiB) << "the engine is told that it is promised";
 }
 
+TEST_F(KeptBookTest, WhatThereIsWhenSomebodyBeginsToKeepItIsToBeWritten) {
+  int calls = 0;
+  ReservationBook book(clock_);
+  EXPECT_FALSE(book.unkept());
+  book.keep_by([&calls] { ++calls; });
+  EXPECT_TRUE(book.unkept());
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(KeptBookTest, WhoDecidesIsToldWhenSomethingIsKeptThatSomebodyWaitsFor) {
+  Heard heard;
+  ask(heard);
+  int told = 0;
+  book_.on_change([&told] { ++told; });
+  decide();
+  EXPECT_EQ(told, 0);
+  keep();
+  EXPECT_EQ(told, 1);
+  clock_.advance(61s);
+  decide();
+  keep();
+  EXPECT_EQ(told, 1) << "nobody waited for its end";
+}
+
 TEST_F(KeptBookTest, NothingIsWrittenWhenNothingChanges) {
   grant();
   const int calls = calls_;
@@ -238,7 +262,9 @@ TEST_F(KeptBookTest, ToReleaseOneWhoseLeaseHasRunOutIsAnsweredOnceItsEndIsKept) 
   ASSERT_TRUE(released);
   EXPECT_EQ(released->kind, Kind::unsaved);
   Heard again;
+  const int calls = calls_;
   release(again);
+  EXPECT_EQ(calls_, calls + 1) << "it is to be tried again";
   EXPECT_EQ(keep(), "");
   ASSERT_TRUE(again);
   EXPECT_EQ(again->kind, Kind::released);

@@ -135,6 +135,36 @@ TEST_F(TickTest, ReversalsAreCountedOfEachGuestForAsLongAsItIsThere) {
   EXPECT_EQ(states_.newest()->find("a")->reversals, 0U) << "another guest of that name begins anew";
 }
 
+TEST_F(TickTest, MovesAreCountedWithTheirBytesAndTurnBackWithinAMinuteOnly) {
+  policy::rules::PolicyFile policy = quick_policy();
+  policy.tunables.shrink_ratio_per_second = 0.1;
+  ticker_->set_policy(policy);
+  FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 300 * kMiB};
+  add(guest);
+  const auto live = [&](int seconds) {
+    for (int i = 0; i < seconds; ++i) {
+      say(guest);
+      tick();
+      obey(guest);
+    }
+  };
+  live(5);
+  const Counters& counters = ticker_->counters();
+  EXPECT_GT(counters.shrinks, 1U);
+  EXPECT_EQ(counters.grows, 0U);
+  EXPECT_EQ(counters.bytes_shrunk, 2 * kGiB - guest.actual);
+  EXPECT_EQ(counters.reversals, 0U) << "they go the same way";
+  clock_.advance(std::chrono::seconds(61));
+  const policy::Bytes before = guest.actual;
+  const policy::Bytes shrunk = counters.bytes_shrunk;
+  guest.used = guest.actual - 20 * kMiB;
+  live(1);
+  ASSERT_GT(guest.actual, before);
+  EXPECT_EQ(counters.bytes_grown, guest.actual - before);
+  EXPECT_EQ(counters.bytes_shrunk, shrunk);
+  EXPECT_EQ(counters.reversals, 0U) << "that was long ago";
+}
+
 TEST_F(TickTest, AGuestThatPolicyLeavesAloneIsNotMovedAndCountsByWhatItHolds) {
   auto policy = quick_policy();
   policy.guests.push_back(
@@ -213,6 +243,7 @@ TEST_F(TickTest, AnIdleGuestIsShrunkAndItsStatePublished) {
   const auto newest = states_.newest();
   EXPECT_EQ(newest->revision, 20U);
   EXPECT_EQ(newest->configured, 2 * kGiB);
+  EXPECT_EQ(newest->reserve, quick_policy().tunables.host_reserve);
   EXPECT_EQ(newest->find("a")->record.target, guest.actual);
   EXPECT_THAT(explain(*newest->find("a"), *newest), testing::HasSubstr("a has"));
   EXPECT_GT(ticker_->counters().shrinks, 0U);
@@ -317,6 +348,7 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
   }
   EXPECT_FALSE(guests[1].channel->asked.empty()) << "the idle ones are asked to shrink first";
   EXPECT_EQ(committed(), 7 * kGiB) << "nobody grows on memory that is not freed yet";
+  EXPECT_TRUE(ticker_->grows_wait());
   for (int i = 0; i < 10; ++i) {
     for (FakeGuest& guest : guests) {
       obey(guest);
@@ -327,6 +359,41 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
     EXPECT_LE(committed(), std::max<policy::Bytes>(states_.newest()->budget, 7 * kGiB));
   }
   EXPECT_GT(guests[0].wanted(), kGiB) << explain(*states_.newest()->find("a"), *states_.newest());
+}
+
+TEST_F(TickTest, AReservationWaitsUntilMemoryIsFreedForIt) {
+  ReservationBook book(clock_);
+  ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, quick_policy(), nullptr, &book);
+  std::vector<FakeGuest> guests;
+  for (const char* name : {"a", "b", "c"})
+    guests.push_back({.name = name, .actual = 2 * kGiB, .used = 300 * kMiB});
+  for (FakeGuest& guest : guests) add(guest);
+  const auto live = [&] {
+    policy::Bytes left = 8 * kGiB - 640 * kMiB;
+    for (FakeGuest& guest : guests) {
+      left -= guest.actual;
+      say(guest);
+    }
+    tree_.host("8388608", std::to_string(left / 1024));
+    tick();
+  };
+  live();
+  EXPECT_FALSE(ticker_->grows_wait());
+  ASSERT_TRUE(book.ask({.id = "d",
+                        .min = 3 * kGiB,
+                        .max = 3 * kGiB,
+                        .within = std::chrono::seconds(60),
+                        .lease = std::chrono::seconds(60)},
+                       this, [](const ReservationOutcome&) {}));
+  live();
+  ASSERT_FALSE(book.list().at(0).is_granted());
+  EXPECT_TRUE(ticker_->grows_wait());
+  for (int i = 0; i < 10; ++i) {
+    for (FakeGuest& guest : guests) obey(guest);
+    live();
+  }
+  EXPECT_TRUE(book.list().at(0).is_granted());
+  EXPECT_FALSE(ticker_->grows_wait());
 }
 
 TEST_F(TickTest, APinIsFollowedUntilItRunsOut) {
@@ -440,6 +507,13 @@ TEST_F(TickTest, AShadowPolicyIsEvaluatedByItsOwnLimitsAndMovesNothing) {
   ticker_->set_policy(quick_policy());
   tick();
   EXPECT_EQ(ticker_->counters().shadow_decisions, 20U) << "the new policy has no shadow";
+  policy.shadow = std::make_shared<const policy::rules::PolicyFile>(quick_policy());
+  ticker_->set_policy(policy);
+  const std::uint64_t different = ticker_->counters().shadow_different;
+  say(guest);
+  tick();
+  EXPECT_EQ(ticker_->counters().shadow_decisions, 21U);
+  EXPECT_EQ(ticker_->counters().shadow_different, different) << "it decides the same";
 }
 
 TEST_F(TickTest, AScheduleCountsFromTheTickAfterItBegins) {
