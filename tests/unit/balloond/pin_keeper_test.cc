@@ -68,7 +68,9 @@ TEST_F(PinFileTest, WhatIsDamagedOrNewerIsRefusedWithWhatToDo) {
     ASSERT_FALSE(read) << spoilt;
     EXPECT_TRUE(read.error().message.starts_with("it is damaged: ")) << read.error().message;
   }
-  EXPECT_FALSE(PinFile(clock_, tree_.root(), kBoot).load()) << "a directory";
+  const auto directory = PinFile(clock_, tree_.root(), kBoot).load();
+  ASSERT_FALSE(directory);
+  EXPECT_TRUE(directory.error().message.starts_with("the pins cannot be read")) << directory.error().message;
   tree_.write("/pins.json", std::string((4 << 20) + 1, ' '));
   EXPECT_EQ(PinFile(clock_, tree_.root() + "/pins.json", kBoot).load().error().message.find("damaged"),
             std::string::npos)
