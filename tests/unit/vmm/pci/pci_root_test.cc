@@ -5,6 +5,7 @@
 
 #include "tests/unit/vmm/pci/guest_pci.h"
 #include "vmm/arch/x86_64/layout.h"
+#include "vmm/snapshot/state_stream.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -119,6 +120,9 @@ TEST_F(PciRootTest, BarsAnswerOnlyOnceMemoryIsEnabled) {
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar(2)), 0xff);
   config.enable_memory();
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar(2)), 2);
+  const std::size_t moves = device->moves.size();
+  config.write<std::uint8_t>(0x3c, 11);
+  EXPECT_EQ(device->moves.size(), moves) << "what is where it was has not moved";
   config.write<std::uint16_t>(0x04, 0);
   EXPECT_EQ(bus_read<std::uint8_t>(mmio, bar(2)), 0xff);
 }
@@ -196,6 +200,22 @@ TEST_F(PciRootTest, AnIoBarAnswersInIoSpaceOnceItIsEnabled) {
   const std::uint32_t last = layout::kPciIoEnd + 1U - 0x40;
   second.write<std::uint32_t>(0x10, last);
   EXPECT_EQ(bus_read<std::uint8_t>(ports, last + 5), 5) << "the last place there is";
+}
+
+TEST_F(PciRootTest, ASnapshotWithOtherSlotsIsRefused) {
+  StateWriter one;
+  ASSERT_TRUE(root.save(one));
+  ASSERT_TRUE(root.add(std::make_unique<BarDevice>(spaces, 0x4000), 7));
+  StateWriter two;
+  ASSERT_TRUE(root.save(two));
+  StateReader same(two.bytes());
+  EXPECT_TRUE(root.load(same));
+  StateReader fewer(one.bytes());
+  EXPECT_FALSE(root.load(fewer));
+  PciRoot other(spaces);
+  ASSERT_TRUE(other.add(std::make_unique<BarDevice>(spaces, 0x4000), 1));
+  StateReader more(two.bytes());
+  EXPECT_FALSE(other.load(more));
 }
 
 TEST_F(PciRootTest, AFullBusRefusesOneMore) {

@@ -2,6 +2,7 @@
 // The legacy interface and the INTx pin, driven as drivers from before virtio 1.0 drive them.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <thread>
 
 #include "tests/unit/vmm/manual_clock.h"
@@ -100,6 +101,33 @@ TEST_P(LegacyTest, BringUpHandsTheDeviceItsQueuesWithoutVersion1) {
   EXPECT_EQ(old<std::uint32_t>(kOldDriverFeatures), FakeDevice::kFeatures | kFeatureAnyLayout);
   EXPECT_EQ(old<std::uint64_t>(kOldDriverFeatures), 32ULL << 32 | FakeDevice::kFeatures | kFeatureAnyLayout)
       << "a wider access meets the next register as well";
+}
+
+class DeviceWithALargeQueue final : public FakeDevice {
+ public:
+  std::span<const std::uint16_t> queue_sizes() const override { return kSizes; }
+
+ private:
+  static constexpr std::array<std::uint16_t, 2> kSizes{256, 32};
+};
+
+TEST(LargeLegacyQueueTest, ItsUsedRingIsOnTheFirstPageBehindItsAvailableRing) {
+  const GuestMemory memory = make_memory();
+  const auto loop = std::move(*EventLoop::create("test-loop"));
+  auto made = std::make_unique<DeviceWithALargeQueue>();
+  FakeDevice& device = *made;
+  VirtioFunction function;
+  function.plug_in(std::move(made), memory, *loop, {.interface = VirtioInterface::legacy});
+  function.set_old<std::uint8_t>(VirtioFunction::kOldStatus, VirtioFunction::kBegun);
+  function.set_old<std::uint32_t>(VirtioFunction::kOldQueuePage, 16);
+  function.set_old<std::uint8_t>(VirtioFunction::kOldStatus, VirtioFunction::kBegun | kDriverOk);
+  {
+    const std::lock_guard lock(device.mutex());
+    ASSERT_EQ(device.queues.size(), 2U);
+    EXPECT_EQ(device.queues[0]->layout().available, 17 * kPageSize);
+    EXPECT_EQ(device.queues[0]->layout().used, 18 * kPageSize);
+  }
+  function.root.reset();
 }
 
 TEST_P(LegacyTest, AKickReachesTheDeviceAndItsPinTheGuest) {

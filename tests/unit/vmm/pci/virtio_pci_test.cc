@@ -317,6 +317,13 @@ TEST_F(VirtioPciTest, EveryOffsetOfTheBarTakesEveryAccess) {
   EXPECT_EQ(guest.status(), PciGuest::kRuns);
 }
 
+TEST_F(VirtioPciTest, NothingIsBehindTheCommonConfiguration) {
+  bring_up();
+  for (std::uint32_t offset = kCommonSize; offset < kIsr - kCommon; offset += 8)
+    EXPECT_EQ(bus_read<std::uint64_t>(mmio, bar + kCommon + offset), 0U) << offset;
+  EXPECT_EQ(bus_read<std::uint64_t>(mmio, bar + kCommon + kCommonSize - 4), 0U) << "nor half in it";
+}
+
 TEST_F(VirtioPciTest, TheAccessCapabilityReadsAndWritesTheBar) {
   const auto at = config.capability([&](unsigned offset) {
     return config.read<std::uint8_t>(offset) == 0x09 && config.read<std::uint8_t>(offset + 3) == 5;
