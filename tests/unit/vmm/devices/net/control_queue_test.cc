@@ -106,6 +106,9 @@ TEST_F(ControlTest, OffloadsAreSwitchedAmongThoseNegotiated) {
   EXPECT_EQ(net_->state().offloads, 1U);
   EXPECT_EQ(command({5, 0, 1, 0, 0, 0, 0, 0, 0, 0}), 1) << "CSUM is not the guest's";
   EXPECT_EQ(command({5, 0, 0, 0, 0, 0, 0, 0, 0, 0x80}), 1);
+  EXPECT_NE(net_->state().offloads, 0U);
+  driver_->reset();
+  EXPECT_EQ(net_->state().offloads, 0U) << "the next driver has to ask for them";
 }
 
 TEST_F(ControlTest, WhatIsNotOfferedIsRefused) {
@@ -133,6 +136,13 @@ TEST_F(ControlTest, ACommandWithoutRoomForItsAnswerHarmsNothing) {
   ASSERT_TRUE(used);
   EXPECT_EQ(used->length, 0U);
   EXPECT_EQ(command({0, 0, 1}), 0);
+}
+
+TEST_F(ControlTest, AnAnswerIsOneByteHoweverMuchRoomThereIs) {
+  ChainBuilder(queue(kControl)).readable_values<std::uint8_t>({0, 0, 1}).writable(4).submit();
+  const auto used = driver_->kick_and_wait(kControl);
+  ASSERT_TRUE(used);
+  EXPECT_EQ(used->length, 1U);
 }
 
 TEST_F(ControlTest, ATableThatIsTooLargeMeansAllFrames) {

@@ -119,6 +119,10 @@ TEST_F(MultiqueueTest, ADriverThatKnowsOnePairHasItsControlQueueBehindIt) {
   builder.submit();
   ASSERT_TRUE(driver_->kick_and_wait(2));
   EXPECT_EQ(static_cast<std::uint8_t>(bytes_at(builder.address(1), 1)[0]), kControlOk);
+  driver_->reset_queue(kControl);  // of no pair, and not its control queue
+  driver_->restart_queue(kControl);
+  send_on(kSend, frame(70));
+  EXPECT_EQ(many_.receive(), frame(70));
 }
 
 TEST_F(MultiqueueTest, OnePairOfSuchATapWorksToo) {
@@ -127,6 +131,28 @@ TEST_F(MultiqueueTest, OnePairOfSuchATapWorksToo) {
   post(kReceive, 2);
   many_.send(frame(80));
   EXPECT_TRUE(eventually([&] { return received(kReceive) == 1; }));
+}
+
+TEST_F(MultiqueueTest, PassedDescriptorsAreQueuesOfOneTapWithTheSameFlags) {
+  const auto open_queue = [](int flags) {
+    UniqueFd queue(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq request = named(kMany);
+    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE | flags);
+    EXPECT_EQ(::ioctl(queue.get(), TUNSETIFF, &request), 0);
+    return queue;
+  };
+  const UniqueFd one = open_queue(IFF_VNET_HDR);
+  const UniqueFd two = open_queue(IFF_VNET_HDR);
+  const std::array both = {one.get(), two.get()};
+  EXPECT_TRUE(Tap::adopt(both));
+  UniqueFd other(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  ifreq request = named(kTap);
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI);
+  ASSERT_EQ(::ioctl(other.get(), TUNSETIFF, &request), 0);
+  const std::array mixed = {one.get(), other.get()};
+  const auto refused = Tap::adopt(mixed);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("it belongs to tap-test, the one before to tap-many"));
 }
 
 TEST_F(MultiqueueTest, ATapForOneQueueCannotHaveTwo) {

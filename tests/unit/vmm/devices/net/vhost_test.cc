@@ -69,6 +69,22 @@ TEST_F(VhostTest, ItKnowsTheGuestsMemoryAndWhatWasNegotiatedOfItsOwn) {
   EXPECT_EQ(vhost_.features, kFeatureVersion1 | kFeatureIndirectDesc | kFeatureEventIdx | kMrgRxbuf);
 }
 
+TEST_F(VhostTest, ItKnowsEachRegionOfTheGuestsMemory) {
+  const GuestMemory large = make_memory(4 * kGiB);
+  ASSERT_EQ(large.regions().size(), 2U);
+  FakeVhost kernel(large);
+  const auto vhost = Vhost::create(kernel, -1, large);
+  ASSERT_TRUE(vhost);
+  ASSERT_TRUE((*vhost)->start(kFeatureVersion1, {}, -1, true));
+  ASSERT_EQ(kernel.table.size(), 2U);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(kernel.table[i].guest_phys_addr, large.regions()[i].start);
+    EXPECT_EQ(kernel.table[i].memory_size, large.regions()[i].host.size());
+    EXPECT_EQ(kernel.table[i].userspace_addr,
+              reinterpret_cast<std::uintptr_t>(large.regions()[i].host.data()));
+  }
+}
+
 TEST_F(VhostTest, WhatVhostDoesNotKnowIsNotOffered) {
   vhost_.offered &= ~(kMrgRxbuf | kFeatureEventIdx);
   start_vhost();
@@ -127,6 +143,22 @@ TEST_F(VhostTest, PausedItStandsStillAndThenGoesOnWhereItWas) {
   expect_traffic(200);
 }
 
+TEST_F(VhostTest, PausedItsQueuesStandWhereItCame) {
+  start_vhost();
+  driver_->reset_queue(kSend);
+  auto queue = std::make_unique<VirtQueue>(*VirtQueue::create(memory_, driver_->queue(kSend).layout()));
+  const VirtQueue& saved = *queue;
+  {
+    const std::lock_guard lock(net_->mutex());
+    net_->start_queue(kSend, std::move(queue));
+  }
+  expect_traffic(100);
+  expect_traffic(100);
+  net_->pause();
+  EXPECT_EQ(saved.position(), (QueuePosition{.next_available = 2, .next_used = 2}));
+  net_->resume();
+}
+
 TEST_F(VhostTest, WhatItCannotGoOnWithAsksForAReset) {
   start_vhost();
   net_->pause();
@@ -134,6 +166,10 @@ TEST_F(VhostTest, WhatItCannotGoOnWithAsksForAReset) {
   net_->resume();
   EXPECT_THAT(driver_->host().reset_reason(), HasSubstr("giving it the tap"));
   vhost_.refuse = 0;
+  driver_->reset();
+  driver_.emplace(*net_, memory_);
+  driver_->start();
+  expect_traffic(100);
 }
 
 /// Lends an event for the interrupt of each queue, as a transport with MSI-X does.
