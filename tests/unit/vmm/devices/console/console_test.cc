@@ -198,7 +198,9 @@ TEST_F(ConsoleTest, InputWaitsForBuffersAndIsSplitOverThem) {
 }
 
 TEST_F(ConsoleTest, TheSourceWaitsWhileTheGuestTakesNothingAndGoesOnAfterwards) {
-  type(std::string(Console::kInputRoom + 100, 'x'));
+  type("0123456789");
+  EXPECT_EQ(console->receive_room(), Console::kInputRoom - 10);
+  type(std::string(Console::kInputRoom, 'x'));
   EXPECT_EQ(console->receive_room(), 0U);
   EXPECT_EQ(backend.resumed, 0);
   receive_buffer(Console::kInputRoom);
@@ -206,6 +208,17 @@ TEST_F(ConsoleTest, TheSourceWaitsWhileTheGuestTakesNothingAndGoesOnAfterwards) 
   EXPECT_EQ(backend.resumed, 1);
   EXPECT_EQ(console->receive_room(), Console::kInputRoom);
 }
+
+TEST_F(ConsoleTest, AResetForgetsTheInputThatWaitsAndItsSourceGoesOn) {
+  type(std::string(Console::kInputRoom, 'x'));
+  driver->reset();
+  EXPECT_EQ(backend.resumed, 1);
+  EXPECT_EQ(console->receive_room(), Console::kInputRoom);
+  driver->reset();
+  EXPECT_EQ(backend.resumed, 1) << "nothing waits any more";
+}
+
+TEST_F(ConsoleTest, ItHasOnePort) { EXPECT_EQ(driver->read_config<std::uint32_t>(4), 1U) << "max_nr_ports"; }
 
 TEST_F(ConsoleTest, InputWaitsWhileTheDriverHasTakenItsQueueBack) {  // RING_RESET
   receive_buffer(16);
