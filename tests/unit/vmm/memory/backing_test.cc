@@ -139,6 +139,23 @@ TEST(MemoryBacking, APoolsPagesComeAndGoWhole) {
   EXPECT_EQ(memory.read<std::uint8_t>(2 * kMiB), 0U);
 }
 
+TEST(MemoryBacking, OfAPoolAsManyPagesAreTakenBackAsARangeTouches) {
+  const test::LentPool pool(8);
+  const GuestMemory memory = make(16 * kMiB, {.huge_pages = HugePages::two_mib});
+  ASSERT_TRUE(memory.release({0, 16 * kMiB}));
+  const auto taken = [&memory] {
+    struct stat file{};
+    EXPECT_EQ(::fstat(memory.regions()[0].file.get(), &file), 0);
+    return static_cast<Bytes>(file.st_blocks) * 512;
+  };
+  EXPECT_EQ(taken(), 0U);
+  ASSERT_TRUE(memory.take_back({2 * kMiB, 2 * kMiB}));
+  EXPECT_EQ(taken(), 2 * kMiB);
+  ASSERT_TRUE(memory.take_back({8 * kMiB - kPageSize, 2 * kPageSize}));
+  EXPECT_EQ(taken(), 6 * kMiB);
+  EXPECT_TRUE(make(8 * kMiB, {}).take_back({0, kMiB})) << "nothing has to be taken but from a pool";
+}
+
 TEST(MemoryBacking, PageSizesAreReadAsTheyAreWritten) {
   EXPECT_EQ(parse_huge_pages("off"), HugePages::off);
   EXPECT_EQ(parse_huge_pages("transparent"), HugePages::transparent);

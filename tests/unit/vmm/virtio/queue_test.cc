@@ -95,6 +95,33 @@ TEST_F(QueueTest, AChainIsReadWrittenAndReturnedWithItsHeadAndLength) {
   EXPECT_EQ(written, bytes("cdef"));
 }
 
+TEST_F(QueueTest, AnyPartOfAChainIsReadAndWritten) {
+  VirtQueue queue = make();
+  ChainBuilder builder(driver());
+  builder.readable(bytes("abc"))
+      .readable(bytes("d"))
+      .readable(bytes("efgh"))
+      .writable(3)
+      .writable(5)
+      .submit();
+  auto chain = queue.take();
+  ASSERT_TRUE(chain && *chain);
+  const std::string text = "abcdefgh";
+  for (std::size_t offset = 0; offset <= text.size(); ++offset) {
+    for (std::size_t size = 0; size <= text.size(); ++size) {
+      const std::string expected = text.substr(offset, size);
+      std::vector<std::byte> part(size);
+      EXPECT_EQ((*chain)->read(offset, part), expected.size()) << offset << ", " << size;
+      part.resize(expected.size());
+      EXPECT_EQ(part, bytes(expected)) << offset << ", " << size;
+    }
+  }
+  EXPECT_EQ((*chain)->write(4, bytes("xy")), 2U);
+  std::vector<std::byte> written(5);
+  memory_.read(builder.address(4), written);
+  EXPECT_EQ(written, bytes(std::string_view("\0xy\0\0", 5)));
+}
+
 TEST_F(QueueTest, AnIndirectTableIsFollowed) {
   VirtQueue queue = make();
   ChainBuilder(driver()).readable(bytes("abc")).readable(bytes("def")).writable(16).submit_indirect();
