@@ -104,6 +104,17 @@ TEST_F(SerialBackendTest, AFileThatIsFullIsBegunAnewAndKeptOnce) {
   EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
 }
 
+TEST_F(SerialBackendTest, AFileThatWasFullBeforeIsBegunAnewToo) {
+  const std::string path = directory / "log";
+  std::ofstream(path).close();
+  std::filesystem::resize_file(path, kMostInFile);
+  const auto backend = SerialBackend::create({Kind::file, path}, *loop);
+  ASSERT_TRUE(backend) << error_of(backend);
+  (*backend)->transmit(std::byte{'y'});
+  EXPECT_EQ(std::filesystem::file_size(path), 1U);
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
+}
+
 TEST_F(SerialBackendTest, AFileThatTwoVcpusFillAtOnceIsBegunAnewOnceEachTime) {
   const std::string path = directory / "log";
   const auto backend = SerialBackend::create({Kind::file, path}, *loop);
@@ -289,6 +300,24 @@ TEST_F(SerialBackendTest, ASecondClientIsToldThatThePortIsTaken) {
     char c = 0;
     return ::read(third.get(), &c, 1) < 0;
   }));
+}
+
+TEST_F(SerialBackendTest, AClientThatLeftWhileTheGuestTookNoInputMakesRoomForTheNext) {
+  const auto backend = SerialBackend::create({Kind::unix_socket, socket}, *loop);
+  ASSERT_TRUE(backend) << error_of(backend);
+  {
+    const UniqueFd first = dial(socket);
+    ASSERT_EQ(::write(first.get(), "early", 5), 5);
+    catch_up(*loop);
+    catch_up(*loop);
+  }
+  const UniqueFd second = dial(socket);
+  catch_up(*loop);
+  catch_up(*loop);
+  (*backend)->transmit(std::byte{'o'});
+  char c = 0;
+  EXPECT_EQ(::read(second.get(), &c, 1), 1);
+  EXPECT_EQ(c, 'o') << "and not that the port is taken";
 }
 
 TEST_F(SerialBackendTest, AClientThatDoesNotReadHoldsNobodyUp) {
