@@ -4,6 +4,7 @@
 // happened.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -187,6 +188,7 @@ class FakeDevice : public VirtioDevice {
     std::memcpy(into.data(), config.data() + offset, into.size());
   }
   void write_config(std::uint32_t offset, std::span<const std::byte> from) override {
+    EXPECT_LE(offset + from.size(), config.size()) << "its transport holds drivers to its size";
     for (std::size_t i = 0; i < from.size() && offset + i < 4; ++i) config[offset + i] = from[i];
   }
   void activate(std::uint64_t negotiated, std::vector<std::unique_ptr<VirtQueue>> given) override {

@@ -179,6 +179,8 @@ TEST_P(TransportTest, AQueueOutsideRamAsksForAReset) {
 TEST_P(TransportTest, AQueueThatWasResetComesAgainInAnotherShape) {
   bring_up_quietly();
   guest->set(guest->map.queue_select, 1);
+  for (const std::uint32_t value : {0U, 2U}) guest->set(guest->map.queue_reset, value);
+  EXPECT_EQ(device->queue_resets[1], 0) << "only a one takes it back";
   guest->set(guest->map.queue_reset, 1);
   EXPECT_EQ(guest->get(guest->map.queue_reset), 0U) << "it is over";
   EXPECT_EQ(guest->get(guest->map.queue_enable), 0U);

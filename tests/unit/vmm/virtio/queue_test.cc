@@ -280,6 +280,7 @@ TEST_F(QueueTest, AQueueGoesOnFromItsPosition) {
   }
   EXPECT_EQ(driver().pop_used()->id, head);
   EXPECT_FALSE(restored->set_position({.next_available = 20, .next_used = 3})) << "more out than there are";
+  EXPECT_TRUE(restored->set_position({.next_available = 11, .next_used = 3})) << "all are out";
 }
 
 TEST_F(QueueTest, RandomGoodChainsComeBackWholeAndInOrder) {

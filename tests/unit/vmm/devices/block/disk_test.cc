@@ -269,6 +269,13 @@ TEST_F(DiskTest,
   }
 }
 
+TEST_F(DiskTest, WhatIsDoneMakesRoomForMore) {  // 32 MiB are in flight at most
+  const auto content = noise(kMiB, 5);
+  write_file(path_, content);
+  TestDisk disk({.path = path_});
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(same(disk.read(0, kMiB), content)) << i;
+}
+
 TEST_F(DiskTest, AnIoErrorIsToldAndTheNextRequestWorks) {
   make_image("-f raw " + path_ + " 1M");
   TestDisk disk({.path = path_});

@@ -127,6 +127,18 @@ TEST(Qcow2Header, WhatIsJustPossibleIsTakenAndNothingMore) {
   EXPECT_THAT(named(1024), HasSubstr("backing file"));
 }
 
+TEST(Qcow2Header, NoExtensionIsReadWhereThereIsNoRoomForOne) {
+  auto bytes = good_header();
+  store_be32(bytes.data() + 104, 0xe2792aca);  // a backing file's format, as long as its name says
+  store_be64(bytes.data() + 8, 108);
+  store_be32(bytes.data() + 16, 4);
+  std::memcpy(bytes.data() + 108, "base", 4);
+  const auto header = parse_qcow2_header(bytes);
+  ASSERT_TRUE(header) << header.error().message;
+  EXPECT_EQ(header->backing_file, "base");
+  EXPECT_EQ(header->backing_format, "");
+}
+
 TEST(Qcow2Header, NamesItsBackingFileAndThatOnesFormat) {
   auto bytes = good_header();
   const std::string name = "../base images/base.img";
