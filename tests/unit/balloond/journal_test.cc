@@ -39,13 +39,14 @@ class JournalTest : public ::testing::Test {
 
   std::string directory() const { return tree_.root() + "/state/journal"; }
 
-  void start(std::uint64_t file_size = 64 * kMiB, std::uint64_t total_size = kGiB) {
+  void start(std::uint64_t file_size = 64 * kMiB, std::uint64_t total_size = kGiB,
+             const policy::rules::PolicyFile& policy = {}) {
     stop();
     journal_ = std::make_unique<Journal>(
         clock_, JournalConfig{.directory = directory(), .file_size = file_size, .total_size = total_size});
     guests_ = std::make_unique<Registry>(clock_, tree_.root());
-    ticker_ = std::make_unique<Ticker>(clock_, *guests_, host_, states_, policy::rules::PolicyFile(),
-                                       journal_.get(), nullptr, &ksm_);
+    ticker_ =
+        std::make_unique<Ticker>(clock_, *guests_, host_, states_, policy, journal_.get(), nullptr, &ksm_);
     for (FakeGuest& guest : fakes_) join(guest);
   }
   /// What waits is written.
@@ -167,6 +168,17 @@ TEST_F(JournalTest, WhatTheDaemonDecidedReplaysToIdenticalPlansThroughReloadsAnd
   EXPECT_EQ(report.different, 0U) << policy::sim::to_table(report);
   EXPECT_EQ(report.warm_up, 0U);
   EXPECT_GT(ticks_with_ksm_, 100) << "KSM is a part of it";
+}
+
+TEST_F(JournalTest, TheFirstRecordingBeginsWithWhatTheLawIsTunedByAtTheStart) {
+  policy::rules::PolicyFile policy;
+  policy.tunables.margin_ratio = 0.4;
+  start(64 * kMiB, kGiB, policy);
+  for (int i = 0; i < 100; ++i) tick();
+  stop();
+  const auto report = replay();
+  EXPECT_EQ(report.ticks, 100U);
+  EXPECT_EQ(report.different, 0U) << policy::sim::to_table(report);
 }
 
 TEST_F(JournalTest, AFileThatIsFullIsFollowedByOneThatStandsAlone) {
