@@ -29,6 +29,7 @@ Bytes Budget::update(const Snapshot& snapshot, const GuestsInWant& guests, doubl
   reserve_ = static_cast<Bytes>(reserve);
   double raw = available + guests_have;
   raw = std::min(raw, total) + saved * std::clamp(tunables.ksm_credit, 0.0, 1.0);
+  most_ = whole_pages(static_cast<Bytes>(raw));
   raw = std::max(raw - reserve, 0.0);
   const double rise = tunables.budget_rise_ratio_per_second * total * elapsed;
   budget_ = budget_ ? std::min(raw, *budget_ + rise) : raw;

@@ -19,12 +19,17 @@ class Budget {
   Bytes update(const Snapshot& snapshot, const GuestsInWant& guests, double elapsed,
                const Tunables& tunables);
 
-  /// What of the host's memory is kept from guests now.
+  /// What of the host's memory is to be kept from guests now.
   Bytes reserve() const { return reserve_; }
+
+  /// What guests may go on to have until they have given back what is beyond the budget: all that there is,
+  /// the reserve included, which is for just that.
+  Bytes most() const { return most_; }
 
  private:
   Reserve keeping_;
   Bytes reserve_ = 0;
+  Bytes most_ = 0;
   std::optional<double> budget_;
 };
 

@@ -137,6 +137,8 @@ Plan Engine::Impl::decide(const Snapshot& snapshot) {
                       left_for_reservations(decision, reservations.kept()), tunables.constants.last_moment,
                       plan);
   plan.ksm = ksm.update(snapshot, plan, needed_by_all(plan, reservations.kept()), tunables);
+  if (plan.state != HostState::infeasible)
+    plan.budget = std::max(plan.budget, std::min(committed(plan, snapshot.guests), budget.most()));
   return std::move(decision.plan);
 }
 

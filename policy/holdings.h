@@ -29,6 +29,23 @@ inline Bytes counted(const GuestPlan& plan, const GuestSnapshot& guest, Bytes ta
   return is_promised(plan.state) ? std::max(touched, target) : touched;
 }
 
+/// What of the host's memory guests have been promised, or hold, once all shrinks of the plan and none of its
+/// growths are asked for; with what is granted for guests to be. A guest of which the host sees no process is
+/// left out: the process has ended, or nobody knows what it holds.
+inline Bytes committed(const Plan& plan, const std::vector<GuestSnapshot>& guests) {
+  Bytes all = 0;
+  for (std::size_t i = 0; i < std::min(plan.guests.size(), guests.size()); ++i) {
+    const GuestSnapshot& guest = guests[i];
+    const GuestPlan& planned = plan.guests[i];
+    if (guest.on_host.resident == 0) continue;
+    all =
+        add(all, is_promised(planned.state) ? counted(planned, guest, std::min(guest.target, planned.target))
+                                            : std::min(guest.on_host.resident, guest.actual));
+  }
+  for (const ReservationPlan& reservation : plan.reservations) all = add(all, reservation.granted);
+  return all;
+}
+
 /// Where the guest will be, at most, once the shrink that was asked of it is done.
 inline Bytes settling_at(const GuestSnapshot& guest) { return std::min(guest.actual, guest.target); }
 

@@ -299,7 +299,9 @@ struct Plan {
   HostState state = HostState::unspecified;
   /// The host's own memory: normal, tight, critical or emergency, whatever the guests need.
   HostState level = HostState::unspecified;
-  Bytes budget = 0;                           ///< what guests may have altogether
+  /// What guests may have altogether. When it falls, it is what they have until they have given the rest
+  /// back, as far as the reserve goes.
+  Bytes budget = 0;
   std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
   std::vector<ReservationPlan> reservations;  ///< same reservations, same order
   std::optional<KsmPlan> ksm;                 ///< unset: leave it alone

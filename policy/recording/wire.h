@@ -20,7 +20,7 @@ inline constexpr std::string_view kMagic{
 /// Raised with every change of what records contain, so with each new tunable or constant of the law; a
 /// reader knows one version. The header and the first record, which says who recorded, are the same in all of
 /// them.
-inline constexpr std::uint32_t kVersion = 10;
+inline constexpr std::uint32_t kVersion = 11;
 /// Of files.
 inline constexpr std::string_view kSuffix = ".balloonrec";
 inline constexpr std::size_t kHeaderSize = 12;

@@ -172,44 +172,6 @@ class Judge {
   const bool exactly_;
 };
 
-/// What a guest's process holds of the host's memory for the guest.
-Bytes resident(const GuestSnapshot& guest) { return std::min(guest.on_host.resident, guest.actual); }
-
-/// Sums over the guests of a tick, once all shrinks of its plan and none of its growths are asked for, with
-/// what was granted for guests to be.
-struct Commitments {
-  Bytes counted = 0;   ///< what guests count for
-  Bytes promised = 0;  ///< without what guests may soon touch that nobody promised it to
-};
-
-Commitments commitments(const recording::Tick& tick) {
-  Commitments all;
-  const std::size_t guests = std::min(tick.plan.guests.size(), tick.snapshot.guests.size());
-  for (std::size_t i = 0; i < guests; ++i) {
-    const GuestSnapshot& guest = tick.snapshot.guests[i];
-    const GuestPlan& plan = tick.plan.guests[i];
-    // Nobody knows what its process holds; or it ends, and that is neither held nor free yet.
-    if (resident(guest) == 0) continue;
-    const Bytes counts = counted(plan, guest, std::min(guest.target, plan.target));
-    all.counted = add(all.counted, counts);
-    all.promised = add(all.promised, is_promised(plan.state) ? counts : resident(guest));
-  }
-  for (const ReservationPlan& reservation : tick.plan.reservations) {
-    all.counted = add(all.counted, reservation.granted);
-    all.promised = add(all.promised, reservation.granted);
-  }
-  return all;
-}
-
-/// What the host has for guests, with all that it reserves for itself: what is available, and what their
-/// processes hold.
-Bytes host_has(const HostSnapshot& host, const std::vector<GuestSnapshot>& guests) {
-  Bytes held_by_guests = 0;
-  for (const GuestSnapshot& guest : guests) held_by_guests = add(held_by_guests, resident(guest));
-  const Bytes saved = host.ksm ? host.ksm->sharing : 0;
-  return std::min(add(obtainable(host), above(held_by_guests, saved)), host.total);
-}
-
 }  // namespace
 
 Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
@@ -234,14 +196,12 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     }
     const bool counts = !warm_at || tick.snapshot.now >= *warm_at;
     const bool different = judge.compare(tick, decider.decide(tick, source->tunables()), counts);
-    const Commitments all = commitments(tick);
-    const Bytes over = above(all.counted, tick.plan.budget);
+    const Bytes over = above(committed(tick.plan, tick.snapshot.guests), tick.plan.budget);
     report.over_budget += over > 0 ? 1 : 0;
     if (over > report.over_budget_most) {
       report.over_budget_most = over;
       report.over_budget_most_at = tick.wall;
     }
-    if (all.promised > host_has(tick.snapshot.host, tick.snapshot.guests)) ++report.over_host;
     if (report.ticks++ == 0) report.from = tick.wall;
     report.to = tick.wall;
     report.warm_up += counts ? 0 : 1;

@@ -70,10 +70,9 @@ struct ReplayReport {
   std::uint64_t warm_up_differences = 0;  ///< of them, with other plans
   std::uint64_t different = 0;            ///< ticks that count with any difference
   std::uint64_t host_states = 0;          ///< of them, with another state of the host
-  std::uint64_t over_budget = 0;          ///< recorded ticks at which guests counted for more than the budget
+  std::uint64_t over_budget = 0;          ///< recorded ticks at which guests had more than the budget
   Bytes over_budget_most = 0;             ///< the most that it was
   std::chrono::milliseconds over_budget_most_at{};  ///< wall time of that
-  std::uint64_t over_host = 0;  ///< recorded ticks at which guests were promised more than the host had
   std::map<std::string, GuestReplay> guests{};
   std::optional<FirstDifference> first{};
 };

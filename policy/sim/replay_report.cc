@@ -122,18 +122,11 @@ std::string notes(const ReplayReport& report) {
 }
 
 std::string budget_text(const ReplayReport& report) {
-  const std::string promised =
-      report.over_host == 0
-          ? std::string("they were never promised more than the host had")
-          : fmt::format("they were promised more than the host had in {}", report.over_host);
-  if (report.over_budget == 0) {
-    return fmt::format("Budget:      guests counted for no more than it in all {} decisions; {}\n",
-                       report.ticks, promised);
-  }
-  return fmt::format(
-      "Budget:      guests counted for more than it in {} of {} decisions, by {} at most, at {}; {}\n",
-      report.over_budget, report.ticks, format_bytes(report.over_budget_most),
-      time_text(report.over_budget_most_at), promised);
+  if (report.over_budget == 0)
+    return fmt::format("Budget:      guests had no more than it in all {} decisions\n", report.ticks);
+  return fmt::format("Budget:      guests had more than it in {} of {} decisions, by {} at most, at {}\n",
+                     report.over_budget, report.ticks, format_bytes(report.over_budget_most),
+                     time_text(report.over_budget_most_at));
 }
 
 std::string guest_table(const ReplayReport& report) {
@@ -212,7 +205,6 @@ std::string to_json(const ReplayReport& report) {
            {"other_host_states", report.host_states},
            {"over_budget_ticks", report.over_budget},
            {"over_budget_most_bytes", report.over_budget_most},
-           {"over_host_ticks", report.over_host},
            {"torn_files", report.torn},
            {"missing_files", report.missing_files},
            {"missing_ticks", report.missing_ticks},

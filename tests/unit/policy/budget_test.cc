@@ -52,6 +52,14 @@ TEST(Budget, FallsAtOnceAndRisesSlowly) {
   EXPECT_NEAR(static_cast<double>(after - low), 0.05 * 8 * kGiB, 4096);
 }
 
+TEST(Budget, IsAtMostAllThatThereIsWithTheReserve) {
+  Budget budget;
+  budget.update(host_with(3 * kGiB, 3 * kGiB), {}, 1, {});
+  EXPECT_EQ(budget.most(), 6 * kGiB);
+  EXPECT_LT(budget.update(host_with(3 * kGiB, 2 * kGiB), {}, 1, {}), 5 * kGiB);
+  EXPECT_EQ(budget.most(), 5 * kGiB);
+}
+
 TEST(Budget, CreditsMergedPagesOnceAndInPart) {
   Snapshot merged = host_with(3 * kGiB, 4 * kGiB);
   merged.guests[0].actual = merged.guests[0].target = 7 * kGiB;

@@ -49,6 +49,46 @@ TEST(Engine, MovesMemoryToWhoeverNeedsItAndBack) {
   EXPECT_LE(steps, 25) << "seconds to satisfy the other three by what the first give up";
 }
 
+/// The most that guests had beyond the budget, and the budget at first and in the end, once the host itself
+/// took `more` of a host with slow balloons that was full.
+struct Squeeze {
+  Squeeze(Bytes more, Bytes reserve) {
+    FakeHost host = six_on_eight(1200 * kMiB);
+    Tunables tunables;
+    tunables.host_reserve = reserve;
+    tunables.reserve_kept_ratio = 1;
+    Engine engine(tunables);
+    for (int i = 0; i < 120; ++i) before = host.step(engine).budget;
+    for (FakeGuest& guest : host.guests) guest.speed = 2 * kMiB;
+    host.use(300 * kMiB + more);
+    for (int i = 0; i < 60; ++i) {
+      const Plan plan = host.step(engine);
+      if (i == 0) first = plan.budget;
+      beyond = std::max(beyond, host.committed() - std::min(host.committed(), plan.budget));
+      last = plan.budget;
+    }
+  }
+  Bytes before = 0;
+  Bytes first = 0;
+  Bytes last = 0;
+  Bytes beyond = 0;
+};
+
+TEST(Engine, LowersTheBudgetAsGuestsGiveWhileTheReserveCoversWhatTheHostTook) {
+  const Squeeze squeeze(300 * kMiB, 400 * kMiB);
+  EXPECT_EQ(squeeze.beyond, 0U);
+  EXPECT_GT(squeeze.first, squeeze.before - 100 * kMiB);
+  EXPECT_NEAR(static_cast<double>(squeeze.last), static_cast<double>(squeeze.before - 300 * kMiB), 8 * kMiB)
+      << "the reserve is whole again";
+}
+
+TEST(Engine, SaysThatGuestsHaveMoreThanTheBudgetOnceTheReserveIsGone) {
+  EXPECT_EQ(Squeeze(90 * kMiB, 100 * kMiB).beyond, 0U);
+  const Bytes beyond = Squeeze(130 * kMiB, 100 * kMiB).beyond;
+  EXPECT_GT(beyond, 10 * kMiB) << "what they have not touched yet is not there any more";
+  EXPECT_LE(beyond, 30 * kMiB);
+}
+
 TEST(Engine, SharesByWeightWhenNotEverythingFits) {
   FakeHost host = six_on_eight(1900 * kMiB);
   host.guests[0].seen.limits.weight = 150;

@@ -87,6 +87,9 @@ class FakeHost {
     now += tick;
   }
 
+  /// The host itself takes more, or less.
+  void use(Bytes own_use) { own_use_ = own_use; }
+
   Bytes committed() const {
     Bytes sum = 0;
     for (const FakeGuest& guest : guests) sum += std::max(guest.seen.actual, guest.seen.target);

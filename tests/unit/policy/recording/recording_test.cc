@@ -282,8 +282,8 @@ TEST(RecordingTest, TheCheckedInRecordingIsReadAndWrittenAgainToTheSameBytes) {
 
 TEST(RecordingTest, AnotherVersionAndWhatIsNoRecordingAreRefused) {
   EXPECT_EQ(
-      another_version(9, "1.2").message,
-      "it has version 9 of the format, this program reads version 10: replay it with the balloon-sim of the "
+      another_version(10, "1.2").message,
+      "it has version 10 of the format, this program reads version 11: replay it with the balloon-sim of the "
       "balloond that recorded it, 1.2, or record anew");
   EXPECT_EQ(version_in("#!/bin/bash\n").error().message, "it is no recording of balloond");
   EXPECT_FALSE(version_in(kMagic));

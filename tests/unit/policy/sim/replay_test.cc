@@ -61,10 +61,6 @@ class ReplayTest : public ::testing::Test {
       random_.live(host_);
       Snapshot seen = host_.snapshot();
       std::ranges::sort(seen.guests, {}, &GuestSnapshot::name);
-      if (poor_) {
-        seen.host.available = 0;
-        for (GuestSnapshot& guest : seen.guests) guest.on_host.resident = held_;
-      }
       Plan plan = engine_->decide(seen);
       ++number_;
       if (tamper_ && number_ == tamper_) plan.guests.at(0).target += 4096;
@@ -109,8 +105,6 @@ class ReplayTest : public ::testing::Test {
   std::uint64_t number_ = 0;
   std::uint64_t tamper_ = 0;
   std::optional<Bytes> budget_;  ///< that is recorded in place of the engine's
-  bool poor_ = false;            ///< nothing is available on the host, and its guests hold held_
-  Bytes held_ = 4096;
   std::vector<std::uint64_t> unrecorded_;
   milliseconds wall_{1'700'000'000'000};
   RandomHost random_{42};
@@ -136,32 +130,20 @@ TEST_F(ReplayTest, ARunReplaysToIdenticalPlansOverFilesAndReloads) {
   EXPECT_NE(to_table(report).find("all 1000 plans are identical"), std::string::npos) << to_table(report);
 }
 
-TEST_F(ReplayTest, WhatGuestsCountForBeyondTheBudgetIsShown) {
+TEST_F(ReplayTest, WhatGuestsHaveBeyondTheBudgetIsShown) {
   begin_run(1);
   budget_ = ~Bytes{0};
   decide(3);
   EXPECT_THAT(to_table(good(directory_)),
-              testing::HasSubstr("guests counted for no more than it in all 3 decisions; "
-                                 "they were never promised more than the host had"));
+              testing::HasSubstr("guests had no more than it in all 3 decisions"));
   budget_ = 0;
   decide(1);
   const ReplayReport report = good(directory_);
   EXPECT_EQ(report.over_budget, 1U);
   EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
-  EXPECT_THAT(to_table(report),
-              testing::HasSubstr("guests counted for more than it in 1 of 4 decisions, by "));
-  EXPECT_THAT(to_table(report),
-              testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z; they were never promised"));
+  EXPECT_THAT(to_table(report), testing::HasSubstr("guests had more than it in 1 of 4 decisions, by "));
+  EXPECT_THAT(to_table(report), testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z\n"));
   EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
-  poor_ = true;
-  decide(1);
-  EXPECT_THAT(to_table(good(directory_)),
-              testing::HasSubstr("they were promised more than the host had in 1"));
-  EXPECT_THAT(to_json(good(directory_)), testing::HasSubstr("\"over_host_ticks\":1"));
-  held_ = 0;
-  decide(1);
-  EXPECT_EQ(good(directory_).over_host, 1U) << "their processes have ended, or nobody knows";
-  EXPECT_EQ(good(directory_).over_budget, 2U);
 }
 
 TEST_F(ReplayTest, EachRunBeginsWithAnEngineThatKnowsNothing) {
