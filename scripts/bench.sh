@@ -3,6 +3,7 @@
 #   scripts/bench.sh vmm [options]     balloon-vmm beside Debian's QEMU (-M pc and -M microvm), in one run of the testbed: same guest
 #                                      kernel, initramfs and disks, in turn; a table with medians, ratios and what is asked of them
 #     --output FILE     figures and samples as JSON (default bench-vmm.json)
+#     --against OLD     beside balloon-vmm of another revision (or that program) instead of QEMU
 #     --quick           one round of each part
 #     --only PARTS      of boot,memory,idle,balloon,reporting,statistics,block,net,vhost,durability
 #     --repeats N       rounds of each part (default 5), if its time allows
@@ -96,7 +97,7 @@ measure_backends() {
 usage() { sed -n '2,/^# SPDX/{/^# SPDX/d;s/^# \?//p}' "$0"; }
 
 case "${1:-}" in
-  vmm) values="--output --only --repeats --minutes" switches="--quick" program=bench ;;
+  vmm) values="--output --only --repeats --minutes --against" switches="--quick" program=bench ;;
   workloads)
     values="--output --report --results --only --rounds --mix --controllers --devices" switches="--quick --resume" program=workloads
     memory_mib=$workloads_memory_mib ;;
@@ -112,12 +113,12 @@ case "${1:-}" in
 esac
 shift
 has() { case " $1 " in *" $2 "*) return 0 ;; *) return 1 ;; esac; }
-options=()
+options=() against=
 while [ $# -gt 0 ]; do
   case "$1" in -h | --help) usage; exit 0 ;; esac
   if has "$values" "$1"; then
     [ $# -ge 2 ] || die "$1 takes a value (see --help)"
-    options+=("$1" "$2")
+    case "$1" in --against) against=$2 ;; *) options+=("$1" "$2") ;; esac
     shift
   elif has "$switches" "$1"; then
     options+=("$1")
@@ -134,4 +135,8 @@ scripts/install-deps.sh
 echo "bench: building"
 cmake --preset release >/dev/null || die "cmake --preset release failed"
 cmake --build --preset release --target balloon-vmm balloond balloonctl stats-probe
+if [ -n "$against" ]; then
+  against=$(scripts/program-of.sh balloon-vmm "$against") || exit 1
+  options+=(--against "$against")
+fi
 exec "tests/testbed/$program" --build-dir build "${options[@]}"

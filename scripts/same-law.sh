@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves that a change has left balloond's control law as it was, to the byte. Fails at the first byte that differs.
 #   scripts/same-law.sh [--seeds N] [--figures] [--recording PATH]... BEFORE [AFTER]
-# BEFORE and AFTER are revisions, built in build/same-law, or programs (balloon-sim); AFTER is this tree if it is left out.
+# BEFORE and AFTER are revisions, built in build/revisions, or programs (balloon-sim); AFTER is this tree if it is left out.
 #   figures    random hosts (--seeds, 300) and all scenarios give the same figures under both
 #   plans      AFTER decides what BEFORE recorded of bursts, builds, misbehaving guests and merging: each plan
 #              is the same in every bit
@@ -24,30 +24,13 @@ while [ $# -gt 0 ]; do
 done
 [ ${#programs[@]} -eq 1 ] || [ ${#programs[@]} -eq 2 ] || { echo "same-law: which law before? (--help)" >&2; exit 2; }
 
-build() { # TREE
-  cmake -S "$1" --preset release >/dev/null
-  cmake --build "$1/build" --target balloon-sim >/dev/null
+build() {
+  cmake --preset release >/dev/null
+  cmake --build --preset release --target balloon-sim >/dev/null
 }
 
-# The balloon-sim that is meant: a program, or that of a revision.
-program_of() {
-  if [ -f "$1" ] && [ -x "$1" ]; then
-    realpath "$1"
-    return
-  fi
-  local commit tree
-  commit=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "same-law: '$1' is no revision and no program" >&2; exit 2; }
-  tree=build/same-law/$commit
-  if [ ! -x "$tree/build/bin/balloon-sim" ]; then
-    mkdir -p "$tree"
-    git archive "$commit" | tar -x -C "$tree"
-    build "$tree"
-  fi
-  realpath "$tree/build/bin/balloon-sim"
-}
-
-before=$(program_of "${programs[0]}")
-if [ ${#programs[@]} -eq 2 ]; then after=$(program_of "${programs[1]}"); else build . && after=$(realpath build/bin/balloon-sim); fi
+before=$(scripts/program-of.sh balloon-sim "${programs[0]}")
+if [ ${#programs[@]} -eq 2 ]; then after=$(scripts/program-of.sh balloon-sim "${programs[1]}"); else build && after=$(realpath build/bin/balloon-sim); fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 

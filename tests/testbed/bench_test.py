@@ -108,6 +108,17 @@ class TableTest(unittest.TestCase):
         measured(results, "balloon-vmm", shrink_mib_s=90.0)
         self.assertIn("≥ 3× pc and microvm", table(results.figures()))
 
+    def test_beside_the_old_one_it_is_nearly_as_quick_and_no_dearer(self):
+        results = Results(against_old=True)
+        measured(results, vmm.OURS, private_mib=1.06, shrink_mib_s=91.0, shrink_cpu_s_gib=1.05, boot_bzimage_s=9.0)
+        measured(results, vmm.OLD, private_mib=1.0, shrink_mib_s=100.0, shrink_cpu_s_gib=1.0, boot_bzimage_s=1.0)
+        met = {figure["metric"]: [bar["met"] for bar in figure["bars"]] for figure in results.figures()}
+        self.assertEqual(met, {"private_mib": [False], "shrink_mib_s": [True], "shrink_cpu_s_gib": [True], "boot_bzimage_s": []})
+        text = table(results.figures(), results.peers)
+        self.assertIn("≤ 1.05× old", text)
+        self.assertIn("× balloon-vmm-old", text)
+        self.assertNotIn("qemu", text)
+
     def test_every_metric_belongs_to_a_part(self):
         self.assertLessEqual({metric.part for metric in METRICS}, {part.name for part in PARTS})
 
@@ -154,6 +165,11 @@ class RoundsTest(unittest.TestCase):
     def test_parts_are_selected_in_their_own_order(self):
         self.assertEqual([part.name for part in select("net,boot")], ["boot", "net"])
         self.assertEqual(select(""), PARTS)
+
+    def test_the_old_one_takes_the_place_of_qemu_in_every_part(self):
+        parts = select("durability,boot", against_old=True)
+        self.assertEqual([(part.name, part.subjects) for part in parts], [(name, (vmm.OURS, vmm.OLD)) for name in ("boot", "durability")])
+        self.assertEqual(durability.MODES[vmm.OLD], durability.MODES[vmm.OURS])
 
     def test_an_unknown_part_is_refused_with_its_name(self):
         with self.assertRaisesRegex(ValueError, "blok"):
@@ -260,6 +276,10 @@ class CommandLineTest(unittest.TestCase):
         self.assertNotIn("-pci", line)
         self.assertIn("virtio-net-device,netdev=net0", line)
         self.assertIn("cache=none,aio=io_uring,file=/x", line)
+
+    def test_the_old_one_is_told_what_ours_is(self):
+        ours, old = self.command(vmm.OURS, link="/l"), self.command(vmm.OLD, link="/l")
+        self.assertEqual(old, ours.replace(vmm.OURS, vmm.OLD))
 
     def test_all_are_told_to_have_the_memory_from_the_start(self):
         self.assertIn("--memory-backing preallocate=on", self.command("balloon-vmm", preallocate=True))

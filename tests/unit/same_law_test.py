@@ -54,6 +54,11 @@ class SameLawTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("1 of 9 plans are different", done.stderr)
 
+    def test_a_law_that_is_neither_a_revision_nor_a_program_is_named(self):
+        done = self.compare("no-such-law", self.law("after"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("'no-such-law' is no revision and no program", done.stderr)
+
     def test_a_program_that_fails_proves_nothing(self):
         broken = self.scratch / "broken"
         broken.write_text("#!/bin/sh\nexit 1\n")

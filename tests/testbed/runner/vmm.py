@@ -58,13 +58,16 @@ def make_overlay(path: Path, base: Path):
 CMDLINE = "console=ttyS0 quiet panic=-1"
 
 
+OURS = "balloon-vmm"
+# A balloon-vmm of another revision, beside ours.
+OLD = "balloon-vmm-old"
 # The peers: QEMU's machine types. microvm shows its devices through virtio-mmio, modern ones only when it is told to.
 QEMU_MACHINES = {"qemu": "pc", "qemu-pc": "pc", "qemu-microvm": "microvm"}
 
 
 def command(vmm: str, spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
-    if vmm == "balloon-vmm":
-        return _balloon_vmm(spec, images, swap, extras)
+    if vmm in (OURS, OLD):
+        return _balloon_vmm(vmm, spec, images, swap, extras)
     return _qemu(QEMU_MACHINES[vmm], spec, images, swap, extras)
 
 
@@ -82,9 +85,9 @@ def disks(images: Images, swap: Path | None, extras: Extras) -> list[Disk]:
     return found + list(extras.disks)
 
 
-def _balloon_vmm(spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
+def _balloon_vmm(program: str, spec: GuestSpec, images: Images, swap: Path | None, extras: Extras) -> list[str]:
     reporting = "on" if spec.free_page_reporting else "off"
-    line = ["balloon-vmm", "--name", spec.name, "--memory", f"{spec.memory >> 20}M", "--cpus", str(spec.cpus),
+    line = [program, "--name", spec.name, "--memory", f"{spec.memory >> 20}M", "--cpus", str(spec.cpus),
             "--kernel", str(extras.kernel or images.kernel), "--initrd", str(extras.initramfs or images.initramfs),
             "--cmdline", f"{CMDLINE} {extras.cmdline}".strip(), "--serial", "stdio",
             "--balloon", f"deflate-on-oom=on,free-page-reporting={reporting}{',free-page-hinting=on' if extras.hinting else ''}"]

@@ -15,6 +15,7 @@ from ..events import EventLog
 from ..guest import HELPER_CPU, GuestError
 from ..qmp import QmpError
 from ..session import default_images
+from ..vmm import OLD
 from .bed import Bed, StepError
 from .parts import MINUTES, Part, room_for_another, select
 
@@ -81,6 +82,7 @@ def main() -> int:
     parser.add_argument("--tools", type=Path, default=Path("/opt/testbed/tools.ext4"), help="the disk with fio and iperf3 (%(default)s)")
     parser.add_argument("--scratch", type=Path, default=Path("/scratch"), help="directory for guests' own disks (%(default)s)")
     parser.add_argument("--only", default="", help="parts, separated by commas")
+    parser.add_argument("--against-old", action="store_true", help=f"beside {OLD} instead of QEMU")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of each part, if its time allows (%(default)s)")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long all parts together may take (%(default)s)")
     options = parser.parse_args()
@@ -89,7 +91,7 @@ def main() -> int:
     events = EventLog(options.events)
     bed = Bed(default_images(False, options.images, options.scratch), options.tools, options.scratch / "run")
     bench = Bench(bed, events, options.repeats, options.minutes / MINUTES)
-    for part in select(options.only):
+    for part in select(options.only, options.against_old):
         bench.run(part)
     events.emit("end")
     return 1 if bench.failed else 0

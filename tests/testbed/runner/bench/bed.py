@@ -11,7 +11,7 @@ from ..qmp import Qmp
 from ..scenario import GuestSpec
 
 MIB, GIB = 1 << 20, 1 << 30
-SUBJECTS = ("balloon-vmm", "qemu-pc", "qemu-microvm")
+SUBJECTS = (vmm.OURS, "qemu-pc", "qemu-microvm")
 BOOT_TIMEOUT = 120
 LOAD_TIMEOUT = 120
 # A guest that was just booted still starts its kernel's threads.

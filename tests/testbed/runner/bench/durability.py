@@ -16,10 +16,11 @@ FLUSHES_BEFORE_KILL = 60
 WRITE_TIMEOUT = 90
 # How a disk may be opened: (name, options of balloon-vmm, format)
 MODES = {
-    "balloon-vmm": [("none_io_uring", "cache=none,engine=io_uring", "raw"), ("writeback_threads", "cache=writeback,engine=threads", "raw"),
-                    ("writethrough", "cache=writethrough", "raw"), ("qcow2", "cache=none,format=qcow2", "qcow2")],
+    vmm.OURS: [("none_io_uring", "cache=none,engine=io_uring", "raw"), ("writeback_threads", "cache=writeback,engine=threads", "raw"),
+               ("writethrough", "cache=writethrough", "raw"), ("qcow2", "cache=none,format=qcow2", "qcow2")],
     "qemu-pc": [("none_io_uring", "", "raw")],
 }
+MODES[vmm.OLD] = MODES[vmm.OURS]
 
 
 def durability(bed: Bed, subject: str) -> dict:
@@ -44,7 +45,7 @@ def _write_and_kill(bed: Bed, subject: str, image: Path, options: str, kind: str
     else:
         with open(image, "wb") as out:
             out.truncate(BLOCK * BLOCKS)
-    disk = vmm.Disk(image, "bench", direct=subject != "balloon-vmm", options=options)
+    disk = vmm.Disk(image, "bench", direct=subject not in (vmm.OURS, vmm.OLD), options=options)
     guest = bed.boot(subject, 512 * MIB, vmm.Extras(disks=(bed.tools_disk(), disk)))
     device = shell(guest, FIND_DISK).strip()
     shell(guest, f"/tools/bin/durable_writer /dev/{device} {BLOCKS} >/dev/ttyS0 2>&1 </dev/null &")

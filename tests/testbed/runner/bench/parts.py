@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of the comparison in their order: what each runs, for whom, and how long it may take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
+from .. import vmm
 from . import balloon, block, durability, network, start
 from .bed import SUBJECTS, Bed
 
@@ -27,22 +28,24 @@ PARTS = [
     Part("idle", "CPU of an idle guest", start.idle, 140, 120),
     Part("balloon", "shrink and grow by 1 GiB", balloon.balloon, 400, 400),
     Part("reporting", "free page reporting of 1 GiB", balloon.reporting, 240, 240),
-    Part("statistics", "round trips of statistics", balloon.statistics, 60, 200, ("balloon-vmm",)),
+    Part("statistics", "round trips of statistics", balloon.statistics, 60, 200, (vmm.OURS,)),
     Part("block", "fio on a raw disk, direct, io_uring", block.block, 400, 260),
     Part("net", "iperf3 and round trips over a tap", network.user_space, 280, 200),
     Part("vhost", "the same with vhost-net", network.vhost, 220, 200),
-    Part("durability", "kill -9 of the VMM during writes", durability.durability, 110, 400, ("balloon-vmm", "qemu-pc")),
+    Part("durability", "kill -9 of the VMM during writes", durability.durability, 110, 400, (vmm.OURS, "qemu-pc")),
 ]
 
 
-def select(names: str) -> list[Part]:
-    """The parts that a comma-separated list names, in their own order; all for an empty one."""
+def select(names: str, against_old: bool = False) -> list[Part]:
+    """The parts that a comma-separated list names, in their own order; all for an empty one. Run by ours and its peers, or by ours and
+    the old one."""
     wanted = [name for name in names.split(",") if name]
     known = {part.name for part in PARTS}
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(f"there is no part {', '.join(unknown)}; there are {', '.join(part.name for part in PARTS)}")
-    return [part for part in PARTS if not wanted or part.name in wanted]
+    chosen = [part for part in PARTS if not wanted or part.name in wanted]
+    return [replace(part, subjects=(vmm.OURS, vmm.OLD)) for part in chosen] if against_old else chosen
 
 
 def room_for_another(done: int, repeats: int, elapsed: float, longest: float, budget: float) -> bool:

@@ -59,7 +59,7 @@ def _boot(bed: Bed, subject: str, kernel: Path) -> float:
 
 def memory(bed: Bed, subject: str) -> dict:
     """With six guests running: private bytes outside the guest's memory and PSS, of each; ours with its link to balloond."""
-    daemon = Daemon(bed.run_dir, {}) if subject == "balloon-vmm" else None
+    daemon = Daemon(bed.run_dir, {}) if subject in (vmm.OURS, vmm.OLD) else None
     try:
         link = str(daemon.start().socket) if daemon else None
         guests = [bed.start(subject, f"bench{number}", BOOT_MEMORY, vmm.Extras(link=link, disks=(bed.tools_disk(),)))
