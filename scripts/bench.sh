@@ -36,6 +36,8 @@
 #   scripts/bench.sh backends [GUESTS [SECONDS]]   what many guests of QEMU (default 1000) that are only a QMP socket cost a daemon, and how
 #                                      late its decisions begin: on sockets of its own, asked each second, then on shared ones, asked
 #                                      every 8 s (default 30 s each); a line of JSON of each
+#   scripts/bench.sh start [ROUNDS]    CPU from exec to the guest's first instructions on this machine's own KVM, beside QEMU's microvm
+#                                      (default 21 rounds); a line of JSON. Exit status 1 when ours takes more than 8 ms
 #   scripts/bench.sh crowd [GUESTS [HZ [SECONDS]]]   a daemon in a crowd: guests (default 1000) that are only a link and send HZ messages
 #                                      a second (1), 50 watchers of which five never read, a stopped `balloonctl watch`, a log that nobody
 #                                      reads, 4,000 silent connections, 200 calls a second, for 60 s; a line of JSON. Exit status 1
@@ -86,6 +88,13 @@ measure_load() {
   exec "build/bench/$program" build/bin "$@"
 }
 
+measure_start() {
+  echo "bench: building"
+  cmake --preset release >/dev/null || die "cmake --preset release failed"
+  cmake --build --preset release --target balloon-vmm start_bench
+  exec build/bench/start_bench build/bin "$@"
+}
+
 measure_backends() {
   echo "bench: building"
   cmake --preset release >/dev/null || die "cmake --preset release failed"
@@ -107,6 +116,7 @@ case "${1:-}" in
   facts) shift; measure_facts "$@" ;;
   daemon) shift; measure_daemon "$@" ;;
   crowd | scrape) measure_load "$1_load" "${@:2}" ;;
+  start) shift; measure_start "$@" ;;
   backends) shift; measure_backends "$@"; exit 0 ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;

@@ -91,7 +91,7 @@ _COSTS = ("shrink_cpu_s_gib", "private_mib")
 
 def _against_old(metric: Metric) -> Metric:
     """The same, with what is asked of it beside its own old program: nearly as quick, and no dearer."""
-    bars = ()
+    bars: tuple[Bar, ...] = ()
     if metric.unit in _THROUGHPUT:
         bars = (Bar(at_least=0.9, against=OLD),)
     elif metric.key in _COSTS:
