@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import re
@@ -13,9 +14,11 @@ import subprocess
 import tempfile
 import time
 
-# A change may make an endless loop: that is noticed, too.
+# A change may make an endless loop: that is noticed, too, by the processor time that it takes. One may make a test wait for ever:
+# time of the clock tells that, and more of it, so that a busy machine is not taken for one.
 TIMES_AS_LONG = 10.0
 SECONDS_MORE = 5.0
+CLOCK_TIMES = 4.0
 # Or one that allocates until the machine has nothing left.
 MEMORY_MAX = 4 << 30  # bytes of a test's data (RLIMIT_DATA)
 
@@ -36,11 +39,13 @@ class Test:
         return next((word.partition("=")[2] for word in self.command if word.startswith("--gtest_filter=")), "")
 
     def run(self, timeout: float, **variables: str) -> bool:
-        """Whether it passes."""
+        """Whether it passes, with `timeout` seconds of processor time."""
+        processor = math.ceil(timeout)
+        limits = ((resource.RLIMIT_DATA, MEMORY_MAX), (resource.RLIMIT_CPU, processor))
         try:
-            done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=timeout,
+            done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=CLOCK_TIMES * timeout,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False,
-                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MAX, MEMORY_MAX)))
+                                  preexec_fn=lambda: [resource.setrlimit(kind, (most, most)) for kind, most in limits])
         except subprocess.TimeoutExpired:
             return False
         self.said = done.stdout.decode(errors="replace")
