@@ -40,12 +40,15 @@ class Test:
 
     def run(self, timeout: float, **variables: str) -> bool:
         """Whether it passes, with `timeout` seconds of processor time."""
-        processor = math.ceil(timeout)
-        limits = ((resource.RLIMIT_DATA, MEMORY_MAX), (resource.RLIMIT_CPU, processor))
+
+        def limit():
+            for kind, most in ((resource.RLIMIT_DATA, MEMORY_MAX), (resource.RLIMIT_CPU, math.ceil(timeout))):
+                resource.setrlimit(kind, (most, most))
+
         try:
             done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=CLOCK_TIMES * timeout,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False,
-                                  preexec_fn=lambda: [resource.setrlimit(kind, (most, most)) for kind, most in limits])
+                                  preexec_fn=limit)
         except subprocess.TimeoutExpired:
             return False
         self.said = done.stdout.decode(errors="replace")
