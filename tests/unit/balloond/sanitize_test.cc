@@ -184,12 +184,22 @@ TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
   EXPECT_FALSE(check_registration(labels)) << "a terminal's control characters in a label";
 }
 
+bool takes(const std::string& label) {
+  auto guest = test::registration("a", kGiB, kGiB);
+  guest.labels["tier"] = label;
+  return check_registration(guest).has_value();
+}
+
+/// In UTF-8, be it a character or not.
+std::string encoded(char32_t code) {
+  const auto rest = [code](int shift) { return static_cast<char>(0x80 | (code >> shift & 0x3f)); };
+  if (code < 0x80) return {static_cast<char>(code)};
+  if (code < 0x800) return {static_cast<char>(0xc0 | code >> 6), rest(0)};
+  if (code < 0x10000) return {static_cast<char>(0xe0 | code >> 12), rest(6), rest(0)};
+  return {static_cast<char>(0xf0 | code >> 18), rest(12), rest(6), rest(0)};
+}
+
 TEST_F(SanitizeTest, LabelsAreTextThatATerminalOnlyShows) {
-  const auto takes = [](const std::string& value) {
-    auto guest = test::registration("a", kGiB, kGiB);
-    guest.labels["tier"] = value;
-    return check_registration(guest).has_value();
-  };
   EXPECT_TRUE(takes("Datenbank für Zürich, 東京 🐘"));
   EXPECT_FALSE(
       takes("\xc2\x9b"
@@ -214,6 +224,21 @@ TEST_F(SanitizeTest, LabelsAreTextThatATerminalOnlyShows) {
                             "2J",
                             "\xc0\x9b", "\xe2\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"})
     EXPECT_FALSE(takes(bytes));
+}
+
+TEST_F(SanitizeTest, WhatALabelMayNotHaveIsRefusedFromItsFirstCharacterToItsLast) {
+  struct Range {
+    char32_t first, last;
+  };
+  for (const auto& [first, last] :
+       {Range{0x0, 0x1f}, Range{0x7f, 0x9f}, Range{0xad, 0xad}, Range{0x61c, 0x61c}, Range{0x200b, 0x200f},
+        Range{0x2028, 0x202e}, Range{0x2060, 0x206f}, Range{0xd800, 0xdfff}, Range{0xfeff, 0xfeff},
+        Range{0xfff9, 0xfffb}, Range{0xe0000, 0xe007f}, Range{0x110000, 0x1fffff}}) {
+    EXPECT_FALSE(takes(encoded(first))) << std::hex << std::uint32_t{first};
+    EXPECT_FALSE(takes(encoded(last))) << std::hex << std::uint32_t{last};
+    EXPECT_TRUE(first == 0 || takes(encoded(first - 1))) << "before " << std::hex << std::uint32_t{first};
+    EXPECT_TRUE(last > 0x10ffff || takes(encoded(last + 1))) << "after " << std::hex << std::uint32_t{last};
+  }
 }
 
 }  // namespace
