@@ -89,6 +89,22 @@ TEST_P(TransportTest, FeaturesAreFrozenOnceAccepted) {
   EXPECT_EQ(device->features, accepted);
 }
 
+TEST_P(TransportTest, FeatureWordsPastTheSecondTakeNoWrites) {
+  guest->set_status(TransportGuest::kBegun);
+  const std::uint64_t all = guest->offered();
+  guest->accept(all);
+  guest->set(guest->map.driver_feature_select, 2);
+  guest->set(guest->map.driver_feature, 0);
+  guest->set_status(TransportGuest::kReadyToRun);
+  start();
+  EXPECT_EQ(device->features, all);
+}
+
+TEST_P(TransportTest, ADriverThatGaveUpSaysSo) {
+  guest->set_status(TransportGuest::kBegun | kFailed);
+  EXPECT_EQ(guest->status(), TransportGuest::kBegun | kFailed);
+}
+
 TEST_P(TransportTest, DriverOkWithoutFeaturesOkDoesNothing) {
   guest->set_status(TransportGuest::kBegun | kDriverOk);
   EXPECT_EQ(device->activations, 0);
@@ -118,6 +134,17 @@ TEST_P(TransportTest, BringUpHandsTheDeviceItsQueues) {
   EXPECT_EQ(device->queues[0]->size(), 64);
   EXPECT_EQ(device->queues[1]->size(), 32);
   EXPECT_EQ(device->queues[1]->layout().used, queue1.layout().used);
+}
+
+TEST_P(TransportTest, RingsHaveWhatTheDriverTook) {
+  for (const std::uint64_t without : {kFeatureEventIdx, kFeatureIndirectDesc}) {
+    guest->negotiate(~without);
+    guest->set_up_queue(0, queue0.layout());
+    start();
+    ASSERT_EQ(device->queues.size(), 2U);
+    EXPECT_EQ(device->queues[0]->layout().event_idx, without != kFeatureEventIdx);
+    EXPECT_EQ(device->queues[0]->layout().indirect, without != kFeatureIndirectDesc);
+  }
 }
 
 TEST_P(TransportTest, AQueueThatTheDriverDidNotEnableIsNull) {
@@ -176,6 +203,18 @@ TEST_P(TransportTest, AQueueOutsideRamAsksForAReset) {
   EXPECT_EQ(guest->status(), TransportGuest::kRuns) << "a reset heals it";
 }
 
+TEST_P(TransportTest, WithAQueueOutsideRamNothingStartsBeforeTheReset) {
+  guest->negotiate();
+  QueueLayout layout = queue0.layout();
+  layout.descriptors = 0xfffffffffffff000;
+  guest->set_up_queue(0, layout);
+  start();
+  guest->set(guest->map.queue_reset, 1);
+  guest->set_up_queue(0, queue0.layout());
+  start();
+  EXPECT_EQ(device->activations, 0);
+}
+
 TEST_P(TransportTest, AQueueThatWasResetComesAgainInAnotherShape) {
   bring_up_quietly();
   guest->set(guest->map.queue_select, 1);
@@ -211,6 +250,8 @@ TEST_P(TransportTest, AKickReachesTheDeviceAndItsInterruptTheGuest) {
 TEST_P(TransportTest, AConfigurationChangeInterruptsAndCountsItsGeneration) {
   bring_up_quietly();
   const auto generation = guest->get(guest->map.generation);
+  device->transport().interrupt_queue(99);
+  EXPECT_FALSE(guest->interrupted()) << "there is no such queue";
   device->transport().interrupt_config();
   EXPECT_TRUE(guest->interrupted());
   EXPECT_NE(guest->get(guest->map.generation), generation);
@@ -219,10 +260,12 @@ TEST_P(TransportTest, AConfigurationChangeInterruptsAndCountsItsGeneration) {
 
 TEST_P(TransportTest, ADeviceWithoutADriverInterruptsNobody) {
   guest->negotiate();
+  const auto generation = guest->get(guest->map.generation);
   device->transport().interrupt_config();
   device->transport().interrupt_queue(0);
   device->transport().interrupt_queue(99);
   EXPECT_FALSE(guest->interrupted());
+  EXPECT_NE(guest->get(guest->map.generation), generation) << "one that reads it just now reads it again";
 }
 
 TEST_P(TransportTest, ABrokenGuestGetsNeedsResetAndItsQueuesStop) {
@@ -238,6 +281,12 @@ TEST_P(TransportTest, ABrokenGuestGetsNeedsResetAndItsQueuesStop) {
   guest->kick(1);
   pause();
   EXPECT_EQ(guest->kicks(1), before);
+  guest->set(guest->map.queue_select, 1);
+  guest->set(guest->map.queue_reset, 1);
+  guest->set_up_queue(1, queue1.layout());
+  EXPECT_EQ(device->queues[1], nullptr) << "none comes back to it either";
+  device->transport().needs_reset("the test says so again");
+  EXPECT_FALSE(guest->interrupted()) << "the guest was told";
   guest->set_status(0);
   EXPECT_EQ(guest->status(), 0);
 }
@@ -273,6 +322,33 @@ TEST_P(TransportTest, ResetDrainsAndForgets) {
   EXPECT_EQ(device->calls_while_reset, 0);
   guest->set(guest->map.queue_select, 0);
   EXPECT_EQ(guest->get(guest->map.queue_enable), 0U);
+}
+
+TEST_P(TransportTest, TheNextDriverFindsNothingOfWhatTheLastOneChose) {
+  const RegisterMap& map = guest->map;
+  guest->negotiate();
+  guest->set_up_queue(1, FakeQueue(memory, 8 * kMiB, 16).layout());
+  guest->set(map.device_feature_select, 1);
+  guest->set(map.driver_feature_select, 1);
+  guest->set_status(0);
+  EXPECT_EQ(guest->get(map.queue_size_max), 64U) << "queue 0 is chosen";
+  EXPECT_EQ(guest->get(map.device_feature) & 0xff, 0x5U) << "and the low words of the features are";
+  guest->set_status(TransportGuest::kBegun);
+  guest->set(map.driver_feature, 0x1);
+  guest->set(map.driver_feature_select, 1);
+  guest->set(map.driver_feature, kFeatureVersion1 >> 32);
+  guest->set_status(TransportGuest::kReadyToRun);
+  guest->set(map.queue_select, 1);
+  guest->set(map.queue_enable, 1);
+  start();
+  EXPECT_EQ(device->features, kFeatureVersion1 | 0x1);
+  ASSERT_EQ(device->queues.size(), 2U);
+  ASSERT_NE(device->queues[1], nullptr);
+  const QueueLayout& layout = device->queues[1]->layout();
+  EXPECT_EQ(layout.size, 32);
+  EXPECT_EQ(layout.descriptors, 0U);
+  EXPECT_EQ(layout.available, 0U);
+  EXPECT_EQ(layout.used, 0U);
 }
 
 TEST_P(TransportTest, ADeviceThatNeverRanIsNotReset) {

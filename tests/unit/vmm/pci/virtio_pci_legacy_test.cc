@@ -166,13 +166,15 @@ TEST_P(LegacyTest, AKickBeforeDriverOkMeansThatTheDriverIsReady) {
 
 TEST_P(LegacyTest, KicksOfTheLifeBeforeStartNothing) {
   bring_up();
+  loop->pause();
   kick(0);
   set_status(0);
   set_status(kAcknowledge);
   set_status(kBegun);
+  set_up_queue(0);
+  loop->resume();
   catch_up(*loop);
   EXPECT_EQ(device->activations, 1);
-  set_up_queue(0);
   set_up_queue(1);
   set_status(kBegun | kDriverOk);
   ASSERT_EQ(device->activations, 2);

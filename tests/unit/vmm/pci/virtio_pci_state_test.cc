@@ -17,7 +17,8 @@ class StateTest : public testing::TestWithParam<VirtioInterface> {
   void make(std::optional<DeviceGuest>& guest, FakeDevice*& device) {
     auto made = std::make_unique<FakeDevice>();
     device = made.get();
-    guest.emplace(std::move(made), memory, *loop, TransportConfig{.interface = GetParam()});
+    guest.emplace(std::move(made), memory, *loop,
+                  TransportConfig{.interface = GetParam(), .packed_rings = packed});
   }
   Result<void> move_over() {
     StateWriter writer;
@@ -69,6 +70,7 @@ class StateTest : public testing::TestWithParam<VirtioInterface> {
   }
 
   static constexpr unsigned kGeneration = 21;  // counts on with each change
+  bool packed = false;
   GuestMemory memory = make_memory();
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
   std::optional<DeviceGuest> first;
@@ -113,6 +115,29 @@ TEST_P(StateTest, ARunningDriverFindsItsQueuesWhereTheyWere) {
     return second_device->kicks[0] > 0;
   }));
   EXPECT_TRUE(eventually([&] { return second->interrupts(0) > 0; })) << "by its vector";
+}
+
+TEST_P(StateTest, ChainsThatTheDeviceHeldAreAvailableAgain) {
+  first->negotiate();
+  first->start();
+  use_some(*first_device, *first, 2);
+  ChainBuilder(first->queue(1)).writable(16).submit();
+  VirtQueue& queue = *first_device->queues[1];
+  auto held = queue.take();
+  ASSERT_TRUE(held && *held);
+  ASSERT_TRUE(move_over());
+  queue.put(std::move(**held), 0);
+  EXPECT_EQ(second_device->queues[1]->position(), (QueuePosition{.next_available = 2, .next_used = 2}));
+}
+
+TEST_P(StateTest, InterruptsThatMayHaveBeenLostComeOnceMore) {
+  first->negotiate();
+  first->use_messages();
+  first->start();
+  loop->pause();  // the device looks at its queues later
+  ASSERT_TRUE(move_over());
+  for (const std::size_t vector : {0U, 1U, 2U}) EXPECT_EQ(second->host().line(vector).triggers, 1) << vector;
+  loop->resume();
 }
 
 TEST_P(StateTest, WithoutMsixThePinAndTheIsrComeAlong) {
@@ -187,6 +212,29 @@ TEST_P(StateTest, FeaturesThatThisMachineLacksAreRefusedBeforeDriverOkToo) {
   EXPECT_THAT(loaded.error().message, HasSubstr("does not have"));
 }
 
+class OtherDevice final : public FakeDevice {
+ public:
+  explicit OtherDevice(std::vector<std::uint16_t> sizes) : sizes_(std::move(sizes)) {}
+  std::span<const std::uint16_t> queue_sizes() const override { return sizes_; }
+
+ private:
+  std::vector<std::uint16_t> sizes_;
+};
+
+TEST_P(StateTest, ADeviceWithSmallerQueuesIsNoPlaceForIt) {
+  StateWriter writer;
+  ASSERT_TRUE(first->transport().save(writer));
+  const auto load = [&](std::vector<std::uint16_t> sizes) {
+    DeviceGuest other(std::make_unique<OtherDevice>(std::move(sizes)), memory, *loop,
+                      TransportConfig{.interface = GetParam()});
+    StateReader reader(writer.bytes());
+    const auto loaded = other.transport().load(reader);
+    return loaded ? "" : loaded.error().message;
+  };
+  EXPECT_EQ(load({64, 32}), "");
+  EXPECT_THAT(load({64, 16}), HasSubstr("has a queue of 32, this machine's have at most 16"));
+}
+
 class ModernStateTest : public StateTest {};
 INSTANTIATE_TEST_SUITE_P(Interfaces, ModernStateTest, testing::Values(VirtioInterface::modern));
 
@@ -207,11 +255,26 @@ TEST_P(ModernStateTest, WhatTheDriverChoseOrWroteComesAlong) {
   first->set_common<std::uint16_t>(DeviceGuest::kQueueSelect, 1);
   first->set_common<std::uint16_t>(DeviceGuest::kQueueSize, 16);
   bus_write<std::uint32_t>(first->mmio(), first->bar() + virtio_pci::kDevice, 0x11223344);
+  for (int i = 0; i < 3; ++i) first_device->transport().interrupt_config();
   ASSERT_TRUE(move_over());
+  EXPECT_EQ(second->common<std::uint16_t>(DeviceGuest::kQueueSelect), 1);
+  EXPECT_EQ(second->common<std::uint8_t>(kGeneration), 3);
   expect_same();
   EXPECT_EQ(bus_read<std::uint32_t>(second->mmio(), second->bar() + virtio_pci::kDevice), 0x11223344U);
   second->set_common<std::uint16_t>(DeviceGuest::kQueueSelect, 1);
   EXPECT_EQ(second->common<std::uint16_t>(DeviceGuest::kQueueSize), 16);
+}
+
+TEST_P(ModernStateTest, APackedRingGoesOnInItsSecondRound) {
+  packed = true;
+  make(first, first_device);
+  first->negotiate();
+  first->start();
+  const QueuePosition second_round{
+      .next_available = 3, .next_used = 3, .available_wrap = false, .used_wrap = false};
+  ASSERT_TRUE(first_device->queues[0]->set_position(second_round));
+  ASSERT_TRUE(move_over());
+  EXPECT_EQ(second_device->queues[0]->position(), second_round);
 }
 
 }  // namespace
