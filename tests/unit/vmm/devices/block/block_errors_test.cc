@@ -141,6 +141,37 @@ TEST_F(BlockErrorsTest, IgnoredErrorsAreSuccessesForTheGuest) {
   EXPECT_EQ(failures().at(0).action, Action::ignore);
 }
 
+TEST_F(BlockErrorsTest, ReadsHaveAPolicyOfTheirOwn) {
+  start_with(ErrorPolicy::report, ErrorPolicy::ignore);
+  std::filesystem::resize_file(path_, 0);
+  EXPECT_EQ(request(kIn, 8, 4096).status, kOk);
+  EXPECT_EQ(failures().at(0).action, Action::ignore);
+}
+
+TEST_F(BlockErrorsTest, WhatFailsAgainAfterTheGuestWentOnIsToldOfAgain) {
+  start_with(ErrorPolicy::report);
+  EXPECT_EQ(write(8, data_).status, kIoError);
+  block_->go_on_after_failure();
+  EXPECT_EQ(block_->status(), IoStatus::ok);
+  EXPECT_EQ(write(8, data_).status, kIoError);
+  EXPECT_THAT(failures(), SizeIs(2));
+}
+
+TEST_F(BlockErrorsTest, AQueueThatTheDriverTakesBackForgetsWhatWaitsOfItAndNothingElse) {
+  start({.path = path_, .write_errors = ErrorPolicy::stop, .queues = 2});
+  write_and_wait();
+  driver_->reset_queue(1);
+  EXPECT_TRUE(block_->holds_failed());
+  driver_->reset_queue(0);
+  EXPECT_FALSE(block_->holds_failed());
+  EXPECT_EQ(block_->counters().failed, 0U) << "the guest was told of no failure";
+  filesystem_.make_room();
+  block_->go_on_after_failure();
+  EXPECT_EQ(*memory_.read<std::uint8_t>(status_), kUntouched) << "its buffers are no longer ours";
+  driver_->restart_queue(0);
+  EXPECT_EQ(request(kIn, 0, kSectorSize).status, kOk);
+}
+
 TEST_F(BlockErrorsTest, OtherErrorsThanAFullDiskAreReportedWhereOnlyThatOneStops) {
   start_with(ErrorPolicy::enospc);
   std::filesystem::resize_file(path_, 0);

@@ -30,6 +30,25 @@ TEST_F(BlockTest, TheGuestMayChooseWriteThroughAndAResetForgetsIt) {
   EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U);
 }
 
+TEST_F(BlockTest, TheChoiceOfWriteThroughIsOneByteHoweverWideTheWrite) {
+  start();
+  driver_->write_config<std::uint32_t>(28, 0);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U) << "the bytes before it";
+  driver_->write_config<std::uint32_t>(30, 0xff00ffff);
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U);
+}
+
+TEST_F(BlockTest, WhereTheGuestChoseWriteThroughAQcow2HoldsItsTablesBeforeItIsTold) {
+  std::filesystem::remove(path_);
+  test::make_image("-f qcow2 " + path_ + " 1M");
+  start({.path = path_, .format = BlockFormat::qcow2});
+  driver_->write_config<std::uint8_t>(32, 0);
+  const auto data = pattern(4096, 9);
+  ASSERT_EQ(write(64, data).status, kOk);
+  const auto content = test::converted(path_, "qcow2", "-U");
+  EXPECT_TRUE(std::equal(data.begin(), data.end(), content.begin() + 64 * 512));
+}
+
 TEST_F(BlockTest, ADriverThatCannotFlushGetsWriteThrough) {
   start({.path = path_}, ~(1ULL << 9));
   EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U);

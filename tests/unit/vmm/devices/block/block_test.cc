@@ -281,6 +281,20 @@ TEST_F(BlockTest, AReadOnlyDiskIsNotCleared) {
   EXPECT_EQ(image(0, kSectors * kSectorSize), pattern(kSectors * kSectorSize, 3));
 }
 
+TEST_F(BlockTest, ARequestKeepsItsPlaceWhenOneOfItsSegmentsShall) {
+  start();
+  const auto place = [this] {
+    struct stat status = {};
+    ::stat(path_.c_str(), &status);
+    return static_cast<std::uint64_t>(status.st_blocks);
+  };
+  EXPECT_EQ(clear(kWriteZeroes, {{0, 8, 0}, {8, 8, 1}}).status, kOk);
+  EXPECT_EQ(clear(kWriteZeroes, {{16, 8, 1}, {24, 8, 0}}).status, kOk);
+  EXPECT_EQ(place(), kSectors);
+  EXPECT_EQ(clear(kWriteZeroes, {{0, 8, 1}, {8, 8, 1}}).status, kOk);
+  EXPECT_EQ(place(), kSectors - 16);
+}
+
 TEST_F(BlockTest, WithoutDiscardTheImageKeepsItsPlace) {
   start({.path = path_, .discard = false});
   EXPECT_EQ(block_->offered_features() & 1U << 13, 0U);
