@@ -152,6 +152,7 @@ TEST_F(SanitizeTest, AGuestsNameIsMadeOfAnyText) {
 
 TEST_F(SanitizeTest, TextOfAVmmIsMadeFitForLogs) {
   EXPECT_EQ(printable("no\nroot logged in\x1b[2J"), "no?root logged in?[2J");
+  EXPECT_EQ(printable(" ~\x1f\x7f"), " ~??");
   EXPECT_EQ(printable(std::string(1000, 'x')).size(), 200U);
 }
 

@@ -98,6 +98,14 @@ TEST(Wire, ATimeBeyondTheClocksLastIsItsLast) {
   EXPECT_GT(from_wire(said).sampled_at.value(), WallTime::max() - std::chrono::seconds(2));
 }
 
+TEST(Wire, ARoundTripBeyondTheClocksSecondsIsLongAndNotWrappedAround) {
+  v1::GuestStats said;
+  said.mutable_round_trip()->set_seconds(std::numeric_limits<std::int64_t>::max());
+  EXPECT_EQ(from_wire(said).round_trip, std::chrono::hours(1));
+  said.mutable_round_trip()->set_seconds(std::numeric_limits<std::int64_t>::min());
+  EXPECT_EQ(from_wire(said).round_trip, -std::chrono::hours(1));
+}
+
 TEST(Wire, ARegistrationKeepsWhatItDoesNotSayUnset) {
   v1::Register said;
   said.set_name("a");

@@ -139,6 +139,19 @@ TEST_F(DomainTest, ATargetIsCarriedOutAndAnsweredThen) {
   EXPECT_EQ(told_.balloon_now.target, 700 * kMiB + 4096);
 }
 
+TEST_F(DomainTest, ATargetWaitsWhileTheOneBeforeIsCarriedOut) {
+  come_up();
+  ask(700 * kMiB);
+  const auto first = domain_->take_errand();
+  ASSERT_TRUE(first);
+  ask(600 * kMiB);
+  EXPECT_FALSE(domain_->take_errand());
+  domain_->done(*first, "");
+  const auto second = domain_->take_errand();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->target, 600 * kMiB);
+}
+
 TEST_F(DomainTest, WhatLibvirtRefusesIsRefused) {
   come_up();
   ask(700 * kMiB);

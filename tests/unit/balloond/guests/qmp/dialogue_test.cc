@@ -184,6 +184,13 @@ TEST_F(DialogueTest, ABalloonThatIsUnpluggedOrPluggedInIsNoticed) {
   EXPECT_THAT(questions(dialogue_.figure_questions(false)), Contains(Question::balloon_size));
 }
 
+TEST_F(DialogueTest, OnlyTheFolderThatEveryMachineHasIsMissed) {
+  for (const Question folder :
+       {Question::list_peripheral_anon, Question::list_unattached, Question::list_objects})
+    EXPECT_EQ(refuse(folder, "DeviceNotFound"), "");
+  EXPECT_NE(refuse(Question::list_peripheral, "DeviceNotFound"), "");
+}
+
 TEST_F(DialogueTest, AQemuThatDoesNotSayTheSizeIsLeftAlone) {
   identify();
   EXPECT_EQ(refuse(Question::balloon_size, "DeviceNotActive"), "");
