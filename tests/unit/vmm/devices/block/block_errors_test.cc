@@ -71,6 +71,8 @@ TEST_F(BlockErrorsTest, AFullDiskIsReportedToTheGuestAndToTheObserver) {
   EXPECT_EQ(write(8, data_).status, kIoError);
   EXPECT_EQ(block_->status(), IoStatus::no_space);
   EXPECT_FALSE(block_->holds_failed());
+  EXPECT_EQ(block_->counters().writes, 1U);
+  EXPECT_EQ(block_->counters().failed, 1U);
   ASSERT_THAT(failures(), SizeIs(1));
   EXPECT_TRUE(failures()[0].write);
   EXPECT_TRUE(failures()[0].no_space);
@@ -112,6 +114,14 @@ TEST_F(BlockErrorsTest, EachWriteThatStopsTheGuestIsToldOf) {
   filesystem_.make_room();
   block_->go_on_after_failure();
   EXPECT_TRUE(eventually([this] { return queue().used_index() == 2; })) << "both are done then";
+}
+
+TEST_F(BlockErrorsTest, AnErrorThatIsReportedLeavesWhatStoppedTheGuestWaiting) {
+  start_with(ErrorPolicy::enospc);
+  write_and_wait();
+  std::filesystem::resize_file(path_, 0);
+  EXPECT_EQ(request(kIn, 8, 4096).status, kIoError);
+  EXPECT_TRUE(block_->holds_failed());
 }
 
 TEST_F(BlockErrorsTest, OnAFullDiskAQcow2ImageStaysWhole) {

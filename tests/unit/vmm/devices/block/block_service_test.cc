@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "tests/unit/vmm/devices/block/block_fixture.h"
+#include "tests/unit/vmm/manual_clock.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -47,6 +48,14 @@ TEST_F(BlockTest, WhereTheGuestChoseWriteThroughAQcow2HoldsItsTablesBeforeItIsTo
   ASSERT_EQ(write(64, data).status, kOk);
   const auto content = test::converted(path_, "qcow2", "-U");
   EXPECT_TRUE(std::equal(data.begin(), data.end(), content.begin() + 64 * 512));
+}
+
+TEST_F(BlockTest, WhatTheDriverChoseBeforeItIsReadyHolds) {
+  start();
+  driver_->reset();
+  driver_->write_config<std::uint8_t>(32, 0);
+  driver_->start();
+  EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 0U);
 }
 
 TEST_F(BlockTest, ADriverThatCannotFlushGetsWriteThrough) {
@@ -92,6 +101,22 @@ TEST_F(BlockTest, ARateLimitHoldsRequestsBackAndThenLetsThemGo) {
   const auto took = std::chrono::steady_clock::now() - begin;
   EXPECT_GE(took, std::chrono::milliseconds(250)) << "10 at once, 30 at 100 a second";
   EXPECT_GT(block_->counters().throttled, 0U);
+}
+
+TEST_F(BlockTest, ALimitOfRequestsHoldsForDiscardsAndAWaitIsCountedOnce) {
+  ManualClock clock;
+  loop_ = *EventLoop::create("test", clock);
+  start({.path = path_, .requests_per_second = 1, .burst_requests = 1});
+  EXPECT_EQ(clear(kDiscard, {{48, 8, 0}}).status, kOk);
+  ChainBuilder(queue()).readable(header(kIn, 0)).writable(512).writable(1).submit();
+  for (int i = 0; i < 3; ++i) driver_->kick(0);
+  EXPECT_EQ(block_->counters().throttled, 1U);
+  EXPECT_EQ(queue().used_index(), 1);
+  clock.advance(std::chrono::seconds(2));
+  EXPECT_TRUE(test::eventually([&] { return queue().used_index() == 2; }));
+  driver_.reset();
+  block_.reset();
+  loop_.reset();
 }
 
 TEST_F(BlockTest, AByteLimitCountsBytes) {
@@ -155,6 +180,19 @@ TEST_F(BlockTest, AQueueThatTheDriverTakesBackIsDoneWithAndTheOthersGoOn) {  // 
     driver_->restart_queue(0);
     EXPECT_EQ(request(kIn, 0, kSectorSize).status, kOk);
   }
+}
+
+TEST_F(BlockTest, AQueueThatTheDriverTakesBackCostsTheOthersNothing) {
+  std::filesystem::remove(path_);
+  test::make_image("-f qcow2 " + path_ + " 8M");
+  start({.path = path_, .format = BlockFormat::qcow2, .queues = 2});
+  for (std::uint64_t cluster = 0; cluster < 20; ++cluster) {
+    ChainBuilder other(driver_->queue(1));
+    other.readable(header(kOut, cluster * 128)).readable(pattern(512, 1)).writable(1).submit();
+  }
+  driver_->kick(1);
+  driver_->reset_queue(0);
+  EXPECT_TRUE(test::eventually([&] { return driver_->queue(1).used_index() == 20; }));
 }
 
 TEST_F(BlockTest, SettlingWaitsForWhatIsUnderWayAndAnswersIt) {
