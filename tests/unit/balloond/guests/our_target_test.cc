@@ -153,6 +153,31 @@ TEST(OurTarget, ABalloonThatStopsByItselfIsNobodyElses) {
   EXPECT_EQ(ours.target(), 600 * kMiB);
 }
 
+TEST(OurTarget, ABalloonIsNotTakenForStoppedByASizeFromBeforeWeAsked) {
+  OurTarget ours;
+  ours.asked(600 * kMiB, 1000 * kMiB);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_FALSE(ours.moved_by_another(900 * kMiB, true, false));
+    EXPECT_FALSE(ours.stopped_by_another(400 * kMiB));
+  }
+  EXPECT_EQ(ours.target(), 600 * kMiB);
+}
+
+TEST(OurTarget, WhatIsForgottenIsNoLongerWatched) {
+  OurTarget ours;
+  ours.asked(600 * kMiB, 1000 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(800 * kMiB, true));
+  ours.forget();
+  EXPECT_EQ(samples_until_noticed(ours, 800 * kMiB, 400 * kMiB), 0);
+
+  ours.asked(600 * kMiB, 1000 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(600 * kMiB, true));
+  EXPECT_TRUE(ours.moved_by_another(700 * kMiB, true));
+  ours.forget();
+  EXPECT_FALSE(ours.moved_by_another(600 * kMiB, true));
+  EXPECT_FALSE(ours.target()) << "nor is what was lost found again";
+}
+
 TEST(OurTarget, ABalloonThatGoesOnSlowlyIsNobodyElses) {
   OurTarget ours;
   ours.asked(600 * kMiB, 1000 * kMiB);

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -48,6 +49,12 @@ TEST_F(DiscoveryTest, TheFirstEntryThatHasASocketDecides) {
   const QmpSockets one{.path = web, .directory = "", .pattern = "*", .exclusive = true};
   EXPECT_THAT(find_sockets({one, all("*")}),
               ElementsAre(Pair(mail, Use{.exclusive = false}), Pair(web, Use{.exclusive = true})));
+}
+
+TEST_F(DiscoveryTest, OfTooManySocketsNoMoreThanTheMostAreTaken) {
+  for (std::size_t i = 0; i <= kSocketsMax; ++i)
+    ASSERT_EQ(::mknod((tree_.root() + "/" + std::to_string(i)).c_str(), S_IFSOCK | 0600, 0), 0);
+  EXPECT_EQ(find_sockets({all("*")}).size(), kSocketsMax);
 }
 
 TEST_F(DiscoveryTest, APathIsNamedWhetherOrNotThereIsASocketAndADirectoryMayBeMissing) {
