@@ -36,7 +36,7 @@ note scripts/lint.sh
 
 if $fast; then
   stage 10 "Building"
-  must cmake --build --preset release
+  must cmake --build --preset release --target all host_tests
   stage 3 "clang-tidy on what changed, and mutexes"
   note scripts/lint.sh --tidy
   stage 15 "Unit, KVM and integration tests"
