@@ -35,7 +35,8 @@
 #                                      with one a second); a line of JSON
 #   scripts/bench.sh backends [GUESTS [SECONDS]]   what many guests of QEMU (default 1000) that are only a QMP socket cost a daemon, and how
 #                                      late its decisions begin: on sockets of its own, asked each second, then on shared ones, asked
-#                                      every 8 s (default 30 s each); a line of JSON of each
+#                                      every 8 s (default 30 s each); a line of JSON of each. Exit status 1 when it decides late or
+#                                      takes too much
 #   scripts/bench.sh start [ROUNDS]    CPU from exec to the guest's first instructions on this machine's own KVM, beside QEMU's microvm
 #                                      (default 21 rounds); a line of JSON. Exit status 1 when ours takes more than 8 ms
 #   scripts/bench.sh crowd [GUESTS [HZ [SECONDS]]]   a daemon in a crowd: guests (default 1000) that are only a link and send HZ messages
@@ -99,8 +100,9 @@ measure_backends() {
   echo "bench: building"
   cmake --preset release >/dev/null || die "cmake --preset release failed"
   cmake --build --preset release --target balloond backends_load
-  build/bench/backends_load build/bin exclusive "$@"
-  build/bench/backends_load build/bin shared "$@"
+  local status=0 sockets
+  for sockets in exclusive shared; do build/bench/backends_load build/bin "$sockets" "$@" || status=1; done
+  exit $status
 }
 
 usage() { sed -n '2,/^# SPDX/{/^# SPDX/d;s/^# \?//p}' "$0"; }
@@ -117,7 +119,7 @@ case "${1:-}" in
   daemon) shift; measure_daemon "$@" ;;
   crowd | scrape) measure_load "$1_load" "${@:2}" ;;
   start) shift; measure_start "$@" ;;
-  backends) shift; measure_backends "$@"; exit 0 ;;
+  backends) shift; measure_backends "$@" ;;
   -h | --help | "") usage; [ $# -gt 0 ] || exit 2; exit 0 ;;
   *) die "unknown benchmark '$1' (see --help)" ;;
 esac

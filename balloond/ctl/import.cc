@@ -10,6 +10,7 @@
 
 #include "balloond/guests/libvirt/description.h"
 #include "balloond/guests/proxmox/configuration.h"
+#include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
@@ -67,7 +68,8 @@ Result<std::string> import_domain(const std::string& path, const std::string& xm
   const auto read = daemon::libvirt::read_description(xml);
   if (!read) return fail(path, read.error());
   if (read->memory == 0) return fail(fmt::format("{}: it does not say the domain's memory", path));
-  const std::string selector = "name: " + in_quotes(read->name);
+  // Names of guests have no character of a shell pattern.
+  const std::string selector = "name: " + in_quotes(daemon::guest_name_of(read->name));
   std::vector<std::string> values;
   if (!read->merging) values.emplace_back("ksm: off");
   if (!read->has_balloon) return rule(selector, {"max: 100%"}, "no balloon device: it is left alone");

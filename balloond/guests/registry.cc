@@ -57,6 +57,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
   GuestRecord& record = entry.record;
   record.name = name;
   record.labels = registration.labels;
+  record.labels.insert_or_assign("hypervisor",
+                                 registration.hypervisor);  // for selectors, whatever it says itself
   record.memory = registration.memory;
   record.vcpus = registration.vcpus;
   record.hypervisor = registration.hypervisor;

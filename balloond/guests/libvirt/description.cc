@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <pugixml.hpp>
@@ -33,17 +34,33 @@ Bytes size_of(const xml_node& node) {
   return 0;
 }
 
+/// A device that reaches all of the guest's memory by DMA: through VFIO (PCI and mediated devices, network
+/// interfaces that are virtual functions, NVMe disks) or vDPA (formatdomain.html, "Devices").
+std::string_view host_device_of(const xml_node& domain) {
+  using Kind = std::pair<std::string_view, std::string_view>;
+  constexpr std::array<Kind, 8> kKinds{{{"hostdev", "pci"},
+                                        {"hostdev", "mdev"},
+                                        {"hostdev", "ccw"},
+                                        {"hostdev", "ap"},
+                                        {"interface", "hostdev"},
+                                        {"interface", "vdpa"},
+                                        {"disk", "nvme"},
+                                        {"disk", "vhostvdpa"}}};
+  for (const xml_node device : domain.child("devices").children()) {
+    const Kind kind{device.name(), device.attribute("type").as_string()};
+    if (std::ranges::find(kKinds, kind) != kKinds.end()) return kind.second;
+  }
+  return {};
+}
+
 std::string interlock_of(const xml_node& domain) {
   const xml_node backing = domain.child("memoryBacking");
   if (const xml_node security = domain.child("launchSecurity")) {
     return fmt::format("its memory is encrypted and stays where it is ({})",
                        security.attribute("type").as_string("launchSecurity"));
   }
-  for (const xml_node device : domain.child("devices").children("hostdev")) {
-    const std::string_view type = device.attribute("type").as_string();
-    if (type == "pci" || type == "mdev")
-      return fmt::format("its memory is pinned for a device of the host ({})", type);
-  }
+  if (const std::string_view device = host_device_of(domain); !device.empty())
+    return fmt::format("its memory is pinned for a device of the host ({})", device);
   if (backing.child("locked")) return "its memory is locked";
   if (backing.child("hugepages")) return "its memory is in huge pages of the host";
   return {};

@@ -76,6 +76,7 @@ Bytes Domain::actual() const {
 std::string Domain::obstacle() const {
   if (!description_.has_balloon) return "it has no balloon device";
   if (!description_.interlock.empty()) return description_.interlock;
+  if (const std::string_view held = held_.why(); !held.empty()) return std::string(held);
   if (has_job_) return "libvirt migrates, saves, dumps or backs it up";
   if (figures_.state == VIR_DOMAIN_RUNNING || figures_.state == VIR_DOMAIN_BLOCKED) return {};
   return fmt::format("it does not run: {}", name_of(figures_.state));
@@ -104,6 +105,8 @@ void Domain::see(const Figures& figures, Time looked) {
     surroundings_.guests.left(*std::exchange(guest_, {}));
     mailbox_.reset();
   }
+  // A device of the host may have been plugged in since it was described.
+  if (const auto process = Process("", peer_.pid).sample()) held_.see(*process, memory());
   if (!guest_) join();
   if (!guest_) return;
   const Bytes now = actual();
@@ -133,7 +136,6 @@ void Domain::join() {
   guest.version = version_;
   for (const auto& [key, value] : description_.labels) guest.labels[key] = printable(value);
   guest.labels["uuid"] = figures_.uuid;
-  guest.labels["hypervisor"] = "libvirt";
   guest.labels["libvirt"] = printable(uri_);
   if (description_.least > 0)
     guest.labels[policy::rules::kMinLabel] = policy::rules::exact_bytes(description_.least);

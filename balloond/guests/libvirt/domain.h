@@ -10,6 +10,7 @@
 
 #include "balloond/guests/backend.h"
 #include "balloond/guests/backend_counters.h"
+#include "balloond/guests/held_memory.h"
 #include "balloond/guests/libvirt/description.h"
 #include "balloond/guests/libvirt/figures.h"
 #include "balloond/guests/mailbox.h"
@@ -76,6 +77,7 @@ class Domain {
   const Peer peer_;
 
   Figures figures_;
+  HeldMemory held_;
   bool has_job_ = false;
   std::optional<std::chrono::seconds> rebooted_at_;  ///< by the wall clock
   std::optional<Session> guest_;

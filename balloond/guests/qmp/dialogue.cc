@@ -15,9 +15,6 @@ using nlohmann::json;
 
 constexpr const char* kFolders[] = {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached",
                                     "/objects"};
-/// A process that has locked this part of its guest's memory, or holds this part of its own memory in huge
-/// pages, does so for the guest: its own needs are some tens of MiB.
-constexpr Bytes kHeldPart = 2;
 /// Of these, those that can have a balloon.
 constexpr std::size_t kDeviceFolders = 3;
 
@@ -247,13 +244,7 @@ Result<void> Dialogue::take(const Event& event) {
   return {};
 }
 
-/// How its memory is held is decided when QEMU starts, and seen once the guest has touched some of it.
-void Dialogue::take(const ProcessMemory& process) {
-  if (memory() > 0 && process.locked >= memory() / kHeldPart)
-    held_ = "its memory is locked";
-  else if (process.huge > process.resident / kHeldPart)
-    held_ = "its memory is in huge pages of the host";
-}
+void Dialogue::take(const ProcessMemory& process) { held_.see(process, memory()); }
 
 bool Dialogue::driver_ready() const {
   if (driver_) return driver_->ready;
@@ -285,7 +276,7 @@ std::string Dialogue::obstacle() const {
   for (const std::string& interlock : interlocks_) {
     if (!interlock.empty()) return interlock;
   }
-  if (!held_.empty()) return held_;
+  if (const std::string_view held = held_.why(); !held.empty()) return std::string(held);
   if (migrating_) return "it is being migrated";
   if (jobs_.snapshots) return "a snapshot of it is being saved, loaded or deleted";
   if (jobs_.backs_up && shared_) return "it is being backed up";
@@ -299,7 +290,6 @@ Registration Dialogue::registration(const std::string& fallback) const {
   if (guest.name.empty()) guest.name = fallback;
   guest.hypervisor = "qemu";
   if (uuid_) guest.labels["uuid"] = printable(*uuid_);
-  guest.labels["hypervisor"] = "qemu";
   guest.memory = memory();
   guest.vcpus = vcpus_;
   guest.balloon = balloon(actual());

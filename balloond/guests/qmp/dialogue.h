@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "balloond/guests/guest.h"
+#include "balloond/guests/held_memory.h"
 #include "balloond/guests/qmp/readings.h"
 #include "balloond/guests/qmp/session.h"
 #include "balloond/host/process.h"
@@ -76,7 +77,7 @@ class Dialogue {
   int lists_ = 0;  ///< of devices, looked through
   std::array<std::string, 4>
       interlocks_;            ///< why a balloon frees nothing, by the folders of devices and objects
-  std::string held_;          ///< the same, by its process
+  HeldMemory held_;           ///< the same, by its process
   std::string balloon_path_;  ///< in QEMU's tree of objects; empty: it has none
   std::optional<Bytes> actual_;
   std::uint64_t sizes_ = 0;

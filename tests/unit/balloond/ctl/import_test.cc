@@ -45,6 +45,13 @@ TEST_F(ImportTest, ADomainKeepsItsCurrentMemoryAndMayHaveAllOfIt) {
             "  - {name: \"db\", max: 100%}  # it has all its memory today, 4GiB\n");
 }
 
+TEST_F(ImportTest, ADomainIsNamedAsItsGuestIsWhateverItsNameHas) {
+  const std::string out =
+      good(import_libvirt({.files = {domain("win 10", 2097152), domain("[a]*", 2097152)}}));
+  EXPECT_NE(out.find("{name: \"win_10\", min: 2GiB}"), std::string::npos) << out;
+  EXPECT_NE(out.find("{name: \"_a__\", min: 2GiB}"), std::string::npos) << out;
+}
+
 TEST_F(ImportTest, DomainsThatCannotBeMovedSaySo) {
   const std::string out = good(import_libvirt(
       {.files = {domain("bare", 2097152, "", "none"),

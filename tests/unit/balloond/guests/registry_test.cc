@@ -37,6 +37,17 @@ TEST_F(RegistryTest, ANameThatIsConnectedIsRefusedEvenToTheSameProcess) {
   }
 }
 
+TEST_F(RegistryTest, PolicyCanTellGuestsByTheirHypervisors) {
+  Registration guest = test::registration("a", 2 * kGiB, kGiB);
+  guest.hypervisor = "balloon-vmm";
+  guest.labels = {{"tier", "db"}, {"hypervisor", "a lie"}};
+  ASSERT_TRUE(guests_.joined(guest, kVmm, channel_));
+  const auto joined = guests_.find("a");
+  ASSERT_TRUE(joined);
+  EXPECT_EQ(joined->labels.at("hypervisor"), "balloon-vmm");
+  EXPECT_EQ(joined->labels.at("tier"), "db");
+}
+
 TEST_F(RegistryTest, HypervisorsAreMeasuredByHowLongTheyTakeAndByWhatTheyRefuse) {
   Registration seen = test::registration("a", 2 * kGiB, kGiB);
   seen.hypervisor = "qemu";

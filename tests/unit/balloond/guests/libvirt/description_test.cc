@@ -53,8 +53,14 @@ TEST(DomainXml, WhatKeepsABalloonFromFreeingMemoryIsNamed) {
       read(domain("", "<hostdev mode='subsystem' type='pci' managed='yes'/><memballoon model='virtio'/>"))
           .interlock,
       "its memory is pinned for a device of the host (pci)");
-  EXPECT_EQ(read(domain("", "<hostdev mode='subsystem' type='usb'/><memballoon model='virtio'/>")).interlock,
-            "");
+  for (const char* device : {"<interface type='hostdev' managed='yes'/>", "<interface type='vdpa'/>",
+                             "<disk type='nvme' device='disk'/>", "<disk type='vhostvdpa' device='disk'/>",
+                             "<hostdev mode='subsystem' type='mdev'/>"})
+    EXPECT_THAT(read(domain("", device)).interlock, testing::HasSubstr("pinned for a device of the host"))
+        << device;
+  for (const char* device : {"<hostdev mode='subsystem' type='usb'/>", "<interface type='network'/>",
+                             "<disk type='file' device='disk'/>", "<rng model='hostdev' type='hostdev'/>"})
+    EXPECT_EQ(read(domain("", device)).interlock, "") << device;
 }
 
 TEST(DomainXml, LabelsStandInMetadataOfOurOwnWhateverItsPrefix) {

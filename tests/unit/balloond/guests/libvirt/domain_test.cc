@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 #include <libvirt/libvirt.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "tests/unit/balloond/fakes.h"
 #include "tests/unit/balloond/guests/told.h"
@@ -83,6 +86,27 @@ TEST_F(DomainTest, AGuestIsIntroducedWithItsLabelsAndUuid) {
   EXPECT_TRUE(guest.balloon->driver_ready);
   domain_.reset();
   EXPECT_EQ(told_.leavings, 1);
+}
+
+TEST_F(DomainTest, AGuestIsLeftAloneForAsLongAsItsProcessHasItsMemoryLocked) {
+  constexpr std::size_t kLocked = 64 << 10;
+  Description described = description();
+  described.memory = 2 * kLocked;
+  domain_ = std::make_unique<Domain>(surroundings_, "qemu:///system", "QEMU 7.2.22", described,
+                                     Peer{.pid = ::getpid(), .uid = 0});
+  const auto see = [&] {
+    Figures seen = figures(2 * kLocked);
+    seen.maximum = 2 * kLocked;
+    domain_->see(seen, clock_.now());
+    return told_.balloon_now.obstacle;
+  };
+  EXPECT_EQ(see(), "");
+  void* const memory = ::mmap(nullptr, kLocked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_EQ(::syscall(SYS_mlock, memory, kLocked), 0);  // sanitizers make nothing of mlock()
+  EXPECT_EQ(see(), "its memory is locked");
+  ::munmap(memory, kLocked);
+  EXPECT_EQ(see(), "");
 }
 
 TEST_F(DomainTest, UntilItsDriverIsUpAGuestHasAllItsMemory) {

@@ -270,12 +270,18 @@ TEST_F(DialogueTest, MemoryThatIsLockedOrInHugePagesIsLeftAlone) {
   come_up();
   dialogue_.take(ProcessMemory{.resident = 90 * kMiB, .locked = 64 * kKiB});
   EXPECT_EQ(dialogue_.obstacle(), "") << "some of QEMU's own is no guest's memory";
-  dialogue_.take(ProcessMemory{.resident = 300 * kMiB, .huge = 200 * kMiB});
-  EXPECT_EQ(dialogue_.obstacle(), "its memory is in huge pages of the host");
   dialogue_.take(ProcessMemory{.resident = 700 * kMiB, .locked = 640 * kMiB});
   EXPECT_EQ(dialogue_.obstacle(), "its memory is locked");
   dialogue_.take(ProcessMemory{});
   EXPECT_EQ(dialogue_.obstacle(), "its memory is locked") << "a process that ends has nothing any more";
+  dialogue_.take(ProcessMemory{.resident = 700 * kMiB, .pinned = 640 * kMiB});
+  EXPECT_EQ(dialogue_.obstacle(), "its memory is pinned for a device of the host");
+  dialogue_.take(ProcessMemory{.resident = 700 * kMiB});
+  EXPECT_EQ(dialogue_.obstacle(), "") << "the device was unplugged";
+  dialogue_.take(ProcessMemory{.resident = 300 * kMiB, .huge = 200 * kMiB});
+  EXPECT_EQ(dialogue_.obstacle(), "its memory is in huge pages of the host");
+  dialogue_.take(ProcessMemory{.resident = 600 * kMiB, .huge = 200 * kMiB});
+  EXPECT_EQ(dialogue_.obstacle(), "its memory is in huge pages of the host");
 }
 
 }  // namespace

@@ -583,7 +583,7 @@ TEST_F(MonitorTest, AGuestWhoseProxmoxConfigurationIsMissingHasNoLimitsOfItsOwn)
   monitor_ = monitor({.exclusive = true, .proxmox = tree_.root()});
   look();
   ASSERT_EQ(told_.guests.size(), 1U);
-  EXPECT_EQ(told_.guests[0].labels.size(), 3U) << testing::PrintToString(told_.guests[0].labels);
+  EXPECT_EQ(told_.guests[0].labels.size(), 2U) << testing::PrintToString(told_.guests[0].labels);
 }
 
 TEST_F(MonitorTest, AQemuThatEndsTakesItsGuestWithIt) {
