@@ -257,7 +257,7 @@ void Monitor::join() {
                       .disk_reads = true};
   auto mailbox = std::make_shared<Mailbox>(surroundings_.wake);
   auto joined = surroundings_.guests.joined(registration, peer_, mailbox);
-  if (!joined && joined.error().kind == JoinRefusal::Kind::already_exists && stem != registration.name) {
+  if (!joined && joined.error().kind == JoinRefusal::Kind::already_exists) {
     registration.name =
         guest_name_of(fmt::format("{}.{}", registration.name.substr(0, 31), stem.substr(0, 31)));
     joined = surroundings_.guests.joined(registration, peer_, mailbox);
