@@ -396,21 +396,6 @@ class SharedTest(WithFakes):
                 bed.guest("web", lambda guest, seen=seen: guest["actual_bytes"] == seen >> 10 << 10, "is back")
                 self.assertIsNone(bed.guests()["web"]["contested"], bed.log())
 
-    def test_a_socket_that_its_owner_keeps_leaves_the_guest_blind_and_the_neighbour_unharmed(self):
-        with Bed(SHARED) as bed:
-            fake = self.fake(bed, "kept")
-            self.fake(bed, "good")
-            for name in ("kept", "good"):
-                bed.guest(name, lambda guest: guest["stats"], "statistics")
-            with socket.socket(socket.AF_UNIX) as owner:
-                bed.until(lambda: fake.events() or True, "")
-                owner.connect(str(fake.path))
-                owner.recv(4096)
-                bed.guest("kept", lambda guest: guest["state"] == "stale", "is held as it is")
-                self.assertIn("kept.qmp: another client has the socket", bed.log())
-                self.assertNotEqual(bed.guests()["good"]["state"], "stale")
-            bed.guest("kept", lambda guest: guest["state"] != "stale", "is seen again")
-
 
 if __name__ == "__main__":
     unittest.main()

@@ -25,9 +25,10 @@ class FakeQemu:
                  mapped: bool = False, speed: float = float("inf")):
         self.path = path
         self._hand = multiprocessing.Value("q", 0)
+        self._away = multiprocessing.Event()
         self.state = multiprocessing.Queue()
-        self.process = multiprocessing.Process(target=_serve, daemon=True,
-                                               args=(path, mode, FakeGuest(name, memory, answers or {}, speed, self._hand), talk, self.state, mapped))
+        guest = FakeGuest(name, memory, answers or {}, speed, self._hand, self._away)
+        self.process = multiprocessing.Process(target=_serve, daemon=True, args=(path, mode, guest, talk, self.state, mapped))
         self.process.start()
         while not path.exists():
             time.sleep(0.01)
@@ -43,15 +44,24 @@ class FakeQemu:
         """Another client's hand on the balloon, on a socket of its own; it is there at once."""
         self._hand.value = size
 
+    def take_socket_away(self):
+        """It lives, and nobody reaches it: its next client is left in the middle of a word."""
+        self._away.set()
+        while self.path.exists():
+            time.sleep(0.01)
+
+    def listen_anew(self):
+        self._away.clear()
+
     def kill(self):
         self.process.kill()
         self.process.join()
 
 
 class FakeGuest:
-    def __init__(self, name: str, memory: int, answers: dict, speed: float, hand):
+    def __init__(self, name: str, memory: int, answers: dict, speed: float, hand, away):
         self.name, self.memory, self.actual, self.answers, self.interval = name, memory, memory, answers, 0
-        self.target, self.speed, self.hand, self.moved_at = memory, speed, hand, time.monotonic()
+        self.target, self.speed, self.hand, self.away, self.moved_at = memory, speed, hand, away, time.monotonic()
 
     def move(self):
         """Brings its balloon to where it is by now."""
@@ -103,18 +113,24 @@ def _serve(path: Path, mode: int, guest: FakeGuest, talk, events, mapped: bool):
     memory = mmap.mmap(-1, guest.memory, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) if mapped else None  # noqa: F841
     path.unlink(missing_ok=True)
     os.umask(0o777 & ~mode)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(1)  # as QEMU: one client is served, another waits
     while True:
-        client, _ = listener.accept()
-        events.put(("connected", time.monotonic()))
-        try:
-            (talk or _converse)(client, guest, events)
-        except OSError:
-            pass
-        client.close()
-        events.put(("closed", time.monotonic()))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(1)  # as QEMU: one client is served, another waits
+            while not guest.away.is_set():
+                if not select.select([listener], [], [], 0.1)[0]:
+                    continue
+                client, _ = listener.accept()
+                events.put(("connected", time.monotonic()))
+                try:
+                    (talk or _converse)(client, guest, events)
+                except OSError:
+                    pass
+                client.close()
+                events.put(("closed", time.monotonic()))
+        path.unlink()
+        while guest.away.is_set():
+            time.sleep(0.01)
 
 
 def _converse(client: socket.socket, guest: FakeGuest, events):
@@ -122,6 +138,8 @@ def _converse(client: socket.socket, guest: FakeGuest, events):
     events.put(("greeted", time.monotonic()))
     told_at = 0.0
     for line in client.makefile("rb"):
+        if guest.away.is_set():
+            return
         command = json.loads(line)
         before = guest.actual
         guest.move()

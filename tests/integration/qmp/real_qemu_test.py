@@ -1,91 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real QEMU with a real Linux guest, emulated: from its socket to its balloon."""
 
-import json
+import contextlib
+import os
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
+import threading
 import time
 import unittest
+from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "testbed"))
-
-from bed import MIB, Bed  # noqa: E402
-from errors_test import move  # noqa: E402
-from builder.cache import Cache, default_cache_dir  # noqa: E402
-from builder.guest_image import build_agent, build_initramfs  # noqa: E402
-from builder.kernel import fetch_kernel  # noqa: E402
-
-UUID = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31"
-MEMORY = 512 * MIB
-BOOT_PATIENCE = 240
+from bed import MIB, Bed, stretched
+from errors_test import move
+from real_qemu import BOOT_PATIENCE, MEMORY, UUID, Monitor, WithQemus
 
 
-class Monitor:
-    """Another client of a QEMU, on a socket of its own."""
+@contextlib.contextmanager
+def another_client(path: Path):
+    """Uses the socket once a second. Gives how long it waited for each greeting, in seconds."""
+    waits: list[float] = []
+    over = threading.Event()
 
-    def __init__(self, path: Path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        deadline = time.monotonic() + 60
-        while self.socket.connect_ex(str(path)) != 0:
-            assert time.monotonic() < deadline, f"nobody listens at {path}"
-            time.sleep(0.05)
-        self.lines = self.socket.makefile("r")
-        self.lines.readline()
-        self("qmp_capabilities")
-
-    def __call__(self, command: str, **arguments):
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments, "id": 1}).encode() + b"\n")
-        while "id" not in (answer := json.loads(self.lines.readline())):
-            pass
-        assert "return" in answer, answer
-        return answer["return"]
-
-    def actual(self) -> int:
-        return self("query-balloon")["actual"]
-
-    def close(self):
-        self.lines.close()
-        self.socket.close()
+    def use():
+        while not over.is_set():
+            try:
+                client = Monitor(path)
+                waits.append(client.greeted_after)
+                client("query-status")
+                client.close()
+            except OSError:
+                waits.append(float("inf"))
+            over.wait(1)
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        yield waits
+    finally:
+        over.set()
+        user.join()
 
 
-class RealQemu:
-    """An emulated guest; no KVM is needed."""
-
-    def __init__(self, path: Path, kernel: Path, initramfs: Path, name: str = "web", more: tuple = ()):
-        self.console = tempfile.NamedTemporaryFile(prefix="console-")
-        self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-name", f"{name},debug-threads=on",
-             "-uuid", UUID, "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 no_timer_check", "-serial", f"file:{self.console.name}",
-             "-device", "virtio-balloon-pci,deflate-on-oom=on,free-page-reporting=on",
-             "-qmp", f"unix:{path},server=on,wait=off", *more])
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.console.close()
+def sampled(guest: dict) -> float:
+    """When its newest statistics are from, to the second; 0: it has none."""
+    return datetime.fromisoformat(guest["stats"]["sampled_at"][:19] + "+00:00").timestamp() if guest["stats"] else 0.0
 
 
-class RealQemuTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cache = Cache(default_cache_dir())
-        with cache.locked():
-            kernel = fetch_kernel(cache)
-            cls.kernel, cls.initramfs = kernel.bzimage, build_initramfs(cache, kernel, build_agent(cache))
-
-    def setUp(self):
-        self.running = []
-        self.addCleanup(lambda: [qemu.kill() for qemu in self.running])
-
-    def qemu(self, bed: Bed, file: str = "web.qmp", **more) -> RealQemu:
-        self.running.append(RealQemu(bed.sockets / file, self.kernel, self.initramfs, **more))
-        return self.running[-1]
-
+class RealQemuTest(WithQemus):
     def check_life(self, bed: Bed):
         qemu = self.qemu(bed)
         guest = bed.guest("web", lambda guest: guest["hypervisor"] == "qemu", "is found", BOOT_PATIENCE)
@@ -120,18 +81,24 @@ class RealQemuTest(unittest.TestCase):
             bed.guest("web", lambda guest: guest["stats"] and guest["state"] == "pinned" and guest["actual_bytes"] == 400 * MIB,
                       "follows the pin that it left", BOOT_PATIENCE)
 
-    def test_a_shared_socket_is_managed_while_others_use_it(self):
+    def test_a_shared_socket_is_managed_while_others_use_it_each_second_and_are_greeted_within_one(self):
         with Bed("[{path: SOCKETS/web.qmp}]") as bed:
-            self.check_life(bed)
+            with another_client(bed.sockets / "web.qmp") as waits:
+                self.check_life(bed)
+                bed.until(lambda: len(waits) > 20, "it was used for a while")
+            self.assertLess(max(waits[1:]), stretched(1))  # by the first QEMU had just started
 
     def test_a_daemon_that_is_started_again_moves_no_balloon_by_itself(self):
         with Bed("[{directory: SOCKETS, exclusive: true}]") as bed:
-            self.check_life(bed)  # it has 400 MiB now
+            qemu = self.check_life(bed)  # it has 400 MiB now
+            targets = qemu.targets()
             bed.stop()
             (bed.path / "policy.yaml").write_text("guests: [{name: web, min: 400MiB, max: 400MiB}]\n")
             bed.start()
-            guest = bed.guest("web", lambda guest: guest["stats"], "is found as it was left", BOOT_PATIENCE)
+            first = bed.guest("web", lambda guest: guest["stats"], "is found as it was left", BOOT_PATIENCE)["stats"]
+            guest = bed.guest("web", lambda guest: guest["stats"] != first, "new statistics")
             self.assertEqual((guest["actual_bytes"], guest["target_bytes"]), (400 * MIB, 400 * MIB))
+            self.assertEqual(qemu.targets(), targets)
 
     def test_a_person_at_the_monitor_has_the_balloon_for_as_long_as_policy_says(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
@@ -144,6 +111,24 @@ class RealQemuTest(unittest.TestCase):
             bed.guest("web", lambda guest: guest["actual_bytes"] == 400 * MIB, "has what the person gave it", BOOT_PATIENCE)
             bed.ctl("set", "web", "300MiB", "--for", "10m")
             bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB and not guest.get("contested"), "follows a pin again", BOOT_PATIENCE)
+
+    def test_statistics_that_somebody_else_switches_off_are_on_again_within_ten_seconds(self):
+        with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
+            self.qemu(bed, more=("-qmp", f"unix:{bed.path}/second.qmp,server=on,wait=off"))
+            self.controlled(bed)
+            person = Monitor(bed.path / "second.qmp")
+            self.addCleanup(person.close)
+            anonymous = "/machine/peripheral-anon"
+            device = next(entry["name"] for entry in person("qom-list", path=anonymous) if entry["type"] == "child<virtio-balloon-pci>")
+            interval = {"path": f"{anonymous}/{device}", "property": "guest-stats-polling-interval"}
+            self.assertEqual(person("qom-get", **interval), 1)
+            person("qom-set", **interval, value=0)
+            off_at = time.time()
+            bed.until(lambda: person("qom-get", **interval) == 1, "statistics are polled for again")
+            on_at = time.time()
+            self.assertLess(on_at - off_at, stretched(11))  # it is looked at each 10 s
+            bed.guest("web", lambda guest: sampled(guest) > on_at, "statistics go on")
+            self.controlled(bed)
 
     def test_a_balloon_that_a_person_stops_while_ours_is_on_its_way_is_contested(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
@@ -166,11 +151,6 @@ class RealQemuTest(unittest.TestCase):
             self.assertGreater(int(guest["contested"]["to_bytes"]), low)
             bed.guest("web", lambda guest: guest["actual_bytes"] == size - 16 * MIB, "has what the person gave it", BOOT_PATIENCE)
             self.assertIn("somebody else moved its balloon from 264 MiB", bed.log())
-
-    def pin(self, bed: Bed, size: int, name: str = "web"):
-        done = bed.ctl("set", name, f"{size // MIB}MiB", "--for", "10m")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        bed.guest(name, lambda guest: guest["actual_bytes"] == size, f"has {size // MIB} MiB", BOOT_PATIENCE)
 
     def test_a_guest_that_migrates_counts_at_both_ends_is_left_alone_meanwhile_and_controlled_after(self):
         with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
@@ -207,31 +187,63 @@ class RealQemuTest(unittest.TestCase):
             source.kill()
             bed.until(lambda: list(bed.guests()) == ["web.target"], "the one that was left is gone")
 
-    def test_a_guest_is_controlled_again_after_a_snapshot_and_left_alone_on_its_owners_socket_while_it_is_backed_up(self):
+    def test_a_guest_that_is_put_into_a_snapshot_is_left_alone_with_the_reason_and_controlled_after(self):
+        with Bed("[{directory: SOCKETS, exclusive: true}]") as bed:
+            disk = bed.path / "disk"
+            self.image(disk)
+            os.truncate(disk, 2 << 30)  # what is served does not grow
+            # A disk that is as slow as the test likes.
+            server = subprocess.Popen(["qemu-nbd", "--persistent", "--format", "raw", "--socket", bed.path / "nbd", disk])
+            self.addCleanup(server.wait)
+            self.addCleanup(server.kill)
+            bed.until((bed.path / "nbd").exists, "its disk is served")
+            qemu = self.qemu(bed, more=("-qmp", f"unix:{bed.path}/owners.qmp,server=on,wait=off", "-blockdev",
+                                        f"driver=qcow2,node-name=disk,file.driver=nbd,file.server.type=unix,file.server.path={bed.path}/nbd"))
+            self.controlled(bed)
+            self.pin(bed, 300 * MIB)
+            owner = Monitor(bed.path / "owners.qmp")
+            self.addCleanup(owner.close)
+            server.send_signal(signal.SIGSTOP)
+            owner.tell("snapshot-save", **{"job-id": "save", "tag": "one", "vmstate": "disk", "devices": ["disk"]})
+            # QEMU answers nobody until it has saved all; its events come.
+            bed.guest("web", lambda guest: guest["obstacle"] == "it does not run: paused", "is left alone")
+            before = qemu.targets()
+            bed.ctl("set", "web", "320MiB", "--for", "10m")
+            guest = bed.guest("web", lambda guest: guest["state"] == "disconnected", "is known not to be reached")
+            self.assertEqual(guest["actual_bytes"], 300 * MIB, "it counts as it was")
+            server.send_signal(signal.SIGCONT)
+            owner.answer()
+            bed.until(lambda: [job["status"] for job in owner("query-jobs")] == ["concluded"], "the snapshot is there")
+            self.assertNotIn("error", owner("query-jobs")[0])
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 320 * MIB and not guest["obstacle"], "is controlled again")
+            self.assertEqual(qemu.targets(), [*before, 320 * MIB])
+
+    def test_a_guest_that_is_backed_up_is_left_alone_on_its_owners_socket_and_controlled_after(self):
         with Bed("[{directory: SOCKETS, exclusive: true}]") as bed:
             disk, copy = bed.path / "disk", bed.path / "copy"
             for path in (disk, copy):
-                subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1G"], check=True)
-            subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 16M", disk], check=True)
+                self.image(path)
             blocks = [option for name, path in (("disk", disk), ("copy", copy))
                       for option in ("-blockdev", f"driver=qcow2,node-name={name},file.driver=file,file.filename={path}")]
             self.qemu(bed, more=("-qmp", f"unix:{bed.path}/owners.qmp,server=on,wait=off", *blocks))
-            bed.guest("web", lambda guest: guest["state"] == "controlled" and guest["stats"], "is controlled", BOOT_PATIENCE)
-            self.pin(bed, 300 * MIB)
-
+            self.controlled(bed)
             owner = Monitor(bed.path / "owners.qmp")
-            owner("snapshot-save", **{"job-id": "save", "tag": "one", "vmstate": "disk", "devices": ["disk"]})
-            bed.until(lambda: [job["status"] for job in owner("query-jobs")] == ["concluded"], "the snapshot is there")
-            self.assertNotIn("error", owner("query-jobs")[0])
-            owner("job-dismiss", id="save")
-            self.pin(bed, 320 * MIB)
-
             owner("blockdev-backup", device="disk", target="copy", sync="full", speed=64 << 10, **{"job-id": "backup"})
             self.pin(bed, 300 * MIB)
             owner.close()
             bed.write_configuration(f"[{{path: {bed.path}/owners.qmp}}]")
             bed.daemon.send_signal(signal.SIGHUP)
             bed.guest("web", lambda guest: guest["obstacle"] == "it is being backed up", "is left alone", BOOT_PATIENCE)
+            bed.ctl("set", "web", "320MiB", "--for", "10m")
+            owner = Monitor(bed.path / "owners.qmp")
+            owner("block-job-set-speed", device="backup", speed=0)
+            self.assertEqual(owner.actual(), 300 * MIB, "its balloon has not moved")
+            owner.close()
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 320 * MIB and not guest["obstacle"], "is controlled again")
+
+    def image(self, path: Path):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1G"], check=True)
+        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 0 16M", path], check=True)
 
     def test_a_guest_whose_memory_is_locked_is_left_alone_with_the_reason(self):
         with Bed("[{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]") as bed:
@@ -253,9 +265,36 @@ class RealQemuTest(unittest.TestCase):
                                  "-machine", "memory-backend=memory"))
             guest = bed.guest("web", lambda guest: guest["obstacle"], "has a reason", BOOT_PATIENCE)
             self.assertEqual(guest["obstacle"], "its memory is in huge pages of the host")
+            guest = bed.guest("web", lambda guest: guest["resident_bytes"] >= MEMORY, "counts with what it holds")
+            self.assertEqual(guest["actual_bytes"], MEMORY)
             bed.ctl("set", "web", "300MiB")
             time.sleep(2)
             self.assertEqual(bed.guests()["web"]["target_bytes"], MEMORY)
+
+    def test_a_guest_whose_sockets_file_goes_and_comes_back_while_it_lives_stays_one_guest_and_its_balloon_where_it_is(self):
+        for exclusive in (True, False):
+            with self.subTest(exclusive=exclusive), Bed(f"[{{directory: SOCKETS, exclusive: {str(exclusive).lower()}}}]") as bed:
+                qemu = self.qemu(bed)
+                self.controlled(bed)
+                self.pin(bed, 300 * MIB)
+                before = qemu.targets()
+                file, elsewhere = bed.sockets / "web.qmp", bed.path / "elsewhere"
+                file.rename(elsewhere)
+                if exclusive:  # it is connected
+                    gone_at = time.time()
+                    bed.guest("web", lambda guest, at=gone_at: sampled(guest) > at + 12, "statistics go on without the file")
+                    state = "pinned"
+                else:
+                    state = "disconnected"
+                guest = bed.guest("web", lambda guest, state=state: guest["state"] == state, f"is {state}")
+                self.assertEqual((list(bed.guests()), guest["actual_bytes"]), (["web"], 300 * MIB), "it counts once, as it was")
+                back_at = time.time()
+                elsewhere.rename(file)
+                guest = bed.guest("web", lambda guest, at=back_at: guest["state"] == "pinned" and sampled(guest) > at, "has statistics again")
+                self.assertEqual((list(bed.guests()), guest["actual_bytes"]), (["web"], 300 * MIB))
+                self.assertEqual(qemu.targets(), before)
+                qemu.kill()
+                self.running.remove(qemu)
 
     def test_a_guest_that_reboots_counts_in_full_until_its_balloon_is_back(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
