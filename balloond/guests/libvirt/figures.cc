@@ -2,6 +2,7 @@
 #include "balloond/guests/libvirt/figures.h"
 
 #include <fmt/format.h>
+#include <libvirt/libvirt.h>
 
 #include <algorithm>
 #include <array>
@@ -47,6 +48,8 @@ Figures read_figures(std::string uuid, std::string name, const Numbers& numbers)
   read.uuid = std::move(uuid);
   read.name = std::move(name);
   read.state = static_cast<int>(std::min<std::uint64_t>(number(numbers, "state.state").value_or(0), 255));
+  read.starting =
+      read.state == VIR_DOMAIN_PAUSED && number(numbers, "state.reason") == VIR_DOMAIN_PAUSED_STARTING_UP;
   read.actual = size(numbers, "balloon.current");
   read.maximum = size(numbers, "balloon.maximum");
   read.vcpus =

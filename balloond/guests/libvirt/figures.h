@@ -20,6 +20,7 @@ struct Figures {
   std::string uuid;
   std::string name;
   int state = 0;                 ///< virDomainState
+  bool starting = false;         ///< its process may not be there yet
   std::optional<Bytes> actual;   ///< as libvirt knows it by the newest event of QEMU
   std::optional<Bytes> maximum;  ///< boot memory and memory devices
   std::uint32_t vcpus = 0;

@@ -59,14 +59,14 @@ Look look_at(const Link& link, const std::string& uri, const std::set<std::strin
   look.version = link.version();
   for (const Figures& figures : *look.figures) {
     if (!known.contains(figures.uuid)) {
+      const Peer peer = process_of(uri, figures.name, figures.uuid);
+      if (peer.pid == 0 && figures.starting) continue;  // it joins with its process
       const auto xml = link.describe(figures.uuid);
       if (!xml) continue;  // it has gone meanwhile
       auto description = read_description(*xml);
       if (!description) continue;
       description->least = least_of(link, figures.uuid);
-      look.newcomers.emplace(
-          figures.uuid,
-          Look::Newcomer{.description = *description, .peer = process_of(uri, figures.name, figures.uuid)});
+      look.newcomers.emplace(figures.uuid, Look::Newcomer{.description = *description, .peer = peer});
     }
     // Of a domain that another call holds libvirt would wait for that call.
     if (!with_jobs || !figures.asked) continue;

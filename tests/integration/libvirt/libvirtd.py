@@ -128,9 +128,18 @@ class Libvirtd:
                           (self.directory / "log").read_text(), re.M)
         return [(datetime.fromisoformat(at).replace(tzinfo=timezone.utc), int(size)) for at, size in said]
 
+    def said_to_balloons(self) -> list[int | str]:
+        """What it told its QEMUs' balloons, one after the other: a size, or "statistics", which it asks for."""
+        said = re.findall(r'msg=\{"execute":(?:"balloon","arguments":\{"value":(\d+)\}|"qom-get",.*"property":"(guest-stats)")',
+                          (self.directory / "log").read_text())
+        return [int(size) if size else "statistics" for size, _ in said]
+
     @staticmethod
     def uuid(number: int) -> str:
-        return f"6d1fda3c-3a57-4c55-8a2e-{number:012d}"
+        """Of this test's alone: a domain's process is found by it."""
+        return f"6d1fda3c-3a57-4c55-{number:04d}-{os.getpid():012d}"
 
     def pid(self, name: str) -> int:
-        return int((self.directory / f"run/libvirt/qemu/run/{name}.pid").read_text())
+        """Of the domain's process; 0: there is none."""
+        file = self.directory / f"run/libvirt/qemu/run/{name}.pid"
+        return int(file.read_text() or 0) if file.exists() else 0

@@ -193,6 +193,21 @@ TEST_F(HostTest, ADomainThatIsGoneLeaves) {
   EXPECT_EQ(told_.leavings, 1);
 }
 
+TEST_F(HostTest, ADomainWhoseProcessIsNotThereYetJoinsLater) {
+  add();
+  auto starting = libvirt_.domains[uuid_of(0)].numbers;
+  starting[0] = libvirt::number("state.state", VIR_DOMAIN_PAUSED);
+  starting.push_back(libvirt::number("state.reason", VIR_DOMAIN_PAUSED_STARTING_UP));
+  libvirt_.domains[uuid_of(0)].numbers = starting;
+  come_up();
+  EXPECT_THAT(told_.guests, IsEmpty());
+  starting.back() = libvirt::number("state.reason", VIR_DOMAIN_PAUSED_USER);
+  libvirt_.change([&](FakeLibvirt& it) { it.domains[uuid_of(0)].numbers = starting; });
+  clock_.advance(1s);
+  look();
+  EXPECT_THAT(told_.guests, SizeIs(1)) << "though its process cannot be seen from here";
+}
+
 TEST_F(HostTest, ADomainThatCannotBeDescribedJoinsOnceItCan) {
   add(0);
   add(1);
