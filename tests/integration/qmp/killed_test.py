@@ -38,14 +38,17 @@ class KilledTest(WithQemus):
             for _ in range(50):
                 self.pin(bed, high)
                 self.assertEqual(bed.ctl("set", "web", f"{low // MIB}MiB", "--for", "10m").returncode, 0)
+                deadline = time.monotonic() + BOOT_PATIENCE
                 while person.actual() >= high:
+                    self.assertLess(time.monotonic(), deadline, "it never begins to move")
                     time.sleep(0.001)
                 bed.stop()
-                if person.actual() > low:
+                if (size := person.actual()) > low:
                     break
                 bed.start()
                 self.controlled(bed)
-            self.assertGreater(size := person.actual(), low, "it was never killed in time")
+            else:
+                self.fail("it was never killed in time")
             self.kill_and_start(bed, qemu)
             self.controlled(bed)
             self.assertLessEqual(bed.guests()["web"]["actual_bytes"], size)
