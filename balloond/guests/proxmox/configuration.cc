@@ -6,8 +6,12 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <future>
+#include <memory>
 #include <sstream>
+#include <thread>
 
+#include "base/mutex.h"
 #include "policy/rules/size_rule.h"
 #include "policy/rules/values.h"
 
@@ -42,6 +46,35 @@ std::optional<std::uint64_t> count(const std::map<std::string, std::string>& key
   return value;
 }
 
+Result<std::string> read_text(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) return fail(fmt::format("{} cannot be read", path));
+  return text.str();
+}
+
+/// The reader that did not come back in time; expires when it does.
+struct LeftBehind {
+  Mutex mutex;
+  std::weak_ptr<void> reader GUARDED_BY(mutex);
+};
+
+/// By a thread of its own, which is left behind when it does not come back in time. There is one such thread
+/// at most: until it ends nothing else is read.
+Result<std::string> read_within(const std::string& path, std::chrono::milliseconds limit) {
+  static LeftBehind left_behind;
+  const MutexLock lock(left_behind.mutex);
+  if (!left_behind.reader.expired())
+    return fail(fmt::format("{} is not read while an earlier read waits for its filesystem", path));
+  const auto text = std::make_shared<std::promise<Result<std::string>>>();
+  auto read = text->get_future();
+  std::thread([text, path] { text->set_value(read_text(path)); }).detach();
+  if (read.wait_for(limit) == std::future_status::ready) return read.get();
+  left_behind.reader = text;
+  return fail(
+      fmt::format("{} could not be read within {} ms: its filesystem does not answer", path, limit.count()));
+}
+
 }  // namespace
 
 std::uint64_t Guest::weight() const {
@@ -59,11 +92,10 @@ Result<Guest> read_configuration(const std::string& text) {
   return guest;
 }
 
-Result<Guest> read_configuration_file(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return fail(fmt::format("{} cannot be read", path));
-  auto guest = read_configuration(text.str());
+Result<Guest> read_configuration_file(const std::string& path, std::chrono::milliseconds limit) {
+  const auto text = read_within(path, limit);
+  if (!text) return std::unexpected(text.error());
+  auto guest = read_configuration(*text);
   if (!guest) return fail(path, guest.error());
   return guest;
 }

@@ -2,6 +2,7 @@
 // What Proxmox' configuration of a guest says of its memory: /etc/pve/qemu-server/ID.conf (qm.conf(5)).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -26,7 +27,10 @@ struct Guest {
 
 /// Fails when `text` is no guest's configuration.
 Result<Guest> read_configuration(const std::string& text);
-Result<Guest> read_configuration_file(const std::string& path);
+/// Waits for `limit` at most: /etc/pve is a filesystem in a process (FUSE) that can hang, and who reads it
+/// has other guests to look after.
+Result<Guest> read_configuration_file(const std::string& path,
+                                      std::chrono::milliseconds limit = std::chrono::seconds(1));
 
 /// As labels for policies with `limits: hypervisor` (policy/rules/values.h).
 std::map<std::string, std::string> limits_of(const Guest& guest);

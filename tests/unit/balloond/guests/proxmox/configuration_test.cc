@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/guests/proxmox/configuration.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/unit/balloond/fakes.h"
+#include "tests/unit/balloond/guests/patience.h"
 
 namespace balloon::daemon::proxmox {
 namespace {
+
+using namespace std::chrono_literals;
 
 using Labels = std::map<std::string, std::string>;
 
@@ -48,6 +56,25 @@ TEST(Proxmox, NumbersThatMakeNoSenseAreLeftOut) {
 TEST(Proxmox, AFileThatIsNoneIsSaidSo) {
   EXPECT_EQ(read_configuration("#!/bin/sh\n").error().message, "it is no guest's configuration");
   EXPECT_EQ(read_configuration_file("/nowhere/100.conf").error().message, "/nowhere/100.conf cannot be read");
+}
+
+// A pipe that nobody writes to is a file whose filesystem hangs.
+TEST(Proxmox, AFilesystemThatHangsIsNotWaitedForAndReadAgainOnceItAnswers) {
+  const test::FakeTree tree;
+  tree.write("/101.conf", "memory: 2048\n");
+  const std::string hanging = tree.root() + "/100.conf";
+  const std::string good = tree.root() + "/101.conf";
+  ASSERT_EQ(::mkfifo(hanging.c_str(), 0600), 0);
+  EXPECT_EQ(read_configuration_file(hanging, 50ms).error().message,
+            hanging + " could not be read within 50 ms: its filesystem does not answer");
+  EXPECT_EQ(read_configuration_file(good).error().message,
+            good + " is not read while an earlier read waits for its filesystem");
+  const int writer = ::open(hanging.c_str(), O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(writer, 0);
+  ::close(writer);
+  const auto end = std::chrono::steady_clock::now() + test::kPatience;
+  while (!read_configuration_file(good) && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(read_configuration_file(good));
 }
 
 }  // namespace
