@@ -10,7 +10,6 @@
 
 #include "balloond/guests/libvirt/description.h"
 #include "balloond/guests/proxmox/configuration.h"
-#include "balloond/guests/sanitize.h"
 #include "base/bytes.h"
 #include "base/error.h"
 
@@ -69,7 +68,7 @@ Result<std::string> import_domain(const std::string& path, const std::string& xm
   if (!read) return fail(path, read.error());
   if (read->memory == 0) return fail(fmt::format("{}: it does not say the domain's memory", path));
   // Names of guests have no character of a shell pattern.
-  const std::string selector = "name: " + in_quotes(daemon::guest_name_of(read->name));
+  const std::string selector = "name: " + in_quotes(read->guest);
   std::vector<std::string> values;
   if (!read->merging) values.emplace_back("ksm: off");
   if (!read->has_balloon) return rule(selector, {"max: 100%"}, "no balloon device: it is left alone");

@@ -8,6 +8,8 @@
 #include <limits>
 #include <pugixml.hpp>
 
+#include "balloond/guests/sanitize.h"
+
 namespace balloon::daemon::libvirt {
 namespace {
 
@@ -102,6 +104,7 @@ Result<Description> read_description(const std::string& xml) {
   if (!domain) return fail("its description is no domain");
   Description read;
   read.name = domain.child("name").text().as_string();
+  read.guest = guest_name_of(read.name);
   read.merging = !domain.child("memoryBacking").child("nosharepages");
   read.memory = size_of(domain.child("memory"));
   read.current = size_of(domain.child("currentMemory"));

@@ -16,6 +16,7 @@ inline constexpr std::string_view kMetadataUri = "urn:balloond:guest";
 
 struct Description {
   std::string name;
+  std::string guest;  ///< what it is called as a guest
   Bytes memory = 0;   ///< <memory>: boot memory
   Bytes current = 0;  ///< <currentMemory>; of a running domain what its balloon has
   Bytes least = 0;    ///< <currentMemory> of its next start, where that is below <memory>; 0: not so
