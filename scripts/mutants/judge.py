@@ -29,7 +29,8 @@ class Test:
     command: list[str]
     environment: dict[str, str]
     directory: str
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the clock
+    processor: float = 0.0  # seconds of it
     reaches: frozenset[int] = frozenset()
     said: str = ""
 
@@ -38,15 +39,15 @@ class Test:
         """Its name in a GoogleTest program; empty when it is none of these."""
         return next((word.partition("=")[2] for word in self.command if word.startswith("--gtest_filter=")), "")
 
-    def run(self, timeout: float, **variables: str) -> bool:
-        """Whether it passes, with `timeout` seconds of processor time."""
+    def run(self, processor: float, clock: float, **variables: str) -> bool:
+        """Whether it passes within so many seconds of processor time, and of the clock."""
 
         def limit():
-            for kind, most in ((resource.RLIMIT_DATA, MEMORY_MAX), (resource.RLIMIT_CPU, math.ceil(timeout))):
+            for kind, most in ((resource.RLIMIT_DATA, MEMORY_MAX), (resource.RLIMIT_CPU, math.ceil(processor))):
                 resource.setrlimit(kind, (most, most))
 
         try:
-            done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=CLOCK_TIMES * timeout,
+            done = subprocess.run(self.command, cwd=self.directory, env=os.environ | self.environment | variables, timeout=clock,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False,
                                   preexec_fn=limit)
         except subprocess.TimeoutExpired:
@@ -72,6 +73,12 @@ def tests_of(build: pathlib.Path, label: str, targets: list[str]) -> list[Test]:
     return tests
 
 
+def processor_time() -> float:
+    """Seconds that all tests so far have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def find_reached(tests: list[Test], numbers: int) -> list[Test]:
     """The tests that come to any change, the quick ones first. All must pass while no change is switched on."""
     out = []
@@ -79,10 +86,10 @@ def find_reached(tests: list[Test], numbers: int) -> list[Test]:
         for at, test in enumerate(tests):
             print(f"\rmutate: which test comes where: {at + 1} of {len(tests)}", end="", flush=True)
             trace = pathlib.Path(directory) / str(at)
-            begin = time.monotonic()
-            if not test.run(600.0, MUTANT_TRACE=str(trace)):
+            begin, used = time.monotonic(), processor_time()
+            if not test.run(600.0, 2400.0, MUTANT_TRACE=str(trace)):
                 raise SystemExit(f"\nmutate: {test.name} fails without any change")
-            test.seconds = time.monotonic() - begin
+            test.seconds, test.processor = time.monotonic() - begin, processor_time() - used
             marks = trace.read_bytes() if trace.exists() else b""
             test.reaches = frozenset(number for number in range(min(numbers, len(marks))) if marks[number] == ord("1"))
             trace.unlink(missing_ok=True)
@@ -99,11 +106,12 @@ def noticed_by(tests: list[Test], number: int) -> str | None:
         if number in test.reaches:
             programs.setdefault(test.command[0] if test.gtest else test.name, []).append(test)
     for group in programs.values():
-        seconds = sum(test.seconds for test in group)
+        processor = TIMES_AS_LONG * sum(test.processor for test in group) + SECONDS_MORE
+        clock = CLOCK_TIMES * (TIMES_AS_LONG * sum(test.seconds for test in group) + SECONDS_MORE)
         names = ":".join(test.gtest for test in group)
         command = [group[0].command[0], f"--gtest_filter={names}", "--gtest_fail_fast", "--gtest_brief=1"] if names else group[0].command
         whole = dataclasses.replace(group[0], command=command)
-        if not whole.run(TIMES_AS_LONG * seconds + SECONDS_MORE, MUTANT=str(number)):
+        if not whole.run(processor, clock, MUTANT=str(number)):
             failed = re.search(r"\[  FAILED  \] ([^\s,]+)", whole.said)
             return failed[1] if failed else group[0].name if len(group) == 1 else group[0].command[0].rsplit("/", 1)[-1]
     return None
