@@ -68,6 +68,14 @@ class TickTest : public ::testing::Test {
     clock_.advance(std::chrono::seconds(1));
     ticker_->tick();
   }
+  /// Seconds in which the guest speaks and does as it is told.
+  void live(FakeGuest& guest, int seconds) {
+    for (int i = 0; i < seconds; ++i) {
+      say(guest);
+      tick();
+      obey(guest);
+    }
+  }
   policy::Reason reason(const FakeGuest& guest) const {
     return states_.newest()->find(guest.name)->plan.reason;
   }
@@ -112,18 +120,11 @@ TEST_F(TickTest, AGuestWithoutStatisticsIsHeld) {
 TEST_F(TickTest, ReversalsAreCountedOfEachGuestForAsLongAsItIsThere) {
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 300 * kMiB};
   add(guest);
-  const auto live = [&](int seconds) {
-    for (int i = 0; i < seconds; ++i) {
-      say(guest);
-      tick();
-      obey(guest);
-    }
-  };
-  live(10);
+  live(guest, 10);
   ASSERT_LT(guest.actual, kGiB) << "it is shrunk";
   EXPECT_EQ(states_.newest()->find("a")->reversals, 0U);
   guest.used = guest.actual - 20 * kMiB;
-  live(3);
+  live(guest, 3);
   EXPECT_EQ(states_.newest()->find("a")->reversals, 1U) << "and grown a moment later";
   EXPECT_EQ(ticker_->counters().reversals, 1U);
   guests_->left(guest.session);
@@ -141,14 +142,7 @@ TEST_F(TickTest, MovesAreCountedWithTheirBytesAndTurnBackWithinAMinuteOnly) {
   ticker_->set_policy(policy);
   FakeGuest guest{.name = "a", .actual = 2 * kGiB, .used = 300 * kMiB};
   add(guest);
-  const auto live = [&](int seconds) {
-    for (int i = 0; i < seconds; ++i) {
-      say(guest);
-      tick();
-      obey(guest);
-    }
-  };
-  live(5);
+  live(guest, 5);
   const Counters& counters = ticker_->counters();
   EXPECT_GT(counters.shrinks, 1U);
   EXPECT_EQ(counters.grows, 0U);
@@ -158,7 +152,7 @@ TEST_F(TickTest, MovesAreCountedWithTheirBytesAndTurnBackWithinAMinuteOnly) {
   const policy::Bytes before = guest.actual;
   const policy::Bytes shrunk = counters.bytes_shrunk;
   guest.used = guest.actual - 20 * kMiB;
-  live(1);
+  live(guest, 1);
   ASSERT_GT(guest.actual, before);
   EXPECT_EQ(counters.bytes_grown, guest.actual - before);
   EXPECT_EQ(counters.bytes_shrunk, shrunk);
