@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "policy/engine.h"
@@ -172,6 +173,39 @@ class Judge {
   const bool exactly_;
 };
 
+/// Compares what guests had with the budget, now and shortly before.
+class Keeper {
+ public:
+  explicit Keeper(ReplayReport& report) : report_(report) {}
+
+  /// What was before is another run's, or not known.
+  void begin() { highest_.clear(); }
+
+  /// Amortised O(1): budgets that a later one exceeds are forgotten.
+  void look_at(const recording::Tick& tick) {
+    const Time now = tick.snapshot.now;
+    while (!highest_.empty() && highest_.back().budget <= tick.plan.budget) highest_.pop_back();
+    highest_.push_back({now, tick.plan.budget});
+    while (now - highest_.front().at > kTimeToGive) highest_.pop_front();
+    const Bytes had = committed(tick.plan, tick.snapshot.guests);
+    const Bytes over = above(had, tick.plan.budget);
+    report_.over_budget += over > 0 ? 1 : 0;
+    report_.over_promised += had > highest_.front().budget ? 1 : 0;
+    if (over > report_.over_budget_most) {
+      report_.over_budget_most = over;
+      report_.over_budget_most_at = tick.wall;
+    }
+  }
+
+ private:
+  struct Was {
+    Time at;
+    Bytes budget;
+  };
+  ReplayReport& report_;
+  std::deque<Was> highest_;  ///< falling, the highest within kTimeToGive first
+};
+
 }  // namespace
 
 Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
@@ -182,6 +216,7 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
   report.law = alternate.name;
   Decider decider(alternate);
   Judge judge(report, options, alternate.as_recorded());
+  Keeper keeper(report);
   std::optional<Time> warm_at;  // until then differences do not count
   while (true) {
     const auto step = source->next();
@@ -190,18 +225,14 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
     const recording::Tick& tick = source->tick();
     if (*step != ReplaySource::Step::follows) {
       decider.begin(source->tunables());
+      keeper.begin();
       warm_at.reset();
       if (*step == ReplaySource::Step::jumps_in && tick.snapshot.now < Time::max() - kWarmUp)
         warm_at = tick.snapshot.now + kWarmUp;
     }
     const bool counts = !warm_at || tick.snapshot.now >= *warm_at;
     const bool different = judge.compare(tick, decider.decide(tick, source->tunables()), counts);
-    const Bytes over = above(committed(tick.plan, tick.snapshot.guests), tick.plan.budget);
-    report.over_budget += over > 0 ? 1 : 0;
-    if (over > report.over_budget_most) {
-      report.over_budget_most = over;
-      report.over_budget_most_at = tick.wall;
-    }
+    keeper.look_at(tick);
     if (report.ticks++ == 0) report.from = tick.wall;
     report.to = tick.wall;
     report.warm_up += counts ? 0 : 1;

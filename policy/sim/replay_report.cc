@@ -124,9 +124,11 @@ std::string notes(const ReplayReport& report) {
 std::string budget_text(const ReplayReport& report) {
   if (report.over_budget == 0)
     return fmt::format("Budget:      guests had no more than it in all {} decisions\n", report.ticks);
-  return fmt::format("Budget:      guests had more than it in {} of {} decisions, by {} at most, at {}\n",
-                     report.over_budget, report.ticks, format_bytes(report.over_budget_most),
-                     time_text(report.over_budget_most_at));
+  return fmt::format(
+      "Budget:      guests had more than it in {} of {} decisions, by {} at most, at {}; in {} more than it "
+      "had been within {} s\n",
+      report.over_budget, report.ticks, format_bytes(report.over_budget_most),
+      time_text(report.over_budget_most_at), report.over_promised, kTimeToGive.count());
 }
 
 std::string guest_table(const ReplayReport& report) {
@@ -205,6 +207,7 @@ std::string to_json(const ReplayReport& report) {
            {"other_host_states", report.host_states},
            {"over_budget_ticks", report.over_budget},
            {"over_budget_most_bytes", report.over_budget_most},
+           {"over_promised_ticks", report.over_promised},
            {"torn_files", report.torn},
            {"missing_files", report.missing_files},
            {"missing_ticks", report.missing_ticks},

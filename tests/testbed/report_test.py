@@ -113,8 +113,9 @@ class Recording(unittest.TestCase):
             program.chmod(0o755)
             return check_recording(program, Path(directory))
 
-    def budget(self, beyond: int, decisions: int = 7):
-        return self.found(f"""echo '{{"over_budget_ticks":{beyond},"over_budget_most_bytes":3145728,"ticks":{decisions}}}'""")[1]
+    def budget(self, beyond: int, promised: int, decisions: int = 7):
+        return self.found(f"""echo '{{"over_budget_ticks":{beyond},"over_budget_most_bytes":3145728,
+                              "over_promised_ticks":{promised},"ticks":{decisions}}}'""")[1]
 
     def test_identical_plans_pass_and_the_result_is_shown(self):
         check = self.found("echo 'Recording:   now'; echo 'Result:      all 7 plans are identical'")[0]
@@ -128,11 +129,13 @@ class Recording(unittest.TestCase):
         self.assertEqual(check.found, "balloon-sim: there are no recordings")
         self.assertFalse(any(check.passed for check in check_recording(Path("/nonexistent/balloon-sim"), Path("/"))))
 
-    def test_guests_that_had_more_than_the_budget_fail(self):
-        self.assertTrue(self.budget(0).passed)
-        self.assertEqual(self.budget(0).found, "beyond it in 0 of 7, by 3 MiB at most")
-        self.assertFalse(self.budget(1).passed)
-        self.assertFalse(self.budget(0, decisions=0).passed, "a recording without decisions shows nothing")
+    def test_guests_that_had_more_than_was_ever_there_for_them_fail(self):
+        self.assertTrue(self.budget(0, 0).passed)
+        self.assertTrue(self.budget(2, 0).passed, "the host itself took it")
+        self.assertEqual(self.budget(2, 0).found,
+                         "beyond it in 2 of 7 decisions, by 3 MiB at most; in 0 beyond what it had been")
+        self.assertFalse(self.budget(2, 1).passed)
+        self.assertFalse(self.budget(0, 0, decisions=0).passed, "a recording without decisions shows nothing")
         self.assertFalse(self.found("echo nonsense")[1].passed)
 
 

@@ -27,14 +27,17 @@ def _identical(balloon_sim: Path, recording: Path) -> Check:
 
 def _one_budget(balloon_sim: Path, recording: Path) -> Check:
     """All guests, whatever their hypervisors, share one budget: what they have or were promised, the greater, is within
-    it at every decision."""
-    name = "all guests are within the one budget at every decision"
+    it. Only where the host itself takes more than the reserve it falls below what they have, which they then give
+    back in ten seconds."""
+    name = "all guests are within the one budget, or what it was ten seconds before"
     try:
         seen = json.loads(_replay(balloon_sim, recording, "--output", "json").stdout)
         over, most, decisions = seen["over_budget_ticks"], seen["over_budget_most_bytes"], seen["ticks"]
+        promised = seen["over_promised_ticks"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
         return Check(name, False, f"{type(error).__name__}: {error}")
-    return Check(name, over == 0 and decisions > 0, f"beyond it in {over} of {decisions}, by {most >> 20} MiB at most")
+    found = f"beyond it in {over} of {decisions} decisions, by {most >> 20} MiB at most; in {promised} beyond what it had been"
+    return Check(name, promised == 0 and decisions > 0, found)
 
 
 def _replay(balloon_sim: Path, recording: Path, *options: str) -> subprocess.CompletedProcess:

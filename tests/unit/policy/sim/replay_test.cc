@@ -142,8 +142,33 @@ TEST_F(ReplayTest, WhatGuestsHaveBeyondTheBudgetIsShown) {
   EXPECT_EQ(report.over_budget, 1U);
   EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
   EXPECT_THAT(to_table(report), testing::HasSubstr("guests had more than it in 1 of 4 decisions, by "));
-  EXPECT_THAT(to_table(report), testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z\n"));
+  EXPECT_THAT(to_table(report), testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z; in 0 more "));
   EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
+}
+
+TEST_F(ReplayTest, WhatTheHostTookGuestsHaveGivenBackAfterTenSeconds) {
+  begin_run(1);
+  budget_ = ~Bytes{0};
+  decide(1);
+  budget_ = 0;
+  decide(10);
+  EXPECT_EQ(good(directory_).over_promised, 0U) << "ten seconds ago it was more";
+  decide(2);
+  const ReplayReport report = good(directory_);
+  EXPECT_EQ(report.over_budget, 12U);
+  EXPECT_EQ(report.over_promised, 2U);
+  EXPECT_THAT(to_table(report), testing::HasSubstr("; in 2 more than it had been within 10 s\n"));
+  EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_promised_ticks\":2"));
+}
+
+TEST_F(ReplayTest, ABudgetOfAnotherRunDoesNotExcuseWhatGuestsHave) {
+  begin_run(1);
+  budget_ = ~Bytes{0};
+  decide(1);
+  begin_run(2);
+  budget_ = 0;
+  decide(1);
+  EXPECT_EQ(good(directory_).over_promised, 1U);
 }
 
 TEST_F(ReplayTest, EachRunBeginsWithAnEngineThatKnowsNothing) {
