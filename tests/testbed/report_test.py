@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import checks, figures  # noqa: E402
+from report.answers import answers_of  # noqa: E402
 from report.bar import bar, steps_in  # noqa: E402
 from report.recording import check_recording  # noqa: E402
 from report.timeline import Phase, Timeline  # noqa: E402
@@ -137,6 +138,28 @@ class Recording(unittest.TestCase):
         self.assertFalse(self.budget(2, 1).passed)
         self.assertFalse(self.budget(0, 0, decisions=0).passed, "a recording without decisions shows nothing")
         self.assertFalse(self.found("echo nonsense")[1].passed)
+
+
+class Answers(unittest.TestCase):
+    NAME = "balloon_backend_request_duration_seconds"
+
+    def scrape(self, backend: str, request: str, seconds: float, counts: dict[str, int]) -> str:
+        labels = f'backend="{backend}",request="{request}"'
+        lines = [f'{self.NAME}_bucket{{{labels},le="{bound}"}} {count}' for bound, count in counts.items()]
+        return "\n".join([*lines, f"{self.NAME}_sum{{{labels}}} {seconds}", f"{self.NAME}_count{{{labels}}} {max(counts.values())}", ""])
+
+    def test_the_last_scrape_counts_and_who_was_not_asked_has_no_row(self):
+        def counts(*values):
+            return dict(zip(("0.005", "0.025", "0.1", "0.5", "+Inf"), values))
+        with tempfile.TemporaryDirectory() as directory:
+            scrapes = Path(directory) / "scrapes"
+            self.assertEqual(answers_of(scrapes), [])
+            scrapes.write_text(self.scrape("qemu", "stats", 9, counts(1, 1, 1, 1, 1))
+                               + self.scrape("qemu", "target", 0.2, counts(0, 1, 2, 4, 4))
+                               + self.scrape("qemu", "stats", 0.3, counts(5, 9, 10, 10, 10))
+                               + self.scrape("libvirt", "stats", 0, counts(0, 0, 0, 0, 0)))
+            self.assertEqual(answers_of(scrapes), [["statistics", "qemu", "10", "30 ms", "50 %", "90 %", "100 %", "100 %"],
+                                                   ["a new size", "qemu", "4", "50 ms", "0 %", "25 %", "50 %", "100 %"]])
 
 
 class Bars(unittest.TestCase):
