@@ -36,7 +36,9 @@ sigset_t ending_signals() {
 
 /// Waits for the machine's end; nothing: a signal asks the process to end.
 /// SIGPWR presses the power button: what a service manager sends, which waits, and knows no monitor.
-Result<std::optional<Outcome>> wait_for_end(const Machine& machine, Guest& guest, int signals) {
+/// `is_to_end` says so from then on.
+Result<std::optional<Outcome>> wait_for_end(const Machine& machine, Guest& guest, int signals,
+                                            bool& is_to_end) {
   std::array<pollfd, 3> polls{{{.fd = machine.outcome().fd(), .events = POLLIN, .revents = 0},
                                {.fd = signals, .events = POLLIN, .revents = 0},
                                {.fd = guest.wants_stop_fd(), .events = POLLIN, .revents = 0}}};
@@ -50,6 +52,7 @@ Result<std::optional<Outcome>> wait_for_end(const Machine& machine, Guest& guest
       if (::read(signals, &signal, sizeof(signal)) == sizeof(signal)) {
         if (signal.ssi_signo == SIGPWR && guest.power_button()) {
           log::info("the guest's power button is pressed");
+          is_to_end = true;
           continue;
         }
         log::info("signal {}: ending the guest", signal.ssi_signo);
@@ -134,7 +137,7 @@ struct Attached {
 
 /// One machine from its building to its destruction.
 Result<std::optional<Outcome>> live_once(Guest& guest, const MachineHost& host, Speakers& speakers,
-                                         int signals, bool tell,
+                                         int signals, bool& is_to_end, bool tell,
                                          const std::function<Result<void>()>& on_running) {
   const VmmConfig& config = guest.config();
   const auto machine = guest.make_machine(host);
@@ -148,7 +151,7 @@ Result<std::optional<Outcome>> live_once(Guest& guest, const MachineHost& host, 
               config.cpus);
   }
   if (on_running) BALLOON_TRY(on_running());
-  auto outcome = wait_for_end(**machine, guest, signals);
+  auto outcome = wait_for_end(**machine, guest, signals, is_to_end);
   // Whatever is under way for it (a snapshot is being written, say) need not be waited for.
   (*machine)->end(Ending::quit, "a signal");
   return outcome;
@@ -186,13 +189,16 @@ Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()
   RebootPace pace;
   bool tell = true;
   bool first = true;
+  bool is_to_end = false;  // it may reset instead, as one does that crashes; its next life knows of no button
   while (true) {
     pace.begins();
-    const auto outcome = live_once(
-        **guest, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()}, speakers,
-        signals.get(), tell, std::exchange(first, false) ? on_running : std::function<Result<void>()>{});
+    const auto outcome =
+        live_once(**guest, {.kvm = *kvm, .loop = **loop, .serial = **serial, .console = console.get()},
+                  speakers, signals.get(), is_to_end, tell,
+                  std::exchange(first, false) ? on_running : std::function<Result<void>()>{});
     if (!outcome) return std::unexpected(outcome.error());
-    (*guest)->tell_end(*outcome, !*outcome || (*outcome)->ending != Ending::reboot || !config.reboot);
+    const bool goes_on = *outcome && (*outcome)->ending == Ending::reboot && config.reboot && !is_to_end;
+    (*guest)->tell_end(*outcome, !goes_on);
     if (!*outcome) return {};
     switch ((*outcome)->ending) {
       case Ending::power_off:
@@ -204,6 +210,11 @@ Result<void> run_vmm(const VmmConfig& config, const std::function<Result<void>()
       case Ending::failed:
         return fail(fmt::format("guest '{}' failed", config.name), Error{(*outcome)->why});
       case Ending::reboot: {
+        if (is_to_end) {
+          log::info("guest '{}' was reset after its power button was pressed, so it ends ({})", config.name,
+                    (*outcome)->why);
+          return {};
+        }
         const auto pause = pace.ended((*outcome)->by_guest);
         tell = pace.worth_a_line();
         if (tell) {

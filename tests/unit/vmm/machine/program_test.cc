@@ -25,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
+#include "vmm/arch/x86_64/layout.h"
 
 namespace balloon::vmm::test {
 namespace {
@@ -226,6 +227,20 @@ TEST_F(ProgramTest, SigpwrPressesThePowerButtonAndTheGuestDecidesWhatToDo) {
   program.signal(SIGTERM);
   EXPECT_EQ(program.wait(), 0) << program.errors();
   EXPECT_THAT(program.errors(), HasSubstr("signal 15: ending the guest"));
+}
+
+TEST_F(ProgramTest, AGuestThatResetsAfterSigpwrEnds) {
+  // Waits until the 8259 has a request of the power button's interrupt, then resets.
+  write_kernel(kernel, Code()
+                           .out8(0x20, 0x0a)  // OCW3: the request register is to be read
+                           .raw({0xec, 0xa8, 1U << layout::kPowerButtonIrq, 0x74, 0xfb})  // in; test; jz
+                           .out8(0x64, 0xfe)
+                           .halt());
+  Program program(good());
+  ASSERT_TRUE(program.says("runs")) << program.errors();
+  program.signal(SIGPWR);
+  EXPECT_EQ(program.wait(), 0) << program.errors();
+  EXPECT_THAT(program.errors(), HasSubstr("was reset after its power button was pressed, so it ends"));
 }
 
 TEST_F(ProgramTest, CheckConfigJudgesAFileWithoutStartingItsGuest) {
