@@ -75,6 +75,8 @@ Bytes Domain::actual() const {
 
 std::string Domain::obstacle() const {
   if (!description_.has_balloon) return "it has no balloon device";
+  if (!figures_.actual)
+    return "libvirt does not tell the size of its balloon: it, or its driver, may be too old";
   if (!description_.interlock.empty()) return description_.interlock;
   if (const std::string_view held = held_.why(); !held.empty()) return std::string(held);
   if (has_job_) return "libvirt migrates, saves, dumps or backs it up";

@@ -50,7 +50,7 @@ Bytes least_of(const Link& link, const std::string& uuid) {
   return description && description->current < description->memory ? description->current : 0;
 }
 
-Look look_at(const Link& link, const std::string& uri, const std::set<std::string>& known, bool with_jobs) {
+Look look_at(Link& link, const std::string& uri, const std::set<std::string>& known, bool with_jobs) {
   const auto asked = std::chrono::steady_clock::now();
   Look look{.figures = link.look()};
   if (!look.figures) return look;
@@ -72,10 +72,11 @@ Look look_at(const Link& link, const std::string& uri, const std::set<std::strin
     if (!with_jobs || !figures.asked) continue;
     if (const auto job = link.has_job(figures.uuid)) look.jobs.emplace(figures.uuid, *job);
   }
+  look.lack = link.lack();
   return look;
 }
 
-std::string carry_out(const Link& link, const Errand& errand) {
+std::string carry_out(Link& link, const Errand& errand) {
   if (errand.kind == Errand::Kind::period) {
     const auto done = link.set_period(errand.uuid, errand.period);
     return done ? std::string() : done.error().message;
@@ -214,6 +215,10 @@ void Host::take(const Look& look) {
   retry_ = kRetryFirst;
   complaint_.clear();
   looked_ = true;
+  if (look.lack != lack_) {
+    lack_ = look.lack;
+    if (!lack_.empty()) log::warning(source_, "libvirt {}: {}", uri_, printable(lack_));
+  }
   std::set<std::string> seen;
   for (const Figures& figures : *look.figures) {
     seen.insert(figures.uuid);

@@ -68,6 +68,7 @@ class Host {
   Time jobs_looked_at_{};
   std::chrono::nanoseconds retry_;
   std::string complaint_;  ///< for as long as it holds
+  std::string lack_;       ///< what it does not know, as logged
 };
 
 }  // namespace balloon::daemon::libvirt

@@ -28,6 +28,7 @@ struct Look {
   std::map<std::string, Newcomer> newcomers{};  ///< by UUID: those that were not known
   std::map<std::string, bool> jobs{};           ///< by UUID; of some looks
   std::string version{};                        ///< of the hypervisor
+  std::string lack{};                           ///< what its libvirt does not know
 };
 
 struct ErrandDone {

@@ -2,10 +2,12 @@
 #include "balloond/guests/libvirt/link.h"
 
 #include <fmt/format.h>
+#include <libvirt/virterror.h>
 
 #include <array>
 #include <cstdlib>
 #include <span>
+#include <string_view>
 
 #include "balloond/guests/libvirt/client.h"
 
@@ -15,6 +17,34 @@ namespace {
 /// A libvirtd that does not answer for twice this long is taken for gone, and calls to it fail.
 constexpr int kKeepAliveSeconds = 3;
 constexpr unsigned kKeepAliveCount = 2;
+
+/// How all domains are looked at. An older libvirt refuses what it does not know, and is asked for less.
+struct Way {
+  unsigned groups;
+  unsigned flags;
+  std::string_view lack;
+};
+constexpr unsigned kNeeded = VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BALLOON;
+constexpr unsigned kAll = kNeeded | VIR_DOMAIN_STATS_VCPU | VIR_DOMAIN_STATS_BLOCK;
+constexpr unsigned kActive = VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE;
+constexpr std::array<Way, 3> kWays{{
+    // A domain that another call holds is not waited for: it comes without what only QEMU knows.
+    {.groups = kAll, .flags = kActive | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT, .lack = {}},
+    {.groups = kAll,
+     .flags = kActive,
+     .lack = "it waits for a domain that another call holds, and tells nothing of the others meanwhile; "
+             "libvirt 4.5.0 or later does not"},
+    {.groups = kNeeded,
+     .flags = kActive,
+     .lack = "it waits for a domain that another call holds, and tells nothing of virtual CPUs and disks; "
+             "libvirt 4.5.0 or later does better"},
+}};
+
+/// The newest call failed as its libvirt does not know it, or not with what it was given.
+bool is_unknown_there() {
+  const int code = virGetLastErrorCode();
+  return code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_INVALID_ARG || code == VIR_ERR_ARGUMENT_UNSUPPORTED;
+}
 
 Numbers numbers_of(const virDomainStatsRecord& record) {
   Numbers numbers;
@@ -99,14 +129,20 @@ void Link::listen(const OnEvent& on_event) {
   }
 }
 
-Result<std::vector<Figures>> Link::look() const {
+Result<std::vector<Figures>> Link::look() {
   virDomainStatsRecordPtr* records = nullptr;
-  // A domain that another call holds is not waited for: it comes without what only QEMU knows.
-  const int count = virConnectGetAllDomainStats(
-      connection_,
-      VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU | VIR_DOMAIN_STATS_BLOCK,
-      &records, VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
-  if (count < 0) return fail(last_error());
+  int count = -1;
+  while (true) {
+    const Way& way = kWays.at(way_);
+    count = virConnectGetAllDomainStats(connection_, way.groups, &records, way.flags);
+    if (count >= 0) break;
+    if (!is_unknown_there()) return fail(last_error());
+    if (way_ + 1 == kWays.size())
+      return fail(
+          fmt::format("{}: balloond needs libvirt 2.1.0 or later and its driver for QEMU", last_error()));
+    ++way_;
+    lack_ = fmt::format("{}: {}", last_error(), kWays.at(way_).lack);
+  }
   std::vector<Figures> figures;
   for (const virDomainStatsRecord* const record : std::span(records, static_cast<std::size_t>(count))) {
     std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
@@ -152,11 +188,19 @@ Result<std::optional<std::string>> Link::describe_next_start(const std::string& 
   return std::move(*xml);
 }
 
-Result<bool> Link::has_job(const std::string& uuid) const {
+Result<bool> Link::has_job(const std::string& uuid) {
+  if (!knows_jobs_) return false;
   const auto found = domain(uuid);
   if (!found) return std::unexpected(found.error());
   virDomainJobInfo job{};
-  if (virDomainGetJobInfo(found->get(), &job) != 0) return fail(last_error());
+  if (virDomainGetJobInfo(found->get(), &job) != 0) {
+    knows_jobs_ = !is_unknown_there();
+    if (!knows_jobs_) {
+      lack_ += fmt::format("{}{}: whether a domain is migrated, saved or backed up is not seen",
+                           lack_.empty() ? "" : "; ", last_error());
+    }
+    return fail(last_error());
+  }
   return job.type == VIR_DOMAIN_JOB_BOUNDED || job.type == VIR_DOMAIN_JOB_UNBOUNDED;
 }
 

@@ -33,7 +33,7 @@ class Link {
   Link& operator=(const Link&) = delete;
 
   /// All running domains, in one call.
-  Result<std::vector<Figures>> look() const;
+  Result<std::vector<Figures>> look();
   /// "QEMU 7.2.22", or what else it manages.
   std::string version() const;
   /// A domain's XML.
@@ -42,7 +42,9 @@ class Link {
   /// when it ends.
   Result<std::optional<std::string>> describe_next_start(const std::string& uuid) const;
   /// Whether libvirt migrates, saves, backs up or dumps it.
-  Result<bool> has_job(const std::string& uuid) const;
+  Result<bool> has_job(const std::string& uuid);
+  /// What it was asked for and does not know, and what that means; empty: nothing.
+  const std::string& lack() const { return lack_; }
   /// What is to be left to the guest, in whole KiB. Returns when QEMU has been told.
   Result<void> set_target(const std::string& uuid, Bytes target) const;
   /// How often QEMU asks the guest for statistics.
@@ -62,6 +64,9 @@ class Link {
 
   virConnect* connection_ = nullptr;
   std::vector<int> callbacks_;
+  std::size_t way_ = 0;  ///< of looking at all domains: the best that its libvirt knows
+  bool knows_jobs_ = true;
+  std::string lack_;
 };
 
 }  // namespace balloon::daemon::libvirt

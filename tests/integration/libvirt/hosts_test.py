@@ -15,6 +15,10 @@ from bed import MIB, PATIENCE, Bed, stretched  # noqa: E402
 from fake_qemu import FakeQemu  # noqa: E402
 
 NOBODY = 65534
+# Of libvirt's driver for tests, which tells only the states of its domains.
+DOMAINS = """<node><domain type='test'><name>web</name><uuid>6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c10</uuid><memory>262144</memory>
+<os><type>hvm</type></os><devices><memballoon model='virtio'/></devices></domain></node>
+"""
 
 
 def header(length: int) -> bytes:
@@ -103,6 +107,18 @@ class HostsTest(unittest.TestCase):
 
     def test_one_that_says_64_mib_as_one_message(self):
         self.check("received from server too large", text=header(64 * MIB) + bytes(64 * MIB))
+
+    def test_one_whose_driver_tells_nothing_of_balloons(self):
+        with Bed("{libvirt: [{uri: 'test://SOCKETS/domains.xml'}], qmp: [{directory: SOCKETS, pattern: '*.qmp', exclusive: true}]}") as bed:
+            (bed.sockets / "domains.xml").write_text(DOMAINS)
+            neighbour = FakeQemu(bed.sockets / "neighbour.qmp", "neighbour")
+            self.addCleanup(neighbour.kill)
+            bed.guest("web", lambda guest: guest["state"] == "left_alone" and guest["actual_bytes"] == 256 * MIB, "is left alone")
+            self.assertIn("its balloon is left alone: libvirt does not tell the size of its balloon: it, or its driver, may be too old",
+                          bed.ctl("explain", "web").stdout)
+            bed.guest("neighbour", lambda guest: guest["stats"], "statistics")
+            self.assertEqual(bed.ctl("set", "neighbour", "700MiB").returncode, 0)
+            bed.guest("neighbour", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows a pin meanwhile")
 
     def test_one_that_may_not_be_used(self):
         self.check("Permission denied", user=NOBODY, mode=0)

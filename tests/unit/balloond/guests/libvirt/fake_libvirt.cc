@@ -32,6 +32,9 @@ std::list<FakeLibvirt>& all() {
 }
 std::mutex all_mutex;
 
+/// Of this thread's newest call, if that failed.
+thread_local int newest_error = VIR_ERR_INTERNAL_ERROR;
+
 /// As what it was registered.
 template <typename Callback>
 Callback as(virConnectDomainEventGenericCallback callback) {
@@ -111,7 +114,8 @@ bool FakeLibvirt::call(const std::string& function) {
   changed.wait(lock, [&] { return !hanging.contains(function); });
   --hang[function];
   changed.notify_all();
-  return !failing.contains(function);
+  newest_error = unknown.contains(function) ? VIR_ERR_NO_SUPPORT : VIR_ERR_INTERNAL_ERROR;
+  return !failing.contains(function) && !unknown.contains(function);
 }
 
 virTypedParameter number(const char* field, unsigned long long value) {
@@ -124,9 +128,15 @@ virTypedParameter number(const char* field, unsigned long long value) {
 
 }  // namespace balloon::daemon::libvirt
 
+using balloon::daemon::libvirt::newest_error;
+
 extern "C" {
 
-const char* virGetLastErrorMessage(void) { return "it\nfails"; }
+const char* virGetLastErrorMessage(void) {
+  return newest_error == VIR_ERR_INTERNAL_ERROR ? "it\nfails" : "it is unknown here";
+}
+
+int virGetLastErrorCode(void) { return newest_error; }
 
 virConnectPtr virConnectOpen(const char* uri) {
   FakeLibvirt* const libvirt = FakeLibvirt::behind(uri);
@@ -187,11 +197,15 @@ int virConnectGetVersion(virConnectPtr connection, unsigned long* version) {
   return 0;
 }
 
-int virConnectGetAllDomainStats(virConnectPtr connection, unsigned, virDomainStatsRecordPtr** records,
-                                unsigned) {
+int virConnectGetAllDomainStats(virConnectPtr connection, unsigned groups, virDomainStatsRecordPtr** records,
+                                unsigned flags) {
   FakeLibvirt& libvirt = connection->libvirt;
   if (!libvirt.call("look")) return -1;
   const std::lock_guard lock(libvirt.mutex);
+  if ((flags & libvirt.refused_flags) != 0 || (groups & libvirt.refused_groups) != 0) {
+    newest_error = (flags & libvirt.refused_flags) != 0 ? VIR_ERR_INVALID_ARG : VIR_ERR_ARGUMENT_UNSUPPORTED;
+    return -1;
+  }
   *records = static_cast<virDomainStatsRecordPtr*>(
       std::calloc(libvirt.domains.size() + 1, sizeof(virDomainStatsRecordPtr)));
   int count = 0;

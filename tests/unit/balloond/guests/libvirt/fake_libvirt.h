@@ -51,7 +51,10 @@ class FakeLibvirt {
   std::map<std::string, FakeDomain> domains;  ///< by UUID
   std::set<std::string> hanging;              ///< functions whose calls do not return
   std::set<std::string> failing;              ///< functions that fail
-  bool alive = true;                          ///< connections work
+  std::set<std::string> unknown;              ///< functions that it is too old for
+  unsigned refused_flags = 0;                 ///< of a look, as an older libvirt
+  unsigned refused_groups = 0;
+  bool alive = true;  ///< connections work
 
   // What the functions do first: it counts the call, and lets it hang where it is to. Whether it succeeds.
   bool call(const std::string& function);

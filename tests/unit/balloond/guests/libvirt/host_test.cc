@@ -8,6 +8,7 @@
 #include <condition_variable>
 
 #include "balloond/guests/libvirt/module.h"
+#include "balloond/guests/registry.h"
 #include "policy/rules/values.h"
 #include "tests/unit/balloond/fakes.h"
 #include "tests/unit/balloond/guests/libvirt/fake_libvirt.h"
@@ -22,6 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::Each;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
@@ -497,6 +499,134 @@ TEST_F(HostTest, AConnectionThatIsDeadIsOpenedAnew) {
   look();
   EXPECT_EQ(libvirt_.count("open"), before + 1);
   EXPECT_TRUE(host_->connected());
+}
+
+// libvirt 4.0, of 2018, knows no call that does not wait.
+TEST_F(HostTest, AnOlderLibvirtIsAskedForLessAndWhatItLacksIsSaidOnce) {
+  struct Refusal {
+    unsigned flags;
+    unsigned groups;
+    const char* lack;
+  };
+  for (const Refusal& refusal :
+       {Refusal{VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT, 0, "and tells nothing of the others meanwhile"},
+        Refusal{VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT, VIR_DOMAIN_STATS_BLOCK,
+                "and tells nothing of virtual CPUs and disks"}}) {
+    libvirt_.refused_flags = refusal.flags;
+    libvirt_.refused_groups = refusal.groups;
+    add();
+    testing::internal::CaptureStdout();
+    come_up();
+    clock_.advance(1s);
+    look();
+    const std::string said = testing::internal::GetCapturedStdout();
+    EXPECT_THAT(said, HasSubstr("libvirt " + libvirt_.uri +
+                                ": it is unknown here: it waits for a domain "
+                                "that another call holds, " +
+                                refusal.lack + "; libvirt 4.5.0 or later"));
+    EXPECT_EQ(said.find("it waits"), said.rfind("it waits"));
+    EXPECT_TRUE(host_->connected());
+    EXPECT_EQ(health_.errors, 0U);
+    ASSERT_THAT(told_.samples, SizeIs(1));
+    EXPECT_EQ(told_.samples[0].available, 300 * kMiB);
+    ask(512 * kMiB);
+    until([this] { return !told_.answers.empty(); });
+    EXPECT_THAT(told_.answers, ElementsAre(""));
+    host_.reset();
+    told_ = {};
+  }
+}
+
+TEST_F(HostTest, ALibvirtThatCannotTellOfItsDomainsAtAllIsNamedWithWhatIsNeeded) {
+  libvirt_.unknown = {"look"};
+  testing::internal::CaptureStdout();
+  start();
+  until([this] { return health_.errors == 1; });
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              HasSubstr("it is unknown here: balloond needs libvirt 2.1.0 or later and its driver for QEMU"));
+  EXPECT_TRUE(host_->failing());
+  EXPECT_EQ(wait(), 250ms) << "it is tried again, as it may be updated";
+}
+
+TEST_F(HostTest, OfALibvirtThatKnowsNoJobsDomainsAreControlledAndThatIsSaid) {
+  libvirt_.unknown = {"job"};
+  add();
+  testing::internal::CaptureStdout();
+  come_up();
+  EXPECT_THAT(testing::internal::GetCapturedStdout(),
+              HasSubstr("it is unknown here: whether a domain is migrated, saved or backed up is not seen"));
+  EXPECT_EQ(told_.balloon_now.obstacle, "");
+  ask(512 * kMiB);
+  until([this] { return !told_.answers.empty(); });
+  EXPECT_THAT(told_.answers, ElementsAre(""));
+}
+
+TEST_F(HostTest, ADomainWhoseBalloonLibvirtDoesNotTellOfIsLeftAlone) {
+  add(0);
+  add(1);
+  libvirt_.domains[uuid_of(1)].numbers.resize(1);
+  come_up();
+  EXPECT_EQ(told_.guests.at(0).balloon->obstacle, "");
+  EXPECT_EQ(told_.guests.at(1).balloon->obstacle,
+            "libvirt does not tell the size of its balloon: it, or its driver, may be too old");
+  EXPECT_EQ(told_.guests.at(1).balloon->actual, kGiB) << "it counts with all it may have";
+}
+
+TEST_F(HostTest, AbsurdNumbersOfADomainAreBoundedAndItsNeighbourKeepsItsFigures) {
+  Registry guests(clock_, "/nowhere");
+  const Surroundings surroundings{
+      .clock = clock_, .guests = guests, .wake = surroundings_.wake, .stats_interval = 1s, .health = health_};
+  const auto negative = [](const char* field) {
+    virTypedParameter parameter = number(field, 0);
+    parameter.type = VIR_TYPED_PARAM_LLONG;
+    parameter.value.l = std::numeric_limits<long long>::min();
+    return parameter;
+  };
+  constexpr unsigned long long kHuge = ~0ULL;
+  add(0);
+  add(1);
+  const std::vector<std::vector<virTypedParameter>> absurd{
+      {number("state.state", kHuge), number("balloon.current", kHuge), number("balloon.usable", kHuge - 1),
+       number("balloon.unused", kHuge), number("balloon.swap_in", kHuge / 1024),
+       number("vcpu.current", kHuge), number("block.count", kHuge), number("block.0.rd.bytes", kHuge),
+       number("block.1.rd.bytes", kHuge), number("balloon.rss", kHuge), number("balloon.last-update", kHuge)},
+      {negative("state.state"), negative("balloon.current"), negative("balloon.maximum"),
+       negative("balloon.usable"), negative("balloon.unused"), negative("vcpu.current"),
+       negative("block.count"), negative("balloon.rss")},
+      {number("state.state", VIR_DOMAIN_RUNNING), number("balloon.current", kHuge),
+       number("balloon.usable", 1ULL << 40), number("balloon.available", 1ULL << 41)}};
+  host_ = std::make_unique<Host>(surroundings, libvirt_.uri);
+  look();
+  for (const auto& each : absurd) {
+    clock_.advance(1s);
+    libvirt_.change([&](FakeLibvirt& it) {
+      it.domains[uuid_of(0)].numbers = each;
+      it.domains[uuid_of(0)].numbers.push_back(numbers().back());  // when it was updated
+      it.domains[uuid_of(1)].numbers = numbers();
+    });
+    look();
+    const auto liar = guests.find("web-0");
+    ASSERT_TRUE(liar);
+    EXPECT_LE(liar->balloon.actual, kGiB);
+    EXPECT_LE(liar->memory, kGiB);
+    EXPECT_LE(liar->target, kGiB);
+    const auto neighbour = guests.find("web-1");
+    ASSERT_TRUE(neighbour);
+    EXPECT_TRUE(neighbour->connected);
+    EXPECT_EQ(neighbour->complaint, "");
+    EXPECT_EQ(neighbour->balloon.obstacle, "");
+    EXPECT_EQ(neighbour->memory, kGiB);
+    EXPECT_EQ(neighbour->balloon.actual, kGiB);
+    ASSERT_TRUE(neighbour->usable);
+    EXPECT_EQ(neighbour->usable->sampled_at, clock_.now());
+    EXPECT_EQ(neighbour->usable->available, 300 * kMiB);
+    EXPECT_TRUE(host_->connected());
+  }
+  EXPECT_NE(guests.find("web-0")->complaint, "") << "that they make no sense is said";
+  ASSERT_TRUE(guests.set_target("web-1", guests.find("web-1")->session, 512 * kMiB));
+  until([this] { return libvirt_.count("target") > 0; });
+  EXPECT_EQ(libvirt_.domains[uuid_of(1)].target_kib, 512UL << 10);
+  host_.reset();
 }
 
 TEST(LinkNumbers, AreTakenWhateverTypeTheyHaveUnlessTheyAreNegative) {
