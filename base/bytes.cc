@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <ostream>
 
 namespace balloon {
 
@@ -26,7 +27,7 @@ Result<Bytes> parse_bytes(std::string_view text) {
       unit += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
   }
   if (unit.empty()) {
-    if (number == 0) return 0;
+    if (number == 0) return Bytes{};
     return refuse("it has no unit");
   }
   if (unit.size() == 3 && unit.ends_with("IB")) unit.resize(1);
@@ -52,6 +53,10 @@ std::string format_bytes(Bytes bytes) {
   }
   if (unit == 0 || value == std::floor(value)) return fmt::format("{:.0f} {}", value, units.at(unit));
   return fmt::format("{:.{}f} {}", value, value >= 100 ? 0 : value >= 10 ? 1 : 2, units.at(unit));
+}
+
+void PrintTo(Bytes bytes, std::ostream* out) {
+  *out << format_bytes(bytes) << " (" << bytes.count() << " B)";
 }
 
 }  // namespace balloon

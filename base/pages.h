@@ -13,6 +13,6 @@ inline constexpr Bytes kPageSize = 4 * kKiB;
 /// Rounded down to whole pages.
 constexpr Bytes whole_pages(Bytes bytes) { return bytes / kPageSize * kPageSize; }
 /// Rounded up to whole pages.
-constexpr Bytes pages_to_hold(Bytes bytes) { return whole_pages(bytes + kPageSize - 1); }
+constexpr Bytes pages_to_hold(Bytes bytes) { return whole_pages(bytes + kPageSize - Bytes{1}); }
 
 }  // namespace balloon

@@ -84,7 +84,7 @@ void Allocation::gather(std::span<const Consumer> consumers, std::span<const Gro
 }
 
 void Allocation::hand_down(std::span<const Consumer> consumers, std::size_t groups, Surplus surplus) {
-  shares_.assign(consumers.size(), 0);
+  shares_.assign(consumers.size(), Bytes{});
   for (std::size_t i = 0; i < consumers.size(); ++i) {
     if (consumers[i].group == kNoGroup) shares_[i] = top_shares_[at_[i]];
   }
@@ -92,7 +92,7 @@ void Allocation::hand_down(std::span<const Consumer> consumers, std::size_t grou
     const std::span<const std::size_t> mine(order_.data() + starts_[g], starts_[g + 1] - starts_[g]);
     members_.clear();
     for (const std::size_t i : mine) members_.push_back(consumers[i]);
-    fill(members_, top_shares_[g], 0, surplus, member_shares_);
+    fill(members_, top_shares_[g], Bytes{0}, surplus, member_shares_);
     for (std::size_t m = 0; m < mine.size(); ++m) shares_[mine[m]] = member_shares_[m];
   }
 }
@@ -109,7 +109,7 @@ HostState Allocation::share(std::span<const Consumer> consumers, std::span<const
 }
 
 Bytes Allocation::group_share(const Consumer& consumer) const {
-  return consumer.group == kNoGroup || top_shares_.empty() ? ~Bytes{0} : top_shares_[consumer.group];
+  return consumer.group == kNoGroup || top_shares_.empty() ? Bytes::max() : top_shares_[consumer.group];
 }
 
 }  // namespace balloon::policy

@@ -23,7 +23,7 @@ bool outgrows(const GuestSnapshot& guest, const Demand::Estimate& estimate, doub
 /// not known to be cache; what the host knows to be available was never touched.
 Bytes free_in(const GuestSnapshot& guest, Source source, Bytes available) {
   if (source == Source::host) return available;
-  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(0)));
+  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(Bytes{})));
 }
 
 /// What of the guest's statistics counts; or what the host sees of it, when there have been none for long.
@@ -52,14 +52,16 @@ Judgement judge_guest(const Snapshot& snapshot, const GuestSnapshot& guest, cons
 /// part of the rest. To make others free that much would hurt them for nothing.
 Bytes untouched_of(const GuestSnapshot& guest, GuestState state, const Tunables& tunables) {
   const bool boots = state == GuestState::booting;
-  if (guest.on_host.pinned || (guest.on_host.resident == 0 && !boots)) return 0;  // or nobody knows
+  if (guest.on_host.pinned || (guest.on_host.resident == Bytes{0} && !boots))
+    return Bytes{0};  // or nobody knows
   const Bytes has = held(guest);
   const Bytes touched = add(guest.on_host.resident, guest.on_host.swapped);
   const Bytes rest = above(has, add(touched, tunables.margin_min));
   // What a guest is guaranteed is promised to it; so is what its balloon was asked for at its start.
-  const Bytes promised = std::max(guest.limits.min, boots && guest.target < guest.memory ? guest.target : 0);
+  const Bytes promised =
+      std::max(guest.limits.min, boots && guest.target < guest.memory ? guest.target : Bytes{0});
   const double soon = boots ? 0 : tunables.constants.touched_soon_ratio * static_cast<double>(rest);
-  return std::min(rest - std::min(rest, static_cast<Bytes>(soon)), above(has, promised));
+  return std::min(above(rest, static_cast<Bytes>(soon)), above(has, promised));
 }
 
 /// The guest's state, and what holds for one that takes no part in the sharing.
@@ -100,7 +102,7 @@ Levels levels_of(const GuestSnapshot& guest, const GuestDecision& mine, const De
   if (!mine.movable) return Levels::all_at(std::max(plan.share, counted(plan, guest, guest.target)));
   return estimate.levels.at_least(mine.stuck()           ? counted(plan, guest, guest.target)
                                   : guest.on_host.pinned ? held(guest)
-                                                         : 0);
+                                                         : Bytes{0});
 }
 
 }  // namespace
@@ -120,11 +122,12 @@ void assess(Decision& decision, std::size_t index, GuestHistory& history) {
   plan.reason = Reason::stale;
 
   const Judgement judged = judge_guest(snapshot, guest, tunables, history, plan.why);
-  Demand::Estimate estimate;
+  const Demand::Estimate estimate =
+      judged.usable() ? history.demand.update(guest, judged, plan.why.source, snapshot.now,
+                                              decision.actions().margin_factor,
+                                              history.probing.held_for(snapshot.now) > Time{}, tunables)
+                      : Demand::Estimate{};
   if (judged.usable()) {
-    estimate =
-        history.demand.update(guest, judged, plan.why.source, snapshot.now, decision.actions().margin_factor,
-                              history.probing.held_for(snapshot.now) > Time{}, tunables);
     plan.used = estimate.used;
     plan.need = estimate.need;
     plan.why.need = estimate.terms;

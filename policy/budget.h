@@ -28,8 +28,8 @@ class Budget {
 
  private:
   Reserve keeping_;
-  Bytes reserve_ = 0;
-  Bytes most_ = 0;
+  Bytes reserve_{};
+  Bytes most_{};
   std::optional<double> budget_;
 };
 

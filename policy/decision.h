@@ -36,13 +36,13 @@ struct GuestDecision {
   bool outgrows =
       false;  ///< its balloon, on the way down: that stops where it is unless others wait for the rest
   bool filling = false;  ///< its page cache grows: it is not probed
-  Bytes settling = 0;    ///< where it will be, at most, once its shrink is done or stopped
-  Bytes grow_below = 0;  ///< grown when it has less
-  Bytes hot_cache = 0;   ///< page cache in use
-  Bytes available = 0;
-  Bytes free = 0;     ///< of that, what is not even page cache
-  Bytes sampled = 0;  ///< its size when that was so
-  Bytes deadband = 0;
+  Bytes settling{};      ///< where it will be, at most, once its shrink is done or stopped
+  Bytes grow_below{};    ///< grown when it has less
+  Bytes hot_cache{};     ///< page cache in use
+  Bytes available{};
+  Bytes free{};     ///< of that, what is not even page cache
+  Bytes sampled{};  ///< its size when that was so
+  Bytes deadband{};
   Pressure pressure = Pressure::none;
   bool stuck() const { return rests || tried; }
   // Shared out:

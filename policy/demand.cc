@@ -13,8 +13,8 @@ Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 /// Page cache that the guest could drop: of what is available, what is not free; tmpfs is not available.
 Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
   const GuestStats& stats = *guest.stats;
-  if (!stats.free && !stats.disk_caches) return 0;
-  const Bytes unused = std::min(stats.free.value_or(0), judged.available);
+  if (!stats.free && !stats.disk_caches) return Bytes{0};
+  const Bytes unused = std::min(stats.free.value_or(Bytes{}), judged.available);
   return std::min(stats.disk_caches.value_or(judged.available), judged.available - unused);
 }
 
@@ -210,7 +210,7 @@ double Demand::claim_of(const Use& use, double need, double peak, const Tunables
 Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, Source source, Time now,
                                 double margin_factor, bool held, const Tunables& tunables) {
   const Reading reading = read(guest, judged, source, now, tunables);
-  const Bytes cache = source == Source::statistics ? cached(guest, judged) : 0;
+  const Bytes cache = source == Source::statistics ? cached(guest, judged) : Bytes{0};
   follow(judged, reading, cache, tunables);
   const Use use = use_of(guest, judged, margin_factor, tunables);
   const double base = use.base();
@@ -248,7 +248,8 @@ Demand::Estimate Demand::update(const GuestSnapshot& guest, Judgement judged, So
   if (returning) claim = std::max(need, std::min(claim, proved));
   // Where one that grows fast and never was higher will stop, nobody knows: what is free is there for it.
   const double wished = use.beyond && grows_fast(use, tunables) ? use.max : peak;
-  const Bytes with_cache = source == Source::statistics ? std::min(judged.used + cache, guest.limits.max) : 0;
+  const Bytes with_cache =
+      source == Source::statistics ? std::min(judged.used + cache, guest.limits.max) : Bytes{0};
 
   Estimate estimate;
   estimate.used = judged.used;

@@ -17,11 +17,11 @@ namespace balloon::policy {
 class Demand {
  public:
   struct Estimate {
-    Bytes used = 0;
-    Bytes need = 0;        ///< as it is shown: with what it only needed a moment ago, and all expected growth
+    Bytes used{};
+    Bytes need{};          ///< as it is shown: with what it only needed a moment ago, and all expected growth
     Levels levels;         ///< minimum and maximum are the guest's limits
-    Bytes grow_below = 0;  ///< grown when it has less: need with only part of the margin
-    Bytes hot_cache = 0;   ///< of need: page cache that proved to be in use
+    Bytes grow_below{};    ///< grown when it has less: need with only part of the margin
+    Bytes hot_cache{};     ///< of need: page cache that proved to be in use
     bool surging = false;  ///< its use rose of late by more than half of its margin
     bool filling =
         false;  ///< at rest but for its page cache, which has grown of late by more than the deadband
@@ -88,7 +88,7 @@ class Demand {
   double cache_ = 0;         ///< page cache in use; bytes
   bool has_swap_ = false;    ///< seen swapping
   bool was_critical_ = false;  ///< in the sample before, by figures that are believed
-  Bytes size_ = 0;             ///< in the sample before
+  Bytes size_{};               ///< in the sample before
   double killed_ = 0;          ///< what it needs, since it was killed with less; bytes
   Peaks peaks_;
   double known_ = 0;  ///< the largest need of late when its use last did not rise; bytes

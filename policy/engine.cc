@@ -29,7 +29,7 @@ Bytes withheld(const GuestPlan& plan, const GuestSnapshot& guest, Bytes target) 
 /// What reservations can be made from. As soon as there is one, the budget has no part of an ARC.
 Supply supply(const Decision& decision, Bytes kept) {
   const HostSnapshot& host = decision.snapshot.host;
-  const Bytes arc = decision.snapshot.reservations.empty() ? obtainable(host) - host.available : 0;
+  const Bytes arc = decision.snapshot.reservations.empty() ? obtainable(host) - host.available : Bytes{0};
   Supply supply{.budget = above(decision.plan.budget, arc)};
   double free = static_cast<double>(supply.budget) - static_cast<double>(kept);
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
@@ -185,9 +185,10 @@ void Engine::Impl::note_givers(const Decision& decision) {
     const GuestSnapshot& guest = decision.snapshot.guests[i];
     const GuestDecision& mine = decision.guests[i];
     const bool gives = mine.movable && !guest.on_host.pinned;
-    outlook.givers.push_back({.size = withheld(decision.plan.guests[i], guest, guest.target),
-                              .speed = gives ? mine.history->progress.speed(tunables) : 0,
-                              .share_max = mine.tried ? decision.plan.guests[i].need : ~Bytes{0}});
+    Outlook::Giver& giver = outlook.givers.emplace_back();
+    giver.size = withheld(decision.plan.guests[i], guest, guest.target);
+    giver.speed = gives ? mine.history->progress.speed(tunables) : 0;
+    if (mine.tried) giver.share_max = decision.plan.guests[i].need;
   }
 }
 
@@ -202,7 +203,7 @@ void Engine::Impl::share_out(Decision& decision) {
   }
   decision.reservation_shares = allocation.shares().subspan(decision.guests.size());
   std::vector<Bytes>& sizes = workspace.group_sizes;
-  sizes.assign(groups.size(), 0);
+  sizes.assign(groups.size(), Bytes{});
   for (std::size_t i = 0; i < decision.guests.size(); ++i) {
     if (decision.guests[i].movable) plan.guests[i].share = allocation.shares()[i];
     // It counts as it is, but is to come down to what it needs.

@@ -40,7 +40,7 @@ std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests) {
     const Bytes has = grown_for_nothing(mine, guest);
     if (mine.target > has && part < 1.0) {
       const Bytes granted = whole_pages(static_cast<Bytes>(part * static_cast<double>(mine.target - has)));
-      mine.target = has + (granted < kWorthGranting ? 0 : granted);
+      mine.target = has + (granted < kWorthGranting ? Bytes{0} : granted);
       mine.reason = Reason::waiting;
     }
     if (mine.target > guest.target) moves.push_back({i, mine.target});

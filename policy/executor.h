@@ -12,7 +12,7 @@ namespace balloon::policy {
 /// One balloon to move now.
 struct Move {
   std::size_t guest = 0;  ///< index into the snapshot's guests
-  Bytes target = 0;
+  Bytes target{};
 };
 
 /// The moves of `plan` that may be made now: shrinks first, then grows, as far as Σ max(actual, target) and

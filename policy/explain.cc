@@ -146,7 +146,7 @@ std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
   const std::string amount = format_bytes(other.amount);
   if (guest.reason == Reason::waiting)
     return fmt::format(" It gets {} once others have freed {}.", format_bytes(guest.share),
-                       format_bytes(guest.share - std::min(guest.share, guest.target)));
+                       format_bytes(above(guest.share, guest.target)));
   switch (other.condition) {
     case Condition::none:
     case Condition::others:
@@ -184,7 +184,7 @@ std::string otherwise(const GuestPlan& guest, const GuestLimits& limits) {
 Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, const Constraints& constraints) {
   switch (mine.reason) {
     case Reason::share: {
-      const Bytes lacking = mine.need - std::min(mine.need, mine.share);
+      const Bytes lacking = above(mine.need, mine.share);
       return {constraints.group_full ? Condition::group : Condition::budget, mine.need, lacking, {}};
     }
     case Reason::maximum:
@@ -195,12 +195,12 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
       // Its need is clamped to the minimum: what it would be without is in the terms.
       return {Condition::minimum,
               std::min(mine.need, mine.why.need.used + mine.why.need.margin + mine.why.need.growth),
-              0,
+              Bytes{0},
               {}};
     case Reason::deadband:
       return {Condition::larger_change, mine.share, constraints.deadband, {}};
     case Reason::rate_limit: {
-      const auto left = static_cast<double>(mine.target - std::min(mine.target, mine.share));
+      const auto left = static_cast<double>(above(mine.target, mine.share));
       const double wait = constraints.shrink_per_second > 0 ? std::min(left / constraints.shrink_per_second,
                                                                        seconds(constraints.foretold_max))
                                                             : 0;
@@ -208,13 +208,16 @@ Alternative alternative_to(const GuestPlan& mine, const GuestSnapshot& seen, con
               std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(wait))};
     }
     case Reason::hold:
-      if (mine.why.pressure != Pressure::none) return {Condition::pressure, mine.share, 0, {}};
-      if (constraints.grows) return {Condition::growth, mine.share, 0, {}};
-      return {Condition::time, mine.share, 0, constraints.held_for};
+      if (mine.why.pressure != Pressure::none) return {Condition::pressure, mine.share, Bytes{0}, {}};
+      if (constraints.grows) return {Condition::growth, mine.share, Bytes{0}, {}};
+      return {Condition::time, mine.share, Bytes{0}, constraints.held_for};
     case Reason::pin:
-      return {Condition::pin, mine.need, 0, {}};
+      return {Condition::pin, mine.need, Bytes{0}, {}};
     case Reason::stale:
-      return {mine.state == GuestState::stuck ? Condition::balloon : Condition::statistics, mine.need, 0, {}};
+      return {mine.state == GuestState::stuck ? Condition::balloon : Condition::statistics,
+              mine.need,
+              Bytes{0},
+              {}};
     default:
       return {};
   }

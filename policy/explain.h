@@ -11,7 +11,7 @@ namespace balloon::policy {
 /// What bounds a guest's target beside what plan and snapshot say.
 struct Constraints {
   bool group_full = false;  ///< its group has all that it may have
-  Bytes deadband = 0;
+  Bytes deadband{};
   std::chrono::nanoseconds held_for{};      ///< how much longer nothing is taken from it
   bool grows = false;                       ///< nothing is, while its use or its page cache rises
   double shrink_per_second = 0;             ///< bytes

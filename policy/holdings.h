@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a guest holds of the host's memory, and sums of bytes that neither wrap nor go below zero.
+// What a guest holds of the host's memory.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +7,6 @@
 #include "policy/types.h"
 
 namespace balloon::policy {
-
-inline Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
-
-inline Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
 
 /// What the guest holds or was promised.
 inline Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }
@@ -33,11 +29,11 @@ inline Bytes counted(const GuestPlan& plan, const GuestSnapshot& guest, Bytes ta
 /// growths are asked for; with what is granted for guests to be. A guest of which the host sees no process is
 /// left out: the process has ended, or nobody knows what it holds.
 inline Bytes committed(const Plan& plan, const std::vector<GuestSnapshot>& guests) {
-  Bytes all = 0;
+  Bytes all{};
   for (std::size_t i = 0; i < std::min(plan.guests.size(), guests.size()); ++i) {
     const GuestSnapshot& guest = guests[i];
     const GuestPlan& planned = plan.guests[i];
-    if (guest.on_host.resident == 0) continue;
+    if (guest.on_host.resident == Bytes{0}) continue;
     all =
         add(all, is_promised(planned.state) ? counted(planned, guest, std::min(guest.target, planned.target))
                                             : std::min(guest.on_host.resident, guest.actual));

@@ -44,7 +44,7 @@ int by_rate(double rate, double tight, double critical, int now, double leave_ra
 }  // namespace
 
 Bytes minimum_free(const HostSnapshot& host, Bytes reserve, const Tunables& tunables) {
-  if (tunables.states.minimum_free > 0) return tunables.states.minimum_free;
+  if (tunables.states.minimum_free > Bytes{0}) return tunables.states.minimum_free;
   return std::min(sliding_minimum_free(host.total), reserve);
 }
 

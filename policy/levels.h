@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdint>
 
-#include "policy/holdings.h"
 #include "policy/types.h"
 
 namespace balloon::policy {
@@ -33,9 +32,7 @@ class Levels {
   /// All nothing.
   Levels() = default;
   /// By level, lowest first: each is raised to the one before it where it is below that.
-  explicit Levels(const Sizes& sizes) : sizes_(sizes) {
-    for (std::size_t i = 1; i < kLevels; ++i) sizes_[i] = std::max(sizes_[i], sizes_[i - 1]);
-  }
+  explicit Levels(const Sizes& sizes) : sizes_(sizes) { raise(Bytes{}); }
   /// All of them `size`: of a guest that cannot be moved.
   static Levels all_at(Bytes size) {
     Levels levels;
@@ -58,14 +55,21 @@ class Levels {
   }
   /// None below `least`.
   Levels at_least(Bytes least) const {
-    Sizes sizes = sizes_;
-    sizes.front() = std::max(sizes.front(), least);
-    return Levels(sizes);
+    Levels levels = *this;
+    levels.raise(least);
+    return levels;
   }
 
   bool operator==(const Levels&) const = default;
 
  private:
+  /// Each to `least` and to the one before it. As numbers, which stay in a register: std::max of two Bytes
+  /// goes through memory, and this is asked of each guest each time.
+  void raise(Bytes least) {
+    std::uint64_t low = least.count();
+    for (Bytes& size : sizes_) size = Bytes{low = std::max(low, size.count())};
+  }
+
   Sizes sizes_{};
 };
 

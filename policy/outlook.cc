@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "policy/holdings.h"
 #include "policy/rate.h"
 
 namespace balloon::policy {
 namespace {
 
 Bytes sum(std::span<const Consumer> consumers, Level level) {
-  Bytes all = 0;
+  Bytes all{};
   for (const Consumer& consumer : consumers) all = add(all, consumer.levels[level]);
   return all;
 }
@@ -50,9 +49,9 @@ FitAnswer FitCheck::check(Bytes min, Bytes max, std::uint32_t priority, std::chr
   const double guaranteed = sum_of_minimums(outlook_.guests());
   const double promised = sum_of_minimums(std::span(outlook_.consumers).subspan(outlook_.givers.size()));
   FitAnswer answer;
-  if (!is_possible(wish, 0, now, supply, guaranteed + promised)) {
+  if (!is_possible(wish, Bytes{0}, now, supply, guaranteed + promised)) {
     wish.deadline = {};
-    answer.too_large = !is_possible(wish, 0, now, supply, guaranteed + promised);
+    answer.too_large = !is_possible(wish, Bytes{0}, now, supply, guaranteed + promised);
     return answer;
   }
   const Levels levels = levels_of(wish, supply, promised, outlook_.guests());

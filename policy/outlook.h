@@ -16,13 +16,13 @@ namespace balloon::policy {
 struct Outlook {
   /// A guest as one that could give.
   struct Giver {
-    Bytes size = 0;               ///< what it keeps from others now
-    double speed = 0;             ///< of its balloon, bytes a second; 0: it does not move, or frees nothing
-    Bytes share_max = ~Bytes{0};  ///< it is to come down to this, whatever there is
+    Bytes size{};      ///< what it keeps from others now
+    double speed = 0;  ///< of its balloon, bytes a second; 0: it does not move, or frees nothing
+    Bytes share_max = Bytes::max();  ///< it is to come down to this, whatever there is
   };
 
   Supply supply{};
-  Bytes headroom = 0;  ///< what of the budget should stay free
+  Bytes headroom{};  ///< what of the budget should stay free
   Surplus surplus = Surplus::headroom;
   std::vector<GroupLimits> groups{};
   std::vector<Consumer> consumers{};  ///< guests as in the snapshot, then reservations
@@ -52,8 +52,8 @@ enum class Fit : std::uint8_t {
 /// A guest that would have less.
 struct Squeeze {
   std::size_t guest = 0;  ///< its place in the snapshot
-  Bytes from = 0;         ///< its share as it is
-  Bytes to = 0;           ///< and as it would be
+  Bytes from{};           ///< its share as it is
+  Bytes to{};             ///< and as it would be
 };
 
 struct FitAnswer {

@@ -24,7 +24,7 @@ struct Reading {
   double cache_missed = 0;   ///< how much of it since then, about; bytes
   /// Files that it read of late with next to nothing free to keep them in; bytes. Where nobody counts what it
   /// reads: all that it could have, while next to nothing is free.
-  Bytes wanted_cache = 0;
+  Bytes wanted_cache{};
 };
 
 /// With less than this available a guest of this size is critical; bytes.
@@ -53,7 +53,7 @@ class PressureGauge {
   bool lacks_cache_ = false;
   double cache_missed_ = 0;
   double wanted_cache_ = 0;
-  Bytes sampled_size_ = 0;  ///< its size in that sample
+  Bytes sampled_size_{};  ///< its size in that sample
   std::optional<Time> oom_at_;
   std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample
 

@@ -50,14 +50,14 @@ bool Progress::stuck(const GuestSnapshot& guest, Bytes available, Time now, cons
         available - available_ > constants.more_to_give_min;
     if (within(*stuck_since_, now, more_to_give ? tunables.stuck_after : wait)) return true;
     stuck_since_.reset();
-    from_ = 0;
+    from_ = Bytes{0};
   }
   const double expected = static_cast<double>(tunables.progress_per_second) * seconds(tunables.stuck_after);
   const bool moved =
       from_ > guest.actual && static_cast<double>(from_ - guest.actual) >=
                                   std::max(expected, static_cast<double>(constants.balloon_batch));
   const bool shrinks = shrinking(guest, tunables);
-  if (!shrinks || from_ == 0 || moved || now < from_at_) {
+  if (!shrinks || from_ == Bytes{0} || moved || now < from_at_) {
     // It comes to rest where it was asked to be, or is well on its way: earlier failures are forgotten.
     if (moved || (!shrinks && from_ > guest.actual + constants.balloon_batch)) failures_ = 0;
     from_ = guest.actual;

@@ -30,14 +30,14 @@ class Progress {
  private:
   void measure(const GuestSnapshot& guest, Time now, const Tunables& tunables);
 
-  Bytes from_ = 0;  ///< size when the present attempt, or its last stretch of good progress, began
+  Bytes from_{};  ///< size when the present attempt, or its last stretch of good progress, began
   Time from_at_{};
   std::optional<Time> stuck_since_;
-  Bytes available_ = 0;         ///< when it got stuck
+  Bytes available_{};           ///< when it got stuck
   std::uint32_t failures_ = 0;  ///< in a row
 
   std::optional<double> speed_;
-  Bytes seen_ = 0;  ///< size at the last look
+  Bytes seen_{};  ///< size at the last look
   Time seen_at_{};
   bool asked_ = false;  ///< whether it was on its way then
 };

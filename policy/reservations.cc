@@ -30,7 +30,7 @@ Bytes left_of(Bytes granted, const Reservation& reservation, const Snapshot& sna
   const Consumer& consumer = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
   const Bytes counted =
       guest->controllable ? std::max(guest->actual, guest->target) : consumer.levels[Level::minimum];
-  return granted > counted ? granted - counted : 0;
+  return above(granted, counted);
 }
 
 }  // namespace
@@ -57,15 +57,15 @@ Levels levels_of(const Reservation& reservation, const Supply& supply, double pr
   const Bytes high = most(reservation);
   const double reach = static_cast<double>(supply.budget) - promised - out_of_reach(guests, reservation);
   const bool within_reach = static_cast<double>(reservation.min) <= reach;
-  const Bytes low = within_reach ? reservation.min : 0;
-  const Bytes claim = within_reach ? high : 0;
+  const Bytes low = within_reach ? reservation.min : Bytes{0};
+  const Bytes claim = within_reach ? high : Bytes{0};
   return Levels({low, low, claim, claim, high, high, high, high});
 }
 
 void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::vector<Consumer>& consumers) {
   if (snapshot.reservations.empty()) {
     entries_.clear();
-    kept_ = 0;
+    kept_ = Bytes{0};
     return;
   }
   ++round_;
@@ -77,7 +77,7 @@ void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::v
     if (entry.deadline != reservation.deadline) entry = {.deadline = reservation.deadline};
     entry.round = round_;
     Consumer consumer{.levels = {}, .weight = std::max<std::uint32_t>(reservation.priority, 1)};
-    if (reservation.granted > 0 && entry.state != GrantState::granted)
+    if (reservation.granted > Bytes{0} && entry.state != GrantState::granted)
       entry = {.state = GrantState::granted,
                .deadline = reservation.deadline,
                .granted = reservation.granted,
@@ -98,7 +98,7 @@ void Reservations::review(const Snapshot& snapshot, const Supply& supply, std::v
   }
   if (entries_.size() > snapshot.reservations.size())
     std::erase_if(entries_, [&](const auto& entry) { return entry.second.round != round_; });
-  kept_ = 0;
+  kept_ = Bytes{0};
   for (const auto& [id, entry] : entries_) kept_ += entry.kept;
 }
 

@@ -20,9 +20,9 @@ inline bool can_take(const Reservation& reservation, const GuestSnapshot& guest)
 
 /// What a reservation could be made from.
 struct Supply {
-  Bytes budget = 0;
+  Bytes budget{};
   double speed = 0;  ///< at which all balloons together can free memory, bytes a second
-  Bytes free = 0;    ///< of the budget, held by no guest
+  Bytes free{};      ///< of the budget, held by no guest
 };
 
 /// What is guaranteed to all of them.
@@ -56,14 +56,14 @@ class Reservations {
   struct Entry {
     GrantState state = GrantState::pending;
     Time deadline{};          ///< another one: another reservation, though of the same id
-    Bytes granted = 0;        ///< once it is
-    Bytes kept = 0;           ///< of that, once granted, what its guest is not counted at
+    Bytes granted{};          ///< once it is
+    Bytes kept{};             ///< of that, once granted, what its guest is not counted at
     std::uint64_t round = 0;  ///< of the last review that saw it
   };
 
   std::unordered_map<std::string, Entry> entries_;
   std::uint64_t round_ = 0;
-  Bytes kept_ = 0;
+  Bytes kept_{};
 };
 
 }  // namespace balloon::policy

@@ -11,8 +11,8 @@ namespace balloon::policy {
 
 /// What a decision found of its guests, for the next one.
 struct GuestsInWant {
-  bool any = false;     ///< one of them hurts
-  Bytes untouched = 0;  ///< of those that are not moved: what counts for nothing, and they may yet touch
+  bool any = false;   ///< one of them hurts
+  Bytes untouched{};  ///< of those that are not moved: what counts for nothing, and they may yet touch
 };
 
 class Reserve {

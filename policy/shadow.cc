@@ -12,7 +12,7 @@ Shadow::Shadow(std::unique_ptr<Controller> controller, Bytes tolerance)
 const ShadowReport& Shadow::observe(const Snapshot& snapshot, const Plan& live) {
   const Plan plan = controller_->decide(snapshot);
   report_.guests.clear();
-  report_.more = report_.less = 0;
+  report_.more = report_.less = Bytes{0};
   report_.live_state = live.state;
   report_.shadow_state = plan.state;
   const std::size_t guests = std::min(live.guests.size(), plan.guests.size());

@@ -16,8 +16,8 @@ namespace balloon::policy {
 /// One guest that the shadow would have treated otherwise.
 struct ShadowDifference {
   std::string guest;
-  Bytes live = 0;    ///< target
-  Bytes shadow = 0;  ///< target
+  Bytes live{};    ///< target
+  Bytes shadow{};  ///< target
   Reason live_reason = Reason::unspecified;
   Reason shadow_reason = Reason::unspecified;
 };
@@ -25,8 +25,8 @@ struct ShadowDifference {
 /// Of one decision.
 struct ShadowReport {
   std::vector<ShadowDifference> guests;  ///< in the snapshot's order
-  Bytes more = 0;                        ///< what the shadow would have given above the live targets
-  Bytes less = 0;                        ///< and below
+  Bytes more{};                          ///< what the shadow would have given above the live targets
+  Bytes less{};                          ///< and below
   HostState live_state = HostState::unspecified;
   HostState shadow_state = HostState::unspecified;
 };
@@ -43,7 +43,7 @@ struct ShadowTotals {
 class Shadow {
  public:
   /// Targets that differ by no more than `tolerance` are the same.
-  explicit Shadow(std::unique_ptr<Controller> controller, Bytes tolerance = 1ULL << 20);
+  explicit Shadow(std::unique_ptr<Controller> controller, Bytes tolerance = kMiB);
 
   /// The shadow's own decision on `snapshot`, against `live`: the live law's on the same, as decided. The
   /// shadow sees the sizes that the live law brings about, never its own.

@@ -10,9 +10,9 @@ namespace balloon::policy {
 /// One guest's sample, judged.
 struct Judgement {
   Trust trust = Trust::absent;
-  Bytes size = 0;       ///< the guest's size when sampled
-  Bytes used = 0;       ///< of it; what is not available
-  Bytes available = 0;  ///< size less used
+  Bytes size{};       ///< the guest's size when sampled
+  Bytes used{};       ///< of it; what is not available
+  Bytes available{};  ///< size less used
   bool usable() const { return trust == Trust::believed || trust == Trust::limited; }
 };
 

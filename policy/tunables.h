@@ -20,7 +20,7 @@ enum class Surplus : std::uint8_t {
 /// be free.
 struct HostStateRules {
   /// The minimum that should be free; 0: sliding_minimum_free of the host's memory.
-  Bytes minimum_free = 0;
+  Bytes minimum_free{};
   /// As ESX's memory states are entered: 100 % clear, 64 % soft, 32 % hard, 16 % low (of Mem.MinFreePct).
   double normal = 1.00;     ///< above this every other state is left
   double tight = 0.64;      ///< below this
@@ -34,10 +34,10 @@ struct HostStateRules {
 constexpr Bytes sliding_minimum_free(Bytes host_memory) {
   struct Step {
     Bytes size;
-    Bytes percent;
+    unsigned percent;
   };
-  constexpr Step steps[] = {{4ULL << 30, 6}, {8ULL << 30, 4}, {16ULL << 30, 2}, {~Bytes{0}, 1}};
-  Bytes minimum = 0;
+  constexpr Step steps[] = {{4 * kGiB, 6}, {8 * kGiB, 4}, {16 * kGiB, 2}, {Bytes::max(), 1}};
+  Bytes minimum{};
   for (const Step& step : steps) {
     const Bytes part = host_memory < step.size ? host_memory : step.size;
     minimum += part / 100 * step.percent;
@@ -82,7 +82,7 @@ constexpr double kFastGrowth = 0.1;
 constexpr std::chrono::nanoseconds kBurstGap = std::chrono::milliseconds(100);
 /// A smaller part of a grow than this is not worth a message: it waits for more to be freed. Of the two-phase
 /// rule, after the law: a replay does not come to it.
-constexpr Bytes kWorthGranting = 4ULL << 20;
+constexpr Bytes kWorthGranting = 4 * kMiB;
 
 /// The numbers of the law that nobody has to set.
 struct Constants {
@@ -103,7 +103,7 @@ struct Constants {
   double working_set_room_max = 0.5;
   /// Cache that proved to be in use counts as what was read again, and at least this much more than there
   /// was.
-  Bytes cache_step = 16ULL << 20;
+  Bytes cache_step = 16 * kMiB;
   /// Of a doubted guest's page cache, what is taken to be available.
   double doubted_cache_ratio = 0.5;
   /// A critical guest counts as having this part of its maximum at least: what a multiple of very little
@@ -120,24 +120,24 @@ struct Constants {
 
   // Pressure (policy/pressure.h)
   /// What one major fault on a file reads (read_ahead_kb, 128 by default).
-  Bytes read_ahead = 128ULL << 10;
+  Bytes read_ahead = 128 * kKiB;
   /// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
-  Bytes swap_trickle_per_second = 64ULL << 10;
+  Bytes swap_trickle_per_second = 64 * kKiB;
   /// Files that were read without room to keep them are wanted as cache, half as much after this long: two
   /// guests that read in turn have theirs by weight, and neither has all that is free.
   std::chrono::nanoseconds wanted_half_life = std::chrono::seconds(30);
   /// However big a guest is, with this much available it is not critical: above lie its kernel's watermarks
   /// (vm.min_free_kbytes is 64 MiB at most by itself, 256 MiB with transparent huge pages).
-  Bytes critical_max = 256ULL << 20;
+  Bytes critical_max = 256 * kMiB;
   /// Little of a guest is free when it is less than this many times pressure_ratio.
   double little_free_factor = 2;
 
   // Balloons (policy/progress.h)
   /// One batch of the driver (256 pages, drivers/virtio/virtio_balloon.c): less is no movement.
-  Bytes balloon_batch = 1ULL << 20;
+  Bytes balloon_batch = kMiB;
   /// A stuck guest has clearly more to give when it has this many times as much, and this much more.
   double more_to_give_factor = 2;
-  Bytes more_to_give_min = 32ULL << 20;
+  Bytes more_to_give_min = 32 * kMiB;
   /// Of a newly measured speed this part is believed.
   double speed_gain = 0.3;
   /// After this many failures in a row waiting longer changes nothing (and the shift stays small).
@@ -167,7 +167,7 @@ struct Constants {
   /// less than a program that starts there takes. A choice: on real hosts of QEMU's guests it changed
   /// nothing, as what they swap is for torn huge pages; in the simulator it is dear with nvme and zram by
   /// 0.01, and pays with a hard disk by 0.03 (cost over foresight's).
-  Bytes reserve_kept_min = 64ULL << 20;
+  Bytes reserve_kept_min = 64 * kMiB;
   /// The host's own use has risen when it is so much of the host's memory above what it was of late; below
   /// that lie page tables and other small change.
   double own_rise_ratio = 0.01;
@@ -206,7 +206,7 @@ struct Constants {
 struct Tunables {
   /// Host memory that guests never get, beyond what the host's own processes use now. Covers VMM overhead,
   /// page tables, sockets and a burst of the host's own. 5 % of an 8 GiB host.
-  Bytes host_reserve = 400ULL << 20;
+  Bytes host_reserve = 400 * kMiB;
   /// Of the host's memory, what of the reserve is kept even from guests in want while the host's own use is
   /// steady. MemAvailable leaves out the kernel's own watermarks already: this is for what it misjudges.
   /// Where policy says what the reserve is, all of it is kept: 1.
@@ -218,7 +218,7 @@ struct Tunables {
   /// What a guest should have available beyond what it uses: the larger of the two. Hyper-V's default memory
   /// buffer is 20 %; fast rescue makes some of that needless.
   double margin_ratio = 0.15;
-  Bytes margin_min = 128ULL << 20;
+  Bytes margin_min = 128 * kMiB;
   /// A guest's growth and swap traffic are expected to go on for this long: covers one statistics interval,
   /// one control period and the balloon's own time.
   std::chrono::nanoseconds growth_horizon = std::chrono::seconds(3);
@@ -264,7 +264,7 @@ struct Tunables {
   /// the larger of these, is a lie. Covers what a kernel sets aside without touching it, and the age of a
   /// sample.
   double untouched_ratio = 0.06;
-  Bytes untouched_min = 64ULL << 20;
+  Bytes untouched_min = 64 * kMiB;
 
   /// A guest that says it has next to nothing available while a good part of it is page cache, and that shows
   /// no sign of want (no swapping, faults or stalls) for this long, is doubted: half of the cache is taken to
@@ -278,7 +278,7 @@ struct Tunables {
   double margin_low = 0.5;
   /// Changes smaller than the larger of these are not made (unless a guest is under pressure).
   double deadband_ratio = 0.02;
-  Bytes deadband_min = 16ULL << 20;
+  Bytes deadband_min = 16 * kMiB;
   /// A guest that nobody presses for memory shrinks by at most this share of its boot memory a second: its
   /// cache has time to prove itself useful. When others wait for memory the limit does not apply.
   double shrink_ratio_per_second = 0.05;
@@ -302,7 +302,7 @@ struct Tunables {
   std::chrono::nanoseconds stuck_after = std::chrono::seconds(10);
   /// A balloon that frees less a second than this is as good as one that frees nothing: a page every five
   /// seconds would else count as progress for ever.
-  Bytes progress_per_second = 512ULL << 10;
+  Bytes progress_per_second = 512 * kKiB;
   /// A stuck balloon is tried again after this, and after twice as long each time that fails.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(30);
   std::chrono::nanoseconds retry_max = std::chrono::minutes(16);

@@ -22,7 +22,7 @@ using Time = std::chrono::nanoseconds;
 /// hostile.
 struct GuestStats {
   Time sampled_at{};
-  Bytes actual = 0;  ///< the guest's size when sampled, by the VMM's account
+  Bytes actual{};  ///< the guest's size when sampled, by the VMM's account
   std::optional<Bytes> total;
   std::optional<Bytes> available;
   std::optional<Bytes> free;
@@ -43,8 +43,8 @@ struct GuestStats {
 
 /// What the host itself sees of one guest, whatever the guest says: of its VMM's process and cgroup.
 struct GuestOnHost {
-  Bytes resident = 0;  ///< 0 when unknown
-  Bytes swapped = 0;   ///< in host swap
+  Bytes resident{};  ///< 0 when unknown
+  Bytes swapped{};   ///< in host swap
   /// From host swap, since some time: of its cgroup (memory.stat), or by its major faults.
   std::optional<Bytes> swap_in;
   std::optional<double> pressure_some;    ///< PSI memory some avg10 of its cgroup, 0 to 1
@@ -56,8 +56,8 @@ struct GuestOnHost {
 
 /// What policy grants a guest, resolved for it.
 struct GuestLimits {
-  Bytes min = 0;  ///< guaranteed
-  Bytes max = 0;  ///< at most boot memory
+  Bytes min{};  ///< guaranteed
+  Bytes max{};  ///< at most boot memory
   std::uint32_t weight = 100;
   /// Guests of one group share its weight and stay within its limits; empty: a group of its own.
   std::string group{};
@@ -70,8 +70,8 @@ struct GuestLimits {
 /// A group's own part of the host, resolved by policy. Guests name it in their limits.
 struct GroupLimits {
   std::string name;  ///< unique
-  Bytes min = 0;     ///< guaranteed to its guests together, where they need it
-  Bytes max = ~Bytes{0};
+  Bytes min{};       ///< guaranteed to its guests together, where they need it
+  Bytes max = Bytes::max();
   std::uint32_t weight = 100;
   bool operator==(const GroupLimits&) const = default;
 };
@@ -79,27 +79,27 @@ struct GroupLimits {
 /// A guest to be: memory that a scheduler asks for before it starts one. Its grant counts as given away.
 struct Reservation {
   std::string id;                ///< unique
-  Bytes min = 0;                 ///< less is no use
-  Bytes max = 0;                 ///< more is not wanted
+  Bytes min{};                   ///< less is no use
+  Bytes max{};                   ///< more is not wanted
   std::uint32_t priority = 100;  ///< as a weight among guests
   Time deadline{};               ///< the grant must be there by then, else it is refused
-  Bytes granted = 0;             ///< it was granted so much before, perhaps by an engine that is no more
+  Bytes granted{};               ///< it was granted so much before, perhaps by an engine that is no more
   bool operator==(const Reservation&) const = default;
 };
 
 /// A target set by a person or scheduler.
 struct Pin {
-  Bytes target = 0;
+  Bytes target{};
   bool operator==(const Pin&) const = default;
 };
 
 /// One guest at one tick.
 struct GuestSnapshot {
   std::string name;  ///< unique
-  Bytes memory = 0;  ///< boot memory
+  Bytes memory{};    ///< boot memory
   GuestLimits limits;
-  Bytes actual = 0;  ///< size it has, by the VMM's account
-  Bytes target = 0;  ///< size last asked for
+  Bytes actual{};  ///< size it has, by the VMM's account
+  Bytes target{};  ///< size last asked for
   GuestOnHost on_host;
   bool controllable = false;  ///< connected and its balloon driver is up
   std::optional<GuestStats> stats;
@@ -110,9 +110,9 @@ struct GuestSnapshot {
 /// Kernel samepage merging (Documentation/admin-guide/mm/ksm.rst), as sampled.
 struct KsmSnapshot {
   bool running = false;
-  Bytes shared = 0;    ///< pages that stand for several (pages_shared)
-  Bytes sharing = 0;   ///< what they save (pages_sharing)
-  Bytes unshared = 0;  ///< looked at in vain (pages_unshared)
+  Bytes shared{};    ///< pages that stand for several (pages_shared)
+  Bytes sharing{};   ///< what they save (pages_sharing)
+  Bytes unshared{};  ///< looked at in vain (pages_unshared)
   std::uint64_t pages_to_scan = 0;
   std::chrono::nanoseconds sleep{};
   bool controllable = false;  ///< a plan for it is carried out; else somebody else runs it, or nobody
@@ -121,23 +121,23 @@ struct KsmSnapshot {
 
 /// The host at one tick. Rates are the caller's to compute: here are counters and gauges as sampled.
 struct HostSnapshot {
-  Bytes total = 0;
-  Bytes free = 0;
-  Bytes available = 0;
-  Bytes swap_total = 0;
-  Bytes swap_free = 0;
-  Bytes swap_in = 0;         ///< since boot
-  Bytes swap_out = 0;        ///< since boot
+  Bytes total{};
+  Bytes free{};
+  Bytes available{};
+  Bytes swap_total{};
+  Bytes swap_free{};
+  Bytes swap_in{};           ///< since boot
+  Bytes swap_out{};          ///< since boot
   double pressure_some = 0;  ///< PSI memory some avg10, 0 to 1
   double pressure_full = 0;
   std::optional<KsmSnapshot> ksm;
-  Bytes arc = 0;  ///< what ZFS' cache would give back before it is at its minimum; no part of `available`
+  Bytes arc{};  ///< what ZFS' cache would give back before it is at its minimum; no part of `available`
   bool operator==(const HostSnapshot&) const = default;
 };
 
 /// What programs on the host could have without anything being swapped.
 constexpr Bytes obtainable(const HostSnapshot& host) {
-  return host.available + std::min(host.arc, host.total - std::min(host.available, host.total));
+  return host.available + std::min(host.arc, above(host.total, host.available));
 }
 
 struct Snapshot {
@@ -211,13 +211,13 @@ enum class Signal : std::uint8_t {
 
 /// What a need is made of; the terms add up to it, apart from the guest's limits.
 struct NeedTerms {
-  Bytes used = 0;
-  Bytes margin = 0;
-  Bytes growth = 0;   ///< expected within the horizon
-  Bytes swapped = 0;  ///< to its own swap and not back
-  Bytes cache = 0;    ///< page cache that major faults showed to be in use
-  Bytes rescue = 0;   ///< more, since what it lacks is unknown
-  Bytes recent = 0;   ///< of a higher need a moment ago
+  Bytes used{};
+  Bytes margin{};
+  Bytes growth{};   ///< expected within the horizon
+  Bytes swapped{};  ///< to its own swap and not back
+  Bytes cache{};    ///< page cache that major faults showed to be in use
+  Bytes rescue{};   ///< more, since what it lacks is unknown
+  Bytes recent{};   ///< of a higher need a moment ago
   bool operator==(const NeedTerms&) const = default;
 };
 
@@ -240,8 +240,8 @@ enum class Condition : std::uint8_t {
 
 struct Alternative {
   Condition condition = Condition::none;
-  Bytes target = 0;  ///< what it would have been given then
-  Bytes amount = 0;
+  Bytes target{};  ///< what it would have been given then
+  Bytes amount{};
   std::chrono::nanoseconds wait{};
   bool operator==(const Alternative&) const = default;
 };
@@ -253,7 +253,7 @@ struct Explanation {
   Pressure pressure = Pressure::none;
   Signal signal = Signal::none;
   std::chrono::nanoseconds age{};  ///< of its statistics
-  Bytes available = 0;             ///< believed
+  Bytes available{};               ///< believed
   NeedTerms need;
   Alternative otherwise;
   bool operator==(const Explanation&) const = default;
@@ -262,13 +262,13 @@ struct Explanation {
 struct GuestPlan {
   std::string name;
   GuestState state = GuestState::unspecified;
-  Bytes used = 0;    ///< believed to be in use
-  Bytes need = 0;    ///< what it should have if nothing else limited it
-  Bytes share = 0;   ///< what water-filling gave it
-  Bytes target = 0;  ///< what to ask for now
+  Bytes used{};    ///< believed to be in use
+  Bytes need{};    ///< what it should have if nothing else limited it
+  Bytes share{};   ///< what water-filling gave it
+  Bytes target{};  ///< what to ask for now
   /// Of what it has, what it has not touched and is not expected to touch soon. While it cannot be moved or
   /// has yet to give it, that counts for nothing (counted() in policy/holdings.h).
-  Bytes untouched = 0;
+  Bytes untouched{};
   Reason reason = Reason::unspecified;
   Explanation why;
   bool operator==(const GuestPlan&) const = default;
@@ -283,7 +283,7 @@ enum class GrantState : std::uint8_t {
 struct ReservationPlan {
   std::string id;
   GrantState state = GrantState::pending;
-  Bytes granted = 0;  ///< freed and kept for it so far; its to use when state is granted
+  Bytes granted{};  ///< freed and kept for it so far; its to use when state is granted
   bool operator==(const ReservationPlan&) const = default;
 };
 
@@ -301,7 +301,7 @@ struct Plan {
   HostState level = HostState::unspecified;
   /// What guests may have altogether. When it falls, it is what they have until they have given the rest
   /// back, as far as the reserve goes.
-  Bytes budget = 0;
+  Bytes budget{};
   std::vector<GuestPlan> guests;              ///< same guests, same order as the snapshot
   std::vector<ReservationPlan> reservations;  ///< same reservations, same order
   std::optional<KsmPlan> ksm;                 ///< unset: leave it alone

@@ -2,7 +2,6 @@
 // What a decision should not wait for its period for. The daemon's loop and the simulator's ask the same.
 #pragma once
 
-#include <algorithm>
 #include <optional>
 
 #include "policy/tunables.h"
@@ -12,11 +11,11 @@ namespace balloon::policy {
 
 /// One sample of a guest of the size `actual`, and what it used in the sample before.
 struct UseSample {
-  Bytes actual = 0;
-  Bytes available = 0;
+  Bytes actual{};
+  Bytes available{};
   std::optional<Bytes> used_before{};
 
-  Bytes used() const { return actual - std::min(actual, available); }
+  Bytes used() const { return above(actual, available); }
 };
 
 /// Whether waiting would be felt in the guest: half of what it should have available is gone, or it is on its

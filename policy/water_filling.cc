@@ -8,7 +8,7 @@
 namespace balloon::policy {
 void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares, FillSpace& space) {
   using Bend = FillSpace::Bend;
-  shares.assign(claims.size(), 0);
+  shares.assign(claims.size(), Bytes{});
   double filled = 0;
   double wanted = 0;
   std::vector<Bend>& bends = space.bends;

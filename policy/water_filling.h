@@ -11,8 +11,8 @@
 namespace balloon::policy {
 
 struct Claim {
-  Bytes low = 0;   ///< guaranteed
-  Bytes high = 0;  ///< wanted; at least low
+  Bytes low{};   ///< guaranteed
+  Bytes high{};  ///< wanted; at least low
   std::uint32_t weight = 1;
 };
 

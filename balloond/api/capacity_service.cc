@@ -53,7 +53,7 @@ v1::Fit to_proto(Fit fit) {
 std::string reason_of(const policy::FitAnswer& answer, const ReservationRequest& wish,
                       const policy::Outlook& outlook) {
   const Bytes free = outlook.supply.free;
-  const Bytes missing = wish.min - std::min(wish.min, free);
+  const Bytes missing = above(wish.min, free);
   switch (answer.fit) {
     case Fit::no:
       if (answer.too_large)
@@ -87,9 +87,9 @@ void fill(v1::FitAnswer& out, const policy::FitAnswer& answer, const Reservation
     const GuestStatus& guest = state.guests.at(each.guest);
     v1::Squeeze& squeezed = *out.add_squeezed();
     squeezed.set_name(guest.record.name);
-    squeezed.set_share_bytes(each.from);
-    squeezed.set_share_then_bytes(each.to);
-    squeezed.set_actual_bytes(guest.actual);
+    squeezed.set_share_bytes(each.from.count());
+    squeezed.set_share_then_bytes(each.to.count());
+    squeezed.set_actual_bytes(guest.actual.count());
   }
 }
 
@@ -125,23 +125,23 @@ grpc::ServerUnaryReactor* CapacityService::GetCapacity(grpc::CallbackServerConte
   out.set_host_id(host_.id);
   out.set_host_name(host_.name);
   set_generation(*out.mutable_generation(), *state, states_.epoch());
-  out.set_total_bytes(memory.total);
-  out.set_reserve_bytes(state->reserve);
-  out.set_budget_bytes(state->budget);
-  out.set_committed_bytes(state->committed);
-  out.set_reserved_bytes(state->reserved);
-  out.set_floor_bytes(outlook.guaranteed());
-  out.set_free_bytes(outlook.supply.free);
-  out.set_reclaimable_5s_bytes(outlook.reclaimable(seconds(5)));
-  out.set_reclaimable_30s_bytes(outlook.reclaimable(seconds(30)));
-  out.set_largest_bytes(outlook.most());
+  out.set_total_bytes(memory.total.count());
+  out.set_reserve_bytes(state->reserve.count());
+  out.set_budget_bytes(state->budget.count());
+  out.set_committed_bytes(state->committed.count());
+  out.set_reserved_bytes(state->reserved.count());
+  out.set_floor_bytes(outlook.guaranteed().count());
+  out.set_free_bytes(outlook.supply.free.count());
+  out.set_reclaimable_5s_bytes(outlook.reclaimable(seconds(5)).count());
+  out.set_reclaimable_30s_bytes(outlook.reclaimable(seconds(30)).count());
+  out.set_largest_bytes(outlook.most().count());
   out.set_pressure_some_ratio(memory.pressure_some);
   out.set_pressure_full_ratio(memory.pressure_full);
   out.set_state(static_cast<v1::HostState>(state->host_state));
   out.set_guests(static_cast<std::uint32_t>(state->guests.size()));
   out.set_reservations(static_cast<std::uint32_t>(outlook.consumers.size() - outlook.givers.size()));
   out.set_not_applied(state->not_applied);
-  if (state->boot_memory_free) out.set_boot_memory_free_bytes(*state->boot_memory_free);
+  if (state->boot_memory_free) out.set_boot_memory_free_bytes(state->boot_memory_free->count());
   return answer(context, grpc::Status::OK);
 }
 

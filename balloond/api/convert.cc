@@ -14,13 +14,13 @@ void set_time(google::protobuf::Timestamp& out, WallTime time) {
 }
 
 void set_ksm(v1::Host& host, const policy::KsmSnapshot& seen, const KsmFigures& more) {
-  host.set_ksm_saved_bytes(seen.sharing);
+  host.set_ksm_saved_bytes(seen.sharing.count());
   v1::Ksm& out = *host.mutable_ksm();
   out.set_running(seen.running);
   out.set_controllable(seen.controllable);
-  out.set_shared_bytes(seen.shared);
-  out.set_unshared_bytes(seen.unshared);
-  out.set_volatile_bytes(more.changing);
+  out.set_shared_bytes(seen.shared.count());
+  out.set_unshared_bytes(seen.unshared.count());
+  out.set_volatile_bytes(more.changing.count());
   out.set_full_scans(more.full_scans);
   out.set_pages_to_scan(seen.pages_to_scan);
   out.mutable_sleep()->set_seconds(seen.sleep.count() / 1'000'000'000);
@@ -30,9 +30,9 @@ void set_ksm(v1::Host& host, const policy::KsmSnapshot& seen, const KsmFigures& 
 
 void set_needs(v1::Needs& out, const NeedFigures& needs) {
   out.mutable_observed()->set_seconds(needs.observed.count());
-  out.set_p95_bytes(needs.p95);
-  out.set_p99_bytes(needs.p99);
-  out.set_max_bytes(needs.max);
+  out.set_p95_bytes(needs.p95.count());
+  out.set_p99_bytes(needs.p99.count());
+  out.set_max_bytes(needs.max.count());
 }
 
 // control/guest_state.h and policy/types.h mirror these enums value for value.
@@ -54,21 +54,21 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   out.set_name(record.name);
   out.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   out.set_state(static_cast<v1::GuestState>(state_of(guest)));
-  out.set_memory_bytes(record.memory);
-  out.set_min_bytes(guest.limits.min);
-  out.set_max_bytes(guest.limits.max);
+  out.set_memory_bytes(record.memory.count());
+  out.set_min_bytes(guest.limits.min.count());
+  out.set_max_bytes(guest.limits.max.count());
   out.set_weight(guest.limits.weight);
-  out.set_target_bytes(record.target);
-  out.set_actual_bytes(record.balloon.actual);
-  out.set_resident_bytes(record.on_host.resident);
-  out.set_swapped_bytes(record.on_host.swapped);
+  out.set_target_bytes(record.target.count());
+  out.set_actual_bytes(record.balloon.actual.count());
+  out.set_resident_bytes(record.on_host.resident.count());
+  out.set_swapped_bytes(record.on_host.swapped.count());
   if (record.said) to_wire(*record.said, *out.mutable_stats());
   v1::Decision& decision = *out.mutable_decision();
   set_time(*decision.mutable_decided_at(), state.wall);
-  if (policy::knows_use(guest.plan)) decision.set_used_bytes(guest.plan.used);
-  if (policy::knows_need(guest.plan)) decision.set_need_bytes(guest.plan.need);
-  decision.set_share_bytes(guest.plan.share);
-  decision.set_target_bytes(guest.plan.target);
+  if (policy::knows_use(guest.plan)) decision.set_used_bytes(guest.plan.used.count());
+  if (policy::knows_need(guest.plan)) decision.set_need_bytes(guest.plan.need.count());
+  decision.set_share_bytes(guest.plan.share.count());
+  decision.set_target_bytes(guest.plan.target.count());
   decision.set_reason(static_cast<v1::Reason>(reason_of(guest)));
   decision.set_explanation(explain(guest, state));
   if (record.pin) set_time(*out.mutable_pinned_until(), record.pin->until);
@@ -81,8 +81,8 @@ v1::Guest to_proto(const GuestStatus& guest, const State& state) {
   if (guest.contested_until) {
     v1::Contest& contest = *out.mutable_contested();
     set_time(*contest.mutable_noticed_at(), record.contest->noticed_wall);
-    contest.set_from_bytes(record.contest->from);
-    contest.set_to_bytes(record.contest->to);
+    contest.set_from_bytes(record.contest->from.count());
+    contest.set_to_bytes(record.contest->to.count());
     const auto left = std::chrono::duration_cast<WallTime::duration>(*guest.contested_until - state.at);
     set_time(*contest.mutable_until(), state.wall + left);
   }
@@ -94,23 +94,23 @@ v1::Host host_to_proto(const State& state) {
   const policy::HostSnapshot& memory = state.host.memory;
   v1::Host out;
   set_time(*out.mutable_sampled_at(), state.wall);
-  out.set_total_bytes(memory.total);
-  out.set_free_bytes(memory.free);
-  out.set_available_bytes(memory.available);
-  out.set_arc_bytes(memory.arc);
-  out.set_swap_total_bytes(memory.swap_total);
-  out.set_swap_free_bytes(memory.swap_free);
-  out.set_swap_in_bytes(memory.swap_in);
-  out.set_swap_out_bytes(memory.swap_out);
+  out.set_total_bytes(memory.total.count());
+  out.set_free_bytes(memory.free.count());
+  out.set_available_bytes(memory.available.count());
+  out.set_arc_bytes(memory.arc.count());
+  out.set_swap_total_bytes(memory.swap_total.count());
+  out.set_swap_free_bytes(memory.swap_free.count());
+  out.set_swap_in_bytes(memory.swap_in.count());
+  out.set_swap_out_bytes(memory.swap_out.count());
   out.set_pressure_some_ratio(memory.pressure_some);
   out.set_pressure_full_ratio(memory.pressure_full);
   if (memory.ksm) set_ksm(out, *memory.ksm, state.host.ksm);
-  out.set_reserve_bytes(state.reserve);
-  out.set_budget_bytes(state.budget);
-  out.set_committed_bytes(state.committed);
-  out.set_configured_bytes(state.configured);
+  out.set_reserve_bytes(state.reserve.count());
+  out.set_budget_bytes(state.budget.count());
+  out.set_committed_bytes(state.committed.count());
+  out.set_configured_bytes(state.configured.count());
   out.set_state(static_cast<v1::HostState>(state.host_state));
-  out.set_reserved_bytes(state.reserved);
+  out.set_reserved_bytes(state.reserved.count());
   out.set_explanation(explain_host(state));
   out.set_not_applied(state.not_applied);
   return out;
@@ -137,13 +137,13 @@ v1::Reservation reservation_to_proto(const ReservationRecord& record) {
   const bool granted = record.is_granted();
   v1::Reservation out;
   out.set_id(record.wish.id);
-  out.set_min_bytes(record.wish.min);
-  out.set_max_bytes(record.wish.max);
+  out.set_min_bytes(record.wish.min.count());
+  out.set_max_bytes(record.wish.max.count());
   out.set_priority(record.wish.priority);
   out.set_state(record.committed ? v1::RESERVATION_STATE_COMMITTED
                 : granted        ? v1::RESERVATION_STATE_GRANTED
                                  : v1::RESERVATION_STATE_PENDING);
-  out.set_granted_bytes(record.granted);
+  out.set_granted_bytes(record.granted.count());
   set_time(*out.mutable_deadline(), record.deadline_wall);
   if (granted) set_time(*out.mutable_lease_until(), record.lease_until);
   out.set_owner(record.wish.owner);
@@ -163,8 +163,8 @@ v1::GuestNeeds needs_to_proto(const std::string& name, const NeedsByWindow& need
   v1::GuestNeeds out;
   out.set_name(name);
   if (guest != nullptr) {
-    out.set_memory_bytes(guest->record.memory);
-    out.set_min_bytes(guest->limits.min);
+    out.set_memory_bytes(guest->record.memory.count());
+    out.set_min_bytes(guest->limits.min.count());
   }
   const auto& [day, week, month] = needs;
   if (day.observed.count() > 0) set_needs(*out.mutable_day(), day);

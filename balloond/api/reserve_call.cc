@@ -38,13 +38,13 @@ grpc::Status read_wish(const v1::ReserveRequest& asked, ReservationRequest& out)
   if (!is_guest_name(asked.id()))
     return {Code::INVALID_ARGUMENT,
             "the id must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -"};
-  if (asked.min_bytes() == 0 || asked.min_bytes() > kReservationSizeMax ||
-      asked.max_bytes() > kReservationSizeMax)
+  const Bytes min{asked.min_bytes()};
+  const Bytes max{asked.has_max_bytes() ? asked.max_bytes() : asked.min_bytes()};
+  if (min == Bytes{0} || min > kReservationSizeMax || max > kReservationSizeMax)
     return {Code::INVALID_ARGUMENT, "min_bytes must be above 0, and both sizes at most 2^46"};
-  const Bytes max = asked.has_max_bytes() ? asked.max_bytes() : asked.min_bytes();
-  if (max < asked.min_bytes())
+  if (max < min)
     return {Code::INVALID_ARGUMENT,
-            fmt::format("max {} is below min {}", format_bytes(max), format_bytes(asked.min_bytes()))};
+            fmt::format("max {} is below min {}", format_bytes(max), format_bytes(min))};
   const std::uint32_t priority = asked.has_priority() ? asked.priority() : kPriorityDefault;
   if (priority == 0 || priority > kReservationPriorityMax)
     return {Code::INVALID_ARGUMENT, fmt::format("the priority must be 1 to {}", kReservationPriorityMax)};
@@ -52,7 +52,7 @@ grpc::Status read_wish(const v1::ReserveRequest& asked, ReservationRequest& out)
     return {Code::INVALID_ARGUMENT,
             "request_id (at most 128) and owner (at most 64) are printable ASCII characters"};
   out = {.id = asked.id(),
-         .min = pages_to_hold(asked.min_bytes()),
+         .min = pages_to_hold(min),
          .max = pages_to_hold(max),
          .priority = priority,
          .request_id = asked.request_id(),

@@ -73,7 +73,7 @@ grpc::Status check_pin(const GuestStatus& guest, const State& state, const std::
     if (other.record.name != record.name) others += least(other, pins);
   }
   if (others + target > state.budget) {
-    const Bytes rest = state.budget - std::min(state.budget, others);
+    const Bytes rest = above(state.budget, others);
     return {grpc::StatusCode::FAILED_PRECONDITION,
             fmt::format("the host cannot free that much: of the {} that guests may have, others and "
                         "reservations keep at least {}, "
@@ -351,9 +351,10 @@ grpc::Status SchedulerService::pin(const v1::SetTargetRequest& request, const Pe
       !status.ok())
     return status;
   const MutexLock lock(pinning_);
-  if (const auto status = check_pin(*guest, *state, guests_.pins(), request.target_bytes()); !status.ok())
+  if (const auto status = check_pin(*guest, *state, guests_.pins(), Bytes{request.target_bytes()});
+      !status.ok())
     return status;
-  const Bytes target = whole_pages(request.target_bytes());
+  const Bytes target = whole_pages(Bytes{request.target_bytes()});
   change = change_of(request.name());
   const auto record = guests_.set_pin(request.name(), target, duration);
   if (!record) return not_found(request.name());

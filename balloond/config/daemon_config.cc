@@ -94,7 +94,7 @@ void read_journal(yaml::Map& journal, JournalConfig& out) {
   journal.require("directory");
   journal.with("directory", [&](const yaml::Value& value) { read_absolute_path(value, out.directory); });
   journal.with("file_size", [&](const yaml::Value& value) {
-    Bytes size = 0;
+    Bytes size{};
     if (!value.read_bytes(size)) return;
     if (size < kJournalFileMin || size > kJournalFileMax)
       return value.complain("it must be from 1MiB to 1GiB");

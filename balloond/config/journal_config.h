@@ -2,8 +2,9 @@
 // What is recorded of the daemon's decisions, and for how long.
 #pragma once
 
-#include <cstdint>
 #include <string>
+
+#include "base/bytes.h"
 
 namespace balloon::daemon {
 
@@ -11,9 +12,9 @@ namespace balloon::daemon {
 struct JournalConfig {
   std::string directory;  ///< empty: no journal
   /// Ten guests fill one in about two days; the loss of one, the unit in which old files go, is bearable.
-  std::uint64_t file_size = 64ULL << 20;
+  Bytes file_size = 64 * kMiB;
   /// Of all files. A day of 50 guests, decided upon every second, takes some 100 MB.
-  std::uint64_t total_size = 1ULL << 30;
+  Bytes total_size = kGiB;
 
   friend bool operator==(const JournalConfig&, const JournalConfig&) = default;
 };

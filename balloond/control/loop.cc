@@ -19,7 +19,7 @@ using std::chrono::nanoseconds;
 /// Events that come in bursts: balloons moving, statistics.
 using policy::kBurstGap;
 /// A rise by less than a fiftieth of its use is its kernel's own to and fro.
-constexpr Bytes kRisePart = 50;
+constexpr unsigned kRisePart = 50;
 /// Events that are rare (a guest joins or leaves, a pin) wait this long, so that nobody can make the loop
 /// spin.
 constexpr nanoseconds kRareGap = std::chrono::milliseconds(10);

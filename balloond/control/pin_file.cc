@@ -31,7 +31,7 @@ Result<PinRecord> from_stored(const stored::Pin& pin, bool same_boot, const Mome
   if (!since_boot) return std::unexpected(since_boot.error());
   const nanoseconds left = same_boot ? *since_boot - at.now : *until - at.wall.time_since_epoch();
   const nanoseconds bounded = std::clamp(left, nanoseconds(0), kPinMax);
-  return PinRecord{.target = pin.target_bytes(),
+  return PinRecord{.target = Bytes{pin.target_bytes()},
                    .expires = at.now + bounded,
                    .until = at.wall + std::chrono::duration_cast<WallTime::duration>(bounded)};
 }
@@ -45,7 +45,7 @@ std::string write_pins(const Pins& pins, const std::string& boot) {
   for (const auto& [guest, pin] : pins) {
     stored::Pin& out = *all.add_pins();
     out.set_guest(guest);
-    out.set_target_bytes(pin.target);
+    out.set_target_bytes(pin.target.count());
     put_time(*out.mutable_until(), pin.until.time_since_epoch());
     put_time(*out.mutable_until_since_boot(), pin.expires);
   }

@@ -20,7 +20,7 @@ namespace balloon::daemon {
 using policy::Bytes;
 
 /// As a guest's boot memory (guests/sanitize.cc).
-inline constexpr Bytes kReservationSizeMax = 1ULL << 46;
+inline constexpr Bytes kReservationSizeMax = 64 * kTiB;
 // scheduler.proto, ReserveRequest.
 inline constexpr std::uint32_t kReservationPriorityMax = 10'000;
 inline constexpr std::chrono::nanoseconds kLeaseMax = std::chrono::hours(24);
@@ -29,8 +29,8 @@ inline constexpr std::size_t kOwnerMax = 64;
 
 struct ReservationRequest {
   std::string id{};
-  Bytes min = 0;
-  Bytes max = 0;
+  Bytes min{};
+  Bytes max{};
   std::uint32_t priority = 100;
   std::chrono::nanoseconds within{};  ///< the memory must be there
   std::chrono::nanoseconds lease{};   ///< how long a grant is kept
@@ -55,7 +55,7 @@ struct ReservationRecord {
   Time deadline{};
   WallTime deadline_wall{};
   policy::GrantState state = policy::GrantState::pending;
-  Bytes granted = 0;
+  Bytes granted{};
   bool committed = false;  ///< its guest is being started
   Time lease_ends{};       ///< once granted
   WallTime lease_until{};
@@ -87,8 +87,8 @@ inline constexpr std::array<std::string_view, 7> kReservationEnds{
 struct ReservationCounters {
   std::array<std::atomic<std::uint64_t>, kReservationEnds.size()> ended{};  ///< by kReservationEnds
   std::atomic<std::uint64_t> granted{0};
-  std::atomic<Bytes> granted_bytes{0};
-  std::atomic<Bytes> used_bytes{0};  ///< of grants whose guest came
+  std::atomic<std::uint64_t> granted_bytes{0};
+  std::atomic<std::uint64_t> used_bytes{0};  ///< of grants whose guest came
 };
 
 /// One that is no more.

@@ -26,10 +26,10 @@ constexpr std::uint32_t kVersionBefore = 1;
 stored::Grant to_stored(const ReservationRecord& record) {
   stored::Grant out;
   out.set_id(record.wish.id);
-  out.set_min_bytes(record.wish.min);
-  out.set_max_bytes(record.wish.max);
+  out.set_min_bytes(record.wish.min.count());
+  out.set_max_bytes(record.wish.max.count());
   out.set_priority(record.wish.priority);
-  out.set_granted_bytes(record.granted);
+  out.set_granted_bytes(record.granted.count());
   put_time(*out.mutable_deadline(), record.deadline_wall.time_since_epoch());
   put_time(*out.mutable_lease(), record.wish.lease);
   put_time(*out.mutable_lease_until(), record.lease_until.time_since_epoch());
@@ -66,7 +66,7 @@ stored::Ended to_stored(const EndedReservation& ended) {
 Result<void> check(const stored::Grant& grant) {
   if (!is_guest_name(grant.id())) return fail("its id is not 1 to 64 characters of A-Z a-z 0-9 . _ -");
   if (grant.min_bytes() == 0 || grant.max_bytes() < grant.min_bytes() ||
-      grant.max_bytes() > kReservationSizeMax)
+      Bytes{grant.max_bytes()} > kReservationSizeMax)
     return fail("its sizes make no sense");
   if (grant.granted_bytes() < grant.min_bytes() || grant.granted_bytes() > grant.max_bytes())
     return fail("what is granted is not between its sizes");
@@ -102,8 +102,8 @@ Result<ReservationRecord> from_stored(const stored::Grant& grant, bool same_boot
   if (!left) return std::unexpected(left.error());
   ReservationRecord record;
   record.wish = {.id = grant.id(),
-                 .min = grant.min_bytes(),
-                 .max = grant.max_bytes(),
+                 .min = Bytes{grant.min_bytes()},
+                 .max = Bytes{grant.max_bytes()},
                  .priority = grant.priority(),
                  .within = {},
                  .lease = *lease,
@@ -116,7 +116,7 @@ Result<ReservationRecord> from_stored(const stored::Grant& grant, bool same_boot
   record.deadline = at.now;
   record.deadline_wall = wall_at(*deadline);
   record.state = policy::GrantState::granted;
-  record.granted = grant.granted_bytes();
+  record.granted = Bytes{grant.granted_bytes()};
   record.lease_ends = at.now + *left;
   record.lease_until = at.wall + std::chrono::duration_cast<WallTime::duration>(*left);
   return record;
@@ -183,7 +183,7 @@ Result<KeptReservations> read_reservations(std::string_view text, const Moment& 
       continue;
     }
     std::string why = fmt::format("its lease of {} has run out while balloond was not there",
-                                  format_bytes(grant.granted_bytes()));
+                                  format_bytes(Bytes{grant.granted_bytes()}));
     log::info("reservation {}: {}", grant.id(), why);
     kept.ended.push_back({.outcome = {.kind = ReservationOutcome::Kind::lapsed,
                                       .record = std::move(*record),

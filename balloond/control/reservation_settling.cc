@@ -76,8 +76,8 @@ ReservationOutcome too_much_boot_memory(const ReservationRequest& wish, Bytes ta
 std::vector<policy::Reservation> ReservationBook::for_decision(
     const std::vector<policy::GuestSnapshot>& guests, std::optional<Bytes> boot_memory_max) {
   std::vector<policy::Reservation> wishes;
-  Bytes boot_memory = 0;
-  for (const policy::GuestSnapshot& guest : guests) boot_memory = policy::add(boot_memory, guest.memory);
+  Bytes boot_memory{};
+  for (const policy::GuestSnapshot& guest : guests) boot_memory = add(boot_memory, guest.memory);
   News news;
   {
     const MutexLock lock(mutex_);
@@ -86,7 +86,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
       // What is being written down is not ended under the writer's hands.
       auto outcome = entry->changes.empty() ? end_of(*entry, guests, news) : std::nullopt;
       const ReservationRequest& wish = entry->record.wish;
-      const Bytes with_it = policy::add(boot_memory, boot_memory_of(wish));
+      const Bytes with_it = add(boot_memory, boot_memory_of(wish));
       if (!outcome && boot_memory_max && with_it > *boot_memory_max && !entry->granted() && !entry->seen)
         outcome = too_much_boot_memory(wish, boot_memory, *boot_memory_max);
       if (outcome) {
@@ -102,7 +102,7 @@ std::vector<policy::Reservation> ReservationBook::for_decision(
                         .max = record.wish.max,
                         .priority = record.wish.priority,
                         .deadline = record.deadline,
-                        .granted = entry->granted() ? record.granted : 0});
+                        .granted = entry->granted() ? record.granted : Bytes{0}});
       ++entry;
     }
   }
@@ -148,7 +148,7 @@ void ReservationBook::settle(const policy::Snapshot& seen, const policy::Plan& p
   News news;
   {
     const MutexLock lock(mutex_);
-    Bytes kept = 0;
+    Bytes kept{};
     for (const policy::ReservationPlan& planned : plan.reservations) {
       kept += planned.granted;
       const auto entry = find_entry(planned.id);
@@ -219,7 +219,7 @@ ReservationBook::Entries::iterator ReservationBook::end(Entries::iterator entry,
                                                         News& news) {
   outcome.record = entry->record;
   ++counters_.ended.at(static_cast<std::size_t>(outcome.kind) - 1);
-  if (outcome.kind == Kind::joined && entry->granted()) counters_.used_bytes += entry->record.granted;
+  if (outcome.kind == Kind::joined && entry->granted()) counters_.used_bytes += entry->record.granted.count();
   const std::string& id = outcome.record.wish.id;
   if (outcome.kind == Kind::lapsed) {
     news.lines.warning(kSource, "reservation {}: {}{}", id, word_for(outcome.kind), outcome.reason);
@@ -259,7 +259,7 @@ ReservationBook::Entries::iterator ReservationBook::carry_out(Entries::iterator 
     if (!entry->granted()) {
       granted.record.since = clock_.now();
       ++counters_.granted;
-      counters_.granted_bytes += granted.record.granted;
+      counters_.granted_bytes += granted.record.granted.count();
       news.lines.info(kSource, "reservation {}: {} granted", granted.record.wish.id,
                       format_bytes(granted.record.granted));
     }

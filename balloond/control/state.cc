@@ -113,7 +113,7 @@ std::string explain_infeasible(const State& state) {
       "Lower minimums in the policy, end reservations, or move guests away",
       state.guests.size(),
       held == 0 ? "" : fmt::format(" (for {} of them what they count with, as they cannot be moved)", held),
-      state.reserved == 0 ? "" : fmt::format(" and reservations of {}", format_bytes(state.reserved)),
+      state.reserved == Bytes{0} ? "" : fmt::format(" and reservations of {}", format_bytes(state.reserved)),
       format_bytes(all), format_bytes(state.budget), names);
 }
 

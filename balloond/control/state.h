@@ -24,7 +24,7 @@ struct GuestStatus {
   std::optional<Time> contested_until;  ///< it is left alone until then: somebody else moved its balloon
   policy::GuestLimits limits;
   policy::GuestPlan plan;
-  Bytes actual = 0;             ///< its size that the plan was made from
+  Bytes actual{};               ///< its size that the plan was made from
   std::uint64_t reversals = 0;  ///< targets against its last one, within a minute
 };
 
@@ -33,11 +33,11 @@ struct State {
   Time at{};
   WallTime wall;
   HostSample host;
-  Bytes reserve = 0;
-  Bytes budget = 0;
-  Bytes committed = 0;   ///< sum of max(actual, target)
-  Bytes reserved = 0;    ///< kept for reservations
-  Bytes configured = 0;  ///< sum of boot memory
+  Bytes reserve{};
+  Bytes budget{};
+  Bytes committed{};   ///< sum of max(actual, target)
+  Bytes reserved{};    ///< kept for reservations
+  Bytes configured{};  ///< sum of boot memory
   policy::HostState host_state = policy::HostState::unspecified;
   std::string not_applied;          ///< why decisions are not applied; empty: they are
   std::vector<GuestStatus> guests;  ///< by name

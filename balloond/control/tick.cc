@@ -172,10 +172,10 @@ void Ticker::move(const std::vector<policy::Move>& moves, std::vector<GuestRecor
     log::debug("guest {}: target {} -> {}", guest.name, format_bytes(guest.target), format_bytes(target));
     if (target < guest.target) {
       ++counters_.shrinks;
-      counters_.bytes_shrunk += guest.target - target;
+      counters_.bytes_shrunk += (guest.target - target).count();
     } else {
       ++counters_.grows;
-      counters_.bytes_grown += target - guest.target;
+      counters_.bytes_grown += (target - guest.target).count();
     }
     note_move(guest.name, target >= guest.target);
     guest.target = target;

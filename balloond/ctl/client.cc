@@ -81,11 +81,11 @@ Answer<v1::Host> Client::host() {
   return response.host();
 }
 
-Answer<v1::Guest> Client::set(const std::string& name, std::uint64_t target,
+Answer<v1::Guest> Client::set(const std::string& name, Bytes target,
                               std::optional<std::chrono::nanoseconds> duration) {
   v1::SetTargetRequest request;
   request.set_name(name);
-  request.set_target_bytes(target);
+  request.set_target_bytes(target.count());
   if (duration) {
     request.mutable_duration()->set_seconds(duration->count() / 1'000'000'000);
     request.mutable_duration()->set_nanos(static_cast<std::int32_t>(duration->count() % 1'000'000'000));

@@ -11,6 +11,7 @@
 
 #include "balloon/v1/capacity.grpc.pb.h"
 #include "balloon/v1/scheduler.grpc.pb.h"
+#include "base/bytes.h"
 #include "base/mutex.h"
 
 namespace balloon::ctl {
@@ -34,7 +35,7 @@ class Client {
   Answer<v1::Guest> get(const std::string& name);
   Answer<v1::Host> host();
   /// Without a duration: the daemon's default.
-  Answer<v1::Guest> set(const std::string& name, std::uint64_t target,
+  Answer<v1::Guest> set(const std::string& name, Bytes target,
                         std::optional<std::chrono::nanoseconds> duration);
   Answer<v1::Guest> merge(const std::string& name, bool merging);
   /// Without a duration: until it is resumed. Both answer why decisions are not applied then; empty: they

@@ -66,7 +66,7 @@ CLI::Validator memory() {
   return {[](std::string& text) {
             const auto size = parse_bytes(text);
             if (!size) return size.error().message;
-            return *size == 0 ? std::string("it must be more than 0") : std::string();
+            return *size == Bytes{0} ? std::string("it must be more than 0") : std::string();
           },
           ""};
 }

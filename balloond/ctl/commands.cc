@@ -33,6 +33,9 @@ std::string until(const google::protobuf::Timestamp& time) {
   return format_time(time.seconds(), time.nanos());
 }
 
+/// Of a text that the command line has checked.
+std::uint64_t size_of(const std::string& text) { return parse_bytes(text).value_or(Bytes{}).count(); }
+
 /// Why a pin that was taken does not show yet; nothing when it will.
 std::string pin_hint(const v1::Guest& guest) {
   if (!guest.obstacle().empty())
@@ -188,8 +191,8 @@ int Commands::resume() {
 int Commands::reserve() {
   v1::ReserveRequest request;
   request.set_id(arguments_.id);
-  request.set_min_bytes(parse_bytes(arguments_.size).value_or(0));
-  if (!arguments_.max.empty()) request.set_max_bytes(parse_bytes(arguments_.max).value_or(0));
+  request.set_min_bytes(size_of(arguments_.size));
+  if (!arguments_.max.empty()) request.set_max_bytes(size_of(arguments_.max));
   request.set_priority(arguments_.priority);
   const auto within = parse_duration(arguments_.within).value_or(std::chrono::minutes(1));
   set_duration(*request.mutable_within(), within);
@@ -246,7 +249,7 @@ int Commands::fit() {
   v1::CheckFitRequest request;
   for (const std::string& size : arguments_.sizes) {
     v1::FitQuery& query = *request.add_queries();
-    query.set_min_bytes(parse_bytes(size).value_or(0));
+    query.set_min_bytes(size_of(size));
     query.set_priority(arguments_.priority);
     set_duration(*query.mutable_within(),
                  parse_duration(arguments_.within).value_or(std::chrono::minutes(1)));

@@ -107,18 +107,18 @@ Check swap(const HostView& host) {
   std::istringstream lines(swaps.value_or(""));
   std::string line;
   std::getline(lines, line);  // the heading
-  Bytes size = 0;
-  Bytes compressed = 0;
+  Bytes size{};
+  Bytes compressed{};
   while (std::getline(lines, line)) {
     std::istringstream fields(line);
     std::string name;
     std::string type;
-    Bytes kib = 0;
+    std::uint64_t kib = 0;
     if (!(fields >> name >> type >> kib)) continue;
     size += kib * kKiB;
     if (name.find("zram") != std::string::npos) compressed += kib * kKiB;
   }
-  if (size == 0) {
+  if (size == Bytes{0}) {
     return {"swap", State::problem, "none",
             "give the host swap, as much as the guests' guaranteed minimums may grow at once: it keeps the "
             "host alive "

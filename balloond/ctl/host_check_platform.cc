@@ -21,7 +21,7 @@ using State = Check::State;
 constexpr std::array<std::string_view, 3> kFastClocks = {"tsc", "kvm-clock", "hyperv_clocksource_tsc_page"};
 
 /// Proxmox VE bounds the ARC of new installations to a tenth of the host.
-constexpr Bytes kArcPartThatIsSmall = 8;
+constexpr unsigned kArcPartThatIsSmall = 8;
 
 Check clock(const HostView& host) {
   const auto source = read_file(host, "/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -100,10 +100,10 @@ Bytes arc_value(const std::string& stats, std::string_view wanted) {
     std::istringstream fields(line);
     std::string name;
     std::string type;
-    Bytes value = 0;
-    if (fields >> name >> type >> value && name == wanted) return value;
+    std::uint64_t value = 0;
+    if (fields >> name >> type >> value && name == wanted) return Bytes{value};
   }
-  return 0;
+  return Bytes{0};
 }
 
 /// What the ARC may grow to is memory that no guest can count on.

@@ -25,8 +25,8 @@ Result<std::string> read_file(const std::string& path) {
 
 /// In the largest unit that says it exactly.
 std::string size(Bytes bytes) {
-  if (bytes % kGiB == 0) return fmt::format("{}GiB", bytes / kGiB);
-  if (bytes % kMiB == 0) return fmt::format("{}MiB", bytes / kMiB);
+  if (bytes % kGiB == Bytes{0}) return fmt::format("{}GiB", bytes / kGiB);
+  if (bytes % kMiB == Bytes{0}) return fmt::format("{}MiB", bytes / kMiB);
   return fmt::format("{}KiB", bytes / kKiB);
 }
 
@@ -66,14 +66,14 @@ Printed import(const ImportArguments& arguments, std::string_view from, const Im
 Result<std::string> import_domain(const std::string& path, const std::string& xml) {
   const auto read = daemon::libvirt::read_description(xml);
   if (!read) return fail(path, read.error());
-  if (read->memory == 0) return fail(fmt::format("{}: it does not say the domain's memory", path));
+  if (read->memory == Bytes{0}) return fail(fmt::format("{}: it does not say the domain's memory", path));
   // Names of guests have no character of a shell pattern.
   const std::string selector = "name: " + in_quotes(read->guest);
   std::vector<std::string> values;
   if (!read->merging) values.emplace_back("ksm: off");
   if (!read->has_balloon) return rule(selector, {"max: 100%"}, "no balloon device: it is left alone");
   if (!read->interlock.empty()) return rule(selector, {"max: 100%"}, read->interlock + ": it is left alone");
-  if (read->current == 0 || read->current >= read->memory) {
+  if (read->current == Bytes{0} || read->current >= read->memory) {
     values.emplace_back("max: 100%");
     return rule(selector, values, fmt::format("it has all its memory today, {}", size(read->memory)));
   }
@@ -87,7 +87,7 @@ Result<std::string> import_proxmox_guest(const std::string& path, const std::str
   const std::string who = read->name.empty() ? std::string() : read->name + ", ";
   const std::string selector =
       fmt::format("labels: {{socket: {}}}", in_quotes(std::filesystem::path(path).stem().string()));
-  if (read->balloon == 0U)
+  if (read->balloon == Bytes{0})
     return rule(selector, {"max: 100%"}, who + "balloon: 0, no balloon device: it is left alone");
   const std::string least = size(read->least());
   if (read->shares == 0) {

@@ -4,14 +4,13 @@
 
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/tables.h"
-#include "base/bytes.h"
 
 namespace balloon::ctl {
 namespace {
 
 constexpr const char* kUnknown = "-";
 
-Cell size_or_dash(bool has, Bytes bytes) { return {.text = has ? format_bytes(bytes) : kUnknown}; }
+Cell size_or_dash(bool has, std::uint64_t bytes) { return {.text = has ? format_size(bytes) : kUnknown}; }
 
 /// "3 h", "12 min": how much of a span was seen.
 std::string time_of(const google::protobuf::Duration& duration) {
@@ -32,9 +31,9 @@ void add_percentiles(std::vector<Cell>& row, bool has, const v1::Needs& needs) {
 
 void add_day_row(std::vector<std::vector<Cell>>& rows, const std::string& when, const v1::Needs& needs) {
   rows.push_back({{.text = when},
-                  {.text = format_bytes(needs.p95_bytes())},
-                  {.text = format_bytes(needs.p99_bytes())},
-                  {.text = format_bytes(needs.max_bytes())},
+                  {.text = format_size(needs.p95_bytes())},
+                  {.text = format_size(needs.p99_bytes())},
+                  {.text = format_size(needs.max_bytes())},
                   {.text = time_of(needs.observed())}});
 }
 

@@ -22,9 +22,7 @@ using Json = nlohmann::ordered_json;
 using WallTime = std::chrono::system_clock::time_point;
 
 /// MemTotal, as the daemon here would take it.
-Bytes memory_here() {
-  return static_cast<Bytes>(::sysconf(_SC_PHYS_PAGES)) * static_cast<Bytes>(::sysconf(_SC_PAGESIZE));
-}
+Bytes memory_here() { return ::sysconf(_SC_PHYS_PAGES) * static_cast<Bytes>(::sysconf(_SC_PAGESIZE)); }
 
 Result<PolicyFile> load(const PolicyArguments& arguments, const std::string& file) {
   if (arguments.host_memory.empty()) return policy::rules::load_policy(file, memory_here());
@@ -118,8 +116,8 @@ std::vector<Row> rows_of(const policy::rules::Resolution& resolution) {
   const std::string control = terms.control.value ? "on" : "off";
   const std::string limits_of(name_of(terms.limits.value));
   return {
-      row("min", terms.min, honest_bytes(limits.min), describe(terms.min.value), limits.min),
-      row("max", terms.max, honest_bytes(limits.max), describe(terms.max.value), limits.max),
+      row("min", terms.min, honest_bytes(limits.min), describe(terms.min.value), limits.min.count()),
+      row("max", terms.max, honest_bytes(limits.max), describe(terms.max.value), limits.max.count()),
       row("weight", terms.weight, weight, weight, limits.weight),
       row("class", terms.slo_class, slo_class, slo_class, slo_class),
       row("margin_factor", terms.margin_factor, factor, factor, limits.margin_factor),
@@ -137,7 +135,7 @@ const policy::GroupLimits* find_group(const std::vector<policy::GroupLimits>& gr
 
 std::string group_text(const policy::GroupLimits* group) {
   if (group == nullptr) return "none";
-  const std::string most = group->max == ~Bytes{0} ? "no maximum" : "at most " + honest_bytes(group->max);
+  const std::string most = group->max == Bytes::max() ? "no maximum" : "at most " + honest_bytes(group->max);
   return fmt::format("{}: at least {}, {}, weight {}, together", group->name, honest_bytes(group->min), most,
                      group->weight);
 }
@@ -145,8 +143,8 @@ std::string group_text(const policy::GroupLimits* group) {
 Json group_json(const policy::GroupLimits* group) {
   if (group == nullptr) return nullptr;
   return {{"name", group->name},
-          {"min_bytes", group->min},
-          {"max_bytes", group->max == ~Bytes{0} ? Json(nullptr) : Json(group->max)},
+          {"min_bytes", group->min.count()},
+          {"max_bytes", group->max == Bytes::max() ? Json(nullptr) : Json(group->max.count())},
           {"weight", group->weight}};
 }
 
@@ -178,7 +176,7 @@ std::optional<std::vector<Subject>> running_guests(Client& client) {
   for (const v1::Guest& guest : response->guests()) {
     out.push_back({.name = guest.name(),
                    .labels = {guest.labels().begin(), guest.labels().end()},
-                   .memory = guest.memory_bytes()});
+                   .memory = Bytes{guest.memory_bytes()}});
   }
   return out;
 }
@@ -262,7 +260,7 @@ Printed policy_show(const PolicyArguments& arguments, const Look& look) {
     table.push_back({{row.key}, {row.granted}, {row.written}, {row.by}});
   }
   Printed printed;
-  printed.json = {{"guest", arguments.guest},   {"memory_bytes", *memory},
+  printed.json = {{"guest", arguments.guest},   {"memory_bytes", memory->count()},
                   {"at", utc_text(at)},         {"rule", rule == nullptr ? Json(nullptr) : Json(rule->path)},
                   {"group", group_json(group)}, {"values", values}};
   printed.text = lay_out_values({{"Guest", fmt::format("{}, {}", arguments.guest, honest_bytes(*memory))},

@@ -27,7 +27,7 @@ std::vector<Difference> rule_differences(const policy::rules::PolicyFile& before
 struct Subject {
   std::string name;
   std::map<std::string, std::string> labels;
-  Bytes memory = 0;
+  Bytes memory{};
 };
 
 struct GuestDifference {

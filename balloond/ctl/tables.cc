@@ -19,8 +19,8 @@ constexpr const char* kCyan = "\033[36m";
 constexpr const char* kYellow = "\033[33m";
 constexpr const char* kRed = "\033[31m";
 
-Cell size(Bytes bytes) { return {.text = format_bytes(bytes)}; }
-Cell size_or_dash(bool has, Bytes bytes) { return has ? size(bytes) : Cell{.text = "-"}; }
+Cell size(std::uint64_t bytes) { return {.text = format_size(bytes)}; }
+Cell size_or_dash(bool has, std::uint64_t bytes) { return has ? size(bytes) : Cell{.text = "-"}; }
 
 /// Label values are checked by the daemon to be printable.
 std::string labels_of(const v1::Guest& guest) {
@@ -36,7 +36,7 @@ std::string left_alone(const v1::Guest& guest) {
   const v1::Contest& contest = guest.contested();
   return fmt::format("until {}: somebody else moved its balloon from {} to {}",
                      format_time(contest.until().seconds(), contest.until().nanos()),
-                     format_bytes(contest.from_bytes()), format_bytes(contest.to_bytes()));
+                     format_size(contest.from_bytes()), format_size(contest.to_bytes()));
 }
 
 std::string merging_of(const v1::Guest& guest) {
@@ -57,7 +57,7 @@ std::string capabilities_of(const v1::Capabilities& can) {
   add(can.ksm_switch(), "KSM switch");
   add(can.disk_reads(), "disk reads");
   if (words.empty()) return "-";
-  return fmt::format("{} (steps of {})", fmt::join(words, ", "), format_bytes(can.granularity_bytes()));
+  return fmt::format("{} (steps of {})", fmt::join(words, ", "), format_size(can.granularity_bytes()));
 }
 
 std::string ksm_of(const v1::Host& host) {
@@ -85,6 +85,8 @@ std::string first_lines(const std::string& text, std::size_t most, std::size_t& 
 }
 
 }  // namespace
+
+std::string format_size(std::uint64_t bytes) { return format_bytes(Bytes{bytes}); }
 
 void sort_by_name(Guests& guests) { sort_all_by_name(guests); }
 void sort_by_name(Needs& guests) { sort_all_by_name(guests); }
@@ -183,7 +185,7 @@ std::string guest_table(const Guests& guests, const Look& look) {
 
 std::string guest_details(const v1::Guest& guest, const Terminal& terminal) {
   const v1::GuestStats& stats = guest.stats();
-  const auto stat = [](bool has, Bytes bytes) { return has ? format_bytes(bytes) : std::string("-"); };
+  const auto stat = [](bool has, std::uint64_t bytes) { return has ? format_size(bytes) : std::string("-"); };
   const auto count = [](bool has, std::uint64_t value) {
     return has ? fmt::format("{}", value) : std::string("-");
   };
@@ -195,13 +197,13 @@ std::string guest_details(const v1::Guest& guest, const Terminal& terminal) {
        {"Left alone", left_alone(guest)},
        {"Process", fmt::format("{} ({})", guest.pid(), guest.hypervisor())},
        {"Its VMM gives", capabilities_of(guest.capabilities())},
-       {"Memory", format_bytes(guest.memory_bytes())},
-       {"Limits", fmt::format("{} to {}, weight {}", format_bytes(guest.min_bytes()),
-                              format_bytes(guest.max_bytes()), guest.weight())},
-       {"Target", format_bytes(guest.target_bytes())},
-       {"Actual", format_bytes(guest.actual_bytes())},
-       {"Resident", fmt::format("{} (and {} in host swap)", format_bytes(guest.resident_bytes()),
-                                format_bytes(guest.swapped_bytes()))},
+       {"Memory", format_size(guest.memory_bytes())},
+       {"Limits", fmt::format("{} to {}, weight {}", format_size(guest.min_bytes()),
+                              format_size(guest.max_bytes()), guest.weight())},
+       {"Target", format_size(guest.target_bytes())},
+       {"Actual", format_size(guest.actual_bytes())},
+       {"Resident", fmt::format("{} (and {} in host swap)", format_size(guest.resident_bytes()),
+                                format_size(guest.swapped_bytes()))},
        {"KSM", merging_of(guest)},
        {"Pinned until", guest.has_pinned_until()
                             ? format_time(guest.pinned_until().seconds(), guest.pinned_until().nanos())
@@ -218,7 +220,7 @@ std::string guest_details(const v1::Guest& guest, const Terminal& terminal) {
        {"Major faults", count(stats.has_major_faults(), stats.major_faults())},
        {"Used", stat(guest.decision().has_used_bytes(), guest.decision().used_bytes())},
        {"Need", stat(guest.decision().has_need_bytes(), guest.decision().need_bytes())},
-       {"Share", format_bytes(guest.decision().share_bytes())},
+       {"Share", format_size(guest.decision().share_bytes())},
        {"Reason", reason_of(guest)}},
       terminal);
 }
@@ -251,7 +253,7 @@ std::string reservation_table(const google::protobuf::RepeatedPtrField<v1::Reser
 }
 
 std::string reservation_line(const v1::Reservation& reservation) {
-  const std::string kept = format_bytes(reservation.granted_bytes());
+  const std::string kept = format_size(reservation.granted_bytes());
   std::string line;
   switch (reservation.state()) {
     case v1::RESERVATION_STATE_GRANTED:
@@ -262,7 +264,7 @@ std::string reservation_line(const v1::Reservation& reservation) {
           reservation.state() == v1::RESERVATION_STATE_COMMITTED ? ": its guest is being started" : "");
       break;
     case v1::RESERVATION_STATE_PENDING:
-      line = fmt::format("{} of {} are kept for {} so far\n", kept, format_bytes(reservation.min_bytes()),
+      line = fmt::format("{} of {} are kept for {} so far\n", kept, format_size(reservation.min_bytes()),
                          reservation.id());
       break;
     default:
@@ -284,21 +286,21 @@ std::string capacity_details(const v1::Capacity& capacity, const Terminal& termi
         fmt::format("{} of {}", capacity.generation().revision(), capacity.generation().epoch())},
        {"State", state_of(as_host)},
        {"Control", capacity.not_applied().empty() ? "on" : "nothing is applied: " + capacity.not_applied()},
-       {"Total", format_bytes(capacity.total_bytes())},
-       {"Reserve", format_bytes(capacity.reserve_bytes())},
-       {"Budget", fmt::format("{} for all guests", format_bytes(capacity.budget_bytes()))},
+       {"Total", format_size(capacity.total_bytes())},
+       {"Reserve", format_size(capacity.reserve_bytes())},
+       {"Budget", fmt::format("{} for all guests", format_size(capacity.budget_bytes()))},
        {"Committed",
-        fmt::format("{} to {} guests", format_bytes(capacity.committed_bytes()), capacity.guests())},
-       {"Reserved", fmt::format("{} for {} guests to be", format_bytes(capacity.reserved_bytes()),
+        fmt::format("{} to {} guests", format_size(capacity.committed_bytes()), capacity.guests())},
+       {"Reserved", fmt::format("{} for {} guests to be", format_size(capacity.reserved_bytes()),
                                 capacity.reservations())},
-       {"Floors", fmt::format("{} guaranteed to guests", format_bytes(capacity.floor_bytes()))},
-       {"Free now", format_bytes(capacity.free_bytes())},
-       {"Reclaimable", fmt::format("{} in 5 s, {} in 30 s", format_bytes(capacity.reclaimable_5s_bytes()),
-                                   format_bytes(capacity.reclaimable_30s_bytes()))},
+       {"Floors", fmt::format("{} guaranteed to guests", format_size(capacity.floor_bytes()))},
+       {"Free now", format_size(capacity.free_bytes())},
+       {"Reclaimable", fmt::format("{} in 5 s, {} in 30 s", format_size(capacity.reclaimable_5s_bytes()),
+                                   format_size(capacity.reclaimable_30s_bytes()))},
        {"Largest",
-        fmt::format("{} for a reservation, however long it takes", format_bytes(capacity.largest_bytes()))},
+        fmt::format("{} for a reservation, however long it takes", format_size(capacity.largest_bytes()))},
        {"Boot memory", capacity.has_boot_memory_free_bytes()
-                           ? format_bytes(capacity.boot_memory_free_bytes()) + " left of what policy admits"
+                           ? format_size(capacity.boot_memory_free_bytes()) + " left of what policy admits"
                            : "not counted (admission.ram_allocation_ratio)"},
        {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
                                 capacity.pressure_some_ratio() * 100, capacity.pressure_full_ratio() * 100)}},
@@ -340,9 +342,9 @@ std::string fit_table(const v1::CheckFitRequest& asked, const v1::CheckFitRespon
 namespace {
 
 std::string available_of(const v1::Host& host) {
-  std::string available = format_bytes(host.available_bytes());
+  std::string available = format_size(host.available_bytes());
   if (host.arc_bytes() == 0) return available;
-  return fmt::format("{}, and {} of ZFS' cache", available, format_bytes(host.arc_bytes()));
+  return fmt::format("{}, and {} of ZFS' cache", available, format_size(host.arc_bytes()));
 }
 
 }  // namespace
@@ -352,22 +354,22 @@ std::string host_details(const v1::Host& host, const Terminal& terminal) {
       {{"State", state_of(host)},
        {"Why", host.explanation().empty() ? "-" : host.explanation()},
        {"Control", host.not_applied().empty() ? "on" : "nothing is applied: " + host.not_applied()},
-       {"Total", format_bytes(host.total_bytes())},
-       {"Free", format_bytes(host.free_bytes())},
+       {"Total", format_size(host.total_bytes())},
+       {"Free", format_size(host.free_bytes())},
        {"Available", available_of(host)},
-       {"Swap", fmt::format("{} free of {}", format_bytes(host.swap_free_bytes()),
-                            format_bytes(host.swap_total_bytes()))},
-       {"Swapped in", format_bytes(host.swap_in_bytes())},
-       {"Swapped out", format_bytes(host.swap_out_bytes())},
+       {"Swap", fmt::format("{} free of {}", format_size(host.swap_free_bytes()),
+                            format_size(host.swap_total_bytes()))},
+       {"Swapped in", format_size(host.swap_in_bytes())},
+       {"Swapped out", format_size(host.swap_out_bytes())},
        {"Pressure", fmt::format("{:.1f} % some, {:.1f} % full (of the last 10 s)",
                                 host.pressure_some_ratio() * 100, host.pressure_full_ratio() * 100)},
        {"KSM", ksm_of(host)},
-       {"KSM saves", format_bytes(host.ksm_saved_bytes())},
-       {"Reserve", format_bytes(host.reserve_bytes())},
-       {"Budget", fmt::format("{} for all guests", format_bytes(host.budget_bytes()))},
-       {"Committed", fmt::format("{} to guests now", format_bytes(host.committed_bytes()))},
-       {"Reserved", fmt::format("{} for guests to be", format_bytes(host.reserved_bytes()))},
-       {"Configured", fmt::format("{} of boot memory", format_bytes(host.configured_bytes()))}},
+       {"KSM saves", format_size(host.ksm_saved_bytes())},
+       {"Reserve", format_size(host.reserve_bytes())},
+       {"Budget", fmt::format("{} for all guests", format_size(host.budget_bytes()))},
+       {"Committed", fmt::format("{} to guests now", format_size(host.committed_bytes()))},
+       {"Reserved", fmt::format("{} for guests to be", format_size(host.reserved_bytes()))},
+       {"Configured", fmt::format("{} of boot memory", format_size(host.configured_bytes()))}},
       terminal);
 }
 
@@ -381,10 +383,9 @@ std::string watch_screen(const v1::WatchGuestsResponse& state, const Look& look)
   const v1::Host& host = state.host();
   const std::string line = fmt::format(
       "host {}: {} available of {}, committed {} of {}, pressure {:.1f} %, swap used {}", state_of(host),
-      format_bytes(host.available_bytes()), format_bytes(host.total_bytes()),
-      format_bytes(host.committed_bytes()), format_bytes(host.budget_bytes()),
-      host.pressure_some_ratio() * 100,
-      format_bytes(host.swap_total_bytes() - std::min(host.swap_total_bytes(), host.swap_free_bytes())));
+      format_size(host.available_bytes()), format_size(host.total_bytes()),
+      format_size(host.committed_bytes()), format_size(host.budget_bytes()), host.pressure_some_ratio() * 100,
+      format_size(host.swap_total_bytes() - std::min(host.swap_total_bytes(), host.swap_free_bytes())));
   const std::string control =
       host.not_applied().empty() ? "" : fmt::format("nothing is applied: {}\n", host.not_applied());
   const std::string head = wrap(line, look.terminal.columns) + '\n' + control;

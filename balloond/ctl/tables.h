@@ -2,6 +2,7 @@
 // Messages as text for people: aligned, sizes in IEC units, colour only where it is wanted.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "balloon/v1/capacity.pb.h"
@@ -12,6 +13,9 @@ namespace balloon::ctl {
 
 using Guests = google::protobuf::RepeatedPtrField<v1::Guest>;
 using Needs = google::protobuf::RepeatedPtrField<v1::GuestNeeds>;
+
+/// A size that a message says.
+std::string format_size(std::uint64_t bytes);
 
 /// As people count: web-2 before web-10.
 void sort_by_name(Guests& guests);

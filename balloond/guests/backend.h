@@ -27,7 +27,7 @@ struct Request {
   };
   Kind kind = Kind::target;
   std::uint64_t sequence = 0;  ///< rises with each request of its kind in a session
-  Bytes target = 0;            ///< with Kind::target
+  Bytes target{};              ///< with Kind::target
   bool merging = false;        ///< with Kind::merging
 };
 inline constexpr std::size_t kRequestKinds = 3;

@@ -9,10 +9,12 @@ namespace {
 using policy::Bytes;
 
 /// A VMM's mappings may be a little smaller than what it registers (holes, firmware): an eighth is no lie.
-constexpr Bytes kSlackShare = 8;
+constexpr unsigned kSlackShare = 8;
+
+Bytes halved(Bytes size, unsigned times) { return size / (std::uint64_t{1} << times); }
 
 void halve(std::optional<Bytes>& size, const Credit& credit) {
-  if (size) size = *size >> credit.halvings;
+  if (size) size = halved(*size, credit.halvings);
 }
 
 }  // namespace
@@ -20,11 +22,11 @@ void halve(std::optional<Bytes>& size, const Credit& credit) {
 Credit Credit::of(Bytes claimed, Bytes possible) {
   Credit credit;
   const Bytes most = possible + possible / kSlackShare;
-  while (credit.halvings < 63 && (claimed >> credit.halvings) > most) ++credit.halvings;
+  while (credit.halvings < 63 && halved(claimed, credit.halvings) > most) ++credit.halvings;
   return credit;
 }
 
-Bytes Credit::counted(Bytes claim) const { return is_full() ? claim : whole_pages(claim >> halvings); }
+Bytes Credit::counted(Bytes claim) const { return is_full() ? claim : whole_pages(halved(claim, halvings)); }
 
 void Credit::apply(policy::GuestSnapshot& guest) const {
   if (is_full()) return;

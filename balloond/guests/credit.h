@@ -20,7 +20,7 @@ struct Credit {
   bool is_full() const { return halvings == 0; }
   /// Whole pages, so that the way back leads to the same size.
   policy::Bytes counted(policy::Bytes claim) const;
-  policy::Bytes claimed(policy::Bytes counted) const { return counted << halvings; }
+  policy::Bytes claimed(policy::Bytes counted) const { return counted * (std::uint64_t{1} << halvings); }
   /// As policy is to see the guest: every size of it.
   void apply(policy::GuestSnapshot& guest) const;
 };

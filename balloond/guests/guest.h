@@ -29,7 +29,7 @@ struct Peer {
 /// they are hints. Counters count from the guest's boot.
 struct StatsSample {
   std::optional<WallTime> sampled_at;  ///< before 1970: what came was no time; unset: when it is received
-  Bytes actual = 0;                    ///< by the hypervisor's account, when the sample arrived
+  Bytes actual{};                      ///< by the hypervisor's account, when the sample arrived
   std::optional<Bytes> swap_in;
   std::optional<Bytes> swap_out;
   std::optional<std::uint64_t> major_faults;
@@ -52,8 +52,8 @@ struct StatsSample {
 
 /// The balloon, by the hypervisor's account.
 struct BalloonState {
-  Bytes actual = 0;           ///< what the guest has
-  Bytes target = 0;           ///< what was asked of it
+  Bytes actual{};             ///< what the guest has
+  Bytes target{};             ///< what was asked of it
   bool driver_ready = false;  ///< the guest's driver is up (DRIVER_OK)
   bool has_stats = false;     ///< the driver took VIRTIO_BALLOON_F_STATS_VQ
   bool deflate_on_oom = false;
@@ -67,12 +67,12 @@ struct BalloonState {
 
 /// What the balloon did since the guest booted.
 struct BalloonCounters {
-  Bytes inflated = 0;
-  Bytes reported = 0;
-  Bytes hinted = 0;
-  Bytes freed = 0;  ///< of these three, what was in the host's memory before
-  Bytes deflated = 0;
-  Bytes per_second = 0;  ///< speed of the move that is under way, or of the last one
+  Bytes inflated{};
+  Bytes reported{};
+  Bytes hinted{};
+  Bytes freed{};  ///< of these three, what was in the host's memory before
+  Bytes deflated{};
+  Bytes per_second{};  ///< speed of the move that is under way, or of the last one
   std::uint64_t stalls = 0;
   std::uint64_t refused_pages = 0;
 
@@ -98,7 +98,7 @@ struct Registration {
   std::string hypervisor;  ///< "balloon-vmm", "qemu"
   std::string version;     ///< of the hypervisor
   std::map<std::string, std::string> labels;
-  Bytes memory = 0;  ///< boot memory
+  Bytes memory{};  ///< boot memory
   std::uint32_t vcpus = 0;
   std::optional<BalloonState> balloon;
   std::optional<bool> merging;  ///< KSM may share its memory; unset: the hypervisor does not say

@@ -14,7 +14,7 @@
 namespace balloon::daemon {
 
 struct PinRecord {
-  Bytes target = 0;
+  Bytes target{};
   Time expires{};
   WallTime until;
   bool operator==(const PinRecord&) const = default;
@@ -25,8 +25,8 @@ struct Contest {
   Time since{};    ///< when it was noticed
   Time noticed{};  ///< when the newest move was
   WallTime noticed_wall;
-  Bytes from = 0;  ///< our target; the contest ends when the balloon has it again
-  Bytes to = 0;    ///< what was found instead
+  Bytes from{};  ///< our target; the contest ends when the balloon has it again
+  Bytes to{};    ///< what was found instead
   /// Controllers that move balloons and run on this host: one of them may have it. Unset: not looked for yet.
   std::optional<std::string> suspects{};
 };
@@ -36,7 +36,7 @@ struct GuestRecord {
   Session session = 0;
   std::string name;
   std::map<std::string, std::string> labels;
-  Bytes memory = 0;
+  Bytes memory{};
   std::uint32_t vcpus = 0;
   std::string hypervisor;
   std::string version;  ///< of the hypervisor
@@ -47,7 +47,7 @@ struct GuestRecord {
   BalloonState balloon;
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
-  Bytes target = 0;
+  Bytes target{};
   policy::GuestOnHost on_host;               ///< by the newest look at its process: its part of that
   Credit credit;                             ///< how much of its sizes counts
   std::optional<StatsSample> said;           ///< newest message, as sent, less unknown values

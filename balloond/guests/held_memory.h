@@ -14,10 +14,10 @@ class HeldMemory {
   /// Locked and pinned memory comes and goes with a device that is plugged in and out. What lies in huge
   /// pages of the host's pool was decided at the start, and is seen once the guest has touched some of it.
   void see(const ProcessMemory& process, Bytes memory) {
-    if (process.resident == 0) return;  // it ends, and has nothing any more
+    if (process.resident == Bytes{0}) return;  // it ends, and has nothing any more
     in_huge_pages_ = in_huge_pages_ || process.huge > process.resident / kPart;
-    locked_ = memory > 0 && process.locked >= memory / kPart;
-    pinned_ = memory > 0 && process.pinned >= memory / kPart;
+    locked_ = memory > Bytes{0} && process.locked >= memory / kPart;
+    pinned_ = memory > Bytes{0} && process.pinned >= memory / kPart;
   }
 
   /// Why a balloon would free nothing; empty when it would.
@@ -30,7 +30,7 @@ class HeldMemory {
 
  private:
   /// Of the guest's memory, or of what the process has: its own needs are some tens of MiB.
-  static constexpr Bytes kPart = 2;
+  static constexpr unsigned kPart = 2;
   bool locked_ = false;
   bool pinned_ = false;
   bool in_huge_pages_ = false;

@@ -44,7 +44,7 @@ void HostProcesses::look(Sights& sights, Bytes host_total, Time now) {
   for (auto& [observer, sight] : sights) {
     Bytes possible = host_total;
     if (const auto room = observer->room()) {
-      const Bytes resident = sight.on_host ? sight.on_host->resident : 0;
+      const Bytes resident = sight.on_host ? sight.on_host->resident : Bytes{0};
       possible = std::min(possible, std::max(*room, resident));
     }
     sight.credit = Credit::of(sight.memory, possible);

@@ -19,7 +19,7 @@ class HostProcesses {
  public:
   /// What guests claim of a process, and what a look at it found.
   struct Sight {
-    Bytes memory = 0;  ///< of its guests together
+    Bytes memory{};  ///< of its guests together
     int guests = 0;
     bool reads_are_counted = true;     ///< by the hypervisor, of each of them
     std::optional<Bytes> disk_read{};  ///< where they are not, and there is one guest only: by the process

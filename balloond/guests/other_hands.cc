@@ -12,7 +12,7 @@ constexpr std::chrono::nanoseconds kSuspicionMax = std::chrono::seconds(10);
 /// A guest that has, or just had, less than this part of its size available may have taken memory back by
 /// itself: what a kernel counts as available it does not always find in time (guests in the emulated host ran
 /// out of memory at a fourteenth).
-constexpr Bytes kNearlyNothing = 8;
+constexpr unsigned kNearlyNothing = 8;
 
 }  // namespace
 

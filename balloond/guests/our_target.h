@@ -27,7 +27,7 @@ class OurTarget {
   static constexpr int kStandstill = 3;
   /// A guest with less than this part of its size free stops by itself: the driver takes no page by force,
   /// and one that is to get memory may be too busy to take it.
-  static constexpr Bytes kFreePart = 8;
+  static constexpr unsigned kFreePart = 8;
 
   /// The hypervisor took it, when the balloon was last seen at `actual`.
   void asked(Bytes target, Bytes actual) {
@@ -72,7 +72,7 @@ class OurTarget {
   /// the guest's keeps it.
   bool stopped_by_another(std::optional<Bytes> free) {
     if (!on_its_way() || !last_ || !begun_) return false;
-    const bool can_go_on = away(*last_) > kThere && free.value_or(0) >= *last_ / kFreePart;
+    const bool can_go_on = away(*last_) > kThere && free.value_or(Bytes{}) >= *last_ / kFreePart;
     samples_still_ = can_go_on ? samples_still_ + 1 : 0;
     if (samples_still_ <= kStandstill) return false;
     lose();
@@ -85,7 +85,7 @@ class OurTarget {
  private:
   /// The sizes between which the balloon is to be found.
   struct Way {
-    Bytes low = 0, high = 0;
+    Bytes low = {}, high{};
   };
   static Bytes distance(Bytes one, Bytes other) { return std::max(one, other) - std::min(one, other); }
   Bytes away(Bytes actual) const { return distance(actual, *target_); }

@@ -31,9 +31,9 @@ std::optional<policy::UseSample> use_of(const std::optional<policy::GuestStats>&
 
 /// The size that the hypervisor makes of it: no less than was granted.
 Bytes in_steps(Bytes target, const GuestRecord& guest) {
-  const Bytes step = std::max<Bytes>(guest.can.granularity, 1);
+  const Bytes step = std::max(guest.can.granularity, Bytes{1});
   const Bytes beyond = target % step;
-  return std::min(beyond == 0 ? target : target + step - beyond, guest.memory);
+  return std::min(beyond == Bytes{0} ? target : target + step - beyond, guest.memory);
 }
 
 }  // namespace
@@ -329,7 +329,7 @@ HostProcesses::Sights Registry::claims() const {
   const MutexLock lock(mutex_);
   for (const auto& [name, entry] : guests_) {
     HostProcesses::Sight& sight = sights[entry.observer];
-    sight.memory += std::min(entry.record.memory, ~Bytes{0} - sight.memory);
+    sight.memory += std::min(entry.record.memory, Bytes::max() - sight.memory);
     ++sight.guests;
     if (!entry.counts_reads) sight.reads_are_counted = false;
   }

@@ -56,7 +56,7 @@ class Registry final : public GuestEvents {
 
   /// Measures each guest's process, forgets guests that left and whose process is gone, ends pins that ran
   /// out, and judges how much of what VMMs claim counts on a host of `host_total`. The control thread's.
-  void refresh(Bytes host_total = ~Bytes{0});
+  void refresh(Bytes host_total = Bytes::max());
   /// All guests, by name.
   std::vector<GuestRecord> list() const;
   std::optional<GuestRecord> find(const std::string& name) const;

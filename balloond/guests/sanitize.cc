@@ -18,7 +18,7 @@ using std::chrono::nanoseconds;
 
 constexpr std::size_t kNameMax = 64;  // guest_link.proto, Register.name
 /// x86-64 processors have at most 52 physical address bits and most have 46; no guest of this VMM comes near.
-constexpr Bytes kMemoryMax = Bytes{1} << 46;
+constexpr Bytes kMemoryMax = 64 * kTiB;
 /// Labels go to policy selectors and to a metric; more or longer ones are a mistake.
 constexpr std::size_t kLabelsMax = 64;
 constexpr std::size_t kLabelKeyMax = 64;
@@ -91,8 +91,8 @@ Result<void> check_sizes(const StatsSample& stats, Bytes memory) {
     return fail(fmt::format("{} {} is above {} {}", part, format_bytes(bytes), whole, format_bytes(limit)));
   };
   if (stats.actual > memory) return above("actual", stats.actual, "boot memory", memory);
-  if (stats.actual == 0) return fail("actual is 0");
-  if (stats.total && *stats.total == 0) return fail("total is 0");
+  if (stats.actual == Bytes{0}) return fail("actual is 0");
+  if (stats.total && *stats.total == Bytes{0}) return fail("total is 0");
   if (stats.total && *stats.total > memory) return above("total", *stats.total, "boot memory", memory);
   const Bytes limit = stats.total ? *stats.total : memory;
   const std::string_view whole = stats.total ? "total" : "boot memory";
@@ -108,8 +108,14 @@ Result<void> check_sizes(const StatsSample& stats, Bytes memory) {
 
 /// A counter that went back was reset or is a lie: it says nothing, and what else the guest says still
 /// counts.
-void drop_if_back(std::optional<std::uint64_t>& now, const std::optional<std::uint64_t>& before) {
-  if (now && *now < before.value_or(0)) now.reset();
+template <typename T>
+void drop_if_back(std::optional<T>& now, const std::optional<T>& before) {
+  if (now && *now < before.value_or(T{})) now.reset();
+}
+
+template <typename T>
+void drop_if_unknown(std::optional<T>& value) {
+  if (value == std::numeric_limits<T>::max()) value.reset();
 }
 
 }  // namespace
@@ -134,9 +140,9 @@ Result<void> check_registration(const Registration& registration) {
         "the guest's name must be 1 to 64 characters of A-Z a-z 0-9 . _ -, and begin with none of . -");
   }
   const Bytes memory = registration.memory;
-  if (memory == 0 || memory % kPageSize != 0 || memory > kMemoryMax) {
-    return fail(
-        fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46", memory));
+  if (memory == Bytes{0} || memory % kPageSize != Bytes{0} || memory > kMemoryMax) {
+    return fail(fmt::format("boot memory of {} bytes must be a multiple of 4096, above 0 and at most 2^46",
+                            memory.count()));
   }
   if (!registration.balloon) return fail("the state of the balloon is missing");
   if (registration.labels.size() > kLabelsMax) return fail(fmt::format("more than {} labels", kLabelsMax));
@@ -166,13 +172,13 @@ std::string printable(std::string_view text) {
 }
 
 void drop_unknown(StatsSample& stats) {
-  for (std::optional<std::uint64_t>* const value :
-       {&stats.swap_in, &stats.swap_out, &stats.major_faults, &stats.minor_faults, &stats.free, &stats.total,
-        &stats.available, &stats.disk_caches, &stats.hugetlb_allocations, &stats.hugetlb_failures,
-        &stats.oom_kills, &stats.alloc_stalls, &stats.async_scans, &stats.direct_scans, &stats.async_reclaims,
-        &stats.direct_reclaims, &stats.disk_read}) {
-    if (*value == std::numeric_limits<std::uint64_t>::max()) value->reset();
-  }
+  for (auto* size : {&stats.swap_in, &stats.swap_out, &stats.free, &stats.total, &stats.available,
+                     &stats.disk_caches, &stats.disk_read})
+    drop_if_unknown(*size);
+  for (auto* count : {&stats.major_faults, &stats.minor_faults, &stats.hugetlb_allocations,
+                      &stats.hugetlb_failures, &stats.oom_kills, &stats.alloc_stalls, &stats.async_scans,
+                      &stats.direct_scans, &stats.async_reclaims, &stats.direct_reclaims})
+    drop_if_unknown(*count);
 }
 
 Result<policy::GuestStats> usable_stats(const StatsSample& stats, const StatsContext& context) {

@@ -30,7 +30,7 @@ std::string printable(std::string_view text);
 void drop_unknown(StatsSample& stats);
 
 struct StatsContext {
-  Bytes memory = 0;                       ///< boot memory
+  Bytes memory{};                         ///< boot memory
   const StatsSample* previous = nullptr;  ///< the message before, of the same boot
   WallTime wall;                          ///< when it was received
   Time now{};                             ///< the same, monotonic

@@ -49,7 +49,7 @@ class LinkStream final : public grpc::ServerBidiReactor<v1::ConnectRequest, v1::
     switch (request.kind) {
       case Request::Kind::target:
         waiting->mutable_set_target()->set_sequence(request.sequence);
-        waiting->mutable_set_target()->set_target_bytes(request.target);
+        waiting->mutable_set_target()->set_target_bytes(request.target.count());
         break;
       case Request::Kind::stats:
         waiting->mutable_request_stats()->set_sequence(request.sequence);

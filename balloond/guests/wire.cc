@@ -57,7 +57,7 @@ Registration from_wire(const v1::Register& said) {
                      .hypervisor = "balloon-vmm",
                      .version = said.vmm_version(),
                      .labels = {said.labels().begin(), said.labels().end()},
-                     .memory = said.memory_bytes(),
+                     .memory = Bytes{said.memory_bytes()},
                      .vcpus = said.vcpus(),
                      .balloon = {},
                      .merging = {},
@@ -75,9 +75,9 @@ Registration from_wire(const v1::Register& said) {
 StatsSample from_wire(const v1::GuestStats& said) {
   StatsSample stats;
   if (said.has_sampled_at()) stats.sampled_at = time_from(said.sampled_at());
-  stats.actual = said.actual_bytes();
+  stats.actual = Bytes{said.actual_bytes()};
   each_number([&](auto ours, auto has, auto get, auto /*set*/) {
-    if ((said.*has)()) stats.*ours = (said.*get)();
+    if ((said.*has)()) (stats.*ours).emplace((said.*get)());
   });
   if (said.has_round_trip()) {
     constexpr std::int64_t kLongest = seconds(std::chrono::hours(1)).count();
@@ -88,8 +88,8 @@ StatsSample from_wire(const v1::GuestStats& said) {
 }
 
 BalloonState from_wire(const v1::BalloonUpdate& said) {
-  return {.actual = said.actual_bytes(),
-          .target = said.target_bytes(),
+  return {.actual = Bytes{said.actual_bytes()},
+          .target = Bytes{said.target_bytes()},
           .driver_ready = said.driver_ready(),
           .has_stats = said.has_stats(),
           .deflate_on_oom = said.deflate_on_oom(),
@@ -100,12 +100,12 @@ BalloonState from_wire(const v1::BalloonUpdate& said) {
 }
 
 BalloonCounters from_wire(const v1::BalloonCounters& said) {
-  return {.inflated = said.inflated_bytes(),
-          .reported = said.reported_bytes(),
-          .hinted = said.hinted_bytes(),
-          .freed = said.freed_bytes(),
-          .deflated = said.deflated_bytes(),
-          .per_second = said.bytes_per_second(),
+  return {.inflated = Bytes{said.inflated_bytes()},
+          .reported = Bytes{said.reported_bytes()},
+          .hinted = Bytes{said.hinted_bytes()},
+          .freed = Bytes{said.freed_bytes()},
+          .deflated = Bytes{said.deflated_bytes()},
+          .per_second = Bytes{said.bytes_per_second()},
           .stalls = said.stalls(),
           .refused_pages = said.refused_pages()};
 }
@@ -117,13 +117,13 @@ void to_wire(const Capabilities& can, v1::Capabilities& out) {
   out.set_free_page_reporting(can.reporting);
   out.set_ksm_switch(can.ksm_switch);
   out.set_disk_reads(can.disk_reads);
-  out.set_granularity_bytes(can.granularity);
+  out.set_granularity_bytes(can.granularity.count());
 }
 
 void to_wire(const StatsSample& stats, v1::GuestStats& out) {
-  out.set_actual_bytes(stats.actual);
+  out.set_actual_bytes(stats.actual.count());
   each_number([&](auto ours, auto /*has*/, auto /*get*/, auto set) {
-    if (stats.*ours) (out.*set)(*(stats.*ours));
+    if (stats.*ours) (out.*set)(static_cast<std::uint64_t>(*(stats.*ours)));
   });
   if (stats.sampled_at && *stats.sampled_at >= WallTime()) {
     const std::int64_t since = stats.sampled_at->time_since_epoch().count();

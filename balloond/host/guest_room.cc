@@ -16,14 +16,14 @@ namespace {
 using policy::Bytes;
 
 /// Stacks of threads (8 MiB), heaps and libraries are smaller; the memory of a guest worth a balloon is not.
-constexpr Bytes kPieceMin = Bytes{16} << 20;
+constexpr Bytes kPieceMin = 16 * kMiB;
 /// Of the text no more is read: some 2,500 mappings, where a VMM has a few hundred. A process may have
 /// 65,530.
 constexpr std::size_t kTextMax = 256 << 10;
 
 struct Mapping {
-  Bytes begin = 0;
-  Bytes end = 0;
+  std::uint64_t begin = 0;  ///< addresses
+  std::uint64_t end = 0;
   bool counts = false;
 };
 
@@ -56,10 +56,11 @@ std::string read_some(const std::string& path) {
 }  // namespace
 
 Bytes guest_room_in(std::string_view maps) {
-  Bytes room = 0;
+  Bytes room{};
   Mapping piece;
   const auto close_piece = [&] {
-    if (piece.end - piece.begin >= kPieceMin) room += piece.end - piece.begin;
+    const Bytes size{piece.end - piece.begin};
+    if (size >= kPieceMin) room += size;
     piece = {};
   };
   while (!maps.empty()) {
@@ -85,7 +86,7 @@ std::optional<Bytes> guest_room(const std::string& root, pid_t pid) {
   const PseudoFile file(fmt::format("{}/proc/{}/status", root, pid));
   const auto status = file.read(buffer);
   const auto size = status ? number_after(*status, "VmSize:") : std::nullopt;
-  return size ? std::optional(*size * 1024) : std::nullopt;
+  return size ? std::optional(*size * kKiB) : std::nullopt;
 }
 
 }  // namespace balloon::daemon

@@ -14,7 +14,7 @@ inline constexpr const char* kKsmDirectory = "/sys/kernel/mm/ksm/";
 
 /// Beside what policy sees.
 struct KsmFigures {
-  policy::Bytes changing = 0;    ///< changes too fast to be merged (pages_volatile)
+  policy::Bytes changing{};      ///< changes too fast to be merged (pages_volatile)
   std::uint64_t full_scans = 0;  ///< since boot
   /// What merging saves less what its bookkeeping takes, bytes (general_profit, Linux 6.4): below 0 it costs.
   std::optional<std::int64_t> profit;

@@ -78,8 +78,11 @@ std::optional<CgroupMemory> OwnCgroup::sample() {
   const auto pages = number_after(*stat, "pswpin");
   if (pages || anonymous) memory.swap_in = pages.value_or(anonymous.value_or(0)) * page_size();
 
-  if (const auto swap = files_->swap.read(buffer))
-    std::from_chars(swap->data(), swap->data() + swap->size(), memory.swapped);
+  if (const auto swap = files_->swap.read(buffer)) {
+    std::uint64_t swapped = 0;
+    std::from_chars(swap->data(), swap->data() + swap->size(), swapped);
+    memory.swapped = Bytes{swapped};
+  }
   // With psi=0, or cgroup.pressure 0, the file cannot be opened or read.
   if (const auto pressure = files_->pressure.read(buffer))
     memory.pressure_some = parse_pressure(*pressure, "some ").avg10;

@@ -13,7 +13,7 @@
 namespace balloon::daemon {
 
 struct CgroupMemory {
-  policy::Bytes swapped = 0;              ///< memory.swap.current, shared memory too
+  policy::Bytes swapped{};                ///< memory.swap.current, shared memory too
   std::optional<policy::Bytes> swap_in;   ///< since the cgroup was made
   std::optional<std::uint64_t> refaults;  ///< pages, since the cgroup was made: workingset_refault_*
   std::optional<double> pressure_some;    ///< memory.pressure, avg10

@@ -5,8 +5,6 @@
 
 #include <charconv>
 
-#include "policy/holdings.h"
-
 namespace balloon::daemon {
 namespace {
 
@@ -20,7 +18,7 @@ constexpr std::uint64_t kKernelThread = 0x00200000;
 
 /// No VMM has more of its own files in memory, libraries included (QEMU 7.2 some 35 MiB). More than that is a
 /// guest's memory that is kept in a file, or comes out of a snapshot's.
-constexpr std::uint64_t kProgramFilesMaxKib = std::uint64_t{64} * 1024;
+constexpr Bytes kProgramFilesMax = 64 * kMiB;
 
 std::optional<std::uint64_t> stat_field(const PseudoFile& stat, int after_name) {
   ReadBuffer buffer;
@@ -51,19 +49,18 @@ std::optional<ProcessMemory> Process::sample() const {
       status->find("State:\tX") != std::string_view::npos) {
     return std::nullopt;
   }
+  const auto size = [&status](std::string_view key) { return number_after(*status, key).value_or(0) * kKiB; };
   // VmRSS has anonymous, file and shared memory, but no huge pages of hugetlbfs (proc_pid_status(5)). A
   // guest's memory is anonymous or shared. Files of the program are in MemAvailable as page cache: they would
   // count twice, and what a guest takes in their place would come as a surprise.
-  const auto huge = number_after(*status, "HugetlbPages:").value_or(0);
-  const auto files = number_after(*status, "RssFile:").value_or(0);
-  const auto resident =
-      policy::above(number_after(*status, "VmRSS:").value_or(0), files <= kProgramFilesMaxKib ? files : 0);
-  return ProcessMemory{.mapped = number_after(*status, "VmSize:").value_or(0) * 1024,
-                       .resident = (resident + huge) * 1024,
-                       .swapped = number_after(*status, "VmSwap:").value_or(0) * 1024,
-                       .huge = huge * 1024,
-                       .locked = number_after(*status, "VmLck:").value_or(0) * 1024,
-                       .pinned = number_after(*status, "VmPin:").value_or(0) * 1024};
+  const Bytes huge = size("HugetlbPages:");
+  const Bytes files = size("RssFile:");
+  return ProcessMemory{.mapped = size("VmSize:"),
+                       .resident = above(size("VmRSS:"), files <= kProgramFilesMax ? files : Bytes{0}) + huge,
+                       .swapped = size("VmSwap:"),
+                       .huge = huge,
+                       .locked = size("VmLck:"),
+                       .pinned = size("VmPin:")};
 }
 
 std::optional<std::uint64_t> Process::major_faults() const { return stat_field(stat_, kMajorFaults); }
@@ -73,7 +70,8 @@ std::optional<policy::Bytes> Process::bytes_read() const {
   ReadBuffer buffer;
   const PseudoFile io(io_);
   const auto text = io.read(buffer);
-  return text ? number_after(*text, "read_bytes:") : std::nullopt;
+  const auto count = text ? number_after(*text, "read_bytes:") : std::nullopt;
+  return std::optional<policy::Bytes>(count);
 }
 
 std::optional<std::uint64_t> start_time(const std::string& root, pid_t pid) {

@@ -13,12 +13,12 @@
 namespace balloon::daemon {
 
 struct ProcessMemory {
-  policy::Bytes mapped = 0;    ///< VmSize
-  policy::Bytes resident = 0;  ///< VmRSS and HugetlbPages, without the program's own files
-  policy::Bytes swapped = 0;   ///< VmSwap: of private memory, not of a memfd
-  policy::Bytes huge = 0;      ///< HugetlbPages: of the host's pool, given back to that at most
-  policy::Bytes locked = 0;    ///< VmLck: mlock(), and what VFIO accounts there
-  policy::Bytes pinned = 0;    ///< VmPin: held in place for devices (iommufd, vDPA, registered buffers)
+  policy::Bytes mapped{};    ///< VmSize
+  policy::Bytes resident{};  ///< VmRSS and HugetlbPages, without the program's own files
+  policy::Bytes swapped{};   ///< VmSwap: of private memory, not of a memfd
+  policy::Bytes huge{};      ///< HugetlbPages: of the host's pool, given back to that at most
+  policy::Bytes locked{};    ///< VmLck: mlock(), and what VFIO accounts there
+  policy::Bytes pinned{};    ///< VmPin: held in place for devices (iommufd, vDPA, registered buffers)
 };
 
 /// When a process started, in clock ticks since boot: tells it from a later one of the same number.

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "balloond/host/pressure.h"
-#include "policy/holdings.h"
 
 namespace balloon::daemon {
 HostSampler::HostSampler(const std::string& root)
@@ -19,7 +18,7 @@ Result<HostSample> HostSampler::sample() {
   const auto meminfo = meminfo_.read(buffer_);
   if (!meminfo) return fail("cannot read /proc/meminfo");
   const auto kib = [&meminfo](std::string_view key) {
-    return number_after(*meminfo, key).value_or(0) * 1024;
+    return number_after(*meminfo, key).value_or(0) * kKiB;
   };
   sample.memory.total = kib("MemTotal:");
   sample.memory.free = kib("MemFree:");
@@ -28,12 +27,11 @@ Result<HostSample> HostSampler::sample() {
   // part is in nobody's resident memory, and MemAvailable leaves it out; only the lists of anonymous pages
   // have it.
   const policy::Bytes listed = kib("Active(anon):") + kib("Inactive(anon):");
-  const policy::Bytes split_off =
-      policy::above(listed, kib("AnonPages:") + kib("Shmem:") + kib("SwapCached:"));
+  const policy::Bytes split_off = above(listed, kib("AnonPages:") + kib("Shmem:") + kib("SwapCached:"));
   sample.memory.available = std::min(kib("MemAvailable:") + split_off, kib("MemTotal:"));
   sample.memory.swap_total = kib("SwapTotal:");
   sample.memory.swap_free = kib("SwapFree:");
-  if (sample.memory.total == 0) return fail("/proc/meminfo has no MemTotal");
+  if (sample.memory.total == Bytes{0}) return fail("/proc/meminfo has no MemTotal");
 
   const auto vmstat = vmstat_.read(buffer_);
   if (!vmstat) return fail("cannot read /proc/vmstat");
@@ -53,7 +51,7 @@ Result<HostSample> HostSampler::sample() {
   // MemAvailable leaves the ARC out, though it gives way as page cache does, down to c_min (OpenZFS,
   // module/zfs/arc.c).
   if (const auto arc = PseudoFile(arcstats_).read(buffer_))
-    sample.memory.arc = policy::above(kstat_value(*arc, "size"), kstat_value(*arc, "c_min"));
+    sample.memory.arc = above(Bytes{kstat_value(*arc, "size")}, Bytes{kstat_value(*arc, "c_min")});
   sample.memory.ksm = ksm_.sample(buffer_, sample.ksm);
   return sample;
 }

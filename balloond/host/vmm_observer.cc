@@ -49,10 +49,9 @@ std::optional<policy::Bytes> VmmObserver::disk_read() {
   const MutexLock lock(mutex_);
   const auto read = process_.bytes_read();
   if (read && read_) {
-    const policy::Bytes rise = *read - std::min(*read, *read_);
-    const policy::Bytes swapped =
-        swap_in_ && read_swap_in_ ? *swap_in_ - std::min(*swap_in_, *read_swap_in_) : 0;
-    disk_read_ += rise - std::min(rise, swapped);
+    const policy::Bytes rise = above(*read, *read_);
+    const policy::Bytes swapped = swap_in_ && read_swap_in_ ? above(*swap_in_, *read_swap_in_) : Bytes{0};
+    disk_read_ += above(rise, swapped);
   }
   read_ = read;
   read_swap_in_ = swap_in_;
@@ -65,7 +64,7 @@ std::optional<policy::Bytes> VmmObserver::room() const {
 }
 
 void VmmObserver::look_at_room() {
-  policy::Bytes mapped = 0;
+  policy::Bytes mapped{};
   {
     const MutexLock lock(mutex_);
     if (mapped_ == room_mapped_ && ++same_looks_ < kSameLooksMax) return;
@@ -82,7 +81,7 @@ void VmmObserver::look_at_room() {
 /// what is read ahead is not seen, so this is the least that it can be.
 std::optional<policy::Bytes> VmmObserver::read_back(const ProcessMemory& memory) {
   const auto faults = process_.major_faults();
-  const bool has_swap = memory.swapped > 0;
+  const bool has_swap = memory.swapped > Bytes{0};
   if (faults && faults_ && *faults > *faults_ && (has_swap || had_swap_))
     read_back_ += (*faults - *faults_) * page_size();
   faults_ = faults;

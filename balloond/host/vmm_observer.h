@@ -42,14 +42,14 @@ class VmmObserver {
   OwnCgroup cgroup_ GUARDED_BY(mutex_);
   Source source_ GUARDED_BY(mutex_) = Source::none;  ///< of the counters, in the sample before
   std::optional<std::uint64_t> faults_ GUARDED_BY(mutex_);
-  policy::Bytes read_back_ GUARDED_BY(mutex_) = 0;
+  policy::Bytes read_back_ GUARDED_BY(mutex_){};
   std::optional<policy::Bytes> swap_in_ GUARDED_BY(mutex_);  ///< by the newest look()
   // By the process, when disk_read() was called last.
   std::optional<policy::Bytes> read_ GUARDED_BY(mutex_);
   std::optional<policy::Bytes> read_swap_in_ GUARDED_BY(mutex_);
-  policy::Bytes disk_read_ GUARDED_BY(mutex_) = 0;
+  policy::Bytes disk_read_ GUARDED_BY(mutex_){};
   bool had_swap_ GUARDED_BY(mutex_) = false;
-  policy::Bytes mapped_ GUARDED_BY(mutex_) = 0;  ///< by the last look()
+  policy::Bytes mapped_ GUARDED_BY(mutex_){};  ///< by the last look()
   std::optional<policy::Bytes> room_ GUARDED_BY(mutex_);
   std::optional<policy::Bytes> room_mapped_ GUARDED_BY(mutex_);  ///< when that was seen
   int same_looks_ GUARDED_BY(mutex_) = 0;

@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <random>
 #include <utility>
@@ -82,14 +81,14 @@ bool Journal::ready() { return open_ || failed_at_ == Time{} || clock_.now() - f
 /// Each file stands alone: it says who made it, and what the law is tuned by, and leans on no other.
 void Journal::begin_file(Chunk& chunk) {
   chunk.opens = ++sequence_;
-  file_bytes_ = 0;
+  file_bytes_ = {};
   encoder_.begin({.run = run_.id, .sequence = sequence_, .version = BALLOON_VERSION}, chunk.bytes);
   encoder_.tunables(tunables_, chunk.bytes);
 }
 
 /// False when there is no room: what leans on this chunk is lost, too.
 bool Journal::post(Chunk chunk) {
-  file_bytes_ += chunk.bytes.size();
+  file_bytes_ += Bytes{chunk.bytes.size()};
   UniqueLock lock(mutex_);
   if (queued_ + chunk.bytes.size() > kQueueMax) {
     lock.unlock();
@@ -146,7 +145,7 @@ Result<void> Journal::open(std::uint64_t sequence) {
   file_ = std::move(*file);
   path_ = config_.directory + '/' + name;
   // Room for the file that begins, as far as it is meant to grow.
-  const std::uint64_t room = config_.total_size - std::min(config_.total_size, config_.file_size);
+  const Bytes room = above(config_.total_size, config_.file_size);
   return trim_journal(config_.directory, room, name);
 }
 

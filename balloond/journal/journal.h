@@ -18,6 +18,7 @@
 #include "balloond/clock.h"
 #include "balloond/config/journal_config.h"
 #include "balloond/journal/journal_files.h"
+#include "base/bytes.h"
 #include "base/mutex.h"
 #include "policy/recording/encoder.h"
 
@@ -79,10 +80,10 @@ class Journal {
   // The control thread's.
   policy::recording::Encoder encoder_;
   policy::Tunables tunables_;
-  std::uint64_t number_ = 0;      ///< decisions of this run
-  std::uint64_t sequence_ = 0;    ///< of the newest file
-  std::uint64_t file_bytes_ = 0;  ///< of it, with what waits
-  bool open_ = false;             ///< the newest file can go on
+  std::uint64_t number_ = 0;    ///< decisions of this run
+  std::uint64_t sequence_ = 0;  ///< of the newest file
+  Bytes file_bytes_{};          ///< of it, with what waits
+  bool open_ = false;           ///< the newest file can go on
   Time failed_at_{};
 
   std::atomic<bool> broken_{false};  ///< the file that is being written can not go on

@@ -38,19 +38,19 @@ Result<UniqueFd> make_journal_file(const std::string& directory, const std::stri
   return file;
 }
 
-Result<void> trim_journal(const std::string& directory, std::uint64_t size, const std::string& keep) {
+Result<void> trim_journal(const std::string& directory, Bytes size, const std::string& keep) {
   struct Recorded {
     fs::path path;
-    std::uint64_t size = 0;
+    Bytes size{};
   };
   std::vector<Recorded> files;
-  std::uint64_t all = 0;
+  Bytes all{};
   std::error_code error;
   for (fs::directory_iterator entry(directory, error); !error && entry != fs::directory_iterator();
        entry.increment(error)) {
     std::error_code ignored;
     if (entry->path().extension() != policy::recording::kSuffix || !entry->is_regular_file(ignored)) continue;
-    const std::uint64_t bytes = entry->file_size(ignored);
+    const Bytes bytes{entry->file_size(ignored)};
     if (ignored) continue;
     all += bytes;
     files.push_back({entry->path(), bytes});

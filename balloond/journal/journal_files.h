@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/unique_fd.h"
 
@@ -27,6 +28,6 @@ Result<UniqueFd> make_journal_file(const std::string& directory, const std::stri
 
 /// Removes the oldest recordings in the directory, but for the one called `keep`, until all come to no more
 /// than `size`. Other files are left alone.
-Result<void> trim_journal(const std::string& directory, std::uint64_t size, const std::string& keep);
+Result<void> trim_journal(const std::string& directory, Bytes size, const std::string& keep);
 
 }  // namespace balloon::daemon

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/histogram.h"
 
 namespace balloon::daemon {
@@ -47,9 +48,15 @@ class Families {
   void gauge(std::string_view name, std::string_view help, Value value, const Labels& labels = {}) {
     sample(text_of(name, help, "gauge"), name, labels, value);
   }
+  void gauge(std::string_view name, std::string_view help, Bytes size, const Labels& labels = {}) {
+    gauge(name, help, size.count(), labels);
+  }
   template <Number Value>
   void counter(std::string_view name, std::string_view help, Value value, const Labels& labels = {}) {
     sample(text_of(name, help, "counter"), name, labels, value);
+  }
+  void counter(std::string_view name, std::string_view help, Bytes size, const Labels& labels = {}) {
+    counter(name, help, size.count(), labels);
   }
   void histogram(std::string_view name, std::string_view help, const Histogram& values,
                  const Labels& labels = {});

@@ -70,10 +70,10 @@ void add_condition(Families& out, const GuestStatus& guest, const Labels& label)
 }
 
 void add_stats(Families& out, const StatsSample& stats, const Labels& label) {
-  const auto gauge = [&](std::string_view name, std::string_view help, std::optional<std::uint64_t> value) {
-    if (value) out.gauge(name, help, *value, label);
+  const auto gauge = [&](std::string_view name, std::string_view help, std::optional<Bytes> size) {
+    if (size) out.gauge(name, help, *size, label);
   };
-  const auto counter = [&](std::string_view name, std::string_view help, std::optional<std::uint64_t> value) {
+  const auto counter = [&](std::string_view name, std::string_view help, const auto& value) {
     if (value) out.counter(name, help, *value, label);
   };
   if (stats.sampled_at && *stats.sampled_at >= WallTime()) {
@@ -148,7 +148,8 @@ void add_needed(Families& out, const GuestStatus& guest, const NeedsByWindow& ne
 void add_guests(Families& out, const State& state) {
   std::array<std::uint64_t, kGuestStates.size()> in_state{};
   std::array<std::uint64_t, kBackends.size()> connected{};
-  std::uint64_t needed = 0, had = 0, blind = 0, contested = 0, pressed = 0, critical = 0;
+  Bytes needed{}, had{};
+  std::uint64_t blind = 0, contested = 0, pressed = 0, critical = 0;
   for (const GuestStatus& guest : state.guests) {
     ++in_state.at(static_cast<std::size_t>(state_of(guest)));
     blind += is_blind(guest) ? 1 : 0;
@@ -176,7 +177,7 @@ void add_guests(Families& out, const State& state) {
               {{"backend", kBackends.at(i)}});
   }
   out.gauge("balloon_guests_satisfaction_ratio", "Of what guests need together, the part that they have.",
-            needed == 0 ? 1 : static_cast<double>(had) / static_cast<double>(needed));
+            needed == Bytes{0} ? 1 : static_cast<double>(had) / static_cast<double>(needed));
 }
 
 }  // namespace balloon::daemon

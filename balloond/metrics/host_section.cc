@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balloond/metrics/sections.h"
-#include "policy/holdings.h"
 
 namespace balloon::daemon {
 namespace {
@@ -94,7 +93,7 @@ void add_capacity(Families& out, const State& state) {
   out.gauge("balloon_host_deficit_bytes",
             "By how much guarantees exceed the budget: so much would have to leave.", outlook.deficit());
   Bytes needed = state.reserved;
-  for (const GuestStatus& guest : state.guests) needed = policy::add(needed, guest.plan.need);
+  for (const GuestStatus& guest : state.guests) needed = add(needed, guest.plan.need);
   out.gauge("balloon_host_memory_needed_bytes", "What guests need and reservations have, together.", needed);
 }
 

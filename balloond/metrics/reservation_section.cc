@@ -2,14 +2,13 @@
 #include <algorithm>
 
 #include "balloond/metrics/sections.h"
-#include "policy/holdings.h"
 
 namespace balloon::daemon {
 namespace {
 
 struct Sums {
   std::uint64_t count = 0;
-  Bytes bytes = 0;
+  Bytes bytes{};
   std::chrono::nanoseconds oldest{};
 };
 
@@ -32,7 +31,7 @@ void add_ended(Families& out, const ReservationCounters& counters) {
 void add_reservations(Families& out, const ReservationBook& book, const Clock& clock) {
   const Time now = clock.now();
   Sums pending, granted;
-  Bytes lacking = 0;
+  Bytes lacking{};
   std::uint64_t at_risk = 0;
   std::chrono::nanoseconds lease{};
   for (const ReservationRecord& each : book.list()) {
@@ -44,7 +43,7 @@ void add_reservations(Families& out, const ReservationBook& book, const Clock& c
     if (is_granted) {
       lease = std::max(lease, each.lease_ends - now);
     } else {
-      lacking += policy::above(each.wish.min, each.granted);
+      lacking += above(each.wish.min, each.granted);
       at_risk += each.deadline - now < each.wish.within / 2 ? 1 : 0;
     }
   }

@@ -59,7 +59,7 @@ Result<NeedHistogram> histogram_of(const stored::NeedsOfGuest& kept) {
     if (size >= NeedHistogram::kSizes) return fail("one of its sizes is none");
     buckets.push_back({.size = static_cast<std::uint16_t>(size), .seconds = kept.seconds(i)});
   }
-  auto histogram = NeedHistogram::from(buckets, kept.max_bytes());
+  auto histogram = NeedHistogram::from(buckets, Bytes{kept.max_bytes()});
   if (!histogram || histogram->seconds() > 2 * std::uint64_t{NeedHistory::kSecondsOfDay})
     return fail("its histogram makes no sense");
   return *std::move(histogram);
@@ -74,7 +74,7 @@ std::string write_needs(const DayOfNeeds& needs) {
   for (const auto& [name, histogram] : needs.guests) {
     stored::NeedsOfGuest& guest = *out.add_guests();
     guest.set_name(name);
-    guest.set_max_bytes(histogram.max());
+    guest.set_max_bytes(histogram.max().count());
     std::uint16_t before = 0;
     for (const NeedHistogram::Bucket& each : histogram.buckets()) {
       guest.add_size_steps(static_cast<std::uint32_t>(each.size - std::exchange(before, each.size)));

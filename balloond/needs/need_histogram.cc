@@ -8,7 +8,7 @@
 namespace balloon::daemon {
 namespace {
 
-constexpr Bytes kSmallest = 16ULL << 20;
+constexpr Bytes kSmallest = 16 * kMiB;
 constexpr double kStepsOfOctave = 12;
 
 std::array<Bytes, NeedHistogram::kSizes> make_bounds() {

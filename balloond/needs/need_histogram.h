@@ -47,7 +47,7 @@ class NeedHistogram {
   void put(std::uint16_t size, std::uint32_t seconds);
 
   std::vector<Bucket> buckets_;  ///< by size; none without time
-  Bytes max_ = 0;
+  Bytes max_{};
   std::uint64_t seconds_ = 0;
 };
 

@@ -140,7 +140,7 @@ void NeedHistory::not_kept(Day day) {
 
 NeedHistory::OldDay NeedHistory::old_of(Day day, const NeedHistogram& histogram) {
   const auto part = [&](double which) {
-    return NeedHistogram::size_of(histogram.percentile(which).value_or(0));
+    return NeedHistogram::size_of(histogram.percentile(which).value_or(Bytes{}));
   };
   return {.day = day,
           .seconds = static_cast<std::uint32_t>(histogram.seconds()),
@@ -151,8 +151,8 @@ NeedHistory::OldDay NeedHistory::old_of(Day day, const NeedHistogram& histogram)
 
 NeedFigures NeedHistory::figures_of(const NeedHistogram& histogram) {
   return {.observed = std::chrono::seconds(histogram.seconds()),
-          .p95 = histogram.percentile(k95).value_or(0),
-          .p99 = histogram.percentile(k99).value_or(0),
+          .p95 = histogram.percentile(k95).value_or(Bytes{}),
+          .p99 = histogram.percentile(k99).value_or(Bytes{}),
           .max = histogram.max()};
 }
 

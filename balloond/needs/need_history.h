@@ -33,9 +33,9 @@ inline constexpr std::array<NeedWindow, 3> kNeedWindows{{{"day", 1}, {"week", 7}
 /// What a guest needed in a window.
 struct NeedFigures {
   std::chrono::seconds observed{};  ///< how much of it was seen; 0: nothing
-  Bytes p95 = 0;
-  Bytes p99 = 0;
-  Bytes max = 0;
+  Bytes p95{};
+  Bytes p99{};
+  Bytes max{};
 };
 using NeedsByWindow = std::array<NeedFigures, kNeedWindows.size()>;
 

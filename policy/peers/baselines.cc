@@ -13,11 +13,11 @@ namespace {
 /// keeps too, so that both have the same to divide.
 Bytes divisible(const Snapshot& snapshot) {
   const HostSnapshot& host = snapshot.host;
-  Bytes held = 0;
+  Bytes held{};
   for (const GuestSnapshot& guest : snapshot.guests) held += std::min(guest.on_host.resident, guest.memory);
   const Bytes reserve = Tunables{}.host_reserve;
   const Bytes all = std::min(host.total, std::min(host.available, host.total) + held);
-  return all > reserve ? all - reserve : 0;
+  return above(all, reserve);
 }
 
 struct Part {

@@ -23,7 +23,8 @@ Plan Hypeman::decide(const Snapshot& snapshot) {
 
   const HostSnapshot& host = snapshot.host;
   const double available =
-      host.total == 0 ? 0 : 100.0 * static_cast<double>(host.available) / static_cast<double>(host.total);
+      host.total == Bytes{0} ? 0
+                             : 100.0 * static_cast<double>(host.available) / static_cast<double>(host.total);
   const bool stressed = host.pressure_some >= kLeastPressure;
   pressure_ = pressure_ ? available < settings_.pressure_low_watermark_available_percent || stressed
                         : available <= settings_.pressure_high_watermark_available_percent || stressed;
@@ -54,21 +55,21 @@ void Hypeman::gather(const Snapshot& snapshot) {
 /// What guests should have given altogether. It is not counted up from what they gave before: once the host
 /// has its low watermark again, nothing is wanted any more.
 Bytes Hypeman::wanted(const HostSnapshot& host) const {
-  if (!pressure_) return 0;
+  if (!pressure_) return Bytes{0};
   const auto watermark = static_cast<Bytes>(static_cast<double>(host.total) *
                                             settings_.pressure_low_watermark_available_percent / 100);
   if (watermark > host.available) return watermark - host.available;
-  if (host.pressure_some < kLeastPressure) return 0;
-  Bytes given = 0;
+  if (host.pressure_some < kLeastPressure) return Bytes{0};
+  Bytes given{};
   for (const Candidate& candidate : candidates_) given += candidate.assigned - candidate.current;
   return given;
 }
 
 void Hypeman::share(Bytes reclaim) {
-  Bytes most = 0;
+  Bytes most{};
   for (const Candidate& candidate : candidates_) most += room(candidate.assigned, candidate.floor);
   reclaim = std::min(reclaim, most);
-  if (reclaim == 0) return;
+  if (reclaim == Bytes{0}) return;
   Bytes rest = reclaim;
   for (Candidate& candidate : candidates_) {
     const double part =

@@ -16,9 +16,9 @@ struct HypemanSettings {
   double pressure_high_watermark_available_percent = 10;  ///< of memory available: at most this is pressure
   double pressure_low_watermark_available_percent = 15;   ///< and at least this ends it
   double protected_floor_percent = 50;                    ///< of a guest's memory
-  Bytes protected_floor_min_bytes = 512ULL << 20;
-  Bytes min_adjustment_bytes = 64ULL << 20;
-  Bytes per_vm_max_step_bytes = 256ULL << 20;
+  Bytes protected_floor_min_bytes = 512 * kMiB;
+  Bytes min_adjustment_bytes = 64 * kMiB;
+  Bytes per_vm_max_step_bytes = 256 * kMiB;
   std::chrono::seconds per_vm_cooldown{5};
 };
 
@@ -33,10 +33,10 @@ class Hypeman final : public Controller {
   };
   struct Candidate {
     std::size_t guest = 0;
-    Bytes assigned = 0;
-    Bytes current = 0;
-    Bytes floor = 0;
-    Bytes planned = 0;
+    Bytes assigned{};
+    Bytes current{};
+    Bytes floor{};
+    Bytes planned{};
   };
 
   void gather(const Snapshot& snapshot);

@@ -12,7 +12,7 @@ namespace balloon::policy::peers {
 /// Published constants of MOM's doc/ksm.rules; ksmtuned has the same numbers beside a least threshold.
 struct KsmSettings {
   double free_percent = 0.20;  ///< ksm_free_percent, KSM_THRES_COEF: below this share of memory it is short
-  Bytes least_threshold = 0;   ///< KSM_THRES_CONST
+  Bytes least_threshold{};     ///< KSM_THRES_CONST
   std::int64_t boost = 300;    ///< ksm_pages_boost, KSM_NPAGES_BOOST: pages more each time while short
   std::int64_t decay = -50;    ///< ksm_pages_decay, KSM_NPAGES_DECAY
   std::int64_t fewest = 64;    ///< ksm_npages_min, KSM_NPAGES_MIN

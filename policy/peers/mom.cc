@@ -35,7 +35,8 @@ Plan Mom::decide(const Snapshot& snapshot) {
   samples_ = 0;
 
   const double free = average(host_free_, [](double bytes) { return bytes; });
-  const double host_free = snapshot.host.total == 0 ? 0 : free / static_cast<double>(snapshot.host.total);
+  const double host_free =
+      snapshot.host.total == Bytes{0} ? 0 : free / static_cast<double>(snapshot.host.total);
   if (host_free < settings_.pressure_threshold) plan.state = HostState::tight;
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
     balance(snapshot.guests[i], histories_[i], host_free, plan.guests[i]);

@@ -32,7 +32,7 @@ std::optional<Ram> reported_ram(const GuestSnapshot& guest) {
 std::optional<double> usage(const std::optional<double>& first_total, const GuestSnapshot& guest) {
   const auto ram = reported_ram(guest);
   if (!ram) {
-    if (guest.on_host.resident == 0) return std::nullopt;
+    if (guest.on_host.resident == Bytes{0}) return std::nullopt;
     return static_cast<double>(std::min(guest.on_host.resident, guest.memory));
   }
   const double used = ram->total - ram->available;
@@ -63,12 +63,12 @@ void PiLoops::turn(Loop& loop, const GuestSnapshot& guest, const HostSnapshot& h
     }
     loop.first_total = ram->total;
   }
-  if (host.total == 0 || guest.memory == 0) return;
+  if (host.total == Bytes{0} || guest.memory == Bytes{0}) return;
 
   const auto memory = static_cast<double>(guest.memory);
   const double least =
-      std::trunc(guest.limits.min > 0 ? static_cast<double>(std::min(guest.limits.min, guest.memory))
-                                      : settings_.min_mem * memory);
+      std::trunc(guest.limits.min > Bytes{0} ? static_cast<double>(std::min(guest.limits.min, guest.memory))
+                                             : settings_.min_mem * memory);
   const Range bounds = range(loop, guest, host, least);
   const double host_free =
       static_cast<double>(std::min(host.available, host.total)) / static_cast<double>(host.total);
@@ -109,7 +109,7 @@ PiLoops::Range PiLoops::range(const Loop& loop, const GuestSnapshot& guest, cons
 double PiLoops::control(Loop& loop, const GuestSnapshot& guest, double host_free, double passed,
                         const Range& range) const {
   const auto memory = static_cast<double>(guest.memory);
-  const double actual = guest.actual > 0 ? static_cast<double>(guest.actual) : memory;
+  const double actual = guest.actual > Bytes{0} ? static_cast<double>(guest.actual) : memory;
   const double error = (1 - settings_.ram_threshold / 100) - host_free;
   const double integral = std::clamp(loop.integral + error * passed, -1.0, 1.0);
   const double wanted = std::trunc(actual - (settings_.kp * error + settings_.ki * integral) * memory);

@@ -17,7 +17,7 @@ struct PiSettings {
   double psi_pressure_max = 50;    ///< and at which they have their minimum
   double ram_threshold = 80;       ///< percent of the host's memory to have in use
   double ram_threshold_hard = 90;  ///< above this guests get less than they use
-  Bytes hysteresis = 128ULL << 20;
+  Bytes hysteresis = 128 * kMiB;
   double kp = 0.5;
   double ki = 0.05;
   double interval = 5;  ///< s; the error of a turn that comes sooner counts for less

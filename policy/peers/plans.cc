@@ -3,12 +3,9 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::peers {
-namespace {
-
-constexpr Bytes kPage = 4096;
-
-}  // namespace
 
 Plan hold(const Snapshot& snapshot) {
   Plan plan;
@@ -32,9 +29,8 @@ Plan hold(const Snapshot& snapshot) {
 void ask(const GuestSnapshot& guest, double target, GuestPlan& plan) {
   if (!guest.controllable) return;
   const double bounded = std::clamp(target, 0.0, static_cast<double>(guest.memory));
-  plan.target = plan.share = bounded < static_cast<double>(guest.memory)
-                                 ? static_cast<Bytes>(bounded) / kPage * kPage
-                                 : guest.memory;
+  plan.target = plan.share =
+      bounded < static_cast<double>(guest.memory) ? whole_pages(static_cast<Bytes>(bounded)) : guest.memory;
   plan.reason = Reason::share;
 }
 

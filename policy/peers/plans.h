@@ -6,9 +6,6 @@
 
 namespace balloon::policy::peers {
 
-inline constexpr Bytes kKiB = 1ULL << 10;
-inline constexpr Bytes kMiB = 1ULL << 20;
-
 /// Each guest keeps the target it has, reservations wait, KSM is left alone.
 Plan hold(const Snapshot& snapshot);
 

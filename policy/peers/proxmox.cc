@@ -40,7 +40,7 @@ void Proxmox::gather(const Snapshot& snapshot) {
   vms_.clear();
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
     const GuestSnapshot& guest = snapshot.guests[i];
-    if (!guest.controllable || guest.limits.min == 0 || guest.limits.weight == 0) continue;
+    if (!guest.controllable || guest.limits.min == Bytes{0} || guest.limits.weight == 0) continue;
     Vm vm;
     vm.guest = i;
     vm.balloon = vm.next = static_cast<double>(guest.actual);
@@ -114,7 +114,7 @@ void Proxmox::start_at_minimum(const Snapshot& snapshot, Plan& plan) {
   seen_.align(snapshot);
   for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
     const GuestSnapshot& guest = snapshot.guests[i];
-    if (!first_ && guest.controllable && !seen_[i].controllable && guest.limits.min > 0) {
+    if (!first_ && guest.controllable && !seen_[i].controllable && guest.limits.min > Bytes{0}) {
       ask(guest, static_cast<double>(guest.limits.min), plan.guests[i]);
     }
     // Once up it stays known: a guest that was only out of reach has not started again.

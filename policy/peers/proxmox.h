@@ -16,13 +16,13 @@ namespace balloon::policy::peers {
 /// Published constants of Proxmox VE (PVE/Service/pvestatd.pm, PVE/AutoBalloon.pm).
 struct ProxmoxSettings {
   double ballooning_target = 0.80;  ///< of the host's memory in use; a node option
-  Bytes maxchange = 100ULL << 20;   ///< of a guest each time
-  Bytes ignored = 10ULL << 20;      ///< a host this near its target is left alone
+  Bytes maxchange = 100 * kMiB;     ///< of a guest each time
+  Bytes ignored = 10 * kMiB;        ///< a host this near its target is left alone
   double roomy = 0.25;              ///< free memory, as a share of its minimum, of a guest that has enough
   std::uint32_t shares_per_weight = 10;  ///< its default share of 1000 is our default weight of 100
   /// ksmtuned runs beside it, with KSM_MONITOR_INTERVAL and KSM_THRES_CONST.
   std::chrono::seconds ksm_interval{60};
-  KsmSettings ksm{.least_threshold = 2048ULL << 20, .shortest_sleep = std::chrono::milliseconds(10)};
+  KsmSettings ksm{.least_threshold = 2048 * kMiB, .shortest_sleep = std::chrono::milliseconds(10)};
 };
 
 class Proxmox final : public Controller {

@@ -5,18 +5,19 @@
 #include <cmath>
 #include <utility>
 
+#include "base/pages.h"
 #include "policy/peers/plans.h"
 #include "policy/peers/readings.h"
 
 namespace balloon::policy::peers {
 namespace {
 
-constexpr double kPageBytes = 4096;
+constexpr auto kPageBytes = static_cast<double>(kPageSize);
 
 double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
 double risen(const std::optional<Bytes>& from, const std::optional<Bytes>& to) {
-  return from && to && *to > *from && *to != ~Bytes{0} ? static_cast<double>(*to - *from) : 0.0;
+  return from && to && *to > *from && *to != Bytes::max() ? static_cast<double>(*to - *from) : 0.0;
 }
 
 }  // namespace

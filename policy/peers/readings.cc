@@ -6,7 +6,7 @@
 namespace balloon::policy::peers {
 
 std::optional<double> known(const std::optional<Bytes>& statistic) {
-  if (!statistic || *statistic == ~Bytes{0}) return std::nullopt;
+  if (!statistic || *statistic == Bytes::max()) return std::nullopt;
   return static_cast<double>(*statistic);
 }
 

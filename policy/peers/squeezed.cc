@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/pages.h"
 #include "policy/peers/plans.h"
 #include "policy/peers/readings.h"
 
@@ -15,7 +16,7 @@ Kib kib(Bytes bytes) { return static_cast<Kib>(bytes / kKiB); }
 double bytes(Kib kib) { return static_cast<double>(kib) * static_cast<double>(kKiB); }
 
 /// Balloons move by pages.
-constexpr Kib kPageKib = 4;
+constexpr Kib kPageKib = static_cast<Kib>(kPageSize / kKiB);
 
 }  // namespace
 

@@ -9,11 +9,11 @@ namespace balloon::policy::peers {
 
 /// Published constants of vm0 (sandbox-firecracker/balloon.rs).
 struct Vm0Settings {
-  Bytes inflate_above = 384ULL << 20;  ///< MemFree from which on the guest gives some
-  Bytes keep_free = 256ULL << 20;      ///< of it
-  Bytes step = 256ULL << 20;           ///< at most this each time
-  Bytes deflate_below = 192ULL << 20;  ///< MemAvailable under which the guest gets everything back
-  Bytes least = 1024ULL << 20;         ///< no guest is made smaller
+  Bytes inflate_above = 384 * kMiB;  ///< MemFree from which on the guest gives some
+  Bytes keep_free = 256 * kMiB;      ///< of it
+  Bytes step = 256 * kMiB;           ///< at most this each time
+  Bytes deflate_below = 192 * kMiB;  ///< MemAvailable under which the guest gets everything back
+  Bytes least = 1024 * kMiB;         ///< no guest is made smaller
 };
 
 class Vm0 final : public Controller {

@@ -28,7 +28,7 @@ bool take_bits(std::uint64_t bits, T& out) {
     return true;
   } else {
     out = static_cast<T>(bits);
-    return out == bits;
+    return as_bits(out) == bits;
   }
 }
 

@@ -85,15 +85,19 @@ template <typename Coder, typename T>
 void number(Coder& coder, T& now, const std::remove_const_t<T>& before) {
   coder.number(now, before, before);
 }
-template <typename Coder>
-void number_if(Coder& coder, auto& now, const std::optional<std::uint64_t>& before) {
-  if (now) coder.number(*now, before.value_or(0), before.value_or(0));
+template <typename Coder, typename T>
+void number_if(Coder& coder, auto& now, const std::optional<T>& before) {
+  if (now) coder.number(*now, before.value_or(T{}), before.value_or(T{}));
 }
 
-/// Between the two ticks that a row and the one before it are of; wraps where that is absurd.
+/// What is expected, as it was but for what has moved from `from` to `to`: a time between the two ticks that
+/// a row and the one before it are of, or a size. Wraps where that is absurd.
 inline std::chrono::nanoseconds wrapped(std::chrono::nanoseconds time, std::chrono::nanoseconds from,
                                         std::chrono::nanoseconds to) {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(as_bits(time) + as_bits(to) - as_bits(from)));
+}
+inline Bytes wrapped(Bytes size, Bytes from, Bytes to) {
+  return Bytes{size.count() + to.count() - from.count()};
 }
 
 /// What most often changes comes first, so that it shares its eights.
@@ -131,10 +135,10 @@ void code_guest(Coder& coder, Guest& now, const GuestSnapshot& before, Time at, 
   coder.flag(now.on_host.pinned, before.on_host.pinned);
   coder.flag(now.on_host.merging, before.on_host.merging);
   coder.flag(now.controllable, before.controllable);
-  if (now.pin) coder.number(now.pin->target, before.pin ? before.pin->target : 0, now.target);
+  if (now.pin) coder.number(now.pin->target, before.pin ? before.pin->target : Bytes{0}, now.target);
   number(coder, now.memory, before.memory);
   number(coder, now.limits.min, before.limits.min);
-  coder.number(now.limits.max, before.limits.max, before.memory == 0 ? now.memory : before.limits.max);
+  coder.number(now.limits.max, before.limits.max, before.memory == Bytes{0} ? now.memory : before.limits.max);
   number(coder, now.limits.weight, before.limits.weight);
   coder.text(now.limits.group, before.limits.group);
   coder.real(now.limits.margin_factor, before.limits.margin_factor);
@@ -142,13 +146,15 @@ void code_guest(Coder& coder, Guest& now, const GuestSnapshot& before, Time at, 
   coder.end();
 }
 
+/// Wraps, too.
 inline Bytes sum_of(const NeedTerms& need) {
-  return need.used + need.margin + need.growth + need.swapped + need.cache + need.rescue + need.recent;
+  return Bytes{need.used.count() + need.margin.count() + need.growth.count() + need.swapped.count() +
+               need.cache.count() + need.rescue.count() + need.recent.count()};
 }
 
 /// What the guest reports as available; mostly that is what is believed.
 inline Bytes reported_available(const GuestSnapshot& seen) {
-  return seen.stats ? seen.stats->available.value_or(0) : 0;
+  return seen.stats ? seen.stats->available.value_or(Bytes{}) : Bytes{};
 }
 
 /// A guest's plan; `seen` and `seen_before` are what it was made from and what the one before was.
@@ -157,9 +163,10 @@ void code_plan(Coder& coder, Planned& now, const GuestPlan& before, const GuestS
                const GuestSnapshot& seen_before, Time at, Time at_before) {
   coder.begin();
   coder.number(now.why.available, before.why.available,
-               before.why.available - reported_available(seen_before) + reported_available(seen));
+               wrapped(before.why.available, reported_available(seen_before), reported_available(seen)));
   coder.number(now.used, before.used,
-               before.used - (seen_before.actual - before.why.available) + (seen.actual - now.why.available));
+               wrapped(wrapped(before.used, seen_before.actual, seen.actual), now.why.available,
+                       before.why.available));
   auto& need = now.why.need;
   const NeedTerms& need_before = before.why.need;
   coder.number(need.used, need_before.used, before.used == need_before.used ? now.used : need_before.used);
@@ -169,15 +176,15 @@ void code_plan(Coder& coder, Planned& now, const GuestPlan& before, const GuestS
   number(coder, need.cache, need_before.cache);
   number(coder, need.swapped, need_before.swapped);
   number(coder, need.rescue, need_before.rescue);
-  coder.number(now.need, before.need, before.need - sum_of(need_before) + sum_of(need));
+  coder.number(now.need, before.need, wrapped(before.need, sum_of(need_before), sum_of(need)));
   coder.number(now.share, before.share, before.share == before.need ? now.need : before.share);
   coder.number(now.target, before.target,
                before.target == seen_before.target ? seen.target
                : before.target == before.share     ? now.share
                                                    : before.target);
   coder.number(now.untouched, before.untouched,
-               before.untouched - std::min(before.untouched, seen.on_host.resident) +
-                   std::min(before.untouched, seen_before.on_host.resident));
+               wrapped(before.untouched, std::min(before.untouched, seen.on_host.resident),
+                       std::min(before.untouched, seen_before.on_host.resident)));
   coder.name(now.reason, before.reason, Reason::surplus);
   const std::chrono::nanoseconds age =
       seen.stats ? std::max(Time{}, wrapped(at, seen.stats->sampled_at, Time{})) : before.why.age;
@@ -205,7 +212,7 @@ void code_host(Coder& coder, Host& now, const HostSnapshot& before) {
   static const KsmSnapshot kNoKsm;
   coder.begin();
   number(coder, now.free, before.free);
-  coder.number(now.available, before.available, before.available - before.free + now.free);
+  coder.number(now.available, before.available, wrapped(before.available, before.free, now.free));
   number(coder, now.swap_free, before.swap_free);
   number(coder, now.swap_in, before.swap_in);
   number(coder, now.swap_out, before.swap_out);

@@ -16,11 +16,14 @@
 namespace balloon::policy::recording {
 
 /// Sizes mostly change by whole pages, times (the guests' kernels') are often whole microseconds.
-inline constexpr std::uint64_t kSizeUnit = kPageSize;
+inline constexpr std::uint64_t kSizeUnit = kPageSize.count();
 inline constexpr std::uint64_t kTimeUnit = 1000;
 /// A row begins with a bit for each eight fields, then has eight bits for those eights that are not as
 /// expected.
 inline constexpr unsigned kRowMax = 64;
+
+template <typename T>
+concept SizeOrCount = std::same_as<T, Bytes> || std::unsigned_integral<T>;
 
 template <typename T>
 std::uint64_t as_bits(T value) {
@@ -28,7 +31,7 @@ std::uint64_t as_bits(T value) {
     return std::bit_cast<std::uint64_t>(value);
   } else if constexpr (std::is_same_v<T, std::chrono::nanoseconds>) {
     return static_cast<std::uint64_t>(value.count());
-  } else {  // a number, or an enum
+  } else {  // a size, a count or an enum
     return static_cast<std::uint64_t>(value);
   }
 }
@@ -44,10 +47,10 @@ class RowWriter {
   }
   void end();
 
-  /// A size or a count. `before`: of the row before; `expected`: by whatever is known already.
-  template <std::unsigned_integral T>
-  void number(const T& now, const T& /*before*/, std::uint64_t expected) {
-    difference(now, expected, kSizeUnit);
+  /// `before`: of the row before; `expected`: by whatever is known already.
+  template <SizeOrCount T>
+  void number(const T& now, const T& /*before*/, T expected) {
+    difference(as_bits(now), as_bits(expected), kSizeUnit);
   }
   void time(const std::chrono::nanoseconds& now, const std::chrono::nanoseconds& /*before*/,
             std::chrono::nanoseconds expected) {
@@ -89,11 +92,11 @@ class RowReader {
   void begin();
   void end() {}
 
-  template <std::unsigned_integral T>
-  void number(T& now, const T& /*before*/, std::uint64_t expected) {
-    const std::uint64_t value = difference(expected, kSizeUnit);
+  template <SizeOrCount T>
+  void number(T& now, const T& /*before*/, T expected) {
+    const std::uint64_t value = difference(as_bits(expected), kSizeUnit);
     now = static_cast<T>(value);
-    if (now != value) in_.spoil();
+    if (as_bits(now) != value) in_.spoil();
   }
   void time(std::chrono::nanoseconds& now, const std::chrono::nanoseconds& /*before*/,
             std::chrono::nanoseconds expected) {
@@ -137,8 +140,8 @@ class RowComparer {
 
   void begin() {}
   void end() {}
-  template <std::unsigned_integral T>
-  void number(const T& one, const T& other, std::uint64_t /*expected*/) {
+  template <SizeOrCount T>
+  void number(const T& one, const T& other, T /*expected*/) {
     same_ &= one == other;
   }
   void time(const std::chrono::nanoseconds& one, const std::chrono::nanoseconds& other,

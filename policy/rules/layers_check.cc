@@ -27,7 +27,7 @@ std::optional<std::string> judge(const Terms& terms, std::optional<Bytes> whole)
     return std::nullopt;
   const SizeRule& min = terms.min.value;
   const SizeRule& max = terms.max.value;
-  const bool alike = (min.bytes != 0) == (max.bytes != 0);
+  const bool alike = (min.bytes != Bytes{0}) == (max.bytes != Bytes{0});
   if (terms.min.place == terms.max.place && alike) return std::nullopt;  // complained about where it was read
   if (const auto complaint = contradiction(min, max)) return complaint;
   if (!whole || alike || min.of(*whole) <= max.of(*whole)) return std::nullopt;

@@ -67,7 +67,7 @@ struct PolicyFile {
   double ram_allocation_ratio = 0;
   std::optional<ShadowFile> shadow_file;
   std::shared_ptr<const PolicyFile> shadow;  ///< loaded; null without one
-  Bytes host_memory = 0;                     ///< what the groups' shares are of
+  Bytes host_memory{};                       ///< what the groups' shares are of
 
   /// Of a host with `memory`; nothing: boot memory is not counted.
   std::optional<Bytes> boot_memory_max(Bytes memory) const {

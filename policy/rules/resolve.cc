@@ -35,7 +35,7 @@ void let_hypervisor_speak(const std::map<std::string, std::string>& labels, Term
     const auto found = labels.find(key);
     return found == labels.end() ? std::string_view() : std::string_view(found->second);
   };
-  if (const auto min = parse_bytes(label(kMinLabel)); min && *min > 0)
+  if (const auto min = parse_bytes(label(kMinLabel)); min && *min > Bytes{0})
     terms.min = {.value = {.bytes = *min}, .place = place};
   const std::string_view text = label(kWeightLabel);
   std::uint32_t weight = 0;

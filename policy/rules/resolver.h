@@ -33,7 +33,7 @@ class Resolver {
  private:
   struct Known {
     std::map<std::string, std::string> labels;
-    Bytes memory = 0;
+    Bytes memory{};
     policy::GuestLimits limits;
     bool control = true;
     std::uint64_t generation = 0;

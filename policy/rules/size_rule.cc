@@ -28,10 +28,10 @@ Bytes SizeRule::of(Bytes memory) const {
 }
 
 std::string exact_bytes(Bytes bytes) {
-  if (bytes != 0 && bytes % kGiB == 0) return fmt::format("{} GiB", bytes / kGiB);
-  if (bytes != 0 && bytes % kMiB == 0) return fmt::format("{} MiB", bytes / kMiB);
-  if (bytes != 0 && bytes % kKiB == 0) return fmt::format("{} KiB", bytes / kKiB);
-  return fmt::format("{} B", bytes);
+  if (bytes != Bytes{0} && bytes % kGiB == Bytes{0}) return fmt::format("{} GiB", bytes / kGiB);
+  if (bytes != Bytes{0} && bytes % kMiB == Bytes{0}) return fmt::format("{} MiB", bytes / kMiB);
+  if (bytes != Bytes{0} && bytes % kKiB == Bytes{0}) return fmt::format("{} KiB", bytes / kKiB);
+  return fmt::format("{} B", bytes.count());
 }
 
 std::string describe(const SizeRule& rule) {

@@ -11,7 +11,7 @@
 namespace balloon::policy::rules {
 
 struct SizeRule {
-  Bytes bytes = 0;
+  Bytes bytes{};
   double ratio = 0;          ///< of memory; used when not 0
   bool linux_floor = false;  ///< goes before both
   bool operator==(const SizeRule&) const = default;

@@ -216,11 +216,11 @@ struct Reader {
     out.*key.member = rate;
   }
   void operator()(const Size<T>& key) const {
-    Bytes size = 0;
+    Bytes size{};
     if (value.read_bytes(size)) bound_by_host(value, size, host_memory, out.*key.member);
   }
   void operator()(const BytesASecond<T>& key) const {
-    Bytes per_second = 0;
+    Bytes per_second{};
     if (value.read_bytes(per_second)) out.*key.member = static_cast<double>(per_second);
   }
   void operator()(const Duration<T>& key) const {
@@ -289,7 +289,7 @@ void write_keys(const std::string& section, std::span<const Key<T>> keys, const 
 bool read_host_size(const yaml::Value& value, Bytes host_memory, Bytes& out) {
   std::string text;
   if (!value.read(text)) return false;
-  Bytes size = 0;
+  Bytes size{};
   if (text.ends_with('%')) {
     double ratio = 0;
     if (!read_percent(value, "the host's memory", 100, ratio)) return false;
@@ -305,12 +305,12 @@ void read_thresholds(yaml::Map& states, Bytes host_memory, HostStateRules& out) 
     std::string text;
     if (!value.read(text)) return;
     if (text == "sliding") {
-      out.minimum_free = 0;
+      out.minimum_free = Bytes{0};
       return;
     }
-    Bytes size = 0;
+    Bytes size{};
     if (!read_host_size(value, host_memory, size)) return;
-    if (size == 0) return value.complain("it must be more than 0, or sliding");
+    if (size == Bytes{0}) return value.complain("it must be more than 0, or sliding");
     out.minimum_free = size;
   });
   double above = 0;
@@ -373,7 +373,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Tunables& tunabl
   write_keys<All>("engine", kEngine, tunables, out);
   const HostStateRules& states = tunables.states;
   out.emplace_back("states.minimum_free",
-                   states.minimum_free == 0 ? "sliding" : exact_bytes(states.minimum_free));
+                   states.minimum_free == Bytes{0} ? "sliding" : exact_bytes(states.minimum_free));
   for (const Threshold& threshold : kThresholds) {
     out.emplace_back(fmt::format("states.{}", threshold.name),
                      fmt::format("{:.10g}%", states.*threshold.member * 100));

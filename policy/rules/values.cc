@@ -139,7 +139,7 @@ LayerSpots read_layer(yaml::Map& map, const LayerWords& words, Layer& out) {
 }
 
 std::optional<std::string> contradiction(const SizeRule& min, const SizeRule& max) {
-  const bool fixed = min.bytes != 0 && max.bytes != 0;
+  const bool fixed = min.bytes != Bytes{0} && max.bytes != Bytes{0};
   const bool shares = min.ratio != 0 && max.ratio != 0;
   if ((fixed && min.bytes > max.bytes) || (shares && min.ratio > max.ratio))
     return fmt::format("min {} is above max {}", describe(min), describe(max));

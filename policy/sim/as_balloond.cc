@@ -1,31 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/sim/as_balloond.h"
 
+#include <limits>
 #include <utility>
 
 namespace balloon::policy::sim {
 namespace {
 
-constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
-
-void drop_unknown(std::optional<std::uint64_t>& value) {
-  if (value == kUnknown) value.reset();
+template <typename T>
+void drop_unknown(std::optional<T>& value) {
+  if (value == std::numeric_limits<T>::max()) value.reset();
 }
 
 bool above(const std::optional<Bytes>& part, Bytes whole) { return part && *part > whole; }
 
-void drop_if_back(std::optional<std::uint64_t>& now, const std::optional<std::uint64_t>& before) {
-  if (now && *now < before.value_or(0)) now.reset();
+template <typename T>
+void drop_if_back(std::optional<T>& now, const std::optional<T>& before) {
+  if (now && *now < before.value_or(T{})) now.reset();
 }
 
 }  // namespace
 
 bool is_usable(GuestStats& sample, const std::optional<GuestStats>& previous, Bytes memory) {
-  for (auto* value : {&sample.total, &sample.available, &sample.free, &sample.disk_caches, &sample.swap_in,
-                      &sample.swap_out, &sample.major_faults, &sample.oom_kills, &sample.alloc_stalls,
-                      &sample.direct_scans, &sample.direct_reclaims, &sample.disk_read})
-    drop_unknown(*value);
-  if (sample.actual == 0 || sample.actual > memory || sample.total == 0 || above(sample.total, memory))
+  for (auto* size : {&sample.total, &sample.available, &sample.free, &sample.disk_caches, &sample.swap_in,
+                     &sample.swap_out, &sample.disk_read})
+    drop_unknown(*size);
+  for (auto* count : {&sample.major_faults, &sample.oom_kills, &sample.alloc_stalls, &sample.direct_scans,
+                      &sample.direct_reclaims})
+    drop_unknown(*count);
+  if (sample.actual == Bytes{0} || sample.actual > memory || sample.total == Bytes{0} ||
+      above(sample.total, memory))
     return false;
   const Bytes whole = sample.total.value_or(memory);
   if (above(sample.available, whole) || above(sample.free, whole) || above(sample.disk_caches, whole))

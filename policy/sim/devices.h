@@ -5,13 +5,14 @@
 #include <chrono>
 #include <limits>
 
+#include "base/pages.h"
 #include "policy/types.h"
 
 namespace balloon::policy::sim {
 
 /// A swap device. Latency is of one request, bandwidth of reads and writes together.
 struct SwapDevice {
-  Bytes size = 0;
+  Bytes size{};
   Time latency = std::chrono::microseconds(100);
   double bandwidth = 1.5 * (1ULL << 30);  ///< bytes a second
   /// A written byte takes as much of the bandwidth as so many that are read.
@@ -59,7 +60,8 @@ inline constexpr double kZramCpuIn = 4.8e-6;
 inline constexpr double kZramCpus = 4;
 
 inline SwapDevice SwapDevice::zram(Bytes size) {
-  SwapDevice device{size, Time(static_cast<std::int64_t>(kZramCpuIn * 1e9)), kZramCpus * 4096 / kZramCpuIn};
+  SwapDevice device{size, Time(static_cast<std::int64_t>(kZramCpuIn * 1e9)),
+                    kZramCpus * static_cast<double>(kPageSize) / kZramCpuIn};
   device.write_factor = kZramCpuOut / kZramCpuIn;
   device.memory_ratio = kZramMemoryRatio;
   device.cpu_out = kZramCpuOut;

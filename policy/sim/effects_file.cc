@@ -68,10 +68,10 @@ void read_swap(Map& map, bool device_costs, SwapDevice& out) {
   };
   double bandwidth = 0;
   map.with("bandwidth", [&](const Value& value) {
-    Bytes bytes = 0;
+    Bytes bytes{};
     if (!value.read_bytes(bytes)) return;
     bandwidth = static_cast<double>(bytes);
-    if (bytes == 0) return value.complain("expected a bandwidth above 0");
+    if (bytes == Bytes{0}) return value.complain("expected a bandwidth above 0");
     own();
     out.bandwidth = bandwidth;
   });

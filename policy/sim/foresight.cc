@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/pages.h"
+
 namespace balloon::policy::sim {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr Time kGlance = kStep;
 /// Beyond its need and its watermark a guest gets so much: what rounding and a step's changes may take.
 constexpr double kSlack = 4 * kMiBd;
 
-Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
+Bytes whole(double bytes) { return whole_pages(static_cast<Bytes>(std::max(0.0, bytes))); }
 
 double least_arc(const HostSpec& host) {
   if (!host.effects.arc_rule) return std::numeric_limits<double>::infinity();
@@ -65,8 +67,8 @@ Plan Foresight::decide(const Snapshot& snapshot) {
   const double cache = std::min(kHostCacheLeast, most(host_.cache, snapshot.now));
   plan.budget = whole(total * (1 - kHostLow) - own - cache - kSlack -
                       kVmmOwn * static_cast<double>(snapshot.guests.size()));
-  Bytes fixed = 0;
-  Bytes unused = 0;  // of guests' sizes: what they have or must have, and will not touch
+  Bytes fixed{};
+  Bytes unused{};  // of guests' sizes: what they have or must have, and will not touch
   claims_.clear();
   movable_.clear();
   plan.guests.resize(snapshot.guests.size());
@@ -85,7 +87,7 @@ Plan Foresight::decide(const Snapshot& snapshot) {
       const Bytes used =
           std::min(std::max(guest.actual, guest.target), mine.need + spare(seer, snapshot.now));
       fixed += used;
-      unused += std::max(guest.actual, guest.target) - std::min(used, std::max(guest.actual, guest.target));
+      unused += above(std::max(guest.actual, guest.target), used);
     } else {
       const Bytes low = std::min({guest.limits.min, guest.memory, mine.need});
       const Bytes high = std::clamp(mine.need, low, std::max(low, guest.limits.max));
@@ -93,15 +95,15 @@ Plan Foresight::decide(const Snapshot& snapshot) {
       movable_.push_back(i);
     }
   }
-  const Bytes shared = plan.budget > fixed ? plan.budget - fixed : 0;
-  Bytes needs = 0;
+  const Bytes shared = above(plan.budget, fixed);
+  Bytes needs{};
   for (const Claim& claim : claims_) needs += claim.high;
   for (const Reservation& reservation : snapshot.reservations) {  // only what hurts nobody
     const bool fits = granted_.contains(reservation.id) || needs + reservation.min <= shared;
-    const Bytes most = fits ? std::clamp(shared - std::min(shared, needs), reservation.min,
-                                         std::max(reservation.min, reservation.max))
-                            : 0;
-    claims_.push_back({fits ? reservation.min : 0, most, reservation.priority});
+    const Bytes most =
+        fits ? std::clamp(above(shared, needs), reservation.min, std::max(reservation.min, reservation.max))
+             : Bytes{0};
+    claims_.push_back({fits ? reservation.min : Bytes{0}, most, reservation.priority});
     needs += most;
   }
   // What is left beyond needs: what guests have for files of theirs and idle memory stays, since to take it
@@ -132,7 +134,7 @@ Plan Foresight::decide(const Snapshot& snapshot) {
 
 /// Where all claims fit they are granted, and guests claim up to `most` more. Returns whether they did fit.
 bool Foresight::raise(const Snapshot& snapshot, Bytes shared, const std::function<Bytes(std::size_t)>& most) {
-  Bytes claimed = 0;
+  Bytes claimed{};
   for (const Claim& claim : claims_) claimed += claim.high;
   if (claimed >= shared) return false;
   for (std::size_t k = 0; k < claims_.size(); ++k) {
@@ -158,7 +160,7 @@ void Foresight::reserve(const Snapshot& snapshot, Plan& plan) {
   }
   for (std::size_t i = 0; i < snapshot.reservations.size(); ++i) {
     const Reservation& reservation = snapshot.reservations[i];
-    ReservationPlan mine{reservation.id, GrantState::pending, 0};
+    ReservationPlan mine{reservation.id, GrantState::pending, Bytes{0}};
     const auto granted = granted_.find(reservation.id);
     if (granted != granted_.end()) {
       mine.state = GrantState::granted;

@@ -60,7 +60,7 @@ constexpr Odds kSecond{.size_least = 0.2,
                        .free_page_reporting = 0.5,
                        .joins = 0.15};
 
-Bytes to_mib(double bytes) { return static_cast<Bytes>(bytes / kMiBd) * kMiB; }
+Bytes to_mib(double bytes) { return static_cast<std::uint64_t>(bytes / kMiBd) * kMiB; }
 Time to_time(double seconds) { return Time(static_cast<std::int64_t>(seconds * 1e3) * 1'000'000); }
 
 double total_seconds(Time time) { return std::chrono::duration<double>(time).count(); }
@@ -154,7 +154,7 @@ GuestSpec draw_guest(Random& random, const Odds& odds, std::string name, double 
   guest.anon = demand_over_time(random, working - hot, 0.92 * memory - kernel - hot, duration);
   guest.cold = constant(random.chance(0.2) ? 0 : memory * random.uniform(0.1, 0.6));
   guest.anon_idle = random.chance(0.5) ? 0 : random.uniform(0, 0.3);
-  guest.swap.size = random.chance(odds.no_swap) ? 0 : to_mib(memory * random.uniform(0.25, 0.75));
+  guest.swap.size = random.chance(odds.no_swap) ? Bytes{0} : to_mib(memory * random.uniform(0.25, 0.75));
   guest.deflate_on_oom = random.chance(odds.deflate_on_oom);
   guest.free_page_reporting = random.chance(odds.free_page_reporting);
   guest.stats.pressure = !random.chance(odds.old_kernel);

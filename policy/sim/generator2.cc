@@ -59,7 +59,7 @@ void draw_kernel(Random& random, GuestSpec& guest) {
   effects.lru_error *= random.uniform(0, 2);
   if (random.chance(kOurVmm)) effects.split = 0;
   effects.split_cost *= random.uniform(0, 2);
-  if (guest.swap.size > 0 && random.chance(kOwnZram)) guest.swap = SwapDevice::zram(guest.swap.size);
+  if (guest.swap.size > Bytes{0} && random.chance(kOwnZram)) guest.swap = SwapDevice::zram(guest.swap.size);
   if (random.chance(kOwnArc)) guest.arc = constant(memory * random.uniform(0.1, 0.5));
   if (random.chance(kCountsNoReads)) guest.stats.disk_reads = false;
   guest.boot = to_time(random.log_uniform(5, 60));

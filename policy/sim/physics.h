@@ -7,12 +7,13 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/pages.h"
 #include "policy/types.h"
 
 namespace balloon::policy::sim {
 
-inline constexpr double kPageBytes = 4096;
-inline constexpr double kMiBd = 1 << 20;
+inline constexpr double kPageBytes = static_cast<double>(kPageSize);
+inline constexpr double kMiBd = static_cast<double>(kMiB);
 inline constexpr double kGiBd = 1 << 30;
 
 /// One step of the plant.

@@ -189,7 +189,7 @@ class Keeper {
     while (now - highest_.front().at > kTimeToGive) highest_.pop_front();
     const Bytes had = committed(tick.plan, tick.snapshot.guests);
     const Bytes over = above(had, tick.plan.budget);
-    report_.over_budget += over > 0 ? 1 : 0;
+    report_.over_budget += over > Bytes{0} ? 1 : 0;
     report_.over_promised += had > highest_.front().budget ? 1 : 0;
     if (over > report_.over_budget_most) {
       report_.over_budget_most = over;
@@ -243,7 +243,7 @@ Result<ReplayReport> replay(const std::string& path, const Alternate& alternate,
   report.files = source->files();
   report.runs = source->runs();
   report.torn = source->torn();
-  report.bytes = source->bytes();
+  report.bytes = Bytes{source->bytes()};
   report.missing_files = source->missing_files();
   report.missing_ticks = source->missing_ticks();
   if (report.ticks == 0) return fail(path + ": there is no decision in it");

@@ -40,9 +40,9 @@ struct GuestReplay {
   std::uint64_t targets = 0;  ///< ticks with another target
   std::uint64_t reasons = 0;  ///< with another reason
   std::uint64_t states = 0;
-  double more = 0;    ///< bytes above the recorded targets, over all ticks
-  double less = 0;    ///< and below
-  Bytes largest = 0;  ///< difference
+  double more = 0;  ///< bytes above the recorded targets, over all ticks
+  double less = 0;  ///< and below
+  Bytes largest{};  ///< difference
 };
 
 /// The first difference.
@@ -63,7 +63,7 @@ struct ReplayReport {
   std::size_t files = 0;
   std::size_t runs = 0;
   std::size_t torn = 0;
-  std::uint64_t bytes = 0;
+  Bytes bytes{};
   std::uint64_t missing_files = 0;
   std::uint64_t missing_ticks = 0;
   std::chrono::milliseconds from{};  ///< wall time of the first tick
@@ -74,7 +74,7 @@ struct ReplayReport {
   std::uint64_t different = 0;            ///< ticks that count with any difference
   std::uint64_t host_states = 0;          ///< of them, with another state of the host
   std::uint64_t over_budget = 0;          ///< recorded ticks at which guests had more than the budget
-  Bytes over_budget_most = 0;             ///< the most that it was
+  Bytes over_budget_most{};               ///< the most that it was
   std::chrono::milliseconds over_budget_most_at{};  ///< wall time of that
   /// Of them, those at which guests had more than the budget had been at any time within kTimeToGive: nothing
   /// that the host itself took explains that.

@@ -79,7 +79,7 @@ double mean(const GuestReplay& guest) {
 std::string size_text(double bytes) { return format_bytes(static_cast<Bytes>(bytes)); }
 
 /// Bytes exactly where rounding would hide a difference.
-std::string pair_text(Bytes bytes) { return fmt::format("{} ({})", bytes, format_bytes(bytes)); }
+std::string pair_text(Bytes bytes) { return fmt::format("{} ({})", bytes.count(), format_bytes(bytes)); }
 
 GuestReplay sum_of(const ReplayReport& report) {
   GuestReplay all;
@@ -147,15 +147,16 @@ std::string guest_table(const ReplayReport& report) {
 }
 
 Json plan_json(const GuestPlan& plan) {
-  return {{"target_bytes", plan.target}, {"share_bytes", plan.share},      {"need_bytes", plan.need},
-          {"used_bytes", plan.used},     {"reason", name_of(plan.reason)}, {"state", name_of(plan.state)}};
+  return {{"target_bytes", plan.target.count()}, {"share_bytes", plan.share.count()},
+          {"need_bytes", plan.need.count()},     {"used_bytes", plan.used.count()},
+          {"reason", name_of(plan.reason)},      {"state", name_of(plan.state)}};
 }
 
 Json guest_json(const GuestReplay& guest) {
   return {{"ticks", guest.ticks},
           {"other_targets", guest.targets},
           {"mean_difference_bytes", mean(guest)},
-          {"largest_difference_bytes", guest.largest},
+          {"largest_difference_bytes", guest.largest.count()},
           {"more_byte_ticks", guest.more},
           {"less_byte_ticks", guest.less},
           {"other_reasons", guest.reasons},
@@ -199,14 +200,14 @@ std::string to_json(const ReplayReport& report) {
            {"decided_by", report.law.empty() ? Json(nullptr) : Json(report.law)},
            {"files", report.files},
            {"runs", report.runs},
-           {"bytes", report.bytes},
+           {"bytes", report.bytes.count()},
            {"ticks", report.ticks},
            {"counted_ticks", report.ticks - report.warm_up},
            {"different_ticks", report.different},
            {"warm_up_different_ticks", report.warm_up_differences},
            {"other_host_states", report.host_states},
            {"over_budget_ticks", report.over_budget},
-           {"over_budget_most_bytes", report.over_budget_most},
+           {"over_budget_most_bytes", report.over_budget_most.count()},
            {"over_promised_ticks", report.over_promised},
            {"torn_files", report.torn},
            {"missing_files", report.missing_files},
@@ -233,8 +234,9 @@ std::string to_csv(const ReplayReport& report) {
   const auto row = [&](std::string name, const GuestReplay& guest) {
     // A guest's name has none of these by the daemon's rules; a recording may say anything.
     std::ranges::replace_if(name, [](char c) { return c == ',' || c == '"' || c == '\n' || c == '\r'; }, '_');
-    out += fmt::format("{},{},{},{:.0f},{},{:.0f},{:.0f},{},{}\n", name, guest.ticks, guest.targets,
-                       mean(guest), guest.largest, guest.more, guest.less, guest.reasons, guest.states);
+    out +=
+        fmt::format("{},{},{},{:.0f},{},{:.0f},{:.0f},{},{}\n", name, guest.ticks, guest.targets, mean(guest),
+                    guest.largest.count(), guest.more, guest.less, guest.reasons, guest.states);
   };
   for (const auto& [name, guest] : report.guests) row(name, guest);
   return out;

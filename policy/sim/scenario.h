@@ -26,12 +26,12 @@ struct KsmSpec {
 };
 
 struct HostSpec {
-  Bytes memory = 8ULL << 30;
+  Bytes memory = 8 * kGiB;
   SignalSpec own;                ///< what its own processes use
   SignalSpec cache;              ///< page cache it would like to have: given up at once when memory is short
   SignalSpec arc;                ///< a cache that counts as used and shrinks slowly (ZFS)
   std::optional<Bytes> arc_min;  ///< what it keeps; unset: by OpenZFS' rule
-  SwapDevice swap = SwapDevice::nvme(8ULL << 30);
+  SwapDevice swap = SwapDevice::nvme(8 * kGiB);
   KsmSpec ksm;
   HostEffects effects;
 };
@@ -68,8 +68,8 @@ enum class Driver : std::uint8_t {
 
 struct ReservationSpec {
   Time at{};
-  Bytes min = 0;
-  Bytes max = 0;
+  Bytes min{};
+  Bytes max{};
   std::uint32_t priority = 100;
   Time deadline = std::chrono::seconds(30);    ///< after `at`
   Time start_after = std::chrono::seconds(1);  ///< its guest starts so long after the grant
@@ -77,8 +77,8 @@ struct ReservationSpec {
 
 struct GuestSpec {
   std::string name;  ///< unique
-  Bytes memory = 2ULL << 30;
-  GuestLimits limits{256ULL << 20, 2ULL << 30, 100, {}};
+  Bytes memory = 2 * kGiB;
+  GuestLimits limits{256 * kMiB, 2 * kGiB, 100, {}};
 
   SignalSpec anon;                         ///< bytes its programs hold
   SignalSpec hot;                          ///< file pages that they use again and again
@@ -93,11 +93,11 @@ struct GuestSpec {
   double cold_rate = 50.0 * (1ULL << 20);  ///< bytes a second at which cold pages are read in
   bool cold_counts = false;                ///< missing cold pages are a deficit too
 
-  SwapDevice swap = {1ULL << 30, std::chrono::microseconds(100), 200.0 * (1ULL << 20)};
+  SwapDevice swap = {kGiB, std::chrono::microseconds(100), 200.0 * (1ULL << 20)};
   Disk disk;
   GuestEffects effects;
   Driver driver = Driver::normal;
-  Bytes stuck_at = 0;
+  Bytes stuck_at{};
   bool pinned = false;  ///< VFIO: what the balloon takes stays the guest's
   bool deflate_on_oom = true;
   bool free_page_reporting = true;

@@ -55,8 +55,8 @@ constexpr std::array kSurpluses = {SurplusName{"headroom", Surplus::headroom},
                                    SurplusName{"wanted", Surplus::wanted}};
 void read_host(Map& map, const HostEffects& effects, HostSpec& host) {
   map.bytes("memory", host.memory);
-  if (host.memory == 0) map.complain("expected a host with memory");
-  host.own = constant(600 * kMiB);
+  if (host.memory == Bytes{0}) map.complain("expected a host with memory");
+  host.own = constant(static_cast<double>(600 * kMiB));
   read_signal(map, "own", Unit::bytes, host.own);
   read_signal(map, "cache", Unit::bytes, host.cache);
   read_signal(map, "arc", Unit::bytes, host.arc);
@@ -102,7 +102,7 @@ void read_limits(Map& map, Bytes memory, GuestLimits& limits) {
 void read_balloon(Map& map, GuestSpec& guest) {
   choice<Driver>(map, "driver", kDrivers, guest.driver);
   map.bytes("stuck_at", guest.stuck_at);
-  if ((guest.driver == Driver::stuck) != (guest.stuck_at > 0))
+  if ((guest.driver == Driver::stuck) != (guest.stuck_at > Bytes{0}))
     map.complain("driver: stuck and stuck_at belong together");
   map.field("pinned", guest.pinned);
   map.field("deflate_on_oom", guest.deflate_on_oom);
@@ -136,7 +136,7 @@ void read_guest(Map& map, const Effects& effects, std::vector<GuestSpec>& out) {
       value.complain(fmt::format("expected 1 to {} guests", kMostGuests));
   });
   map.bytes("memory", guest.memory);
-  if (guest.memory == 0) map.complain("expected a guest with memory");
+  if (guest.memory == Bytes{0}) map.complain("expected a guest with memory");
   guest.limits.min = std::min(guest.limits.min, guest.memory);
   read_limits(map, guest.memory, guest.limits);
   read_signal(map, "anon", Unit::bytes, guest.anon);
@@ -274,7 +274,7 @@ void read_scenario(Map& root, Scenario& scenario) {
   scenario.host.effects = effects.host;
   if (!effects.host.device_costs) scenario.host.swap = SwapDevice::plain_nvme(scenario.host.swap.size);
   if (!root.map("host", [&](Map& host) { read_host(host, effects.host, scenario.host); }))
-    scenario.host.own = constant(600 * kMiB);
+    scenario.host.own = constant(static_cast<double>(600 * kMiB));
   root.list("groups",
             [&](const Value& value) { value.map([&](Map& group) { read_group(group, scenario.groups); }); });
   root.require("guests");

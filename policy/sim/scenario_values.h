@@ -47,16 +47,16 @@ inline void ratio(yaml::Map& map, std::string_view key, double& out) {
 }
 
 inline void speed(yaml::Map& map, std::string_view key, double& out) {
-  Bytes bytes = 0;
+  Bytes bytes{};
   if (map.bytes(key, bytes)) out = static_cast<double>(bytes);
 }
 
 inline void speed_above_0(yaml::Map& map, std::string_view key, double& out) {
   map.with(key, [&](const yaml::Value& value) {
-    Bytes bytes = 0;
+    Bytes bytes{};
     if (!value.read_bytes(bytes)) return;
     out = static_cast<double>(bytes);
-    if (bytes == 0) value.complain("expected a speed above 0");
+    if (bytes == Bytes{0}) value.complain("expected a speed above 0");
   });
 }
 

@@ -15,7 +15,7 @@ constexpr double kStillRising = 0.01;       // of demand, in a second
 constexpr double kActuatorAllowance = 1.5;  // grants may take this multiple of what the actuator needs
 constexpr double kStatsPeriodSeconds = 1;
 /// Moves smaller than this have no direction.
-constexpr Bytes kDirectionLeast = 1ULL << 20;
+constexpr Bytes kDirectionLeast = kMiB;
 
 double since(double now, double before) { return now >= before ? now - before : now; }
 

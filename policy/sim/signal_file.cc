@@ -23,7 +23,7 @@ bool read_quantity(const Value& value, Unit unit, double& out) {
     out = ratio;
     return true;
   }
-  Bytes bytes = 0;
+  Bytes bytes{};
   if (!value.read_bytes(bytes)) return false;
   out = static_cast<double>(bytes);
   return true;

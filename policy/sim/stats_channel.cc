@@ -5,12 +5,13 @@
 #include <cmath>
 #include <utility>
 
+#include "base/pages.h"
 #include "policy/rate.h"
 
 namespace balloon::policy::sim {
 namespace {
 
-Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
+Bytes whole(double bytes) { return whole_pages(static_cast<Bytes>(std::max(0.0, bytes))); }
 std::uint64_t count(double number) { return static_cast<std::uint64_t>(std::max(0.0, number)); }
 
 /// A liar's counters fall by so much each time.
@@ -95,7 +96,7 @@ GuestStats StatsChannel::sample(Time now, const GuestPlant& guest) {
   const GuestCounters& counters = guest.counters();
   GuestStats stats;
   stats.sampled_at = now;
-  stats.actual = guest.actual() / 4096 * 4096;
+  stats.actual = whole_pages(guest.actual());
   // With deflate-on-OOM the balloon counts as used memory, without it as memory that is not there
   // (drivers/virtio/virtio_balloon.c, adjust_managed_page_count).
   stats.total = guest.spec().deflate_on_oom ? guest.spec().memory : stats.actual;
@@ -125,10 +126,10 @@ void StatsChannel::falsify(GuestStats& stats, Lie lie) {
     case Lie::none:
       return;
     case Lie::available_zero:
-      stats.available = 0;
+      stats.available = Bytes{0};
       return;
     case Lie::available_unknown:
-      stats.available = ~Bytes{0};
+      stats.available = Bytes::max();
       return;
     case Lie::available_above_total:
       stats.available = stats.total.value_or(stats.actual) * 2;

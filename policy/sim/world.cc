@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
 #include "policy/sim/random.h"
 
 namespace balloon::policy::sim {
@@ -25,7 +26,7 @@ double default_kernel(Bytes memory) {
   return std::max(kKernelLeast, kKernelPart * static_cast<double>(memory));
 }
 
-Bytes whole(double bytes) { return static_cast<Bytes>(std::max(0.0, bytes)) / 4096 * 4096; }
+Bytes whole(double bytes) { return whole_pages(static_cast<Bytes>(std::max(0.0, bytes))); }
 
 }  // namespace
 
@@ -88,7 +89,7 @@ World::World(const Scenario& scenario, std::uint64_t seed)
   lie_.assign(count, Lie::none);
   held_back_.assign(count, 0);
   unlinked_.assign(count, 0);
-  known_.assign(count, 0);
+  known_.assign(count, Bytes{});
   stalled_.assign(count, 0);
   std::ranges::sort(reservations_, [](const auto& a, const auto& b) {
     return a.asked_at != b.asked_at ? a.asked_at < b.asked_at : a.guest < b.guest;
@@ -296,7 +297,7 @@ void World::snapshot(Snapshot& snapshot) const {
   host.available = whole(host_.available());
   host.arc = whole(host_.arc_spare());
   host.swap_total = scenario_->host.swap.size;
-  host.swap_free = host.swap_total - std::min(host.swap_total, whole(memory.swapped));
+  host.swap_free = above(host.swap_total, whole(memory.swapped));
   host.swap_in = whole(host_.counters().swap_in);
   host.swap_out = whole(host_.counters().swap_out);
   host.pressure_some = host_.pressure_some();
@@ -325,7 +326,7 @@ void World::snapshot(Snapshot& snapshot) const {
     seen.memory = spec.memory;
     seen.limits = limits_[i];
     const bool linked = channels_[i].linked();
-    seen.actual = (linked ? guests_[i].actual() : known_[i]) / 4096 * 4096;
+    seen.actual = whole_pages(linked ? guests_[i].actual() : known_[i]);
     seen.target = targets_[i];
     seen.on_host.resident = whole(mine.resident() + kVmmOwn);
     seen.on_host.swapped = whole(mine.host_swapped());
@@ -360,7 +361,7 @@ bool World::urgent(const Snapshot& seen, bool grows_wait, UrgencyRule& rule) con
     const GuestSnapshot& before = seen.guests[known++];
     if (before.controllable != controllable(i)) return true;
     if (!channels_[i].linked()) continue;
-    if (grows_wait && guests_[i].actual() / 4096 * 4096 != before.actual) return true;
+    if (grows_wait && whole_pages(guests_[i].actual()) != before.actual) return true;
     const std::optional<GuestStats>& stats = channels_[i].newest();
     if (!stats || !stats->available || (before.stats && stats->sampled_at == before.stats->sampled_at))
       continue;

@@ -47,7 +47,7 @@ std::uint64_t host_seed(std::uint64_t seed);
 struct ReservationOutcome {
   std::size_t guest = 0;  ///< index into the scenario's guests
   GrantState state = GrantState::pending;
-  Bytes granted = 0;
+  Bytes granted{};
   Time asked_at{};
   Time decided_at{};
   Time starts_at{};

@@ -28,6 +28,7 @@ KINDS = {
     "number": "a number in an expression is doubled",
 }
 OTHER = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "&&": "||", "||": "&&", "+": "-", "-": "+", "*": "/", "/": "*"}
+NUMBER_TYPES = ("Bytes",)  # classes that are numbers: what their operators do is changed, too
 FUNCTIONS = (CursorKind.FUNCTION_DECL, CursorKind.CXX_METHOD, CursorKind.CONSTRUCTOR, CursorKind.DESTRUCTOR, CursorKind.FUNCTION_TEMPLATE,
              CursorKind.CONVERSION_FUNCTION, CursorKind.LAMBDA_EXPR)
 # What must be known when compiling, or names things rather than does them.
@@ -54,6 +55,16 @@ class Change:
 def shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def is_number_type(type_: typing.Any) -> bool:
+    return re.sub(r"^const |[\w:]*::| &+$", "", type_.get_canonical().spelling) in NUMBER_TYPES
+
+
+def is_operator_of_number_type(cursor: typing.Any) -> bool:
+    """Whether it is a call of one of their operators of two: the operands, and between them the name of the operator."""
+    return cursor.kind == CursorKind.CALL_EXPR and cursor.spelling.startswith("operator") and len(list(cursor.get_children())) == 3 \
+        and any(is_number_type(each.type) for each in cursor.get_arguments())
 
 
 def arguments_of(entry: dict[str, typing.Any]) -> list[str]:
@@ -168,6 +179,8 @@ class Finder:
         if kind == CursorKind.BINARY_OPERATOR:
             if parent is None or parent.kind != CursorKind.FOR_STMT:  # one step more reads past an end: undefined, not noticed
                 self.operator(file, cursor)
+        elif is_operator_of_number_type(cursor):
+            self.operator(file, cursor)
         elif kind == CursorKind.IF_STMT:
             self.condition(file, cursor)
         elif kind == CursorKind.CALL_EXPR and text.startswith(("std::min(", "std::max(")):
@@ -184,7 +197,8 @@ class Finder:
             self.statement(file, cursor, parent, text)
 
     def operator(self, file: File, cursor: typing.Any) -> None:
-        left, right = list(cursor.get_children())
+        children = list(cursor.get_children())
+        left, right = children[0], children[-1]
         between = [token for token in cursor.get_tokens()
                    if token.kind == TokenKind.PUNCTUATION and left.extent.end.offset <= token.extent.start.offset < right.extent.start.offset]
         if len(between) != 1 or between[0].spelling not in OTHER:
@@ -213,8 +227,12 @@ class Finder:
             return
         if parent.kind in (CursorKind.FOR_STMT, CursorKind.CXX_FOR_RANGE_STMT) and cursor != list(parent.get_children())[-1]:
             return
-        assigns = cursor.kind == CursorKind.COMPOUND_ASSIGNMENT_OPERATOR or (cursor.kind == CursorKind.BINARY_OPERATOR and re.search(r"[^=!<>]=[^=]", text))
-        assigns = assigns or (cursor.kind == CursorKind.UNARY_OPERATOR and ("++" in text or "--" in text))
+        done = cursor
+        while done.kind == CursorKind.UNEXPOSED_EXPR and len(inner := list(done.get_children())) == 1:  # it has temporaries
+            done = inner[0]
+        assigns = done.kind == CursorKind.COMPOUND_ASSIGNMENT_OPERATOR or (done.kind == CursorKind.BINARY_OPERATOR and re.search(r"[^=!<>]=[^=]", text))
+        assigns = assigns or (done.kind == CursorKind.UNARY_OPERATOR and ("++" in text or "--" in text))
+        assigns = assigns or (is_operator_of_number_type(done) and re.fullmatch(r"operator[-+*/]?=", done.spelling))
         calls = cursor.kind == CursorKind.CALL_EXPR and "(" in text and not re.match(r"(log::|spdlog|std::move|static_cast)|.*\.reserve\(", text)
         if assigns or calls:
             file.add(cursor.extent, "statement", "(left out)", f"if (!MUTANT(@)) {text}")

@@ -54,7 +54,7 @@ double ticks_per_millisecond() {
 
 Bytes resident_memory(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/statm");
-  Bytes size = 0, resident = 0;
+  std::uint64_t size = 0, resident = 0;
   file >> size >> resident;
   return resident * static_cast<Bytes>(::getpagesize());
 }
@@ -176,14 +176,14 @@ TEST_P(GreedyGuestTest, TheMonitorGreetsAndAnswersAtOnceAndMemoryStaysWhatItWas)
                   EXPECT_THAT(monitor.line_with("return"), HasSubstr("actual"));
                 }));
   Bytes target = 64 * kMiB;
-  expect_prompt(
-      "a new target", times([&] {
-        target -= kMiB;
-        monitor.send("{\"execute\":\"balloon\",\"arguments\":{\"value\":" + std::to_string(target) + "}}\n");
-        EXPECT_NE(monitor.line_with("return"), "");
-      }));
+  expect_prompt("a new target", times([&] {
+                  target -= kMiB;
+                  monitor.send("{\"execute\":\"balloon\",\"arguments\":{\"value\":" +
+                               std::to_string(target.count()) + "}}\n");
+                  EXPECT_NE(monitor.line_with("return"), "");
+                }));
   const Bytes after = resident_memory(vmm->pid());
-  EXPECT_LT(after, before + kMemoryGrowth) << "it was " << before;
+  EXPECT_LT(after, before + kMemoryGrowth) << "it was " << format_bytes(before);
 }
 
 TEST_P(GreedyGuestTest, SigtermEndsIt) {

@@ -60,11 +60,11 @@ std::multiset<std::string> open_files(pid_t pid) {
   return files;
 }
 
-Bytes of_status(pid_t pid, const std::string& field) {
+std::uint64_t of_status(pid_t pid, const std::string& field) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/status");
   for (std::string name; file >> name;) {
     if (name != field + ":") continue;
-    Bytes value = 0;
+    std::uint64_t value = 0;
     file >> value;
     return value;
   }
@@ -131,7 +131,7 @@ TEST_F(ManyRebootsTest, NothingPilesUpAndNothingIsLost) {
   const pid_t pid = vmm->pid();
   const auto files = open_files(pid);
   const Bytes memory = of_status(pid, "VmRSS") * kKiB;
-  const Bytes threads = of_status(pid, "Threads");
+  const std::uint64_t threads = of_status(pid, "Threads");
   const std::size_t maps = mappings(pid);
   const auto end = std::chrono::steady_clock::now() + kPatience;
   for (int i = 0; i < reboots; ++i) {

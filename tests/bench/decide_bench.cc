@@ -15,23 +15,23 @@ enum class Load : std::uint8_t {
   groups,  ///< nor here, and guests are in groups of ten
 };
 
-FakeHost make(Load load, Bytes guests) {
+FakeHost make(Load load, std::uint64_t guests) {
   FakeHost host(guests * kGiB);
-  const Bytes used = load == Load::idle ? 100 : 900;
-  for (Bytes i = 0; i < guests; ++i) {
+  const std::uint64_t used = load == Load::idle ? 100 : 900;
+  for (std::uint64_t i = 0; i < guests; ++i) {
     FakeGuest& guest = host.add(2 * kGiB, (used + i % 17 * 100) * kMiB,
                                 {256 * kMiB, 2 * kGiB, static_cast<std::uint32_t>(100 + i % 5)});
     if (load == Load::groups) guest.seen.limits.group = fmt::format("group{:05}", i / 10);
   }
   if (load == Load::groups) {
-    for (Bytes g = 0; g <= guests / 10; ++g)
-      host.groups.push_back({fmt::format("group{:05}", g), 0, 64 * kGiB, 100});
+    for (std::uint64_t g = 0; g <= guests / 10; ++g)
+      host.groups.push_back({fmt::format("group{:05}", g), Bytes{0}, 64 * kGiB, 100});
   }
   return host;
 }
 
 void decide(benchmark::State& state, Load load) {
-  FakeHost host = make(load, static_cast<Bytes>(state.range(0)));
+  FakeHost host = make(load, static_cast<std::uint64_t>(state.range(0)));
   Engine engine({});
   for (int i = 0; i < 30; ++i) host.step(engine);
   Snapshot snapshot = host.snapshot();
@@ -62,7 +62,7 @@ BENCHMARK_CAPTURE(decide, groups, Load::groups)
     ->Complexity(benchmark::oNLogN);
 
 void explain_all(benchmark::State& state) {
-  FakeHost host = make(Load::tight, static_cast<Bytes>(state.range(0)));
+  FakeHost host = make(Load::tight, static_cast<std::uint64_t>(state.range(0)));
   Engine engine({});
   Plan plan;
   for (int i = 0; i < 30; ++i) plan = host.step(engine);

@@ -137,7 +137,7 @@ class Playback : public Controller {
     for (std::size_t i = 0; i < snapshot.guests.size(); ++i) {
       GuestPlan guest;
       guest.name = snapshot.guests[i].name;
-      guest.target = static_cast<Bytes>(run_.target[i][row]) * kMiB;
+      guest.target = static_cast<std::uint64_t>(run_.target[i][row]) * kMiB;
       plan.guests.push_back(std::move(guest));
     }
     return plan;

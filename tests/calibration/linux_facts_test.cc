@@ -36,7 +36,7 @@ const Json& facts() {
 class LinuxFacts : public testing::Test {
  protected:
   LinuxFacts() {
-    spec.swap.size = 0;
+    spec.swap.size = Bytes{0};
     spec.free_page_reporting = false;
     wants.kernel = 64 * kMib;
   }

@@ -44,7 +44,7 @@ void run(Input& input) {
     layout.available = input.take<std::uint32_t>();
     layout.used = input.take<std::uint32_t>();
   }
-  const auto all = memory.at(0, kMemory);
+  const auto all = memory.at(0, kMemory.count());
   std::memset(all->data(), 0, 0x10000);
   // Descriptors point to others and to themselves, so that tables can be chains of tables.
   const std::size_t descriptors = input.take<std::uint8_t>();

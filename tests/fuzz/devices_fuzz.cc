@@ -24,7 +24,7 @@ namespace {
 
 constexpr Bytes kMemory = 64 * kMiB;
 /// More than a request may have.
-constexpr Bytes kDisk = 256 * kMiB;
+constexpr std::uint64_t kDisk = (256 * kMiB).count();
 static_assert(kDisk > Block::kMaxRequest);
 
 /// A reader that takes all, at the cost of a system call, but for when it is behind.
@@ -59,7 +59,7 @@ class Reader final : public SerialBackend {
 };
 
 struct World {
-  test::LentPool pool{2 * static_cast<int>(kMemory / kHugePageSize)};
+  test::LentPool pool{2 * static_cast<int>(kMemory.count() / kHugePageSize)};
   GuestMemory memory = *GuestMemory::create(kMemory);
   GuestMemory pool_memory = *GuestMemory::create(kMemory, {.huge_pages = HugePages::two_mib});
   std::unique_ptr<EventLoop> loop = *EventLoop::create("fuzz");
@@ -71,11 +71,11 @@ struct World {
 /// page, in RAM and far beyond; then every second page of RAM's upper half, again and again, so that the list
 /// does not release itself.
 void list_pages(const GuestMemory& memory) {
-  constexpr std::uint32_t kPages = kMemory / kPageSize, kHuge = kHugePageSize / kPageSize;
+  constexpr std::uint32_t kPages = kMemory / balloon::kPageSize, kHuge = kHugePageSize / kPageSize;
   static const std::vector<std::uint32_t> list = [] {
     std::vector<std::uint32_t> pages;
-    for (std::uint32_t i = 0; i < kMiB; ++i) pages.push_back(i * kHuge);
-    for (std::uint32_t i = 0; i < kMiB; ++i) pages.push_back(kPages / 2 + (2 * i) % (kPages / 2));
+    for (std::uint32_t i = 0; i < 1U << 20; ++i) pages.push_back(i * kHuge);
+    for (std::uint32_t i = 0; i < 1U << 20; ++i) pages.push_back(kPages / 2 + (2 * i) % (kPages / 2));
     return pages;
   }();
   const auto bytes = std::as_bytes(std::span(list));
@@ -93,7 +93,7 @@ std::unique_ptr<VirtioDevice> make_disk(World& world, BlockFormat format, BlockE
   return *Block::create(config, std::move(*disk), *world.loop);
 }
 
-void write_image(World& world, std::span<const std::uint8_t> bytes, Bytes size) {
+void write_image(World& world, std::span<const std::uint8_t> bytes, std::uint64_t size) {
   const int file = world.image.get();
   require(::ftruncate(file, 0) == 0 && ::ftruncate(file, static_cast<off_t>(size)) == 0 &&
               ::pwrite(file, bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()),

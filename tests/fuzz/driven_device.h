@@ -18,7 +18,7 @@
 
 namespace balloon::vmm::fuzz {
 
-inline constexpr GuestAddress kPlayground = 16 * kMiB;
+inline constexpr GuestAddress kPlayground = (16 * kMiB).count();
 
 /// A chain of up to 16 buffers behind a head, all of them in the playground or wherever the input says.
 inline void submit(Input& input, test::FakeQueue& queue) {

@@ -114,7 +114,7 @@ class Limits {
   }
   static Bytes resident() {
     std::ifstream file("/proc/self/statm");
-    Bytes size = 0, pages = 0;
+    std::uint64_t size = 0, pages = 0;
     file >> size >> pages;
     return pages * static_cast<Bytes>(::getpagesize());
   }

@@ -10,14 +10,14 @@
 namespace balloon::vmm::fuzz {
 namespace {
 
-std::atomic<Bytes> now = 0;
-std::atomic<Bytes> peak = 0;
+std::atomic<std::uint64_t> now = 0;
+std::atomic<std::uint64_t> peak = 0;
 
 void* count(void* memory) {
   if (memory == nullptr) throw std::bad_alloc();
-  const Bytes size = ::malloc_usable_size(memory);
-  const Bytes with = now.fetch_add(size, std::memory_order_relaxed) + size;
-  for (Bytes most = peak.load(std::memory_order_relaxed); with > most;) {
+  const std::uint64_t size = ::malloc_usable_size(memory);
+  const std::uint64_t with = now.fetch_add(size, std::memory_order_relaxed) + size;
+  for (std::uint64_t most = peak.load(std::memory_order_relaxed); with > most;) {
     if (peak.compare_exchange_weak(most, with, std::memory_order_relaxed)) break;
   }
   return memory;
@@ -30,9 +30,9 @@ void discount(void* memory) {
 
 }  // namespace
 
-Bytes heap_now() { return now.load(std::memory_order_relaxed); }
-Bytes heap_peak() { return peak.load(std::memory_order_relaxed); }
-void forget_heap_peak() { peak.store(heap_now(), std::memory_order_relaxed); }
+Bytes heap_now() { return Bytes{now.load(std::memory_order_relaxed)}; }
+Bytes heap_peak() { return Bytes{peak.load(std::memory_order_relaxed)}; }
+void forget_heap_peak() { peak.store(now.load(std::memory_order_relaxed), std::memory_order_relaxed); }
 
 }  // namespace balloon::vmm::fuzz
 

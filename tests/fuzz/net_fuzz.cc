@@ -37,7 +37,7 @@ std::unique_ptr<Net> make_net(World& world, std::uint8_t kind) {
                          .offload = (kind & 2) != 0,
                          .mtu = (kind & 4) != 0 ? NetConfig::kMaxMtu : 0,
                          .link = (kind & 8) == 0,
-                         .rate = {.bytes = (kind & 16) != 0 ? kMiB : 0}};
+                         .rate = {.bytes = (kind & 16) != 0 ? kMiB : Bytes{0}}};
   const auto port = open_net_port(config);
   require(port.has_value(), "the tap");
   auto net = Net::create(config, *port, *world.memory, *world.loop, world.kernel);
@@ -62,7 +62,7 @@ void run(Input& input) {
     }
   });
   const NetCounters counted = net->counters();
-  require(counted.sent < kMiB && counted.received < kMiB, "more frames than were there");
+  require(counted.sent < 1U << 20 && counted.received < 1U << 20, "more frames than were there");
   const Turn end;
   net.reset();
 }

@@ -91,7 +91,7 @@ void run(Input& input) {
   }
   StateWriter state;
   (void)function.root->save(state);
-  require(state.bytes().size() < kMiB, "the state of a function has no end");
+  require(state.bytes().size() < kMiB.count(), "the state of a function has no end");
 }
 
 }  // namespace

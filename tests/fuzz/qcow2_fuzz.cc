@@ -8,7 +8,8 @@ namespace balloon::vmm::fuzz {
 
 /// The smallest images that are whole: 64 KiB of disk, nothing allocated. And one that never has room.
 std::vector<Bytes8> seeds() {
-  return {empty_image(3, 64 * kKiB, 4).bytes, empty_image(2, 64 * kKiB, 4).bytes, aliased_image()};
+  return {empty_image(3, (64 * kKiB).count(), 4).bytes, empty_image(2, (64 * kKiB).count(), 4).bytes,
+          aliased_image()};
 }
 
 }  // namespace balloon::vmm::fuzz

@@ -47,7 +47,7 @@ inline EmptyImage empty_image(std::uint32_t version, std::uint64_t size, std::ui
 
 /// Of a disk of 8 MiB every second cluster has data: as many pieces as there can be.
 inline Bytes8 fragmented_image() {
-  constexpr std::uint64_t kSize = 8 * kMiB, kTables = kSize / kCluster / (kCluster / 8);
+  constexpr std::uint64_t kSize = (8 * kMiB).count(), kTables = kSize / kCluster / (kCluster / 8);
   constexpr std::uint64_t kL1Clusters = kTables * 8 / kCluster, kData = kSize / kCluster / 2;
   constexpr std::uint64_t kRefcountBlocks = 34;
   EmptyImage image = empty_image(3, kSize, 2 + kRefcountBlocks + kL1Clusters + kTables + kData);
@@ -68,7 +68,7 @@ inline Bytes8 aliased_image() {
   put(bytes, 0, 0x514649fb, 4);
   put(bytes, 4, 3, 4);
   put(bytes, 20, 12, 4);  // cluster bits
-  put(bytes, 24, 64 * kKiB, 8);
+  put(bytes, 24, (64 * kKiB).count(), 8);
   put(bytes, 36, 1, 4);  // L1 entries
   put(bytes, 40, kL1 * kLarge, 8);
   put(bytes, 48, kLarge, 8);  // refcount table

@@ -22,7 +22,8 @@ class SmallFilesystem {
   SmallFilesystem(const std::string& path, Bytes size) : path_(path) {
     check(::unshare(CLONE_NEWNS), "a mount namespace");
     check(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), "keeping mounts to oneself");
-    check(::mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + std::to_string(size)).c_str()), "a tmpfs");
+    check(::mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + std::to_string(size.count())).c_str()),
+          "a tmpfs");
   }
   ~SmallFilesystem() { ::umount2(path_.c_str(), MNT_DETACH); }
   SmallFilesystem(const SmallFilesystem&) = delete;

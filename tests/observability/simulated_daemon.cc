@@ -32,11 +32,11 @@ daemon::JournalConfig journal_in(const FakeTree& tree, bool works) {
   // Below a file no directory can be made.
   tree.write("/no-directory", "");
   return {.directory = tree.root() + (works ? "/journal" : "/no-directory/journal"),
-          .file_size = 1 << 20,
-          .total_size = 4 << 20};
+          .file_size = kMiB,
+          .total_size = 4 * kMiB};
 }
 
-std::string in_kib(Bytes bytes) { return std::to_string(bytes / 1024); }
+std::string in_kib(Bytes bytes) { return std::to_string(bytes / kKiB); }
 
 daemon::StatsSample said(const policy::GuestStats& stats, daemon::WallTime wall) {
   daemon::StatsSample out;
@@ -167,7 +167,7 @@ void SimulatedDaemon::write_host() {
 void SimulatedDaemon::write_ksm() {
   const policy::KsmSnapshot ksm = now_.host.ksm.value_or(policy::KsmSnapshot{});
   // A page's bookkeeping (struct ksm_rmap_item, mm/ksm.c) is 64 bytes, of each page that it looked at.
-  const Bytes overhead = (ksm.sharing + ksm.unshared) / daemon::page_size() * 64;
+  const Bytes overhead = (ksm.sharing + ksm.unshared) / daemon::page_size() * Bytes{64};
   const std::int64_t profit = trouble_.ksm_profit.value_or(static_cast<std::int64_t>(ksm.sharing) -
                                                            static_cast<std::int64_t>(overhead));
   const std::pair<const char*, std::int64_t> files[] = {

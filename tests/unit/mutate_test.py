@@ -27,6 +27,28 @@ TEST = """int bounded(int);
 bool is_small(int);
 int main() { return bounded(5) == 5 && bounded(50) == 10 && is_small(1) && !is_small(1000) ? 0 : 1; }
 """
+# A class that is a number, and is named in find.py.
+SIZES = """#include <compare>
+struct Bytes {
+  unsigned long count;
+  constexpr auto operator<=>(const Bytes&) const = default;
+  constexpr Bytes& operator+=(Bytes other) { count += other.count; return *this; }
+};
+constexpr Bytes operator+(Bytes a, Bytes b) { return Bytes{a.count + b.count}; }
+constexpr Bytes operator-(Bytes a, Bytes b) { return Bytes{a.count - b.count}; }
+bool fits(Bytes size, Bytes room) { return size < room; }
+Bytes both(Bytes one, Bytes two) { return one + two; }
+Bytes doubled(Bytes size) {
+  size += Bytes{size};
+  return size;
+}
+"""
+TEST_OF_SIZES = """struct Bytes { unsigned long count; };
+bool fits(Bytes, Bytes);
+Bytes both(Bytes, Bytes);
+Bytes doubled(Bytes);
+int main() { return fits({1}, {3}) && !fits({4}, {3}) && both({1}, {2}).count == 3 && doubled({0}).count == 0 ? 0 : 1; }
+"""
 
 
 class MutateTest(unittest.TestCase):
@@ -53,6 +75,15 @@ class MutateTest(unittest.TestCase):
         self.assertIn("code/code.cc:6: arithmetic: value + 1 -> value - 1 (no test comes there)", done.stdout)
         self.assertNotIn((2, "constant"), changes, "the size of an array must be known when it is compiled")
         self.assertEqual((self.root / "code/code.cc").read_text(), CODE, "the code itself is left alone")
+
+    def test_sizes_are_changed_as_numbers_are(self):
+        (self.root / "code/code.cc").write_text(SIZES)
+        (self.root / "code/code_test.cc").write_text(TEST_OF_SIZES)
+        done = self.mutate("--changes", "0")
+        changes = {(change["line"], change["kind"]): change for change in json.loads((self.root / "build-mutate/changes.json").read_text())}
+        self.assertIn("code/code.cc:9: comparison: size < room -> size <= room (1 tests come there)", done.stdout)
+        self.assertEqual(changes[10, "arithmetic"]["noticed_by"], "code")
+        self.assertIn("code/code.cc:12: statement: size += Bytes{size} -> (left out) (1 tests come there)", done.stdout)
 
     def test_a_small_part_that_is_wanted_is_enough(self):
         done = self.mutate("--changes", "0", "--only", "bound", "--least", "100")

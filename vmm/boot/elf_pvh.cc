@@ -26,7 +26,7 @@ constexpr std::uint64_t kLinuxCommandLineMax = 2047;
 /// Linux has a few program headers; 64 is far above and bounds the work on a hostile file.
 constexpr std::size_t kProgramHeadersMax = 64;
 /// Linux's notes are some hundred bytes.
-constexpr std::uint64_t kNotesMax = 64 * kKiB;
+constexpr std::uint64_t kNotesMax = (64 * kKiB).count();
 
 std::string machine_name(std::uint16_t machine) {
   switch (machine) {

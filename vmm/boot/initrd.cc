@@ -16,7 +16,7 @@ Result<GuestAddress> place_initrd(std::uint64_t size, GuestAddress floor, GuestA
   }
   return fail(
       fmt::format("too large: {} ({} bytes), but {} bytes are left between the kernel's end {:#x} and {:#x}",
-                  format_bytes(size), size, room, floor, ceiling));
+                  format_bytes(Bytes{size}), size, room, floor, ceiling));
 }
 
 Result<GuestRange> load_initrd(const GuestMemory& memory, const InputFile& file, GuestAddress kernel_end,

@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t kPresent = 1 << 0;
 constexpr std::uint64_t kWritable = 1 << 1;
 constexpr std::uint64_t kLargePage = 1 << 7;
-constexpr std::uint64_t kLargePageSize = 2 * kMiB;
+constexpr std::uint64_t kLargePageSize = (2 * kMiB).count();
 constexpr std::size_t kEntries = 512;
 constexpr std::size_t kDirectories = 4;  // 1 GiB each
 

@@ -169,7 +169,7 @@ Result<void> Vm::set_up(const GuestMemory& memory) {
     request.userspace_addr = reinterpret_cast<std::uintptr_t>(region.host.data());
     if (::ioctl(fd(), KVM_SET_USER_MEMORY_REGION, &request) != 0) {
       return fail_errno(fmt::format("giving the guest {} of memory at {:#x}",
-                                    format_bytes(region.host.size()), region.start),
+                                    format_bytes(Bytes{region.host.size()}), region.start),
                         errno);
     }
   }

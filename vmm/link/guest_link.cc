@@ -59,7 +59,7 @@ class GuestLink::Impl {
     guest_.balloon.observe(
         [this](const BalloonStats& stats) {
           v1::GuestStats sample = to_message(stats);
-          if (guest_.disk_read) sample.set_disk_read_bytes(guest_.disk_read());
+          if (guest_.disk_read) sample.set_disk_read_bytes(guest_.disk_read().count());
           outbox_.put(std::move(sample));
           outbox_.put(to_message(stats.counters));
         },
@@ -149,7 +149,7 @@ class GuestLink::Impl {
     v1::Register& message = *request.mutable_register_();
     message.set_name(config_.name);
     message.mutable_labels()->insert(config_.labels.begin(), config_.labels.end());
-    message.set_memory_bytes(config_.memory);
+    message.set_memory_bytes(config_.memory.count());
     message.set_vcpus(config_.vcpus);
     message.set_vmm_version(BALLOON_VERSION);
     message.set_merging(guest_.merging());
@@ -181,7 +181,7 @@ class GuestLink::Impl {
   void set_target(const v1::SetTarget& wanted) {
     v1::TargetResult result;
     result.set_sequence(wanted.sequence());
-    if (const auto done = guest_.balloon.set_target(wanted.target_bytes()); !done) {
+    if (const auto done = guest_.balloon.set_target(Bytes{wanted.target_bytes()}); !done) {
       log::warning("target refused: {}", done.error().message);
       result.set_refusal(done.error().message);
     }
@@ -205,7 +205,7 @@ class GuestLink::Impl {
     guest_.balloon.drop_free_pages([this, sequence](const Result<Bytes>& dropped) {
       v1::DropResult result;
       result.set_sequence(sequence);
-      dropped ? result.set_dropped_bytes(*dropped) : result.set_refusal(dropped.error().message);
+      dropped ? result.set_dropped_bytes(dropped->count()) : result.set_refusal(dropped.error().message);
       outbox_.put(std::move(result));
     });
   }

@@ -18,7 +18,7 @@ struct GuestLinkConfig {
   std::string socket;  ///< path of the daemon's Unix socket; it need not exist yet
   std::string name;
   std::map<std::string, std::string> labels;
-  Bytes memory = 0;
+  Bytes memory{};
   std::uint32_t vcpus = 1;
 };
 

@@ -30,7 +30,7 @@ v1::GuestStats to_message(const BalloonStats& stats) {
   message.mutable_sampled_at()->set_nanos(static_cast<std::int32_t>(since_epoch.count() % kNanos));
   message.mutable_round_trip()->set_seconds(stats.round_trip.count() / kNanos);
   message.mutable_round_trip()->set_nanos(static_cast<std::int32_t>(stats.round_trip.count() % kNanos));
-  message.set_actual_bytes(stats.actual);
+  message.set_actual_bytes(stats.actual.count());
   for (std::size_t tag = 0; tag < kStatTags; ++tag) {
     if (stats.values[tag]) (message.*kSetters[tag])(*stats.values[tag]);
   }
@@ -39,8 +39,8 @@ v1::GuestStats to_message(const BalloonStats& stats) {
 
 v1::BalloonUpdate to_message(const BalloonState& state) {
   v1::BalloonUpdate message;
-  message.set_actual_bytes(state.actual);
-  message.set_target_bytes(state.target);
+  message.set_actual_bytes(state.actual.count());
+  message.set_target_bytes(state.target.count());
   message.set_driver_ready(state.driver_ready);
   message.set_has_stats(state.has_stats);
   message.set_deflate_on_oom(state.deflate_on_oom);
@@ -51,10 +51,10 @@ v1::BalloonUpdate to_message(const BalloonState& state) {
 
 v1::BalloonCounters to_message(const BalloonCounters& counters) {
   v1::BalloonCounters message;
-  message.set_inflated_bytes(counters.inflated);
-  message.set_reported_bytes(counters.reported);
-  message.set_hinted_bytes(counters.hinted);
-  message.set_freed_bytes(counters.freed);
+  message.set_inflated_bytes(counters.inflated.count());
+  message.set_reported_bytes(counters.reported.count());
+  message.set_hinted_bytes(counters.hinted.count());
+  message.set_freed_bytes(counters.freed.count());
   message.set_deflated_bytes(counters.pages_deflated * kPageSize);
   message.set_bytes_per_second(counters.rate);
   message.set_stalls(counters.stalls);

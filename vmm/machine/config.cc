@@ -47,21 +47,22 @@ Result<void> check_socket(std::string_view what, const std::string& path) {
 }
 
 Result<void> check_memory(const VmmConfig& config) {
-  if (config.memory == 0) return fail("memory is missing: say how much the guest has, for example 2GiB");
+  if (config.memory == Bytes{0})
+    return fail("memory is missing: say how much the guest has, for example 2GiB");
   if (config.memory < kMinMemory || config.memory > kMaxMemory) {
     return fail(fmt::format("memory: {} is not within {} to {}", format_bytes(config.memory),
                             format_bytes(kMinMemory), format_bytes(kMaxMemory)));
   }
-  if (config.memory % kMemoryStep != 0) {
-    return fail(
-        fmt::format("memory: {} bytes is not a multiple of {}", config.memory, format_bytes(kMemoryStep)));
+  if (config.memory % kMemoryStep != Bytes{0}) {
+    return fail(fmt::format("memory: {} bytes is not a multiple of {}", config.memory.count(),
+                            format_bytes(kMemoryStep)));
   }
   BALLOON_TRY(check_memory_backing(config.memory, config.memory_backing, config.balloon));
   const Bytes target = config.balloon.initial_target;
-  if (target != 0 && !config.balloon.enabled) {
+  if (target != Bytes{0} && !config.balloon.enabled) {
     return fail("balloon target: the guest has no balloon: leave the target out, or 'off'");
   }
-  if (target != 0 && target < kMinTarget) {
+  if (target != Bytes{0} && target < kMinTarget) {
     return fail(
         fmt::format("balloon target: {} is less than {}", format_bytes(target), format_bytes(kMinTarget)));
   }

@@ -23,7 +23,7 @@ namespace balloon::vmm {
 
 struct VmmConfig {
   std::string name;
-  Bytes memory = 0;
+  Bytes memory{};
   MemoryBacking memory_backing;
   std::uint32_t cpus = 1;
   BootSource boot;

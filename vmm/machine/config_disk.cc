@@ -155,7 +155,7 @@ Result<void> check_disk(const BlockConfig& disk) {
     return fail(fmt::format("disk '{}': a block size of {} is not a power of two within {} to {}", disk.path,
                             disk.block_size, kMinBlockSize, kMaxBlockSize));
   }
-  if ((disk.burst_bytes != 0 && disk.bytes_per_second == 0) ||
+  if ((disk.burst_bytes != Bytes{0} && disk.bytes_per_second == Bytes{0}) ||
       (disk.burst_requests != 0 && disk.requests_per_second == 0)) {
     return fail(fmt::format("disk '{}': a burst needs a rate that it is a burst of", disk.path));
   }

@@ -54,7 +54,7 @@ Result<void> parse_balloon(std::string_view text, BalloonConfig& config) {
                        [&](std::string_view value) -> Result<void> {
                          const auto target = parse_bytes(value);
                          if (!target) return std::unexpected(target.error());
-                         if (*target == 0) return fail("target=0 would leave the guest nothing");
+                         if (*target == Bytes{0}) return fail("target=0 would leave the guest nothing");
                          config.initial_target = *target;
                          return {};
                        }},

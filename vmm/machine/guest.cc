@@ -134,7 +134,7 @@ Result<void> Guest::set_merging(bool on) {
 
 Bytes Guest::disk_read() const {
   const MutexLock lock(disks_mutex_);
-  Bytes read = 0;
+  Bytes read{};
   for (const BlockControl* const disk : disks_) read += disk->counters().read;
   return read;
 }

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "base/pages.h"
+
 namespace balloon::vmm {
 
 Bytes page_size(HugePages huge_pages) {
@@ -15,7 +17,7 @@ Bytes page_size(HugePages huge_pages) {
     case HugePages::transparent:
       break;
   }
-  return 4 * kKiB;
+  return balloon::kPageSize;
 }
 
 Result<HugePages> parse_huge_pages(std::string_view text) {
@@ -28,7 +30,7 @@ Result<HugePages> parse_huge_pages(std::string_view text) {
 
 Result<void> check_backing(const MemoryBacking& backing, Bytes size) {
   const Bytes page = page_size(backing.huge_pages);
-  if (size % page != 0) {
+  if (size % page != Bytes{0}) {
     return fail(fmt::format("memory: {} is not a multiple of its pages of {}", format_bytes(size),
                             format_bytes(page)));
   }

@@ -28,18 +28,19 @@ void split_huge_page(std::byte* page) { ::madvise(page, kPageSize, MADV_FREE); }
 }  // namespace
 
 Result<GuestMemory> GuestMemory::create(Bytes size, const MemoryBacking& backing) {
-  if (size < kMinimumSize || size % kPageSize != 0) {
-    return fail(fmt::format("guest memory of {} bytes: must be a multiple of {} and at least {}", size,
-                            kPageSize, format_bytes(kMinimumSize)));
+  if (size < kMinimumSize || size % balloon::kPageSize != Bytes{0}) {
+    return fail(fmt::format("guest memory of {} bytes: must be a multiple of {} and at least {}",
+                            size.count(), kPageSize, format_bytes(kMinimumSize)));
   }
   BALLOON_TRY(check_backing(backing, size));
   GuestMemory memory;
   memory.size_ = size;
   memory.backing_ = backing;
-  const Bytes low = std::min<Bytes>(size, layout::kPciHoleStart);
-  for (const GuestRange range : {GuestRange{0, low}, GuestRange{layout::kHighMemoryStart, size - low}}) {
+  const std::uint64_t low = std::min<std::uint64_t>(size.count(), layout::kPciHoleStart);
+  for (const GuestRange range :
+       {GuestRange{0, low}, GuestRange{layout::kHighMemoryStart, size.count() - low}}) {
     if (range.size == 0) continue;
-    auto mapping = map_memory(range.size, backing);
+    auto mapping = map_memory(Bytes{range.size}, backing);
     if (!mapping) return std::unexpected(std::move(mapping.error()));
     memory.regions_.push_back({range.start, mapping->host, std::move(mapping->file)});
   }
@@ -48,7 +49,7 @@ Result<GuestMemory> GuestMemory::create(Bytes size, const MemoryBacking& backing
 }
 
 GuestMemory::GuestMemory(GuestMemory&& other) noexcept
-    : size_(std::exchange(other.size_, 0)),
+    : size_(std::exchange(other.size_, Bytes{})),
       backing_(other.backing_),
       regions_(std::exchange(other.regions_, {})) {}
 
@@ -86,20 +87,20 @@ Result<GuestMemory::Released> GuestMemory::release(GuestRange range) const {
     return fail(fmt::format("releasing guest memory at {:#x}, {:#x} bytes: not whole pages, or it wraps",
                             range.start, range.size));
   }
-  const Bytes page = page_size(backing_.huge_pages);
+  const std::uint64_t page = page_size(backing_.huge_pages).count();
   Released sum;
   for (const Region& region : regions_) {
     const GuestAddress start = std::max(range.start, region.start);
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
     if (start >= end) continue;
-    sum.ram += end - start;
+    sum.ram += Bytes{end - start};
     const GuestAddress first = (start + page - 1) / page * page;
     const GuestAddress last = end / page * page;
     if (first >= last) continue;
     const std::span<std::byte> host = region.host.subspan(first - region.start, last - first);
     const Bytes resident = resident_bytes(host);
     BALLOON_TRY(release_host(region, host));
-    sum.released += host.size();
+    sum.released += Bytes{host.size()};
     sum.freed += resident;
   }
   return sum;
@@ -129,7 +130,7 @@ Result<void> GuestMemory::release_host(const Region& region, std::span<std::byte
 
 Result<void> GuestMemory::take_back(GuestRange range) const {
   if (!from_pool(backing_.huge_pages)) return {};
-  const Bytes page = page_size(backing_.huge_pages);
+  const std::uint64_t page = page_size(backing_.huge_pages).count();
   for (const Region& region : regions_) {
     const GuestAddress start = std::max(range.start, region.start);
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
@@ -138,7 +139,7 @@ Result<void> GuestMemory::take_back(GuestRange range) const {
     const GuestAddress last = (end + page - 1) / page * page - region.start;
     if (::fallocate(region.file.get(), 0, static_cast<off_t>(first), static_cast<off_t>(last - first)) != 0) {
       return fail_errno(fmt::format("taking {} of guest memory from the host's pool of {} pages",
-                                    format_bytes(last - first), format_bytes(page)),
+                                    format_bytes(Bytes{last - first}), format_bytes(Bytes{page})),
                         errno);
     }
   }

@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/pages.h"
 #include "base/unique_fd.h"
 #include "vmm/memory/backing.h"
 
@@ -27,8 +28,10 @@ struct GuestRange {
   friend bool operator==(const GuestRange&, const GuestRange&) = default;
 };
 
-inline constexpr std::uint64_t kPageSize = 4096;
-inline constexpr std::uint64_t kHugePageSize = 2 << 20;
+/// As numbers, like addresses and what is counted from them: a page (as a size it is balloon::kPageSize), and
+/// a huge page of x86-64.
+inline constexpr std::uint64_t kPageSize = balloon::kPageSize.count();
+inline constexpr std::uint64_t kHugePageSize = (2 * kMiB).count();
 
 class GuestMemory {
  public:
@@ -40,9 +43,9 @@ class GuestMemory {
   };
   /// What became of a range.
   struct Released {
-    Bytes ram = 0;       ///< of it, inside RAM
-    Bytes released = 0;  ///< of that, given to the kernel: not the torn pages of a pool
-    Bytes freed = 0;     ///< of that, was in the host's memory before
+    Bytes ram{};       ///< of it, inside RAM
+    Bytes released{};  ///< of that, given to the kernel: not the torn pages of a pool
+    Bytes freed{};     ///< of that, was in the host's memory before
     friend bool operator==(const Released&, const Released&) = default;
   };
 
@@ -95,7 +98,7 @@ class GuestMemory {
  private:
   GuestMemory() = default;
   Result<void> release_host(const Region& region, std::span<std::byte> host) const;
-  Bytes size_ = 0;
+  Bytes size_{};
   MemoryBacking backing_;
   std::vector<Region> regions_;
 };

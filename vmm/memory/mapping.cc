@@ -14,30 +14,32 @@
 #include <thread>
 #include <vector>
 
+#include "base/pages.h"
+
 namespace balloon::vmm {
 namespace {
 
 constexpr Bytes kHugePage = 2 * kMiB;
-constexpr Bytes kSmallPage = 4 * kKiB;
 /// More do not help: they wait for the same memory controller.
 constexpr unsigned kMostPopulators = 8;
 /// What a populating thread takes at a time: large enough that threads rarely meet.
-constexpr Bytes kPopulateStep = 64 * kMiB;
+constexpr std::size_t kPopulateStep = (64 * kMiB).count();
 
 /// A kernel that was built without this advice says EINVAL, which costs nothing but comfort.
 Result<void> advise(std::span<std::byte> host, int advice, const char* what) {
   if (::madvise(host.data(), host.size(), advice) == 0 || errno == EINVAL) return {};
-  return fail_errno(fmt::format("madvise({}) of {} of guest memory", what, format_bytes(host.size())), errno);
+  return fail_errno(fmt::format("madvise({}) of {} of guest memory", what, format_bytes(Bytes{host.size()})),
+                    errno);
 }
 
 /// Address space of `size` bytes at a multiple of `align`; mmap itself promises 4 KiB (Linux before 6.7).
-Result<std::byte*> reserve_addresses(Bytes size, Bytes align) {
-  const Bytes padded = size + align;
+Result<std::byte*> reserve_addresses(std::size_t size, std::size_t align) {
+  const std::size_t padded = size + align;
   void* address = ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED)
-    return fail_errno(fmt::format("mapping {} of guest memory", format_bytes(size)), errno);
+    return fail_errno(fmt::format("mapping {} of guest memory", format_bytes(Bytes{size})), errno);
   auto* start = static_cast<std::byte*>(address);
-  const Bytes skip = (align - reinterpret_cast<std::uintptr_t>(start) % align) % align;
+  const std::size_t skip = (align - reinterpret_cast<std::uintptr_t>(start) % align) % align;
   if (skip > 0) ::munmap(start, skip);
   ::munmap(start + skip + size, padded - skip - size);
   return start + skip;
@@ -63,7 +65,7 @@ Result<void> lock(std::span<std::byte> host) {
     return fail_errno(
         fmt::format("locking {} of guest memory (is the limit of locked memory, RLIMIT_MEMLOCK, "
                     "high enough?)",
-                    format_bytes(host.size())),
+                    format_bytes(Bytes{host.size()})),
         errno);
   }
   if (::madvise(host.data(), 0, MADV_DONTNEED_LOCKED) != 0)
@@ -94,35 +96,36 @@ Result<Mapping> map_memory(Bytes size, const MemoryBacking& backing) {
     if (!file) return std::unexpected(file.error());
     mapping.file = std::move(*file);
   }
-  const auto addresses = reserve_addresses(size, std::max(kHugePage, page_size(backing.huge_pages)));
+  const auto addresses =
+      reserve_addresses(size.count(), std::max(kHugePage, page_size(backing.huge_pages)).count());
   if (!addresses) return std::unexpected(addresses.error());
   int flags = MAP_FIXED | (mapping.file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
   // What the host can spare is the daemon's decision, not the kernel's commit heuristic. Not so for a pool: a
   // guest that touches a page of an empty pool dies.
   if (!pool && !backing.reserve && !backing.preallocate) flags |= MAP_NORESERVE;
   const int fd = mapping.file ? mapping.file.get() : -1;
-  if (::mmap(*addresses, size, PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
+  if (::mmap(*addresses, size.count(), PROT_READ | PROT_WRITE, flags, fd, 0) == MAP_FAILED) {
     const int error = errno;
-    ::munmap(*addresses, size);
+    ::munmap(*addresses, size.count());
     return fail_errno(pool ? fmt::format("taking {} of guest memory from the host's pool of {} pages (see "
                                          "/sys/kernel/mm/hugepages; vm.nr_hugepages enlarges that of 2 MiB)",
                                          format_bytes(size), format_bytes(page_size(backing.huge_pages)))
                            : fmt::format("mapping {} of guest memory", format_bytes(size)),
                       error);
   }
-  mapping.host = std::span(*addresses, size);
+  mapping.host = std::span(*addresses, size.count());
   if (auto done = set_up(mapping, backing); !done) {
-    ::munmap(*addresses, size);
+    ::munmap(*addresses, size.count());
     return std::unexpected(std::move(done.error()));
   }
   return mapping;
 }
 
 Result<void> populate(std::span<std::byte> host) {
-  std::atomic<Bytes> next = 0;
+  std::atomic<std::size_t> next = 0;
   std::atomic<int> error = 0;
   const auto work = [&] {
-    for (Bytes at = next.fetch_add(kPopulateStep); at < host.size() && error == 0;
+    for (std::size_t at = next.fetch_add(kPopulateStep); at < host.size() && error == 0;
          at = next.fetch_add(kPopulateStep)) {
       const auto piece = host.subspan(at, std::min(kPopulateStep, host.size() - at));
       while (::madvise(piece.data(), piece.size(), MADV_POPULATE_WRITE) != 0) {
@@ -140,18 +143,20 @@ Result<void> populate(std::span<std::byte> host) {
   }
   if (error == 0) return {};
   return fail_errno(
-      fmt::format("preallocating {} of guest memory (needs Linux 5.14)", format_bytes(host.size())), error);
+      fmt::format("preallocating {} of guest memory (needs Linux 5.14)", format_bytes(Bytes{host.size()})),
+      error);
 }
 
 Bytes resident_bytes(std::span<const std::byte> host) {
+  constexpr std::size_t kPage = balloon::kPageSize.count();
   std::array<unsigned char, 4096> pages;  // one byte tells of a page: 16 MiB a call
-  Bytes resident = 0;
-  for (std::size_t at = 0; at < host.size(); at += pages.size() * kSmallPage) {
-    const std::size_t size = std::min(host.size() - at, pages.size() * kSmallPage);
+  Bytes resident{};
+  for (std::size_t at = 0; at < host.size(); at += pages.size() * kPage) {
+    const std::size_t size = std::min(host.size() - at, pages.size() * kPage);
     if (::mincore(const_cast<std::byte*>(host.data()) + at, size, pages.data()) != 0) continue;
-    const auto there = std::ranges::count_if(std::span(pages).first(size / kSmallPage),
+    const auto there = std::ranges::count_if(std::span(pages).first(size / kPage),
                                              [](unsigned char page) { return (page & 1) != 0; });
-    resident += static_cast<Bytes>(there) * kSmallPage;
+    resident += there * balloon::kPageSize;
   }
   return resident;
 }

@@ -20,7 +20,7 @@ namespace {
 
 /// How much is looked at, and how much a writer makes writable, at a time: a transparent huge page is
 /// protected as a whole.
-constexpr Bytes kPiece = kHugePageSize;
+constexpr std::uint64_t kPiece = kHugePageSize;
 constexpr std::size_t kPieceMaxPages = kPiece / kPageSize;
 
 // Entries of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
@@ -146,7 +146,7 @@ Result<GuestMemory::Released> WriteWatch::release_unwritten(GuestRange range) {
 Result<void> WriteWatch::release_piece(GuestAddress start, std::span<std::byte> host,
                                        GuestMemory::Released& sum) {
   const std::size_t pages = host.size() / kPageSize;
-  sum.ram += host.size();
+  sum.ram += Bytes{host.size()};
   std::array<std::uint64_t, kPieceMaxPages> entries;
   const auto bytes = static_cast<ssize_t>(pages * sizeof(std::uint64_t));
   if (::pread(page_map_.get(), entries.data(), static_cast<std::size_t>(bytes),

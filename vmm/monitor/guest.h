@@ -32,7 +32,7 @@ struct MonitorDisk {
   bool writeback = true;  ///< what the guest wrote is safe when it flushes, not before
   bool direct = false;    ///< past the host's page cache
   // Limits; 0: none.
-  std::uint64_t bytes_per_second = 0;
+  Bytes bytes_per_second{};
   std::uint64_t requests_per_second = 0;
   BlockCounters counters{};
   IoStatus status = IoStatus::ok;  ///< since the guest was last told to go on
@@ -44,7 +44,7 @@ struct MonitorEvent {
   Kind kind;
   bool by_guest = false;    ///< shutdown, reset: the guest did it, not a client or the host
   const char* reason = "";  ///< shutdown, reset: QEMU's ShutdownCause (qapi/run-state.json)
-  Bytes actual = 0;         ///< balloon_change
+  Bytes actual{};           ///< balloon_change
   // Of io_error.
   std::string device{};
   IoFailure failure{};

@@ -68,13 +68,13 @@ std::string info(const MonitorGuest& guest, std::string_view what) {
 
 /// "balloon 512": the guest's size in MiB.
 std::string balloon(QmpState& state, std::string_view text) {
-  Bytes mebibytes = 0;
+  std::uint64_t mebibytes = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mebibytes);
   if (error != std::errc{} || end != text.data() + text.size())
     return "Error: Parameter 'value' expects a number\r\n";
   if (!state.guest.has_balloon()) return no_balloon();
   if (mebibytes == 0) return "Error: Parameter 'target' expects a size\r\n";
-  const Bytes most = state.guest.memory() / kMiB;
+  const std::uint64_t most = state.guest.memory() / kMiB;
   return done_or_error(state.guest.set_balloon(std::min(mebibytes, most) * kMiB));
 }
 

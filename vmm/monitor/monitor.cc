@@ -23,7 +23,7 @@ constexpr mode_t kSocketMode = 0600;
 /// How often a slow client's unsent bytes are tried again.
 constexpr std::chrono::milliseconds kFlushInterval{20};
 /// Read at once; others get their turn in between.
-constexpr std::size_t kReadSize = 16 * kKiB;
+constexpr std::size_t kReadSize = (16 * kKiB).count();
 /// Events kept for the loop: one turn of it takes far fewer.
 constexpr std::size_t kMaxEvents = 256;
 

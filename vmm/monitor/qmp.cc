@@ -179,7 +179,7 @@ std::string qmp_event(const MonitorEvent& event) {
       break;
     case Kind::balloon_change:
       message["event"] = "BALLOON_CHANGE";
-      message["data"] = {{"actual", event.actual}};
+      message["data"] = {{"actual", event.actual.count()}};
       break;
   }
   return line(message);

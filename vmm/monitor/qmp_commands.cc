@@ -74,7 +74,7 @@ QmpResult query_cpus(QmpState& state, const json&) {
 
 QmpResult query_balloon(QmpState& state, const json&) {
   if (!state.guest.has_balloon()) return no_balloon();
-  return json{{"actual", state.guest.balloon().actual}};
+  return json{{"actual", state.guest.balloon().actual.count()}};
 }
 
 QmpResult set_balloon(QmpState& state, const json& arguments) {
@@ -92,11 +92,11 @@ QmpResult set_balloon(QmpState& state, const json& arguments) {
 json image_json(const ImageInfo& image) {
   json value{{"filename", image.path},
              {"format", image.format},
-             {"virtual-size", image.virtual_size},
-             {"actual-size", image.allocated},
+             {"virtual-size", image.virtual_size.count()},
+             {"actual-size", image.allocated.count()},
              {"dirty-flag", false}};
-  if (image.cluster_size != 0) {
-    value["cluster-size"] = image.cluster_size;
+  if (image.cluster_size != Bytes{0}) {
+    value["cluster-size"] = image.cluster_size.count();
     json data{{"compat", image.version >= 3 ? "1.1" : "0.10"},
               {"refcount-bits", image.refcount_bits},
               {"compression-type", "zlib"}};
@@ -131,7 +131,7 @@ json block_device(const MonitorDisk& disk) {
                 {"detect_zeroes", "off"},
                 {"write_threshold", 0},
                 {"cache", {{"writeback", disk.writeback}, {"direct", disk.direct}, {"no-flush", false}}},
-                {"bps", disk.bytes_per_second},
+                {"bps", disk.bytes_per_second.count()},
                 {"bps_rd", 0},
                 {"bps_wr", 0},
                 {"iops", disk.requests_per_second},
@@ -156,8 +156,8 @@ QmpResult query_block(QmpState& state, const json&) {
 
 /// BlockDeviceStats of QEMU's qapi/block-core.json. What we do not measure is 0.
 json block_stats(const BlockCounters& counters) {
-  json stats{{"rd_bytes", counters.read},
-             {"wr_bytes", counters.written},
+  json stats{{"rd_bytes", counters.read.count()},
+             {"wr_bytes", counters.written.count()},
              {"rd_operations", counters.reads},
              {"wr_operations", counters.writes},
              {"flush_operations", counters.flushes},
@@ -243,7 +243,7 @@ const std::map<std::string_view, QmpCommand>& qmp_commands() {
       {"query-memory-devices", [](QmpState&, const json&) -> QmpResult { return json::array(); }},
       {"query-memory-size-summary",
        [](QmpState& state, const json&) -> QmpResult {
-         return json{{"base-memory", state.guest.memory()}, {"plugged-memory", 0}};
+         return json{{"base-memory", state.guest.memory().count()}, {"plugged-memory", 0}};
        }},
       {"query-name",
        [](QmpState& state, const json&) -> QmpResult { return json{{"name", state.guest.name()}}; }},

@@ -21,9 +21,9 @@ namespace {
 
 constexpr std::array<char, 8> kMagic = {'B', 'L', 'N', 'D', 'S', 'N', 'A', 'P'};
 /// The state of a machine with 64 vCPUs takes less than 1 MiB. More is not ours.
-constexpr std::uint64_t kMaxState = 64 * kMiB;
+constexpr std::uint64_t kMaxState = (64 * kMiB).count();
 /// Written and checked in one piece: damage is found before much is read.
-constexpr std::uint64_t kRecordSize = kMiB;
+constexpr std::uint64_t kRecordSize = kMiB.count();
 constexpr std::uint64_t kEndMark = ~0ULL;
 
 struct Header {
@@ -80,7 +80,7 @@ class NewFile {
   }
 
   Result<void> write(std::span<const std::byte> bytes) {
-    size_ += bytes.size();
+    size_ += Bytes{bytes.size()};
     while (!bytes.empty()) {
       const ssize_t written = ::write(fd_.get(), bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
@@ -109,7 +109,7 @@ class NewFile {
   std::string path_;
   std::string temporary_;
   UniqueFd fd_;
-  Bytes size_ = 0;
+  Bytes size_{};
 };
 
 template <typename T>
@@ -132,7 +132,7 @@ Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<s
   Header header;
   header.state_checksum = crc32c(state);
   header.state_size = state.size();
-  header.memory_size = memory.size();
+  header.memory_size = memory.size().count();
   header.checksum = checksum_of(header);
   BALLOON_TRY(file->write(bytes_of(header)));
   BALLOON_TRY(file->write(state));
@@ -141,7 +141,7 @@ Result<SnapshotSize> write_snapshot(const std::string& path, const std::vector<s
   const auto write_pages = [&](GuestAddress address, std::span<const std::byte> pages) -> Result<void> {
     if (given_up()) return fail("the guest was ended meanwhile");
     ++records;
-    size.memory += pages.size();
+    size.memory += Bytes{pages.size()};
     BALLOON_TRY(
         write_record(*file, {.address = address, .size = pages.size(), .data_checksum = crc32c(pages)}));
     return file->write(pages);

@@ -20,8 +20,8 @@ namespace balloon::vmm {
 inline constexpr std::uint32_t kSnapshotVersion = 4;
 
 struct SnapshotSize {
-  Bytes memory = 0;  ///< bytes of guest memory in the file
-  Bytes file = 0;
+  Bytes memory{};  ///< bytes of guest memory in the file
+  Bytes file{};
 };
 
 /// Writes it beside `path`, flushes it to the medium, and renames it to `path`. Nothing may change `memory`

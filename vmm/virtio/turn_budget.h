@@ -36,7 +36,7 @@ class TurnBudget {
   /// Something was done that can take long: a system call.
   void look_at_clock(Clock::time_point now = Clock::now()) { late_ = late_ || now >= end_; }
   /// Time for others. The first piece of a turn may always go.
-  bool over() const { return chains_ <= 0 || bytes_ == 0 || late_; }
+  bool over() const { return chains_ <= 0 || bytes_ == Bytes{0} || late_; }
 
  private:
   int chains_ = kChains;

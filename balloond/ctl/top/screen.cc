@@ -10,7 +10,6 @@
 #include "balloond/ctl/json.h"
 #include "balloond/ctl/table.h"
 #include "balloond/ctl/tables.h"
-#include "base/bytes.h"
 
 namespace balloon::ctl::top {
 namespace {
@@ -94,24 +93,24 @@ void draw_host(const Model& model, unsigned columns, std::vector<Line>& out) {
                     model.filter.empty() ? "" : fmt::format("  filter: {}", model.filter))}});
   out.push_back({{"memory  ", Tone::heading},
                  {"[" + segments({{'#', used}, {'=', cache}}, host.total_bytes(), width) + "] "},
-                 {fmt::format("{} used, {} cache, {} free", format_bytes(used), format_bytes(cache),
-                              format_bytes(host.free_bytes()))}});
+                 {fmt::format("{} used, {} cache, {} free", format_size(used), format_size(cache),
+                              format_size(host.free_bytes()))}});
   out.push_back(
       {{"guests  ", Tone::heading},
        {"[" +
         segments({{'#', host.committed_bytes()}, {'r', host.reserved_bytes()}}, host.budget_bytes(), width) +
         "] "},
        {fmt::format(
-           "{} of {}, headroom {}", format_bytes(host.committed_bytes()), format_bytes(host.budget_bytes()),
-           format_bytes(less(host.budget_bytes(), host.committed_bytes() + host.reserved_bytes())))}});
+           "{} of {}, headroom {}", format_size(host.committed_bytes()), format_size(host.budget_bytes()),
+           format_size(less(host.budget_bytes(), host.committed_bytes() + host.reserved_bytes())))}});
   out.push_back({{"        "},
                  {fmt::format("balloons {}  reserved {}  KSM saves {}",
-                              format_bytes(less(host.configured_bytes(), given)),
-                              format_bytes(host.reserved_bytes()), format_bytes(host.ksm_saved_bytes()))}});
+                              format_size(less(host.configured_bytes(), given)),
+                              format_size(host.reserved_bytes()), format_size(host.ksm_saved_bytes()))}});
   out.push_back({{"        "},
                  {fmt::format("swap {} of {}  PSI some {:.1f} % full {:.1f} %",
-                              format_bytes(less(host.swap_total_bytes(), host.swap_free_bytes())),
-                              format_bytes(host.swap_total_bytes()), host.pressure_some_ratio() * 100,
+                              format_size(less(host.swap_total_bytes(), host.swap_free_bytes())),
+                              format_size(host.swap_total_bytes()), host.pressure_some_ratio() * 100,
                               host.pressure_full_ratio() * 100)}});
   if (!host.not_applied().empty())
     out.push_back({{"nothing is applied: " + host.not_applied(), Tone::warning}});
@@ -149,10 +148,10 @@ Line guest_line(const Model& model, const v1::Guest& guest, const Widths& widths
   const bool known = knows_available(guest);
   const std::string name = fmt::format("{:<{}} ", shorten(guest.name(), widths.name), widths.name);
   const std::string state = fmt::format("{:<{}} ", cut(state_of(guest), kStateWidth), kStateWidth);
-  const std::string rest = fmt::format("{:>{}}{:>{}}{:>{}} {}", format_bytes(guest.actual_bytes()),
-                                       kSizeWidth, format_bytes(guest.target_bytes()), kSizeWidth,
-                                       known ? format_bytes(guest.stats().available_bytes()) : "-",
-                                       kSizeWidth, cut(change_of(model, guest), kReasonWidth));
+  const std::string rest = fmt::format("{:>{}}{:>{}}{:>{}} {}", format_size(guest.actual_bytes()), kSizeWidth,
+                                       format_size(guest.target_bytes()), kSizeWidth,
+                                       known ? format_size(guest.stats().available_bytes()) : "-", kSizeWidth,
+                                       cut(change_of(model, guest), kReasonWidth));
   const std::string middle = widths.bar == 0 ? "" : bar(guest, widths.bar);
   if (selected) return {{name + state + middle + rest, Tone::selected}};
   return {{name}, {state, tone_of(guest)}, {middle, Tone::faint}, {rest}};
@@ -164,12 +163,12 @@ void draw_detail(const Model& model, unsigned columns, std::vector<Line>& out) {
   const Past* const past = model.past(guest->name());
   out.push_back({{fmt::format("--- {}", guest->name()), Tone::heading}});
   out.push_back({{fmt::format("memory {}  min {}  max {}  weight {}  resident {}  swapped {}",
-                              format_bytes(guest->memory_bytes()), format_bytes(guest->min_bytes()),
-                              format_bytes(guest->max_bytes()), guest->weight(),
-                              format_bytes(guest->resident_bytes()), format_bytes(guest->swapped_bytes()))}});
+                              format_size(guest->memory_bytes()), format_size(guest->min_bytes()),
+                              format_size(guest->max_bytes()), guest->weight(),
+                              format_size(guest->resident_bytes()), format_size(guest->swapped_bytes()))}});
   if (past != nullptr) {
     out.push_back({{fmt::format("the last {} s, from none to {}:", past->samples.size(),
-                                format_bytes(guest->memory_bytes()))}});
+                                format_size(guest->memory_bytes()))}});
     const auto row = [&](const char* name, std::uint64_t Sample::* value) {
       out.push_back(
           {{fmt::format("{:<10}", name), Tone::heading},

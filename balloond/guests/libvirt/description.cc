@@ -23,17 +23,16 @@ Bytes size_of(const xml_node& node) {
                                                                       {"M", kMiB},
                                                                       {"GiB", kGiB},
                                                                       {"G", kGiB},
-                                                                      {"b", 1},
-                                                                      {"bytes", 1}}};
+                                                                      {"b", Bytes{1}},
+                                                                      {"bytes", Bytes{1}}}};
   const std::string_view unit = node.attribute("unit").as_string("KiB");
   for (const auto& [name, bytes] : kUnits) {
     if (name != unit) continue;
-    const Bytes number = node.text().as_ullong();
+    const std::uint64_t number = node.text().as_ullong();
     // An absurd size stays absurd, and is refused where those of all backends are.
-    return number > std::numeric_limits<Bytes>::max() / bytes ? std::numeric_limits<Bytes>::max()
-                                                              : number * bytes;
+    return number > Bytes::max() / bytes ? Bytes::max() : number * bytes;
   }
-  return 0;
+  return Bytes{0};
 }
 
 /// A device that reaches all of the guest's memory by DMA: through VFIO (PCI and mediated devices, network

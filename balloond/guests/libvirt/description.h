@@ -17,9 +17,9 @@ inline constexpr std::string_view kMetadataUri = "urn:balloond:guest";
 struct Description {
   std::string name;
   std::string guest;  ///< what it is called as a guest
-  Bytes memory = 0;   ///< <memory>: boot memory
-  Bytes current = 0;  ///< <currentMemory>; of a running domain what its balloon has
-  Bytes least = 0;    ///< <currentMemory> of its next start, where that is below <memory>; 0: not so
+  Bytes memory{};     ///< <memory>: boot memory
+  Bytes current{};    ///< <currentMemory>; of a running domain what its balloon has
+  Bytes least{};      ///< <currentMemory> of its next start, where that is below <memory>; 0: not so
   std::uint32_t vcpus = 0;
   bool has_balloon = false;
   bool deflate_on_oom = false;       ///< autodeflate

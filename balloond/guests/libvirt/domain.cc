@@ -100,7 +100,7 @@ BalloonState Domain::balloon() const {
 void Domain::see(const Figures& figures, Time looked) {
   // What only QEMU knows is as it was while libvirt could not ask it.
   const auto updated_at = figures.asked ? figures.updated_at : figures_.updated_at;
-  const Bytes memory_before = guest_ ? memory() : 0;
+  const Bytes memory_before = guest_ ? memory() : Bytes{0};
   figures_ = figures;
   figures_.updated_at = updated_at;
   if (guest_ && memory() != memory_before) {  // memory was plugged in or out
@@ -139,7 +139,7 @@ void Domain::join() {
   for (const auto& [key, value] : description_.labels) guest.labels[key] = printable(value);
   guest.labels["uuid"] = figures_.uuid;
   guest.labels["libvirt"] = printable(uri_);
-  if (description_.least > 0)
+  if (description_.least > Bytes{0})
     guest.labels[policy::rules::kMinLabel] = policy::rules::exact_bytes(description_.least);
   guest.memory = memory();
   guest.vcpus = figures_.vcpus != 0 ? figures_.vcpus : description_.vcpus;

@@ -35,7 +35,7 @@ struct Errand {
   std::uint64_t number = 0;  ///< rises with each of a libvirtd
   std::string uuid;
   std::uint64_t sequence = 0;  ///< of the request
-  Bytes target = 0;
+  Bytes target{};
   std::chrono::seconds period{0};
 };
 

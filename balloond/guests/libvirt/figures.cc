@@ -25,8 +25,7 @@ std::optional<std::uint64_t> number(const Numbers& numbers, std::string_view nam
 std::optional<Bytes> size(const Numbers& numbers, std::string_view name) {
   const auto kib = number(numbers, name);
   if (!kib) return std::nullopt;
-  return *kib > std::numeric_limits<Bytes>::max() / kKiB ? std::numeric_limits<Bytes>::max() - 1
-                                                         : *kib * kKiB;
+  return *kib > Bytes::max() / kKiB ? Bytes::max() - Bytes{1} : *kib * kKiB;
 }
 
 std::optional<Bytes> disk_reads(const Numbers& numbers) {
@@ -34,9 +33,9 @@ std::optional<Bytes> disk_reads(const Numbers& numbers) {
   if (!disks) return std::nullopt;
   std::optional<Bytes> sum;
   for (std::uint64_t i = 0; i < std::min(*disks, kDisksMax); ++i) {
-    const auto read = number(numbers, fmt::format("block.{}.rd.bytes", i));
-    if (!read || *read > std::numeric_limits<Bytes>::max() - sum.value_or(0)) continue;
-    sum = sum.value_or(0) + *read;
+    const std::optional<Bytes> read(number(numbers, fmt::format("block.{}.rd.bytes", i)));
+    if (!read || *read > Bytes::max() - sum.value_or(Bytes{})) continue;
+    sum = sum.value_or(Bytes{}) + *read;
   }
   return sum;
 }
@@ -60,7 +59,7 @@ Figures read_figures(std::string uuid, std::string name, const Numbers& numbers)
   if (const auto updated = number(numbers, "balloon.last-update"); updated && *updated > 0)
     read.updated_at = std::chrono::seconds(std::min(*updated, kSecondsMax));
   StatsSample& sample = read.sample;
-  sample.actual = read.actual.value_or(0);
+  sample.actual = read.actual.value_or(Bytes{});
   // libvirt's "available" is what the guest's kernel manages, and "usable" what its programs can take.
   const std::array<std::pair<const char*, std::optional<Bytes>*>, 6> sizes{
       {{"balloon.swap_in", &sample.swap_in},

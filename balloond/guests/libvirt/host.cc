@@ -45,9 +45,9 @@ Result<Link*> use(const std::string& uri, const LinkPlace& link, const Link::OnE
 
 Bytes least_of(const Link& link, const std::string& uuid) {
   const auto xml = link.describe_next_start(uuid);
-  if (!xml || !*xml) return 0;
+  if (!xml || !*xml) return Bytes{0};
   const auto description = read_description(**xml);
-  return description && description->current < description->memory ? description->current : 0;
+  return description && description->current < description->memory ? description->current : Bytes{0};
 }
 
 Look look_at(Link& link, const std::string& uri, const std::set<std::string>& known, bool with_jobs) {

@@ -101,7 +101,7 @@ Result<Guest> read_configuration_file(const std::string& path, std::chrono::mill
 }
 
 std::map<std::string, std::string> limits_of(const Guest& guest) {
-  if (guest.balloon == 0U) return {};  // it has no balloon that could be moved
+  if (guest.balloon == Bytes{0}) return {};  // it has no balloon that could be moved
   if (guest.shares == 0) return {{policy::rules::kControlLabel, "off"}};
   return {{policy::rules::kMinLabel, policy::rules::exact_bytes(guest.least())},
           {policy::rules::kWeightLabel, fmt::format("{}", guest.weight())}};

@@ -85,8 +85,9 @@ Result<void> store(Result<Value> read, Place& place) {
 }  // namespace
 
 Command target_command(Bytes target) {
-  return {
-      .question = Question::set_target, .name = "balloon", .arguments = {{"value", granted_target(target)}}};
+  return {.question = Question::set_target,
+          .name = "balloon",
+          .arguments = {{"value", granted_target(target).count()}}};
 }
 
 Bytes granted_target(Bytes target) { return pages_to_hold(target); }

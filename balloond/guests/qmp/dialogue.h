@@ -49,7 +49,7 @@ class Dialogue {
   /// Introduces the guest; names and labels are made fit. `fallback`: its name where QEMU has none.
   Registration registration(const std::string& fallback) const;
   const std::optional<std::string>& uuid() const { return uuid_; }
-  Bytes memory() const { return memory_.value_or(0); }
+  Bytes memory() const { return memory_.value_or(Bytes{}); }
   /// As QEMU says, or all memory while no driver holds a balloon: QEMU goes on to say the size from before a
   /// reset.
   Bytes actual() const;

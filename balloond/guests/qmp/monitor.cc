@@ -306,7 +306,7 @@ void Monitor::note_other_hands(Bytes actual) {
   const auto& statistics = dialogue_->statistics();
   const bool sampled = statistics && statistics->updated_at && statistics->updated_at != sampled_;
   const bool settled = dialogue_->sizes() != sizes_when_asked_;  // else the size is from before
-  if (ours_.moved_by_another(actual, dialogue_->balloon(0).driver_ready, settled) ||
+  if (ours_.moved_by_another(actual, dialogue_->balloon(Bytes{0}).driver_ready, settled) ||
       (sampled && ours_.stopped_by_another(statistics->free)))
     log::info(source_, "QMP socket {}: the balloon left its target {} for {}", path_,
               format_bytes(target.value_or(actual)), format_bytes(actual));

@@ -68,7 +68,7 @@ class Monitor {
   enum class Stage : std::uint8_t { identity, figures, corrections, rest };
   struct Sent {
     std::uint64_t sequence = 0;
-    Bytes target = 0;
+    Bytes target{};
   };
 
   void open();
@@ -115,7 +115,7 @@ class Monitor {
   std::optional<daemon::Session> guest_;
   std::shared_ptr<Mailbox> mailbox_;
   BalloonState told_;  ///< the newest that the daemon was told
-  Bytes joined_memory_ = 0;
+  Bytes joined_memory_{};
   OurTarget ours_;
   Time asked_at_{};  ///< for the target
   std::uint64_t sizes_when_asked_ = 0;

@@ -58,8 +58,8 @@ class Movement {
 /// A guest whose memory is nearly used up, or that took or gave much since the last look, is looked at
 /// sooner.
 inline bool is_lively(Bytes actual, std::optional<Bytes> available, std::optional<Bytes> available_before) {
-  constexpr Bytes kNearlyUsedUp = 8;  // less than one eighth is left
-  constexpr Bytes kMuch = 32;         // one thirty-second
+  constexpr unsigned kNearlyUsedUp = 8;  // less than one eighth is left
+  constexpr unsigned kMuch = 32;         // one thirty-second
   if (!available) return false;
   if (*available < actual / kNearlyUsedUp) return true;
   if (!available_before) return false;

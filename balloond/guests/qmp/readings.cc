@@ -9,6 +9,7 @@
 #include <set>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 #include "balloond/guests/sanitize.h"
 
@@ -31,6 +32,12 @@ Result<std::uint64_t> number(const json& object, const char* key) {
   if (!object.is_object() || at == object.end()) return fail(fmt::format("'{}' is missing", key));
   if (!at->is_number_unsigned()) return fail(fmt::format("'{}' is {}, not a count", key, shown(*at)));
   return at->get<std::uint64_t>();
+}
+
+Result<Bytes> size(const json& object, const char* key) {
+  const auto count = number(object, key);
+  if (!count) return std::unexpected(count.error());
+  return Bytes{*count};
 }
 
 Result<std::string> text(const json& object, const char* key) {
@@ -86,15 +93,15 @@ Result<std::uint32_t> read_cpus(const json& answer) {
 }
 
 Result<Bytes> read_memory_size(const json& answer) {
-  const auto base = number(answer, "base-memory");
+  const auto base = size(answer, "base-memory");
   if (!base) return std::unexpected(base.error());
-  Bytes plugged = 0;
+  Bytes plugged{};
   if (answer.contains("plugged-memory")) {
-    const auto size = number(answer, "plugged-memory");
-    if (!size) return std::unexpected(size.error());
-    plugged = *size;
+    const auto more = size(answer, "plugged-memory");
+    if (!more) return std::unexpected(more.error());
+    plugged = *more;
   }
-  if (plugged > std::numeric_limits<Bytes>::max() - *base) return fail("the memory's size is absurd");
+  if (plugged > Bytes::max() - *base) return fail("the memory's size is absurd");
   return *base + plugged;
 }
 
@@ -128,7 +135,7 @@ Result<std::optional<std::string>> find_balloon(const json& answer) {
   return std::nullopt;
 }
 
-Result<Bytes> read_actual(const json& answer) { return number(answer, "actual"); }
+Result<Bytes> read_actual(const json& answer) { return size(answer, "actual"); }
 
 Result<RunState> read_run_state(const json& answer) {
   auto status = text(answer, "status");
@@ -175,7 +182,8 @@ Result<Statistics> read_statistics(const json& answer) {
   constexpr std::uint64_t kSecondsMax = 9'000'000'000;
   if (*updated > kSecondsMax) return fail(fmt::format("'last-update' {} is not a time", *updated));
   if (*updated > 0) read.updated_at = std::chrono::seconds(*updated);
-  const std::array<std::pair<const char*, std::optional<std::uint64_t>*>, 16> fields{{
+  using Field = std::variant<std::optional<Bytes>*, std::optional<std::uint64_t>*>;
+  const std::array<std::pair<const char*, Field>, 16> fields{{
       {"stat-swap-in", &read.swap_in},
       {"stat-swap-out", &read.swap_out},
       {"stat-major-faults", &read.major_faults},
@@ -196,7 +204,7 @@ Result<Statistics> read_statistics(const json& answer) {
   for (const auto& [key, field] : fields) {
     const auto value = guest_value(stats, key);
     if (!value) return std::unexpected(value.error());
-    *field = *value;
+    if (*value) std::visit([&](auto* known) { known->emplace(**value); }, field);
   }
   return read;
 }
@@ -219,11 +227,11 @@ Result<Driver> read_driver(const json& answer) {
 
 Result<Bytes> read_disk_reads(const json& answer) {
   if (!answer.is_array()) return fail("the list of disks is no list");
-  Bytes sum = 0;
+  Bytes sum{};
   for (const json& disk : answer) {
-    const auto read = number(member(disk, "stats"), "rd_bytes");
+    const auto read = size(member(disk, "stats"), "rd_bytes");
     if (!read) return std::unexpected(read.error());
-    if (*read > std::numeric_limits<Bytes>::max() - sum) return fail("what the disks read is absurd");
+    if (*read > Bytes::max() - sum) return fail("what the disks read is absurd");
     sum += *read;
   }
   return sum;

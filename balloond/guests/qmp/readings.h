@@ -59,9 +59,9 @@ Result<Jobs> read_jobs(const nlohmann::json& answer);
 struct Statistics {
   /// By QEMU's clock, in full seconds; unset: the guest has sent none since QEMU started.
   std::optional<std::chrono::seconds> updated_at;
-  std::optional<std::uint64_t> swap_in, swap_out, major_faults, minor_faults, free, total, available,
-      disk_caches, hugetlb_allocations, hugetlb_failures, oom_kills, alloc_stalls, async_scans, direct_scans,
-      async_reclaims, direct_reclaims;
+  std::optional<Bytes> swap_in, swap_out, free, total, available, disk_caches;
+  std::optional<std::uint64_t> major_faults, minor_faults, hugetlb_allocations, hugetlb_failures, oom_kills,
+      alloc_stalls, async_scans, direct_scans, async_reclaims, direct_reclaims;
 };
 /// Fails when a value is no number, is negative (but for -1, which means unknown) or has a fraction.
 Result<Statistics> read_statistics(const nlohmann::json& answer);

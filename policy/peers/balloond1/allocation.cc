@@ -94,7 +94,7 @@ void Allocation::gather(std::span<const Party> parties, std::span<const GroupLim
 }
 
 void Allocation::hand_down(std::span<const Party> parties, std::size_t groups, Surplus surplus) {
-  shares_.assign(parties.size(), 0);
+  shares_.assign(parties.size(), Bytes{});
   for (std::size_t i = 0; i < parties.size(); ++i) {
     if (parties[i].group == kNoGroup) shares_[i] = top_shares_[at_[i]];
   }
@@ -102,7 +102,7 @@ void Allocation::hand_down(std::span<const Party> parties, std::size_t groups, S
     const std::span<const std::size_t> mine(order_.data() + starts_[g], starts_[g + 1] - starts_[g]);
     members_.clear();
     for (const std::size_t i : mine) members_.push_back(parties[i]);
-    fill(members_, top_shares_[g], 0, surplus, member_shares_);
+    fill(members_, top_shares_[g], Bytes{0}, surplus, member_shares_);
     for (std::size_t m = 0; m < mine.size(); ++m) shares_[mine[m]] = member_shares_[m];
   }
 }
@@ -119,7 +119,7 @@ HostState Allocation::share(std::span<const Party> parties, std::span<const Grou
 }
 
 Bytes Allocation::group_share(const Party& party) const {
-  return party.group == kNoGroup || top_shares_.empty() ? ~Bytes{0} : top_shares_[party.group];
+  return party.group == kNoGroup || top_shares_.empty() ? Bytes::max() : top_shares_[party.group];
 }
 
 }  // namespace balloon::policy::peers::balloond1

@@ -17,13 +17,13 @@ inline constexpr std::uint32_t kNoGroup = ~std::uint32_t{0};
 
 /// One party to the sharing: a guest, or a guest to be. low <= firm <= need <= calm <= keep <= most.
 struct Party {
-  Bytes low = 0;    ///< guaranteed
-  Bytes firm = 0;   ///< in use by programs: less means swapping
-  Bytes need = 0;   ///< with margin and cache in use
-  Bytes claim = 0;  ///< when it grows, what it needed at its peaks
-  Bytes calm = 0;   ///< with what it needed a moment ago and may need again
-  Bytes keep = 0;   ///< with all the page cache that it has, and room for a burst as it has shown before
-  Bytes most = 0;   ///< what it may have at all
+  Bytes low{};    ///< guaranteed
+  Bytes firm{};   ///< in use by programs: less means swapping
+  Bytes need{};   ///< with margin and cache in use
+  Bytes claim{};  ///< when it grows, what it needed at its peaks
+  Bytes calm{};   ///< with what it needed a moment ago and may need again
+  Bytes keep{};   ///< with all the page cache that it has, and room for a burst as it has shown before
+  Bytes most{};   ///< what it may have at all
   std::uint32_t weight = 1;
   std::uint32_t group = kNoGroup;  ///< index of its group
 };

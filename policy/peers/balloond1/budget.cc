@@ -3,12 +3,9 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::peers::balloond1 {
-namespace {
-
-constexpr Bytes kPage = 4096;
-
-}  // namespace
 
 Bytes Budget::update(const Snapshot& snapshot, double elapsed, const Tunables& tunables) {
   const HostSnapshot& host = snapshot.host;
@@ -24,7 +21,7 @@ Bytes Budget::update(const Snapshot& snapshot, double elapsed, const Tunables& t
   raw = std::max(raw - static_cast<double>(tunables.host_reserve), 0.0);
   const double rise = tunables.budget_rise_ratio_per_second * total * elapsed;
   budget_ = budget_ ? std::min(raw, *budget_ + rise) : raw;
-  return static_cast<Bytes>(*budget_) / kPage * kPage;
+  return whole_pages(static_cast<Bytes>(*budget_));
 }
 
 }  // namespace balloon::policy::peers::balloond1

@@ -25,8 +25,8 @@ Bytes bytes(double value) { return static_cast<Bytes>(std::max(0.0, value)); }
 /// Page cache that the guest could drop: of what is available, what is not free; tmpfs is not available.
 Bytes cached(const GuestSnapshot& guest, const Judgement& judged) {
   const GuestStats& stats = *guest.stats;
-  if (!stats.free && !stats.disk_caches) return 0;
-  const Bytes unused = std::min(stats.free.value_or(0), judged.available);
+  if (!stats.free && !stats.disk_caches) return Bytes{0};
+  const Bytes unused = std::min(stats.free.value_or(Bytes{}), judged.available);
   return std::min(stats.disk_caches.value_or(judged.available), judged.available - unused);
 }
 

@@ -16,16 +16,16 @@ namespace balloon::policy::peers::balloond1 {
 class Demand {
  public:
   struct Estimate {
-    Bytes used = 0;
-    Bytes need = 0;   ///< between the guest's limits
-    Bytes now = 0;    ///< need less what it only needed a moment ago: the first to go when others need it
-    Bytes calm = 0;   ///< what it needed at its peaks of late, and may need again
-    Bytes claim = 0;  ///< of that, what others free for it
-    Bytes low = 0;    ///< what it should not come below: need with only part of the margin
-    Bytes firm = 0;  ///< what its programs hold, most of its cache in use, and enough to be under no pressure
-    Bytes cache = 0;  ///< of need: page cache that proved to be in use
+    Bytes used{};
+    Bytes need{};   ///< between the guest's limits
+    Bytes now{};    ///< need less what it only needed a moment ago: the first to go when others need it
+    Bytes calm{};   ///< what it needed at its peaks of late, and may need again
+    Bytes claim{};  ///< of that, what others free for it
+    Bytes low{};    ///< what it should not come below: need with only part of the margin
+    Bytes firm{};   ///< what its programs hold, most of its cache in use, and enough to be under no pressure
+    Bytes cache{};  ///< of need: page cache that proved to be in use
     /// With all the page cache that it has: what it may keep while nobody else wants it.
-    Bytes keep = 0;
+    Bytes keep{};
     bool surging = false;  ///< its use rose of late by more than half of its margin
     bool doubted = false;  ///< it claims to want what nothing shows it to want
     Pressure pressure = Pressure::none;

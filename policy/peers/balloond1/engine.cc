@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/pages.h"
 #include "policy/peers/balloond1/allocation.h"
 #include "policy/peers/balloond1/budget.h"
 #include "policy/peers/balloond1/demand.h"
@@ -22,17 +23,16 @@
 namespace balloon::policy::peers::balloond1 {
 namespace {
 
-constexpr Bytes kPage = 4096;
 /// After a longer silence than this, rate limits count only this much time.
 constexpr double kLongestTick = 5;
 /// For a guest under pressure the deadband is finer by this.
-constexpr Bytes kPressedFiner = 4;
+constexpr unsigned kPressedFiner = 4;
 /// What is free in guests is taken at once until this part of the headroom is free. The rest of it comes by
 /// itself as memory is probed, or is given back: to take that at once, too, moves more and costs others their
 /// cache.
 constexpr double kRefill = 0.5;
 /// Memory for more page cache is given in steps of at least this part of what a guest has: it is no hurry.
-constexpr Bytes kCacheStep = 8;
+constexpr unsigned kCacheStep = 8;
 
 /// Whether the guest's use rises, and its balloon, `speed` bytes a second, would be on its way down for
 /// longer than growth is foreseen. Most of what is still to come down would have to go up again.
@@ -47,7 +47,7 @@ bool outgrows(const GuestSnapshot& guest, const Demand::Estimate& estimate, doub
 /// not known to be cache; what the host knows to be available was never touched.
 Bytes free_in(const GuestSnapshot& guest, Source source, Bytes available) {
   if (source == Source::host) return available;
-  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(0)));
+  return guest.stats->free.value_or(above(available, guest.stats->disk_caches.value_or(Bytes{})));
 }
 
 /// What the engine remembers of one guest.
@@ -66,16 +66,16 @@ struct Seat {
   bool movable = false;   ///< takes part in the sharing
   bool stuck = false;     ///< its balloon frees nothing
   bool over = false;      ///< its group has more than it may, and it more than its share of that
-  Bytes need = 0;         ///< what others give page cache for
-  Bytes settling = 0;     ///< where it will be, at most, once its shrink is done or stopped
+  Bytes need{};           ///< what others give page cache for
+  Bytes settling{};       ///< where it will be, at most, once its shrink is done or stopped
   bool outgrows = false;  ///< its balloon: that stops where it is, unless others wait for the rest
-  Bytes claim = 0;        ///< what others free for it, if it is free in them
-  Bytes low = 0;          ///< of its need: grown when it has less
-  Bytes hot = 0;          ///< page cache in use
-  Bytes free = 0;
-  Bytes available = 0;
-  Bytes sampled = 0;  ///< its size when that was so
-  Bytes deadband = 0;
+  Bytes claim{};          ///< what others free for it, if it is free in them
+  Bytes low{};            ///< of its need: grown when it has less
+  Bytes hot{};            ///< page cache in use
+  Bytes free{};
+  Bytes available{};
+  Bytes sampled{};  ///< its size when that was so
+  Bytes deadband{};
   Pressure pressure = Pressure::none;
   Excess excess{};
 
@@ -270,7 +270,7 @@ void Engine::Impl::classify(const GuestSnapshot& guest, Seat& seat, GuestPlan& p
     // Before its driver is up a guest has all of its boot memory, but uses little. To make others free the
     // rest in the meantime would hurt them for nothing.
     // One whose balloon was asked for something at its start has at least that: it was reserved for it.
-    const Bytes reserved = guest.target < guest.memory ? guest.target : 0;
+    const Bytes reserved = guest.target < guest.memory ? guest.target : Bytes{0};
     const Bytes touched = add(guest.on_host.resident, tunables.margin_min);
     plan.need = plan.share = std::min(held(guest), std::max({guest.limits.min, reserved, touched}));
   }
@@ -291,7 +291,7 @@ Party Engine::Impl::party_of(const Snapshot& snapshot, const GuestSnapshot& gues
     party.low = party.firm = party.need = party.claim = party.calm = party.keep = party.most = claim;
     return party;
   }
-  const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : 0;
+  const Bytes floor = seat.stuck ? guest.actual : guest.on_host.pinned ? held(guest) : Bytes{0};
   party.low = std::max(std::min(guest.limits.min, guest.limits.max), floor);
   party.firm = std::max(party.low, estimate.firm);
   party.need = std::max(party.firm, estimate.now);
@@ -328,7 +328,7 @@ void Engine::Impl::share_out(const Snapshot& snapshot, Plan& plan) {
       (plan.level != HostState::tight || plan.state == HostState::normal)) {
     plan.state = plan.level;
   }
-  group_held.assign(snapshot.groups.size(), 0);
+  group_held.assign(snapshot.groups.size(), Bytes{});
   for (std::size_t i = 0; i < seats.size(); ++i) {
     if (seats[i].movable) plan.guests[i].share = allocation.shares()[i];
     if (parties[i].group != kNoGroup) group_held[parties[i].group] += seats[i].settling;
@@ -442,8 +442,7 @@ void Engine::Impl::set_target(const GuestSnapshot& guest, Time now, const StateA
     const bool pressed = seat.pressure != Pressure::none;
     const Bytes sure = std::max(held(guest), std::min(mine.share, seat.claim));
     if (mine.share > sure)
-      mine.target =
-          sure + static_cast<Bytes>(liking * static_cast<double>(mine.share - sure)) / kPage * kPage;
+      mine.target = sure + whole_pages(static_cast<Bytes>(liking * static_cast<double>(mine.share - sure)));
     // More than it needs is for page cache, or for a burst to come: that has time until it is a good deal.
     const Bytes change = above(mine.target, guest.target);
     const bool worth_it =
@@ -484,7 +483,7 @@ Bytes Engine::Impl::shrink(const GuestSnapshot& guest, const Seat& seat, Time no
   if (!held_back) step = std::max(step, shrink_ratio(actions) * static_cast<double>(guest.memory) * elapsed);
   if (step >= static_cast<double>(excess)) return mine.share;
   mine.reason = Reason::rate_limit;
-  return from - static_cast<Bytes>(step) / kPage * kPage;
+  return from - whole_pages(static_cast<Bytes>(step));
 }
 
 /// Reservations keep what is free, once guests under pressure have what they are given.

@@ -3,12 +3,13 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::peers::balloond1 {
 namespace {
 
-constexpr Bytes kPage = 4096;
 /// A smaller part of a grow than this is not worth a message: it waits for more to be freed.
-constexpr Bytes kWorthGranting = 4ULL << 20;
+constexpr Bytes kWorthGranting = 4 * kMiB;
 
 /// What a guest is counted at once its target is `target`. One that boots cannot be shrunk and has all of its
 /// boot memory, but touched little of it: that, and the margin that the plan gives it, is what it takes of
@@ -42,9 +43,8 @@ std::vector<Move> admit(Plan& plan, std::span<const GuestSnapshot> guests) {
     if (!guest.controllable || mine.target <= guest.target) continue;
     const Bytes held = std::max(guest.actual, guest.target);
     if (mine.target > held && part < 1.0) {
-      const Bytes granted =
-          static_cast<Bytes>(part * static_cast<double>(mine.target - held)) / kPage * kPage;
-      mine.target = held + (granted < kWorthGranting ? 0 : granted);
+      const Bytes granted = whole_pages(static_cast<Bytes>(part * static_cast<double>(mine.target - held)));
+      mine.target = held + (granted < kWorthGranting ? Bytes{0} : granted);
       mine.reason = Reason::waiting;
     }
     if (mine.target > guest.target) moves.push_back({i, mine.target});

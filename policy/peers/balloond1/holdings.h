@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a guest holds of the host's memory, and sums of bytes that neither wrap nor go below zero.
+// What a guest holds of the host's memory.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +7,6 @@
 #include "policy/types.h"
 
 namespace balloon::policy::peers::balloond1 {
-
-inline Bytes add(Bytes a, Bytes b) { return a > ~Bytes{0} - b ? ~Bytes{0} : a + b; }
-
-inline Bytes above(Bytes a, Bytes b) { return a > b ? a - b : 0; }
 
 /// What the guest holds or was promised.
 inline Bytes held(const GuestSnapshot& guest) { return std::max(guest.actual, guest.target); }

@@ -49,7 +49,7 @@ int by_rate(double rate, double tight, double critical, int now) {
 }  // namespace
 
 Bytes minimum_free(const HostSnapshot& host, const Tunables& tunables) {
-  if (tunables.states.minimum_free > 0) return tunables.states.minimum_free;
+  if (tunables.states.minimum_free > Bytes{0}) return tunables.states.minimum_free;
   return std::min(sliding_minimum_free(host.total), tunables.host_reserve);
 }
 

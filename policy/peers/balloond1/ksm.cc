@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/pages.h"
 #include "policy/peers/balloond1/host_state.h"
 #include "policy/peers/balloond1/rate.h"
 
 namespace balloon::policy::peers::balloond1 {
 namespace {
 
-constexpr double kPage = 4096;
 /// The kernel's own default (mm/ksm.c, ksm_thread_sleep_millisecs), and MOM's for hosts of 8 GiB.
 constexpr std::chrono::nanoseconds kSleep = std::chrono::milliseconds(20);
 /// MOM's and ksmtuned's least; more than a busy core's worth is never asked for (the kernel's advisor stops
@@ -49,7 +49,7 @@ std::optional<KsmPlan> KsmGovernor::update(const Snapshot& snapshot, const Plan&
   double scan = seconds(short_of_memory ? tunables.ksm_scan_critical : tunables.ksm_scan);
   const auto looked_at = static_cast<double>(ksm.unshared) + static_cast<double>(ksm.sharing);
   if (looked_at > mergeable / 2 && static_cast<double>(ksm.sharing) < kVain * looked_at) scan *= kVainSlower;
-  const double pages = mergeable / kPage * seconds(kSleep) / std::max(scan, 1.0);
+  const double pages = mergeable / static_cast<double>(kPageSize) * seconds(kSleep) / std::max(scan, 1.0);
   KsmPlan out;
   out.run = *run_;
   out.sleep = kSleep;

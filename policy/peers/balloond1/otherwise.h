@@ -9,7 +9,7 @@ namespace balloon::policy::peers::balloond1 {
 /// What the engine knows of a guest beside plan and snapshot.
 struct Outlook {
   bool group_full = false;  ///< its group has all that it may have
-  Bytes deadband = 0;
+  Bytes deadband{};
   std::chrono::nanoseconds held_for{};  ///< how much longer nothing is taken from it
   bool outgrows = false;                ///< nothing is, while its use rises: its balloon is too slow for that
   double shrink_per_second = 0;         ///< bytes

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::peers::balloond1 {
 namespace {
 
-constexpr double kPage = 4096;
 /// What one major fault on a file reads (read_ahead_kb, 128 by default).
 constexpr double kReadAhead = 128 << 10;
 /// A guest that reads back its swap, however slowly, takes its major faults for that and not for files.
@@ -44,7 +45,7 @@ void PressureGauge::read_guest(const GuestSnapshot& guest, const Tunables& tunab
                                              static_cast<double>(tunables.deadband_min);
   if (reading_.swapped_in / second > tunables.pressure_swap_in) {
     guest_signal_ = Signal::swap_in;
-  } else if (const double of_files = faults - reading_.swapped_in / kPage;
+  } else if (const double of_files = faults - reading_.swapped_in / static_cast<double>(kPageSize);
              of_files / second > tunables.pressure_major_faults && little_free &&
              reading_.swapped_in / second < kSwapTrickle) {
     guest_signal_ = Signal::major_faults;
@@ -87,7 +88,7 @@ const Reading& PressureGauge::read(const GuestSnapshot& guest, const Judgement& 
   if (source == Source::statistics && (!sampled_at_ || guest.stats->sampled_at != *sampled_at_))
     read_guest(guest, tunables);
   const double free_share =
-      static_cast<double>(judged.available) / static_cast<double>(std::max<Bytes>(judged.size, 1));
+      static_cast<double>(judged.available) / static_cast<double>(std::max(judged.size, Bytes{1}));
   if (source == Source::statistics && oom_at_ && within(*oom_at_, now, tunables.oom_memory)) {
     reading_.level = Pressure::critical;
     reading_.signal = Signal::oom_kill;

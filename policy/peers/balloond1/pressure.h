@@ -42,7 +42,7 @@ class PressureGauge {
   Signal guest_signal_ = Signal::none;  ///< by the counters of its newest sample
   bool lacks_cache_ = false;
   double cache_missed_ = 0;
-  Bytes sampled_size_ = 0;  ///< its size in that sample
+  Bytes sampled_size_{};  ///< its size in that sample
   std::optional<Time> oom_at_;
   std::optional<Time> hurt_at_;  ///< the last sign of want, or the first sample
 

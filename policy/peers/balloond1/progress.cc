@@ -9,9 +9,9 @@ namespace balloon::policy::peers::balloond1 {
 namespace {
 
 /// One batch of the driver (256 pages, drivers/virtio/virtio_balloon.c).
-constexpr Bytes kStep = 1ULL << 20;
+constexpr Bytes kStep = kMiB;
 /// What counts as clearly more to give: twice as much, and this.
-constexpr Bytes kMoreToGive = 32ULL << 20;
+constexpr Bytes kMoreToGive = 32 * kMiB;
 /// Of a newly measured speed this part is believed.
 constexpr double kSpeedGain = 0.3;
 /// After this many failures in a row waiting longer changes nothing (and the shift stays small).
@@ -55,13 +55,13 @@ bool Progress::stuck(const GuestSnapshot& guest, Bytes available, Time now, cons
     const bool more_to_give = available / 2 > available_ && available - available_ > kMoreToGive;
     if (within(*stuck_since_, now, more_to_give ? tunables.stuck_after : wait)) return true;
     stuck_since_.reset();
-    from_ = 0;
+    from_ = Bytes{0};
   }
   const double expected = static_cast<double>(tunables.progress_per_second) * seconds(tunables.stuck_after);
   const bool moved = from_ > guest.actual && static_cast<double>(from_ - guest.actual) >=
                                                  std::max(expected, static_cast<double>(kStep));
   const bool shrinks = shrinking(guest, tunables);
-  if (!shrinks || from_ == 0 || moved || now < from_at_) {
+  if (!shrinks || from_ == Bytes{0} || moved || now < from_at_) {
     // It comes to rest where it was asked to be, or is well on its way: earlier failures are forgotten.
     if (moved || (!shrinks && from_ > guest.actual + kStep)) failures_ = 0;
     from_ = guest.actual;

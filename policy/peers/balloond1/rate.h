@@ -61,17 +61,21 @@ class Counter {
   /// How much it rose since the sample before. 0 for the first one, when it is absent (2^64-1 is QEMU's way
   /// to say so), and when it ran backwards: then it was reset (the guest rebooted) or is a lie. The first one
   /// after an absence is a first one again: what it rose meanwhile did not come in one sample's time.
-  double rise(std::optional<std::uint64_t> value) {
-    if (!value || *value == std::numeric_limits<std::uint64_t>::max()) {
-      last_.reset();
-      return 0;
-    }
-    const double risen = last_ && *value > *last_ ? static_cast<double>(*value - *last_) : 0.0;
+  double rise(std::optional<std::uint64_t> value) { return value ? rise_to(*value) : absent(); }
+  double rise(std::optional<Bytes> size) { return size ? rise_to(size->count()) : absent(); }
+
+ private:
+  double rise_to(std::uint64_t value) {
+    if (value == std::numeric_limits<std::uint64_t>::max()) return absent();
+    const double risen = last_ && value > *last_ ? static_cast<double>(value - *last_) : 0.0;
     last_ = value;
     return risen;
   }
+  double absent() {
+    last_.reset();
+    return 0;
+  }
 
- private:
   std::optional<std::uint64_t> last_;
 };
 

@@ -30,7 +30,7 @@ Bytes left_of(Bytes granted, const std::string& id, const Snapshot& snapshot, st
   if (guest == snapshot.guests.end() || guest->name != id) return granted;
   const Party& party = guests[static_cast<std::size_t>(guest - snapshot.guests.begin())];
   const Bytes counted = guest->controllable ? std::max(guest->actual, guest->target) : party.low;
-  return granted > counted ? granted - counted : 0;
+  return above(granted, counted);
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ bool Reservations::possible(const Reservation& reservation, const Entry& entry, 
 void Reservations::review(const Snapshot& snapshot, const Means& means, std::vector<Party>& parties) {
   if (snapshot.reservations.empty()) {
     entries_.clear();
-    kept_ = 0;
+    kept_ = Bytes{0};
     return;
   }
   ++round_;
@@ -61,11 +61,11 @@ void Reservations::review(const Snapshot& snapshot, const Means& means, std::vec
     Entry& entry = entries_[reservation.id];
     entry.round = round_;
     Party party{.weight = std::max<std::uint32_t>(reservation.priority, 1)};
-    if (reservation.granted > 0 && entry.state != GrantState::granted)
-      entry = {.state = GrantState::granted, .granted = reservation.granted, .kept = 0, .round = round_};
+    if (reservation.granted > Bytes{0} && entry.state != GrantState::granted)
+      entry = {.state = GrantState::granted, .granted = reservation.granted, .kept = {}, .round = round_};
     if (entry.state == GrantState::pending &&
         !possible(reservation, entry, snapshot.now, means, guaranteed + promised)) {
-      entry = {.state = GrantState::denied, .kept = 0, .round = round_};
+      entry = {.state = GrantState::denied, .kept = {}, .round = round_};
     }
     if (entry.state == GrantState::granted) {
       entry.kept = left_of(entry.granted, reservation.id, snapshot, parties);
@@ -85,7 +85,7 @@ void Reservations::review(const Snapshot& snapshot, const Means& means, std::vec
   }
   if (entries_.size() > snapshot.reservations.size())
     std::erase_if(entries_, [&](const auto& entry) { return entry.second.round != round_; });
-  kept_ = 0;
+  kept_ = Bytes{0};
   for (const auto& [id, entry] : entries_) kept_ += entry.kept;
 }
 

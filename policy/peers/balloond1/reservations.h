@@ -15,9 +15,9 @@ namespace balloon::policy::peers::balloond1 {
 
 /// What a reservation could be made from.
 struct Means {
-  Bytes budget = 0;
+  Bytes budget{};
   double speed = 0;  ///< at which all balloons together can free memory, bytes a second
-  Bytes free = 0;    ///< of the budget, held by no guest
+  Bytes free{};      ///< of the budget, held by no guest
 };
 
 class Reservations {
@@ -36,8 +36,8 @@ class Reservations {
  private:
   struct Entry {
     GrantState state = GrantState::pending;
-    Bytes granted = 0;        ///< once it is
-    Bytes kept = 0;           ///< of that, once granted, what its guest is not counted at
+    Bytes granted{};          ///< once it is
+    Bytes kept{};             ///< of that, once granted, what its guest is not counted at
     std::uint64_t round = 0;  ///< of the last review that saw it
   };
 
@@ -46,7 +46,7 @@ class Reservations {
 
   std::unordered_map<std::string, Entry> entries_;
   std::uint64_t round_ = 0;
-  Bytes kept_ = 0;
+  Bytes kept_{};
 };
 
 }  // namespace balloon::policy::peers::balloond1

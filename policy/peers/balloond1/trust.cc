@@ -3,14 +3,13 @@
 
 #include <algorithm>
 
-#include "policy/peers/balloond1/holdings.h"
 #include "policy/peers/balloond1/rate.h"
 
 namespace balloon::policy::peers::balloond1 {
 namespace {
 
 bool possible(const GuestSnapshot& guest, const GuestStats& stats) {
-  if (stats.actual == 0 || stats.actual > guest.memory) return false;
+  if (stats.actual == Bytes{0} || stats.actual > guest.memory) return false;
   return *stats.available <= (stats.total ? std::min(*stats.total, guest.memory) : guest.memory);
 }
 
@@ -29,8 +28,8 @@ Judgement judge(const GuestSnapshot& guest, Time now, Bytes swap_used, const Tun
   Judgement judged;
   judged.trust = Trust::believed;
   judged.size = stats.actual;
-  judged.used = stats.actual - std::min(*stats.available, stats.actual);
-  if (guest.on_host.resident > 0) {
+  judged.used = above(stats.actual, *stats.available);
+  if (guest.on_host.resident > Bytes{0}) {
     const Bytes untouched =
         std::max(tunables.untouched_min,
                  static_cast<Bytes>(tunables.untouched_ratio * static_cast<double>(guest.memory)));
@@ -46,7 +45,7 @@ Judgement judge(const GuestSnapshot& guest, Time now, Bytes swap_used, const Tun
 }
 
 Judgement judge_by_host(const GuestSnapshot& guest) {
-  if (guest.on_host.resident == 0 || guest.actual == 0) return {};
+  if (guest.on_host.resident == Bytes{0} || guest.actual == Bytes{0}) return {};
   Judgement judged;
   judged.trust = Trust::believed;
   judged.size = std::min(guest.actual, guest.memory);

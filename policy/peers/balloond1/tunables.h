@@ -18,7 +18,7 @@ enum class Surplus : std::uint8_t {
 /// be free.
 struct HostStateRules {
   /// The minimum that should be free; 0: sliding_minimum_free of the host's memory.
-  Bytes minimum_free = 0;
+  Bytes minimum_free{};
   /// As ESX's memory states are entered: 100 % clear, 64 % soft, 32 % hard, 16 % low (of Mem.MinFreePct).
   double normal = 1.00;     ///< above this every other state is left
   double tight = 0.64;      ///< below this
@@ -31,10 +31,10 @@ struct HostStateRules {
 constexpr Bytes sliding_minimum_free(Bytes host_memory) {
   struct Step {
     Bytes size;
-    Bytes percent;
+    unsigned percent;
   };
-  constexpr Step steps[] = {{4ULL << 30, 6}, {8ULL << 30, 4}, {16ULL << 30, 2}, {~Bytes{0}, 1}};
-  Bytes minimum = 0;
+  constexpr Step steps[] = {{4 * kGiB, 6}, {8 * kGiB, 4}, {16 * kGiB, 2}, {Bytes::max(), 1}};
+  Bytes minimum{};
   for (const Step& step : steps) {
     const Bytes part = host_memory < step.size ? host_memory : step.size;
     minimum += part / 100 * step.percent;
@@ -73,7 +73,7 @@ struct HostStateActions {
 struct Tunables {
   /// Host memory that guests never get, beyond what the host's own processes use now. Covers VMM overhead,
   /// page tables, sockets and a burst of the host's own. 5 % of an 8 GiB host.
-  Bytes host_reserve = 400ULL << 20;
+  Bytes host_reserve = 400 * kMiB;
   /// How fast a budget that was low may rise again, as a share of the host's memory a second. It falls at
   /// once.
   double budget_rise_ratio_per_second = 0.05;
@@ -81,7 +81,7 @@ struct Tunables {
   /// What a guest should have available beyond what it uses: the larger of the two. Hyper-V's default memory
   /// buffer is 20 %; fast rescue makes some of that needless.
   double margin_ratio = 0.15;
-  Bytes margin_min = 128ULL << 20;
+  Bytes margin_min = 128 * kMiB;
   /// A guest's growth and swap traffic are expected to go on for this long: covers one statistics interval,
   /// one control period and the balloon's own time.
   std::chrono::nanoseconds growth_horizon = std::chrono::seconds(3);
@@ -127,7 +127,7 @@ struct Tunables {
   /// the larger of these, is a lie. Covers what a kernel sets aside without touching it, and the age of a
   /// sample.
   double untouched_ratio = 0.06;
-  Bytes untouched_min = 64ULL << 20;
+  Bytes untouched_min = 64 * kMiB;
 
   /// A guest that says it has next to nothing available while a good part of it is page cache, and that shows
   /// no sign of want (no swapping, faults or stalls) for this long, is doubted: half of the cache is taken to
@@ -141,7 +141,7 @@ struct Tunables {
   double margin_low = 0.5;
   /// Changes smaller than the larger of these are not made (unless a guest is under pressure).
   double deadband_ratio = 0.02;
-  Bytes deadband_min = 16ULL << 20;
+  Bytes deadband_min = 16 * kMiB;
   /// A guest that nobody presses for memory shrinks by at most this share of its boot memory a second: its
   /// cache has time to prove itself useful. When others wait for memory the limit does not apply.
   double shrink_ratio_per_second = 0.05;
@@ -164,7 +164,7 @@ struct Tunables {
   std::chrono::nanoseconds stuck_after = std::chrono::seconds(10);
   /// A balloon that frees less a second than this is as good as one that frees nothing: a page every five
   /// seconds would else count as progress for ever.
-  Bytes progress_per_second = 512ULL << 10;
+  Bytes progress_per_second = 512 * kKiB;
   /// A stuck balloon is tried again after this, and after twice as long each time that fails.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(30);
   std::chrono::nanoseconds retry_max = std::chrono::minutes(16);

@@ -3,16 +3,13 @@
 
 #include <algorithm>
 
+#include "base/pages.h"
+
 namespace balloon::policy::peers::balloond1 {
-namespace {
-
-constexpr Bytes kPage = 4096;
-
-}  // namespace
 
 void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>& shares, FillSpace& space) {
   using Bend = FillSpace::Bend;
-  shares.assign(claims.size(), 0);
+  shares.assign(claims.size(), Bytes{});
   double filled = 0;
   double wanted = 0;
   std::vector<Bend>& bends = space.bends;
@@ -51,7 +48,7 @@ void water_fill(std::span<const Claim> claims, Bytes budget, std::vector<Bytes>&
     } else if (share >= static_cast<double>(claim.high)) {
       shares[i] = claim.high;
     } else {
-      shares[i] = std::max(claim.low, static_cast<Bytes>(share) / kPage * kPage);
+      shares[i] = std::max(claim.low, whole_pages(static_cast<Bytes>(share)));
     }
   }
 }

@@ -44,7 +44,7 @@ class ApiTest : public ::testing::Test {
     grpc::ClientContext context;
     v1::SetTargetRequest request;
     request.set_name(name);
-    request.set_target_bytes(target);
+    request.set_target_bytes(target.count());
     if (seconds) request.mutable_duration()->set_seconds(*seconds);
     v1::SetTargetResponse response;
     return stub_->SetTarget(&context, request, &response);
@@ -75,7 +75,7 @@ TEST_F(ApiTest, TheHostIsUnavailableUntilItHasBeenSampled) {
   ticker_->tick();
   grpc::ClientContext after;
   EXPECT_TRUE(stub_->GetHost(&after, {}, &response).ok());
-  EXPECT_EQ(response.host().total_bytes(), 8 * kGiB);
+  EXPECT_EQ(response.host().total_bytes(), (8 * kGiB).count());
 }
 
 TEST_F(ApiTest, AListComesInPagesThatHaveEachGuestOnceAndSayOfWhichStateTheyAre) {
@@ -182,7 +182,7 @@ class Reserving {
 v1::ReserveRequest wish(const std::string& id, policy::Bytes min) {
   v1::ReserveRequest request;
   request.set_id(id);
-  request.set_min_bytes(min);
+  request.set_min_bytes(min.count());
   return request;
 }
 
@@ -197,7 +197,7 @@ TEST_F(ApiTest, ReserveIsValidatedWithCanonicalCodes) {
   EXPECT_TRUE(refused([](auto& request) { request.set_id(std::string(65, 'b')); }));
   EXPECT_TRUE(refused([](auto& request) { request.set_min_bytes(0); }));
   EXPECT_TRUE(refused([](auto& request) { request.set_min_bytes(~0ULL); }));
-  EXPECT_TRUE(refused([](auto& request) { request.set_max_bytes(kMiB); }));
+  EXPECT_TRUE(refused([](auto& request) { request.set_max_bytes(kMiB.count()); }));
   EXPECT_TRUE(refused([](auto& request) { request.set_max_bytes(~0ULL); }));
   EXPECT_TRUE(refused([](auto& request) { request.set_priority(0); }));
   EXPECT_TRUE(refused([](auto& request) { request.set_priority(~0U); }));
@@ -216,7 +216,7 @@ TEST_F(ApiTest, ReserveIsAnsweredOnceTheMemoryIsKept) {
   EXPECT_FALSE(call.done()) << "nothing has been decided yet";
   ticker_->tick();
   ASSERT_TRUE(call.wait().ok()) << call.wait().error_message();
-  EXPECT_EQ(call.reservation().granted_bytes(), kGiB);
+  EXPECT_EQ(call.reservation().granted_bytes(), kGiB.count());
   EXPECT_EQ(call.reservation().state(), v1::RESERVATION_STATE_GRANTED);
   ticker_->tick();
   EXPECT_EQ(states_.newest()->reserved, kGiB);
@@ -248,7 +248,7 @@ TEST_F(ApiTest, ReserveIsAnsweredOnceTheMemoryIsKept) {
   release.set_id("c");
   EXPECT_EQ(code(), grpc::StatusCode::NOT_FOUND);
   ticker_->tick();
-  EXPECT_EQ(states_.newest()->reserved, 0U);
+  EXPECT_EQ(states_.newest()->reserved, Bytes{0});
 }
 
 TEST_F(ApiTest, ADetachedReservationIsAnsweredAtOnceAndFollowedWithoutWaiting) {
@@ -338,7 +338,7 @@ TEST_F(ApiTest, ThePinIsInTheAnswerAndClearingEndsIt) {
   grpc::ClientContext set_context;
   v1::SetTargetRequest request;
   request.set_name("a");
-  request.set_target_bytes(kGiB + 1);
+  request.set_target_bytes((kGiB + Bytes{1}).count());
   v1::SetTargetResponse response;
   ASSERT_TRUE(stub_->SetTarget(&set_context, request, &response).ok());
   EXPECT_TRUE(response.guest().has_pinned_until());
@@ -440,13 +440,13 @@ TEST_F(ApiTest, WhatGuestsNeededIsListedAndOfOneDayByDay) {
   v1::ListNeedsResponse all, one, none;
   ASSERT_TRUE(list("", all).ok());
   ASSERT_EQ(all.guests_size(), 1);
-  EXPECT_EQ(all.guests(0).memory_bytes(), 2 * kGiB);
-  EXPECT_EQ(all.guests(0).day().p95_bytes(), kGiB);
+  EXPECT_EQ(all.guests(0).memory_bytes(), (2 * kGiB).count());
+  EXPECT_EQ(all.guests(0).day().p95_bytes(), kGiB.count());
   EXPECT_EQ(all.guests(0).month().observed().seconds(), 60);
   EXPECT_EQ(all.guests(0).days_size(), 0);
   ASSERT_TRUE(list("a", one).ok());
   ASSERT_EQ(one.guests(0).days_size(), 1);
-  EXPECT_EQ(one.guests(0).days(0).needs().max_bytes(), kGiB);
+  EXPECT_EQ(one.guests(0).days(0).needs().max_bytes(), kGiB.count());
   EXPECT_EQ(list("nobody", none).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 

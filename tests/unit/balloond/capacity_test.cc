@@ -77,9 +77,9 @@ TEST_F(CapacityTest, ItsFiguresAreThoseOfTheNewestDecisionAndAddUp) {
   EXPECT_EQ(before.host_id().size(), 32U);
   EXPECT_EQ(before.generation().epoch(), states_.epoch());
   EXPECT_EQ(before.generation().revision(), states_.newest()->revision);
-  EXPECT_EQ(before.total_bytes(), 8 * kGiB);
+  EXPECT_EQ(before.total_bytes(), (8 * kGiB).count());
   EXPECT_EQ(before.guests(), 1U);
-  EXPECT_EQ(before.committed_bytes(), kGiB);
+  EXPECT_EQ(before.committed_bytes(), kGiB.count());
   EXPECT_LE(before.free_bytes() + before.committed_bytes(), before.budget_bytes());
   EXPECT_LE(before.largest_bytes() + before.floor_bytes(), before.budget_bytes());
 
@@ -94,16 +94,17 @@ TEST_F(CapacityTest, ItsFiguresAreThoseOfTheNewestDecisionAndAddUp) {
   ticker_->tick();
   v1::Capacity after;
   ASSERT_TRUE(capacity(after).ok());
-  EXPECT_EQ(after.reserved_bytes(), kGiB);
+  EXPECT_EQ(after.reserved_bytes(), kGiB.count());
   EXPECT_EQ(after.reservations(), 1U);
-  EXPECT_EQ(after.free_bytes() + kGiB, before.free_bytes()) << "what is kept is not free";
-  EXPECT_EQ(after.largest_bytes() + kGiB, before.largest_bytes());
+  EXPECT_EQ(after.free_bytes() + kGiB.count(), before.free_bytes()) << "what is kept is not free";
+  EXPECT_EQ(after.largest_bytes() + kGiB.count(), before.largest_bytes());
 }
 
 TEST_F(CapacityTest, ManySizesAreAnsweredAtOnceEachAsIfItWereTheOnlyOneAndWithoutEffect) {
   ticker_->tick();
   v1::CheckFitRequest request;
-  for (const policy::Bytes size : {kGiB, 5 * kGiB, 64 * kGiB}) request.add_queries()->set_min_bytes(size);
+  for (const policy::Bytes size : {kGiB, 5 * kGiB, 64 * kGiB})
+    request.add_queries()->set_min_bytes(size.count());
   v1::CheckFitResponse response;
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(fit(request, response).ok());
@@ -116,20 +117,20 @@ TEST_F(CapacityTest, ManySizesAreAnsweredAtOnceEachAsIfItWereTheOnlyOneAndWithou
     ticker_->tick();
   }
   EXPECT_TRUE(reservations_.list().empty());
-  EXPECT_EQ(states_.newest()->reserved, 0U);
+  EXPECT_EQ(states_.newest()->reserved, Bytes{0});
 }
 
 TEST_F(CapacityTest, WhatReserveWouldNotTakeIsRefusedByItsPlace) {
   ticker_->tick();
   v1::CheckFitRequest request;
-  request.add_queries()->set_min_bytes(kGiB);
+  request.add_queries()->set_min_bytes(kGiB.count());
   request.add_queries()->set_min_bytes(0);
   v1::CheckFitResponse response;
   const auto status = fit(request, response);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_TRUE(status.error_message().starts_with("query 1: ")) << status.error_message();
   v1::CheckFitRequest many;
-  for (int i = 0; i < 257; ++i) many.add_queries()->set_min_bytes(kMiB);
+  for (int i = 0; i < 257; ++i) many.add_queries()->set_min_bytes(kMiB.count());
   EXPECT_EQ(fit(many, response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
@@ -141,11 +142,11 @@ TEST_F(CapacityTest, PolicyBoundsTheBootMemoryOfGuestsToBe) {
   ticker_->tick();
   v1::Capacity out;
   ASSERT_TRUE(capacity(out).ok());
-  EXPECT_EQ(out.boot_memory_free_bytes(), 2 * kGiB);
+  EXPECT_EQ(out.boot_memory_free_bytes(), (2 * kGiB).count());
   v1::CheckFitRequest request;
-  request.add_queries()->set_min_bytes(kGiB);
-  request.mutable_queries(0)->set_max_bytes(3 * kGiB);
-  request.add_queries()->set_min_bytes(kGiB);
+  request.add_queries()->set_min_bytes(kGiB.count());
+  request.mutable_queries(0)->set_max_bytes((3 * kGiB).count());
+  request.add_queries()->set_min_bytes(kGiB.count());
   v1::CheckFitResponse response;
   ASSERT_TRUE(fit(request, response).ok());
   EXPECT_EQ(response.answers(0).fit(), v1::FIT_NO);

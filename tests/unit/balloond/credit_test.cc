@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "balloond/host/guest_room.h"
+#include "base/pages.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -20,16 +21,16 @@ TEST(CreditTest, WhatAProcessCanHaveCountsInFull) {
 }
 
 TEST(CreditTest, ALieCountsForWhatItsProcessCanHave) {
-  const Credit credit = Credit::of(kGiB << 16, 34 * kMiB);
-  EXPECT_LE(credit.counted(kGiB << 16), 34 * kMiB * 9 / 8);
-  EXPECT_GE(credit.counted(kGiB << 16), 17 * kMiB);
+  const Credit credit = Credit::of(64 * kTiB, 34 * kMiB);
+  EXPECT_LE(credit.counted(64 * kTiB), 34 * kMiB * 9 / 8);
+  EXPECT_GE(credit.counted(64 * kTiB), 17 * kMiB);
 }
 
 TEST(CreditTest, AnAnswerGoesBackInTheProportionsOfTheClaim) {
   const Credit credit = Credit::of(8 * kGiB, 2 * kGiB);
   EXPECT_EQ(credit.counted(8 * kGiB), 2 * kGiB);
   EXPECT_EQ(credit.claimed(kGiB), 4 * kGiB);
-  EXPECT_EQ(credit.counted(credit.claimed(777 * 4096)), 777U * 4096);
+  EXPECT_EQ(credit.counted(credit.claimed(777 * kPageSize)), 777 * kPageSize);
 }
 
 TEST(CreditTest, EverySizeOfAGuestIsHalved) {
@@ -63,7 +64,7 @@ TEST(GuestRoomTest, StacksLibrariesAndReservedAddressesDoNotCount) {
   EXPECT_EQ(guest_room_in("7f0000000000-7f0000800000 rw-p 00000000 00:00 0 [stack]\n"
                           "7f0100000000-7f0104000000 ---p 00000000 00:00 0\n"
                           "7f0200000000-7f0210000000 r-xp 00000000 08:01 77 /usr/lib/libbig.so\n"),
-            0U);
+            Bytes{0});
 }
 
 TEST(GuestRoomTest, NeighboursCountAsOneMapping) {
@@ -75,7 +76,7 @@ TEST(GuestRoomTest, NeighboursCountAsOneMapping) {
 TEST(GuestRoomTest, NonsenseCountsNothing) {
   for (const char* text : {"", "\n\n", "x-y rw-s", "7f0000000000", "7f0000000000-",
                            "7f0080000000-7f0000000000 rw-s 0 0 0", "ffffffffffffffffff-0 rw-s"}) {
-    EXPECT_EQ(guest_room_in(text), 0U) << text;
+    EXPECT_EQ(guest_room_in(text), Bytes{0}) << text;
   }
 }
 
@@ -90,11 +91,11 @@ TEST(GuestRoomTest, WithoutMappingsTheSizeOfTheProcessStands) {
 TEST(GuestRoomTest, ThisProcessHasRoomForWhatItMaps) {
   const auto before = guest_room("", ::getpid());
   ASSERT_TRUE(before);
-  void* const mapped =
-      ::mmap(nullptr, kGiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const mapped = ::mmap(nullptr, kGiB.count(), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ASSERT_NE(mapped, MAP_FAILED);
-  EXPECT_GE(guest_room("", ::getpid()).value_or(0), *before + kGiB);
-  ::munmap(mapped, kGiB);
+  EXPECT_GE(guest_room("", ::getpid()).value_or(Bytes{}), *before + kGiB);
+  ::munmap(mapped, kGiB.count());
 }
 
 }  // namespace

@@ -11,11 +11,12 @@
 
 #include "balloond/clock.h"
 #include "balloond/guests/backend.h"
+#include "base/bytes.h"
 
 namespace balloon::daemon::test {
 
-inline constexpr policy::Bytes kMiB = 1 << 20;
-inline constexpr policy::Bytes kGiB = 1 << 30;
+using balloon::kGiB;
+using balloon::kMiB;
 
 class FakeClock final : public Clock {
  public:
@@ -128,8 +129,8 @@ inline StatsSample sample(policy::Bytes memory, policy::Bytes actual, policy::By
   out.total = memory;
   out.available = available;
   out.free = available;
-  out.swap_in = 0;
-  out.swap_out = 0;
+  out.swap_in = Bytes{0};
+  out.swap_out = Bytes{0};
   out.major_faults = 1;
   return out;
 }

@@ -9,7 +9,6 @@
 #include "balloond/host/pressure_trigger.h"
 #include "balloond/host/process.h"
 #include "balloond/host/sampler.h"
-#include "policy/holdings.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -37,7 +36,7 @@ TEST(HostSamplerTest, ReadsWhatZfsCacheWouldGiveBackWheneverZfsIsThere) {
   const test::FakeTree tree;
   tree.host("8388608", "4194304");
   HostSampler sampler(tree.root());
-  EXPECT_EQ(sampler.sample()->memory.arc, 0U);
+  EXPECT_EQ(sampler.sample()->memory.arc, Bytes{0});
   tree.write("/proc/spl/kstat/zfs/arcstats",
              "13 1 0x01 147 39984 4186117384 72153454161\n"
              "name                            type data\n"
@@ -48,9 +47,9 @@ TEST(HostSamplerTest, ReadsWhatZfsCacheWouldGiveBackWheneverZfsIsThere) {
              "compressed_size                 4    99\n");
   EXPECT_EQ(sampler.sample()->memory.arc, 768 * test::kMiB);
   tree.write("/proc/spl/kstat/zfs/arcstats", "size 4 1024\nc_min 4 2048\n");
-  EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "it is below its minimum";
+  EXPECT_EQ(sampler.sample()->memory.arc, Bytes{0}) << "it is below its minimum";
   tree.write("/proc/spl/kstat/zfs/arcstats", "size 4");
-  EXPECT_EQ(sampler.sample()->memory.arc, 0U) << "half a line";
+  EXPECT_EQ(sampler.sample()->memory.arc, Bytes{0}) << "half a line";
 }
 
 TEST(HostSamplerTest, WhatWasGivenBackOfHugePagesIsAvailable) {
@@ -73,11 +72,11 @@ policy::Bytes beyond_mem_available() {
   const policy::Bytes available = sampler.sample()->memory.available;
   std::ostringstream text;
   text << std::ifstream("/proc/meminfo").rdbuf();
-  return policy::above(available, number_after(text.str(), "MemAvailable:").value_or(0) * 1024);
+  return above(available, number_after(text.str(), "MemAvailable:").value_or(0) * kKiB);
 }
 
 TEST(HostSamplerTest, WhatABalloonGivesBackPageByPageIsSeenThoughTheKernelKeepsIt) {
-  constexpr std::size_t kHuge = 2 * test::kMiB;
+  constexpr std::size_t kHuge = (2 * test::kMiB).count();
   constexpr std::size_t kSize = 128 * kHuge;
   void* const mapped =
       ::mmap(nullptr, kSize + kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -125,7 +124,7 @@ TEST(ProcessTest, SaysWhatAProcessUsesUntilItEnds) {
   const Process process(tree.root(), 42);
   ASSERT_TRUE(process.sample());
   EXPECT_EQ(process.sample()->resident, 2 * test::kMiB);
-  EXPECT_EQ(process.sample()->swapped, 16U * 1024);
+  EXPECT_EQ(process.sample()->swapped, 16 * kKiB);
   tree.end_process(42);
   EXPECT_FALSE(process.sample());
 }

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "balloond/control/tick.h"
+#include "base/pages.h"
 #include "policy/sim/replay.h"
 #include "tests/unit/balloond/fakes.h"
 
@@ -28,8 +29,8 @@ class JournalTest : public ::testing::Test {
     std::string name;
     int pid = 0;
     Session session = 0;
-    policy::Bytes memory = 0;
-    policy::Bytes actual = 0;
+    policy::Bytes memory{};
+    policy::Bytes actual{};
     std::uint64_t counter = 0;
     std::shared_ptr<test::FakeChannel> channel = std::make_shared<test::FakeChannel>();
     std::size_t answered = 0;
@@ -39,7 +40,7 @@ class JournalTest : public ::testing::Test {
 
   std::string directory() const { return tree_.root() + "/state/journal"; }
 
-  void start(std::uint64_t file_size = 64 * kMiB, std::uint64_t total_size = kGiB,
+  void start(Bytes file_size = 64 * kMiB, Bytes total_size = kGiB,
              const policy::rules::PolicyFile& policy = {}) {
     stop();
     journal_ = std::make_unique<Journal>(
@@ -56,7 +57,7 @@ class JournalTest : public ::testing::Test {
   }
 
   void join(FakeGuest& guest) {
-    tree_.process(guest.pid, std::to_string(guest.actual / 1024));
+    tree_.process(guest.pid, std::to_string(guest.actual / kKiB));
     guest.channel = std::make_shared<test::FakeChannel>();
     guest.answered = 0;
     Registration registration = test::registration(guest.name, guest.memory, guest.actual);
@@ -85,17 +86,19 @@ class JournalTest : public ::testing::Test {
     if (!guest.channel->asked.empty() && !one_in(4)) guest.actual = guest.channel->asked.back().target;
     guests_->balloon(guest.session, *test::registration(guest.name, guest.memory, guest.actual).balloon);
     if (one_in(5)) return;
-    StatsSample stats = test::sample(guest.memory, guest.actual, random_() % (guest.actual / 4096) * 4096);
+    StatsSample stats =
+        test::sample(guest.memory, guest.actual, random_() % (guest.actual / kPageSize) * kPageSize);
     stats.major_faults = guest.counter += random_() % 50;
-    stats.swap_in = one_in(300) ? random_() : guest.counter * 4096;
-    if (one_in(20)) stats.available = ~0ULL;
+    stats.swap_in = one_in(300) ? Bytes{random_()} : guest.counter * kPageSize;
+    if (one_in(20)) stats.available = Bytes::max();
     guests_->stats(guest.session, stats);
   }
   void tick() {
     if (fakes_.size() < 3 || (one_in(40) && fakes_.size() < 12)) add_guest();
     if (one_in(60) && fakes_.size() > 2) remove_guest(random_() % fakes_.size());
     for (FakeGuest& guest : fakes_) live(guest);
-    if (one_in(50)) guests_->set_pin(fakes_.front().name, random_() % (2 * kGiB), std::chrono::seconds(5));
+    if (one_in(50))
+      guests_->set_pin(fakes_.front().name, Bytes{random_()} % (2 * kGiB), std::chrono::seconds(5));
     if (one_in(20)) tree_.host("8388608", std::to_string(random_() % 8'000'000));
     if (one_in(20))
       tree_.write("/sys/kernel/mm/ksm/pages_sharing", std::to_string(random_() % 300'000) + "\n");
@@ -182,7 +185,7 @@ TEST_F(JournalTest, TheFirstRecordingBeginsWithWhatTheLawIsTunedByAtTheStart) {
 }
 
 TEST_F(JournalTest, AFileThatIsFullIsFollowedByOneThatStandsAlone) {
-  start(64 << 10);
+  start(64 * kKiB);
   for (int i = 0; i < 1500; ++i) tick();
   EXPECT_EQ(journal_->counters().lost, 0U);
   stop();
@@ -200,7 +203,7 @@ TEST_F(JournalTest, AFileThatIsFullIsFollowedByOneThatStandsAlone) {
 }
 
 TEST_F(JournalTest, TheOldestFilesGoAndNothingElseDoes) {
-  start(32 << 10, 128 << 10);
+  start(32 * kKiB, 128 * kKiB);
   tree_.write("/state/journal/notes.txt", std::string(1 << 20, 'x'));
   for (int i = 0; i < 3000; ++i) tick();
   stop();

@@ -109,7 +109,7 @@ TEST_F(KsmSamplerTest, ThereIsNothingOnAHostWithoutIt) {
 
 TEST_F(KsmSamplerTest, TextThatIsNoNumberIsNothing) {
   files_.set("pages_sharing", "many\n");
-  EXPECT_EQ(sample()->sharing, 0U);
+  EXPECT_EQ(sample()->sharing, Bytes{0});
   files_.set("run", "\n");
   EXPECT_FALSE(sample());
 }
@@ -324,7 +324,7 @@ TEST_F(KsmTickTest, CallersAreShownWhatTheKernelSays) {
   begin(policy(true));
   tick();
   const v1::Host shown = host_to_proto(*states_.newest());
-  EXPECT_EQ(shown.ksm_saved_bytes(), 70 * page_size());
+  EXPECT_EQ(shown.ksm_saved_bytes(), (70 * page_size()).count());
   EXPECT_TRUE(shown.ksm().running() && shown.ksm().controllable());
   EXPECT_EQ(shown.ksm().pages_to_scan(), 100U);
   EXPECT_EQ(shown.ksm().sleep().nanos(), 20'000'000);

@@ -36,12 +36,13 @@ GuestStatus talkative_guest(const std::string& name) {
   StatsSample& said = guest.record.said.emplace();
   said.sampled_at = WallTime(std::chrono::seconds(1));
   said.round_trip = std::chrono::milliseconds(1);
-  for (auto* const number :
-       {&said.swap_in, &said.swap_out, &said.free, &said.total, &said.available, &said.disk_caches,
-        &said.major_faults, &said.minor_faults, &said.hugetlb_allocations, &said.hugetlb_failures,
-        &said.oom_kills, &said.alloc_stalls, &said.async_scans, &said.direct_scans, &said.disk_read,
-        &said.async_reclaims, &said.direct_reclaims})
-    *number = 1;
+  for (auto* const size : {&said.swap_in, &said.swap_out, &said.free, &said.total, &said.available,
+                           &said.disk_caches, &said.disk_read})
+    *size = Bytes{1};
+  for (auto* const count : {&said.major_faults, &said.minor_faults, &said.hugetlb_allocations,
+                            &said.hugetlb_failures, &said.oom_kills, &said.alloc_stalls, &said.async_scans,
+                            &said.direct_scans, &said.async_reclaims, &said.direct_reclaims})
+    *count = 1;
   guest.plan.state = policy::GuestState::controlled;
   guest.plan.need = kGiB;
   guest.plan.why.source = policy::Source::statistics;
@@ -116,6 +117,9 @@ class MetricsTest : public ::testing::Test {
     }
     ADD_FAILURE() << family << " of '" << label << "' is not exported";
     return -1;
+  }
+  Bytes size(const std::string& family, const std::string& label = "") const {
+    return Bytes{value(family, label)};
   }
 
   test::FakeClock clock_;
@@ -232,7 +236,7 @@ TEST_F(MetricsTest, AGuestSaysHowItFares) {
   EXPECT_EQ(value("balloon_guest_reversals_total", "a"), 3);
   EXPECT_EQ(value("balloon_guests_pressed", "critical"), 1);
   EXPECT_EQ(value("balloon_guests_pressed", "pressed"), 0);
-  guest.plan.need = 0;
+  guest.plan.need = Bytes{0};
   publish({guest});
   EXPECT_EQ(value("balloon_guest_satisfaction_ratio", "a"), 1) << "it needs nothing";
 }
@@ -253,16 +257,16 @@ TEST_F(MetricsTest, ASchedulerReadsWhatTheHostCanGiveAndHowSoon) {
     state.outlook.consumers = {{.levels = policy::Levels({low, used, used, used, used, used, kGiB, kGiB})},
                                {.levels = policy::Levels::all_at(kGiB)},
                                {.levels = policy::Levels::all_at(need)}};
-    state.outlook.givers = {{.size = kGiB, .speed = kMiB}, {.size = kGiB}};
+    state.outlook.givers = {{.size = kGiB, .speed = static_cast<double>(kMiB)}, {.size = kGiB}};
   });
-  EXPECT_EQ(value("balloon_host_headroom_bytes"), 1.5 * kGiB);
-  EXPECT_EQ(value("balloon_host_reclaimable_bytes", "5s"), 5 * kMiB) << "no faster than its balloon";
-  EXPECT_EQ(value("balloon_host_reclaimable_bytes", "5m"), 300 * kMiB) << "nothing of one that is stuck";
-  EXPECT_EQ(value("balloon_guest_floor_bytes", "idle"), kGiB / 4);
-  EXPECT_EQ(value("balloon_guest_floor_bytes", "stuck"), kGiB);
-  EXPECT_EQ(value("balloon_host_bookable_bytes"), 2.25 * kGiB);
+  EXPECT_EQ(size("balloon_host_headroom_bytes"), 3 * kGiB / 2);
+  EXPECT_EQ(size("balloon_host_reclaimable_bytes", "5s"), 5 * kMiB) << "no faster than its balloon";
+  EXPECT_EQ(size("balloon_host_reclaimable_bytes", "5m"), 300 * kMiB) << "nothing of one that is stuck";
+  EXPECT_EQ(size("balloon_guest_floor_bytes", "idle"), kGiB / 4);
+  EXPECT_EQ(size("balloon_guest_floor_bytes", "stuck"), kGiB);
+  EXPECT_EQ(size("balloon_host_bookable_bytes"), 9 * kGiB / 4);
   EXPECT_EQ(value("balloon_host_deficit_bytes"), 0);
-  EXPECT_EQ(value("balloon_host_memory_needed_bytes"), 1.5 * kGiB);
+  EXPECT_EQ(size("balloon_host_memory_needed_bytes"), 3 * kGiB / 2);
 }
 
 TEST_F(MetricsTest, AGuestSaysWhatItNeededOnceThatIsKnown) {
@@ -272,7 +276,7 @@ TEST_F(MetricsTest, AGuestSaysWhatItNeededOnceThatIsKnown) {
   publish({talkative_guest("a")});
   const auto samples = collect().at("balloon_guest_needed_bytes").samples;
   EXPECT_EQ(samples.size(), 6U);
-  for (const Sample& each : samples) EXPECT_EQ(each.value, kGiB);
+  for (const Sample& each : samples) EXPECT_EQ(each.value, static_cast<double>(kGiB));
   EXPECT_EQ(samples.front().labels.at("window"), "day");
   EXPECT_EQ(samples.front().labels.at("percentile"), "95");
 }
@@ -287,9 +291,9 @@ TEST_F(MetricsTest, AnInfeasibleHostSaysHowMuchHasToLeaveAndWhoHoldsIt) {
                                {.levels = policy::Levels::all_at(kGiB)}};
     state.outlook.givers.resize(2);
   });
-  EXPECT_EQ(value("balloon_host_deficit_bytes"), 2 * kGiB);
+  EXPECT_EQ(size("balloon_host_deficit_bytes"), 2 * kGiB);
   EXPECT_EQ(value("balloon_host_bookable_bytes"), 0);
-  EXPECT_EQ(value("balloon_guest_floor_bytes", "large"), 3 * kGiB);
+  EXPECT_EQ(size("balloon_guest_floor_bytes", "large"), 3 * kGiB);
 }
 
 TEST_F(MetricsTest, ABackendIsDownOnceNothingOfItIsReached) {
@@ -351,8 +355,8 @@ TEST_F(MetricsTest, ReservationsAreCountedByState) {
                                 this, [](const ReservationOutcome&) {}));
   EXPECT_EQ(value("balloon_reservations", "pending"), 1);
   EXPECT_EQ(value("balloon_reservations", "granted"), 0);
-  EXPECT_EQ(value("balloon_reservations_bytes", "pending"), static_cast<double>(kGiB));
-  EXPECT_EQ(value("balloon_reservations_lacking_bytes"), static_cast<double>(kGiB));
+  EXPECT_EQ(size("balloon_reservations_bytes", "pending"), kGiB);
+  EXPECT_EQ(size("balloon_reservations_lacking_bytes"), kGiB);
   EXPECT_EQ(value("balloon_reservations_at_risk"), 0);
   clock_.advance(std::chrono::seconds(31));
   EXPECT_EQ(value("balloon_reservations_at_risk"), 1) << "more than half of its minute has gone";

@@ -55,7 +55,7 @@ class ReservationBookTest : public ::testing::Test {
     return answer ? std::nullopt : std::optional(answer.error().kind);
   }
   /// One decision in which each reservation gets `state`; how many there were.
-  std::size_t decide(GrantState state, Bytes granted = 0) {
+  std::size_t decide(GrantState state, Bytes granted = {}) {
     policy::Snapshot seen;
     seen.guests = guests_;
     seen.reservations = book_.for_decision(seen.guests);
@@ -147,7 +147,7 @@ TEST_F(ReservationBookTest, WhyItIsDeniedIsSaidByWhatIsKeptForOthers) {
     seen.reservations = book_.for_decision({});
     policy::Plan plan;
     plan.budget = 8 * kGiB;
-    plan.reservations = {{"a", GrantState::pending, others}, {"b", GrantState::denied, 0}};
+    plan.reservations = {{"a", GrantState::pending, others}, {"b", GrantState::denied, Bytes{0}}};
     book_.settle(seen, plan);
     EXPECT_TRUE(heard.outcome);
     EXPECT_TRUE(release("a"));
@@ -156,8 +156,8 @@ TEST_F(ReservationBookTest, WhyItIsDeniedIsSaidByWhatIsKeptForOthers) {
   EXPECT_EQ(denied(2 * kGiB, 6 * kGiB),
             "the host cannot hold 6 GiB: of the 8 GiB that guests may have, 3 GiB are guaranteed to others");
   EXPECT_EQ(denied(2 * kGiB, 5 * kGiB), "5 GiB cannot be freed within 30 s");
-  EXPECT_EQ(denied(7 * kGiB, 0), "0 B cannot be freed within 30 s");
-  EXPECT_EQ(denied(8 * kGiB, 0),
+  EXPECT_EQ(denied(7 * kGiB, Bytes{0}), "0 B cannot be freed within 30 s");
+  EXPECT_EQ(denied(8 * kGiB, Bytes{0}),
             "the host cannot hold 0 B: of the 8 GiB that guests may have, 9 GiB are guaranteed to others");
 }
 
@@ -230,7 +230,7 @@ TEST_F(ReservationBookTest, ItCountsHowReservationsEndAndWhatOfGrantsIsUsed) {
   guest("b", true);
   decide(GrantState::granted, kGiB);
   EXPECT_EQ(ended(Kind::joined), 1U);
-  EXPECT_EQ(book_.counters().used_bytes, kGiB);
+  EXPECT_EQ(book_.counters().used_bytes, kGiB.count());
   guests_.clear();
   ask(unused, wish("c"));
   decide(GrantState::granted, kGiB);
@@ -241,8 +241,8 @@ TEST_F(ReservationBookTest, ItCountsHowReservationsEndAndWhatOfGrantsIsUsed) {
   decide(GrantState::denied);
   EXPECT_EQ(ended(Kind::refused), 1U);
   EXPECT_EQ(book_.counters().granted, 2U);
-  EXPECT_EQ(book_.counters().granted_bytes, 2 * kGiB);
-  EXPECT_EQ(book_.counters().used_bytes, kGiB);
+  EXPECT_EQ(book_.counters().granted_bytes, (2 * kGiB).count());
+  EXPECT_EQ(book_.counters().used_bytes, kGiB.count());
 }
 
 TEST_F(ReservationBookTest, AGuestThatComesBeforeItsMemoryEndsTheWait) {
@@ -391,7 +391,7 @@ TEST_F(ReservationBookTest, ANewWishOfAnEndedIdIsInTheNextDecisionAndKnownFromTh
   const auto wishes = book_.for_decision({});
   ASSERT_EQ(wishes.size(), 1U) << "it does not wait for another period";
   EXPECT_NE(wishes[0].deadline, before);
-  EXPECT_EQ(wishes[0].granted, 0U);
+  EXPECT_EQ(wishes[0].granted, Bytes{0});
 }
 
 TEST_F(ReservationBookTest, WhatIsReleasedBetweenTheDecisionAndItsResultIsNotGranted) {

@@ -217,10 +217,10 @@ class Ledger {
     policy::GuestSnapshot guest;
     guest.name = "g-" + std::to_string(pick(3));
     guest.memory = pick(2) == 0 ? 2 * kGiB : kGiB / 2;
-    guest.actual = guest.target = 64 << 20;
+    guest.actual = guest.target = 64 * kMiB;
     guest.limits.max = guest.memory;
     guest.controllable = pick(3) != 0;
-    note("guest " + guest.name + " " + std::to_string(guest.memory >> 20));
+    note("guest " + guest.name + " " + std::to_string(guest.memory / kMiB));
     guests_ = {guest};
   }
 
@@ -232,7 +232,7 @@ class Ledger {
     seen.guests = guests_;
     seen.reservations = run_->book.for_decision(seen.guests);
     const policy::Plan plan = run_->engine.decide(seen);
-    Bytes kept = 0;
+    Bytes kept{};
     for (const policy::ReservationPlan& each : plan.reservations) kept += each.granted;
     EXPECT_LE(kept, plan.budget) << "more is kept than there is";
     run_->book.settle(seen, plan);
@@ -252,12 +252,12 @@ class Ledger {
   }
 
   void check() {
-    Bytes granted = 0;
+    Bytes granted{};
     std::map<std::string, int> ids;
     std::set<std::string> requests;
     const auto records = run_->book.list();
     for (const ReservationRecord& record : records) {
-      granted += record.is_granted() ? record.granted : 0;
+      granted += record.is_granted() ? record.granted : Bytes{0};
       EXPECT_EQ(ids[record.wish.id]++, 0) << "two of one id";
       EXPECT_TRUE(requests.insert(record.wish.request_id).second) << "two of one request";
     }

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "base/pages.h"
 #include "tests/unit/balloond/fakes.h"
 
 namespace balloon::daemon {
@@ -70,43 +71,42 @@ TEST_F(SanitizeTest, SizesAboveBootMemoryAreNonsense) {
 
 TEST_F(SanitizeTest, ZeroTotalAndZeroActualAreNonsense) {
   auto stats = good_;
-  stats.total = 0;
+  stats.total = Bytes{0};
   EXPECT_EQ(complaint(stats), "total is 0");
   stats = good_;
-  stats.actual = 0;
+  stats.actual = Bytes{0};
   EXPECT_EQ(complaint(stats), "actual is 0");
 }
 
 TEST_F(SanitizeTest, ACounterThatGoesBackCostsItsOwnValueAndNoOther) {
-  good_.swap_in = good_.swap_out = 5;
+  good_.swap_in = good_.swap_out = Bytes{5};
   auto before = good_;
-  before.swap_in = 100;
+  before.swap_in = Bytes{100};
   before.major_faults = 9;
   const auto usable = usable_stats(good_, context(&before));
   ASSERT_TRUE(usable) << usable.error().message;
   EXPECT_EQ(usable->swap_in, std::nullopt);
   EXPECT_EQ(usable->major_faults, std::nullopt);
-  EXPECT_EQ(usable->swap_out, 5U) << "it stands";
+  EXPECT_EQ(usable->swap_out, Bytes{5}) << "it stands";
   EXPECT_EQ(usable->available, 300 * kMiB);
 }
 
 TEST_F(SanitizeTest, WhatDisksReadIsCarriedOverUnlessADiskHasGone) {
   StatsSample before = good_;
-  before.disk_read = 5000;
+  before.disk_read = Bytes{5000};
   StatsSample now = before;
-  now.disk_read = 6000;
-  EXPECT_EQ(usable_stats(now, context(&before))->disk_read, 6000U);
-  now.disk_read = 4000;
+  now.disk_read = Bytes{6000};
+  EXPECT_EQ(usable_stats(now, context(&before))->disk_read, Bytes{6000});
+  now.disk_read = Bytes{4000};
   const auto usable = usable_stats(now, context(&before));
   ASSERT_TRUE(usable) << "all else still counts";
   EXPECT_FALSE(usable->disk_read);
 }
 
 TEST_F(SanitizeTest, AllOnesIsAbsent) {
-  constexpr auto all_ones = std::numeric_limits<std::uint64_t>::max();
-  good_.available = all_ones;
-  good_.oom_kills = all_ones;
-  good_.swap_in = all_ones;
+  good_.available = Bytes::max();
+  good_.oom_kills = std::numeric_limits<std::uint64_t>::max();
+  good_.swap_in = Bytes::max();
   drop_unknown(good_);
   EXPECT_FALSE(good_.available.has_value());
   EXPECT_FALSE(good_.oom_kills.has_value());
@@ -173,9 +173,8 @@ TEST_F(SanitizeTest, RegistrationsThatMakeNoSenseAreRefused) {
         std::string("."), std::string(".."), std::string("-rf")}) {
     EXPECT_FALSE(check_registration(test::registration(name, kGiB, kGiB))) << "'" << name << "'";
   }
-  for (const policy::Bytes memory :
-       {policy::Bytes{0}, policy::Bytes{4097}, (policy::Bytes{1} << 46) + 4096}) {
-    EXPECT_FALSE(check_registration(test::registration("a", memory, 0))) << memory;
+  for (const policy::Bytes memory : {policy::Bytes{0}, policy::Bytes{4097}, 64 * kTiB + kPageSize}) {
+    EXPECT_FALSE(check_registration(test::registration("a", memory, Bytes{0}))) << format_bytes(memory);
   }
   auto without_balloon = test::registration("a", kGiB, kGiB);
   without_balloon.balloon.reset();

@@ -112,17 +112,17 @@ TEST_F(StateTest, WhatElseThereIsToKnowOfAGuestFollows) {
 
 TEST_F(StateTest, AFloorIsTheMinimumOfWhoCanBeMovedAndWhatOthersCountWith) {
   GuestStatus guest = guest_in(policy::GuestState::controlled);
-  guest.limits.min = 1;
-  guest.plan.share = 2;
-  guest.actual = 3;
-  EXPECT_EQ(floor_of(guest), 1U);
+  guest.limits.min = Bytes{1};
+  guest.plan.share = Bytes{2};
+  guest.actual = Bytes{3};
+  EXPECT_EQ(floor_of(guest), Bytes{1});
   guest.plan.state = policy::GuestState::pinned;
-  EXPECT_EQ(floor_of(guest), 3U);
-  guest.actual = 1;
-  EXPECT_EQ(floor_of(guest), 2U);
+  EXPECT_EQ(floor_of(guest), Bytes{3});
+  guest.actual = Bytes{1};
+  EXPECT_EQ(floor_of(guest), Bytes{2});
   guest.plan.state = policy::GuestState::stale;
-  guest.actual = 3;
-  EXPECT_EQ(floor_of(guest), 2U);
+  guest.actual = Bytes{3};
+  EXPECT_EQ(floor_of(guest), Bytes{2});
 }
 
 TEST_F(StateTest, OfAHostThatIsWellNothingIsSaid) {
@@ -148,7 +148,7 @@ TEST_F(StateTest, AHostIsTightByWhatIsNeededOrByWhatItHas) {
             "guests and reservations need 2.50 GiB, and guests may have 2 GiB: shares go by weight");
   state_.budget += 512 * kMiB;
   EXPECT_EQ(explain_host(state_), by_host);
-  state_.budget = 0;
+  state_.budget = Bytes{0};
   state_.host_state = policy::HostState::critical;
   EXPECT_EQ(explain_host(state_), by_host);
 }

@@ -20,8 +20,8 @@ class TickTest : public ::testing::Test {
   struct FakeGuest {
     std::string name;
     Session session = 0;
-    policy::Bytes actual = 0;
-    policy::Bytes used = 0;
+    policy::Bytes actual{};
+    policy::Bytes used{};
     int pid = 0;
     std::shared_ptr<test::FakeChannel> channel = std::make_shared<test::FakeChannel>();
     std::size_t answered = 0;
@@ -41,7 +41,7 @@ class TickTest : public ::testing::Test {
 
   void add(FakeGuest& guest) {
     guest.pid = 100 + static_cast<int>(next_pid_++);
-    tree_.process(guest.pid, std::to_string(guest.actual / 1024));
+    tree_.process(guest.pid, std::to_string(guest.actual / kKiB));
     guest.channel = std::make_shared<test::FakeChannel>();
     guest.answered = 0;
     const auto session = guests_->joined(test::registration(guest.name, 2 * kGiB, guest.actual),
@@ -60,7 +60,7 @@ class TickTest : public ::testing::Test {
                         "");
     }
     guest.actual = guest.wanted();
-    tree_.process(guest.pid, std::to_string(guest.actual / 1024));
+    tree_.process(guest.pid, std::to_string(guest.actual / kKiB));
     const BalloonState update = *test::registration(guest.name, 2 * kGiB, guest.actual).balloon;
     guests_->balloon(guest.session, update);
   }
@@ -146,15 +146,15 @@ TEST_F(TickTest, MovesAreCountedWithTheirBytesAndTurnBackWithinAMinuteOnly) {
   const Counters& counters = ticker_->counters();
   EXPECT_GT(counters.shrinks, 1U);
   EXPECT_EQ(counters.grows, 0U);
-  EXPECT_EQ(counters.bytes_shrunk, 2 * kGiB - guest.actual);
+  EXPECT_EQ(counters.bytes_shrunk, (2 * kGiB - guest.actual).count());
   EXPECT_EQ(counters.reversals, 0U) << "they go the same way";
   clock_.advance(std::chrono::seconds(61));
   const policy::Bytes before = guest.actual;
-  const policy::Bytes shrunk = counters.bytes_shrunk;
+  const std::uint64_t shrunk = counters.bytes_shrunk;
   guest.used = guest.actual - 20 * kMiB;
   live(guest, 1);
   ASSERT_GT(guest.actual, before);
-  EXPECT_EQ(counters.bytes_grown, guest.actual - before);
+  EXPECT_EQ(counters.bytes_grown, (guest.actual - before).count());
   EXPECT_EQ(counters.bytes_shrunk, shrunk);
   EXPECT_EQ(counters.reversals, 0U) << "that was long ago";
 }
@@ -322,7 +322,7 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
   ticker_->set_policy(policy);
   for (FakeGuest& guest : guests) add(guest);
   const auto sum = [&](const auto& of) {
-    policy::Bytes total = 0;
+    policy::Bytes total{};
     for (const FakeGuest& guest : guests) total += of(guest);
     return total;
   };
@@ -330,7 +330,7 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
   const auto measure = [&] {
     const policy::Bytes left =
         8 * kGiB - 640 * kMiB - sum([](const FakeGuest& guest) { return guest.actual; });
-    tree_.host("8388608", std::to_string(left / 1024));
+    tree_.host("8388608", std::to_string(left / kKiB));
   };
   const auto committed = [&] {
     return sum([](const FakeGuest& guest) { return std::max(guest.actual, guest.wanted()); });
@@ -350,7 +350,7 @@ TEST_F(TickTest, AGrowWaitsUntilTheShrinkThatPaysForItHasFreedMemory) {
     }
     measure();
     tick();
-    EXPECT_LE(committed(), std::max<policy::Bytes>(states_.newest()->budget, 7 * kGiB));
+    EXPECT_LE(committed(), std::max(states_.newest()->budget, 7 * kGiB));
   }
   EXPECT_GT(guests[0].wanted(), kGiB) << explain(*states_.newest()->find("a"), *states_.newest());
 }
@@ -368,7 +368,7 @@ TEST_F(TickTest, AReservationWaitsUntilMemoryIsFreedForIt) {
       left -= guest.actual;
       say(guest);
     }
-    tree_.host("8388608", std::to_string(left / 1024));
+    tree_.host("8388608", std::to_string(left / kKiB));
     tick();
   };
   live();
@@ -590,7 +590,7 @@ class LiarTest : public TickTest {
       for (FakeGuest& guest : guests) obey(guest);
     }
     state_ = states_.newest()->host_state;
-    policy::Bytes sum = 0;
+    policy::Bytes sum{};
     for (const FakeGuest& guest : guests) sum += guest.actual;
     return sum;
   }

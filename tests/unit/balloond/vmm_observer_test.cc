@@ -82,7 +82,7 @@ class VmmObserverTest : public ::testing::Test {
 TEST_F(VmmObserverTest, FilesOfTheProgramAreNotTheGuestsMemory) {
   const auto resident = [this](const std::string& more) {
     tree_.write("/proc/42/status", "Name:\tqemu\nState:\tS (sleeping)\nVmRSS:\t 1048576 kB\n" + more);
-    return observer_.look(0)->resident >> 20;
+    return observer_.look(Bytes{0})->resident / kMiB;
   };
   EXPECT_EQ(resident(""), 1024U) << "before Linux 4.5";
   EXPECT_EQ(resident("RssFile:\t 35840 kB\n"), 1024U - 35U) << "they are available to the host";
@@ -90,7 +90,7 @@ TEST_F(VmmObserverTest, FilesOfTheProgramAreNotTheGuestsMemory) {
   EXPECT_EQ(resident("RssFile:\t 65536 kB\n"), 1024U - 64U);
   EXPECT_EQ(resident("RssFile:\t 65540 kB\n"), 1024U) << "a guest's memory in a file";
   tree_.write("/proc/42/status", "Name:\tqemu\nState:\tS (sleeping)\nVmRSS:\t 1024 kB\nRssFile:\t 2048 kB\n");
-  EXPECT_EQ(observer_.look(0)->resident, 0U) << "read while it ends";
+  EXPECT_EQ(observer_.look(Bytes{0})->resident, Bytes{0}) << "read while it ends";
 }
 
 TEST_F(VmmObserverTest, ACgroupOfItsOwnTellsSwapInRefaultsAndPressure) {
@@ -134,7 +134,7 @@ TEST_F(VmmObserverTest, FiguresOfACgroupThatOthersAreInAreNotItsOwn) {
   cgroup("/user.slice", "7\n42\n", 10);
   EXPECT_EQ(settled().refaults, std::nullopt);
   EXPECT_EQ(look().pressure_some, std::nullopt);
-  EXPECT_EQ(look().swapped, 0U);
+  EXPECT_EQ(look().swapped, Bytes{0});
   cgroup("/user.slice", "42\n", 10);
   EXPECT_EQ(settled().refaults, 110U) << "the others have left";
   cgroup("/user.slice", "42\n", 10, 1);
@@ -165,7 +165,7 @@ TEST_F(VmmObserverTest, CountersThatBeginAnewAreUnknownOnceAndNeverAJump) {
 
 TEST_F(VmmObserverTest, WithoutACgroupItsMajorFaultsCountWhileItHasMemoryInSwap) {
   faults(500);
-  EXPECT_EQ(settled().swap_in, 0U) << "faults on files";
+  EXPECT_EQ(settled().swap_in, Bytes{0}) << "faults on files";
   status(100);
   faults(530);
   EXPECT_EQ(look().swap_in, 30 * page_size());
@@ -234,7 +234,7 @@ TEST_F(VmmObserverTest, PathsOutsideAndFilesOfNonsenseAreUnknown) {
     const auto seen = look();
     EXPECT_EQ(seen.refaults, std::nullopt) << nonsense.substr(0, 40);
     EXPECT_EQ(seen.pressure_some, 0.0) << nonsense.substr(0, 40);
-    EXPECT_EQ(seen.swapped, 0U) << nonsense.substr(0, 40);
+    EXPECT_EQ(seen.swapped, Bytes{0}) << nonsense.substr(0, 40);
   }
   for (const char* nonsense : {"", "x", "4242\n", "42\n43\n", "042\n"}) {
     cgroup("/web", nonsense);
@@ -261,7 +261,7 @@ TEST(RealVmmObserverTest, ThisProcessIsSeenAsItIs) {
   for (int i = 0; i < 3; ++i) {
     const auto seen = observer.look(2 * kGiB);
     ASSERT_TRUE(seen);
-    EXPECT_GT(seen->resident, 0U);
+    EXPECT_GT(seen->resident, Bytes{0});
     EXPECT_LT(seen->pressure_some.value_or(0), 1.01);
     EXPECT_FALSE(seen->pinned);
   }
@@ -271,7 +271,8 @@ TEST(RealVmmObserverTest, ThisProcessIsSeenAsItIs) {
 class DiskReadTest : public VmmObserverTest {
  protected:
   void has_read(int mib) const {
-    tree_.write("/proc/42/io", fmt::format("rchar: 99\nread_bytes: {}\nwrite_bytes: 7\n", mib * kMiB));
+    tree_.write("/proc/42/io",
+                fmt::format("rchar: 99\nread_bytes: {}\nwrite_bytes: 7\n", (mib * kMiB).count()));
   }
   std::optional<policy::Bytes> disk_read() {
     look();
@@ -281,7 +282,7 @@ class DiskReadTest : public VmmObserverTest {
 
 TEST_F(DiskReadTest, ItIsCountedFromTheFirstLookOn) {
   has_read(500);
-  EXPECT_EQ(disk_read(), 0U) << "what was before is not known to be files of the guest";
+  EXPECT_EQ(disk_read(), Bytes{0}) << "what was before is not known to be files of the guest";
   has_read(530);
   EXPECT_EQ(disk_read(), 30 * kMiB);
 }
@@ -304,7 +305,7 @@ TEST_F(DiskReadTest, ACountThatGoesBackAddsNothing) {
   has_read(500);
   disk_read();
   has_read(100);
-  EXPECT_EQ(disk_read(), 0U);
+  EXPECT_EQ(disk_read(), Bytes{0});
   has_read(101);
   EXPECT_EQ(disk_read(), kMiB);
 }

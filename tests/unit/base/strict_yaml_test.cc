@@ -16,7 +16,7 @@ struct Sample {
   std::uint32_t weight = 100;
   double ratio = 0.5;
   bool on = false;
-  Bytes size = 0;
+  Bytes size{};
   std::chrono::nanoseconds period = 1s;
   std::vector<std::string> items;
   std::map<std::string, std::string> labels;

@@ -11,30 +11,32 @@ namespace balloon::policy {
 namespace {
 
 /// In MiB; its maximum is 2 GiB.
-Consumer consumer(Bytes minimum, Bytes working_set, Bytes need, std::uint32_t weight = 100,
-                  std::uint32_t group = kNoGroup) {
-  return {.levels = Levels({minimum * kMiB, working_set * kMiB, need * kMiB, 0, 0, 0, 0, 2 * kGiB}),
+Consumer consumer(std::uint64_t minimum, std::uint64_t working_set, std::uint64_t need,
+                  std::uint32_t weight = 100, std::uint32_t group = kNoGroup) {
+  return {.levels = Levels({minimum * kMiB, working_set * kMiB, need * kMiB, Bytes{0}, Bytes{0}, Bytes{0},
+                            Bytes{0}, 2 * kGiB}),
           .weight = weight,
           .group = group};
 }
 
 /// One that needs 300 MiB, with higher levels above that.
-Consumer with_wishes(Bytes claim, Bytes peak, Bytes cache) {
-  return {.levels = Levels(
-              {100 * kMiB, 200 * kMiB, 300 * kMiB, claim * kMiB, peak * kMiB, cache * kMiB, 0, 2 * kGiB}),
+Consumer with_wishes(std::uint64_t claim, std::uint64_t peak, std::uint64_t cache) {
+  return {.levels = Levels({100 * kMiB, 200 * kMiB, 300 * kMiB, claim * kMiB, peak * kMiB, cache * kMiB,
+                            Bytes{0}, 2 * kGiB}),
           .weight = 100};
 }
 
-GroupLimits group(std::string name, Bytes min, Bytes max, std::uint32_t weight) {
+GroupLimits group(std::string name, std::uint64_t min, std::uint64_t max, std::uint32_t weight) {
   return {std::move(name), min * kMiB, max * kMiB, weight};
 }
 
 class AllocationTest : public testing::Test {
  protected:
-  HostState share(Bytes budget_mib, Surplus surplus = Surplus::headroom, Bytes headroom_mib = 0) {
+  HostState share(std::uint64_t budget_mib, Surplus surplus = Surplus::headroom,
+                  std::uint64_t headroom_mib = 0) {
     return allocation_.share(consumers_, groups_, budget_mib * kMiB, headroom_mib * kMiB, surplus);
   }
-  Bytes mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
+  std::uint64_t mib(std::size_t i) const { return allocation_.shares()[i] / kMiB; }
 
   std::vector<Consumer> consumers_;
   std::vector<GroupLimits> groups_;
@@ -73,7 +75,8 @@ TEST_F(AllocationTest, GivesAGuestThatGrowsMoreBeforeOthersWhoOnlyNeededMoreAMom
 
 TEST_F(AllocationTest, GivesTheRestByWeightToThoseThatWantItAndLeavesTheHeadroomFree) {
   const auto reader = [](std::uint32_t weight) {
-    return Consumer{.levels = Levels({0, 0, 300 * kMiB, 0, 0, 500 * kMiB, 2 * kGiB, 2 * kGiB}),
+    return Consumer{.levels = Levels(
+                        {Bytes{0}, Bytes{0}, 300 * kMiB, Bytes{0}, Bytes{0}, 500 * kMiB, 2 * kGiB, 2 * kGiB}),
                     .weight = weight};
   };
   consumers_ = {reader(100), reader(200), with_wishes(0, 0, 600)};
@@ -161,7 +164,7 @@ TEST_F(AllocationTest, AddsUpToTheBudgetHoweverGuestsAreGrouped) {
   groups_ = {group("a", 50, 900, 100), group("b", 0, 700, 250), group("empty", 100, 200, 1)};
   for (std::uint32_t i = 0; i < 30; ++i)
     consumers_.push_back(consumer(i, 20 + 3 * i, 60 + 5 * i, 1 + i % 7, i % 3 == 2 ? kNoGroup : i % 3));
-  for (Bytes budget = 500; budget < 5000; budget += 100) {
+  for (std::uint64_t budget = 500; budget < 5000; budget += 100) {
     const HostState state = share(budget);
     const auto shares = allocation_.shares();
     const Bytes sum = std::accumulate(shares.begin(), shares.end(), Bytes{0});

@@ -8,7 +8,7 @@
 namespace balloon::policy {
 namespace {
 
-Snapshot host_with(Bytes available, Bytes resident, Bytes swapped = 0) {
+Snapshot host_with(Bytes available, Bytes resident, Bytes swapped = {}) {
   Snapshot snapshot;
   snapshot.host.total = 8 * kGiB;
   snapshot.host.available = available;
@@ -35,12 +35,12 @@ TEST(Budget, CountsWhatZfsCacheWouldGiveBackAsAvailable) {
   snapshot.reservations.emplace_back();
   EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 5 * kGiB - 400 * kMiB) << "a promise needs what is there";
   snapshot.reservations.clear();
-  snapshot.host.arc = ~Bytes{0};
+  snapshot.host.arc = Bytes::max();
   EXPECT_EQ(Budget().update(snapshot, {}, 1, {}), 8 * kGiB - 400 * kMiB) << "no more than the host has";
 }
 
 TEST(Budget, TakesOfAProcessNoMoreThanTheGuestsSize) {
-  EXPECT_EQ(Budget().update(host_with(kGiB, ~Bytes{0}), {}, 1, {}), 7 * kGiB - 400 * kMiB);
+  EXPECT_EQ(Budget().update(host_with(kGiB, Bytes::max()), {}, 1, {}), 7 * kGiB - 400 * kMiB);
 }
 
 TEST(Budget, FallsAtOnceAndRisesSlowly) {
@@ -49,7 +49,7 @@ TEST(Budget, FallsAtOnceAndRisesSlowly) {
   const Bytes low = budget.update(host_with(kGiB, 4 * kGiB), {}, 1, {});
   EXPECT_EQ(low, 5 * kGiB - 400 * kMiB);
   const Bytes after = budget.update(host_with(3 * kGiB, 4 * kGiB), {}, 1, {});
-  EXPECT_NEAR(static_cast<double>(after - low), 0.05 * 8 * kGiB, 4096);
+  EXPECT_NEAR(static_cast<double>(after - low), 0.05 * static_cast<double>(8 * kGiB), 4096);
 }
 
 TEST(Budget, IsAtMostAllThatThereIsWithTheReserve) {

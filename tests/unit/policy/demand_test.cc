@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -25,7 +26,7 @@ GuestSnapshot guest(Bytes actual, Bytes available, Time at = seconds(100)) {
 
 /// The estimate of one more sample.
 Demand::Estimate take(Demand& demand, const GuestSnapshot& sample, Time now, bool held = false) {
-  const Judgement judged = judge(sample, now, 0, {});
+  const Judgement judged = judge(sample, now, Bytes{0}, {});
   EXPECT_TRUE(judged.usable());
   return demand.update(sample, judged, Source::statistics, now, 1.0, held, {});
 }
@@ -41,7 +42,7 @@ TEST(Demand, CountsAsUsedWhatIsNotAvailableWhateverTheBalloonHolds) {
 
 TEST(Demand, AddsTheLargerMargin) {
   EXPECT_EQ(first(guest(kGiB, 624 * kMiB)).need, (400 + 128) * kMiB);
-  EXPECT_NEAR(static_cast<double>(first(guest(2 * kGiB, 1048 * kMiB)).need), 1150.0 * kMiB, kMiB);
+  EXPECT_NEAR(mib(first(guest(2 * kGiB, 1048 * kMiB)).need), 1150, 1);
 }
 
 TEST(Demand, RisesAtOnceAheadOfAGrowingGuest) {
@@ -56,7 +57,7 @@ TEST(Demand, FallsByHalfInItsHalfLife) {
   take(demand, guest(2 * kGiB, 548 * kMiB, seconds(100)), seconds(100));
   const auto high = take(demand, guest(2 * kGiB, 548 * kMiB, seconds(101)), seconds(101)).need;
   const auto later = take(demand, guest(2 * kGiB, 1648 * kMiB, seconds(111)), seconds(111)).need;
-  EXPECT_NEAR(static_cast<double>(later), static_cast<double>((high + (400 + 128) * kMiB) / 2), kMiB);
+  EXPECT_NEAR(mib(later), mib((high + (400 + 128) * kMiB) / 2), 1);
 }
 
 TEST(Demand, ExpectsNoGrowthBeyondAKnownPeakThatUseHasJustReached) {
@@ -68,7 +69,7 @@ TEST(Demand, ExpectsNoGrowthBeyondAKnownPeakThatUseHasJustReached) {
   at(101, 1000 * kMiB);
   for (int second = 102; second < 200; ++second) at(second, 900 * kMiB);  // not left: no peak yet
   at(200, 950 * kMiB);
-  EXPECT_NEAR(static_cast<double>(at(201, 1000 * kMiB).need), 1150.0 * kMiB, kMiB) << "use and margin";
+  EXPECT_NEAR(mib(at(201, 1000 * kMiB).need), 1150, 1) << "use and margin";
   at(202, 300 * kMiB);
   EXPECT_GT(at(203, 1100 * kMiB).need, 1700 * kMiB) << "beyond the peak it may go anywhere";
 }
@@ -80,7 +81,7 @@ TEST(Demand, GivesOneThatComesBackToItsPeakWhatIsEnoughThere) {
   };
   at(100, 1000 * kMiB);
   const auto first_time = at(101, 1000 * kMiB);
-  EXPECT_NEAR(static_cast<double>(first_time.levels[Level::need]), 1150.0 * kMiB, kMiB) << "it may go on";
+  EXPECT_NEAR(mib(first_time.levels[Level::need]), 1150, 1) << "it may go on";
   for (int second = 102; second < 200; ++second) at(second, 300 * kMiB);
   EXPECT_EQ(at(200, 300 * kMiB).levels[Level::need], (300 + 128) * kMiB)
       << "far below its peak nothing is known";
@@ -91,8 +92,7 @@ TEST(Demand, GivesOneThatComesBackToItsPeakWhatIsEnoughThere) {
   EXPECT_GE(back.levels[Level::need], back.levels[Level::working_set]);
   EXPECT_EQ(back.levels[Level::peak], first_time.levels[Level::need]) << "the rest comes out of what is free";
   at(203, 1100 * kMiB);
-  EXPECT_NEAR(static_cast<double>(at(204, 1100 * kMiB).levels[Level::need]), 1265.0 * kMiB, kMiB)
-      << "beyond it all may come";
+  EXPECT_NEAR(mib(at(204, 1100 * kMiB).levels[Level::need]), 1265, 1) << "beyond it all may come";
 }
 
 TEST(Demand, LetsACriticalGuestOutToThePeakItCameBackFrom) {
@@ -102,22 +102,22 @@ TEST(Demand, LetsACriticalGuestOutToThePeakItCameBackFrom) {
   };
   const Bytes enough = at(100, 2 * kGiB, 1048 * kMiB).grow_below;
   for (int second = 101; second < 200; ++second) at(second, kGiB, 724 * kMiB);
-  const auto caught = at(200, 500 * kMiB, 0);
+  const auto caught = at(200, 500 * kMiB, Bytes{0});
   EXPECT_EQ(caught.pressure, Pressure::critical);
   EXPECT_EQ(caught.levels[Level::need], enough);
-  EXPECT_EQ(at(201, enough, 0).levels[Level::need], 2 * kGiB) << "it lacks more than that";
+  EXPECT_EQ(at(201, enough, Bytes{0}).levels[Level::need], 2 * kGiB) << "it lacks more than that";
 }
 
 TEST(Demand, CountsHalfOfTheCacheInUseAsWorkingSet) {
   Demand without;
   Demand with;
-  with.learn_cache(400 * kMiB);
+  with.learn_cache(static_cast<double>(400 * kMiB));
   const auto sample = guest(kGiB, 624 * kMiB);
   const Bytes least = take(without, sample, seconds(100)).levels[Level::working_set];
   const Bytes more = take(with, sample, seconds(100)).levels[Level::working_set];
   const Bytes beyond =
       400 * kMiB - (least - 400 * kMiB);  // some of it has room in what the working set adds to use
-  EXPECT_NEAR(static_cast<double>(more - least), 0.5 * static_cast<double>(beyond), kMiB);
+  EXPECT_NEAR(mib(more - least), 0.5 * mib(beyond), 1);
 }
 
 TEST(Demand, RemembersWhatWasNeededAtAPeakForAWhileButClaimsItOnlyWhenItGrows) {
@@ -157,8 +157,8 @@ TEST(Demand, TakesMoreThanTheGuestHasWhenItHasNothingLeft) {
 TEST(Demand, CountsSwapTrafficAsNeed) {
   Demand demand;
   auto before_sample = guest(kGiB, 300 * kMiB, seconds(100));
-  before_sample.stats->swap_out = 0;
-  before_sample.stats->swap_in = 0;
+  before_sample.stats->swap_out = Bytes{0};
+  before_sample.stats->swap_in = Bytes{0};
   const auto before = take(demand, before_sample, seconds(100)).need;
   auto second = guest(kGiB, 300 * kMiB, seconds(101));
   second.stats->swap_out = 200 * kMiB;
@@ -172,14 +172,14 @@ TEST(Demand, CountsSwapTrafficAsNeed) {
 class SwappedGuest : public testing::Test {
  protected:
   SwappedGuest() {
-    at(100, 0, 0);
-    at(101, 600 * kMiB, 0);
+    at(100, Bytes{0}, Bytes{0});
+    at(101, 600 * kMiB, Bytes{0});
   }
 
   /// What counts as swapped out, with so much swapped out altogether.
   Bytes at(int second, Bytes out, Bytes available) {
     GuestSnapshot sample = guest(kGiB, available, seconds(second));
-    sample.stats->swap_in = 0;
+    sample.stats->swap_in = Bytes{0};
     sample.stats->swap_out = out;
     return take(demand_, sample, seconds(second)).terms.swapped;
   }
@@ -196,8 +196,8 @@ TEST_F(SwappedGuest, NeedsWhatDoesNotComeBackWhileThereIsNoRoomForIt) {
 
 TEST_F(SwappedGuest, DoesNotNeedWhatHadRoomForSecondsAndDidNotComeBack) {
   for (int second = 102; second < 105; ++second) EXPECT_GT(at(second, 600 * kMiB, 400 * kMiB), 500 * kMiB);
-  EXPECT_EQ(at(105, 600 * kMiB, 400 * kMiB), 0U);
-  EXPECT_EQ(at(106, 600 * kMiB, 0), 0U) << "nor later";
+  EXPECT_EQ(at(105, 600 * kMiB, 400 * kMiB), Bytes{0});
+  EXPECT_EQ(at(106, 600 * kMiB, Bytes{0}), Bytes{0}) << "nor later";
 }
 
 TEST_F(SwappedGuest, NeedsItWhileItSwapsOutBetweenSamplesThatShowRoom) {
@@ -212,7 +212,7 @@ TEST_F(SwappedGuest, NeedsItWhileItSwapsOutBetweenSamplesThatShowRoom) {
 class FullGuest : public testing::Test {
  protected:
   FullGuest() {
-    sample_.stats->swap_in = sample_.stats->swap_out = sample_.stats->disk_read = 0;
+    sample_.stats->swap_in = sample_.stats->swap_out = sample_.stats->disk_read = Bytes{0};
     at(100);
     *sample_.stats->swap_out = kMiB;
     at(101);
@@ -227,7 +227,7 @@ class FullGuest : public testing::Test {
     for (int second = from; second < to; ++second) at(second);
   }
 
-  GuestSnapshot sample_ = guest(kGiB, 0);
+  GuestSnapshot sample_ = guest(kGiB, Bytes{0});
   Demand demand_;
 };
 
@@ -240,7 +240,7 @@ TEST_F(FullGuest, IsCriticalUntilItHasShownNoWantForHalfAMinute) {
 TEST_F(FullGuest, TakesNothingFromOthersOnceItIsQuietAndIsProbed) {
   rest(102, 131);
   const auto quiet = at(131);
-  const auto probed = static_cast<Bytes>(kGiB - 0.05 * 2 * kGiB);
+  const auto probed = static_cast<Bytes>(0.9 * static_cast<double>(kGiB));
   EXPECT_EQ(quiet.levels[Level::working_set], probed) << "a twentieth of its boot memory less";
   EXPECT_EQ(quiet.levels[Level::claim], probed);
   EXPECT_GT(quiet.grow_below, kGiB) << "what is free it is given at once";
@@ -262,7 +262,8 @@ TEST_F(FullGuest, WantsAgainWhatItReadsFromItsSwapOrItsDisks) {
 TEST(Demand, AGuestThatWasNeverSeenSwappingMayHaveNoSwapToReadFrom) {
   Demand demand;
   for (int second = 100; second < 200; ++second)
-    EXPECT_EQ(take(demand, guest(kGiB, 0, seconds(second)), seconds(second)).pressure, Pressure::critical);
+    EXPECT_EQ(take(demand, guest(kGiB, Bytes{0}, seconds(second)), seconds(second)).pressure,
+              Pressure::critical);
 }
 
 TEST(Demand, IsNotMovedByCountersThatRunBackwards) {
@@ -271,16 +272,17 @@ TEST(Demand, IsNotMovedByCountersThatRunBackwards) {
   before_sample.stats->swap_out = 5 * kGiB;
   take(demand, before_sample, seconds(100));
   auto second = guest(kGiB, 624 * kMiB, seconds(101));
-  second.stats->swap_out = 0;
+  second.stats->swap_out = Bytes{0};
   EXPECT_EQ(take(demand, second, seconds(101)).need, (400 + 128) * kMiB);
 }
 
 TEST(Demand, DoubtsAGuestThatClaimsToHaveNothingLeftAndShowsNoSignOfWant) {
   Demand demand;
   Demand::Estimate estimate;
-  auto sample = guest(2 * kGiB, 0);
+  auto sample = guest(2 * kGiB, Bytes{0});
   sample.stats->disk_caches = 1400 * kMiB;
-  sample.stats->swap_in = sample.stats->major_faults = 0;
+  sample.stats->swap_in = Bytes{0};
+  sample.stats->major_faults = 0;
   for (int second = 100; second < 140; ++second) {
     sample.stats->sampled_at = seconds(second);
     estimate = take(demand, sample, seconds(second));
@@ -302,7 +304,7 @@ class KilledGuest : public testing::Test {
  protected:
   Demand::Estimate at(int second, Bytes size, Bytes available) {
     auto sample = guest(size, available, seconds(second));
-    sample.stats->swap_in = 0;
+    sample.stats->swap_in = Bytes{0};
     sample.stats->swap_out = swapped_out_;
     sample.stats->disk_caches = caches_;
     if (caches_) sample.stats->major_faults = 0;
@@ -310,19 +312,18 @@ class KilledGuest : public testing::Test {
     if (kills_) sample.stats->oom_kills = *kills_;
     return take(demand_, sample, seconds(second));
   }
-  Bytes swapped_out_ = 0;
+  Bytes swapped_out_{};
   std::optional<Bytes> caches_;  ///< by which a guest that is quiet is doubted
-  Bytes resident_ = 0;
+  Bytes resident_{};
   std::optional<std::uint64_t> kills_;
   Demand demand_;
 };
 
 TEST_F(KilledGuest, NeedsTwiceTheSizeThatWasTooSmall) {
-  at(100, 600 * kMiB, 0);
+  at(100, 600 * kMiB, Bytes{0});
   const auto after = at(101, 600 * kMiB, 350 * kMiB);
   EXPECT_EQ(after.levels[Level::working_set], 1200 * kMiB);
-  EXPECT_NEAR(static_cast<double>(at(401, 600 * kMiB, 350 * kMiB).levels[Level::working_set]), 600.0 * kMiB,
-              2 * kMiB);
+  EXPECT_NEAR(mib(at(401, 600 * kMiB, 350 * kMiB).levels[Level::working_set]), 600, 2);
 }
 
 TEST_F(KilledGuest, IsKnownByItsCounterWithoutHavingBeenSeenCritical) {
@@ -334,28 +335,28 @@ TEST_F(KilledGuest, IsKnownByItsCounterWithoutHavingBeenSeenCritical) {
 }
 
 TEST_F(KilledGuest, IsOneWithoutSwap) {
-  at(100, 600 * kMiB, 0);
+  at(100, 600 * kMiB, Bytes{0});
   swapped_out_ = kMiB;
   EXPECT_LT(at(101, 600 * kMiB, 350 * kMiB).levels[Level::working_set], 400 * kMiB);
 }
 
 TEST_F(KilledGuest, IsNoneThatWasLetOutMeanwhile) {
-  at(100, 600 * kMiB, 0);
+  at(100, 600 * kMiB, Bytes{0});
   EXPECT_LT(at(101, 700 * kMiB, 450 * kMiB).levels[Level::working_set], 400 * kMiB);
 }
 
 TEST_F(KilledGuest, IsNoneThatIsDoubted) {
   caches_ = 500 * kMiB;
   Demand::Estimate estimate;
-  for (int second = 100; second < 140; ++second) estimate = at(second, 600 * kMiB, 0);
+  for (int second = 100; second < 140; ++second) estimate = at(second, 600 * kMiB, Bytes{0});
   ASSERT_TRUE(estimate.doubted);
   EXPECT_LT(estimate.levels[Level::working_set], 400 * kMiB) << "its use fell because less of it is believed";
 }
 
 TEST_F(KilledGuest, IsNoneWhoseClaimIsCutDown) {
-  at(100, 600 * kMiB, 0);
+  at(100, 600 * kMiB, Bytes{0});
   resident_ = 200 * kMiB;
-  EXPECT_LT(at(101, 600 * kMiB, 0).levels[Level::working_set], 400 * kMiB);
+  EXPECT_LT(at(101, 600 * kMiB, Bytes{0}).levels[Level::working_set], 400 * kMiB);
 }
 
 TEST_F(KilledGuest, IsNoneThatEndsWithRoomLeft) {
@@ -364,7 +365,7 @@ TEST_F(KilledGuest, IsNoneThatEndsWithRoomLeft) {
 }
 
 TEST_F(KilledGuest, IsNoneWhoseUseFallsByALittle) {
-  at(100, 600 * kMiB, 0);
+  at(100, 600 * kMiB, Bytes{0});
   EXPECT_LT(at(101, 600 * kMiB, 110 * kMiB).levels[Level::working_set], 700 * kMiB);
 }
 
@@ -374,7 +375,7 @@ TEST(Demand, LetsAGuestKeepThePageCacheItHas) {
   EXPECT_EQ(first(sample).levels[Level::cache], (348 + 1100) * kMiB);
   sample.stats->disk_caches = 800 * kMiB;
   EXPECT_EQ(first(sample).levels[Level::cache], (348 + 800) * kMiB);
-  sample.stats->disk_caches = ~Bytes{0} - 1;
+  sample.stats->disk_caches = Bytes::max() - Bytes{1};
   EXPECT_LE(first(sample).levels[Level::cache], 2 * kGiB);
 }
 
@@ -403,8 +404,8 @@ TEST(Demand, StaysWithinTheGuestsLimitsUnderAnySample) {
   for (Bytes available : {Bytes{0}, kMiB, kGiB, 2 * kGiB}) {
     for (int second = 100; second < 110; ++second) {
       auto sample = guest(2 * kGiB, available, seconds(second));
-      sample.stats->swap_in = ~0ULL;
-      sample.stats->swap_out = ~0ULL - 1;
+      sample.stats->swap_in = Bytes::max();
+      sample.stats->swap_out = Bytes::max() - Bytes{1};
       const auto need = take(demand, sample, seconds(second)).need;
       ASSERT_GE(need, sample.limits.min);
       ASSERT_LE(need, sample.limits.max);

@@ -6,6 +6,7 @@
 
 #include "fake_host.h"
 #include "policy/explain.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -64,26 +65,27 @@ struct Squeeze {
     for (int i = 0; i < 60; ++i) {
       const Plan plan = host.step(engine);
       if (i == 0) first = plan.budget;
-      beyond = std::max(beyond, host.committed() - std::min(host.committed(), plan.budget));
+      beyond = std::max(beyond, above(host.committed(), plan.budget));
       last = plan.budget;
     }
   }
-  Bytes before = 0;
-  Bytes first = 0;
-  Bytes last = 0;
-  Bytes beyond = 0;
+  Bytes before{};
+  Bytes first{};
+  Bytes last{};
+  Bytes beyond{};
 };
 
 TEST(Engine, LowersTheBudgetAsGuestsGiveWhileTheReserveCoversWhatTheHostTook) {
   const Squeeze squeeze(300 * kMiB, 400 * kMiB);
-  EXPECT_EQ(squeeze.beyond, 0U);
+  EXPECT_EQ(squeeze.beyond, Bytes{0});
   EXPECT_GT(squeeze.first, squeeze.before - 100 * kMiB);
-  EXPECT_NEAR(static_cast<double>(squeeze.last), static_cast<double>(squeeze.before - 300 * kMiB), 8 * kMiB)
+  EXPECT_NEAR(static_cast<double>(squeeze.last), static_cast<double>(squeeze.before - 300 * kMiB),
+              static_cast<double>(8 * kMiB))
       << "the reserve is whole again";
 }
 
 TEST(Engine, SaysThatGuestsHaveMoreThanTheBudgetOnceTheReserveIsGone) {
-  EXPECT_EQ(Squeeze(90 * kMiB, 100 * kMiB).beyond, 0U);
+  EXPECT_EQ(Squeeze(90 * kMiB, 100 * kMiB).beyond, Bytes{0});
   const Bytes beyond = Squeeze(130 * kMiB, 100 * kMiB).beyond;
   EXPECT_GT(beyond, 10 * kMiB) << "what they have not touched yet is not there any more";
   EXPECT_LE(beyond, 30 * kMiB);
@@ -129,8 +131,7 @@ TEST(Engine, TakesFromPressedGuestsAboveTheirShareWhenNobodyIsIdle) {
   Engine engine({});
   for (int i = 0; i < 40; ++i) host.step(engine);
   for (const auto& guest : host.guests) {
-    EXPECT_NEAR(static_cast<double>(guest.seen.actual), static_cast<double>(host.guests[0].seen.actual),
-                64.0 * kMiB);
+    EXPECT_NEAR(mib(guest.seen.actual), mib(host.guests[0].seen.actual), 64);
   }
 }
 
@@ -165,7 +166,7 @@ TEST(Engine, DoesNotSqueezeOthersForAGuestThatIsStillBooting) {
 
 TEST(Engine, LeavesAStuckBalloonAloneAndTriesAgain) {
   FakeHost host = six_on_eight();
-  host.guests[2].speed = 0;
+  host.guests[2].speed = Bytes{0};
   Engine engine({});
   int left_alone = 0;
   int tried = 0;
@@ -250,10 +251,10 @@ TEST(Engine, LetsASlowBalloonGoOnSoonAfterAGrowthThatEnded) {
 
 TEST(Engine, TakesPageCacheForNeedsButNotForTheHeadroom) {
   FakeHost host(4 * kGiB);
-  host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100}).free = 0;
+  host.add(1680 * kMiB, 300 * kMiB, {256 * kMiB, 1680 * kMiB, 100}).free = Bytes{0};
   FakeGuest& other = host.add(2 * kGiB, 300 * kMiB, {256 * kMiB, 2 * kGiB, 100});
   other.seen.actual = other.seen.target = 1660 * kMiB;
-  other.free = 0;
+  other.free = Bytes{0};
   const Tunables tunables = large_headroom();
   Engine engine(tunables);
   for (int i = 0; i < 5; ++i) {
@@ -319,13 +320,14 @@ class ReadingGuest {
       guest.stats->actual = guest.actual;
       guest.stats->available = 300 * kMiB;
       guest.stats->free = 10 * kMiB;
-      guest.stats->disk_read = guest.stats->swap_in = guest.stats->major_faults = 0;
+      guest.stats->disk_read = guest.stats->swap_in = Bytes{0};
+      guest.stats->major_faults = 0;
       snapshot_.guests.push_back(guest);
     }
   }
-  Plan next() {
+  Plan next(Bytes read = 50 * kMiB) {
     snapshot_.now += std::chrono::seconds(1);
-    *snapshot_.guests[1].stats->disk_read += 50 * kMiB;
+    *snapshot_.guests[1].stats->disk_read += read;
     for (GuestSnapshot& guest : snapshot_.guests) guest.stats->sampled_at = snapshot_.now;
     return engine_.decide(snapshot_);
   }
@@ -345,7 +347,7 @@ TEST(Engine, GivesFreeMemoryToAGuestThatReadsMuchWithoutRoomToKeepIt) {
   ReadingGuest host(Surplus::wanted);
   Plan plan = host.next();
   for (int second = 0; second < 3; ++second) plan = host.next();
-  EXPECT_NEAR(static_cast<double>(plan.guests[1].target), 740.0 * kMiB, 10.0 * kMiB) << "what it read";
+  EXPECT_NEAR(mib(plan.guests[1].target), 740, 10) << "what it read";
   EXPECT_LE(plan.guests[0].target, 600 * kMiB) << "the other one shows no want";
   for (int second = 0; second < 60; ++second) plan = host.next();
   EXPECT_EQ(plan.guests[1].target, 2 * kGiB) << "as long as it reads, it is given more";
@@ -357,10 +359,9 @@ TEST(Engine, GivesFreeMemoryToAGuestThatReadsMuchWithoutRoomToKeepIt) {
 TEST(Engine, DoesNotMoveAllThatIsFreeBetweenGuestsThatReadALittleInTurn) {
   ReadingGuest host(Surplus::wanted);
   for (int second = 0; second < 60; ++second) {
-    *host.snapshot().guests[1].stats->disk_read -= 50 * kMiB;
     if (second % 8 == 0) *host.snapshot().guests[second / 8 % 2].stats->disk_read += 4 * kMiB;
-    for (const GuestPlan& plan : host.next().guests) {
-      EXPECT_NEAR(static_cast<double>(plan.target), 600.0 * kMiB, 75.0 * kMiB) << plan.name << ", " << second;
+    for (const GuestPlan& plan : host.next(Bytes{0}).guests) {
+      EXPECT_NEAR(mib(plan.target), 600, 75) << plan.name << ", " << second;
     }
   }
 }
@@ -387,7 +388,7 @@ TEST(Engine, GivesTheSamePlansForTheSameSnapshots) {
   Engine first({});
   Engine second({});
   for (int i = 0; i < 50; ++i) {
-    one.guests[0].used = two.guests[0].used = static_cast<Bytes>(i) * 30 * kMiB;
+    one.guests[0].used = two.guests[0].used = i * 30 * kMiB;
     const Plan a = one.step(first);
     const Plan b = two.step(second);
     for (std::size_t g = 0; g < 6; ++g) {

@@ -62,7 +62,7 @@ TEST(Admit, DividesWhatIsFreeByWhatEachMisses) {
 
 TEST(Admit, RaisesATargetUpToWhatTheGuestStillHasFreely) {
   std::vector guests{guest("a", 2 * kGiB, kGiB)};
-  auto wanted = plan(0, {2 * kGiB});
+  auto wanted = plan(Bytes{0}, {2 * kGiB});
   const auto moves = admit(wanted, guests);
   ASSERT_EQ(moves.size(), 1U);
   EXPECT_EQ(moves[0].target, 2 * kGiB);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "fake_host.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -46,9 +47,9 @@ TEST(Explain, AddsUpTheTermsOfANeed) {
   EXPECT_EQ(said.plan.why.trust, Trust::believed);
   EXPECT_EQ(said.plan.why.need.used, 600 * kMiB);
   const NeedTerms& need = said.plan.why.need;
-  EXPECT_NEAR(static_cast<double>(need.used + need.margin + need.growth + need.swapped + need.cache +
-                                  need.rescue + need.recent),
-              static_cast<double>(said.plan.need), kMiB);
+  EXPECT_NEAR(
+      mib(need.used + need.margin + need.growth + need.swapped + need.cache + need.rescue + need.recent),
+      mib(said.plan.need), 1);
   EXPECT_EQ(said.plan.reason, Reason::need);
   EXPECT_EQ(said.plan.why.otherwise.condition, Condition::none);
   EXPECT_THAT(said.text, AllOf(HasSubstr("600 MiB used"), HasSubstr("margin")));
@@ -67,7 +68,7 @@ TEST(Explain, SaysHowMuchMoreMemoryTheHostWouldNeed) {
 
 TEST(Explain, SaysThatAGroupIsFull) {
   FakeHost host = host_of(2, 900 * kMiB);
-  host.groups = {{"small", 0, 700 * kMiB, 100}};
+  host.groups = {{"small", Bytes{0}, 700 * kMiB, 100}};
   host.guests[0].seen.limits.group = "small";
   Engine engine({});
   const Said said = after(host, engine, 60);
@@ -128,7 +129,7 @@ TEST(Explain, SaysWhatIsMissingOfAGuestThatIsNotMoved) {
   Said said = after(host, engine, 20);
   EXPECT_EQ(said.plan.why.otherwise.condition, Condition::statistics);
   host.guests[0].answers = true;
-  host.guests[0].speed = 0;
+  host.guests[0].speed = Bytes{0};
   said = after(host, engine, 30);
   EXPECT_EQ(said.plan.state, GuestState::stuck);
   EXPECT_EQ(said.plan.why.otherwise.condition, Condition::balloon);
@@ -171,7 +172,7 @@ class AlternativeTest : public testing::Test {
   GuestPlan plan_;
   Constraints constraints_{.deadband = 16 * kMiB,
                            .held_for = std::chrono::seconds(7),
-                           .shrink_per_second = 50.0 * kMiB,
+                           .shrink_per_second = static_cast<double>(50 * kMiB),
                            .foretold_max = std::chrono::hours(1)};
 };
 
@@ -180,7 +181,7 @@ TEST_F(AlternativeTest, ToAShareIsAsMuchAsIsMissing) {
   constraints_.group_full = true;
   EXPECT_EQ(when(Reason::share).condition, Condition::group);
   plan_.share = 900 * kMiB;
-  EXPECT_EQ(when(Reason::share).amount, 0U);
+  EXPECT_EQ(when(Reason::share).amount, Bytes{0});
 }
 
 TEST_F(AlternativeTest, ToTheMaximumIsAHigherOneWhereThatIsWhatBinds) {
@@ -192,7 +193,7 @@ TEST_F(AlternativeTest, ToTheMaximumIsAHigherOneWhereThatIsWhatBinds) {
 }
 
 TEST_F(AlternativeTest, ToTheMinimumIsWhatItWouldNeedWithoutIt) {
-  EXPECT_EQ(when(Reason::minimum), (Alternative{Condition::minimum, 180 * kMiB, 0, {}}));
+  EXPECT_EQ(when(Reason::minimum), (Alternative{Condition::minimum, 180 * kMiB, Bytes{0}, {}}));
   plan_.need = 150 * kMiB;
   EXPECT_EQ(when(Reason::minimum).target, 150 * kMiB);
 }
@@ -209,11 +210,12 @@ TEST_F(AlternativeTest, ToAStepIsTheTimeThatTheRestTakes) {
   constraints_.shrink_per_second = 0;
   EXPECT_EQ(when(Reason::rate_limit).wait, std::chrono::seconds(0));
   plan_.share = 700 * kMiB;
-  EXPECT_EQ(when(Reason::rate_limit).amount, 0U);
+  EXPECT_EQ(when(Reason::rate_limit).amount, Bytes{0});
 }
 
 TEST_F(AlternativeTest, ToAHoldIsWhatHoldsIt) {
-  EXPECT_EQ(when(Reason::hold), (Alternative{Condition::time, 500 * kMiB, 0, std::chrono::seconds(7)}));
+  EXPECT_EQ(when(Reason::hold),
+            (Alternative{Condition::time, 500 * kMiB, Bytes{0}, std::chrono::seconds(7)}));
   constraints_.grows = true;
   EXPECT_EQ(when(Reason::hold).condition, Condition::growth);
   plan_.why.pressure = Pressure::pressed;
@@ -221,8 +223,8 @@ TEST_F(AlternativeTest, ToAHoldIsWhatHoldsIt) {
 }
 
 TEST_F(AlternativeTest, ToWhatCannotBeMovedIsWhatIsMissing) {
-  EXPECT_EQ(when(Reason::pin), (Alternative{Condition::pin, 800 * kMiB, 0, {}}));
-  EXPECT_EQ(when(Reason::stale), (Alternative{Condition::statistics, 800 * kMiB, 0, {}}));
+  EXPECT_EQ(when(Reason::pin), (Alternative{Condition::pin, 800 * kMiB, Bytes{0}, {}}));
+  EXPECT_EQ(when(Reason::stale), (Alternative{Condition::statistics, 800 * kMiB, Bytes{0}, {}}));
   plan_.state = GuestState::stuck;
   EXPECT_EQ(when(Reason::stale).condition, Condition::balloon);
   EXPECT_EQ(when(Reason::need).condition, Condition::none);
@@ -331,7 +333,7 @@ TEST_F(WordsTest, SayWhatANeedIsMadeOf) {
                     .swapped = 40 * kMiB,
                     .cache = 50 * kMiB,
                     .rescue = 60 * kMiB,
-                    .recent = 1023 * 1024};
+                    .recent = 1023 * kKiB};
   EXPECT_THAT(
       words(),
       HasSubstr("(300 MiB used + 20 MiB margin + 30 MiB growth + 40 MiB swapped out + 50 MiB cache in "
@@ -372,7 +374,7 @@ TEST_F(WordsTest, SayWhatAGuestThatIsNotMovedCountsWith) {
   EXPECT_THAT(words(),
               HasSubstr("It counts with 300 MiB: what it has touched, may soon touch or is guaranteed. "
                         "The other 400 MiB are there for others."));
-  plan_.untouched = kMiB - 1;
+  plan_.untouched = kMiB - Bytes{1};
   EXPECT_THAT(words(), HasSubstr("All that it has counts."));
 }
 

@@ -16,11 +16,11 @@ namespace balloon::policy {
 
 struct FakeGuest {
   GuestSnapshot seen;
-  Bytes used = 0;               ///< what its programs and kernel hold, if it had room
+  Bytes used{};                 ///< what its programs and kernel hold, if it had room
   Bytes speed = 512 * kMiB;     ///< of its balloon, bytes a second
   bool answers = true;          ///< sends statistics
   std::optional<Bytes> free{};  ///< what it says is free, if it does; the rest of what is available is cache
-  Bytes sticks_at = 0;          ///< its balloon shrinks it no further
+  Bytes sticks_at{};            ///< its balloon shrinks it no further
 };
 
 class FakeHost {
@@ -41,7 +41,7 @@ class FakeHost {
   Snapshot snapshot() {
     Snapshot snapshot;
     snapshot.now = now;
-    Bytes resident = 0;
+    Bytes resident{};
     for (FakeGuest& guest : guests) {
       guest.seen.on_host.resident = std::min(guest.used, guest.seen.actual);
       resident += guest.seen.on_host.resident;
@@ -91,7 +91,7 @@ class FakeHost {
   void use(Bytes own_use) { own_use_ = own_use; }
 
   Bytes committed() const {
-    Bytes sum = 0;
+    Bytes sum{};
     for (const FakeGuest& guest : guests) sum += std::max(guest.seen.actual, guest.seen.target);
     return sum;
   }

@@ -34,7 +34,7 @@ TEST(GuestsApart, ALiarThatReportsNothingAvailableGetsNoMoreThanItTouched) {
   Engine engine({});
   Plan plan;
   for (int i = 0; i < 120; ++i)
-    plan = step(host, engine, [](Snapshot& seen) { seen.guests[0].stats->available = 0; });
+    plan = step(host, engine, [](Snapshot& seen) { seen.guests[0].stats->available = Bytes{0}; });
   EXPECT_EQ(plan.guests[0].why.trust, Trust::limited);
   EXPECT_LE(host.guests[0].seen.actual, 800 * kMiB);
   for (std::size_t i = 1; i < 6; ++i) EXPECT_GE(host.guests[i].seen.actual, 1100 * kMiB) << i;
@@ -43,7 +43,7 @@ TEST(GuestsApart, ALiarThatReportsNothingAvailableGetsNoMoreThanItTouched) {
 TEST(GuestsApart, AHogIsContainedAtItsShare) {
   FakeHost host = six_on_eight(1000 * kMiB);
   Engine engine({});
-  for (Bytes i = 0; i < 400; ++i) {
+  for (unsigned i = 0; i < 400; ++i) {
     host.guests[0].used = std::min(2 * kGiB, 200 * kMiB + i * 5 * kMiB);
     host.step(engine);
   }
@@ -52,7 +52,7 @@ TEST(GuestsApart, AHogIsContainedAtItsShare) {
 }
 
 TEST(GuestsApart, NonsenseFromOneChangesNothingForTheOthers) {
-  for (const Bytes nonsense : {Bytes{0}, 3 * kGiB, ~Bytes{0}}) {
+  for (const Bytes nonsense : {Bytes{0}, 3 * kGiB, Bytes::max()}) {
     FakeHost honest = six_on_eight(700 * kMiB);
     FakeHost spoilt = six_on_eight(700 * kMiB);
     Engine one({});
@@ -62,11 +62,12 @@ TEST(GuestsApart, NonsenseFromOneChangesNothingForTheOthers) {
       step(spoilt, two, [&](Snapshot& seen) {
         seen.guests[3].stats->total = nonsense;
         seen.guests[3].stats->available = nonsense;
-        seen.guests[3].stats->swap_in = i % 2 == 0 ? ~Bytes{0} - 1 : 0;
+        seen.guests[3].stats->swap_in = i % 2 == 0 ? Bytes::max() - Bytes{1} : Bytes{0};
       });
     }
     for (const std::size_t i : {0, 1, 2, 4, 5}) {
-      EXPECT_GE(spoilt.guests[i].seen.actual + 32 * kMiB, honest.guests[i].seen.actual) << nonsense;
+      EXPECT_GE(spoilt.guests[i].seen.actual + 32 * kMiB, honest.guests[i].seen.actual)
+          << format_bytes(nonsense);
       EXPECT_GE(spoilt.guests[i].seen.actual, 700 * kMiB);
     }
   }
@@ -118,7 +119,7 @@ TEST(GuestsApart, WhatAStuckBalloonFreedCountsAndTheGuestCanStillGrow) {
 TEST(GuestsApart, TheShareOfAStuckGuestIsNotLentBackAndForth) {
   FakeHost host = six_on_eight(1500 * kMiB);
   host.guests[0].used = 200 * kMiB;
-  host.guests[0].speed = 0;
+  host.guests[0].speed = Bytes{0};
   Engine engine({});
   for (int i = 0; i < 60; ++i) host.step(engine);
   int reversals = 0;

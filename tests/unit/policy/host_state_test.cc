@@ -106,10 +106,10 @@ TEST_F(HostStateTest, StandsNonsense) {
   host_.pressure_some = std::nan("");
   host_.pressure_full = -1e300;
   EXPECT_EQ(next(), HostState::normal);
-  host_.swap_in = ~Bytes{0};
+  host_.swap_in = Bytes::max();
   EXPECT_EQ(next(), HostState::normal);
   now_ -= seconds(1000);
-  host_.swap_in = 5;
+  host_.swap_in = Bytes{5};
   EXPECT_EQ(next(), HostState::normal);
 }
 

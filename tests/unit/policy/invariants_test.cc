@@ -95,7 +95,7 @@ void expect_rescue(const Outcome& outcome) {
 void expect_reservations(const Plan& plan, std::map<std::string, Bytes>& granted) {
   for (const auto& reservation : plan.reservations) {
     if (reservation.state == GrantState::denied) {
-      ASSERT_EQ(reservation.granted, 0U);
+      ASSERT_EQ(reservation.granted, Bytes{0});
     }
     const auto before = granted.find(reservation.id);
     if (before != granted.end()) {
@@ -111,7 +111,7 @@ TEST(Invariants, HoldOnAnyHostWithAnyGuestsWhateverTheySay) {
   for (std::uint64_t seed = 0; seed < kHostileHosts; ++seed) {
     SCOPED_TRACE(seed);
     RandomHost random(seed);
-    FakeHost host = random.make(0, 8);
+    FakeHost host = random.make(Bytes{0}, 8);
     Engine engine({});
     std::map<std::string, Bytes> granted;
     for (int tick = 0; tick < kHostileTicks; ++tick) {
@@ -198,7 +198,7 @@ TEST(Invariants, ARestartTakesNothingFromAHostAtRest) {
 TEST(Invariants, TheSameSnapshotsGiveTheSamePlans) {
   for (std::uint64_t seed = 0; seed < kSettlingHosts; ++seed) {
     RandomHost random(seed);
-    FakeHost host = random.make(0, 8);
+    FakeHost host = random.make(Bytes{0}, 8);
     Engine one({});
     Engine two({});
     for (int tick = 0; tick < 10; ++tick) {

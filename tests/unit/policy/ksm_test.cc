@@ -72,16 +72,16 @@ TEST_F(KsmTest, SlowsDownWhereNothingCanBeMerged) {
 
 TEST_F(KsmTest, IsNotRunForGuestsThatOptOut) {
   for (GuestSnapshot& guest : snapshot_.guests) guest.limits.ksm = false;
-  EXPECT_FALSE(with_left(0).run);
+  EXPECT_FALSE(with_left(Bytes{0}).run);
   snapshot_.guests[0].limits.ksm = true;
-  EXPECT_TRUE(with_left(0).run);
+  EXPECT_TRUE(with_left(Bytes{0}).run);
 }
 
 TEST_F(KsmTest, IsNotRunWhereNoVmmHasOpenedItsMemoryToIt) {
   for (GuestSnapshot& guest : snapshot_.guests) guest.on_host.merging = false;
-  EXPECT_FALSE(with_left(0).run);
+  EXPECT_FALSE(with_left(Bytes{0}).run);
   snapshot_.guests[0].on_host.merging = true;
-  EXPECT_TRUE(with_left(0).run);
+  EXPECT_TRUE(with_left(Bytes{0}).run);
 }
 
 TEST_F(KsmTest, GoesOnAsItFindsItAfterARestart) {

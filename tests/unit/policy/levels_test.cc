@@ -3,10 +3,18 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace balloon::policy {
 namespace {
+
+/// By level, in bytes.
+Levels of(const std::array<std::uint64_t, kLevels>& counts) {
+  Levels::Sizes sizes;
+  std::ranges::transform(counts, sizes.begin(), [](std::uint64_t count) { return Bytes{count}; });
+  return Levels(sizes);
+}
 
 bool in_order(const Levels& levels) {
   for (std::size_t i = 1; i < kLevels; ++i) {
@@ -19,37 +27,37 @@ TEST(Levels, AreInOrderWhateverTheyAreMadeFrom) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 10'000; ++i) {
     Levels::Sizes sizes;
-    for (Bytes& size : sizes) size = random() >> random() % 64;
+    for (Bytes& size : sizes) size = Bytes{random() >> random() % 64};
     const Levels levels(sizes);
     ASSERT_TRUE(in_order(levels));
-    ASSERT_TRUE(in_order(levels.at_most(random() >> random() % 64)));
-    ASSERT_TRUE(in_order(levels.at_least(random() >> random() % 64)));
+    ASSERT_TRUE(in_order(levels.at_most(Bytes{random() >> random() % 64})));
+    ASSERT_TRUE(in_order(levels.at_least(Bytes{random() >> random() % 64})));
     Levels both = levels;
-    both += levels.at_least(random());
+    both += levels.at_least(Bytes{random()});
     ASSERT_TRUE(in_order(both)) << "sums do not wrap";
   }
 }
 
 TEST(Levels, AreRaisedToTheOneBefore) {
-  const Levels levels({100, 50, 200, 0, 300, 250, 0, 400});
-  EXPECT_EQ(levels[Level::minimum], 100U);
-  EXPECT_EQ(levels[Level::working_set], 100U);
-  EXPECT_EQ(levels[Level::need], 200U);
-  EXPECT_EQ(levels[Level::claim], 200U);
-  EXPECT_EQ(levels[Level::peak], 300U);
-  EXPECT_EQ(levels[Level::cache], 300U);
-  EXPECT_EQ(levels[Level::wanted], 300U);
-  EXPECT_EQ(levels[Level::maximum], 400U);
+  const Levels levels = of({100, 50, 200, 0, 300, 250, 0, 400});
+  EXPECT_EQ(levels[Level::minimum], Bytes{100});
+  EXPECT_EQ(levels[Level::working_set], Bytes{100});
+  EXPECT_EQ(levels[Level::need], Bytes{200});
+  EXPECT_EQ(levels[Level::claim], Bytes{200});
+  EXPECT_EQ(levels[Level::peak], Bytes{300});
+  EXPECT_EQ(levels[Level::cache], Bytes{300});
+  EXPECT_EQ(levels[Level::wanted], Bytes{300});
+  EXPECT_EQ(levels[Level::maximum], Bytes{400});
 }
 
 TEST(Levels, AreBoundedFromAboveAndBelow) {
-  const Levels levels({100, 200, 300, 400, 500, 600, 700, 800});
-  EXPECT_EQ(levels.at_most(350), Levels({100, 200, 300, 350, 350, 350, 350, 350}));
-  EXPECT_EQ(levels.at_least(350), Levels({350, 350, 350, 400, 500, 600, 700, 800}));
+  const Levels levels = of({100, 200, 300, 400, 500, 600, 700, 800});
+  EXPECT_EQ(levels.at_most(Bytes{350}), of({100, 200, 300, 350, 350, 350, 350, 350}));
+  EXPECT_EQ(levels.at_least(Bytes{350}), of({350, 350, 350, 400, 500, 600, 700, 800}));
 }
 
 TEST(Levels, OfOneThatCannotBeMovedAreAllTheSame) {
-  EXPECT_EQ(Levels::all_at(300), Levels({300, 300, 300, 300, 300, 300, 300, 300}));
+  EXPECT_EQ(Levels::all_at(Bytes{300}), of({300, 300, 300, 300, 300, 300, 300, 300}));
 }
 
 }  // namespace

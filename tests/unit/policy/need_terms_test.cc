@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "policy/demand.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -18,10 +19,11 @@ class NeedTermsTest : public testing::Test {
     guest_.limits = {256 * kMiB, 2 * kGiB, 100};
     guest_.stats = GuestStats{};
     guest_.stats->total = 2 * kGiB;
-    guest_.stats->swap_in = guest_.stats->swap_out = guest_.stats->major_faults = 0;
-    guest_.stats->free = 0;
+    guest_.stats->swap_in = guest_.stats->swap_out = Bytes{0};
+    guest_.stats->major_faults = 0;
+    guest_.stats->free = Bytes{0};
   }
-  Demand::Estimate uses(Bytes used, Bytes size = 2048) {
+  Demand::Estimate uses(std::uint64_t used, std::uint64_t size = 2048) {
     now_ += seconds(period_);
     guest_.actual = guest_.target = guest_.stats->actual = size * kMiB;
     guest_.stats->available = (size - used) * kMiB;
@@ -30,14 +32,13 @@ class NeedTermsTest : public testing::Test {
   }
   /// One more decision on the same sample.
   Demand::Estimate again() {
-    const Judgement judged = judge(guest_, now_, 0, tunables_);
+    const Judgement judged = judge(guest_, now_, Bytes{0}, tunables_);
     return demand_.update(guest_, judged, Source::statistics, now_, factor_, false, tunables_);
   }
-  void swap(Bytes out, Bytes in) {
+  void swap(std::uint64_t out, std::uint64_t in) {
     *guest_.stats->swap_out += out * kMiB;
     *guest_.stats->swap_in += in * kMiB;
   }
-  static double mib(Bytes bytes) { return static_cast<double>(bytes) / kMiB; }
   static double level(const Demand::Estimate& estimate, Level level) { return mib(estimate.levels[level]); }
 
   GuestSnapshot guest_;
@@ -59,7 +60,7 @@ TEST_F(NeedTermsTest, AMarginIsTimesWhatTheHostsStateAndTheGuestsRuleMakeOfIt) {
   guest_.limits.margin_factor = 2;
   EXPECT_NEAR(mib(uses(400).terms.margin), 128, 0.01);
   guest_.limits.margin_factor = 0;
-  EXPECT_EQ(uses(400).terms.margin, 0U);
+  EXPECT_EQ(uses(400).terms.margin, Bytes{0});
 }
 
 TEST_F(NeedTermsTest, ARuleMakesNoMoreThanSixteenOfAMargin) {
@@ -101,15 +102,15 @@ TEST_F(NeedTermsTest, GrowthIsARate) {
 
 TEST_F(NeedTermsTest, WhatDoesNotGrowHasNoGrowth) {
   uses(500);
-  EXPECT_EQ(uses(400).terms.growth, 0U);
-  EXPECT_EQ(uses(400).terms.growth, 0U);
+  EXPECT_EQ(uses(400).terms.growth, Bytes{0});
+  EXPECT_EQ(uses(400).terms.growth, Bytes{0});
 }
 
 TEST_F(NeedTermsTest, WhatComesBackFromSwapIsNoGrowth) {
   swap(300, 0);
   uses(400);
   swap(0, 50);
-  EXPECT_EQ(uses(450).terms.growth, 0U);
+  EXPECT_EQ(uses(450).terms.growth, Bytes{0});
   swap(0, 50);
   EXPECT_NEAR(mib(uses(520).terms.growth), 3 * 20, 0.01) << "the rest is";
 }
@@ -139,7 +140,7 @@ TEST_F(NeedTermsTest, AFastRiseClaimsTwiceWhatIsUsed) {
 
 TEST_F(NeedTermsTest, AFastRiseOfSixteenMiBAndLessIsSmallChange) {
   uses(64);
-  guest_.limits.min = 0;
+  guest_.limits.min = Bytes{0};
   const auto grown = uses(80);
   EXPECT_NEAR(level(grown, Level::claim), level(grown, Level::need) + 24, 0.01);
 }
@@ -170,16 +171,16 @@ TEST_F(NeedTermsTest, CacheThatIsReadAgainIsAtLeastAStepMoreThanThereIs) {
 
 TEST_F(NeedTermsTest, CacheInUseIsForgottenByHalfInTenMinutes) {
   uses(724, 1024);
-  demand_.learn_cache(500 * kMiB);
+  demand_.learn_cache(static_cast<double>(500 * kMiB));
   EXPECT_NEAR(mib(uses(724, 1024).terms.cache), 500 - 128, 1);
-  demand_.learn_cache(400 * kMiB);
+  demand_.learn_cache(static_cast<double>(400 * kMiB));
   EXPECT_NEAR(mib(uses(724, 1024).terms.cache), 500 - 128, 2) << "less is no news";
   for (int second = 0; second < 600; ++second) uses(724, 1024);
   EXPECT_NEAR(mib(uses(724, 1024).terms.cache), 250 - 128, 2);
 }
 
 TEST_F(NeedTermsTest, OneThatIsBackAtItsPeakHasTheHalfOfItsMarginBesideItsCache) {
-  demand_.learn_cache(400 * kMiB);
+  demand_.learn_cache(static_cast<double>(400 * kMiB));
   for (int second = 0; second < 5; ++second) uses(1000);
   for (int second = 0; second < 60; ++second) uses(400);
   uses(900);
@@ -229,7 +230,7 @@ TEST_F(NeedTermsTest, ASecondDecisionOnASampleChangesNothing) {
 }
 
 TEST_F(NeedTermsTest, AGuestThatReadsFilesWithoutRoomForThemWantsThatMuchMore) {
-  guest_.stats->disk_read = 0;
+  guest_.stats->disk_read = Bytes{0};
   uses(724, 1024);
   *guest_.stats->disk_read += 50 * kMiB;
   EXPECT_NEAR(level(uses(724, 1024), Level::wanted), 1024 + 50, 0.01);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -12,18 +13,18 @@
 namespace balloon::policy {
 
 struct OneGuest {
-  Bytes size = 0;  ///< actual and target
-  Bytes share = 0;
-  Bytes need = 0;
-  Bytes claim = 0;
-  Bytes grow_below = 0;
-  Bytes free = 0;       ///< in it
-  Bytes available = 0;  ///< with page cache
-  Bytes deadband = 16;
+  std::uint64_t size = 0;  ///< actual and target
+  std::uint64_t share = 0;
+  std::uint64_t need = 0;
+  std::uint64_t claim = 0;
+  std::uint64_t grow_below = 0;
+  std::uint64_t free = 0;       ///< in it
+  std::uint64_t available = 0;  ///< with page cache
+  std::uint64_t deadband = 16;
   Pressure pressure = Pressure::none;
-  Bytes target = 0;  ///< 0: as its size
-  Bytes min = 0;
-  Bytes max = 4096;
+  std::uint64_t target = 0;  ///< 0: as its size
+  std::uint64_t min = 0;
+  std::uint64_t max = 4096;
   bool outgrows = false;
   bool filling = false;
   bool rests = false;
@@ -32,7 +33,7 @@ struct OneGuest {
 
 class OneDecision {
  public:
-  explicit OneDecision(Bytes budget_mib) { decision.plan.budget = budget_mib * kMiB; }
+  explicit OneDecision(std::uint64_t budget_mib) { decision.plan.budget = budget_mib * kMiB; }
   OneDecision(const OneDecision&) = delete;
   OneDecision& operator=(const OneDecision&) = delete;
 
@@ -63,7 +64,8 @@ class OneDecision {
          .pressure = guest.pressure,
          .over_group = guest.group_over});
     workspace_.consumers.push_back(
-        {.levels = Levels({0, 0, guest.need * kMiB, guest.claim * kMiB, 0, 0, 0, seen.memory})});
+        {.levels = Levels({Bytes{0}, Bytes{0}, guest.need * kMiB, guest.claim * kMiB, Bytes{0}, Bytes{0},
+                           Bytes{0}, seen.memory})});
   }
 
   /// What donors are asked for, in MiB.

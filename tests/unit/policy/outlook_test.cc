@@ -35,9 +35,9 @@ bool gives_up_growing(const Snapshot& seen, const Plan& plan) {
 }
 
 TEST(OutlookTest, WhatAnArcHoldsIsNotOfferedToReservations) {
-  FakeHost host = RandomHost(1).make(2, 2);
+  FakeHost host = RandomHost(1).make(Bytes{2}, 2);
   Snapshot seen = host.snapshot();
-  seen.host.available = 0;
+  seen.host.available = Bytes{0};
   Engine plain{Tunables{}};
   plain.decide(seen);
   const Supply without = plain.outlook(seen).supply;
@@ -55,8 +55,8 @@ TEST(OutlookTest, WhatFitsIsWhatIsNotDeniedAndWhoIsSqueezedIsWhoseShareFalls) {
   std::uint64_t fits[4] = {};
   for (std::uint64_t seed = 1; seed <= kHosts; ++seed) {
     RandomHost random(seed);
-    Twins twins{.host = random.make(0, 12)};
-    for (Bytes tick = random.between(0, 25); tick > 0; --tick) {
+    Twins twins{.host = random.make(Bytes{0}, 12)};
+    for (std::uint64_t tick = random.between(0, 25); tick > 0; --tick) {
       random.live(twins.host);
       const Snapshot seen = twins.host.snapshot();
       Plan plan = twins.without.decide(seen);
@@ -66,8 +66,8 @@ TEST(OutlookTest, WhatFitsIsWhatIsNotDeniedAndWhoIsSqueezedIsWhoseShareFalls) {
     Snapshot seen = twins.host.snapshot();
     const Plan before = twins.without.decide(seen);
     const Outlook outlook = twins.without.outlook(seen);
-    const Bytes min = random.between(1, random.one_in(2) ? 8 * kGiB : outlook.most() + kMiB);
-    const Bytes max = min + (random.one_in(2) ? 0 : random.between(0, 4 * kGiB));
+    const Bytes min = random.between(Bytes{1}, random.one_in(2) ? 8 * kGiB : outlook.most() + kMiB);
+    const Bytes max = min + (random.one_in(2) ? Bytes{0} : random.between(Bytes{0}, 4 * kGiB));
     const auto priority = static_cast<std::uint32_t>(random.between(1, 1000));
     const auto within = seconds(random.between(0, 60));
     FitCheck check(outlook);
@@ -123,7 +123,7 @@ TEST(OutlookTest, WhatCanBeReclaimedIsWithoutWhatProgramsUseAndWithinTheBalloons
   const Outlook outlook = engine.outlook(host.snapshot());
   const Bytes soon = outlook.reclaimable(seconds(1));
   const Bytes later = outlook.reclaimable(seconds(30));
-  EXPECT_GT(soon, 0U);
+  EXPECT_GT(soon, Bytes{0});
   EXPECT_LE(soon, later);
   EXPECT_LE(later, 3 * (2 * kGiB - 500 * kMiB));
   host.guests[0].seen.on_host.pinned = true;

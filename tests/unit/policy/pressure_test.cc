@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -20,7 +21,8 @@ class PressureTest : public testing::Test {
     guest_.stats->actual = kGiB;
     guest_.stats->available = 300 * kMiB;
     guest_.stats->free = 8 * kMiB;
-    guest_.stats->swap_in = guest_.stats->swap_out = guest_.stats->major_faults = 0;
+    guest_.stats->swap_in = guest_.stats->swap_out = Bytes{0};
+    guest_.stats->major_faults = 0;
     guest_.stats->oom_kills = guest_.stats->alloc_stalls = guest_.stats->direct_scans = 0;
     read();
   }
@@ -29,7 +31,7 @@ class PressureTest : public testing::Test {
     now_ += seconds(1);
     guest_.stats->sampled_at = now_;
     const Judgement judged =
-        source == Source::statistics ? judge(guest_, now_, 0, {}) : judge_by_host(guest_);
+        source == Source::statistics ? judge(guest_, now_, Bytes{0}, {}) : judge_by_host(guest_);
     return gauge_.read(guest_, judged, source, now_, {});
   }
 
@@ -54,7 +56,7 @@ TEST_F(PressureTest, SeesSwapBeingReadBack) {
   *stats().swap_in += 10 * kMiB;
   const Reading& reading = read();
   EXPECT_EQ(reading.signal, Signal::swap_in);
-  EXPECT_EQ(reading.swapped_in, 10.0 * kMiB);
+  EXPECT_EQ(reading.swapped_in, static_cast<double>(10 * kMiB));
 }
 
 TEST_F(PressureTest, SwapThatIsReadBackIsNoneWhereMuchIsFree) {
@@ -75,7 +77,7 @@ TEST_F(PressureTest, SeesPageCacheThatIsReadAgainOnlyWhereLittleIsFree) {
 class DiskReadTest : public PressureTest {
  protected:
   DiskReadTest() {
-    stats().disk_read = 0;
+    stats().disk_read = Bytes{0};
     read();
   }
   const Reading& read_files(Bytes bytes) {
@@ -92,7 +94,7 @@ TEST_F(DiskReadTest, AGuestThatReadsMuchWithNextToNothingFreeWantsCacheAndIsNotP
 }
 
 TEST_F(DiskReadTest, HoweverMuchItReadsItWantsNoMoreThanItCouldHave) {
-  EXPECT_EQ(read_files(~Bytes{0} / 2).wanted_cache, guest_.memory);
+  EXPECT_EQ(read_files(Bytes::max() / 2).wanted_cache, guest_.memory);
   for (int second = 0; second < 30; ++second) read();
   EXPECT_LT(read().wanted_cache, guest_.memory * 3 / 4) << "and forgets it as soon as less";
 }
@@ -100,34 +102,34 @@ TEST_F(DiskReadTest, HoweverMuchItReadsItWantsNoMoreThanItCouldHave) {
 TEST_F(DiskReadTest, WhatItReadIsWantedHalfAsMuchAfterHalfAMinute) {
   read_files(64 * kMiB);
   for (int second = 0; second < 30; ++second) read();
-  EXPECT_NEAR(static_cast<double>(read().wanted_cache), 32.0 * kMiB, kMiB);
+  EXPECT_NEAR(mib(read().wanted_cache), 32, 1);
   read_files(32 * kMiB);
   EXPECT_GT(read().wanted_cache, 56 * kMiB) << "what it reads now comes on top";
 }
 
 TEST_F(DiskReadTest, AGuestWithRoomForWhatItReadsWantsNone) {
   stats().free = 200 * kMiB;
-  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, 0U);
+  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, Bytes{0});
 }
 
 TEST_F(DiskReadTest, WhatComesBackFromItsSwapIsNoFile) {
   *stats().swap_in += 50 * kMiB;
-  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, 0U);
+  EXPECT_EQ(read_files(50 * kMiB).wanted_cache, Bytes{0});
 }
 
 TEST_F(DiskReadTest, AWantLastsUntilTheNextSample) {
   read_files(50 * kMiB);
-  const Judgement judged = judge(guest_, now_, 0, {});
+  const Judgement judged = judge(guest_, now_, Bytes{0}, {});
   EXPECT_EQ(gauge_.read(guest_, judged, Source::statistics, now_ + seconds(1), {}).wanted_cache, 50 * kMiB);
 }
 
 TEST_F(PressureTest, WhereNobodyCountsWhatItReadsACacheAtItsLimitIsAWant) {
   EXPECT_EQ(read().wanted_cache, guest_.memory) << "there is no telling how much";
-  EXPECT_EQ(read(Source::host).wanted_cache, 0U);
+  EXPECT_EQ(read(Source::host).wanted_cache, Bytes{0});
   stats().free = 250 * kMiB;
-  EXPECT_EQ(read().wanted_cache, 0U);
+  EXPECT_EQ(read().wanted_cache, Bytes{0});
   stats().free.reset();
-  EXPECT_EQ(read().wanted_cache, 0U) << "or who knows whether it is at its limit";
+  EXPECT_EQ(read().wanted_cache, Bytes{0}) << "or who knows whether it is at its limit";
 }
 
 TEST_F(PressureTest, ABigGuestIsNotCriticalWithAQuarterOfAGiBAvailable) {
@@ -164,9 +166,9 @@ TEST_F(PressureTest, IsCriticalForAWhileAfterAnOomKill) {
 TEST_F(PressureTest, ReadsNothingFromCountersThatRunBackwardsOrAreUnknown) {
   *stats().swap_in = 5 * kGiB;
   read();
-  *stats().swap_in = 0;
+  *stats().swap_in = Bytes{0};
   EXPECT_EQ(read().level, Pressure::none);
-  *stats().swap_in = ~Bytes{0};
+  *stats().swap_in = Bytes::max();
   EXPECT_EQ(read().level, Pressure::none) << "2^64-1 means absent";
   *stats().swap_in = kMiB / 2;
   EXPECT_EQ(read().level, Pressure::none);
@@ -191,7 +193,7 @@ TEST_F(PressureTest, WorksWithWhateverSubsetOfCountersThereIs) {
 TEST_F(PressureTest, OfABlindGuestIsWhatTheHostSees) {
   guest_.stats->available.reset();
   guest_.on_host.resident = kGiB;
-  guest_.on_host.swap_in = 0;
+  guest_.on_host.swap_in = Bytes{0};
   EXPECT_EQ(read(Source::host).level, Pressure::none) << "all touched memory counts as used: that is no sign";
   guest_.on_host.swap_in = 10 * kMiB;
   EXPECT_EQ(read(Source::host).signal, Signal::host_swap_in);

@@ -21,16 +21,16 @@ GuestSnapshot guest(Bytes actual, Bytes target) {
 
 TEST(Progress, IsStuckWhenNothingIsFreedForTheWholeTime) {
   Progress progress;
-  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(0), {}));
-  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(9), {}));
-  EXPECT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(10), {}));
+  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(0), {}));
+  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(9), {}));
+  EXPECT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(10), {}));
 }
 
 TEST(Progress, IsNotRenewedByATargetThatMovesOn) {
   Progress progress;
   bool stuck = false;
   for (int second = 0; second <= 10; ++second) {
-    stuck = progress.stuck(guest(2 * kGiB, kGiB - static_cast<Bytes>(second) * kMiB), 0, seconds(second), {});
+    stuck = progress.stuck(guest(2 * kGiB, kGiB - second * kMiB), Bytes{0}, seconds(second), {});
   }
   EXPECT_TRUE(stuck);
 }
@@ -39,25 +39,26 @@ TEST(Progress, CountsMegabytesNotPages) {
   Progress progress;
   bool stuck = false;
   for (int second = 0; second <= 10; ++second) {
-    stuck = progress.stuck(guest(2 * kGiB - static_cast<Bytes>(second) * 4096, kGiB), 0, seconds(second), {});
+    stuck = progress.stuck(guest(2 * kGiB - static_cast<Bytes>(second) * 4096, kGiB), Bytes{0},
+                           seconds(second), {});
   }
   EXPECT_TRUE(stuck);
 }
 
 TEST(Progress, IsTriedAgainLater) {
   Progress progress;
-  progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(0), {});
-  ASSERT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(10), {}));
-  EXPECT_TRUE(progress.stuck(guest(2 * kGiB, 2 * kGiB), 0, seconds(39), {}));
-  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, 2 * kGiB), 0, seconds(40), {}));
+  progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(0), {});
+  ASSERT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(10), {}));
+  EXPECT_TRUE(progress.stuck(guest(2 * kGiB, 2 * kGiB), Bytes{0}, seconds(39), {}));
+  EXPECT_FALSE(progress.stuck(guest(2 * kGiB, 2 * kGiB), Bytes{0}, seconds(40), {}));
 }
 
 TEST(Progress, DoesNotTakeAPageEveryFiveSecondsForProgress) {
   Progress progress;
   bool stuck = false;
   for (int second = 0; second <= 10; ++second) {
-    stuck =
-        progress.stuck(guest(2 * kGiB - static_cast<Bytes>(second / 5) * 4096, kGiB), 0, seconds(second), {});
+    stuck = progress.stuck(guest(2 * kGiB - static_cast<Bytes>(second / 5) * 4096, kGiB), Bytes{0},
+                           seconds(second), {});
   }
   EXPECT_TRUE(stuck);
 }
@@ -67,10 +68,10 @@ TEST(Progress, CountsMegabytesASecond) {
   Progress fast;
   bool slow_stuck = false;
   bool fast_stuck = false;
-  for (Bytes second = 0; second <= 60; ++second) {
+  for (std::uint64_t second = 0; second <= 60; ++second) {
     const Time now = seconds(second);
-    slow_stuck |= slow.stuck(guest(2 * kGiB - second * 256 * kKiB, kGiB), 0, now, {});
-    fast_stuck |= fast.stuck(guest(2 * kGiB - second * kMiB, kGiB), 0, now, {});
+    slow_stuck |= slow.stuck(guest(2 * kGiB - second * 256 * kKiB, kGiB), Bytes{0}, now, {});
+    fast_stuck |= fast.stuck(guest(2 * kGiB - second * kMiB, kGiB), Bytes{0}, now, {});
   }
   EXPECT_TRUE(slow_stuck) << "256 KiB a second";
   EXPECT_FALSE(fast_stuck) << "1 MiB a second";
@@ -81,7 +82,7 @@ TEST(Progress, WaitsTwiceAsLongAfterEachFailureInARow) {
   std::vector<int> tries;
   bool was = true;
   for (int second = 0; second < 600; ++second) {
-    const bool stuck = progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(second), {});
+    const bool stuck = progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(second), {});
     if (was && !stuck) tries.push_back(second);
     was = stuck;
   }
@@ -95,22 +96,23 @@ TEST(Progress, ForgetsFailuresOnceTheBalloonMoves) {
     bool stuck = false;
     Bytes size = 2 * kGiB;
     for (; second < end; ++second)
-      stuck = progress.stuck(guest(size -= step, kGiB / 2), 0, seconds(second), {});
+      stuck = progress.stuck(guest(size -= step, kGiB / 2), Bytes{0}, seconds(second), {});
     return stuck;
   };
-  EXPECT_TRUE(until(130, 0)) << "failed twice";
+  EXPECT_TRUE(until(130, Bytes{0})) << "failed twice";
   until(300, 4 * kMiB);
-  EXPECT_TRUE(until(330, 0)) << "fails again";
-  EXPECT_FALSE(until(345, 0)) << "and is tried after the first wait, not the third";
+  EXPECT_TRUE(until(330, Bytes{0})) << "fails again";
+  EXPECT_FALSE(until(345, Bytes{0})) << "and is tried after the first wait, not the third";
 }
 
 TEST(Progress, MeasuresHowFastTheBalloonIs) {
   Progress progress;
   EXPECT_EQ(progress.speed({}), Tunables{}.balloon_speed);
-  for (Bytes second = 0; second < 20; ++second)
-    progress.stuck(guest(4 * kGiB - second * 100 * kMiB, kGiB), 0, seconds(second), {});
-  EXPECT_NEAR(progress.speed({}), 100.0 * kMiB, kMiB);
-  for (int second = 20; second < 40; ++second) progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(second), {});
+  for (std::uint64_t second = 0; second < 20; ++second)
+    progress.stuck(guest(4 * kGiB - second * 100 * kMiB, kGiB), Bytes{0}, seconds(second), {});
+  EXPECT_NEAR(progress.speed({}), static_cast<double>(100 * kMiB), static_cast<double>(kMiB));
+  for (int second = 20; second < 40; ++second)
+    progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(second), {});
   EXPECT_EQ(progress.speed({}), 0) << "stuck";
 }
 
@@ -130,24 +132,24 @@ TEST(Progress, IsTriedAgainSoonerOnceTheGuestHasClearlyMoreToGive) {
 
 TEST(Progress, RestsWhereItGotStuckThoughTheDriverDeflatesOnOom) {
   Progress progress;
-  progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(0), {});
-  ASSERT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), 0, seconds(10), {}));
-  ASSERT_TRUE(progress.stuck(guest(2 * kGiB + 50 * kMiB, 2 * kGiB), 0, seconds(20), {}));
+  progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(0), {});
+  ASSERT_TRUE(progress.stuck(guest(2 * kGiB, kGiB), Bytes{0}, seconds(10), {}));
+  ASSERT_TRUE(progress.stuck(guest(2 * kGiB + 50 * kMiB, 2 * kGiB), Bytes{0}, seconds(20), {}));
   EXPECT_EQ(progress.resting_at(), 2 * kGiB);
-  progress.stuck(guest(3 * kGiB, 3 * kGiB), 0, seconds(21), {});
+  progress.stuck(guest(3 * kGiB, 3 * kGiB), Bytes{0}, seconds(21), {});
   EXPECT_EQ(progress.resting_at(), 3 * kGiB) << "grown";
 }
 
 TEST(Progress, TakesALittleOffTargetForThere) {
   Progress progress;
   for (int second = 0; second < 100; ++second)
-    ASSERT_FALSE(progress.stuck(guest(kGiB + 8 * kMiB, kGiB), 0, seconds(second), {}));
+    ASSERT_FALSE(progress.stuck(guest(kGiB + 8 * kMiB, kGiB), Bytes{0}, seconds(second), {}));
 }
 
 TEST(Progress, NeverHoldsAgainstAGuestThatWasNotAskedToShrink) {
   Progress progress;
   for (int second = 0; second < 100; ++second)
-    ASSERT_FALSE(progress.stuck(guest(kGiB, 2 * kGiB), 0, seconds(second), {}));
+    ASSERT_FALSE(progress.stuck(guest(kGiB, 2 * kGiB), Bytes{0}, seconds(second), {}));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <type_traits>
 
 #include "fake_host.h"
 
@@ -24,20 +25,21 @@ class RandomHost {
  public:
   explicit RandomHost(std::uint64_t seed) : random_(seed) {}
 
-  Bytes between(Bytes low, Bytes high) { return low + random_() % (high - low + 1); }
+  std::uint64_t between(std::uint64_t low, std::uint64_t high) { return low + random_() % (high - low + 1); }
+  Bytes between(Bytes low, Bytes high) { return Bytes{between(low.count(), high.count())}; }
   bool one_in(int n) { return random_() % static_cast<std::uint64_t>(n) == 0; }
 
-  FakeHost make(Bytes slowest_balloon, Bytes most_guests) {
-    FakeHost host(between(kGiB, 64 * kGiB), between(0, 512 * kMiB));
+  FakeHost make(Bytes slowest_balloon, std::uint64_t most_guests) {
+    FakeHost host(between(kGiB, 64 * kGiB), between(Bytes{0}, 512 * kMiB));
     if (one_in(4)) {
       for (const char* name : {"a", "b", "c"}) {
-        const Bytes min = between(0, 2 * kGiB);
+        const Bytes min = between(Bytes{0}, 2 * kGiB);
         host.groups.push_back(
-            {name, min, min + between(0, 16 * kGiB), static_cast<std::uint32_t>(between(1, 1000))});
+            {name, min, min + between(Bytes{0}, 16 * kGiB), static_cast<std::uint32_t>(between(1, 1000))});
       }
     }
     const auto count = between(1, most_guests);
-    for (Bytes i = 0; i < count; ++i) add_guest(host, slowest_balloon);
+    for (std::uint64_t i = 0; i < count; ++i) add_guest(host, slowest_balloon);
     return host;
   }
 
@@ -56,20 +58,20 @@ class RandomHost {
     if (one_in(15) && host.guests.size() > 1)
       host.guests.erase(host.guests.begin() + static_cast<long>(between(0, host.guests.size() - 1)));
     if (one_in(15)) {
-      add_guest(host, 0);
+      add_guest(host, Bytes{0});
       host.guests.back().seen.name += fmt::format("-{}", random_() % 1000);
     }
     for (auto& guest : host.guests) {
-      if (one_in(5)) guest.used = between(0, guest.seen.memory);
+      if (one_in(5)) guest.used = between(Bytes{0}, guest.seen.memory);
       guest.answers = !one_in(6);
       guest.seen.controllable = !one_in(10);
       guest.seen.on_host.pinned = one_in(40);
-      if (one_in(30)) guest.seen.pin = Pin{between(0, 2 * guest.seen.memory)};
+      if (one_in(30)) guest.seen.pin = Pin{between(Bytes{0}, 2 * guest.seen.memory)};
       if (one_in(20)) guest.seen.pin.reset();
     }
     if (one_in(8)) {
-      const Bytes min = between(0, 4 * kGiB);
-      host.reservations.push_back({fmt::format("r{}", random_() % 100000), min, between(0, 8 * kGiB),
+      const Bytes min = between(Bytes{0}, 4 * kGiB);
+      host.reservations.push_back({fmt::format("r{}", random_() % 100000), min, between(Bytes{0}, 8 * kGiB),
                                    static_cast<std::uint32_t>(between(0, 1000)),
                                    host.now + std::chrono::seconds(between(0, 30))});
     }
@@ -79,7 +81,7 @@ class RandomHost {
   /// Says anything at all on a guest's behalf.
   void lie(GuestSnapshot& guest) {
     const auto maybe = [&](auto& field, int n) {
-      if (one_in(n)) field = anything();
+      if (one_in(n)) field = static_cast<std::remove_reference_t<decltype(field)>>(anything());
     };
     if (!guest.stats) guest.stats = GuestStats{};
     maybe(guest.stats->available, 2);
@@ -104,14 +106,15 @@ class RandomHost {
 
   /// And on the host's: its kernel does not lie, but its counters may be anything.
   void lie(HostSnapshot& host) {
-    if (one_in(3)) host.available = one_in(2) ? 0 : anything();
-    if (one_in(3)) host.swap_in = anything();
-    if (one_in(3)) host.swap_out = anything();
-    if (one_in(3)) host.swap_total = anything();
+    if (one_in(3)) host.available = Bytes{one_in(2) ? 0 : anything()};
+    if (one_in(3)) host.swap_in = Bytes{anything()};
+    if (one_in(3)) host.swap_out = Bytes{anything()};
+    if (one_in(3)) host.swap_total = Bytes{anything()};
     if (one_in(3)) host.pressure_some = any_ratio();
     if (one_in(3)) host.pressure_full = any_ratio();
     if (one_in(3))
-      host.ksm = KsmSnapshot{one_in(2), anything(), anything(), anything(), anything(), {}, one_in(2)};
+      host.ksm = KsmSnapshot{one_in(2), Bytes{anything()}, Bytes{anything()}, Bytes{anything()}, anything(),
+                             {},        one_in(2)};
   }
 
   Time any_time() {
@@ -126,8 +129,8 @@ class RandomHost {
   }
 
  private:
-  Bytes anything() {
-    static constexpr Bytes kAnything[] = {0, 1, 4095, kMiB, kGiB, 1ULL << 62, ~0ULL, ~0ULL - 1};
+  std::uint64_t anything() {
+    static constexpr std::uint64_t kAnything[] = {0, 1, 4095, 1 << 20, 1 << 30, 1ULL << 62, ~0ULL, ~0ULL - 1};
     return kAnything[random_() % std::size(kAnything)];
   }
   double any_ratio() {

@@ -18,11 +18,11 @@ TEST(Reclaim, SplitsAnExcessByWhatItCosts) {
   EXPECT_EQ(part(excess, Cost::cold), 400);
   EXPECT_EQ(part(excess, Cost::hot), 100);
   EXPECT_EQ(part(excess, Cost::anonymous), 300);
-  EXPECT_EQ(part(split(10 * kMiB, 700 * kMiB, 0, 0, Pressure::pressed), Cost::pressed), 10);
+  EXPECT_EQ(part(split(10 * kMiB, 700 * kMiB, Bytes{0}, Bytes{0}, Pressure::pressed), Cost::pressed), 10);
 }
 
 TEST(Reclaim, StandsFiguresThatContradictEachOther) {
-  const Excess excess = split(100 * kMiB, 50 * kMiB, 900 * kMiB, ~Bytes{0}, Pressure::none);
+  const Excess excess = split(100 * kMiB, 50 * kMiB, 900 * kMiB, Bytes::max(), Pressure::none);
   double sum = 0;
   for (const double bytes : excess) {
     EXPECT_GE(bytes, 0);
@@ -32,9 +32,9 @@ TEST(Reclaim, StandsFiguresThatContradictEachOther) {
 }
 
 TEST(Reclaim, AsksWhoGivesCheapestFirst) {
-  const Excess idle = split(300 * kMiB, 300 * kMiB, 300 * kMiB, 0, Pressure::none);
-  const Excess cached = split(300 * kMiB, 300 * kMiB, 0, 0, Pressure::none);
-  const Excess pressed = split(300 * kMiB, 0, 0, 0, Pressure::critical);
+  const Excess idle = split(300 * kMiB, 300 * kMiB, 300 * kMiB, Bytes{0}, Pressure::none);
+  const Excess cached = split(300 * kMiB, 300 * kMiB, Bytes{0}, Bytes{0}, Pressure::none);
+  const Excess pressed = split(300 * kMiB, Bytes{0}, Bytes{0}, Bytes{0}, Pressure::critical);
   Reclaim reclaim;
   for (const Excess& excess : {idle, cached, pressed}) reclaim.add(excess);
   reclaim.ask(200 * kMi, Cost::pressed);
@@ -51,8 +51,8 @@ TEST(Reclaim, AsksWhoGivesCheapestFirst) {
 }
 
 TEST(Reclaim, SharesAPriceAmongAllWhoCanPayIt) {
-  const Excess large = split(300 * kMiB, 300 * kMiB, 300 * kMiB, 0, Pressure::none);
-  const Excess small = split(100 * kMiB, 100 * kMiB, 100 * kMiB, 0, Pressure::none);
+  const Excess large = split(300 * kMiB, 300 * kMiB, 300 * kMiB, Bytes{0}, Pressure::none);
+  const Excess small = split(100 * kMiB, 100 * kMiB, 100 * kMiB, Bytes{0}, Pressure::none);
   Reclaim reclaim;
   reclaim.add(large);
   reclaim.add(small);

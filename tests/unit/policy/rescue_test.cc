@@ -55,7 +55,7 @@ TEST(Rescue, NobodyStaysCriticalBesideFreeMemoryWhateverOthersDo) {
   std::uint64_t beside_free = 0;
   for (std::uint64_t seed = 0; seed < kHostileHosts; ++seed) {
     RandomHost random(seed);
-    FakeHost host = random.make(0, 8);
+    FakeHost host = random.make(Bytes{0}, 8);
     Engine engine(tunables);
     const Bytes memory = random.between(512, 32768) * kMiB;
     host.add(memory, memory / 8, {random.between(16, 512) * kMiB, memory, 100}).speed =
@@ -95,7 +95,8 @@ TEST(Rescue, NobodyStaysCriticalBesideFreeMemoryWhateverOthersDo) {
       lacked = waits ? std::max(lacked, line - from) : 0;
       ASSERT_LE(late, kSamples + std::ceil(lacked / static_cast<double>(patient->speed)))
           << "seed " << seed << " tick " << tick << ": it has " << patient->seen.actual / kMiB
-          << " MiB, lacks " << lacking / kMiB << ", free " << free_after(seen, plan, moves) / kMiB;
+          << " MiB, lacks " << lacking / static_cast<double>(kMiB) << ", free "
+          << free_after(seen, plan, moves) / static_cast<double>(kMiB);
       for (const Move& move : moves) host.guests[move.guest].seen.target = move.target;
       host.settle(std::chrono::seconds(1));
     }

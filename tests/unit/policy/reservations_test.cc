@@ -24,7 +24,7 @@ class ReservationsTest : public testing::Test {
   const Plan& step(int times = 1) {
     for (int i = 0; i < times; ++i) {
       plan_ = host_.step(engine_);
-      Bytes kept = 0;
+      Bytes kept{};
       for (const auto& reservation : plan_.reservations) kept += reservation.granted;
       if (plan_.state == HostState::normal || plan_.state == HostState::tight) {
         EXPECT_LE(host_.committed() + kept, std::max(plan_.budget, before_ + kept))
@@ -46,7 +46,7 @@ class ReservationsTest : public testing::Test {
   FakeHost host_{8 * kGiB};
   Engine engine_{{}};
   Plan plan_;
-  Bytes before_ = ~Bytes{0} / 2;
+  Bytes before_ = Bytes::max() / 2;
 };
 
 TEST_F(ReservationsTest, AreGrantedAtOnceFromWhatIsFree) {
@@ -102,7 +102,7 @@ TEST_F(ReservationsTest, AGrantIsNotTakenOverByAGuestThatIsTooSmallForIt) {
   step(60);
   ask("z", kGiB, kGiB, seconds(30));
   wait();
-  FakeGuest& small = host_.add(64 * kMiB, 32 * kMiB, {0, 64 * kMiB});
+  FakeGuest& small = host_.add(64 * kMiB, 32 * kMiB, {Bytes{0}, 64 * kMiB});
   small.seen.name = "z";
   step();
   EXPECT_EQ(of(0).granted, kGiB) << "all of it is kept still";
@@ -171,7 +171,7 @@ TEST_F(ReservationsTest, ThatWereGrantedBeforeAreKeptFromTheFirstDecisionOnAndBe
   EXPECT_EQ(of(0).granted, 3 * kGiB);
   EXPECT_EQ(of(1).state, GrantState::denied) << "the host cannot hold both";
   host_.reservations.pop_back();
-  before_ = ~Bytes{0} / 2;  // guests come with all their memory
+  before_ = Bytes::max() / 2;  // guests come with all their memory
   fill(1900 * kMiB);
   for (int i = 0; i < 30; ++i) {
     step();

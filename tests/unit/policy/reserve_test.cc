@@ -14,10 +14,11 @@ class ReserveTest : public testing::Test {
   ReserveTest() { host_.total = 16 * kGiB; }
   /// The reserve after so many seconds, in MiB.
   double after(int seconds) {
+    constexpr auto kMib = static_cast<double>(kMiB);
     double reserve = 0;
     for (int second = 0; second < seconds; ++second)
-      reserve = reserve_.update(host_, {.own = own_ * kMiB, .spare = spare_ * kMiB}, guests_, 1, tunables_);
-    return reserve / kMiB;
+      reserve = reserve_.update(host_, {.own = own_ * kMib, .spare = spare_ * kMib}, guests_, 1, tunables_);
+    return reserve / kMib;
   }
   double least() const { return 0.005 * 16 * 1024; }
 

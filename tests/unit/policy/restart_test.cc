@@ -10,7 +10,7 @@ namespace {
 TEST(Restart, MovesNothingOnAHostAtRest) {
   for (const Bytes used : {150 * kMiB, 700 * kMiB, 1000 * kMiB, 1900 * kMiB}) {
     FakeHost host(8 * kGiB);
-    for (Bytes i = 0; i < 6; ++i) host.add(2 * kGiB, used + i * 20 * kMiB, {256 * kMiB, 2 * kGiB, 100});
+    for (unsigned i = 0; i < 6; ++i) host.add(2 * kGiB, used + i * 20 * kMiB, {256 * kMiB, 2 * kGiB, 100});
     {
       Engine before({});
       for (int i = 0; i < 200; ++i) host.step(before);

@@ -28,7 +28,7 @@ TEST(Shadow, SaysForWhomItWouldHaveDecidedOtherwiseAndByHowMuch) {
   generous.surplus = Surplus::guests;
   Engine live({});
   Shadow shadow(std::make_unique<Engine>(generous));
-  Bytes target = 0;
+  Bytes target{};
   for (int i = 0; i < 60; ++i) {
     const Snapshot seen = host.snapshot();
     const Plan plan = host.step(live);
@@ -40,7 +40,7 @@ TEST(Shadow, SaysForWhomItWouldHaveDecidedOtherwiseAndByHowMuch) {
     EXPECT_GT(report.guests[2].shadow, report.guests[2].live);
     EXPECT_EQ(report.guests[2].shadow_reason, Reason::surplus);
     EXPECT_GT(report.more, kGiB);
-    EXPECT_EQ(report.less, 0U);
+    EXPECT_EQ(report.less, Bytes{0});
     target = host.guests[2].seen.target;
   }
   EXPECT_LT(target, 600 * kMiB) << "the shadow moves nothing";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/pages.h"
 #include "policy/pressure.h"
 
 namespace balloon::policy {
@@ -23,9 +24,9 @@ class SignalsTest : public testing::Test {
     stats.actual = kGiB;
     stats.available = 300 * kMiB;
     stats.free = 8 * kMiB;
-    stats.swap_in = stats.swap_out = stats.major_faults = stats.disk_read = 0;
-    stats.oom_kills = stats.alloc_stalls = stats.direct_scans = 0;
-    guest_.on_host.swap_in = 0;
+    stats.swap_in = stats.swap_out = stats.disk_read = Bytes{0};
+    stats.major_faults = stats.oom_kills = stats.alloc_stalls = stats.direct_scans = 0;
+    guest_.on_host.swap_in = Bytes{0};
     guest_.on_host.refaults = 0;
     read();
   }
@@ -35,7 +36,9 @@ class SignalsTest : public testing::Test {
     return again();
   }
   /// On the same sample.
-  Reading again() { return gauge_.read(guest_, judge(guest_, now_, 0, {}), Source::statistics, now_, {}); }
+  Reading again() {
+    return gauge_.read(guest_, judge(guest_, now_, Bytes{0}, {}), Source::statistics, now_, {});
+  }
   GuestStats& stats() { return *guest_.stats; }
 
   GuestSnapshot guest_;
@@ -60,7 +63,7 @@ TEST_F(SignalsTest, AvailableBelowAFiftiethIsCritical) {
 TEST_F(SignalsTest, AMiBOfSwapReadBackASecondIsPressure) {
   *stats().swap_in += 2 * kMiB;
   EXPECT_EQ(read().level, Pressure::none);
-  *stats().swap_in += 2 * kMiB + 4096;
+  *stats().swap_in += 2 * kMiB + kPageSize;
   EXPECT_EQ(read().signal, Signal::swap_in);
   EXPECT_EQ(again().signal, Signal::swap_in) << "until the next sample";
   EXPECT_EQ(again().swapped_in, 0) << "though it is counted once";
@@ -78,19 +81,19 @@ TEST_F(SignalsTest, TwentyFaultsOnFilesASecondArePressure) {
 
 TEST_F(SignalsTest, FaultsThatAreOfSwapAreNotOfFiles) {
   *stats().major_faults += 60;
-  *stats().swap_in += 25 * 4096;  // a trickle
+  *stats().swap_in += 25 * kPageSize;  // a trickle
   EXPECT_EQ(read().level, Pressure::none);
   *stats().major_faults += 70;
-  *stats().swap_in += 25 * 4096;
+  *stats().swap_in += 25 * kPageSize;
   EXPECT_EQ(read().signal, Signal::major_faults);
 }
 
 TEST_F(SignalsTest, AGuestThatReadsItsSwapBackSlowlyFaultsForThat) {
   *stats().major_faults += 1000;
-  *stats().swap_in += 128 << 10;  // 64 KiB a second
+  *stats().swap_in += 128 * kKiB;  // 64 KiB a second
   EXPECT_EQ(read().level, Pressure::none);
   *stats().major_faults += 1000;
-  *stats().swap_in += 127 << 10;
+  *stats().swap_in += 127 * kKiB;
   EXPECT_EQ(read().signal, Signal::major_faults);
 }
 
@@ -127,7 +130,7 @@ TEST_F(SignalsTest, StallsWhileItsBalloonInflatesAreTheBalloons) {
 
 TEST_F(SignalsTest, TwoAndAHalfMiBOfFilesASecondAreAWantForCache) {
   *stats().disk_read += 5 * kMiB;
-  EXPECT_EQ(read().wanted_cache, 0U);
+  EXPECT_EQ(read().wanted_cache, Bytes{0});
   *stats().disk_read += 6 * kMiB;
   EXPECT_EQ(read().wanted_cache, 6 * kMiB);
   EXPECT_EQ(again().wanted_cache, 6 * kMiB) << "until the next sample";
@@ -147,7 +150,7 @@ TEST_F(SignalsTest, AKillIsCriticalForTenSeconds) {
 TEST_F(SignalsTest, AMiBOfItASecondThatTheHostReadsBackIsPressure) {
   *guest_.on_host.swap_in += 2 * kMiB;
   EXPECT_EQ(read().level, Pressure::none);
-  *guest_.on_host.swap_in += 2 * kMiB + 4096;
+  *guest_.on_host.swap_in += 2 * kMiB + kPageSize;
   EXPECT_EQ(read().signal, Signal::host_swap_in);
 }
 
@@ -175,7 +178,7 @@ TEST_F(SignalsTest, WhatTheGuestSaysComesBeforeWhatTheHostSees) {
 TEST_F(SignalsTest, AGuestIsQuietSinceItsLastSignOfWant) {
   read();
   EXPECT_EQ(gauge_.quiet_for(now_), seconds(2)) << "since the first sample";
-  *stats().swap_out += 4096;
+  *stats().swap_out += kPageSize;
   read();
   EXPECT_EQ(gauge_.quiet_for(now_), seconds(0));
   EXPECT_EQ(gauge_.quiet_for(now_ + milliseconds(700)), milliseconds(700));

@@ -18,7 +18,7 @@ std::size_t bytes_in_use() { return mallinfo2().uordblks; }
 
 TEST(Steady, ADayOfDecisionsLeavesNoMoreAllocatedThanAnHour) {
   FakeHost host(64 * kGiB);
-  for (Bytes i = 0; i < 50; ++i) host.add(2 * kGiB, 300 * kMiB, {256 * kMiB, 2 * kGiB, 100});
+  for (int i = 0; i < 50; ++i) host.add(2 * kGiB, 300 * kMiB, {256 * kMiB, 2 * kGiB, 100});
   Engine engine({});
   std::size_t after_an_hour = 0;
   for (int second = 0; second < kDay; ++second) {

@@ -5,6 +5,7 @@
 
 #include "one_decision.h"
 #include "policy/donors.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -61,8 +62,7 @@ TEST(Targets, IdleMemoryIsProbedStepByStep) {
   const OneGuest guest{.size = 2000, .share = 600, .need = 600, .claim = 600};
   const GuestPlan plan = planned(guest);
   EXPECT_EQ(plan.reason, Reason::rate_limit);
-  EXPECT_NEAR(static_cast<double>(plan.target), (2000 - 0.05 * 4096) * kMiB, kMiB)
-      << "a twentieth of its boot memory a second";
+  EXPECT_NEAR(mib(plan.target), 2000 - 0.05 * 4096, 1) << "a twentieth of its boot memory a second";
   EXPECT_EQ(plan.why.otherwise.condition, Condition::time);
 }
 
@@ -185,7 +185,7 @@ TEST(Targets, AGuestIsShrunkFasterWhereMemoryIsTight) {
   one.decision.plan.level = HostState::tight;
   one.add({.size = 2000, .share = 600, .need = 600, .claim = 600});
   set_targets(one.decision);
-  EXPECT_NEAR(static_cast<double>(one.decision.plan.guests[0].target), (2000 - 0.10 * 4096) * kMiB, kMiB);
+  EXPECT_NEAR(mib(one.decision.plan.guests[0].target), 2000 - 0.10 * 4096, 1);
 }
 
 TEST(Targets, AShareSaysWhatBoundIt) {

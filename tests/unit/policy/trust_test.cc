@@ -10,7 +10,7 @@ namespace {
 
 using std::chrono::seconds;
 
-GuestSnapshot guest(Bytes actual, Bytes available, Bytes resident = 0) {
+GuestSnapshot guest(Bytes actual, Bytes available, Bytes resident = {}) {
   GuestSnapshot guest;
   guest.memory = 2 * kGiB;
   guest.actual = guest.target = actual;
@@ -23,7 +23,7 @@ GuestSnapshot guest(Bytes actual, Bytes available, Bytes resident = 0) {
   return guest;
 }
 
-Judgement judged(const GuestSnapshot& guest, Bytes swap_used = 0) {
+Judgement judged(const GuestSnapshot& guest, Bytes swap_used = {}) {
   return judge(guest, seconds(101), swap_used, {});
 }
 
@@ -44,32 +44,32 @@ TEST(Trust, GoesByTheSizeAtTheTimeOfTheSample) {
 TEST(Trust, DoesNotBelieveTheImpossible) {
   EXPECT_EQ(judged(guest(kGiB, 600 * kMiB)).trust, Trust::believed);
   EXPECT_EQ(judged(guest(kGiB, 3 * kGiB)).trust, Trust::impossible) << "available above boot memory";
-  EXPECT_EQ(judged(guest(kGiB, ~0ULL)).trust, Trust::impossible) << "2^64-1";
+  EXPECT_EQ(judged(guest(kGiB, Bytes::max())).trust, Trust::impossible) << "2^64-1";
   EXPECT_EQ(judged(guest(3 * kGiB, kGiB)).trust, Trust::impossible) << "actual above boot memory";
   auto available_above_total = guest(kGiB, 600 * kMiB);
   available_above_total.stats->total = 500 * kMiB;
   EXPECT_EQ(judged(available_above_total).trust, Trust::impossible);
-  auto nothing = guest(kGiB, 0);
+  auto nothing = guest(kGiB, Bytes{0});
   nothing.stats->available.reset();
   EXPECT_EQ(judged(nothing).trust, Trust::absent);
 }
 
 TEST(Trust, DoesNotActOnOldStatistics) {
-  EXPECT_EQ(judge(guest(kGiB, 600 * kMiB), seconds(111), 0, {}).trust, Trust::stale);
+  EXPECT_EQ(judge(guest(kGiB, 600 * kMiB), seconds(111), Bytes{0}, {}).trust, Trust::stale);
 }
 
 TEST(Trust, CapsAClaimOfUseByWhatTheGuestCanHaveTouched) {
-  const auto liar = judged(guest(2 * kGiB, 0, 300 * kMiB));
+  const auto liar = judged(guest(2 * kGiB, Bytes{0}, 300 * kMiB));
   EXPECT_EQ(liar.trust, Trust::limited);
   EXPECT_LT(liar.used, 450 * kMiB);
-  EXPECT_EQ(judged(guest(2 * kGiB, 0, 2000 * kMiB)).trust, Trust::believed) << "it touched all of it";
+  EXPECT_EQ(judged(guest(2 * kGiB, Bytes{0}, 2000 * kMiB)).trust, Trust::believed) << "it touched all of it";
 }
 
 TEST(Trust, LetsPagesInHostSwapCountAsTouched) {
-  auto swapped = guest(2 * kGiB, 0, 300 * kMiB);
+  auto swapped = guest(2 * kGiB, Bytes{0}, 300 * kMiB);
   swapped.on_host.swapped = 1700 * kMiB;
   EXPECT_EQ(judged(swapped).trust, Trust::believed);
-  EXPECT_EQ(judged(guest(2 * kGiB, 0, 300 * kMiB), 1700 * kMiB).trust, Trust::believed)
+  EXPECT_EQ(judged(guest(2 * kGiB, Bytes{0}, 300 * kMiB), 1700 * kMiB).trust, Trust::believed)
       << "the host has that much in swap, of whomever";
 }
 

@@ -6,6 +6,7 @@
 
 #include "fake_host.h"
 #include "policy/explain.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy {
 namespace {
@@ -60,7 +61,7 @@ TEST(Untouched, IsThereForOthersBesideAGuestThatBoots) {
 
 TEST(Untouched, IsThereForOthersBesideABalloonThatIsStuckAndWhileItIsTriedAgain) {
   BesideABigOne host;
-  host.big().speed = 0;
+  host.big().speed = Bytes{0};
   Engine engine({});
   int tried = 0;
   for (int second = 0; second < 120; ++second) {
@@ -95,14 +96,14 @@ TEST(Untouched, OfABalloonThatIsSetByHandAndOnItsWayDownIsSharedOutToOthers) {
 TEST(Untouched, IsAllButItsMarginAndAFifthThatItMaySoonTouch) {
   BesideABigOne host;
   host.fall_silent();
-  EXPECT_NEAR(static_cast<double>(untouched(host)), 0.8 * (6144 - 500 - 128) * kMiB, kMiB);
+  EXPECT_NEAR(mib(untouched(host)), 0.8 * (6144 - 500 - 128), 1);
 }
 
 TEST(Untouched, IsNotWhatTheHostHasSwappedOut) {
   BesideABigOne host;
   host.fall_silent();
   host.big().seen.on_host.swapped = kGiB;
-  EXPECT_NEAR(static_cast<double>(untouched(host)), 0.8 * (6144 - 1524 - 128) * kMiB, kMiB);
+  EXPECT_NEAR(mib(untouched(host)), 0.8 * (6144 - 1524 - 128), 1);
 }
 
 TEST(Untouched, LeavesAGuestWhatItIsGuaranteed) {
@@ -124,10 +125,10 @@ TEST(Untouched, IsNothingWhereNobodyKnowsOrTheMemoryIsPinned) {
   BesideABigOne host;
   host.fall_silent();
   Snapshot snapshot = host.snapshot();
-  snapshot.guests[0].on_host.resident = 0;
-  EXPECT_EQ(Engine({}).decide(snapshot).guests[0].untouched, 0U);
+  snapshot.guests[0].on_host.resident = Bytes{0};
+  EXPECT_EQ(Engine({}).decide(snapshot).guests[0].untouched, Bytes{0});
   host.big().seen.on_host.pinned = true;
-  EXPECT_EQ(untouched(host), 0U);
+  EXPECT_EQ(untouched(host), Bytes{0});
 }
 
 TEST(Untouched, IsExplained) {

@@ -6,7 +6,6 @@
 namespace balloon::policy {
 namespace {
 
-constexpr Bytes kMiB = 1ULL << 20;
 constexpr Bytes kMargin = 128 * kMiB;
 constexpr double kRatio = 0.15;
 
@@ -35,8 +34,8 @@ TEST(Urgency, ASlowRiseOrAFallIsNot) {
 }
 
 TEST(Urgency, MoreAvailableThanThereIsCountsAsNothingUsed) {
-  EXPECT_FALSE(is_urgent({.actual = 512 * kMiB, .available = ~Bytes{0}}, kMargin, kRatio));
-  EXPECT_TRUE(is_urgent({.actual = 0, .available = 0}, kMargin, kRatio));
+  EXPECT_FALSE(is_urgent({.actual = 512 * kMiB, .available = Bytes::max()}, kMargin, kRatio));
+  EXPECT_TRUE(is_urgent({.actual = {}, .available = {}}, kMargin, kRatio));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/bytes.h"
+#include "base/pages.h"
 
 namespace balloon::policy {
 namespace {
@@ -19,11 +20,12 @@ std::vector<Bytes> fill(const std::vector<Claim>& claims, Bytes budget) {
 }
 
 TEST(WaterFilling, GivesEverybodyWhatTheyWantWhenItFits) {
-  EXPECT_EQ(fill({{1 * kGiB, 2 * kGiB, 1}, {0, kGiB, 7}}, 3 * kGiB), (std::vector<Bytes>{2 * kGiB, kGiB}));
+  EXPECT_EQ(fill({{1 * kGiB, 2 * kGiB, 1}, {Bytes{0}, kGiB, 7}}, 3 * kGiB),
+            (std::vector<Bytes>{2 * kGiB, kGiB}));
 }
 
 TEST(WaterFilling, FollowsWeightsWhenItDoesNot) {
-  const auto shares = fill({{0, 10 * kGiB, 1}, {0, 10 * kGiB, 3}}, 4 * kGiB);
+  const auto shares = fill({{Bytes{0}, 10 * kGiB, 1}, {Bytes{0}, 10 * kGiB, 3}}, 4 * kGiB);
   EXPECT_EQ(shares, (std::vector<Bytes>{kGiB, 3 * kGiB}));
 }
 
@@ -33,7 +35,8 @@ TEST(WaterFilling, LeavesNobodyBelowTheirLowerBoundEvenWhenTheBudgetDoes) {
 
 TEST(WaterFilling, HandsOnWhatASatisfiedClaimLeaves) {
   const auto shares =
-      fill({{0, 256 * kMiB, 100}, {0, 4 * kGiB, 100}, {0, 4 * kGiB, 100}}, 2 * kGiB + 256 * kMiB);
+      fill({{Bytes{0}, 256 * kMiB, 100}, {Bytes{0}, 4 * kGiB, 100}, {Bytes{0}, 4 * kGiB, 100}},
+           2 * kGiB + 256 * kMiB);
   EXPECT_EQ(shares, (std::vector<Bytes>{256 * kMiB, kGiB, kGiB}));
 }
 
@@ -43,16 +46,16 @@ TEST(WaterFilling, IsMaxMinFairForRandomClaims) {
   std::mt19937_64 random(1);
   for (int round = 0; round < 20000; ++round) {
     std::vector<Claim> claims(random() % 12 + 1);
-    Bytes low = 0;
-    Bytes high = 0;
+    Bytes low{};
+    Bytes high{};
     for (Claim& claim : claims) {
-      claim.low = random() % (4 * kGiB) / 4096 * 4096;
-      claim.high = claim.low + random() % (4 * kGiB) / 4096 * 4096;
+      claim.low = whole_pages(Bytes{random()} % (4 * kGiB));
+      claim.high = claim.low + whole_pages(Bytes{random()} % (4 * kGiB));
       claim.weight = static_cast<std::uint32_t>(random() % 1000 + 1);
       low += claim.low;
       high += claim.high;
     }
-    const Bytes budget = random() % (high + kGiB);
+    const Bytes budget = Bytes{random()} % (high + kGiB);
     const auto shares = fill(claims, budget);
     const Bytes sum = std::accumulate(shares.begin(), shares.end(), Bytes{0});
     double level = 0;
@@ -64,12 +67,12 @@ TEST(WaterFilling, IsMaxMinFairForRandomClaims) {
     }
     ASSERT_LE(sum, std::max(budget, low));
     if (high >= budget && low <= budget) {
-      ASSERT_GE(sum + claims.size() * 4096, budget) << "memory left unused";
+      ASSERT_GE(sum + claims.size() * kPageSize, budget) << "memory left unused";
     }
     // Nobody below their wish has less, per weight, than somebody above their lower bound.
     for (std::size_t i = 0; i < claims.size(); ++i) {
       if (shares[i] < claims[i].high) {
-        ASSERT_GE(static_cast<double>(shares[i] + 4096) / claims[i].weight * 1.0000001, level);
+        ASSERT_GE(static_cast<double>(shares[i] + kPageSize) / claims[i].weight * 1.0000001, level);
       }
     }
   }

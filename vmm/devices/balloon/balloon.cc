@@ -25,7 +25,7 @@ bool host_has_room() {
   return ::sysinfo(&host) == 0 && host.freeram >= host.totalram / kRoomPart;
 }
 
-std::uint32_t to_pages(Bytes bytes) { return static_cast<std::uint32_t>(bytes / kPageSize); }
+std::uint32_t to_pages(Bytes bytes) { return static_cast<std::uint32_t>(bytes / balloon::kPageSize); }
 
 }  // namespace
 
@@ -42,7 +42,7 @@ Result<std::unique_ptr<Balloon>> Balloon::create(const BalloonConfig& config, co
   auto wishes = Wishes::create(balloon->mutex(), loop);
   if (!wishes) return fail("preparing the balloon", wishes.error());
   balloon->wishes_ = std::move(*wishes);
-  if (config.initial_target != 0) BALLOON_TRY(balloon->set_target(config.initial_target));
+  if (config.initial_target != Bytes{0}) BALLOON_TRY(balloon->set_target(config.initial_target));
   auto queues = DeviceQueues::create(*balloon, loop);
   if (!queues) return std::unexpected(std::move(queues.error()));
   balloon->queues_ = std::move(*queues);
@@ -80,7 +80,7 @@ Balloon::Balloon(const BalloonConfig& config, const GuestMemory& memory, Clock& 
             counters_.inflated += release(range);
             restored_.released(range);
           },
-          std::max(kHugePageSize, page_size(memory.backing().huge_pages)),
+          std::max(kHugePageSize, page_size(memory.backing().huge_pages).count()),
           from_pool(memory.backing().huge_pages)),
       restored_(memory.regions().back().start + memory.regions().back().host.size(),
                 [&memory](GuestAddress huge_page) {
@@ -253,7 +253,7 @@ void Balloon::drop_queues() {
 
 Bytes Balloon::claimed_size() const {
   const Bytes size = memory_.size();
-  return size - std::min(size, Bytes{space_.actual} * kPageSize);  // the guest may claim any number
+  return above(size, space_.actual * balloon::kPageSize);  // the guest may claim any number
 }
 
 void Balloon::end_hold_back() {
@@ -277,8 +277,8 @@ BalloonState Balloon::current() const {
   const bool ready = queue_at(Queue::inflate) != nullptr;
   return {
       // What is held back is not the host's yet.
-      .actual = std::min(size, claimed_size() + held_back_.held()),
-      .target = size - Bytes{space_.num_pages} * kPageSize,
+      .actual = std::min(size, claimed_size() + Bytes{held_back_.held()}),
+      .target = size - space_.num_pages * balloon::kPageSize,
       .driver_ready = ready,
       .has_stats = ready && negotiated(kFeatureStats) && queue_at(Queue::stats) != nullptr,
       .deflate_on_oom = ready && negotiated(kFeatureDeflateOnOom),
@@ -313,7 +313,7 @@ Result<void> Balloon::set_target(Bytes target) {
   }
   const std::uint32_t pages = to_pages(memory_.size()) - to_pages(target);
   shown_.change([&](Shown& shown) {
-    shown.state.target = memory_.size() - Bytes{pages} * kPageSize;
+    shown.state.target = memory_.size() - pages * balloon::kPageSize;
     ++shown.targets_posted;
   });
   wishes_->post([this, pages]() REQUIRES(mutex()) { apply_target(pages); });
@@ -322,7 +322,7 @@ Result<void> Balloon::set_target(Bytes target) {
 
 void Balloon::apply_target(std::uint32_t pages) {
   shown_.change([&](Shown& shown) {
-    if (--shown.targets_posted == 0) shown.state.target = memory_.size() - Bytes{pages} * kPageSize;
+    if (--shown.targets_posted == 0) shown.state.target = memory_.size() - pages * balloon::kPageSize;
   });
   if (std::exchange(space_.num_pages, pages) == pages) return;
   if (queues_ && current().driver_ready) host().interrupt_config();
@@ -378,7 +378,7 @@ void Balloon::begin_hinting(std::function<void(Result<Bytes>)> reply) {
   if (!watch) return reply(fail("dropping the guest's free pages", watch.error()));
   watch_ = std::move(*watch);
   on_dropped_ = std::move(reply);
-  dropped_ = 0;
+  dropped_ = Bytes{0};
   rounds_.start();
   space_.free_page_hint_cmd_id = rounds_.command();
   hinting_timer_->set(kHintingLimit);

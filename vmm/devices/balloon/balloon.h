@@ -48,7 +48,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   /// a time.
   static constexpr std::uint16_t kQueueSize = 128;
   /// Of a reported or hinted buffer, released at once: in small pages, a millisecond's work.
-  static constexpr Bytes kReleasePiece = 32 * kMiB;
+  static constexpr std::uint64_t kReleasePiece = (32 * kMiB).count();
   /// What was held back is released for a turn's time, and then, after others had theirs, further.
   static constexpr std::chrono::milliseconds kHoldBackPause{1};
   /// Pages are gathered into huge pages for no longer than this after the last ones came: the driver of a
@@ -177,7 +177,7 @@ class Balloon final : public VirtioDevice, public BalloonControl {
   HintingRounds rounds_ GUARDED_BY(mutex());
   std::unique_ptr<WriteWatch> watch_ GUARDED_BY(mutex());  ///< while a round is under way
   bool round_ends_ GUARDED_BY(mutex()) = false;            ///< with the buffer that is being looked at
-  Bytes dropped_ GUARDED_BY(mutex()) = 0;                  ///< in this round
+  Bytes dropped_ GUARDED_BY(mutex()){};                    ///< in this round
   std::function<void(Result<Bytes>)> on_dropped_ GUARDED_BY(mutex());
   std::unique_ptr<EventLoop::Timer> hinting_timer_;
 };

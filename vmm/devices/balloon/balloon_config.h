@@ -8,8 +8,8 @@
 namespace balloon::vmm {
 
 struct BalloonConfig {
-  bool enabled = true;       ///< false: the guest has none
-  Bytes initial_target = 0;  ///< 0: the boot memory (an empty balloon)
+  bool enabled = true;     ///< false: the guest has none
+  Bytes initial_target{};  ///< 0: the boot memory (an empty balloon)
   bool deflate_on_oom = true;
   bool free_page_reporting = true;
   /// Off: what reporting gives back all the time needs no hinting, and a guest that clears what it allocates

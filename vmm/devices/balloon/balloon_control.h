@@ -37,10 +37,10 @@ inline constexpr std::size_t kStatTags = 16;
 
 /// What the balloon did since the machine was built. Bytes are of guest RAM.
 struct BalloonCounters {
-  Bytes inflated = 0;          ///< released on inflate; a page inflated twice counts twice
-  Bytes reported = 0;          ///< released because the guest reported it as free
-  Bytes hinted = 0;            ///< released because the guest hinted it as free when it was asked
-  Bytes freed = 0;             ///< of all these, what was in the host's memory: by as much the VMM's RSS fell
+  Bytes inflated{};            ///< released on inflate; a page inflated twice counts twice
+  Bytes reported{};            ///< released because the guest reported it as free
+  Bytes hinted{};              ///< released because the guest hinted it as free when it was asked
+  Bytes freed{};               ///< of all these, what was in the host's memory: by as much the VMM's RSS fell
   std::uint64_t releases = 0;  ///< calls to the kernel
   std::chrono::nanoseconds release_time{};  ///< spent in them
   std::uint64_t pages_deflated = 0;
@@ -58,15 +58,15 @@ struct BalloonCounters {
 struct BalloonStats {
   std::chrono::system_clock::time_point sampled_at;
   std::chrono::nanoseconds round_trip{};  ///< from the request to the buffer's arrival
-  Bytes actual = 0;                       ///< the guest's size when the buffer arrived
+  Bytes actual{};                         ///< the guest's size when the buffer arrived
   std::array<std::optional<std::uint64_t>, kStatTags> values{};
   BalloonCounters counters{};  ///< at that moment
 };
 
 /// The balloon's state. Sizes are what is left to the guest.
 struct BalloonState {
-  Bytes actual = 0;
-  Bytes target = 0;
+  Bytes actual{};
+  Bytes target{};
   bool driver_ready = false;
   bool has_stats = false;
   bool deflate_on_oom = false;

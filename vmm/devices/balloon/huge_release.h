@@ -22,13 +22,13 @@ class HugeRelease {
   /// Huge pages gathered at the same time, and bytes held back in them; beyond these the oldest gives way. A
   /// guest whose free memory is scattered needs many at once to complete any.
   static constexpr std::size_t kMostHugePages = 256;
-  static constexpr Bytes kMostHeld = 64 * kMiB;
+  static constexpr std::uint64_t kMostHeld = (64 * kMiB).count();
   /// Whole huge pages that lie side by side are released together, this much at the most.
-  static constexpr Bytes kRun = 8 * kMiB;
+  static constexpr std::uint64_t kRun = (8 * kMiB).count();
 
   /// `whole_only`: the host has memory in pages of `huge_page` and nothing smaller (a pool's). Then parts are
   /// held for as long as it takes, a bit a page, and only whole ones released.
-  explicit HugeRelease(std::function<void(GuestRange)> release, Bytes huge_page = kHugePageSize,
+  explicit HugeRelease(std::function<void(GuestRange)> release, std::uint64_t huge_page = kHugePageSize,
                        bool whole_only = false)
       : release_(std::move(release)), huge_page_(huge_page), whole_only_(whole_only) {}
 
@@ -44,7 +44,7 @@ class HugeRelease {
   /// Forgets all that is held: the guest has it back.
   void drop();
   /// Bytes held back.
-  Bytes held() const { return bytes_; }
+  std::uint64_t held() const { return bytes_; }
   bool whole_only() const { return whole_only_; }
 
  private:
@@ -67,12 +67,12 @@ class HugeRelease {
   void release_oldest();
 
   std::function<void(GuestRange)> release_;
-  const Bytes huge_page_;
+  const std::uint64_t huge_page_;
   const bool whole_only_;
   HeldPages held_;
   GuestRange run_;  ///< of whole huge pages
   std::uint64_t next_ = 0;
-  Bytes bytes_ = 0;
+  std::uint64_t bytes_ = 0;
 };
 
 }  // namespace balloon::vmm

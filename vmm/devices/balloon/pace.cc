@@ -9,7 +9,7 @@ void BalloonPace::at(Time now, Bytes actual, Bytes target) {
     if (!moving_) actual_ = actual;
     if (!moving_ && actual != target) {
       moving_ = true;
-      moved_ = 0;
+      moved_ = Bytes{0};
       started_ = last_step_ = now;
     }
     stalled_ = false;

@@ -24,10 +24,10 @@ class BalloonPace {
   std::uint64_t stalls() const { return stalls_; }
 
  private:
-  Bytes actual_ = 0;
-  Bytes target_ = 0;
+  Bytes actual_{};
+  Bytes target_{};
   bool moving_ = false;
-  Bytes moved_ = 0;
+  Bytes moved_{};
   Time started_{};
   Time last_step_{};
   bool stalled_ = false;

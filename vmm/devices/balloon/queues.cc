@@ -13,7 +13,7 @@ namespace balloon::vmm {
 namespace {
 
 /// Whole pages only: the rest of a torn one is still in use.
-GuestRange whole_pages(GuestAddress address, Bytes size) {
+GuestRange whole_pages(GuestAddress address, std::uint64_t size) {
   const GuestAddress start = (address + kPageSize - 1) / kPageSize * kPageSize;
   const GuestAddress end = (address + size) / kPageSize * kPageSize;
   return {start, start < end ? end - start : 0};
@@ -50,7 +50,7 @@ Progress Balloon::inflate(Work& work, TurnBudget& budget) {
 
 /// What is not RAM is not remembered: else a guest could have us keep any number of pages that it has not.
 void Balloon::give(GuestRange range) {
-  Bytes ram = 0;
+  std::uint64_t ram = 0;
   for (const GuestMemory::Region& region : memory_.regions()) {
     const GuestAddress start = std::max(range.start, region.start);
     const GuestAddress end = std::min(range.start + range.size, region.start + region.host.size());
@@ -94,7 +94,7 @@ bool Balloon::take_back(GuestRange range) {
 std::uint64_t Balloon::pages_in(const Work& work) {
   const std::uint64_t sent = work.chain.readable_size() / sizeof(std::uint32_t);
   // A chain can hold gigabytes of PFNs, but no more of them than the guest has pages are not repeats.
-  const std::uint64_t count = std::min<std::uint64_t>(sent, memory_.size() / kPageSize);
+  const std::uint64_t count = std::min<std::uint64_t>(sent, memory_.size() / balloon::kPageSize);
   if (sent > count && work.done == 0) refuse(sent - count, "in one chain, more than the guest has");
   return count;
 }
@@ -144,7 +144,7 @@ Progress Balloon::for_pieces(Work& work, TurnBudget& budget, const std::function
       const GuestAddress from = buffer.address + (work.done - begin);
       // To a huge page's end, so that none is taken apart.
       const GuestAddress piece_end = (from + kReleasePiece) / kHugePageSize * kHugePageSize;
-      const Bytes size = std::min(piece_end - from, end - work.done);
+      const std::uint64_t size = std::min(piece_end - from, end - work.done);
       if (const GuestRange range = whole_pages(from, size); range.size > 0) each(range);
       work.done += size;
       budget.look_at_clock();
@@ -212,9 +212,10 @@ Bytes Balloon::released(const Result<GuestMemory::Released>& done, GuestRange ra
   if (!done) {
     if (const auto times = failures_.happened())
       log::error("balloon: {} ({} times)", done.error().message, *times);
-    return 0;
+    return Bytes{0};
   }
-  if (done->ram < range.size) refuse((range.size - done->ram) / kPageSize, "outside its RAM");
+  if (const Bytes size{range.size}; done->ram < size)
+    refuse((size - done->ram) / balloon::kPageSize, "outside its RAM");
   counters_.freed += done->freed;
   return done->released;
 }

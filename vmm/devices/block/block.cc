@@ -82,7 +82,7 @@ Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, std::sha
   std::unique_ptr<Block> block(new Block(config, std::move(disk), loop));
   block->disk_->answer_to([self = block.get()](DiskRequest& request)
                               REQUIRES(self->mutex()) { self->on_done(request); });
-  const Bytes size = block->disk_->image().size();
+  const std::uint64_t size = block->disk_->image().size();
   if (size % config.block_size != 0) {
     return fail(fmt::format("disk image {}: its size of {} bytes is no multiple of the block size {}",
                             config.path, size, config.block_size));
@@ -92,8 +92,8 @@ Result<std::unique_ptr<Block>> Block::create(const BlockConfig& config, std::sha
   if (!queues) return std::unexpected(std::move(queues.error()));
   block->queues_ = std::move(*queues);
   BALLOON_TRY(block->watch());
-  log::debug("disk image {}: {}, {}, {}", config.path, block->disk_->image().format(), format_bytes(size),
-             block->engine());
+  log::debug("disk image {}: {}, {}, {}", config.path, block->disk_->image().format(),
+             format_bytes(Bytes{size}), block->engine());
   return block;
 }
 
@@ -104,7 +104,7 @@ Block::Block(const BlockConfig& config, std::shared_ptr<Disk> disk, EventLoop& l
       disk_(std::move(disk)),
       queue_sizes_(config.queues, kQueueSize),
       writeback_(can_write_back()),
-      bytes_(config.bytes_per_second, config.burst_bytes),
+      bytes_(config.bytes_per_second.count(), config.burst_bytes.count()),
       requests_(config.requests_per_second, config.burst_requests),
       answered_(config.queues, false),
       stalled_(config.queues, false) {}
@@ -173,14 +173,14 @@ void Block::read_config(std::uint32_t offset, std::span<std::byte> into) {
   space.physical_block_exp = static_cast<std::uint8_t>(std::countr_zero(physical / block));
   space.min_io_size = static_cast<std::uint16_t>(physical / block);
   // A cluster of qcow2 is allocated as one; a raw image has no favourite.
-  const Bytes granularity = image.discard_granularity();
+  const std::uint64_t granularity = image.discard_granularity();
   space.opt_io_size = static_cast<std::uint32_t>(granularity > physical ? granularity / block : 0);
   space.writeback = writeback_ ? 1 : 0;
   space.num_queues = queue_count();
   space.max_discard_sectors = Disk::kMaxDiscard / kSectorSize;
   space.max_discard_seg = kMaxSegments;
   space.discard_sector_alignment =
-      static_cast<std::uint32_t>(std::max<Bytes>(granularity, block) / kSectorSize);
+      static_cast<std::uint32_t>(std::max<std::uint64_t>(granularity, block) / kSectorSize);
   space.max_write_zeroes_sectors = Disk::kMaxZero / kSectorSize;
   space.max_write_zeroes_seg = kMaxSegments;
   space.write_zeroes_may_unmap = config_.discard ? 1 : 0;
@@ -336,7 +336,8 @@ std::optional<BlockStatus> Block::prepare(Request& request) {
   switch (header->type) {
     case BlockType::in:
     case BlockType::out: {
-      const Bytes size = out ? chain.readable_size() - kHeaderSize : chain.writable_size() - kStatusSize;
+      const std::uint64_t size =
+          out ? chain.readable_size() - kHeaderSize : chain.writable_size() - kStatusSize;
       const auto offset = image_offset(header->sector, size, capacity_);
       if (size > kMaxRequest || !offset || (out && config_.read_only)) return BlockStatus::io_error;
       request.kind = out ? DiskRequest::Kind::write : DiskRequest::Kind::read;
@@ -455,11 +456,11 @@ void Block::count(const Request& request) {
   switch (request.kind) {
     case DiskRequest::Kind::read:
       ++counters_.reads;
-      counters_.read += request.transferred;
+      counters_.read += Bytes{request.transferred};
       break;
     case DiskRequest::Kind::write:
       ++counters_.writes;
-      counters_.written += request.transferred;
+      counters_.written += Bytes{request.transferred};
       break;
     case DiskRequest::Kind::flush:
       ++counters_.flushes;
@@ -516,8 +517,8 @@ void Block::look_for_slow() {
       "{}: queue {}: a {} of {} at byte {} has taken {} s, {} requests wait: the host's disk or filesystem "
       "under "
       "{} is slow or stuck; look at iostat -x and the host's kernel log",
-      name_, oldest->queue, kind_name(oldest->kind), format_bytes(oldest->size), oldest->offset, took.count(),
-      taken_, config_.path);
+      name_, oldest->queue, kind_name(oldest->kind), format_bytes(Bytes{oldest->size}), oldest->offset,
+      took.count(), taken_, config_.path);
 }
 
 }  // namespace balloon::vmm

@@ -41,14 +41,14 @@ class Block final : public VirtioDevice, public BlockControl {
   /// Data buffers of a request: the queue's length less header and status.
   static constexpr std::uint32_t kSegMax = kQueueSize - 2;
   /// The largest data buffer: Linux' largest request by default (max_sectors_kb, 1280) takes ten.
-  static constexpr std::uint32_t kSizeMax = 128 * kKiB;
+  static constexpr std::uint32_t kSizeMax = (128 * kKiB).count();
   /// The largest request, whatever the driver negotiated. A larger one is an I/O error.
-  static constexpr Bytes kMaxRequest = 32 * kMiB;
-  static_assert(Bytes{kSegMax} * kSizeMax <= kMaxRequest);
+  static constexpr std::uint64_t kMaxRequest = (32 * kMiB).count();
+  static_assert(std::uint64_t{kSegMax} * kSizeMax <= kMaxRequest);
   /// Requests and bytes that are taken from the queues and not answered: as much as is under way at once, and
   /// a request more. The rest stays in the guest's memory, and costs the host none.
   static constexpr std::size_t kMostTaken = Disk::kMostPieces;
-  static constexpr Bytes kMostBytesTaken = Disk::kMostInFlight;
+  static constexpr std::uint64_t kMostBytesTaken = Disk::kMostInFlight;
   /// Of a turn: copied in some 0.4 ms when the host's page cache has it.
   static constexpr Bytes kTurnBytes = 2 * kMiB;
   /// A request that takes so long is told of in the log: Linux' own drivers give a disk 30 s.
@@ -148,7 +148,7 @@ class Block final : public VirtioDevice, public BlockControl {
   std::vector<bool> answered_ GUARDED_BY(mutex());  ///< queues with answers that the guest was not told of
   std::vector<bool> stalled_ GUARDED_BY(mutex());   ///< queues that wait until the device is less than full
   std::size_t taken_ GUARDED_BY(mutex()) = 0;
-  Bytes bytes_taken_ GUARDED_BY(mutex()) = 0;
+  std::uint64_t bytes_taken_ GUARDED_BY(mutex()) = 0;
   std::vector<int> watched_;
   std::unique_ptr<DeviceQueues> queues_ PT_GUARDED_BY(mutex());
 };

@@ -54,8 +54,8 @@ struct BlockConfig {
   std::uint32_t block_size = 512;  ///< logical, as the guest sees it: 512 to 4096, a power of two
   bool discard = true;             ///< whether the guest may give room back
   // Limits over time, of reads and writes together; 0: none. A burst of 0 is a tenth of a second's worth.
-  Bytes bytes_per_second = 0;
-  Bytes burst_bytes = 0;
+  Bytes bytes_per_second{};
+  Bytes burst_bytes{};
   std::uint32_t requests_per_second = 0;
   std::uint32_t burst_requests = 0;
   DeviceIdentity identity{};

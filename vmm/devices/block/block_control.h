@@ -14,9 +14,9 @@ namespace balloon::vmm {
 struct ImageInfo {
   std::string path;
   std::string format;  ///< "raw", "qcow2"
-  Bytes virtual_size = 0;
-  Bytes allocated = 0;     ///< what the file takes of its filesystem
-  Bytes cluster_size = 0;  ///< 0: the format has none
+  Bytes virtual_size{};
+  Bytes allocated{};     ///< what the file takes of its filesystem
+  Bytes cluster_size{};  ///< 0: the format has none
   // qcow2 only.
   std::uint32_t version = 0;
   std::uint32_t refcount_bits = 0;
@@ -26,8 +26,8 @@ struct ImageInfo {
 
 /// What the device did since it was made.
 struct BlockCounters {
-  Bytes read = 0;
-  Bytes written = 0;
+  Bytes read{};
+  Bytes written{};
   std::uint64_t reads = 0;
   std::uint64_t writes = 0;
   std::uint64_t flushes = 0;

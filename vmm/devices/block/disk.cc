@@ -17,7 +17,7 @@ namespace {
 /// Steps of work() between two looks at the clock: each takes some microseconds.
 constexpr unsigned kStepsPerLook = 8;
 /// Clusters of a discard that are looked at in one go: some milliseconds on the worker.
-constexpr Bytes kClustersAtOnce = 4096;
+constexpr std::uint64_t kClustersAtOnce = 4096;
 /// Transfers that the worker does in one go: with 4 KiB each, a millisecond or two.
 constexpr std::size_t kStepsAtOnce = 64;
 
@@ -189,7 +189,7 @@ void Disk::transfer(DiskRequest& request, TurnBudget& budget) {
   const bool write = request.kind == DiskRequest::Kind::write;
   const auto access = write ? Image::Access::write : Image::Access::read;
   const std::uint64_t offset = request.offset + request.at;
-  const Bytes size = std::min(request.size - request.at, kMaxPiece);
+  const std::uint64_t size = std::min(request.size - request.at, kMaxPiece);
   if (!mapped_) {
     if (!image_->maps_at_once(offset, size)) {
       return in_background(
@@ -226,7 +226,7 @@ void Disk::transfer(DiskRequest& request, TurnBudget& budget) {
   }
   mapped_.reset();
   request.at += extent.size;
-  budget.spend(extent.size);
+  budget.spend(Bytes{extent.size});
 }
 
 void Disk::transfer_in_background(Step first) {
@@ -250,7 +250,7 @@ void Disk::gather(std::vector<Step>& steps) {
   if (head.kind != DiskRequest::Kind::write || head.at + steps.front().size < head.size ||
       !image_->file().is_aligned(head.offset, head.size))
     return;
-  Bytes bytes = steps.front().size;
+  std::uint64_t bytes = steps.front().size;
   for (auto next = todo_.begin() + 1; next != todo_.end() && steps.size() < kStepsAtOnce; ++next) {
     DiskRequest& request = **next;
     bytes += request.size;
@@ -301,7 +301,7 @@ void Disk::clear(DiskRequest& request) {
   }
   const bool discard = request.kind == DiskRequest::Kind::discard;
   const std::uint64_t offset = range.offset + request.at;
-  const Bytes left = range.size - request.at;
+  const std::uint64_t left = range.size - request.at;
   auto extent = image_->map(offset, left, discard ? Image::Access::discard : Image::Access::zero);
   if (!extent) return give_up(request, std::move(extent.error()));
   if (extent->kind == Extent::Kind::file) {
@@ -315,9 +315,9 @@ void Disk::clear(DiskRequest& request) {
   // Its edges may have to be written, and need not be aligned.
   head_waits_for_idle_ = !discard && engine_->in_flight() > 0;
   if (head_waits_for_idle_) return;
-  const Bytes cluster = image_->discard_granularity();
-  const Bytes step = discard ? kClustersAtOnce * cluster : std::max(kMaxPiece, cluster);
-  const Bytes size = std::min((offset + step) / cluster * cluster - offset, left);
+  const std::uint64_t cluster = image_->discard_granularity();
+  const std::uint64_t step = discard ? kClustersAtOnce * cluster : std::max(kMaxPiece, cluster);
+  const std::uint64_t size = std::min((offset + step) / cluster * cluster - offset, left);
   in_background(
       [this, discard, offset, size, may_unmap = request.may_unmap] {
         return discard ? image_->discard(offset, size) : image_->zero(offset, size, may_unmap);

@@ -30,7 +30,7 @@ struct DiskRequest {
   enum class Kind { read, write, flush, discard, zero };
   struct Range {
     std::uint64_t offset = 0;
-    Bytes size = 0;
+    std::uint64_t size = 0;
   };
   Kind kind = Kind::flush;
   std::uint64_t offset = 0;      ///< read, write; all within the image
@@ -40,14 +40,14 @@ struct DiskRequest {
   bool durable = false;          ///< write, discard, zero: on the medium when it is done
 
   Result<void> result{};
-  Bytes transferred = 0;  ///< read, write: of it, also when it failed
+  std::uint64_t transferred = 0;  ///< read, write: of it, also when it failed
   bool cancelled = false;
 
   // Disk's own: its place in it.
-  int pending = 0;        ///< pieces that are under way, and one more until all are begun
-  Bytes size = 0;         ///< read, write
-  Bytes at = 0;           ///< of the bytes, or of the range
-  std::size_t range = 0;  ///< discard, zero
+  int pending = 0;         ///< pieces that are under way, and one more until all are begun
+  std::uint64_t size = 0;  ///< read, write
+  std::uint64_t at = 0;    ///< of the bytes, or of the range
+  std::size_t range = 0;   ///< discard, zero
 };
 
 class Disk {
@@ -55,15 +55,15 @@ class Disk {
   using Done = std::function<void(DiskRequest&)>;
   /// The largest zero request of one range, so that it does not keep others waiting where it has to be
   /// written.
-  static constexpr Bytes kMaxZero = 32 * kMiB;
-  static constexpr Bytes kMaxDiscard = kGiB;
+  static constexpr std::uint64_t kMaxZero = (32 * kMiB).count();
+  static constexpr std::uint64_t kMaxDiscard = kGiB.count();
   /// The largest piece: what the page cache has is copied in some 0.2 ms, and a medium sees no difference to
   /// larger ones.
-  static constexpr Bytes kMaxPiece = kMiB;
+  static constexpr std::uint64_t kMaxPiece = kMiB.count();
   /// Under way at once, in pieces of no more than kMaxPiece: as many as the kernel is given, and what the
   /// fastest media have done in 10 ms. An end waits for no more than these.
   static constexpr std::size_t kMostPieces = IoEngine::kDepth;
-  static constexpr Bytes kMostInFlight = 32 * kMiB;
+  static constexpr std::uint64_t kMostInFlight = (32 * kMiB).count();
 
   /// Opens the image and makes the engine. `done` is called from work(), collect(), cancel() and drain().
   static Result<std::unique_ptr<Disk>> open(const BlockConfig& config, Done done);
@@ -103,7 +103,7 @@ class Disk {
     const DiskFile* file = nullptr;
     std::vector<iovec> parts;
     bool padded = false;
-    Bytes bytes = 0;  ///< of kMostInFlight
+    std::uint64_t bytes = 0;  ///< of kMostInFlight
   };
   /// What the worker does, and what follows from it.
   struct Job {
@@ -115,7 +115,7 @@ class Disk {
     DiskRequest* request;
     std::uint64_t offset;
     std::vector<iovec> buffers;
-    Bytes size;
+    std::uint64_t size;
     Result<void> done{};
   };
   /// What neither file nor filesystem could make zeros of by itself.
@@ -167,7 +167,7 @@ class Disk {
   std::vector<DiskRequest*> undurable_;         ///< done, but for a flush
   std::vector<std::unique_ptr<Piece>> pieces_;  ///< all there are
   std::vector<Piece*> spare_;
-  Bytes in_flight_ = 0;
+  std::uint64_t in_flight_ = 0;
   unsigned steps_ = 0;
   /// What could not be flushed may be gone from the host's cache: no later flush may claim that it is safe.
   std::atomic<bool> flush_failed_ = false;

@@ -78,7 +78,7 @@ Result<void> DiskFile::inspect() {
   struct stat status = {};
   if (::fstat(fd(), &status) != 0) return fail_errno("reading its size", errno);
   if (S_ISREG(status.st_mode)) {
-    end_ = static_cast<Bytes>(status.st_size);
+    end_ = static_cast<std::uint64_t>(status.st_size);
     physical_block_ = std::bit_ceil(
         static_cast<std::uint32_t>(std::clamp<blksize_t>(status.st_blksize, kSmallestBlock, kLargestBlock)));
     return {};
@@ -196,11 +196,11 @@ Result<void> DiskFile::find_alignment() {
   return {};
 }
 
-Bytes DiskFile::allocated() const {
+std::uint64_t DiskFile::allocated() const {
   struct stat status{};
   if (::fstat(fd(), &status) != 0) return 0;
-  constexpr Bytes kStatBlock = 512;  // of st_blocks, whatever the filesystem's own (stat(2))
-  return static_cast<Bytes>(status.st_blocks) * kStatBlock;
+  constexpr std::uint64_t kStatBlock = 512;  // of st_blocks, whatever the filesystem's own (stat(2))
+  return static_cast<std::uint64_t>(status.st_blocks) * kStatBlock;
 }
 
 bool DiskFile::is_aligned(std::uint64_t offset, std::uint64_t size) const {

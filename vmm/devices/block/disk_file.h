@@ -38,7 +38,7 @@ class AlignedBuffer {
 class DiskFile {
  public:
   /// How much goes through the bounce buffer at once: large enough for full speed, small beside a guest.
-  static constexpr std::size_t kBounceSize = 256 * kKiB;
+  static constexpr std::size_t kBounceSize = (256 * kKiB).count();
 
   /// Opens a regular file or block device and locks it against other processes: a writer alone, readers
   /// together. Waits a second for one that lets go of it. The lock goes when it is closed. `direct`:
@@ -53,9 +53,9 @@ class DiskFile {
   /// Of the medium or filesystem: what it writes without reading first.
   std::uint32_t physical_block() const { return physical_block_; }
   /// Where the file ended when it was opened, or the furthest that write() wrote since.
-  Bytes end() const { return end_; }
+  std::uint64_t end() const { return end_; }
   /// What it takes of its filesystem now; 0: a block device, or not known.
-  Bytes allocated() const;
+  std::uint64_t allocated() const;
 
   /// Offsets and sizes that the kernel takes as they are: 1 without O_DIRECT.
   std::uint32_t alignment() const { return alignment_; }
@@ -98,7 +98,7 @@ class DiskFile {
   std::uint32_t alignment_ = 1;
   std::uint32_t memory_alignment_ = 1;
   std::uint32_t physical_block_ = 512;
-  Bytes end_ = 0;
+  std::uint64_t end_ = 0;
   mutable AlignedBuffer bounce_;
   mutable bool sync_failed_ = false;
 };

@@ -25,7 +25,7 @@ Result<std::unique_ptr<Image>> open_checked_raw(const BlockConfig& config, bool 
         "it looks like a qcow2 image: say format=qcow2, or format=raw when its guest made it look so");
   }
   if ((*image)->size() % kSectorSize != 0) {
-    const Bytes whole = ((*image)->size() / kSectorSize + 1) * kSectorSize;
+    const std::uint64_t whole = ((*image)->size() / kSectorSize + 1) * kSectorSize;
     return fail(
         fmt::format("its size of {} bytes is no multiple of {}; if it is a raw image, make it {} with "
                     "truncate --size {}",

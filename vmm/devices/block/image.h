@@ -23,7 +23,7 @@ struct Extent {
     slow,   ///< the image has to do it itself: read(), write(), zero() or discard()
   };
   Kind kind = Kind::slow;
-  Bytes size = 0;
+  std::uint64_t size = 0;
   const DiskFile* file = nullptr;
   std::uint64_t offset = 0;
   bool padded = false;  ///< what lies behind the file's end reads as zeros, rather than being an error
@@ -35,28 +35,28 @@ class Image {
 
   virtual ~Image() = default;
   virtual std::string_view format() const = 0;
-  virtual Bytes size() const = 0;
+  virtual std::uint64_t size() const = 0;
   /// The file that writes go to.
   virtual DiskFile& file() = 0;
   /// From any thread: of what does not change while it is open, and of the file.
   virtual ImageInfo info() const = 0;
   /// What a discard gives back at once; smaller ones are of no use.
-  virtual Bytes discard_granularity() const = 0;
+  virtual std::uint64_t discard_granularity() const = 0;
 
   /// Where the first bytes of the range lie; at least one byte, at most `size`. The caller keeps the range
   /// within the image.
-  virtual Result<Extent> map(std::uint64_t offset, Bytes size, Access access) = 0;
+  virtual Result<Extent> map(std::uint64_t offset, std::uint64_t size, Access access) = 0;
   /// Whether map() of the range, to read or write, finds out without waiting for the host's disk. To zero or
   /// discard it never waits.
-  virtual bool maps_at_once(std::uint64_t offset, Bytes size) const = 0;
+  virtual bool maps_at_once(std::uint64_t offset, std::uint64_t size) const = 0;
 
   // Blocking, whatever map() says of the range.
   virtual Result<void> read(std::uint64_t offset, std::span<std::byte> into) = 0;
   virtual Result<void> write(std::uint64_t offset, std::span<const std::byte> from) = 0;
   /// The range reads as zeros afterwards; `may_unmap`: and need not keep its place on the host.
-  virtual Result<void> zero(std::uint64_t offset, Bytes size, bool may_unmap) = 0;
+  virtual Result<void> zero(std::uint64_t offset, std::uint64_t size, bool may_unmap) = 0;
   /// The guest does not need what is in the range.
-  virtual Result<void> discard(std::uint64_t offset, Bytes size) = 0;
+  virtual Result<void> discard(std::uint64_t offset, std::uint64_t size) = 0;
   /// Whether there are changes to the image's own tables that flush() has to write.
   virtual bool has_changes() const = 0;
   /// Everything written before is on the medium afterwards. `idle`: nothing that map() told is in use any

@@ -58,7 +58,7 @@ void Qcow2File::drop(std::uint64_t first) {
   if (found != tables_.end() && found->first == first) tables_.erase(found);
 }
 
-Result<void> Qcow2File::check_data(std::uint64_t offset, Bytes size) const {
+Result<void> Qcow2File::check_data(std::uint64_t offset, std::uint64_t size) const {
   const std::uint64_t end = (offset + size + (1ULL << cluster_bits_) - 1) >> cluster_bits_;
   const Range* table = find(offset >> cluster_bits_, end);
   if (table == nullptr) return {};
@@ -81,7 +81,7 @@ Result<void> Qcow2File::write_table(std::uint64_t offset, std::span<const std::b
   return file_.write(offset, from);
 }
 
-Result<void> Qcow2File::punch(std::uint64_t offset, Bytes size) const {
+Result<void> Qcow2File::punch(std::uint64_t offset, std::uint64_t size) const {
   BALLOON_TRY(check_data(offset, size));
   file_.punch(offset, size);
   return {};

@@ -51,13 +51,13 @@ class Qcow2File {
   std::span<const Range> tables() const { return tables_; }
 
   /// Fails when some of the range belongs to a table: before it is read or written as data, or freed.
-  Result<void> check_data(std::uint64_t offset, Bytes size) const;
+  Result<void> check_data(std::uint64_t offset, std::uint64_t size) const;
 
   Result<void> write_data(std::uint64_t offset, std::span<const std::byte> from);
   /// Within one table.
   Result<void> write_table(std::uint64_t offset, std::span<const std::byte> from);
   /// Gives the host back what lies in the range, as far as it can. Of data.
-  Result<void> punch(std::uint64_t offset, Bytes size) const;
+  Result<void> punch(std::uint64_t offset, std::uint64_t size) const;
 
  private:
   /// The first table that touches the clusters [first, end).

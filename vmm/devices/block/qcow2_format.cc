@@ -124,7 +124,7 @@ Result<void> check_tables(const Qcow2Header& header) {
     return fail(
         fmt::format("its refcount table at {:#x} is not at a cluster's start", header.refcount_table_offset));
   }
-  const Bytes table = header.refcount_table_clusters * header.cluster_size();
+  const std::uint64_t table = header.refcount_table_clusters * header.cluster_size();
   if (table == 0 || table > kMaxRefcountTable) {
     return fail(fmt::format("its refcount table has {} clusters", header.refcount_table_clusters));
   }

@@ -18,7 +18,7 @@ namespace balloon::vmm {
 struct Qcow2Header {
   std::uint32_t version = 3;
   std::uint32_t cluster_bits = 16;
-  Bytes size = 0;
+  std::uint64_t size = 0;
   std::uint32_t l1_entries = 0;
   std::uint64_t l1_offset = 0;
   std::uint64_t refcount_table_offset = 0;
@@ -32,7 +32,7 @@ struct Qcow2Header {
   std::string backing_file{};    ///< as it stands in the image; empty: none
   std::string backing_format{};  ///< "raw", "qcow2", …; empty: not recorded
 
-  Bytes cluster_size() const { return 1ULL << cluster_bits; }
+  std::uint64_t cluster_size() const { return 1ULL << cluster_bits; }
   /// Entries of an L2 table.
   std::uint64_t l2_entries() const { return cluster_size() / sizeof(std::uint64_t); }
   /// Reference counts in a block of them.
@@ -44,8 +44,8 @@ inline constexpr std::size_t kHeaderSize = 104;  ///< of version 3; version 2 ha
 inline constexpr std::uint32_t kMinClusterBits = 9;
 inline constexpr std::uint32_t kMaxClusterBits = 21;
 /// QEMU's own limits: of an L1 table, and of a table of refcount blocks.
-inline constexpr Bytes kMaxL1Size = 32 * kMiB;
-inline constexpr Bytes kMaxRefcountTable = 8 * kMiB;
+inline constexpr std::uint64_t kMaxL1Size = (32 * kMiB).count();
+inline constexpr std::uint64_t kMaxRefcountTable = (8 * kMiB).count();
 
 // Places in the header that are written.
 inline constexpr std::uint64_t kRefcountTablePlace = 48;  ///< offset (8 bytes), then clusters (4)
@@ -64,7 +64,7 @@ struct Qcow2Cluster {
   Kind kind = Kind::unallocated;
   bool copied = false;
   std::uint64_t offset = 0;  ///< of the data; zero: of the place that is kept for it, 0 if none
-  Bytes compressed_size = 0;
+  std::uint64_t compressed_size = 0;
 
   /// It has a place of its own that may be written.
   bool in_place() const { return kind == Kind::data && copied; }

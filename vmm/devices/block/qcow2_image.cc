@@ -164,9 +164,9 @@ Result<void> Qcow2Image::open_backing(bool direct, BackingFiles allowed, int dep
 ImageInfo Qcow2Image::info() const {
   return {.path = file_.disk().path(),
           .format = "qcow2",
-          .virtual_size = header_.size,
-          .allocated = file_.disk().allocated(),
-          .cluster_size = header_.cluster_size(),
+          .virtual_size = Bytes{header_.size},
+          .allocated = Bytes{file_.disk().allocated()},
+          .cluster_size = Bytes{header_.cluster_size()},
           .version = header_.version,
           .refcount_bits = 1U << header_.refcount_order,
           .backing_name = header_.backing_file,
@@ -187,7 +187,7 @@ Result<Qcow2Cluster> Qcow2Image::look_up(std::uint64_t cluster) {
   return found;
 }
 
-Result<Extent> Qcow2Image::map(std::uint64_t offset, Bytes size, Access access) {
+Result<Extent> Qcow2Image::map(std::uint64_t offset, std::uint64_t size, Access access) {
   switch (access) {
     case Access::read:
       return map_read(offset, size);
@@ -200,7 +200,7 @@ Result<Extent> Qcow2Image::map(std::uint64_t offset, Bytes size, Access access) 
   return Extent{.kind = Extent::Kind::slow, .size = size};
 }
 
-bool Qcow2Image::maps_at_once(std::uint64_t offset, Bytes size) const {
+bool Qcow2Image::maps_at_once(std::uint64_t offset, std::uint64_t size) const {
   const std::uint64_t last = (offset + size - 1) >> header_.cluster_bits;
   const std::uint64_t per_slice = l2_.slice_size() / sizeof(std::uint64_t);
   for (std::uint64_t cluster = offset >> header_.cluster_bits; cluster <= last;
@@ -213,13 +213,13 @@ bool Qcow2Image::maps_at_once(std::uint64_t offset, Bytes size) const {
          backing_->maps_at_once(offset, std::min(size, backing_->size() - offset));
 }
 
-Result<Extent> Qcow2Image::map_read(std::uint64_t offset, Bytes size) {
+Result<Extent> Qcow2Image::map_read(std::uint64_t offset, std::uint64_t size) {
   const std::uint64_t cluster_size = header_.cluster_size();
   std::uint64_t cluster = offset >> header_.cluster_bits;
   const std::uint64_t skip = offset % cluster_size;
   const auto first = look_up(cluster);
   if (!first) return std::unexpected(first.error());
-  Bytes run = cluster_size - skip;
+  std::uint64_t run = cluster_size - skip;
   if (first->kind == Qcow2Cluster::Kind::compressed) return Extent{.size = std::min(run, size)};
   // As far as the clusters that follow go on in the same way.
   while (run < size) {
@@ -243,12 +243,12 @@ Result<Extent> Qcow2Image::map_read(std::uint64_t offset, Bytes size) {
   }
 }
 
-Result<Extent> Qcow2Image::map_backing(std::uint64_t offset, Bytes size) {
+Result<Extent> Qcow2Image::map_backing(std::uint64_t offset, std::uint64_t size) {
   if (!backing_ || offset >= backing_->size()) return Extent{.kind = Extent::Kind::zeros, .size = size};
   return backing_->map(offset, std::min(size, backing_->size() - offset), Access::read);
 }
 
-Result<Extent> Qcow2Image::map_write(std::uint64_t offset, Bytes size) {
+Result<Extent> Qcow2Image::map_write(std::uint64_t offset, std::uint64_t size) {
   const std::uint64_t cluster_size = header_.cluster_size();
   std::uint64_t cluster = offset >> header_.cluster_bits;
   const std::uint64_t skip = offset % cluster_size;
@@ -256,7 +256,7 @@ Result<Extent> Qcow2Image::map_write(std::uint64_t offset, Bytes size) {
   if (!first) return std::unexpected(first.error());
   const bool table_copied = (l1_[cluster / header_.l2_entries()] & qcow2::kCopied) != 0;
   const bool in_place = first->in_place() && table_copied;
-  Bytes run = cluster_size - skip;
+  std::uint64_t run = cluster_size - skip;
   while (run < size) {
     const auto next = look_up(++cluster);
     if (!next) break;

@@ -32,17 +32,17 @@ class Qcow2Image final : public Image {
   Qcow2Image& operator=(const Qcow2Image&) = delete;
 
   std::string_view format() const override { return "qcow2"; }
-  Bytes size() const override { return header_.size; }
+  std::uint64_t size() const override { return header_.size; }
   DiskFile& file() override { return file_.disk(); }
   ImageInfo info() const override;
-  Bytes discard_granularity() const override { return header_.cluster_size(); }
+  std::uint64_t discard_granularity() const override { return header_.cluster_size(); }
 
-  Result<Extent> map(std::uint64_t offset, Bytes size, Access access) override;
-  bool maps_at_once(std::uint64_t offset, Bytes size) const override;
+  Result<Extent> map(std::uint64_t offset, std::uint64_t size, Access access) override;
+  bool maps_at_once(std::uint64_t offset, std::uint64_t size) const override;
   Result<void> read(std::uint64_t offset, std::span<std::byte> into) override;
   Result<void> write(std::uint64_t offset, std::span<const std::byte> from) override;
-  Result<void> zero(std::uint64_t offset, Bytes size, bool may_unmap) override;
-  Result<void> discard(std::uint64_t offset, Bytes size) override;
+  Result<void> zero(std::uint64_t offset, std::uint64_t size, bool may_unmap) override;
+  Result<void> discard(std::uint64_t offset, std::uint64_t size) override;
   bool has_changes() const override;
   Result<void> flush(bool idle) override;
   bool wants_idle() const override;
@@ -58,9 +58,9 @@ class Qcow2Image final : public Image {
   /// What is there; fails when it would lie over a table. All reads and writes of data, and all that is
   /// freed, come by here.
   Result<Qcow2Cluster> look_up(std::uint64_t cluster);
-  Result<Extent> map_read(std::uint64_t offset, Bytes size);
-  Result<Extent> map_write(std::uint64_t offset, Bytes size);
-  Result<Extent> map_backing(std::uint64_t offset, Bytes size);
+  Result<Extent> map_read(std::uint64_t offset, std::uint64_t size);
+  Result<Extent> map_write(std::uint64_t offset, std::uint64_t size);
+  Result<Extent> map_backing(std::uint64_t offset, std::uint64_t size);
   Result<void> read_compressed(const Qcow2Cluster& cluster, std::size_t skip, std::span<std::byte> into);
 
   // qcow2_write.cc
@@ -75,7 +75,7 @@ class Qcow2Image final : public Image {
   Result<std::uint64_t> new_l2_table(std::uint64_t l1_index);
   Result<void> set_entry(std::uint64_t cluster, std::uint64_t entry);
   Result<void> free_later(const Qcow2Cluster& cluster);
-  Result<void> clear(std::uint64_t offset, Bytes size, Clear how);
+  Result<void> clear(std::uint64_t offset, std::uint64_t size, Clear how);
   Result<void> clear_cluster(std::uint64_t cluster, Clear how);
   Result<void> write_tables();
   Result<void> write_l1();

@@ -24,7 +24,7 @@ Result<std::vector<Qcow2File::Range>> snapshot_tables(const DiskFile& file, cons
     return fail(
         fmt::format("it is damaged: {}; repair it with qemu-img check -r all, or open it read-only", what));
   };
-  const auto add = [&](std::uint64_t offset, Bytes size, Qcow2Table table) {
+  const auto add = [&](std::uint64_t offset, std::uint64_t size, Qcow2Table table) {
     ranges.push_back(
         {.first = offset >> header.cluster_bits,
          .count = static_cast<std::uint32_t>((size + header.cluster_size() - 1) >> header.cluster_bits),
@@ -44,7 +44,7 @@ Result<std::vector<Qcow2File::Range>> snapshot_tables(const DiskFile& file, cons
     const std::uint32_t l1_entries = load_be32(entry.data() + 8);
     const std::uint32_t lengths = load_be32(entry.data() + 12);  // of id and name, 16 bits each
     const std::uint32_t extra = load_be32(entry.data() + 36);
-    const Bytes l1_size = l1_entries * sizeof(std::uint64_t);
+    const std::uint64_t l1_size = l1_entries * sizeof(std::uint64_t);
     if (extra > kMaxExtra || l1_size > qcow2::kMaxL1Size || (l1_entries > 0 && !is_place(l1_offset)))
       return damaged(fmt::format("its snapshot {} cannot be", i));
     add(l1_offset, l1_size, Qcow2Table::snapshot_l1);

@@ -33,7 +33,7 @@ Result<void> Qcow2Image::prepare_for_writing() {
 }
 
 Result<void> Qcow2Image::claim_tables() {
-  const Bytes l1_size = header_.l1_entries * sizeof(std::uint64_t);
+  const std::uint64_t l1_size = header_.l1_entries * sizeof(std::uint64_t);
   const auto l1_clusters = (l1_size + header_.cluster_size() - 1) >> header_.cluster_bits;
   auto tables = refcounts_.tables();
   tables.push_back({.first = 0, .table = Qcow2Table::header});
@@ -219,15 +219,15 @@ Result<void> Qcow2Image::free_later(const Qcow2Cluster& cluster) {
   return {};
 }
 
-Result<void> Qcow2Image::zero(std::uint64_t offset, Bytes size, bool may_unmap) {
+Result<void> Qcow2Image::zero(std::uint64_t offset, std::uint64_t size, bool may_unmap) {
   return clear(offset, size, may_unmap ? Clear::zero_unmap : Clear::zero);
 }
 
-Result<void> Qcow2Image::discard(std::uint64_t offset, Bytes size) {
+Result<void> Qcow2Image::discard(std::uint64_t offset, std::uint64_t size) {
   return clear(offset, size, Clear::discard);
 }
 
-Result<void> Qcow2Image::clear(std::uint64_t offset, Bytes size, Clear how) {
+Result<void> Qcow2Image::clear(std::uint64_t offset, std::uint64_t size, Clear how) {
   const std::uint64_t end = offset + size;
   while (offset < end) {
     const std::uint64_t cluster = offset >> header_.cluster_bits;

@@ -62,7 +62,7 @@ Progress Console::transmit(VirtQueue& queue, Work& work, TurnBudget& budget) {
     if (piece_.empty()) break;
     if (budget.over()) return Progress::more;
     const std::size_t taken = backend_.transmit_some(piece_);
-    budget.spend(taken);
+    budget.spend(Bytes{taken});
     budget.look_at_clock();
     if (taken == 0) return Progress::waits;
     work.done += taken;

@@ -27,7 +27,7 @@ class Console final : public VirtioDevice, public SerialSink {
   /// Input that waits for the guest: a pasted screenful; more waits at its source.
   static constexpr std::size_t kInputRoom = 4096;
   /// Output handed to the backend at once: as much as a pipe of Linux takes.
-  static constexpr Bytes kPiece = 64 * kKiB;
+  static constexpr std::size_t kPiece = (64 * kKiB).count();
 
   /// `backend` must outlive it.
   static Result<std::unique_ptr<Console>> create(SerialBackend& backend, EventLoop& loop);

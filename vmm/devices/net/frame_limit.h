@@ -15,7 +15,7 @@ class FrameLimit {
  public:
   explicit FrameLimit(const NetRate& rate)
       : limits_(rate.limits()),
-        bytes_(rate.bytes, rate.bytes_burst),
+        bytes_(rate.bytes.count(), rate.bytes_burst.count()),
         frames_(rate.frames, rate.frames_burst) {}
 
   bool limits() const { return limits_; }

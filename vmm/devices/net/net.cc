@@ -184,7 +184,7 @@ void Net::send(Pair& pair) {
       // At once, if the guest asks: its TCP lets little more than a frame or two be under way (TCP small
       // queues), so that it prepares the next one only when it hears that this one is out.
       queues_->notify(index);
-      budget.spend(pair.sender.frame_size());
+      budget.spend(Bytes{pair.sender.frame_size()});
       budget.look_at_clock();  // the kernel may have taken the frame to pieces, and brought them to their end
     }
     if (budget.over()) {

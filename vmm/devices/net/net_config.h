@@ -15,11 +15,11 @@ namespace balloon::vmm {
 
 /// For each direction by itself. 0: no limit, and for a burst: a tenth of a second's worth.
 struct NetRate {
-  Bytes bytes = 0;  ///< a second
-  Bytes bytes_burst = 0;
+  Bytes bytes{};  ///< a second
+  Bytes bytes_burst{};
   std::uint32_t frames = 0;  ///< a second
   std::uint32_t frames_burst = 0;
-  bool limits() const { return bytes > 0 || frames > 0; }
+  bool limits() const { return bytes > Bytes{0} || frames > 0; }
 };
 
 struct NetConfig {

@@ -74,7 +74,7 @@ std::uint32_t Rng::fill(const Chain& chain) {
     written += static_cast<std::uint32_t>(got);
     if (static_cast<std::size_t>(got) < size) break;
   }
-  counters_.filled += written;
+  counters_.filled += Bytes{written};
   return written;
 }
 

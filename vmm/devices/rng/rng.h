@@ -19,7 +19,7 @@
 namespace balloon::vmm {
 
 struct RngCounters {
-  Bytes filled = 0;
+  Bytes filled{};
   std::uint64_t waits = 0;  ///< times that the rate limit held the guest up
 };
 
@@ -52,7 +52,7 @@ class Rng final : public VirtioDevice {
 
  private:
   static constexpr std::array<std::uint16_t, 1> kQueueSizes = {kQueueSize};
-  Rng(const RngConfig& config, Clock& clock) : clock_(clock), bucket_(config.bytes_per_second) {}
+  Rng(const RngConfig& config, Clock& clock) : clock_(clock), bucket_(config.bytes_per_second.count()) {}
   std::uint32_t fill(const Chain& chain) REQUIRES(mutex());
 
   Clock& clock_;

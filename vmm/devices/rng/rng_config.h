@@ -8,7 +8,7 @@ namespace balloon::vmm {
 
 struct RngConfig {
   bool enabled = true;
-  Bytes bytes_per_second = 0;  ///< 0: no limit
+  Bytes bytes_per_second{};  ///< 0: no limit
 };
 
 }  // namespace balloon::vmm

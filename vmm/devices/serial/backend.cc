@@ -50,7 +50,7 @@ class FileBackend final : public SerialBackend {
       : path_(std::move(path)), fd_(std::move(fd)), output_(std::move(output)) {
     struct stat status = {};
     grows_ = ::fstat(fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
-    size_ = grows_ ? static_cast<Bytes>(status.st_size) : 0;
+    size_ = grows_ ? static_cast<Bytes>(status.st_size) : Bytes{0};
     output_->follow(fd_.get());
   }
   // Two vCPUs may write to one port at once.
@@ -58,13 +58,13 @@ class FileBackend final : public SerialBackend {
     const MutexLock lock(mutex_);
     make_room();
     output_->write_waiting(byte);
-    ++size_;
+    size_ += Bytes{1};
   }
   std::size_t transmit_some(std::span<const iovec> buffers) override {
     const MutexLock lock(mutex_);
     make_room();
     const std::size_t taken = output_->write_some(buffers);
-    size_ += taken;
+    size_ += Bytes{taken};
     return taken;
   }
   void attach(SerialSink* sink) override { output_->attach(sink); }
@@ -73,7 +73,7 @@ class FileBackend final : public SerialBackend {
   /// A guest may say as much as it likes. What a full file has is kept beside it, under one name.
   void make_room() REQUIRES(mutex_) {
     if (!grows_ || size_ < kMostInFile) return;
-    size_ = 0;
+    size_ = Bytes{0};
     const std::string old = path_ + ".1";
     UniqueFd fresh;
     if (::rename(path_.c_str(), old.c_str()) == 0)
@@ -92,7 +92,7 @@ class FileBackend final : public SerialBackend {
   const std::string path_;
   bool grows_ = false;  ///< it is no device or pipe
   Mutex mutex_;
-  Bytes size_ GUARDED_BY(mutex_) = 0;
+  Bytes size_ GUARDED_BY(mutex_){};
   UniqueFd fd_ GUARDED_BY(mutex_);
   std::unique_ptr<SerialOutput> output_;  ///< has a mutex of its own
 };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/pages.h"
 #include "tests/unit/balloond/guests/registry_fixture.h"
 
 namespace balloon::daemon {
@@ -14,10 +15,10 @@ TEST_F(HostProcessesTest, AProcessesMemoryIsThereOnceHoweverManyGuestsItRegister
   tree_.process(42, "2097152");  // 2 GiB
   for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
   guests_.refresh();
-  policy::Bytes resident = 0;
+  policy::Bytes resident{};
   for (const GuestRecord& guest : guests_.list()) resident += guest.on_host.resident;
   EXPECT_LE(resident, 2 * kGiB);
-  EXPECT_GE(resident, 2 * kGiB - 20 * 4096);
+  EXPECT_GE(resident, 2 * kGiB - 20 * kPageSize);
 }
 
 TEST_F(HostProcessesTest, AGuestThatIsAloneHasAllOfItsProcess) {
@@ -41,7 +42,7 @@ TEST_F(HostProcessesTest, GuestsOfOneProcessShareWhatItCanHave) {
   for (int i = 0; i < 20; ++i) join("g" + std::to_string(i));
   join("honest", {.pid = 43, .uid = 1000});
   guests_.refresh();
-  policy::Bytes counted = 0;
+  policy::Bytes counted{};
   for (const GuestRecord& guest : guests_.list())
     if (guest.peer.pid == 42) counted += guest.credit.counted(guest.memory);
   EXPECT_LE(counted, 2 * kGiB * 9 / 8);
@@ -71,7 +72,7 @@ TEST_F(HostProcessesTest, AProcessThatMapsItsGuestsMemoryLaterIsBelievedThen) {
 
 TEST_F(HostProcessesTest, WhatAProcessReadStandsInForAHypervisorThatNeverCounts) {
   const auto reads = [this](int mib) {
-    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
+    tree_.write("/proc/42/io", "read_bytes: " + std::to_string((mib * kMiB).count()) + "\n");
     guests_.refresh();
   };
   const auto session = join();
@@ -92,7 +93,7 @@ TEST_F(HostProcessesTest, WhatAProcessOfTwoGuestsReadIsNobodys) {
   const auto session = join();
   join("b");
   for (const int mib : {100, 130}) {
-    tree_.write("/proc/42/io", "read_bytes: " + std::to_string(mib * kMiB) + "\n");
+    tree_.write("/proc/42/io", "read_bytes: " + std::to_string((mib * kMiB).count()) + "\n");
     guests_.refresh();
   }
   guests_.stats(session, test::sample(2 * kGiB, kGiB, 300 * kMiB));

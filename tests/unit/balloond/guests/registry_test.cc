@@ -200,9 +200,9 @@ TEST_F(RegistryTest, ARefusedTargetIsTakenBackCountedAndNotAskedForAgainForAWhil
 
 TEST_F(RegistryTest, ATargetIsAskedForInTheStepsOfItsHypervisor) {
   const Session session = join();
-  EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB + 1));
-  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + 4096) << "no less than was granted";
-  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB + 2)) << "that is the same";
+  EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB + Bytes{1}));
+  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + kPageSize) << "no less than was granted";
+  EXPECT_FALSE(guests_.set_target("a", session, 512 * kMiB + Bytes{2})) << "that is the same";
 }
 
 TEST_F(RegistryTest, AStepThatGoesBeyondBootMemoryEndsThere) {
@@ -210,7 +210,7 @@ TEST_F(RegistryTest, AStepThatGoesBeyondBootMemoryEndsThere) {
   uneven.can.granularity = kGiB;
   const auto session = guests_.joined(uneven, kVmm, channel_);
   ASSERT_TRUE(session);
-  EXPECT_TRUE(guests_.set_target("a", *session, 2 * kGiB + 1));
+  EXPECT_TRUE(guests_.set_target("a", *session, 2 * kGiB + Bytes{1}));
   EXPECT_EQ(channel_->asked.back().target, 2 * kGiB + 512 * kMiB);
   EXPECT_TRUE(guests_.set_target("a", *session, 2 * kGiB));
   EXPECT_EQ(channel_->asked.back().target, 2 * kGiB);
@@ -218,11 +218,11 @@ TEST_F(RegistryTest, AStepThatGoesBeyondBootMemoryEndsThere) {
 
 TEST_F(RegistryTest, AHypervisorThatNamesNoStepsTakesAnySize) {
   Registration any = test::registration("a", 2 * kGiB, kGiB);
-  any.can.granularity = 0;
+  any.can.granularity = Bytes{0};
   const auto session = guests_.joined(any, kVmm, channel_);
   ASSERT_TRUE(session);
-  EXPECT_TRUE(guests_.set_target("a", *session, 512 * kMiB + 1));
-  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + 1);
+  EXPECT_TRUE(guests_.set_target("a", *session, 512 * kMiB + Bytes{1}));
+  EXPECT_EQ(channel_->asked.back().target, 512 * kMiB + Bytes{1});
 }
 
 TEST_F(RegistryTest, NobodyIsAskedAfterLeaving) {
@@ -355,14 +355,14 @@ TEST_F(RegistryTest, WhoTakesPartInAPinIsTold) {
   for (const auto& change :
        {std::function<void()>([this] { guests_.set_pin("a", kGiB, std::chrono::seconds(9)); }),
         std::function<void()>([this] { guests_.clear_pin("a"); }), std::function<void()>([this] {
-          guests_.undo_pin("a", {}, PinRecord{.target = 5, .expires = {}, .until = {}});
+          guests_.undo_pin("a", {}, PinRecord{.target = Bytes{5}, .expires = {}, .until = {}});
         })}) {
     changes_.clear();
     change();
     ASSERT_EQ(changes_.size(), 1U);
     EXPECT_EQ(changes_[0].kind, GuestChange::Kind::pin);
   }
-  EXPECT_EQ(guests_.find("a")->pin->target, 5U);
+  EXPECT_EQ(guests_.find("a")->pin->target, Bytes{5});
   guests_.undo_pin("a", {}, {});
   EXPECT_TRUE(guests_.find("a")->pin) << "there is another one by now";
   EXPECT_FALSE(guests_.clear_pin("nobody"));
@@ -501,7 +501,7 @@ TEST_F(RegistryTest, StatisticsAreToldWithThoseBeforeThem) {
   guests_.stats(session, sample);
   EXPECT_EQ(changes_.back().use->available, 50 * kMiB);
   EXPECT_EQ(changes_.back().use->used_before, kGiB - 100 * kMiB);
-  sample.available = ~std::uint64_t{0};  // its driver does not know it
+  sample.available = Bytes::max();  // its driver does not know it
   guests_.stats(session, sample);
   EXPECT_FALSE(guests_.find("a")->said->available);
   EXPECT_FALSE(changes_.back().use);

@@ -29,7 +29,7 @@ class Daemon final : public GuestEvents, public LinkPeers {
       guest_channel->ask({.kind = Request::Kind::merging, .sequence = 7, .merging = true});
       guest_channel->ask({.kind = Request::Kind::stats, .sequence = 8});
       guest_channel->set_stats_interval(2250ms);
-      guest_channel->ask({.kind = Request::Kind::target, .sequence = 9, .target = 5});
+      guest_channel->ask({.kind = Request::Kind::target, .sequence = 9, .target = Bytes{5}});
     }
     note([&] {
       said.push_back("joined: " + registration.name + " of " + std::to_string(peer.pid));
@@ -38,13 +38,13 @@ class Daemon final : public GuestEvents, public LinkPeers {
     return 3;
   }
   void stats(Session session, const StatsSample& stats) override {
-    note([&] { said.push_back("stats " + of(session) + std::to_string(stats.actual)); });
+    note([&] { said.push_back("stats " + of(session) + std::to_string(stats.actual.count())); });
   }
   void balloon(Session session, const BalloonState& balloon) override {
-    note([&] { said.push_back("balloon " + of(session) + std::to_string(balloon.actual)); });
+    note([&] { said.push_back("balloon " + of(session) + std::to_string(balloon.actual.count())); });
   }
   void counters(Session session, const BalloonCounters& counters) override {
-    note([&] { said.push_back("counters " + of(session) + std::to_string(counters.inflated)); });
+    note([&] { said.push_back("counters " + of(session) + std::to_string(counters.inflated.count())); });
   }
   void answered(Session session, Request::Kind kind, std::uint64_t sequence,
                 const std::string& refused) override {
@@ -226,7 +226,7 @@ TEST_F(VmmLinkTest, OfManyTargetsThatWaitTheNewestArrives) {
   join();
   constexpr std::uint64_t kMany = 1000;
   for (std::uint64_t i = 1; i <= kMany; ++i)
-    daemon_.guest().ask({.kind = Request::Kind::target, .sequence = i, .target = i});
+    daemon_.guest().ask({.kind = Request::Kind::target, .sequence = i, .target = Bytes{i}});
   for (std::uint64_t last = 0; last < kMany;) {
     const v1::ConnectResponse response = hear();
     ASSERT_GT(response.set_target().sequence(), last);

@@ -42,13 +42,13 @@ TEST(Wire, WhatWasNotSaidIsNotSaidOn) {
 
 TEST(Wire, EachNumberOfASampleHasItsOwnName) {
   const StatsSample stats = from_wire(numbered_stats());
-  EXPECT_EQ(stats.actual, 102U);
-  EXPECT_EQ(stats.swap_in, 103U);
-  EXPECT_EQ(stats.free, 107U);
-  EXPECT_EQ(stats.total, 108U);
-  EXPECT_EQ(stats.available, 109U);
+  EXPECT_EQ(stats.actual, Bytes{102});
+  EXPECT_EQ(stats.swap_in, Bytes{103});
+  EXPECT_EQ(stats.free, Bytes{107});
+  EXPECT_EQ(stats.total, Bytes{108});
+  EXPECT_EQ(stats.available, Bytes{109});
   EXPECT_EQ(stats.direct_reclaims, 118U);
-  EXPECT_EQ(stats.disk_read, 120U);
+  EXPECT_EQ(stats.disk_read, Bytes{120});
 }
 
 TEST(Wire, AGuestOfBalloonVmmHasAllThatItCanDo) {
@@ -68,12 +68,12 @@ TEST(Wire, EachCapabilityHasItsOwnName) {
     return out.ShortDebugString();
   };
   EXPECT_EQ(said({}), "granularity_bytes: 4096");
-  EXPECT_EQ(said({.statistics = true, .granularity = 0}), "statistics: true");
-  EXPECT_EQ(said({.on_demand = true, .granularity = 0}), "on_demand: true");
-  EXPECT_EQ(said({.events = true, .granularity = 0}), "events: true");
-  EXPECT_EQ(said({.reporting = true, .granularity = 0}), "free_page_reporting: true");
-  EXPECT_EQ(said({.ksm_switch = true, .granularity = 0}), "ksm_switch: true");
-  EXPECT_EQ(said({.disk_reads = true, .granularity = 0}), "disk_reads: true");
+  EXPECT_EQ(said({.statistics = true, .granularity = {}}), "statistics: true");
+  EXPECT_EQ(said({.on_demand = true, .granularity = {}}), "on_demand: true");
+  EXPECT_EQ(said({.events = true, .granularity = {}}), "events: true");
+  EXPECT_EQ(said({.reporting = true, .granularity = {}}), "free_page_reporting: true");
+  EXPECT_EQ(said({.ksm_switch = true, .granularity = {}}), "ksm_switch: true");
+  EXPECT_EQ(said({.disk_reads = true, .granularity = {}}), "disk_reads: true");
 }
 
 TEST(Wire, ATimeThatIsNoneIsBefore1970) {
@@ -121,14 +121,14 @@ TEST(Wire, ARegistrationKeepsWhatItDoesNotSayUnset) {
   balloon.set_target_bytes(12);
   balloon.set_has_stats(true);
   const Registration guest = from_wire(said);
-  EXPECT_EQ(guest.memory, 4096U);
+  EXPECT_EQ(guest.memory, Bytes{4096});
   EXPECT_EQ(guest.vcpus, 3U);
   EXPECT_EQ(guest.version, "1.2");
   EXPECT_EQ(guest.hypervisor, "balloon-vmm");
   EXPECT_EQ(guest.merging, false);
   EXPECT_EQ(guest.labels.at("tier"), "db");
-  EXPECT_EQ(guest.balloon->actual, 11U);
-  EXPECT_EQ(guest.balloon->target, 12U);
+  EXPECT_EQ(guest.balloon->actual, Bytes{11});
+  EXPECT_EQ(guest.balloon->target, Bytes{12});
   EXPECT_TRUE(guest.balloon->has_stats);
   EXPECT_FALSE(guest.balloon->driver_ready);
 }
@@ -143,12 +143,12 @@ TEST(Wire, EachCounterOfABalloonHasItsOwnName) {
   said.set_bytes_per_second(6);
   said.set_stalls(7);
   said.set_refused_pages(8);
-  EXPECT_EQ(from_wire(said), (BalloonCounters{.inflated = 1,
-                                              .reported = 2,
-                                              .hinted = 3,
-                                              .freed = 4,
-                                              .deflated = 5,
-                                              .per_second = 6,
+  EXPECT_EQ(from_wire(said), (BalloonCounters{.inflated = Bytes{1},
+                                              .reported = Bytes{2},
+                                              .hinted = Bytes{3},
+                                              .freed = Bytes{4},
+                                              .deflated = Bytes{5},
+                                              .per_second = Bytes{6},
                                               .stalls = 7,
                                               .refused_pages = 8}));
 }

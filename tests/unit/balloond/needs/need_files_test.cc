@@ -32,7 +32,7 @@ TEST(NeedFileTest, AGuestTakesAtMostAKibibyteADayWhateverItDoes) {
   day.guests.emplace(std::string(64, 'x'), fullest_day());
   EXPECT_LE(write_needs(day).size() - empty, 1024U);
   NeedHistogram usual;
-  for (Bytes size = 400; size < 600; ++size) usual.add(size * kMiB, 432);
+  for (std::uint64_t size = 400; size < 600; ++size) usual.add(size * kMiB, 432);
   day.guests = {{"web-1", usual}};
   EXPECT_LE(write_needs(day).size() - empty, 64U) << "one that needs about the same all day";
 }

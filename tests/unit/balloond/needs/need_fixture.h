@@ -14,7 +14,7 @@ namespace balloon::daemon::test {
 
 struct Needing {
   std::string name;
-  Bytes need = 0;
+  Bytes need{};
 };
 
 class NeedsTest : public ::testing::Test {

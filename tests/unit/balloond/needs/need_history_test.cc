@@ -75,7 +75,7 @@ TEST_F(NeedHistoryTest, WindowsAreTheLastDayWeekAndMonth) {
 
 TEST_F(NeedHistoryTest, FourHundredDaysAreThereDayByDay) {
   until_midnight();
-  for (int day = 0; day < 450; ++day) live(history_, 24h, {{"a", (1 + static_cast<Bytes>(day) % 4) * kGiB}});
+  for (int day = 0; day < 450; ++day) live(history_, 24h, {{"a", (1 + day % 4) * kGiB}});
   const auto days = history_.days_of("a");
   EXPECT_GE(days.size(), NeedHistory::kDays);
   EXPECT_LE(days.size(), NeedHistory::kDays + 32) << "old ones go";

@@ -9,7 +9,7 @@ namespace balloon::policy::peers {
 namespace {
 
 /// Two guests of 4 GiB, at all of it; a uses 1 GiB, b all but 100 MiB. Of 8 GiB, `available` MiB are so.
-Snapshot box(Bytes available) {
+Snapshot box(std::uint64_t available) {
   std::vector<GuestSnapshot> guests = {guest("a", 4096, 4096, 3072, 3072), guest("b", 4096, 4096, 100, 100)};
   for (GuestSnapshot& guest : guests) guest.on_host.resident = guest.actual;
   return host(8192 + available, available, std::move(guests));
@@ -76,7 +76,7 @@ TEST(EsxTest, AllocatesAnewEachFifteenSecondsAndWhenAThresholdIsCrossed) {
   Esx law;
   Snapshot snapshot = tight();
   const Bytes first = tick(law, snapshot).guests[0].target;
-  snapshot.guests[0].stats->available = 0;
+  snapshot.guests[0].stats->available = Bytes{0};
   for (int i = 0; i < 14; ++i) EXPECT_EQ(tick(law, snapshot).guests[0].target, first) << i;
   EXPECT_GT(tick(law, snapshot).guests[0].target, first);
   Esx other;
@@ -90,7 +90,7 @@ TEST(EsxTest, BelievesARiseSoonAndAFallLate) {
   Esx law;
   Snapshot snapshot = box(100);
   tick(law, snapshot);
-  snapshot.guests[0].stats->available = 0;
+  snapshot.guests[0].stats->available = Bytes{0};
   Plan plan;
   for (int i = 0; i < 46; ++i) plan = tick(law, snapshot);
   EXPECT_GT(mib(plan.guests[0].used), 2500) << "half of what rose counts after one period of 30 s";

@@ -7,14 +7,15 @@
 
 #include "base/bytes.h"
 #include "policy/types.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy::peers {
 
 inline constexpr std::chrono::seconds kStart{1000};
 
 /// A guest at its target with fresh statistics.
-inline GuestSnapshot guest(std::string name, Bytes memory_mib, Bytes size_mib, Bytes free_mib,
-                           Bytes available_mib) {
+inline GuestSnapshot guest(std::string name, std::uint64_t memory_mib, std::uint64_t size_mib,
+                           std::uint64_t free_mib, std::uint64_t available_mib) {
   GuestSnapshot guest;
   guest.name = std::move(name);
   guest.memory = memory_mib * kMiB;
@@ -32,7 +33,8 @@ inline GuestSnapshot guest(std::string name, Bytes memory_mib, Bytes size_mib, B
 }
 
 /// A host of which `available_mib` are available, all of it free.
-inline Snapshot host(Bytes total_mib, Bytes available_mib, std::vector<GuestSnapshot> guests) {
+inline Snapshot host(std::uint64_t total_mib, std::uint64_t available_mib,
+                     std::vector<GuestSnapshot> guests) {
   Snapshot snapshot;
   snapshot.now = kStart;
   snapshot.host.total = total_mib * kMiB;
@@ -40,7 +42,5 @@ inline Snapshot host(Bytes total_mib, Bytes available_mib, std::vector<GuestSnap
   snapshot.guests = std::move(guests);
   return snapshot;
 }
-
-inline double mib(Bytes bytes) { return static_cast<double>(bytes) / static_cast<double>(kMiB); }
 
 }  // namespace balloon::policy::peers

@@ -12,7 +12,7 @@ constexpr double kPage = 0.01;
 using std::chrono::seconds;
 
 /// Guests of 2048 MiB (floor 1024) and 1024 MiB (floor 512) on a host of 10000 MiB.
-Snapshot box(Bytes available, Bytes a = 2048, Bytes b = 1024) {
+Snapshot box(std::uint64_t available, std::uint64_t a = 2048, std::uint64_t b = 1024) {
   return host(10000, available, {guest("a", 2048, a, 0, 0), guest("b", 1024, b, 0, 0)});
 }
 

@@ -61,7 +61,9 @@ class Random {
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
   }
-  Bytes below(Bytes bound) { return bound == 0 ? 0 : next() % bound; }
+  std::uint64_t below(std::uint64_t bound) { return bound == 0 ? 0 : next() % bound; }
+  Bytes below(Bytes bound) { return Bytes{below(bound.count())}; }
+  Bytes size() { return Bytes{next()}; }
   bool once_in(std::uint64_t times) { return next() % times == 0; }
 
  private:
@@ -74,22 +76,22 @@ std::optional<Bytes> statistic(Random& random, Bytes bound) {
     case 0:
       return std::nullopt;
     case 1:
-      return ~Bytes{0};
+      return Bytes::max();
     case 2:
-      return random.next();
+      return random.size();
     case 3:
-      return 0;
+      return Bytes{0};
     default:
-      return random.below(bound + 1);
+      return random.below(bound + Bytes{1});
   }
 }
 
 GuestSnapshot random_guest(Random& random, std::string name) {
   GuestSnapshot guest;
   guest.name = std::move(name);
-  guest.memory = random.once_in(50) ? 0 : random.below(8 * kGiB);
-  guest.limits.max = random.once_in(10) ? random.next() : random.below(guest.memory + 1);
-  guest.limits.min = random.once_in(10) ? random.next() : random.below(guest.limits.max / 2 + 1);
+  guest.memory = random.once_in(50) ? Bytes{0} : random.below(8 * kGiB);
+  guest.limits.max = random.once_in(10) ? random.size() : random.below(guest.memory + Bytes{1});
+  guest.limits.min = random.once_in(10) ? random.size() : random.below(guest.limits.max / 2 + Bytes{1});
   guest.limits.weight = static_cast<std::uint32_t>(random.below(400));
   guest.actual = guest.target = guest.memory;
   return guest;
@@ -99,16 +101,16 @@ void change(Random& random, Time now, GuestSnapshot& guest) {
   guest.controllable = !random.once_in(10);
   // The balloon goes some way to its target; sometimes the VMM says anything.
   if (guest.actual > guest.target) {
-    guest.actual -= random.below(guest.actual - guest.target + 1);
+    guest.actual -= random.below(guest.actual - guest.target + Bytes{1});
   } else {
-    guest.actual += random.below(guest.target - guest.actual + 1);
+    guest.actual += random.below(guest.target - guest.actual + Bytes{1});
   }
-  guest.on_host.resident = random.once_in(20) ? random.next() : random.below(guest.memory + 1);
+  guest.on_host.resident = random.once_in(20) ? random.size() : random.below(guest.memory + Bytes{1});
   guest.stats.reset();
   if (random.once_in(8)) return;
   GuestStats& stats = guest.stats.emplace();
   stats.sampled_at = now - std::chrono::nanoseconds(random.below(20'000'000'000));
-  stats.actual = random.once_in(20) ? random.next() : guest.actual;
+  stats.actual = random.once_in(20) ? random.size() : guest.actual;
   stats.total = statistic(random, guest.memory);
   stats.available = statistic(random, guest.actual);
   stats.free = statistic(random, guest.actual);
@@ -121,7 +123,7 @@ void change(Random& random, Time now, GuestSnapshot& guest) {
 class RandomHost {
  public:
   explicit RandomHost(std::uint64_t seed) : random_(seed) {
-    now_.host.total = random_.once_in(50) ? 0 : random_.below(16 * kGiB);
+    now_.host.total = random_.once_in(50) ? Bytes{0} : random_.below(16 * kGiB);
   }
 
   const Snapshot& next(const Plan* plan) {
@@ -130,8 +132,8 @@ class RandomHost {
     }
     now_.now += std::chrono::milliseconds(random_.once_in(20) ? random_.below(100'000) : 100);
     HostSnapshot& host = now_.host;
-    host.available = random_.once_in(20) ? random_.next() : random_.below(host.total + 1);
-    host.free = std::min(host.available, random_.below(host.total + 1));
+    host.available = random_.once_in(20) ? random_.size() : random_.below(host.total + Bytes{1});
+    host.free = std::min(host.available, random_.below(host.total + Bytes{1}));
     host.pressure_some = random_.once_in(3) ? static_cast<double>(random_.below(101)) / 100 : 0;
     if (random_.once_in(2)) {
       host.ksm.emplace().pages_to_scan = random_.once_in(10) ? random_.next() : random_.below(2000);

@@ -17,8 +17,8 @@ MomSettings every_sample() {
 }
 
 /// The target of one guest of 1000 MiB on a host of 8000 MiB, in MiB.
-double target(Bytes host_available, Bytes free, const MomSettings& settings = every_sample(),
-              Bytes size = 1000, Bytes memory = 2048) {
+double target(std::uint64_t host_available, std::uint64_t free, const MomSettings& settings = every_sample(),
+              std::uint64_t size = 1000, std::uint64_t memory = 2048) {
   Mom law(settings);
   return mib(law.decide(host(8000, host_available, {guest("a", memory, size, free, free)})).guests[0].target);
 }
@@ -77,7 +77,7 @@ TEST(MomTest, DecidesAtEverySecondSample) {
 }
 
 TEST(MomTest, DoesNotSeeAGuestWithoutStatistics) {
-  for (const auto free : {std::optional<Bytes>{}, std::optional<Bytes>{~Bytes{0}}}) {
+  for (const auto free : {std::optional<Bytes>{}, std::optional<Bytes>{Bytes::max()}}) {
     GuestSnapshot blind = guest("a", 2048, 1000, 500, 500);
     blind.stats->free = free;
     Mom law(every_sample());
@@ -89,7 +89,8 @@ TEST(MomTest, DoesNotSeeAGuestWithoutStatistics) {
 
 // ---- KSM ----
 
-KsmPlan tuned(Bytes free_mib, std::size_t guests, std::uint64_t pages, const KsmSettings& settings = {}) {
+KsmPlan tuned(std::uint64_t free_mib, std::size_t guests, std::uint64_t pages,
+              const KsmSettings& settings = {}) {
   Snapshot snapshot = host(8192, free_mib, std::vector(guests, guest("a", 2048, 1000, 500, 500)));
   snapshot.host.ksm = KsmSnapshot{};
   snapshot.host.ksm->pages_to_scan = pages;

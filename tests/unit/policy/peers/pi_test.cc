@@ -11,7 +11,7 @@ namespace {
 constexpr double kPage = 0.01;
 
 /// One guest of 2048 MiB, minimum 512, on a host of 10000 MiB of which 2000 are to be available.
-Snapshot box(Bytes host_available, Bytes size = 2048, Bytes guest_available = 1000) {
+Snapshot box(std::uint64_t host_available, std::uint64_t size = 2048, std::uint64_t guest_available = 1000) {
   return host(10000, host_available, {guest("a", 2048, size, 0, guest_available)});
 }
 
@@ -67,7 +67,7 @@ TEST(PiTest, CutOffAtABoundReactsToTheFirstShortage) {
 TEST(PiTest, TakesAThirdAsMinimumWhereThereIsNone) {
   PiLoops law;
   Snapshot starved = box(0, 700, 0);
-  starved.guests[0].limits.min = 0;
+  starved.guests[0].limits.min = Bytes{0};
   EXPECT_NEAR(target(law, starved), 0.33 * 2048, 0.1);
 }
 

@@ -9,24 +9,24 @@ namespace balloon::policy::peers {
 namespace {
 
 /// A guest with a minimum of 500 MiB.
-GuestSnapshot vm(std::string name, Bytes size, Bytes free, Bytes memory = 8000) {
+GuestSnapshot vm(std::string name, std::uint64_t size, std::uint64_t free, std::uint64_t memory = 8000) {
   GuestSnapshot vm = guest(std::move(name), memory, size, free, free);
   vm.limits.min = 500 * kMiB;
   return vm;
 }
 
 /// Targets in MiB on a host of 10000 MiB, of which 8000 are to be in use.
-std::vector<Bytes> targets(Bytes available, std::vector<GuestSnapshot> vms,
-                           const ProxmoxSettings& settings = {}) {
+std::vector<std::uint64_t> targets(std::uint64_t available, std::vector<GuestSnapshot> vms,
+                                   const ProxmoxSettings& settings = {}) {
   Proxmox law(settings);
-  std::vector<Bytes> targets;
+  std::vector<std::uint64_t> targets;
   for (const GuestPlan& plan : law.decide(host(10000, available, std::move(vms))).guests) {
     targets.push_back(plan.target / kMiB);
   }
   return targets;
 }
 
-using Targets = std::vector<Bytes>;
+using Targets = std::vector<std::uint64_t>;
 
 TEST(ProxmoxTest, DoesNothingWithinTenMegabytesOfItsTarget) {
   EXPECT_EQ(targets(2010, {vm("a", 1500, 0)}), Targets{1500});
@@ -69,7 +69,7 @@ TEST(ProxmoxTest, GivesOthersTheShareOfAGuestAtItsMaximum) {
 TEST(ProxmoxTest, LeavesOutGuestsWithoutDriverMinimumOrShares) {
   std::vector<GuestSnapshot> vms = {vm("a", 1500, 400), vm("b", 1500, 400), vm("c", 1500, 400)};
   vms[0].controllable = false;
-  vms[1].limits.min = 0;
+  vms[1].limits.min = Bytes{0};
   vms[2].limits.weight = 0;
   EXPECT_EQ(targets(0, vms), (Targets{1500, 1500, 1500}));
 }

@@ -136,7 +136,7 @@ TEST_F(AlgoTest, BorrowsNothingWhenDonorsDoNotHaveIt) {
 
 /// A host without use of its own with `free` MiB in no guest beside the boost for the control domain. Guest a
 /// has 1500 MiB and uses 500 of it, guest b has 1000 and uses all.
-Snapshot box(Bytes free) {
+Snapshot box(std::uint64_t free) {
   std::vector<GuestSnapshot> guests = {guest("a", 4096, 1500, 1000, 1000), guest("b", 4096, 1000, 0, 0)};
   return host(2500 + 350 + free, 1350 + free, std::move(guests));
 }
@@ -159,7 +159,7 @@ Plan tick(Qmemman& law, Snapshot& snapshot) {
 }
 
 /// New statistics of a guest: `available` MiB.
-void report(Snapshot& snapshot, std::size_t index, Bytes available_mib) {
+void report(Snapshot& snapshot, std::size_t index, std::uint64_t available_mib) {
   GuestStats& stats = *snapshot.guests[index].stats;
   stats.sampled_at = snapshot.now;
   stats.actual = snapshot.guests[index].actual;
@@ -232,8 +232,8 @@ TEST(QmemmanTest, LeavesSmallTransfersAlone) {
 TEST(QmemmanTest, CountsSwapAsUsed) {
   Qmemman law;
   Snapshot snapshot = box(50);
-  snapshot.guests[1].stats->swap_out = 0;
-  snapshot.guests[1].stats->swap_in = 0;
+  snapshot.guests[1].stats->swap_out = Bytes{0};
+  snapshot.guests[1].stats->swap_in = Bytes{0};
   tick(law, snapshot);
   snapshot.guests[1].stats->swap_out = 300 * kMiB;
   report(snapshot, 1, 0);
@@ -260,7 +260,7 @@ TEST(QmemmanTest, LeavesAGuestThatNeverReportedAlone) {
 // ---- A host with less than its guests' boot memory ----
 
 /// Two guests at their boot memory of 4096 MiB, of which each uses `used`; there are 6000 in all.
-Snapshot overcommitted(Bytes used) {
+Snapshot overcommitted(std::uint64_t used) {
   std::vector<GuestSnapshot> guests = {guest("a", 4096, 4096, 4096 - used, 4096 - used),
                                        guest("b", 4096, 4096, 4096 - used, 4096 - used)};
   return host(6000 + 350, 6350 - 2 * used, std::move(guests));
@@ -295,8 +295,8 @@ TEST(QmemmanTest, TakesNoGuestBelowItsMinimumWhateverIsMissing) {
   Snapshot snapshot = overcommitted(3000);
   for (GuestSnapshot& guest : snapshot.guests) guest.limits.min = 2500 * kMiB;
   for (int i = 0; i < 300; ++i) {
-    snapshot.host.available = i % 2 == 0 ? 0 : 350 * kMiB;  // the host's own use comes and goes
-    if (i > 100) report(snapshot, 1, static_cast<Bytes>(i % 40) * 30);
+    snapshot.host.available = i % 2 == 0 ? Bytes{0} : 350 * kMiB;  // the host's own use comes and goes
+    if (i > 100) report(snapshot, 1, static_cast<std::uint64_t>(i % 40) * 30);
     const Plan plan = tick(law, snapshot);
     for (const GuestPlan& guest : plan.guests) ASSERT_GE(guest.target, 2500 * kMiB) << i;
     if (i == 150) obey(snapshot);
@@ -319,7 +319,7 @@ TEST(QmemmanTest, CountsAGuestThatStartsAtItsInitialMemory) {
 
 // ---- Requests ----
 
-Snapshot with_request(Bytes free, Bytes size) {
+Snapshot with_request(std::uint64_t free, std::uint64_t size) {
   Snapshot snapshot = box(free);
   snapshot.reservations.push_back({.id = "r", .min = size * kMiB, .max = 4096 * kMiB});
   return snapshot;

@@ -15,10 +15,10 @@ constexpr double kNear = 0.1;
 
 /// Guests of 2048 MiB, minimum 512, all of whose memory is resident, on a host that itself uses 1000 MiB and
 /// has `free` MiB in no guest.
-Snapshot box(Bytes free, std::vector<Bytes> sizes) {
+Snapshot box(std::uint64_t free, std::vector<std::uint64_t> sizes) {
   std::vector<GuestSnapshot> guests;
-  Bytes held = 0;
-  for (const Bytes size : sizes) {
+  std::uint64_t held = 0;
+  for (const std::uint64_t size : sizes) {
     guests.push_back(guest(std::string(1, static_cast<char>('a' + guests.size())), 2048, size, 0, 0));
     held += size;
   }
@@ -72,7 +72,7 @@ TEST(SqueezedTest, PutsAllAtTheirMinimumsWhenThereIsNotEvenThat) {
   Squeezed law;
   Snapshot overfull = box(0, {2000, 2000});
   overfull.host.total -= 3500 * kMiB;  // guests hold more than there is
-  overfull.host.available = 0;
+  overfull.host.available = Bytes{0};
   overfull.guests[0].on_host.resident = overfull.guests[1].on_host.resident = 250 * kMiB;
   const Plan plan = law.decide(after_ten_seconds(law, overfull));
   EXPECT_EQ(plan.guests[0].target, 512 * kMiB);
@@ -145,7 +145,7 @@ TEST(SqueezedTest, TakesAPageInFiveSecondsForProgress) {
   snapshot.guests[0].target = law.decide(snapshot).guests[0].target;
   for (int i = 1; i <= 60; ++i) {
     snapshot.now += seconds(1);
-    if (i % 5 == 0) snapshot.guests[0].actual -= 4096;
+    if (i % 5 == 0) snapshot.guests[0].actual -= Bytes{4096};
     EXPECT_EQ(law.decide(snapshot).guests[1].target, 600 * kMiB) << "waits for the first for ever";
   }
 }
@@ -163,7 +163,7 @@ TEST(SqueezedTest, FlagsAGuestOffItsTargetForTwentySeconds) {
 
 // ---- Reservations ----
 
-Snapshot with_reservation(Snapshot snapshot, Bytes min, Bytes max) {
+Snapshot with_reservation(Snapshot snapshot, std::uint64_t min, std::uint64_t max) {
   snapshot.reservations.push_back({.id = "r", .min = min * kMiB, .max = max * kMiB});
   return snapshot;
 }
@@ -206,7 +206,7 @@ TEST(SqueezedTest, DeniesWhatAllMinimumsTogetherDoNotAllow) {
   Plan plan;
   for (int i = 0; i < 5; ++i) follow(plan = law.decide(snapshot), snapshot);
   EXPECT_EQ(plan.reservations[0].state, GrantState::denied);
-  EXPECT_EQ(plan.reservations[0].granted, 0);
+  EXPECT_EQ(plan.reservations[0].granted, Bytes{0});
 }
 
 TEST(SqueezedTest, DeniesWhatAStuckGuestWithholds) {

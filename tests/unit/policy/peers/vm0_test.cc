@@ -9,7 +9,7 @@ namespace balloon::policy::peers {
 namespace {
 
 /// The target of a guest of 2048 MiB, in MiB.
-Bytes target(Bytes size, Bytes free, Bytes available) {
+std::uint64_t target(std::uint64_t size, std::uint64_t free, std::uint64_t available) {
   Vm0 law;
   return law.decide(host(10000, 0, {guest("a", 2048, size, free, available)})).guests[0].target / kMiB;
 }

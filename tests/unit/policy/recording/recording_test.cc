@@ -49,7 +49,7 @@ bool seen_same(const Snapshot& one, const Snapshot& other) {
 /// A host and guests that do and say anything, decided upon by the engine, with labels that change.
 class HostileRecording {
  public:
-  explicit HostileRecording(std::uint64_t seed) : random_(seed), host_(random_.make(0, 12)) {
+  explicit HostileRecording(std::uint64_t seed) : random_(seed), host_(random_.make(Bytes{0}, 12)) {
     encoder_.begin({.run = seed, .sequence = 3, .version = "test"}, file);
     encoder_.tunables(Tunables{}, file);
   }
@@ -128,15 +128,15 @@ GuestSnapshot guest_filled(int byte) {
   auto& [name, memory, limits, actual, target, on_host, controllable, stats, pin] = guest;
   name = "a";
   memory = filled<Bytes>(byte);
-  actual = memory + 1;
-  target = memory + 2;
+  actual = memory + Bytes{1};
+  target = memory + Bytes{2};
   on_host = filled<GuestOnHost>(byte);
   controllable = byte != 0;
   stats = filled<GuestStats>(byte);
   pin = filled<Pin>(byte);
   auto& [min, max, weight, group, margin_factor, ksm] = limits;
-  min = memory + 3;
-  max = memory + 4;
+  min = memory + Bytes{3};
+  max = memory + Bytes{4};
   weight = filled<std::uint32_t>(byte);
   group = "g";
   margin_factor = filled<double>(byte);
@@ -150,8 +150,9 @@ Snapshot snapshot_filled(int byte) {
   now = filled<Time>(byte);
   host = filled<HostSnapshot>(byte);
   guests = {guest_filled(byte)};
-  groups = {{.name = "g", .min = 5, .max = 6, .weight = 7}};
-  reservations = {{.id = "r", .min = 5, .max = 6, .priority = 7, .deadline = Time(8), .granted = 9}};
+  groups = {{.name = "g", .min = Bytes{5}, .max = Bytes{6}, .weight = 7}};
+  reservations = {
+      {.id = "r", .min = Bytes{5}, .max = Bytes{6}, .priority = 7, .deadline = Time(8), .granted = Bytes{9}}};
   return snapshot;
 }
 
@@ -160,16 +161,16 @@ Plan plan_filled(int byte) {
   auto& [state, level, budget, guests, reservations, ksm] = plan;
   state = level = filled<HostState>(byte);
   budget = filled<Bytes>(byte);
-  reservations = {{.id = "r", .state = GrantState::granted, .granted = 9}};
+  reservations = {{.id = "r", .state = GrantState::granted, .granted = Bytes{9}}};
   ksm = filled<KsmPlan>(byte);
   auto& [name, guest_state, used, need, share, target, untouched, reason, why] = guests.emplace_back();
   name = "a";
   guest_state = filled<GuestState>(byte);
   used = filled<Bytes>(byte);
-  need = used + 1;
-  share = used + 2;
-  target = used + 3;
-  untouched = used + 4;
+  need = used + Bytes{1};
+  share = used + Bytes{2};
+  target = used + Bytes{3};
+  untouched = used + Bytes{4};
   reason = filled<Reason>(byte);
   why = filled<Explanation>(byte);
   return plan;
@@ -231,9 +232,9 @@ TEST(RecordingTest, PlansThatDifferInOneBitAreNotTheSame) {
     change(other);
     return !same(plan, other);
   };
-  EXPECT_TRUE(differs([](Plan& p) { p.budget ^= 1; }));
-  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].target ^= 1; }));
-  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].why.need.recent ^= 1; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.budget += Bytes{1}; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].target += Bytes{1}; }));
+  EXPECT_TRUE(differs([](Plan& p) { p.guests[0].why.need.recent += Bytes{1}; }));
   EXPECT_TRUE(differs([](Plan& p) { p.guests[0].why.otherwise.wait += Time(1); }));
   EXPECT_TRUE(differs([](Plan& p) {
     p.guests[0].why.trust = Trust::limited;

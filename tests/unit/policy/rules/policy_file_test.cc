@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/pages.h"
 #include "policy/rules/resolve.h"
 
 namespace balloon::policy::rules {
@@ -149,7 +150,7 @@ TEST(ResolveTest, LimitsStayWithinBootMemoryInWholePages) {
   const policy::GuestLimits limits = resolve(*policy, "small", {}, 128 * kMiB, noon());
   EXPECT_LE(limits.max, 128 * kMiB);
   EXPECT_EQ(limits.min, limits.max) << "a minimum above the guest's maximum is the maximum";
-  EXPECT_EQ(limits.max % 4096, 0U);
+  EXPECT_EQ(limits.max % kPageSize, Bytes{0});
 }
 
 }  // namespace

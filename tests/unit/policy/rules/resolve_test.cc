@@ -141,14 +141,14 @@ TEST(GroupTest, GroupsHaveTheirOwnPartOfTheHostByNameAndInheritIt) {
   EXPECT_EQ(groups[0].min, kGiB);
   EXPECT_EQ(groups[0].max, 4 * kGiB) << "half of the host's 8 GiB";
   EXPECT_EQ(groups[1].name, "grandparent");
-  EXPECT_EQ(groups[1].min, 0U) << "a group guarantees nothing by itself";
+  EXPECT_EQ(groups[1].min, Bytes{0}) << "a group guarantees nothing by itself";
   EXPECT_EQ(groups[2].name, "parent");
   EXPECT_EQ(groups[2].weight, 5U);
 }
 
 TEST(GroupTest, AGroupWithoutMaximumIsNotBounded) {
   EXPECT_EQ(resolve_groups(policy_of("groups: [{name: a}]\n"), WallFace(monday(0, hours(12)))).at(0).max,
-            ~policy::Bytes{0});
+            Bytes::max());
 }
 
 constexpr auto kNights =
@@ -197,7 +197,7 @@ TEST(ScheduleTest, GroupsHaveTheirsToo) {
       "groups:\n  - name: a\n    weight: 50\n    schedules: [{when: [{to: \"06:00\"}], zone: UTC, max: "
       "25%}]\n");
   EXPECT_EQ(resolve_groups(policy, WallFace(monday(0, hours(1)))).at(0).max, 2 * kGiB);
-  EXPECT_EQ(resolve_groups(policy, WallFace(monday(0, hours(6)))).at(0).max, ~policy::Bytes{0});
+  EXPECT_EQ(resolve_groups(policy, WallFace(monday(0, hours(6)))).at(0).max, Bytes::max());
 }
 
 TEST(TermsTest, SayWhichPlaceTheyComeFrom) {

@@ -30,10 +30,12 @@ TEST(IsUsable, UnlessASizeIsAboveWhatItIsAPartOf) {
   GuestStats good = sample(seconds(1));
   EXPECT_TRUE(is_usable(good, {}, kGiB));
   for (const auto& change : std::initializer_list<void (*)(GuestStats&)>{
-           [](GuestStats& stats) { stats.available = kGiB + 1; },
-           [](GuestStats& stats) { stats.free = kGiB + 1; }, [](GuestStats& stats) { stats.actual = 0; },
-           [](GuestStats& stats) { stats.total = 0; }, [](GuestStats& stats) { stats.total = kGiB + 1; },
-           [](GuestStats& stats) { stats.actual = kGiB + 1; }}) {
+           [](GuestStats& stats) { stats.available = kGiB + Bytes{1}; },
+           [](GuestStats& stats) { stats.free = kGiB + Bytes{1}; },
+           [](GuestStats& stats) { stats.actual = Bytes{0}; },
+           [](GuestStats& stats) { stats.total = Bytes{0}; },
+           [](GuestStats& stats) { stats.total = kGiB + Bytes{1}; },
+           [](GuestStats& stats) { stats.actual = kGiB + Bytes{1}; }}) {
     GuestStats bad = sample(seconds(1));
     change(bad);
     EXPECT_FALSE(is_usable(bad, {}, kGiB));
@@ -43,7 +45,7 @@ TEST(IsUsable, UnlessASizeIsAboveWhatItIsAPartOf) {
 TEST(IsUsable, WithoutACounterThatWentBack) {
   const GuestStats before = sample(seconds(1));
   GuestStats now = sample(seconds(2));
-  now.swap_in = *now.swap_in - 1;
+  now.swap_in = *now.swap_in - Bytes{1};
   EXPECT_TRUE(is_usable(now, before, kGiB));
   EXPECT_FALSE(now.swap_in);
   EXPECT_EQ(now.major_faults, 1000U);
@@ -51,7 +53,7 @@ TEST(IsUsable, WithoutACounterThatWentBack) {
 
 TEST(IsUsable, ValuesThatTheDriverDoesNotKnowAreDropped) {
   GuestStats stats = sample(seconds(1));
-  stats.available = ~Bytes{0};
+  stats.available = Bytes::max();
   EXPECT_TRUE(is_usable(stats, {}, kGiB));
   EXPECT_FALSE(stats.available);
 }

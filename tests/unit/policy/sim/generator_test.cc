@@ -106,7 +106,7 @@ TEST(Generator, EveryGuestTremblesAndErrsByAMeasureOfItsOwn) {
 }
 
 TEST(Generator, GuestsLackSwapDeflateOnOomAndReportingAsManyDo) {
-  EXPECT_NEAR(part_of_guests([](const GuestSpec& guest) { return guest.swap.size == 0; }), 0.4, 0.06);
+  EXPECT_NEAR(part_of_guests([](const GuestSpec& guest) { return guest.swap.size == Bytes{0}; }), 0.4, 0.06);
   EXPECT_NEAR(part_of_guests([](const GuestSpec& guest) { return !guest.deflate_on_oom; }), 0.6, 0.06);
   EXPECT_NEAR(part_of_guests([](const GuestSpec& guest) { return !guest.free_page_reporting; }), 0.5, 0.06);
 }

@@ -22,7 +22,7 @@ class GuestEffectsTest : public testing::Test {
  protected:
   GuestEffectsTest() {
     spec.memory = kGiB;
-    spec.swap.size = 0;
+    spec.swap.size = Bytes{0};
     spec.free_page_reporting = false;
     spec.command_latency = Time{};
     spec.effects = GuestEffects::off();

@@ -20,7 +20,7 @@ class GuestPlantTest : public testing::Test {
   GuestPlantTest() {
     spec.name = "g";
     spec.memory = kGiB;
-    spec.limits = {0, kGiB, 100, {}};
+    spec.limits = {Bytes{0}, kGiB, 100, {}};
     spec.swap = {512 * kMiB, std::chrono::microseconds(100), 200 * kMib};
     spec.free_page_reporting = false;
     spec.command_latency = Time{};
@@ -101,7 +101,7 @@ TEST_F(GuestPlantTest, InflatesOverAnonymousMemoryAtTheSpeedOfItsSwap) {
 }
 
 TEST_F(GuestPlantTest, RunsOutOfPuffWhenNothingCanBeFreedAndTriesAgain) {
-  spec.swap.size = 0;
+  spec.swap.size = Bytes{0};
   wants.anon = 900 * kMib;
   start();
   shrink_to(400);
@@ -136,7 +136,7 @@ TEST_F(GuestPlantTest, SeesACommandOnlyAfterItsLatency) {
 TEST_F(GuestPlantTest, FollowsEachCommandThoughAnotherIsOnItsWay) {
   start();
   for (int i = 0; i < 10; ++i) {
-    guest->command((896 - static_cast<Bytes>(i)) * kMiB, now + std::chrono::milliseconds(250));
+    guest->command((896 - i) * kMiB, now + std::chrono::milliseconds(250));
     play(0.1);
   }
   EXPECT_THAT(guest->memory().size(), DoubleNear(896 * kMib, 16 * kMib)) << "not only once the last was seen";
@@ -147,7 +147,7 @@ TEST_F(GuestPlantTest, CommandsThatChangeLittleDoNotHoldUpABalloonThatMoves) {
   guest->command(512 * kMiB, now);
   for (int i = 1; i <= 2; ++i) {
     play(0.1);
-    guest->command((512 - static_cast<Bytes>(i)) * kMiB, now + std::chrono::milliseconds(50));
+    guest->command((512 - i) * kMiB, now + std::chrono::milliseconds(50));
   }
   EXPECT_THAT(guest->memory().balloon, DoubleNear(1.67 * 1024 * kMib * 0.2, kTolerance));
 }
@@ -229,7 +229,7 @@ TEST_F(GuestPlantTest, LeavesIdleMemoryInSwap) {
 }
 
 TEST_F(GuestPlantTest, KillsAProgramWhenItHasNeitherMemoryNorSwap) {
-  spec.swap.size = 0;
+  spec.swap.size = Bytes{0};
   spec.deflate_on_oom = false;
   start();
   shrink_to(400);
@@ -241,7 +241,7 @@ TEST_F(GuestPlantTest, KillsAProgramWhenItHasNeitherMemoryNorSwap) {
 }
 
 TEST_F(GuestPlantTest, TakesFromTheBalloonBeforeItKillsWhenThatIsNegotiated) {
-  spec.swap.size = 0;
+  spec.swap.size = Bytes{0};
   spec.deflate_on_oom = true;
   start();
   shrink_to(400);

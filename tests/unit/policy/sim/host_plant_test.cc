@@ -20,7 +20,7 @@ class HostPlantTest : public testing::Test {
     spec.memory = 4 * kGiB;
     spec.swap = SwapDevice::plain_nvme(4 * kGiB);
     guest_spec.memory = 2 * kGiB;
-    guest_spec.limits = {0, 2 * kGiB, 100, {}};
+    guest_spec.limits = {Bytes{0}, 2 * kGiB, 100, {}};
     guest_spec.free_page_reporting = false;
     guest_spec.effects = GuestEffects::off();
     spec.effects = HostEffects::off();  // on trial in host_effects_test.cc
@@ -211,7 +211,7 @@ TEST_F(KsmTest, WritesTakeTheMemoryBackAtOnce) {
   const double free = host->memory().free;
   for (Wants& want : wants) want.mergeable = 0;
   play(0.2);
-  EXPECT_EQ(host->ksm_sharing(), 0U);
+  EXPECT_EQ(host->ksm_sharing(), Bytes{0});
   EXPECT_THAT(free - host->memory().free, DoubleNear(800 * kMib, 30 * kMib));
 }
 
@@ -220,7 +220,7 @@ TEST_F(KsmTest, DoesNothingWhenItIsStoppedOrAGuestStaysOut) {
   start(2);
   for (Wants& want : wants) want.mergeable = 0.4;
   play(30);
-  EXPECT_EQ(host->ksm_sharing(), 0U);
+  EXPECT_EQ(host->ksm_sharing(), Bytes{0});
   guests.clear();
   wants.clear();
   guest_spec.limits.ksm = true;
@@ -228,7 +228,7 @@ TEST_F(KsmTest, DoesNothingWhenItIsStoppedOrAGuestStaysOut) {
   for (Wants& want : wants) want.mergeable = 0.4;
   host->set_ksm({.run = false, .pages_to_scan = 1000, .sleep = std::chrono::milliseconds(10)});
   play(30);
-  EXPECT_EQ(host->ksm_sharing(), 0U);
+  EXPECT_EQ(host->ksm_sharing(), Bytes{0});
 }
 
 }  // namespace

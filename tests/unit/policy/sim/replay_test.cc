@@ -10,6 +10,7 @@
 #include <random>
 #include <sstream>
 
+#include "base/pages.h"
 #include "policy/executor.h"
 #include "policy/recording/encoder.h"
 #include "policy/recording/wire.h"
@@ -50,7 +51,7 @@ class ReplayTest : public ::testing::Test {
     append(bytes);
   }
   void retune() {
-    tunables_.margin_min = random_.between(16, 512) << 20;
+    tunables_.margin_min = random_.between(16, 512) * kMiB;
     engine_->set_tunables(tunables_);
     std::string bytes;
     encoder_.tunables(tunables_, bytes);
@@ -63,7 +64,7 @@ class ReplayTest : public ::testing::Test {
       std::ranges::sort(seen.guests, {}, &GuestSnapshot::name);
       Plan plan = engine_->decide(seen);
       ++number_;
-      if (tamper_ && number_ == tamper_) plan.guests.at(0).target += 4096;
+      if (tamper_ && number_ == tamper_) plan.guests.at(0).target += Bytes{4096};
       if (budget_) plan.budget = *budget_;
       wall_ += milliseconds(1000);
       host_.settle(std::chrono::seconds(1));
@@ -108,7 +109,7 @@ class ReplayTest : public ::testing::Test {
   std::vector<std::uint64_t> unrecorded_;
   milliseconds wall_{1'700'000'000'000};
   RandomHost random_{42};
-  FakeHost host_ = random_.make(0, 8);
+  FakeHost host_ = random_.make(Bytes{0}, 8);
   Tunables tunables_;
   std::optional<Engine> engine_;
   recording::Encoder encoder_;
@@ -132,15 +133,15 @@ TEST_F(ReplayTest, ARunReplaysToIdenticalPlansOverFilesAndReloads) {
 
 TEST_F(ReplayTest, WhatGuestsHaveBeyondTheBudgetIsShown) {
   begin_run(1);
-  budget_ = ~Bytes{0};
+  budget_ = Bytes::max();
   decide(3);
   EXPECT_THAT(to_table(good(directory_)),
               testing::HasSubstr("guests had no more than it in all 3 decisions"));
-  budget_ = 0;
+  budget_ = Bytes{0};
   decide(1);
   const ReplayReport report = good(directory_);
   EXPECT_EQ(report.over_budget, 1U);
-  EXPECT_GT(report.over_budget_most, Bytes{1} << 20);
+  EXPECT_GT(report.over_budget_most, kMiB);
   EXPECT_THAT(to_table(report), testing::HasSubstr("guests had more than it in 1 of 4 decisions, by "));
   EXPECT_THAT(to_table(report), testing::HasSubstr(" at most, at 2023-11-14T22:13:24.000Z; in 0 more "));
   EXPECT_THAT(to_json(report), testing::HasSubstr("\"over_budget_ticks\":1"));
@@ -148,9 +149,9 @@ TEST_F(ReplayTest, WhatGuestsHaveBeyondTheBudgetIsShown) {
 
 TEST_F(ReplayTest, WhatTheHostTookGuestsHaveGivenBackAfterTenSeconds) {
   begin_run(1);
-  budget_ = ~Bytes{0};
+  budget_ = Bytes::max();
   decide(1);
-  budget_ = 0;
+  budget_ = Bytes{0};
   decide(10);
   EXPECT_EQ(good(directory_).over_promised, 0U) << "ten seconds ago it was more";
   decide(2);
@@ -163,10 +164,10 @@ TEST_F(ReplayTest, WhatTheHostTookGuestsHaveGivenBackAfterTenSeconds) {
 
 TEST_F(ReplayTest, ABudgetOfAnotherRunDoesNotExcuseWhatGuestsHave) {
   begin_run(1);
-  budget_ = ~Bytes{0};
+  budget_ = Bytes::max();
   decide(1);
   begin_run(2);
-  budget_ = 0;
+  budget_ = Bytes{0};
   decide(1);
   EXPECT_EQ(good(directory_).over_promised, 1U);
 }
@@ -190,10 +191,10 @@ TEST_F(ReplayTest, TheFirstDifferenceIsNamedWithItsTickItsGuestAndBothFigures) {
   EXPECT_EQ(report.different, 1U);
   ASSERT_TRUE(report.first);
   EXPECT_EQ(report.first->tick, 77U);
-  EXPECT_EQ(report.first->recorded.target, report.first->replayed.target + 4096);
+  EXPECT_EQ(report.first->recorded.target, report.first->replayed.target + kPageSize);
   const std::string& guest = report.first->guest;
   EXPECT_EQ(report.guests.at(guest).targets, 1U);
-  EXPECT_EQ(report.guests.at(guest).largest, 4096U);
+  EXPECT_EQ(report.guests.at(guest).largest, Bytes{4096});
   EXPECT_NE(to_table(report).find("decision 77: guest " + guest + ": another target"), std::string::npos)
       << to_table(report);
   EXPECT_NE(to_json(report).find("\"tick\":77,\"guest\":\"" + guest + "\""), std::string::npos);
@@ -254,11 +255,11 @@ class RecordedEngine final : public Controller {
     Snapshot seen = snapshot;
     for (GuestSnapshot& guest : seen.guests) {  // the plant's fluids, in pages as kernels count
       for (Bytes* size : {&guest.actual, &guest.target, &guest.on_host.resident, &guest.on_host.swapped})
-        *size &= ~Bytes{4095};
+        *size = whole_pages(*size);
       if (!guest.stats) continue;
       for (auto* size : {&guest.stats->available, &guest.stats->free, &guest.stats->disk_caches,
                          &guest.stats->swap_in, &guest.stats->swap_out}) {
-        if (*size) **size &= ~Bytes{4095};
+        if (*size) **size = whole_pages(**size);
       }
     }
     Plan plan = engine_.decide(seen);

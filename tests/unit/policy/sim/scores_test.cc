@@ -180,7 +180,7 @@ TEST_F(ScoreKeeperTest, CountsResizesReversalsAndWhatMoved) {
   make(
       "duration: 100s\nhost: {memory: 8GiB}\nguests:\n  - {name: a, memory: 2GiB, anon: {constant: "
       "100MiB}}\n");
-  for (const Bytes mib : {1000, 800, 1200, 1300, 900}) {
+  for (const std::uint64_t mib : {1000, 800, 1200, 1300, 900}) {
     set(0, mib * kMiB);
     play(5);
   }

@@ -17,7 +17,11 @@ class StatsChannelTest : public testing::Test {
   StatsChannelTest() {
     guest_spec.memory = kGiB;
     guest_spec.boot = Time{};
-    wants = {.anon = 200.0 * kMiB, .hot = 0, .cold = 0, .kernel = 64.0 * kMiB, .mergeable = 0};
+    wants = {.anon = static_cast<double>(200 * kMiB),
+             .hot = 0,
+             .cold = 0,
+             .kernel = static_cast<double>(64 * kMiB),
+             .mergeable = 0};
     spec.age = Time{};
   }
 
@@ -135,9 +139,9 @@ TEST_F(StatsChannelTest, SilentGuestsAndThoseWithoutADriverSendNothing) {
 TEST_F(StatsChannelTest, EachLieIsTold) {
   start();
   play(seconds(1), false, Lie::available_zero);
-  EXPECT_EQ(newest().available, 0U);
+  EXPECT_EQ(newest().available, Bytes{0});
   play(seconds(1), false, Lie::available_unknown);
-  EXPECT_EQ(newest().available, ~Bytes{0});
+  EXPECT_EQ(newest().available, Bytes::max());
   play(seconds(1), false, Lie::available_above_total);
   EXPECT_GT(*newest().available, *newest().total);
   play(seconds(1), false, Lie::counters_back);
@@ -147,7 +151,7 @@ TEST_F(StatsChannelTest, EachLieIsTold) {
   play(seconds(1), false, Lie::frozen);
   const auto frozen = newest().available;
   const Time at = newest().sampled_at;
-  wants.anon = 500.0 * kMiB;
+  wants.anon = static_cast<double>(500 * kMiB);
   play(seconds(3), false, Lie::frozen);
   EXPECT_EQ(newest().available, frozen);
   EXPECT_GT(newest().sampled_at, at);

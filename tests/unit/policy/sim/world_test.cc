@@ -8,6 +8,7 @@
 #include "policy/sim/generator.h"
 #include "policy/sim/random.h"
 #include "policy/sim/scenario_file.h"
+#include "tests/unit/policy/mib.h"
 
 namespace balloon::policy::sim {
 namespace {
@@ -57,7 +58,7 @@ TEST_F(WorldTest, ShowsTheDaemonWhatIsThere) {
   EXPECT_EQ(seen.guests[1].actual, kGiB);
   EXPECT_TRUE(seen.guests[1].controllable);
   ASSERT_TRUE(seen.guests[1].stats);
-  EXPECT_NEAR(static_cast<double>(seen.guests[1].on_host.resident), (300.0 + 64 + 6) * kMiB, 2.0 * kMiB);
+  EXPECT_NEAR(mib(seen.guests[1].on_host.resident), 300.0 + 64 + 6, 2);
   EXPECT_EQ(seen.host.total, 8 * kGiB);
   EXPECT_EQ(seen.now, seconds(3));
 }
@@ -69,7 +70,7 @@ TEST_F(WorldTest, MovesABalloonThatIsToldTo) {
   EXPECT_FALSE(world->command(0, kGiB)) << "that is what was asked for already";
   play(2);
   EXPECT_EQ(seen.guests[0].target, kGiB);
-  EXPECT_NEAR(static_cast<double>(seen.guests[0].actual), 1.0 * kGiB, 1.0 * kMiB);
+  EXPECT_NEAR(mib(seen.guests[0].actual), 1024, 1);
 }
 
 TEST_F(WorldTest, GuestsComeBootAndGo) {
@@ -101,7 +102,7 @@ TEST_F(WorldTest, AHangingBackendTakesCommandsOnlyAfterwardsAndSendsNothing) {
   EXPECT_EQ(seen.guests[0].actual, 2 * kGiB);
   EXPECT_EQ(seen.guests[0].stats->sampled_at, sampled);
   play(10);
-  EXPECT_NEAR(static_cast<double>(seen.guests[0].actual), 1.0 * kGiB, 1.0 * kMiB);
+  EXPECT_NEAR(mib(seen.guests[0].actual), 1024, 1);
   EXPECT_GT(seen.guests[0].stats->sampled_at, seconds(40));
 }
 
@@ -145,7 +146,7 @@ TEST_F(WorldTest, AReservedGuestStartsWithItsGrant) {
   EXPECT_TRUE(seen.reservations.empty());
   ASSERT_EQ(seen.guests.size(), 2U);
   EXPECT_EQ(seen.guests[1].target, 1536 * kMiB);
-  EXPECT_NEAR(static_cast<double>(seen.guests[1].actual), 1536.0 * kMiB, 1.0 * kMiB);
+  EXPECT_NEAR(mib(seen.guests[1].actual), 1536, 1);
   EXPECT_FALSE(world->reservations()[0].false_accept);
 }
 
@@ -153,7 +154,7 @@ TEST_F(WorldTest, ADeniedGuestNeverStarts) {
   make("guests:\n  - {name: a}\n  - {name: b, reservation: {at: 1s}}\n");
   play(2);
   Plan plan;
-  plan.reservations = {{"b", GrantState::denied, 0}};
+  plan.reservations = {{"b", GrantState::denied, {}}};
   world->apply(plan);
   play(60);
   EXPECT_EQ(seen.guests.size(), 1U);
@@ -196,7 +197,7 @@ TEST_F(WorldTest, MemoryIsNeitherMadeNorLostWhateverHappens) {
     while (!world->done()) {
       play(2);
       for (std::size_t i = 0; i < seen.guests.size(); ++i) {
-        if (random.chance(0.3)) world->command(i, random.below(seen.guests[i].memory));
+        if (random.chance(0.3)) world->command(i, Bytes{random.below(seen.guests[i].memory.count())});
       }
       for (const GuestPlant& guest : world->guests()) {
         const GuestMemory& memory = guest.memory();

@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/boot/kernel_files.h"
 #include "vmm/arch/x86_64/gdt.h"
 #include "vmm/arch/x86_64/layout.h"
@@ -101,7 +102,7 @@ TEST_F(BzImageTest, TheCommandLineIsTerminated) {
 
 TEST_F(BzImageTest, PageTablesMapEachAddressBelow4GiBToItself) {
   ASSERT_TRUE(load());
-  for (GuestAddress address = 0; address < layout::kHighMemoryStart; address += 2 * kMiB) {
+  for (GuestAddress address = 0; address < layout::kHighMemoryStart; address += 2_MiB) {
     auto pml4 = memory.read<std::uint64_t>(layout::kPageTables + (address >> 39) * 8);
     auto pdpt = memory.read<std::uint64_t>((*pml4 & ~0xfffULL) + (address >> 30 & 0x1ff) * 8);
     auto pd = memory.read<std::uint64_t>((*pdpt & ~0xfffULL) + (address >> 21 & 0x1ff) * 8);
@@ -122,7 +123,7 @@ TEST_F(BzImageTest, InitrdLiesPageAlignedAtTheEndOfLowMemory) {
   source.initrd = directory.file("initrd", content);
   ASSERT_TRUE(load());
   boot_params page = zero_page();
-  EXPECT_EQ(+page.hdr.ramdisk_image, 64 * kMiB - 3 * kPageSize);
+  EXPECT_EQ(+page.hdr.ramdisk_image, 64_MiB - 3 * kPageSize);
   EXPECT_EQ(+page.hdr.ramdisk_size, content.size());
   auto loaded = guest_bytes(memory, page.hdr.ramdisk_image, content.size());
   EXPECT_EQ(std::memcmp(loaded.data(), content.data(), content.size()), 0);
@@ -147,7 +148,7 @@ TEST_F(BzImageTest, InitrdStaysBelowTheHoleInALargeGuest) {
 
 TEST_F(BzImageTest, InitrdThatWouldReachIntoTheKernelsWorkingMemoryIsRefused) {
   source.initrd = directory.file("initrd", std::string(8192, 'i'));
-  image.header.init_size = static_cast<std::uint32_t>(64 * kMiB - 0x1000000 - 4096);
+  image.header.init_size = static_cast<std::uint32_t>(64_MiB - 0x1000000 - 4096);
   EXPECT_THAT(error(), AllOf(HasSubstr("initrd"), HasSubstr("too large"), HasSubstr("8192 bytes")));
 }
 
@@ -209,7 +210,7 @@ TEST_F(BzImageTest, UnfitKernelsAreRefusedWithTheReason) {
 }
 
 TEST_F(BzImageTest, KernelThatNeedsMoreMemoryThanTheGuestHasIsRefused) {
-  image.header.init_size = 60 * kMiB;
+  image.header.init_size = 60_MiB;
   EXPECT_THAT(error(), AllOf(HasSubstr("too large for the guest's memory"), HasSubstr("0x4000000")));
 }
 
@@ -280,7 +281,7 @@ TEST_F(BzImageTest, AnySpoiledHeaderIsLoadedInsideMemoryOrRefused) {
       continue;
     }
     EXPECT_TRUE(memory.at(entry->instruction, 1));
-    EXPECT_LE(zero_page().hdr.ramdisk_image + std::uint64_t{zero_page().hdr.ramdisk_size}, 64 * kMiB);
+    EXPECT_LE(zero_page().hdr.ramdisk_image + std::uint64_t{zero_page().hdr.ramdisk_size}, 64_MiB);
   }
   EXPECT_GT(refused, 15);
 }

@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/boot/kernel_files.h"
 #include "vmm/arch/x86_64/layout.h"
 #include "vmm/boot/boot.h"
@@ -84,7 +85,7 @@ TEST_F(ElfPvhTest, InitrdIsTheOnlyModule) {
   StartInfo info = start_info();
   ASSERT_EQ(info.module_count, 1u);
   auto module = memory.read<StartInfoModule>(info.modules);
-  EXPECT_EQ(module->address, 64 * kMiB - 2 * kPageSize);
+  EXPECT_EQ(module->address, 64_MiB - 2 * kPageSize);
   EXPECT_EQ(module->size, 5000u);
   EXPECT_EQ(guest_bytes(memory, module->address, 5000), FileBytes(5000, std::byte{'i'}));
 }
@@ -145,8 +146,8 @@ TEST_F(ElfPvhTest, HostileSegmentsAreRefused) {
   EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_memsz = 1; }), HasSubstr("in memory"));
   EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_paddr = 0x1001000; }), HasSubstr("overlap"));
   EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_paddr = 0x7000; }), HasSubstr("below 1 MiB"));
-  EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_memsz = 1 * kGiB; }), HasSubstr("too large"));
-  EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_paddr = 4 * kGiB; }), HasSubstr("too large"));
+  EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_memsz = 1_GiB; }), HasSubstr("too large"));
+  EXPECT_THAT(error_after([](FakeElf& e) { e.data().header.p_paddr = 4_GiB; }), HasSubstr("too large"));
 }
 
 TEST_F(ElfPvhTest, HostileHeadersAreRefused) {

@@ -73,7 +73,7 @@ class FakeBalloon : public BalloonControl {
     BalloonStats stats;
     stats.sampled_at = std::chrono::system_clock::now();
     stats.actual = state_.actual;
-    stats.values[static_cast<std::size_t>(StatTag::available_memory)] = available;
+    stats.values[static_cast<std::size_t>(StatTag::available_memory)] = available.count();
     stats.values[static_cast<std::size_t>(StatTag::direct_reclaims)] = 15;
     stats.counters.freed = 77 * kMiB;
     if (on_stats_) on_stats_(stats);
@@ -131,7 +131,7 @@ class FakeDaemon : public v1::GuestLinkService::Service {
   void set_target(std::uint64_t sequence, Bytes target) {
     v1::ConnectResponse response;
     response.mutable_set_target()->set_sequence(sequence);
-    response.mutable_set_target()->set_target_bytes(target);
+    response.mutable_set_target()->set_target_bytes(target.count());
     const std::lock_guard lock(mutex_);
     stream_->Write(response);
   }
@@ -208,9 +208,9 @@ TEST_F(GuestLinkTest, RegistersTheGuestAndStartsItsStatistics) {
   const auto message = daemon.wait(is_register).register_();
   EXPECT_EQ(message.name(), "A");
   EXPECT_EQ(message.labels().at("tier"), "db");
-  EXPECT_EQ(message.memory_bytes(), 2 * kGiB);
+  EXPECT_EQ(message.memory_bytes(), (2 * kGiB).count());
   EXPECT_EQ(message.vcpus(), 2U);
-  EXPECT_EQ(message.balloon().actual_bytes(), 2 * kGiB);
+  EXPECT_EQ(message.balloon().actual_bytes(), (2 * kGiB).count());
   for (int i = 0; i < 500 && balloon_.interval() != 250ms; ++i) std::this_thread::sleep_for(10ms);
   EXPECT_EQ(balloon_.interval(), 250ms);
 }
@@ -221,11 +221,11 @@ TEST_F(GuestLinkTest, CarriesStatisticsTagByTag) {
   daemon.wait(is_register);
   balloon_.send(123 * kMiB);
   const auto stats = daemon.wait([](const auto& request) { return request.has_stats(); }).stats();
-  EXPECT_EQ(stats.available_bytes(), 123 * kMiB);
+  EXPECT_EQ(stats.available_bytes(), (123 * kMiB).count());
   EXPECT_EQ(stats.direct_reclaims(), 15U);
   EXPECT_FALSE(stats.has_free_bytes()) << "a tag that the guest did not send";
-  EXPECT_EQ(stats.actual_bytes(), 2 * kGiB);
-  EXPECT_EQ(stats.disk_read_bytes(), 9 * kMiB) << "what its disks served goes with them";
+  EXPECT_EQ(stats.actual_bytes(), (2 * kGiB).count());
+  EXPECT_EQ(stats.disk_read_bytes(), (9 * kMiB).count()) << "what its disks served goes with them";
   EXPECT_GT(stats.sampled_at().seconds(), 1'700'000'000);
 }
 
@@ -257,7 +257,7 @@ TEST_F(GuestLinkTest, BringsAFreshSampleOnRequestWithTheTimeItTook) {
   const auto result =
       daemon.wait([](const auto& request) { return request.has_stats_result(); }).stats_result();
   EXPECT_EQ(result.sequence(), 3U);
-  EXPECT_EQ(result.stats().actual_bytes(), kGiB);
+  EXPECT_EQ(result.stats().actual_bytes(), kGiB.count());
   EXPECT_EQ(result.stats().round_trip().nanos(), 1'500'000);
   balloon_.stop_statistics();
   ask.mutable_request_stats()->set_sequence(4);
@@ -300,7 +300,7 @@ TEST_F(GuestLinkTest, DropsTheGuestsFreePagesOnRequest) {
     daemon.say(ask);
     return daemon.wait([](const auto& request) { return request.has_drop_result(); }).drop_result();
   };
-  EXPECT_EQ(drop(1).dropped_bytes(), 5 * kMiB);
+  EXPECT_EQ(drop(1).dropped_bytes(), (5 * kMiB).count());
   const auto refused = drop(2);
   EXPECT_EQ(refused.sequence(), 2U);
   EXPECT_THAT(refused.refusal(), HasSubstr("off"));
@@ -312,7 +312,7 @@ TEST_F(GuestLinkTest, TellsTheCountersWithEachSample) {
   daemon.wait(is_register);
   balloon_.send(kMiB);
   EXPECT_EQ(daemon.wait([](const auto& request) { return request.has_counters(); }).counters().freed_bytes(),
-            77 * kMiB);
+            (77 * kMiB).count());
 }
 
 TEST_F(GuestLinkTest, ASteppingBalloonIsToldAtOnceThenAtMostEvery100MsAndItsLastStepAlways) {
@@ -322,13 +322,13 @@ TEST_F(GuestLinkTest, ASteppingBalloonIsToldAtOnceThenAtMostEvery100MsAndItsLast
   const auto balloon_of = [&](Bytes actual) {
     return daemon
         .wait([&](const auto& request) {
-          return request.has_balloon() && request.balloon().actual_bytes() == actual;
+          return request.has_balloon() && request.balloon().actual_bytes() == actual.count();
         })
         .has_balloon();
   };
   std::this_thread::sleep_for(50ms);
   const auto before = std::chrono::steady_clock::now();
-  for (Bytes step = 1; step <= 500; ++step) {
+  for (std::uint64_t step = 1; step <= 500; ++step) {
     balloon_.step(2 * kGiB - step * kMiB);
     std::this_thread::sleep_for(1ms);
   }
@@ -348,7 +348,7 @@ TEST_F(GuestLinkTest, ThatABalloonHasReachedItsTargetIsToldAtOnce) {
     const auto before = std::chrono::steady_clock::now();
     EXPECT_TRUE(daemon
                     .wait([&](const auto& request) {
-                      return request.has_balloon() && request.balloon().actual_bytes() == actual;
+                      return request.has_balloon() && request.balloon().actual_bytes() == actual.count();
                     })
                     .has_balloon());
     return std::chrono::steady_clock::now() - before;
@@ -379,7 +379,7 @@ TEST_F(GuestLinkTest, FindsARestartedDaemonAgainAndTellsItWhereTheBalloonAndKsmA
   std::filesystem::remove(socket_);
   daemon = std::make_unique<FakeDaemon>(socket_);
   const auto message = daemon->wait(is_register).register_();
-  EXPECT_EQ(message.balloon().target_bytes(), kGiB);
+  EXPECT_EQ(message.balloon().target_bytes(), kGiB.count());
   EXPECT_TRUE(message.has_merging());
   EXPECT_FALSE(message.merging());
 }

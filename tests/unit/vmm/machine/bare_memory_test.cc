@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <iterator>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/machine/bare_kernel.h"
 #include "tests/unit/vmm/memory/lent_pool.h"
 #include "vmm/arch/x86_64/gdt.h"
@@ -65,8 +66,8 @@ class LongModeCode : public Code {
     std::uint32_t directory = kPointers;
     for (const std::uint64_t address : addresses) {
       directory += kPageSize;
-      entry(kPointers + static_cast<std::uint32_t>(address / kGiB) * 8, directory | kTable);
-      entry(directory + static_cast<std::uint32_t>(address % kGiB / kHugePageSize) * 8,
+      entry(kPointers + static_cast<std::uint32_t>(address / 1_GiB) * 8, directory | kTable);
+      entry(directory + static_cast<std::uint32_t>(address % 1_GiB / kHugePageSize) * 8,
             address / kHugePageSize * kHugePageSize | kTable | kHuge);
     }
     raw({0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0});                  // CR4.PAE
@@ -107,8 +108,7 @@ class LongModeCode : public Code {
 };
 
 TEST_F(BareMemoryTest, AGuestOf6GiBReachesAllOfItOnBothSidesOfTheHoleAndNothingBeyond) {
-  constexpr std::uint64_t kLastLow = 3 * kGiB - 4, kFirstHigh = 4 * kGiB, kLastHigh = 7 * kGiB - 4,
-                          kBeyond = 7 * kGiB;
+  constexpr std::uint64_t kLastLow = 3_GiB - 4, kFirstHigh = 4_GiB, kLastHigh = 7_GiB - 4, kBeyond = 7_GiB;
   LongModeCode code{0, kLastLow, kFirstHigh, kLastHigh, kBeyond};
   code.store(kLastLow, 0x31313131).store(kFirstHigh, 0x32323232).store(kLastHigh, 0x33333333);
   code.store(kBeyond, 0x34343434);

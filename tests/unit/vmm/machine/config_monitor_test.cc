@@ -16,7 +16,7 @@ TEST(ConfigMonitor, ByDefaultThereIsAnRngAndNeitherMonitorNorConsole) {
   const auto config = make_config(good());
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_TRUE(config->rng.enabled);
-  EXPECT_EQ(config->rng.bytes_per_second, 0U);
+  EXPECT_EQ(config->rng.bytes_per_second, Bytes{0});
   EXPECT_EQ(config->console.kind, Kind::none);
   EXPECT_EQ(config->monitor, "");
 }

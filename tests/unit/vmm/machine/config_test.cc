@@ -59,7 +59,7 @@ TEST(VmmConfig, DefaultsAreThoseOfTheHelp) {
   EXPECT_EQ(config->serial.kind, SerialConfig::Kind::stdio);
   EXPECT_TRUE(config->balloon.deflate_on_oom);
   EXPECT_TRUE(config->balloon.free_page_reporting);
-  EXPECT_EQ(config->balloon.initial_target, 0U);
+  EXPECT_EQ(config->balloon.initial_target, Bytes{0});
   EXPECT_TRUE(config->reboot);
 }
 

@@ -172,7 +172,7 @@ TEST_F(PauseTest, ARestoredGuestGoesOnWithTheNextLetter) {
   ASSERT_TRUE(saved) << saved.error().message;
   machine.reset();
   // A few pages of a guest of 64 MiB.
-  EXPECT_LT(std::filesystem::file_size(snapshot), kMiB);
+  EXPECT_LT(std::filesystem::file_size(snapshot), kMiB.count());
   config.restore = snapshot;
   machine = make();
   ASSERT_TRUE(machine);

@@ -25,6 +25,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "vmm/devices/serial/backend.h"
 #include "vmm/devices/serial/file_limit.h"
@@ -100,32 +101,32 @@ TEST_F(SerialBackendTest, AFileThatIsFullIsBegunAnewAndKeptOnce) {
   const std::string path = directory / "log";
   const auto backend = SerialBackend::create({Kind::file, path}, *loop);
   ASSERT_TRUE(backend) << error_of(backend);
-  std::string text(kMiB, 'x');
+  std::string text(1_MiB, 'x');
   const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
-  for (Bytes sent = 0; sent < 2 * kMostInFile; sent += text.size())
+  for (Bytes sent{}; sent < 2 * kMostInFile; sent += Bytes{text.size()})
     ASSERT_EQ((*backend)->transmit_some(std::span(&buffer, 1)), text.size());
   (*backend)->transmit(std::byte{'y'});
   EXPECT_EQ(std::filesystem::file_size(path), 1U);
-  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile.count());
 }
 
 TEST_F(SerialBackendTest, AFileThatWasAllButFullBeforeIsBegunAnewToo) {
   const std::string path = directory / "log";
   std::ofstream(path).close();
-  std::filesystem::resize_file(path, kMostInFile - 1);
+  std::filesystem::resize_file(path, kMostInFile.count() - 1);
   const auto backend = SerialBackend::create({Kind::file, path}, *loop);
   ASSERT_TRUE(backend) << error_of(backend);
   (*backend)->transmit(std::byte{'x'});
-  EXPECT_EQ(std::filesystem::file_size(path), kMostInFile);
+  EXPECT_EQ(std::filesystem::file_size(path), kMostInFile.count());
   (*backend)->transmit(std::byte{'y'});
   EXPECT_EQ(std::filesystem::file_size(path), 1U);
-  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile.count());
 }
 
 TEST_F(SerialBackendTest, AFullFileThatCannotBeKeptIsEmptied) {
   const std::string path = directory / "log";
   const UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  ASSERT_EQ(::ftruncate(file.get(), kMostInFile), 0);
+  ASSERT_EQ(::ftruncate(file.get(), static_cast<off_t>(kMostInFile)), 0);
   const auto backend = SerialBackend::create({Kind::file, path}, *loop);
   ASSERT_TRUE(backend) << error_of(backend);
   std::filesystem::remove(path);
@@ -140,16 +141,16 @@ TEST_F(SerialBackendTest, AFileThatTwoVcpusFillAtOnceIsBegunAnewOnceEachTime) {
   const auto backend = SerialBackend::create({Kind::file, path}, *loop);
   ASSERT_TRUE(backend) << error_of(backend);
   const auto vcpu = [&] {
-    std::string text(16 * kKiB, 'x');
+    std::string text(16_KiB, 'x');
     const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
-    for (Bytes sent = 0; sent < 3 * kMostInFile / 2; sent += text.size())
+    for (Bytes sent{}; sent < 3 * kMostInFile / 2; sent += Bytes{text.size()})
       (*backend)->transmit_some(std::span(&buffer, 1));
   };
   std::thread one(vcpu), other(vcpu);
   one.join();
   other.join();
-  EXPECT_EQ(std::filesystem::file_size(path), kMostInFile);
-  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile);
+  EXPECT_EQ(std::filesystem::file_size(path), kMostInFile.count());
+  EXPECT_EQ(std::filesystem::file_size(path + ".1"), kMostInFile.count());
 }
 
 TEST_F(SerialBackendTest, AFileThatCannotBeOpenedIsAnErrorWithItsName) {
@@ -195,13 +196,13 @@ TEST_F(SerialBackendTest, AReaderThatIsBehindIsWaitedForAndNothingIsLost) {
 
     std::string sent, seen;
     const auto start = std::chrono::steady_clock::now();
-    for (std::size_t took = 1; took != 0 && sent.size() < 16 * kMiB;) {
+    for (std::size_t took = 1; took != 0 && sent.size() < 16_MiB;) {
       const std::string piece(8192, static_cast<char>('a' + sent.size() / 8192 % 26));
       took = transmit(**backend, piece);
       sent += piece.substr(0, took);
     }
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2)) << "it never waits";
-    ASSERT_LT(sent.size(), 16 * kMiB);
+    ASSERT_LT(sent.size(), 16_MiB);
     // The kernel moves what is in a pseudo-terminal on, a buffer further, which makes room by itself.
     if (config.kind != Kind::pty) {
       EXPECT_EQ(sink.ready, 0);
@@ -242,7 +243,7 @@ TEST_F(SerialBackendTest, AReaderThatSleepsIsWaitedForOnceAndThenLosesOutputUnti
   for (int i = 0; i < 100 && took != 0; ++i) took = transmit(**backend, piece);
   EXPECT_EQ(took, 0U) << "it is waited for again";
   EXPECT_TRUE(eventually([&] { return sink.ready == 2; }));
-  for (Bytes sent = 0; sent <= kMostInFile; sent += piece.size()) transmit(**backend, piece);
+  for (Bytes sent{}; sent <= kMostInFile; sent += Bytes{piece.size()}) transmit(**backend, piece);
   EXPECT_FALSE(std::filesystem::exists(fifo + ".1")) << "a pipe is never full as a file is";
   (*backend)->attach(nullptr);
 }
@@ -366,7 +367,7 @@ TEST_F(SerialBackendTest, APipeThatOthersWriteToStaysAsItIsAndIsNeverWaitedFor) 
   (*output)->follow(writer.get());
   EXPECT_EQ(::fcntl(writer.get(), F_GETFL) & O_NONBLOCK, 0) << "it is not ours to change";
   const auto start = std::chrono::steady_clock::now();
-  std::string text(kMiB, 'x');
+  std::string text(1_MiB, 'x');
   const iovec buffer{.iov_base = text.data(), .iov_len = text.size()};
   while ((*output)->write_some(std::span(&buffer, 1)) != 0) {
   }
@@ -467,7 +468,7 @@ TEST_F(SerialBackendTest, WithoutAClientOutputGoesNowhereAndNobodyWaits) {
 
 /// Takes as much as comes.
 struct Roomy final : SerialSink {
-  std::size_t receive_room() const override { return kMiB; }
+  std::size_t receive_room() const override { return 1_MiB; }
   void receive(std::span<const std::byte> bytes) override { received += bytes.size(); }
   std::atomic<std::size_t> received = 0;
 };
@@ -478,7 +479,7 @@ TEST_F(SerialBackendTest, ASinkWithMuchRoomGetsAFloodPieceByPiece) {
   Roomy sink;
   (*backend)->attach(&sink);
   const UniqueFd client = dial(socket);
-  const std::string flood(64 * kKiB, 'x');
+  const std::string flood(64_KiB, 'x');
   ASSERT_EQ(::write(client.get(), flood.data(), flood.size()), static_cast<ssize_t>(flood.size()));
   EXPECT_TRUE(eventually([&] { return sink.received == flood.size(); })) << sink.received;
   (*backend)->attach(nullptr);

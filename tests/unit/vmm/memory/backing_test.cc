@@ -12,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/memory/lent_pool.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/mapping.h"
@@ -49,7 +50,7 @@ TEST(MemoryBacking, PreallocatedMemoryIsAllThere) {
 
 TEST(MemoryBacking, UnlessAskedForNothingIsThereReservedLockedOrMerged) {
   const GuestMemory memory = make(64 * kMiB, {});
-  EXPECT_EQ(resident_bytes(memory.regions()[0].host), 0U);
+  EXPECT_EQ(resident_bytes(memory.regions()[0].host), Bytes{0});
   EXPECT_THAT(mapping_flags(memory), AllOf(HasSubstr(" nr"), Not(HasSubstr(" lo")), Not(HasSubstr(" mg"))));
 }
 
@@ -60,10 +61,10 @@ TEST(MemoryBacking, ReservedMemoryIsCounted) {
 TEST(MemoryBacking, LockedMemoryIsLockedAsItComesAndReleasedNevertheless) {
   const GuestMemory memory = make(4 * kMiB, {.huge_pages = HugePages::off, .lock = true});
   EXPECT_THAT(mapping_flags(memory), HasSubstr(" lo"));
-  EXPECT_EQ(resident_bytes(memory.regions()[0].host), 0U);
-  std::memset(memory.at(0, kMiB)->data(), 1, kMiB);
-  EXPECT_EQ(memory.release({0, kMiB})->freed, kMiB);
-  EXPECT_EQ(resident_bytes(memory.regions()[0].host), 0U);
+  EXPECT_EQ(resident_bytes(memory.regions()[0].host), Bytes{0});
+  std::memset(memory.at(0, 1_MiB)->data(), 1, 1_MiB);
+  EXPECT_EQ(memory.release({0, 1_MiB})->freed, kMiB);
+  EXPECT_EQ(resident_bytes(memory.regions()[0].host), Bytes{0});
 }
 
 TEST(MemoryBacking, MergingCanBeSwitchedWhileTheGuestRuns) {
@@ -83,7 +84,7 @@ TEST(MemoryBacking, MergingCanBeSwitchedWhileTheGuestRuns) {
 TEST(MemoryBacking, SmallPagesStaySmall) {
   const GuestMemory memory = make(8 * kMiB, {.huge_pages = HugePages::off});
   ASSERT_TRUE(memory.write<std::uint8_t>(0, 1));
-  EXPECT_EQ(resident_bytes(memory.regions()[0].host), kPageSize);
+  EXPECT_EQ(resident_bytes(memory.regions()[0].host), balloon::kPageSize);
 }
 
 TEST(MemoryBacking, SharedMemoryIsAFileThatNobodyCanShorten) {
@@ -92,7 +93,7 @@ TEST(MemoryBacking, SharedMemoryIsAFileThatNobodyCanShorten) {
   for (const GuestMemory::Region& region : memory.regions()) {
     struct stat file;
     ASSERT_EQ(::fstat(region.file.get(), &file), 0);
-    EXPECT_EQ(static_cast<Bytes>(file.st_size), region.host.size());
+    EXPECT_EQ(static_cast<std::uint64_t>(file.st_size), region.host.size());
     EXPECT_NE(::ftruncate(region.file.get(), 0), 0);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(region.host.data()) % kHugePageSize, 0U);
     ASSERT_TRUE(memory.write<std::uint32_t>(region.start + 8, 0x1234));
@@ -129,31 +130,31 @@ TEST(MemoryBacking, APoolsPagesComeAndGoWhole) {
   const test::LentPool pool(8);
   const GuestMemory memory = make(16 * kMiB, {.huge_pages = HugePages::two_mib});
   EXPECT_THAT(mapping_flags(memory), HasSubstr(" ht"));
-  std::memset(memory.at(0, 8 * kMiB)->data(), 0x5a, 8 * kMiB);
-  EXPECT_EQ(memory.release({kMiB, 4 * kMiB}),
+  std::memset(memory.at(0, 8_MiB)->data(), 0x5a, 8_MiB);
+  EXPECT_EQ(memory.release({1_MiB, 4_MiB}),
             (GuestMemory::Released{.ram = 4 * kMiB, .released = 2 * kMiB, .freed = 2 * kMiB}));
-  EXPECT_EQ(memory.read<std::uint8_t>(2 * kMiB - 1), 0x5a);
-  EXPECT_EQ(memory.read<std::uint8_t>(4 * kMiB), 0x5a);
-  EXPECT_EQ(memory.release({kMiB, kMiB})->released, 0U);
-  ASSERT_TRUE(memory.take_back({2 * kMiB, kPageSize}));
-  EXPECT_EQ(memory.read<std::uint8_t>(2 * kMiB), 0U);
+  EXPECT_EQ(memory.read<std::uint8_t>(2_MiB - 1), 0x5a);
+  EXPECT_EQ(memory.read<std::uint8_t>(4_MiB), 0x5a);
+  EXPECT_EQ(memory.release({1_MiB, 1_MiB})->released, Bytes{0});
+  ASSERT_TRUE(memory.take_back({2_MiB, kPageSize}));
+  EXPECT_EQ(memory.read<std::uint8_t>(2_MiB), 0U);
 }
 
 TEST(MemoryBacking, OfAPoolAsManyPagesAreTakenBackAsARangeTouches) {
   const test::LentPool pool(8);
   const GuestMemory memory = make(16 * kMiB, {.huge_pages = HugePages::two_mib});
-  ASSERT_TRUE(memory.release({0, 16 * kMiB}));
+  ASSERT_TRUE(memory.release({0, 16_MiB}));
   const auto taken = [&memory] {
     struct stat file{};
     EXPECT_EQ(::fstat(memory.regions()[0].file.get(), &file), 0);
     return static_cast<Bytes>(file.st_blocks) * 512;
   };
-  EXPECT_EQ(taken(), 0U);
-  ASSERT_TRUE(memory.take_back({2 * kMiB, 2 * kMiB}));
+  EXPECT_EQ(taken(), Bytes{0});
+  ASSERT_TRUE(memory.take_back({2_MiB, 2_MiB}));
   EXPECT_EQ(taken(), 2 * kMiB);
-  ASSERT_TRUE(memory.take_back({8 * kMiB - kPageSize, 2 * kPageSize}));
+  ASSERT_TRUE(memory.take_back({8_MiB - kPageSize, 2 * kPageSize}));
   EXPECT_EQ(taken(), 6 * kMiB);
-  EXPECT_TRUE(make(8 * kMiB, {}).take_back({0, kMiB})) << "nothing has to be taken but from a pool";
+  EXPECT_TRUE(make(8 * kMiB, {}).take_back({0, 1_MiB})) << "nothing has to be taken but from a pool";
 }
 
 TEST(MemoryBacking, PageSizesAreReadAsTheyAreWritten) {

@@ -12,6 +12,8 @@
 #include <string>
 #include <utility>
 
+#include "tests/unit/vmm/address_literals.h"
+
 namespace balloon::vmm {
 namespace {
 
@@ -46,13 +48,14 @@ std::string mapping_flags(const void* address) {
 }
 
 TEST(GuestMemory, RefusesSizesThatCannotBe) {
-  for (const Bytes size : {Bytes{0}, Bytes{4096}, kMiB - 4096, kMiB + 1, kMiB + 512, ~Bytes{0}}) {
-    EXPECT_FALSE(GuestMemory::create(size)) << size;
+  for (const Bytes size :
+       {Bytes{0}, Bytes{4096}, kMiB - Bytes{4096}, kMiB + Bytes{1}, kMiB + Bytes{512}, Bytes::max()}) {
+    EXPECT_FALSE(GuestMemory::create(size)) << format_bytes(size);
   }
 }
 
 TEST(GuestMemory, AHostWithoutSuchAddressSpaceIsAnErrorNotACrash) {
-  const auto memory = GuestMemory::create(Bytes{1} << 60);
+  const auto memory = GuestMemory::create(1024 * 1024 * kTiB);
   ASSERT_FALSE(memory);
   EXPECT_THAT(memory.error().message, HasSubstr("guest memory"));
 }
@@ -61,23 +64,23 @@ TEST(GuestMemory, UpToThreeGigabytesLieBelowThePciHole) {
   const GuestMemory memory = make(3 * kGiB);
   ASSERT_EQ(memory.regions().size(), 1U);
   EXPECT_EQ(memory.regions()[0].start, 0U);
-  EXPECT_EQ(memory.regions()[0].host.size(), 3 * kGiB);
+  EXPECT_EQ(memory.regions()[0].host.size(), 3_GiB);
 }
 
 TEST(GuestMemory, MoreThanThreeGigabytesGoOnAtFour) {
   const GuestMemory memory = make(3 * kGiB + 2 * kMiB);
   ASSERT_EQ(memory.regions().size(), 2U);
-  EXPECT_EQ(memory.regions()[1].start, 4 * kGiB);
-  EXPECT_EQ(memory.regions()[1].host.size(), 2 * kMiB);
+  EXPECT_EQ(memory.regions()[1].start, 4_GiB);
+  EXPECT_EQ(memory.regions()[1].host.size(), 2_MiB);
   EXPECT_EQ(memory.size(), 3 * kGiB + 2 * kMiB);
 }
 
 TEST(GuestMemory, NothingIsResidentUntilTouched) {
   const GuestMemory memory = make(64 * kMiB);
-  EXPECT_EQ(resident_pages(memory, 0, 64 * kMiB), 0U);
+  EXPECT_EQ(resident_pages(memory, 0, 64_MiB), 0U);
   ASSERT_TRUE(memory.write<std::uint8_t>(5 * kPageSize, 1));
-  EXPECT_GE(resident_pages(memory, 0, 64 * kMiB), 1U);
-  EXPECT_LE(resident_pages(memory, 0, 64 * kMiB), kHugePages) << "one page, or the huge page around it";
+  EXPECT_GE(resident_pages(memory, 0, 64_MiB), 1U);
+  EXPECT_LE(resident_pages(memory, 0, 64_MiB), kHugePages) << "one page, or the huge page around it";
 }
 
 TEST(GuestMemory, HugePagesStartWhereTheGuestSeesThemStart) {  // else KVM cannot map them
@@ -101,9 +104,9 @@ TEST(GuestMemory, IsUnreservedInHugePagesAndNeverDumped) {
 
 TEST(GuestMemory, ReadsWhatWasWritten) {
   const GuestMemory memory = make(kMiB);
-  EXPECT_TRUE(memory.write<std::uint64_t>(kMiB - 8, 0x0123456789abcdef));
-  EXPECT_EQ(memory.read<std::uint64_t>(kMiB - 8), 0x0123456789abcdefU);
-  EXPECT_EQ(memory.read<std::uint32_t>(kMiB - 4), 0x01234567U);
+  EXPECT_TRUE(memory.write<std::uint64_t>(1_MiB - 8, 0x0123456789abcdef));
+  EXPECT_EQ(memory.read<std::uint64_t>(1_MiB - 8), 0x0123456789abcdefU);
+  EXPECT_EQ(memory.read<std::uint32_t>(1_MiB - 4), 0x01234567U);
 }
 
 TEST(GuestMemory, NoAccessLeavesRam) {
@@ -114,34 +117,35 @@ TEST(GuestMemory, NoAccessLeavesRam) {
     bool inside;
   };
   for (const Case& c :
-       {Case{0, kMiB, true}, Case{0, kMiB + 1, false}, Case{kMiB - 1, 1, true}, Case{kMiB - 1, 2, false},
-        Case{kMiB, 0, true}, Case{kMiB, 1, false}, Case{kMiB + 1, 0, false}, Case{~0ULL, 1, false},
+       {Case{0, 1_MiB, true}, Case{0, 1_MiB + 1, false}, Case{1_MiB - 1, 1, true}, Case{1_MiB - 1, 2, false},
+        Case{1_MiB, 0, true}, Case{1_MiB, 1, false}, Case{1_MiB + 1, 0, false}, Case{~0ULL, 1, false},
         Case{~0ULL, 2, false}, Case{~0ULL - 7, 16, false}, Case{1, ~0ULL, false},
         Case{kPageSize, ~0ULL - kPageSize + 1, false}}) {
     EXPECT_EQ(memory.at(c.address, c.size).has_value(), c.inside) << c.address << " " << c.size;
   }
   std::byte bytes[16];
-  EXPECT_FALSE(memory.read(kMiB - 8, bytes));
-  EXPECT_FALSE(memory.write(kMiB - 8, bytes));
+  EXPECT_FALSE(memory.read(1_MiB - 8, bytes));
+  EXPECT_FALSE(memory.write(1_MiB - 8, bytes));
   EXPECT_FALSE(memory.read<std::uint64_t>(~0ULL - 3));
 }
 
 TEST(GuestMemory, NoAccessSpansThePciHole) {
   const GuestMemory memory = make(4 * kGiB);
-  EXPECT_FALSE(memory.at(3 * kGiB - 1, 2));
-  EXPECT_FALSE(memory.at(3 * kGiB, 1));
-  EXPECT_FALSE(memory.at(4 * kGiB - 1, 1));
-  EXPECT_FALSE(memory.at(3 * kGiB - kPageSize, kGiB + 2 * kPageSize));
-  EXPECT_TRUE(memory.at(4 * kGiB, kGiB));
-  EXPECT_FALSE(memory.at(4 * kGiB, kGiB + 1));
+  EXPECT_FALSE(memory.at(3_GiB - 1, 2));
+  EXPECT_FALSE(memory.at(3_GiB, 1));
+  EXPECT_FALSE(memory.at(4_GiB - 1, 1));
+  EXPECT_FALSE(memory.at(3_GiB - kPageSize, 1_GiB + 2 * kPageSize));
+  EXPECT_TRUE(memory.at(4_GiB, 1_GiB));
+  EXPECT_FALSE(memory.at(4_GiB, 1_GiB + 1));
 }
 
 TEST(GuestMemory, ReleasedPagesLeaveTheHostAndReadAsZeros) {
   const GuestMemory memory = make(kMiB);
-  std::ranges::fill(*memory.at(0, kMiB), std::byte{0x5a});
+  std::ranges::fill(*memory.at(0, 1_MiB), std::byte{0x5a});
   const auto released = memory.release({4 * kPageSize, 8 * kPageSize});
-  EXPECT_EQ(released, (GuestMemory::Released{8 * kPageSize, 8 * kPageSize, 8 * kPageSize}));
-  EXPECT_EQ(resident_pages(memory, 0, kMiB), kMiB / kPageSize - 8);
+  EXPECT_EQ(released,
+            (GuestMemory::Released{8 * balloon::kPageSize, 8 * balloon::kPageSize, 8 * balloon::kPageSize}));
+  EXPECT_EQ(resident_pages(memory, 0, 1_MiB), 1_MiB / kPageSize - 8);
   EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize - 1), 0x5a);
   EXPECT_EQ(memory.read<std::uint8_t>(4 * kPageSize), 0);
   EXPECT_EQ(memory.read<std::uint8_t>(12 * kPageSize - 1), 0);
@@ -163,35 +167,35 @@ TEST(GuestMemory, ReleasingAPartOfAHugePageSplitsItSoThatTheHostHasThePartAtOnce
   auto memory = GuestMemory::create(8 * kMiB);
   ASSERT_TRUE(memory);
   const std::uint64_t huge_before = vmstat("thp_fault_alloc");
-  std::memset(memory->at(2 * kMiB, 2 * kMiB)->data(), 0xa5, 2 * kMiB);
+  std::memset(memory->at(2_MiB, 2_MiB)->data(), 0xa5, 2_MiB);
   ASSERT_GT(vmstat("thp_fault_alloc"), huge_before)
       << "this host gives no huge pages to madvise(MADV_HUGEPAGE)";
   const std::uint64_t split_before = vmstat("thp_split_page");
-  ASSERT_TRUE(memory->release({3 * kMiB, kMiB}));
+  ASSERT_TRUE(memory->release({3_MiB, 1_MiB}));
   EXPECT_GT(vmstat("thp_split_page"), split_before);
-  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB - 1), 0xa5);
-  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB), 0);
+  EXPECT_EQ(memory->read<std::uint8_t>(3_MiB - 1), 0xa5);
+  EXPECT_EQ(memory->read<std::uint8_t>(3_MiB), 0);
 }
 
 TEST(GuestMemory, AHugePageThatWasTakenApartIsOneAgainOnceItIsJoined) {
   auto memory = GuestMemory::create(8 * kMiB);
   ASSERT_TRUE(memory);
-  std::memset(memory->at(2 * kMiB, 2 * kMiB)->data(), 0xa5, 2 * kMiB);
-  ASSERT_TRUE(memory->release({3 * kMiB, kMiB}));
-  ASSERT_EQ(resident_pages(*memory, 2 * kMiB, 2 * kMiB), kHugePages / 2);
-  memory->join_huge_page(2 * kMiB);
-  EXPECT_EQ(resident_pages(*memory, 2 * kMiB, 2 * kMiB), kHugePages) << "needs Linux 6.1 (MADV_COLLAPSE)";
-  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB - 1), 0xa5);
-  EXPECT_EQ(memory->read<std::uint8_t>(3 * kMiB), 0);
-  memory->join_huge_page(kGiB);  // outside its RAM
+  std::memset(memory->at(2_MiB, 2_MiB)->data(), 0xa5, 2_MiB);
+  ASSERT_TRUE(memory->release({3_MiB, 1_MiB}));
+  ASSERT_EQ(resident_pages(*memory, 2_MiB, 2_MiB), kHugePages / 2);
+  memory->join_huge_page(2_MiB);
+  EXPECT_EQ(resident_pages(*memory, 2_MiB, 2_MiB), kHugePages) << "needs Linux 6.1 (MADV_COLLAPSE)";
+  EXPECT_EQ(memory->read<std::uint8_t>(3_MiB - 1), 0xa5);
+  EXPECT_EQ(memory->read<std::uint8_t>(3_MiB), 0);
+  memory->join_huge_page(1_GiB);  // outside its RAM
 }
 
 TEST(GuestMemory, AReleaseIsClippedToRam) {
   const GuestMemory memory = make(3 * kGiB + kMiB);
-  const auto ram = [&](GuestRange range) { return memory.release(range)->ram; };
-  EXPECT_EQ(ram({3 * kGiB - kPageSize, 2 * kGiB}), kPageSize + kMiB);
-  EXPECT_EQ(ram({3 * kGiB, kGiB}), 0U) << "the hole";
-  EXPECT_EQ(ram({kGiB * 100, kPageSize}), 0U);
+  const auto ram = [&](GuestRange range) { return memory.release(range)->ram.count(); };
+  EXPECT_EQ(ram({3_GiB - kPageSize, 2_GiB}), kPageSize + 1_MiB);
+  EXPECT_EQ(ram({3_GiB, 1_GiB}), 0U) << "the hole";
+  EXPECT_EQ(ram({1_GiB * 100, kPageSize}), 0U);
   EXPECT_EQ(ram({0, 0}), 0U);
   EXPECT_EQ(ram({~0ULL - 2 * kPageSize + 1, kPageSize}), 0U);
 }

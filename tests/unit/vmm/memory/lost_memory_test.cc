@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <stdexcept>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/memory/lent_pool.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -24,7 +25,7 @@ void touch_what_is_gone(LentPool& pool) {
   tell_of_lost_memory("web");
   set_guest_memory(*memory);
   memory->write<std::uint32_t>(0, 1);
-  if (!memory->release({0, 2 * kMiB})) throw std::runtime_error("release");
+  if (!memory->release({0, 2_MiB})) throw std::runtime_error("release");
   pool.set(kPages - 1);
   memory->write<std::uint32_t>(0, 1);
 }

@@ -36,8 +36,8 @@ class FakeGuest final : public MonitorGuest {
                           .backing = std::make_shared<const ImageInfo>(raw)};
     return {{.name = "disk0",
              .image = raw,
-             .bytes_per_second = 1'000'000,
-             .counters = {.read = 4096, .flushes = 3},
+             .bytes_per_second = Bytes{1'000'000},
+             .counters = {.read = Bytes{4096}, .flushes = 3},
              .status = disk_status},
             {.name = "data", .image = qcow2, .read_only = true, .direct = true}};
   }

@@ -157,10 +157,10 @@ TEST_F(MonitorTest, EventsReachAllClientsThatFinishedTheHandshake) {
 
 TEST_F(MonitorTest, BalloonChangesAreLimitedToOneASecondAndTheLastValueComes) {
   Client client(path);
-  for (Bytes actual = 500; actual > 100; --actual) {
-    guest.tell({.kind = MonitorEvent::Kind::balloon_change, .actual = actual});
+  for (std::uint64_t actual = 500; actual > 100; --actual) {
+    guest.tell({.kind = MonitorEvent::Kind::balloon_change, .actual = Bytes{actual}});
   }
-  std::vector<Bytes> seen;
+  std::vector<std::uint64_t> seen;
   do {
     const json event = client.next();
     ASSERT_EQ(event.value("event", ""), "BALLOON_CHANGE") << event;

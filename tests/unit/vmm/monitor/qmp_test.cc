@@ -351,7 +351,7 @@ TEST_F(QmpTest, BytesThatAreNotUtf8DoNoHarm) {
 }
 
 TEST_F(QmpTest, EventsHaveATimeAndTheirData) {
-  MonitorEvent event{.kind = MonitorEvent::Kind::balloon_change, .actual = 535822336};
+  MonitorEvent event{.kind = MonitorEvent::Kind::balloon_change, .actual = Bytes{535822336}};
   event.at = std::chrono::system_clock::time_point(std::chrono::microseconds(1700000000123456));
   const json change = json::parse(qmp_event(event));
   EXPECT_EQ(change["event"], "BALLOON_CHANGE");

@@ -2,6 +2,7 @@
 // RING_RESET (virtio 1.2, 2.6.1, 4.1.4.3): single queues taken back and given again while the device runs.
 #include <gtest/gtest.h>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/device_guest.h"
 
@@ -57,7 +58,7 @@ TEST_F(RingResetTest, KicksOfAQueueThatWasTakenBackDoNothing) {
 
 TEST_F(RingResetTest, TheQueueComesAgainInAnotherShape) {
   guest->reset_queue(1);
-  FakeQueue smaller(memory, 8 * kMiB, 16);
+  FakeQueue smaller(memory, 8_MiB, 16);
   guest->set_common<std::uint16_t>(DeviceGuest::kQueueSelect, 1);
   guest->set_common<std::uint16_t>(DeviceGuest::kQueueSize, 16);
   guest->set_common<std::uint16_t>(DeviceGuest::kQueueVector, 2);

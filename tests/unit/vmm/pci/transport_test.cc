@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/pci_guest.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
@@ -48,8 +49,8 @@ class TransportTest : public testing::TestWithParam<VirtioInterface> {
   void pause() { catch_up(*loop); }
 
   GuestMemory memory = make_memory();
-  FakeQueue queue0{memory, 1 * kMiB, 64};
-  FakeQueue queue1{memory, 2 * kMiB, 32};
+  FakeQueue queue0{memory, 1_MiB, 64};
+  FakeQueue queue1{memory, 2_MiB, 32};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
   std::unique_ptr<TransportGuest> guest;
   FakeDevice* device = nullptr;
@@ -227,7 +228,7 @@ TEST_P(TransportTest, AQueueThatWasResetComesAgainInAnotherShape) {
   EXPECT_NE(device->queues[0], nullptr);
   guest->set(guest->map.queue_reset, 1);
   EXPECT_EQ(device->queue_resets[1], 1) << "it is taken back already";
-  const FakeQueue smaller(memory, 8 * kMiB, 16);
+  const FakeQueue smaller(memory, 8_MiB, 16);
   guest->set_up_queue(1, smaller.layout());
   ASSERT_NE(device->queues[1], nullptr);
   EXPECT_EQ(device->queues[1]->size(), 16);
@@ -327,7 +328,7 @@ TEST_P(TransportTest, ResetDrainsAndForgets) {
 TEST_P(TransportTest, TheNextDriverFindsNothingOfWhatTheLastOneChose) {
   const RegisterMap& map = guest->map;
   guest->negotiate();
-  guest->set_up_queue(1, FakeQueue(memory, 8 * kMiB, 16).layout());
+  guest->set_up_queue(1, FakeQueue(memory, 8_MiB, 16).layout());
   guest->set(map.device_feature_select, 1);
   guest->set(map.driver_feature_select, 1);
   guest->set_status(0);
@@ -403,7 +404,7 @@ INSTANTIATE_TEST_SUITE_P(Over, PackedTransportTest, kInterfaces, name_of);
 TEST_P(PackedTransportTest, ADriverThatTakesPackedRingsGetsThem) {
   EXPECT_NE(guest->offered() & kFeatureRingPacked, 0U);
   guest->negotiate();
-  FakePackedQueue packed(memory, 1 * kMiB, 48);
+  FakePackedQueue packed(memory, 1_MiB, 48);
   guest->set_up_queue(0, packed.layout());
   start();
   ASSERT_EQ(device->queues.size(), 2U);

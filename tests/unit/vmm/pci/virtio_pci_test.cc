@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/pci/pci_guest.h"
 #include "tests/unit/vmm/pci/virtio_function.h"
@@ -29,8 +30,8 @@ class VirtioPciTest : public testing::Test {
   }
 
   GuestMemory memory = make_memory();
-  FakeQueue queue0{memory, 1 * kMiB, 64};
-  FakeQueue queue1{memory, 2 * kMiB, 32};
+  FakeQueue queue0{memory, 1_MiB, 64};
+  FakeQueue queue1{memory, 2_MiB, 32};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
   PciGuest guest{memory, *loop, {}};
   FakeDevice* const device = guest.device;

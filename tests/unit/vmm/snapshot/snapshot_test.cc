@@ -11,6 +11,7 @@
 #include <fstream>
 #include <random>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/snapshot/crc32c.h"
 #include "vmm/snapshot/memory_pages.h"
@@ -66,7 +67,7 @@ TEST(Crc32c, HasThePublishedValues) {
 TEST_F(SnapshotTest, StateAndMemoryComeBackByteForByte) {
   std::mt19937 random(1);
   for (int i = 0; i < 500; ++i) {
-    memory.write<std::uint64_t>(random() % (memory.size() / 8 - 1) * 8, std::uint64_t{random()} + 1);
+    memory.write<std::uint64_t>(random() % (memory.size().count() / 8 - 1) * 8, std::uint64_t{random()} + 1);
   }
   write();
   auto file = SnapshotFile::open(path);
@@ -74,8 +75,9 @@ TEST_F(SnapshotTest, StateAndMemoryComeBackByteForByte) {
   EXPECT_EQ(file->state(), state);
   const GuestMemory other = make_memory();
   ASSERT_TRUE(file->load_memory(other));
-  EXPECT_EQ(
-      std::memcmp(memory.at(0, memory.size())->data(), other.at(0, other.size())->data(), memory.size()), 0);
+  EXPECT_EQ(std::memcmp(memory.at(0, memory.size().count())->data(),
+                        other.at(0, other.size().count())->data(), memory.size().count()),
+            0);
 }
 
 TEST_F(SnapshotTest, UntouchedZeroAndReleasedPagesAreNotWritten) {
@@ -83,9 +85,9 @@ TEST_F(SnapshotTest, UntouchedZeroAndReleasedPagesAreNotWritten) {
   for (std::uint64_t page = 0; page < 100; ++page) memory.write<std::uint64_t>(page * kPageSize, 0);
   ASSERT_TRUE(memory.release({512 * kPageSize, 512 * kPageSize}));  // as an inflated balloon does
   write();
-  EXPECT_EQ(size.memory, (512 - 100) * kPageSize);
+  EXPECT_EQ(size.memory, (512 - 100) * balloon::kPageSize);
   EXPECT_LT(size.file, size.memory + 100 * kKiB);
-  EXPECT_EQ(std::filesystem::file_size(path), size.file);
+  EXPECT_EQ(std::filesystem::file_size(path), size.file.count());
 }
 
 TEST_F(SnapshotTest, LookingForUsedPagesGivesNoneToWhatHasNone) {
@@ -155,7 +157,7 @@ TEST_F(SnapshotTest, DamageAnywhereIsFound) {
   ASSERT_EQ(refusal(), "");
   std::mt19937_64 random(7);
   for (int i = 0; i < 200; ++i) {
-    const std::uint64_t at = i < 64 ? static_cast<std::uint64_t>(i) : random() % size.file;
+    const std::uint64_t at = i < 64 ? static_cast<std::uint64_t>(i) : random() % size.file.count();
     damage(at);
     EXPECT_THAT(refusal(), testing::Not("")) << "byte " << at;
     damage(at);
@@ -166,7 +168,8 @@ TEST_F(SnapshotTest, DamageAnywhereIsFound) {
 TEST_F(SnapshotTest, AFileThatIsCutOffIsRefused) {
   memory.write<std::uint64_t>(0, 1);
   write();
-  for (const std::uint64_t length : {Bytes{0}, Bytes{10}, Bytes{100}, size.file / 2, size.file - 1}) {
+  for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{10}, std::uint64_t{100},
+                                     size.file.count() / 2, size.file.count() - 1}) {
     std::filesystem::resize_file(path, length);
     EXPECT_THAT(refusal(), HasSubstr("cut off")) << length;
     write();
@@ -184,7 +187,7 @@ TEST_F(SnapshotTest, OtherFilesAndVersionsAreNamed) {
 
 TEST_F(SnapshotTest, MemoryOfALargerGuestIsRefused) {
   const GuestMemory large = make_memory(128 * kMiB);
-  large.write<std::uint64_t>(100 * kMiB, 1);
+  large.write<std::uint64_t>(100_MiB, 1);
   ASSERT_TRUE(write_snapshot(path, state, large));
   EXPECT_THAT(refusal(), HasSubstr("memory record 0"));
 }

@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/ring_test.h"
 #include "vmm/virtio/queue.h"
@@ -88,8 +89,8 @@ TEST_F(QueueTest, RefusesANextBeyondTheIndirectTable) {
 }
 
 TEST_F(QueueTest, RefusesABufferOutsideRam) {
-  for (const std::uint64_t address :
-       {memory_.size(), memory_.size() - 7, GuestAddress{0xfee00000}, ~GuestAddress{3}, ~GuestAddress{0}}) {
+  for (const std::uint64_t address : {memory_.size().count(), memory_.size().count() - 7,
+                                      GuestAddress{0xfee00000}, ~GuestAddress{3}, ~GuestAddress{0}}) {
     VirtQueue queue = make();
     ChainBuilder(driver()).writable_at(address, 8).submit();
     EXPECT_THAT(refusal(queue), HasSubstr("not in guest RAM")) << address;
@@ -98,7 +99,7 @@ TEST_F(QueueTest, RefusesABufferOutsideRam) {
 
 TEST_F(QueueTest, RefusesABufferOfFourGigabytesFromTheLastByteOfRam) {
   VirtQueue queue = make();
-  ChainBuilder(driver()).writable_at(memory_.size() - 1, 0xffffffff).submit();
+  ChainBuilder(driver()).writable_at(memory_.size().count() - 1, 0xffffffff).submit();
   EXPECT_THAT(refusal(queue), HasSubstr("not in guest RAM"));
 }
 
@@ -116,7 +117,7 @@ TEST_F(QueueTest, RefusesABufferThatSpansThePciHole) {
   FakeQueue driver(large, kBase, kSize);
   auto queue = VirtQueue::create(large, driver.layout());
   ASSERT_TRUE(queue);
-  ChainBuilder(driver).writable_at(3 * kGiB - 4096, 0x40002000).submit();
+  ChainBuilder(driver).writable_at(3_GiB - 4096, 0x40002000).submit();
   EXPECT_THAT(refusal(*queue), HasSubstr("not in guest RAM"));
 }
 
@@ -146,7 +147,7 @@ TEST_F(QueueTest, RefusesAnIndirectTableOfBadLength) {
 
 TEST_F(QueueTest, RefusesAnIndirectTableOutsideRam) {
   VirtQueue queue = make();
-  driver().set_descriptor(0, {memory_.size() - 16, 32, kIndirect, 0});
+  driver().set_descriptor(0, {memory_.size().count() - 16, 32, kIndirect, 0});
   driver().push_available(0);
   EXPECT_THAT(refusal(queue), HasSubstr("not in guest RAM"));
 }
@@ -182,7 +183,7 @@ TEST_F(QueueTest, RefusesAnAvailableIndexThatGoesBack) {
 
 TEST_F(QueueTest, ARefusedChainIsNotReturned) {
   VirtQueue queue = make();
-  ChainBuilder(driver()).writable_at(memory_.size(), 8).submit();
+  ChainBuilder(driver()).writable_at(memory_.size().count(), 8).submit();
   EXPECT_NE(refusal(queue), "");
   EXPECT_EQ(driver().used_index(), 0);
 }

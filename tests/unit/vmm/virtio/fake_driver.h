@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "tests/unit/vmm/address_literals.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/virtio/device.h"
 #include "vmm/virtio/queue.h"
@@ -136,8 +137,8 @@ struct UsedElement {
 /// `arena` bytes behind them for buffers.
 class FakeQueue {
  public:
-  static constexpr std::uint64_t kRings = 64 * kKiB;
-  static constexpr std::uint64_t kArena = 960 * kKiB;
+  static constexpr std::uint64_t kRings = 64_KiB;
+  static constexpr std::uint64_t kArena = 960_KiB;
   static constexpr std::uint64_t kFootprint = kRings + kArena;
 
   FakeQueue(const GuestMemory& memory, GuestAddress base, std::uint16_t size, bool event_idx = true,
@@ -279,7 +280,7 @@ class FakeDriver {
  public:
   /// Rings and buffers of the queues lie from here on; tests have the memory below and far above for
   /// themselves.
-  static constexpr GuestAddress kQueuesStart = 1 * kMiB;
+  static constexpr GuestAddress kQueuesStart = 1_MiB;
 
   FakeDriver(VirtioDevice& device, const GuestMemory& memory) : device_(device), memory_(memory) {
     device_.attach(host_);

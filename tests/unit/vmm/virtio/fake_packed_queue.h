@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/virtio/queue.h"
 
@@ -33,7 +34,7 @@ struct PackedUsed {
 
 class FakePackedQueue {
  public:
-  static constexpr std::uint64_t kRings = 64 * kKiB;
+  static constexpr std::uint64_t kRings = 64_KiB;
 
   FakePackedQueue(const GuestMemory& memory, GuestAddress base, std::uint16_t size, bool event_idx = true,
                   bool indirect = true)

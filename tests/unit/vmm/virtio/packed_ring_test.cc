@@ -49,7 +49,7 @@ TEST_F(PackedRingTest, RefusesMisalignedPartsAndPartsOutsideRam) {
   const QueueLayout good{
       .size = 8, .descriptors = 0x1000, .available = 0x2000, .used = 0x3000, .packed = true};
   ASSERT_TRUE(VirtQueue::create(memory_, good));
-  for (const GuestAddress bad : {GuestAddress{0x1002}, memory_.size(), ~GuestAddress{15}}) {
+  for (const GuestAddress bad : {GuestAddress{0x1002}, memory_.size().count(), ~GuestAddress{15}}) {
     for (GuestAddress QueueLayout::* part :
          {&QueueLayout::descriptors, &QueueLayout::available, &QueueLayout::used}) {
       QueueLayout layout = good;
@@ -193,7 +193,8 @@ TEST_F(PackedRingTest, RefusesAChainWithoutEnd) {  // the class of CVE-2026-1645
 }
 
 TEST_F(PackedRingTest, RefusesBuffersOutsideRam) {
-  for (const std::uint64_t address : {memory_.size(), memory_.size() - 7, 0xfee00000UL, ~0UL}) {
+  for (const std::uint64_t address :
+       {memory_.size().count(), memory_.size().count() - 7, 0xfee00000UL, ~0UL}) {
     VirtQueue queue = make();
     driver().submit({{address, 8, 0, kWrite}}, 0);
     EXPECT_THAT(refusal(queue), HasSubstr("not in guest RAM")) << address;
@@ -214,7 +215,7 @@ TEST_F(PackedRingTest, RefusesBrokenIndirectTables) {
   EXPECT_THAT(refused({0, 0, 0, 0}), HasSubstr("indirect table of 0 bytes"));
   EXPECT_THAT(refused({0, 17, 0, 0}), HasSubstr("indirect table of 17 bytes"));
   EXPECT_THAT(refused({0, 0xfffffff0, 0, 0}), HasSubstr("not in guest RAM"));
-  EXPECT_THAT(refused({memory_.size() - 16, 32, 0, 0}), HasSubstr("not in guest RAM"));
+  EXPECT_THAT(refused({memory_.size().count() - 16, 32, 0, 0}), HasSubstr("not in guest RAM"));
   EXPECT_THAT(refused({0, 16, 0, kNext}), HasSubstr("with a next"));
   EXPECT_THAT(refused({0, 16 * (kSize + 1), 0, 0}), HasSubstr("9 descriptors in a queue of 8"));
   EXPECT_THAT(refused({0, 16, 0, 0}, {{0x1000, 16, 0, kIndirect}}), HasSubstr("within an indirect"));

@@ -51,7 +51,8 @@ TEST_F(QueueTest, RefusesMisalignedRings) {
 
 TEST_F(QueueTest, RefusesRingsThatLeaveRam) {
   const QueueLayout good{.size = 256, .descriptors = 0x1000, .available = 0x2000, .used = 0x3000};
-  for (const GuestAddress address : {memory_.size() - 16, memory_.size(), ~GuestAddress{15}}) {
+  for (const GuestAddress address :
+       {memory_.size().count() - 16, memory_.size().count(), ~GuestAddress{15}}) {
     QueueLayout bad = good;
     bad.descriptors = address;
     EXPECT_FALSE(VirtQueue::create(memory_, bad)) << address;

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/fake_packed_queue.h"
 #include "vmm/virtio/queue.h"
@@ -39,7 +40,7 @@ inline void forbid_interrupts(FakePackedQueue& driver) { driver.set_driver_event
 template <typename Driver>
 class RingTest : public ::testing::Test {
  protected:
-  static constexpr GuestAddress kBase = kMiB;
+  static constexpr GuestAddress kBase = 1_MiB;
   static constexpr std::uint16_t kSize = 8;
 
   /// A new queue on zeroed rings, and its driver.
@@ -112,8 +113,8 @@ class RingTest : public ::testing::Test {
   /// An address that lies in the rings, at the end of RAM or of all memory, or is good.
   template <typename Any>
   GuestAddress any_address(std::uint16_t index, const Any& any) const {
-    const GuestAddress near[] = {kBase, kBase + index * 16U, memory_.size() - any(64), ~0ULL - any(64),
-                                 0x5000};
+    const GuestAddress near[] = {kBase, kBase + index * 16U, memory_.size().count() - any(64),
+                                 ~0ULL - any(64), 0x5000};
     return near[any(5)];
   }
   /// Takes, reads and writes what there is, whatever it is: no buffer may leave RAM.
@@ -123,7 +124,7 @@ class RingTest : public ::testing::Test {
       auto chain = queue.take();
       if (!chain || !*chain) break;
       for (const ChainBuffer& buffer : (*chain)->writable()) {
-        ASSERT_LE(buffer.address + buffer.host.size(), memory_.size());
+        ASSERT_LE(buffer.address + buffer.host.size(), memory_.size().count());
       }
       std::vector<std::byte> into(64);
       (*chain)->read(any(512), into);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "tests/unit/vmm/virtio/mmio_guest.h"
@@ -39,8 +40,8 @@ class VirtioMmioTest : public testing::Test {
 
   static constexpr TransportConfig kConfigured{.interface = VirtioInterface::mmio};
   GuestMemory memory = make_memory();
-  FakeQueue queue0{memory, 1 * kMiB, 64};
-  FakeQueue queue1{memory, 2 * kMiB, 32};
+  FakeQueue queue0{memory, 1_MiB, 64};
+  FakeQueue queue1{memory, 2_MiB, 32};
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create("test-loop"));
   MmioGuest guest{memory, *loop, kConfigured};
   FakeDevice* const device = guest.device;

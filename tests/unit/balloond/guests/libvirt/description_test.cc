@@ -94,11 +94,11 @@ TEST(DomainXml, AbsurdNumbersDoNotWrapAround) {
   const auto memory = [](const std::string& size) {
     return read("<domain><name>web</name>" + size + "</domain>").memory;
   };
-  EXPECT_EQ(memory("<memory unit='KiB'>18014398509481984</memory>"), ~Bytes{0}) << "2^64 bytes";
-  EXPECT_EQ(memory("<memory unit='GiB'>99999999999999999999999</memory>"), ~Bytes{0});
-  EXPECT_EQ(memory("<memory unit='KiB'>-1</memory>"), 0U);
-  EXPECT_EQ(memory("<memory unit='furlongs'>1</memory>"), 0U);
-  EXPECT_EQ(memory("<memory unit='KiB'>much</memory>"), 0U);
+  EXPECT_EQ(memory("<memory unit='KiB'>18014398509481984</memory>"), Bytes::max()) << "2^64 bytes";
+  EXPECT_EQ(memory("<memory unit='GiB'>99999999999999999999999</memory>"), Bytes::max());
+  EXPECT_EQ(memory("<memory unit='KiB'>-1</memory>"), Bytes{0});
+  EXPECT_EQ(memory("<memory unit='furlongs'>1</memory>"), Bytes{0});
+  EXPECT_EQ(memory("<memory unit='KiB'>much</memory>"), Bytes{0});
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "tests/unit/balloond/fakes.h"
 #include "tests/unit/balloond/guests/told.h"
 
@@ -41,7 +42,7 @@ class DomainTest : public testing::Test {
     out.asked = true;
     out.updated_at = std::chrono::floor<std::chrono::seconds>(clock_.wall().time_since_epoch());
     out.sample.available = 300 * kMiB;
-    out.sample.disk_read = 9;
+    out.sample.disk_read = Bytes{9};
     return out;
   }
   void ask(Bytes target) {
@@ -89,7 +90,7 @@ TEST_F(DomainTest, AGuestIsIntroducedWithItsLabelsAndUuid) {
 }
 
 TEST_F(DomainTest, AGuestIsLeftAloneForAsLongAsItsProcessHasItsMemoryLocked) {
-  constexpr std::size_t kLocked = 64 << 10;
+  constexpr Bytes kLocked = 64 * kKiB;
   Description described = description();
   described.memory = 2 * kLocked;
   domain_ = std::make_unique<Domain>(surroundings_, "qemu:///system", "QEMU 7.2.22", described,
@@ -101,11 +102,12 @@ TEST_F(DomainTest, AGuestIsLeftAloneForAsLongAsItsProcessHasItsMemoryLocked) {
     return told_.balloon_now.obstacle;
   };
   EXPECT_EQ(see(), "");
-  void* const memory = ::mmap(nullptr, kLocked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      ::mmap(nullptr, kLocked.count(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
-  ASSERT_EQ(::syscall(SYS_mlock, memory, kLocked), 0);  // sanitizers make nothing of mlock()
+  ASSERT_EQ(::syscall(SYS_mlock, memory, kLocked.count()), 0);  // sanitizers make nothing of mlock()
   EXPECT_EQ(see(), "its memory is locked");
-  ::munmap(memory, kLocked);
+  ::munmap(memory, kLocked.count());
   EXPECT_EQ(see(), "");
 }
 
@@ -142,7 +144,7 @@ TEST_F(DomainTest, StatisticsGoOnOnceWithTheSizeThatTheyBelongTo) {
   ASSERT_EQ(told_.samples.size(), 1U);
   EXPECT_EQ(told_.samples.front().actual, kGiB);
   EXPECT_EQ(told_.samples.front().available, 300 * kMiB);
-  EXPECT_EQ(told_.samples.front().disk_read, 9U);
+  EXPECT_EQ(told_.samples.front().disk_read, Bytes{9});
   domain_->see(figures(700 * kMiB), clock_.now());
   EXPECT_EQ(told_.samples.size(), 1U) << "which size they belong to is not known";
   domain_->see(figures(700 * kMiB), clock_.now());
@@ -151,16 +153,16 @@ TEST_F(DomainTest, StatisticsGoOnOnceWithTheSizeThatTheyBelongTo) {
 
 TEST_F(DomainTest, ATargetIsCarriedOutAndAnsweredThen) {
   come_up();
-  ask(700 * kMiB + 1);
+  ask(700 * kMiB + Bytes{1});
   const auto errand = domain_->take_errand();
   ASSERT_TRUE(errand);
-  EXPECT_EQ(errand->target, 700 * kMiB + 4096) << "whole pages, and no less than was granted";
+  EXPECT_EQ(errand->target, 700 * kMiB + kPageSize) << "whole pages, and no less than was granted";
   EXPECT_FALSE(domain_->take_errand()) << "one at a time";
   EXPECT_TRUE(told_.answers.empty());
   domain_->done(*errand, "");
   EXPECT_EQ(told_.answers, std::vector<std::string>{""});
   domain_->see(figures(kGiB), clock_.now());
-  EXPECT_EQ(told_.balloon_now.target, 700 * kMiB + 4096);
+  EXPECT_EQ(told_.balloon_now.target, 700 * kMiB + kPageSize);
 }
 
 TEST_F(DomainTest, ATargetWaitsWhileTheOneBeforeIsCarriedOut) {

@@ -660,8 +660,8 @@ TEST(LinkNumbers, AreTakenWhateverTypeTheyHaveUnlessTheyAreNegative) {
     EXPECT_EQ(web.actual, 5 * kKiB);
     EXPECT_FALSE(web.maximum);
     EXPECT_FALSE(web.sample.swap_in);
-    EXPECT_EQ(web.sample.swap_out, 0U);
-    EXPECT_EQ(web.sample.free, 0U);
+    EXPECT_EQ(web.sample.swap_out, Bytes{0});
+    EXPECT_EQ(web.sample.free, Bytes{0});
     EXPECT_FALSE(web.sample.available);
     EXPECT_EQ(libvirt.count("register"), 0) << "nobody listens";
   }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "base/pages.h"
 #include "tests/unit/balloond/guests/qmp/recording.h"
 
 namespace balloon::daemon::qmp {
@@ -82,13 +83,13 @@ TEST_F(DialogueTest, AGuestWithoutANameHasItsSockets) {
 
 TEST_F(DialogueTest, WhileNoDriverHoldsTheBalloonTheGuestHasAllItsMemory) {
   come_up();
-  EXPECT_TRUE(dialogue_.balloon(0).driver_ready);
-  EXPECT_TRUE(dialogue_.balloon(0).has_stats);
-  EXPECT_TRUE(dialogue_.balloon(0).deflate_on_oom);
-  EXPECT_TRUE(dialogue_.balloon(0).free_page_reporting);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).driver_ready);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).has_stats);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).deflate_on_oom);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).free_page_reporting);
   EXPECT_EQ(dialogue_.actual(), 300 * kMiB);
   happen("RESET", {{"guest", true}});
-  EXPECT_FALSE(dialogue_.balloon(0).driver_ready);
+  EXPECT_FALSE(dialogue_.balloon(Bytes{0}).driver_ready);
   EXPECT_EQ(dialogue_.actual(), 512 * kMiB) << "QEMU still says 300 MiB";
   answer(Question::driver, recorded("driver up", "x-query-virtio-status"));
   EXPECT_EQ(dialogue_.actual(), 300 * kMiB);
@@ -104,23 +105,23 @@ TEST_F(DialogueTest, WithoutTheDriversStateStatisticsShowThatThereIsOne) {
   identify();
   EXPECT_EQ(refuse(Question::driver, "CommandNotFound"), "") << "QEMU before 7.2";
   EXPECT_THAT(questions(dialogue_.figure_questions(true)), Not(Contains(Question::driver)));
-  EXPECT_FALSE(dialogue_.balloon(0).driver_ready);
+  EXPECT_FALSE(dialogue_.balloon(Bytes{0}).driver_ready);
   answer(Question::statistics, recorded("target 300 MiB", "guest-stats"));
   answer(Question::balloon_size, recorded("target 300 MiB", "query-balloon"));
-  EXPECT_TRUE(dialogue_.balloon(0).driver_ready);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).driver_ready);
   happen("RESET");
-  EXPECT_FALSE(dialogue_.balloon(0).driver_ready) << "these statistics are from before the reset";
+  EXPECT_FALSE(dialogue_.balloon(Bytes{0}).driver_ready) << "these statistics are from before the reset";
   answer(Question::statistics, recorded("target 300 MiB", "guest-stats"));
-  EXPECT_FALSE(dialogue_.balloon(0).driver_ready);
+  EXPECT_FALSE(dialogue_.balloon(Bytes{0}).driver_ready);
   json newer = recorded("target 300 MiB", "guest-stats");
   newer["last-update"] = newer["last-update"].get<std::uint64_t>() + 9;
   answer(Question::statistics, newer);
-  EXPECT_TRUE(dialogue_.balloon(0).driver_ready);
+  EXPECT_TRUE(dialogue_.balloon(Bytes{0}).driver_ready);
 }
 
 TEST_F(DialogueTest, EventsTellTheSizeAndWhetherItRuns) {
   come_up();
-  happen("BALLOON_CHANGE", {{"actual", 400U * kMiB}});
+  happen("BALLOON_CHANGE", {{"actual", (400 * kMiB).count()}});
   EXPECT_EQ(dialogue_.actual(), 400 * kMiB);
   happen("STOP");
   EXPECT_EQ(dialogue_.obstacle(), "it does not run: paused");
@@ -138,7 +139,7 @@ TEST_F(DialogueTest, WhyAGuestIsLeftAloneIsSaid) {
   EXPECT_EQ(dialogue_.obstacle(), "it is being migrated");
   answer(Question::migration, {{"status", "completed"}});
   answer(Question::run_state, {{"status", "postmigrate"}, {"running", false}});
-  EXPECT_EQ(dialogue_.balloon(0).obstacle, "it does not run: postmigrate");
+  EXPECT_EQ(dialogue_.balloon(Bytes{0}).obstacle, "it does not run: postmigrate");
 }
 
 json job(const char* type, const char* status) {
@@ -248,22 +249,22 @@ TEST_F(DialogueTest, ADeviceThatPinsMemoryIsAnObstacleForAsLongAsItIsThere) {
 }
 
 TEST_F(DialogueTest, ATargetGoesOutInWholePages) {
-  EXPECT_EQ(target_command(300 * kMiB).arguments.at("value"), 300 * kMiB);
-  EXPECT_EQ(granted_target(300 * kMiB + 1), 300 * kMiB + 4096) << "no less than was granted";
+  EXPECT_EQ(target_command(300 * kMiB).arguments.at("value"), (300 * kMiB).count());
+  EXPECT_EQ(granted_target(300 * kMiB + Bytes{1}), 300 * kMiB + kPageSize) << "no less than was granted";
 }
 
 TEST_F(DialogueTest, StatisticsAreAsLateInTheirSecondAsTheyCanBe) {
   Statistics statistics;
   statistics.updated_at = 100s;
-  statistics.available = 7;
+  statistics.available = Bytes{7};
   const auto time = [&](WallTime seen) {
-    return sample_of(statistics, 9, seen).sampled_at.value().time_since_epoch();
+    return sample_of(statistics, Bytes{9}, seen).sampled_at.value().time_since_epoch();
   };
   EXPECT_EQ(time(WallTime(100'400ms)), 100'400ms);
   EXPECT_EQ(time(WallTime(130s)), 100'999ms);
   EXPECT_EQ(time(WallTime(90s)), 100s) << "the clock was set back";
-  EXPECT_EQ(sample_of(statistics, 9, WallTime(100s)).available, 7U);
-  EXPECT_EQ(sample_of(statistics, 9, WallTime(100s)).actual, 9U);
+  EXPECT_EQ(sample_of(statistics, Bytes{9}, WallTime(100s)).available, Bytes{7});
+  EXPECT_EQ(sample_of(statistics, Bytes{9}, WallTime(100s)).actual, Bytes{9});
 }
 
 TEST_F(DialogueTest, MemoryThatIsLockedOrInHugePagesIsLeftAlone) {

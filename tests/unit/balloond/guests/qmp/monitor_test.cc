@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "policy/rules/values.h"
 #include "tests/unit/balloond/fakes.h"
 #include "tests/unit/balloond/guests/qmp/fake_qemu.h"
@@ -48,9 +49,9 @@ class MonitorTest : public testing::Test {
   void statistics(Bytes available) {
     const auto now = std::chrono::floor<std::chrono::seconds>(clock_.wall().time_since_epoch());
     qemu_->answers["qom-get guest-stats"] =
-        FakeQemu::statistics(static_cast<std::uint64_t>(now.count()), available);
+        FakeQemu::statistics(static_cast<std::uint64_t>(now.count()), available.count());
   }
-  void size(Bytes actual) { qemu_->answers["query-balloon"] = {{"actual", actual}}; }
+  void size(Bytes actual) { qemu_->answers["query-balloon"] = {{"actual", actual.count()}}; }
   void ask(Bytes target) {
     told_.channel->ask({.kind = Request::Kind::target, .sequence = ++sequence_, .target = target});
     monitor_->on_mail();
@@ -178,7 +179,7 @@ TEST_F(MonitorTest, StatisticsAreToldOnceWithWhatTheDisksReadAndHowLongItTook) {
   ASSERT_EQ(told_.samples.size(), 1U);
   EXPECT_EQ(told_.samples[0].available, 200 * kMiB);
   EXPECT_EQ(told_.samples[0].actual, 512 * kMiB);
-  EXPECT_EQ(told_.samples[0].disk_read, 4096U);
+  EXPECT_EQ(told_.samples[0].disk_read, Bytes{4096});
   EXPECT_EQ(told_.samples[0].round_trip, 30ms);
   look_when_due();
   EXPECT_EQ(told_.samples.size(), 1U) << "they are the same";
@@ -201,10 +202,10 @@ TEST_F(MonitorTest, ATargetIsAskedForAtOnceAndItsBalloonFollowed) {
   have_own_socket();
   look();
   qemu_->arguments.clear();
-  ask(300 * kMiB + 1);
+  ask(300 * kMiB + Bytes{1});
   talk();
   ASSERT_EQ(qemu_->arguments.size(), 1U);
-  EXPECT_EQ(qemu_->arguments[0].at("value"), 300 * kMiB + 4096) << "no less than was granted";
+  EXPECT_EQ(qemu_->arguments[0].at("value"), (300 * kMiB + kPageSize).count()) << "no less than was granted";
   EXPECT_THAT(told_.answers, ElementsAre(""));
   EXPECT_EQ(told_.answered_kind, Request::Kind::target);
   EXPECT_EQ(told_.answered_sequence, 1U);
@@ -212,7 +213,7 @@ TEST_F(MonitorTest, ATargetIsAskedForAtOnceAndItsBalloonFollowed) {
   qemu_->happen("BALLOON_CHANGE", {{"actual", 400 << 20}});
   monitor_->on_readable();
   EXPECT_EQ(told_.balloon_now.actual, 400 * kMiB) << "its event is told at once";
-  EXPECT_EQ(told_.balloon_now.target, 300 * kMiB + 4096);
+  EXPECT_EQ(told_.balloon_now.target, 300 * kMiB + kPageSize);
   size(400 * kMiB);
   EXPECT_EQ(look_when_due(), 250ms);
   EXPECT_EQ(wait(), 250ms) << "while it moves it is looked at often";
@@ -465,7 +466,7 @@ TEST_F(MonitorTest, ABalloonThatLeavesOurTargetHasWhatIsFoundThere) {
   ask(300 * kMiB);
   talk();
   for (const Bytes actual : {400 * kMiB, 300 * kMiB}) {
-    qemu_->happen("BALLOON_CHANGE", {{"actual", actual}});
+    qemu_->happen("BALLOON_CHANGE", {{"actual", actual.count()}});
     monitor_->on_readable();
     EXPECT_EQ(told_.balloon_now.target, 300 * kMiB);
   }

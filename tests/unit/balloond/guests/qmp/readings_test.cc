@@ -52,8 +52,9 @@ TEST(Readings, NameAndUuidThatQemuWasNotGivenAreUnset) {
 
 TEST(Readings, MemoryIsBootMemoryAndModules) {
   EXPECT_EQ(read_memory_size(recorded(kBooting, "query-memory-size-summary")).value(), 512 * kMiB);
-  EXPECT_EQ(read_memory_size({{"base-memory", 5U}, {"plugged-memory", 6U}}).value(), 11U);
-  EXPECT_EQ(read_memory_size({{"base-memory", 5U}}).value(), 5U) << "plugged-memory came with QEMU 2.11";
+  EXPECT_EQ(read_memory_size({{"base-memory", 5U}, {"plugged-memory", 6U}}).value(), Bytes{11});
+  EXPECT_EQ(read_memory_size({{"base-memory", 5U}}).value(), Bytes{5})
+      << "plugged-memory came with QEMU 2.11";
   EXPECT_EQ(complaint(read_memory_size({{"base-memory", 5U}, {"plugged-memory", ~0ULL}})),
             "the memory's size is absurd");
   EXPECT_EQ(complaint(read_memory_size({{"base-memory", -5}})), "'base-memory' is -5, not a count");
@@ -131,7 +132,7 @@ TEST(Readings, StatisticsAreBytes) {
   EXPECT_GT(stats->available.value(), 200 * kMiB);
   EXPECT_LT(stats->available.value(), 300 * kMiB);
   EXPECT_GT(stats->total.value(), 300 * kMiB) << "with deflate-on-oom, total does not follow the balloon";
-  EXPECT_EQ(stats->swap_in, 0U);
+  EXPECT_EQ(stats->swap_in, Bytes{0});
   EXPECT_EQ(stats->oom_kills, std::nullopt) << "this QEMU does not know the tag";
 }
 
@@ -188,10 +189,10 @@ TEST(Readings, AfterAResetOnlyTheDriverTellsThatTheBalloonIsEmpty) {
 }
 
 TEST(Readings, DiskReadsAreSummedOverDisks) {
-  EXPECT_EQ(read_disk_reads(recorded("driver up", "query-blockstats")).value(), 4608U)
+  EXPECT_EQ(read_disk_reads(recorded("driver up", "query-blockstats")).value(), Bytes{4608})
       << "the guest's kernel looked for partitions";
   const json disk = {{"stats", {{"rd_bytes", 7U}}}, {"parent", {{"stats", {{"rd_bytes", 100U}}}}}};
-  EXPECT_EQ(read_disk_reads(json::array({disk, disk})).value(), 14U);
+  EXPECT_EQ(read_disk_reads(json::array({disk, disk})).value(), Bytes{14});
   const json absurd = {{"stats", {{"rd_bytes", ~0ULL}}}};
   EXPECT_EQ(complaint(read_disk_reads(json::array({absurd, disk}))), "what the disks read is absurd");
   EXPECT_FALSE(read_disk_reads(json::object()));
@@ -225,9 +226,9 @@ TEST(Readings, ANumberThatMakesNoSenseIsRefusedWhereverItStands) {
 
 TEST(Readings, AHugeNumberIsTakenAsItIsAndBoundedWhereThoseOfAllBackendsAre) {
   constexpr std::uint64_t kHuge = 1ULL << 63;
-  EXPECT_EQ(read_actual({{"actual", kHuge}}).value(), kHuge);
-  EXPECT_EQ(read_memory_size({{"base-memory", kHuge}}).value(), kHuge);
-  EXPECT_EQ(read_statistics(statistics_with("stat-available-memory", kHuge)).value().available, kHuge);
+  EXPECT_EQ(read_actual({{"actual", kHuge}}).value(), Bytes{kHuge});
+  EXPECT_EQ(read_memory_size({{"base-memory", kHuge}}).value(), Bytes{kHuge});
+  EXPECT_EQ(read_statistics(statistics_with("stat-available-memory", kHuge)).value().available, Bytes{kHuge});
   EXPECT_EQ(read_polling_interval(kHuge).value(), std::chrono::hours(24 * 365));
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 #include "vmm/devices/balloon/balloon.h"
@@ -30,7 +31,7 @@ inline constexpr std::uint32_t kFreePageHint = 8;
 inline constexpr std::uint32_t kPoison = 12;
 
 /// Guest memory that no ring or buffer of the driver uses, for pages to inflate.
-inline constexpr GuestAddress kVictims = 16 * kMiB;
+inline constexpr GuestAddress kVictims = 16_MiB;
 inline constexpr std::uint32_t kVictim = kVictims / kPageSize;
 
 /// Features of a driver whose pages are gathered into huge pages, and of one whose pages are released at

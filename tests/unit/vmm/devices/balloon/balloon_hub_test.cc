@@ -35,7 +35,7 @@ class Device final : public BalloonControl {
   }
   void request_stats(std::function<void(Result<BalloonStats>)> reply) override { reply(BalloonStats{}); }
   void drop_free_pages(std::function<void(Result<Bytes>)> reply) override { reply(Bytes{1}); }
-  BalloonCounters counters() const override { return {.inflated = 7}; }
+  BalloonCounters counters() const override { return {.inflated = Bytes{7}}; }
 
   std::chrono::nanoseconds interval{};
   std::function<void(const BalloonStats&)> on_stats;
@@ -70,7 +70,7 @@ TEST_F(BalloonHubTest, ATargetThatIsSetBetweenTwoMachinesIsTheNextOnes) {
   Device first, second;
   hub.attach(first);
   hub.detach();
-  ASSERT_TRUE(link.set_target(32 * kMiB + 1));
+  ASSERT_TRUE(link.set_target(32 * kMiB + Bytes{1}));
   EXPECT_EQ(monitor.state().target, 32 * kMiB) << "in whole pages";
   hub.attach(second);
   EXPECT_EQ(second.state().target, 32 * kMiB);
@@ -80,9 +80,9 @@ TEST_F(BalloonHubTest, ATargetThatIsRefusedChangesNothing) {
   Device first, second;
   hub.attach(first);
   ASSERT_TRUE(link.set_target(32 * kMiB));
-  EXPECT_FALSE(link.set_target(kMemory + 1));
+  EXPECT_FALSE(link.set_target(kMemory + Bytes{1}));
   hub.detach();
-  const auto refused = link.set_target(kMemory + 1);
+  const auto refused = link.set_target(kMemory + Bytes{1});
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message, HasSubstr("above the guest's boot memory of 64 MiB"));
   hub.attach(second);
@@ -133,7 +133,7 @@ TEST_F(BalloonHubTest, WhatOnlyAGuestCanAnswerIsRefusedBetweenTwoMachines) {
   EXPECT_EQ(link.counters(), BalloonCounters{});
   hub.attach(device);
   EXPECT_EQ(ask(), "statsfreed");
-  EXPECT_EQ(link.counters().inflated, 7U);
+  EXPECT_EQ(link.counters().inflated, Bytes{7});
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
 
 namespace balloon::vmm {
@@ -43,7 +44,7 @@ TEST_F(BalloonTest, InflatedPagesAreFreedOnTheHostAndTheirNeighboursAreNot) {
     const bool inflated = (page >= 4 && page <= 6) || page == 10;
     EXPECT_EQ(inflated ? is_zero(kVictim + page) : is_patterned(kVictim + page), true) << page;
   }
-  EXPECT_EQ(balloon_->counters().inflated, 4 * kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, 4 * balloon::kPageSize);
   EXPECT_EQ(driver_->host().queue_interrupts(kInflate), 1);
 }
 
@@ -80,7 +81,7 @@ TEST_F(BalloonTest,
   for (std::uint32_t i = 0; i < kPages; ++i) pfns[i] = kVictim + kPages - 1 - i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
   EXPECT_TRUE(eventually([&] { return resident(kVictim, kPages) == 0; }));
-  EXPECT_EQ(balloon_->counters().inflated, kPages * kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, kPages * balloon::kPageSize);
 }
 
 TEST_F(BalloonTest, TwoHalvesOfAHugePageAreReleasedInOneGo) {
@@ -90,13 +91,13 @@ TEST_F(BalloonTest, TwoHalvesOfAHugePageAreReleasedInOneGo) {
   std::vector<std::uint32_t> pfns(kHalf);
   for (std::uint32_t i = 0; i < kHalf; ++i) pfns[i] = kVictim + i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
-  EXPECT_EQ(balloon_->counters().inflated, 0U) << "its other half may follow";
+  EXPECT_EQ(balloon_->counters().inflated, Bytes{0}) << "its other half may follow";
   for (std::uint32_t& pfn : pfns) pfn += kHalf;
   EXPECT_EQ(send(kInflate, pfns), 0U);
-  EXPECT_EQ(balloon_->counters().inflated, 0U) << "a neighbour may follow";
-  ASSERT_TRUE(balloon_->set_target(memory_.size() - kHugePageSize));
+  EXPECT_EQ(balloon_->counters().inflated, Bytes{0}) << "a neighbour may follow";
+  ASSERT_TRUE(balloon_->set_target(memory_.size() - Bytes{kHugePageSize}));
   driver_->write_config<std::uint32_t>(kActual, 2 * kHalf);
-  EXPECT_EQ(balloon_->counters().inflated, kHugePageSize) << "the driver says that it is there";
+  EXPECT_EQ(balloon_->counters().inflated, Bytes{kHugePageSize}) << "the driver says that it is there";
   EXPECT_EQ(resident(kVictim, 2 * kHalf), 0U);
 }
 
@@ -137,7 +138,7 @@ TEST_F(BalloonTest, PagesTakenBackBeforeTheirReleaseKeepTheirContents) {
   pass(Balloon::kHoldBack);
   EXPECT_TRUE(is_patterned(kVictim));
   EXPECT_TRUE(is_patterned(kVictim + 255));
-  EXPECT_EQ(balloon_->counters().inflated, 0U);
+  EXPECT_EQ(balloon_->counters().inflated, Bytes{0});
 }
 
 TEST_F(BalloonTest, ADriverThatTellsNobodyWhatItTakesBackHasItsPagesReleasedAtOnce) {
@@ -163,21 +164,21 @@ TEST_F(BalloonTest, AResetReleasesNothingOfWhatWasHeldBack) {
 TEST_F(BalloonTest, PfnsOutsideRamAreIgnoredAndTheOthersOfTheChainReleased) {
   start();
   touch(kVictim, 1);
-  const auto end = static_cast<std::uint32_t>(memory_.size() / kPageSize);
+  const auto end = static_cast<std::uint32_t>(memory_.size() / balloon::kPageSize);
   EXPECT_EQ(send(kInflate, {end, 0xfee00, 0x100000, 0xffffffff, kVictim}), 0U);
   EXPECT_TRUE(is_zero(kVictim));
   EXPECT_EQ(balloon_->counters().pages_refused, 4U);
-  EXPECT_EQ(balloon_->counters().inflated, kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, balloon::kPageSize);
   EXPECT_EQ(driver_->host().reset_reason(), "");
 }
 
 TEST_F(BalloonTest, ARunOfPfnsAcrossTheEndOfRamIsReleasedUpToIt) {  // Cloud Hypervisor 326cd8807
   start();
-  const auto end = static_cast<std::uint32_t>(memory_.size() / kPageSize);
+  const auto end = static_cast<std::uint32_t>(memory_.size() / balloon::kPageSize);
   touch(end - 2, 2);
   EXPECT_EQ(send(kInflate, {end + 1, end, end - 1, end - 2}), 0U);
   EXPECT_EQ(resident(end - 2, 2), 0U);
-  EXPECT_EQ(balloon_->counters().inflated, 2 * kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, 2 * balloon::kPageSize);
   EXPECT_EQ(balloon_->counters().pages_refused, 2U);
 }
 
@@ -185,7 +186,7 @@ TEST_F(BalloonTest, APageInflatedTwiceHarmsNothing) {
   start();
   touch(kVictim, 2);
   EXPECT_EQ(send(kInflate, {kVictim, kVictim, kVictim}), 0U);
-  EXPECT_EQ(balloon_->counters().inflated, kPageSize) << "once within a chain";
+  EXPECT_EQ(balloon_->counters().inflated, balloon::kPageSize) << "once within a chain";
   EXPECT_EQ(send(kInflate, {kVictim}), 0U);
   EXPECT_TRUE(is_patterned(kVictim + 1));
 }
@@ -214,11 +215,11 @@ TEST_F(BalloonTest, AWritableBufferOnTheInflateQueueIsReturnedUntouched) {
 TEST_F(BalloonTest,
        AHugePfnArrayIsReadOnlyAsFarAsTheGuestHasPages) {  // virtio-villain L0010, OSS-Fuzz on #4725
   start();
-  ChainBuilder(queue(kInflate)).readable_at(kVictims, 40 * kMiB).submit();
+  ChainBuilder(queue(kInflate)).readable_at(kVictims, 40_MiB).submit();
   const auto used = driver_->kick_and_wait(kInflate);
   ASSERT_TRUE(used);
-  const std::uint64_t pages = memory_.size() / kPageSize;
-  EXPECT_EQ(balloon_->counters().pages_refused, 40 * kMiB / 4 - pages);
+  const std::uint64_t pages = memory_.size() / balloon::kPageSize;
+  EXPECT_EQ(balloon_->counters().pages_refused, 40_MiB / 4 - pages);
 }
 
 TEST_F(BalloonTest, InflatingTheRingsOwnPageHarmsOnlyTheGuestAndAResetMendsIt) {  // virtio-villain L0021
@@ -290,7 +291,7 @@ TEST_F(BalloonTest, AnInflatedPageIsUsableAgainAfterDeflate) {
 TEST_F(BalloonTest, ATargetBelowTheBootMemoryReachesTheGuestWithAConfigInterrupt) {
   start();
   ASSERT_TRUE(balloon_->set_target(48 * kMiB));
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16 * kMiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16_MiB / kPageSize);
   EXPECT_EQ(driver_->host().config_interrupts(), 1);
   EXPECT_EQ(balloon_->state().target, 48 * kMiB);
   ASSERT_TRUE(balloon_->set_target(48 * kMiB));
@@ -300,19 +301,19 @@ TEST_F(BalloonTest, ATargetBelowTheBootMemoryReachesTheGuestWithAConfigInterrupt
 TEST_F(BalloonTest, ATargetAboveTheBootMemoryIsRefusedWithTheReason) {
   start();
   ASSERT_TRUE(balloon_->set_target(48 * kMiB));
-  for (const Bytes target : {memory_.size() + 1, Bytes{1} << 40, ~Bytes{0}}) {
+  for (const Bytes target : {memory_.size() + Bytes{1}, 1024 * kGiB, Bytes::max()}) {
     const auto refused = balloon_->set_target(target);
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("above the guest's boot memory of 64 MiB"));
   }
   EXPECT_EQ(balloon_->state().target, 48 * kMiB) << "the old one stays";
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16 * kMiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16_MiB / kPageSize);
   EXPECT_EQ(driver_->host().config_interrupts(), 1);
 }
 
 TEST_F(BalloonTest, ATargetIsRoundedDownToAPage) {
   start();
-  ASSERT_TRUE(balloon_->set_target(48 * kMiB + kPageSize - 1));
+  ASSERT_TRUE(balloon_->set_target(48 * kMiB + balloon::kPageSize - Bytes{1}));
   EXPECT_EQ(balloon_->state().target, 48 * kMiB);
 }
 
@@ -321,7 +322,7 @@ TEST_F(BalloonTest, ATargetBeforeTheDriverIsThereWaitsInTheConfigSpace) {
   ASSERT_TRUE(balloon_->set_target(32 * kMiB));
   EXPECT_EQ(driver_->host().config_interrupts(), 0);
   driver_->start(kAtOnce);
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 32 * kMiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 32_MiB / kPageSize);
 }
 
 TEST_F(BalloonTest, TheInitialTargetIsTheBootMemoryUnlessConfigured) {
@@ -342,7 +343,7 @@ TEST_F(BalloonTest, TheGuestCanWriteActualOnly) {  // Firecracker lets it rewrit
     EXPECT_EQ(driver_->read_config<std::uint32_t>(offset), before) << offset;
   }
   driver_->write_config<std::uint64_t>(kNumPages, 0x1000ULL << 32 | 0x77);
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16 * kMiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 16_MiB / kPageSize);
   EXPECT_EQ(balloon_->state().actual, 48 * kMiB);
   driver_->write_config<std::uint8_t>(kActual + 1, 0x20);
   EXPECT_EQ(balloon_->state().actual, 32 * kMiB);
@@ -352,10 +353,10 @@ TEST_F(BalloonTest, AnAbsurdActualIsClampedAndNeverUnderflows) {  // Cloud Hyper
   start();
   for (const std::uint32_t actual : {0x4001U, 0x80000000U, 0xffffffffU}) {
     driver_->write_config<std::uint32_t>(kActual, actual);
-    EXPECT_EQ(balloon_->state().actual, 0U) << actual;
+    EXPECT_EQ(balloon_->state().actual, Bytes{0}) << actual;
   }
   driver_->write_config<std::uint32_t>(kActual, 0x4000);
-  EXPECT_EQ(balloon_->state().actual, 0U);
+  EXPECT_EQ(balloon_->state().actual, Bytes{0});
   driver_->write_config<std::uint32_t>(kActual, 0);
   EXPECT_EQ(balloon_->state().actual, memory_.size());
 }
@@ -376,7 +377,7 @@ TEST_F(BalloonTest, EachChangeOfStateIsToldOnce) {
   const auto told = states();
   ASSERT_EQ(told.size(), 4U);
   EXPECT_EQ(told[1].target, 48 * kMiB);
-  EXPECT_EQ(told[2].actual, memory_.size() - 16 * kPageSize);
+  EXPECT_EQ(told[2].actual, memory_.size() - 16 * balloon::kPageSize);
   EXPECT_FALSE(told[3].driver_ready);
   EXPECT_EQ(told[3].actual, memory_.size()) << "the next driver starts with an empty balloon";
   EXPECT_EQ(told[3].target, 48 * kMiB) << "and inflates again";
@@ -398,18 +399,18 @@ TEST_F(BalloonTest, WhatWasNeverTouchedIsReleasedButFreesNothing) {
   for (std::uint32_t i = 0; i < 16; ++i) pfns[i] = kVictim + 504 + i;
   EXPECT_EQ(send(kInflate, pfns), 0U);
   const BalloonCounters counters = balloon_->counters();
-  EXPECT_EQ(counters.inflated, 16 * kPageSize);
-  EXPECT_LE(counters.freed, 8 * kPageSize) << "those of the touched huge page";
+  EXPECT_EQ(counters.inflated, 16 * balloon::kPageSize);
+  EXPECT_LE(counters.freed, 8 * balloon::kPageSize) << "those of the touched huge page";
 }
 
 TEST_F(BalloonTest, ItsRateAndStallsAreCounted) {
   start();
   ASSERT_TRUE(balloon_->set_target(32 * kMiB));
   pass(20ms);
-  driver_->write_config<std::uint32_t>(kActual, 16 * kMiB / kPageSize);
+  driver_->write_config<std::uint32_t>(kActual, 16_MiB / kPageSize);
   const std::uint64_t rate = balloon_->counters().rate;
-  EXPECT_GT(rate, kMiB);
-  EXPECT_LE(rate, 16 * kMiB / 0.02);
+  EXPECT_GT(rate, 1_MiB);
+  EXPECT_LE(rate, 16_MiB / 0.02);
   EXPECT_EQ(balloon_->counters().stalls, 0U);
   pass(BalloonPace::kStall);
   EXPECT_EQ(balloon_->counters().stalls, 1U);
@@ -449,7 +450,7 @@ class BrokenGuest : public BalloonTest, public ::testing::WithParamInterface<std
 TEST_P(BrokenGuest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
   const std::uint16_t index = GetParam();
   const std::function<void()> breaks[] = {
-      [&] { ChainBuilder(queue(index)).readable_at(memory_.size() - 4, 8).submit(); },
+      [&] { ChainBuilder(queue(index)).readable_at(memory_.size().count() - 4, 8).submit(); },
       [&] { ChainBuilder(queue(index)).writable_at(~0ULL - 8, 8).submit(); },
       [&] {
         queue(index).set_descriptor(0, {kVictims, 8, test::kNext, 0});
@@ -519,14 +520,14 @@ TEST_F(BalloonTest, AQueueThatTheDriverDidNotEnableIsNotServed) {
 
 TEST_F(BalloonTest, RequestsForAGuestWithoutADriverBlockNobodyAndTheLastTargetCounts) {  // crosvm c4e3eb2ec
   make();
-  for (Bytes target = 1; target <= 20'000; ++target)
-    ASSERT_TRUE(balloon_->set_target(memory_.size() - target % 64 * kPageSize));
+  for (unsigned target = 1; target <= 20'000; ++target)
+    ASSERT_TRUE(balloon_->set_target(memory_.size() - target % 64 * balloon::kPageSize));
   int refused = 0;
   for (int i = 0; i < 100; ++i)
     balloon_->request_stats([&](const Result<BalloonStats>& stats) { refused += stats ? 0 : 1; });
   settle();
   EXPECT_EQ(refused, 100);
-  ASSERT_TRUE(balloon_->set_target(memory_.size() - 7 * kPageSize));
+  ASSERT_TRUE(balloon_->set_target(memory_.size() - 7 * balloon::kPageSize));
   driver_->start(kAtOnce);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 7U);
 }
@@ -541,14 +542,15 @@ TEST_F(BalloonTest, WhoAsksForItsStateOrSetsItsTargetWaitsNotForABusyDevice) {
   });
   other.join();
   balloon_->mutex().unlock();
-  EXPECT_TRUE(eventually([&] { return driver_->read_config<std::uint32_t>(kNumPages) == kMiB / kPageSize; }));
+  EXPECT_TRUE(
+      eventually([&] { return driver_->read_config<std::uint32_t>(kNumPages) == 1_MiB / kPageSize; }));
   EXPECT_EQ(balloon_->state().target, memory_.size() - kMiB);
 }
 
 TEST_F(BalloonTest, TheDriverReadsTheTargetThatWasSetBeforeThoughTheLoopHasNotComeToIt) {
   start();
   while_busy([&] { EXPECT_TRUE(balloon_->set_target(memory_.size() - kMiB)); });
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), kMiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 1_MiB / kPageSize);
   loop_->resume();
 }
 

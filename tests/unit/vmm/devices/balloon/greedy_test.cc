@@ -6,6 +6,7 @@
 #include <optional>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
 #include "tests/unit/vmm/manual_clock.h"
 
@@ -18,12 +19,12 @@ using namespace test;
 class GreedyBalloon : public BalloonTest {
  protected:
   GreedyBalloon() : BalloonTest(make_memory(1 * kGiB)) {}
-  static constexpr GuestAddress kList = 32 * kMiB;
+  static constexpr GuestAddress kList = 32_MiB;
   static constexpr int kChains = 8;
   /// Every `stride`th page of the upper 896 MiB, in each of the chains.
   std::uint32_t ask(std::uint16_t index, std::uint32_t stride) {
     std::uint32_t count = 0;
-    for (std::uint32_t pfn = 128 * kMiB / kPageSize; pfn < kGiB / kPageSize; pfn += stride)
+    for (std::uint32_t pfn = 128_MiB / kPageSize; pfn < 1_GiB / kPageSize; pfn += stride)
       memory_.write<std::uint32_t>(kList + 4ULL * count++, pfn);
     for (int i = 0; i < kChains; ++i) ChainBuilder(queue(index)).readable_at(kList, 4 * count).submit();
     return count;
@@ -46,7 +47,7 @@ TEST_F(GreedyBalloon, ScatteredPagesWithoutEndAreReleasedInShortTurnsAndNoneIsFo
   EXPECT_EQ(queue(kInflate).used_index(), 0) << "it is still under way";
   EXPECT_TRUE(balloon_->set_target(512 * kMiB));
   ASSERT_TRUE(all_answered(kInflate));
-  EXPECT_EQ(balloon_->counters().inflated, Bytes{kChains} * count * kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, kChains * count * balloon::kPageSize);
 }
 
 TEST_F(GreedyBalloon, ThoseThatAreHeldBackAreReleasedInShortTurnsLikewise) {
@@ -55,7 +56,7 @@ TEST_F(GreedyBalloon, ThoseThatAreHeldBackAreReleasedInShortTurnsLikewise) {
   EXPECT_LT(turn(kInflate).count(), 100);
   ASSERT_TRUE(all_answered(kInflate));
   driver_->write_config<std::uint32_t>(kActual, count);
-  EXPECT_TRUE(eventually([&] { return balloon_->state().actual == kGiB - Bytes{count} * kPageSize; }))
+  EXPECT_TRUE(eventually([&] { return balloon_->state().actual == kGiB - count * balloon::kPageSize; }))
       << "nothing is held in the end";
 }
 
@@ -64,7 +65,7 @@ TEST_F(GreedyBalloon, HugePagesAreMadeWholeAgainInShortTurns) {
   ask(kInflate, 512);
   driver_->kick(kInflate);
   ASSERT_TRUE(all_answered(kInflate));
-  touch(128 * kMiB / kPageSize, 64 * kMiB / kPageSize);
+  touch(128_MiB / kPageSize, 64_MiB / kPageSize);
   ask(kDeflate, 512);
   EXPECT_LT(turn(kDeflate).count(), 100);
   EXPECT_TRUE(all_answered(kDeflate));
@@ -79,9 +80,8 @@ TEST_F(GreedyBalloon, HintsOfAllMemoryManyTimesOverAreWorkedOffInShortTurns) {
   ASSERT_GT(id, 1U);
   ChainBuilder(queue(kHinting)).readable(std::as_bytes(std::span(&id, 1))).submit();
   ASSERT_TRUE(driver_->kick_and_wait(kHinting));
-  touch(128 * kMiB / kPageSize, 128 * kMiB / kPageSize);
-  for (int i = 0; i < kChains - 1; ++i)
-    ChainBuilder(queue(kHinting)).writable_at(128 * kMiB, 896 * kMiB).submit();
+  touch(128_MiB / kPageSize, 128_MiB / kPageSize);
+  for (int i = 0; i < kChains - 1; ++i) ChainBuilder(queue(kHinting)).writable_at(128_MiB, 896_MiB).submit();
   EXPECT_LT(turn(kHinting).count(), 100);
   EXPECT_LT(queue(kHinting).used_index(), kChains) << "it is still under way";
   EXPECT_TRUE(all_answered(kHinting));
@@ -100,7 +100,7 @@ TEST_F(GreedyBalloon, AResetForgetsAChainThatIsUnderWay) {
   EXPECT_EQ(queue(kInflate).used_index(), 0);
   driver_->start(kAtOnce);
   EXPECT_EQ(send(kInflate, {kVictim}), 0U) << "a new driver's first chain is not taken for the old one";
-  EXPECT_EQ(balloon_->counters().inflated, inflated + kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, inflated + balloon::kPageSize);
 }
 
 }  // namespace

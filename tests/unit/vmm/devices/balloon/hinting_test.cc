@@ -87,7 +87,7 @@ TEST_F(HintingTest, IsOfferedOnlyWhenSwitchedOnAndItsQueueComesBeforeReporting) 
   touch(kVictim, 512);
   ChainBuilder(queue(kReportingBehindHinting)).writable_at(kVictims, kHugePageSize).submit();
   ASSERT_TRUE(driver_->kick_and_wait(kReportingBehindHinting));
-  EXPECT_EQ(balloon_->counters().reported, kHugePageSize);
+  EXPECT_EQ(balloon_->counters().reported, Bytes{kHugePageSize});
 }
 
 TEST_F(HintingTest, WithoutReportingItsQueueIsTheLast) {
@@ -113,11 +113,11 @@ TEST_F(HintingTest, ARoundReleasesTheHintedPagesAndEndsWithDone) {
   EXPECT_FALSE(outcome_);
   send_id(HintingRounds::kStop);
   ASSERT_TRUE(outcome_ && *outcome_) << error();
-  EXPECT_EQ(**outcome_, kFreePages * kPageSize);
+  EXPECT_EQ(**outcome_, kFreePages * balloon::kPageSize);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(kFreePageHint), HintingRounds::kDone);
   EXPECT_EQ(driver_->host().config_interrupts(), 2) << "the guest may have its pages back";
-  EXPECT_EQ(balloon_->counters().hinted, kFreePages * kPageSize);
-  EXPECT_EQ(balloon_->counters().freed, kFreePages * kPageSize);
+  EXPECT_EQ(balloon_->counters().hinted, kFreePages * balloon::kPageSize);
+  EXPECT_EQ(balloon_->counters().freed, kFreePages * balloon::kPageSize);
   touch(kVictim, kFreePages);
   EXPECT_TRUE(is_patterned(kVictim)) << "and use them";
 }
@@ -183,7 +183,7 @@ TEST_F(HintingTest, HintsOutsideTheirRoundReleaseNothing) {
   send_id(command);
   send_id(HintingRounds::kStop);
   ASSERT_TRUE(outcome_ && *outcome_);
-  EXPECT_EQ(**outcome_, 0U);
+  EXPECT_EQ(**outcome_, Bytes{0});
   hint(kVictim, 512);
   EXPECT_TRUE(is_patterned(kVictim)) << "the guest has it back";
 }

@@ -8,6 +8,8 @@
 #include <random>
 #include <set>
 
+#include "tests/unit/vmm/address_literals.h"
+
 namespace balloon::vmm {
 
 void PrintTo(const GuestRange& range, std::ostream* out) {
@@ -31,9 +33,9 @@ class HugeReleaseTest : public testing::Test {
 };
 
 TEST_F(HugeReleaseTest, ReleasesTwoHalvesInOneCall) {
-  held_.add({5 * kHugePageSize + kMiB, kMiB});
+  held_.add({5 * kHugePageSize + 1_MiB, 1_MiB});
   EXPECT_THAT(released_, IsEmpty());
-  held_.add({5 * kHugePageSize, kMiB});
+  held_.add({5 * kHugePageSize, 1_MiB});
   held_.release_run();
   EXPECT_THAT(released_, ElementsAre(GuestRange{5 * kHugePageSize, kHugePageSize}));
   EXPECT_EQ(held_.held(), 0U);
@@ -48,12 +50,12 @@ TEST_F(HugeReleaseTest, GathersScatteredPages) {
 }
 
 TEST_F(HugeReleaseTest, ReleasesWholeHugePagesOfALongRangeAtOnceAndHoldsItsEnds) {
-  held_.add({kMiB, 4 * kMiB});
+  held_.add({1_MiB, 4_MiB});
   held_.release_run();
-  EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}));
+  EXPECT_THAT(released_, ElementsAre(GuestRange{2_MiB, 2_MiB}));
   flush();
-  EXPECT_THAT(released_, ElementsAre(GuestRange{2 * kMiB, 2 * kMiB}, GuestRange{kMiB, kMiB},
-                                     GuestRange{4 * kMiB, kMiB}));
+  EXPECT_THAT(released_,
+              ElementsAre(GuestRange{2_MiB, 2_MiB}, GuestRange{1_MiB, 1_MiB}, GuestRange{4_MiB, 1_MiB}));
   EXPECT_EQ(held_.held(), 0U);
 }
 
@@ -80,11 +82,11 @@ TEST_F(HugeReleaseTest, TakesBackTheMiddleOfARun) {
 }
 
 TEST_F(HugeReleaseTest, DoesNotReleaseWhatTheGuestTookBack) {
-  held_.add({0, kMiB});
+  held_.add({0, 1_MiB});
   held_.cancel({4 * kPageSize, 2 * kPageSize});
   flush();
   EXPECT_THAT(released_,
-              ElementsAre(GuestRange{0, 4 * kPageSize}, GuestRange{6 * kPageSize, kMiB - 6 * kPageSize}));
+              ElementsAre(GuestRange{0, 4 * kPageSize}, GuestRange{6 * kPageSize, 1_MiB - 6 * kPageSize}));
 }
 
 TEST_F(HugeReleaseTest, HoldsABoundedNumberOfHugePages) {
@@ -93,13 +95,13 @@ TEST_F(HugeReleaseTest, HoldsABoundedNumberOfHugePages) {
 }
 
 TEST_F(HugeReleaseTest, HoldsABoundedNumberOfBytes) {
-  for (std::uint64_t i = 0; i <= HugeRelease::kMostHeld / kMiB; ++i) held_.add({i * kHugePageSize, kMiB});
-  EXPECT_THAT(released_, ElementsAre(GuestRange{0, kMiB}));
+  for (std::uint64_t i = 0; i <= HugeRelease::kMostHeld / 1_MiB; ++i) held_.add({i * kHugePageSize, 1_MiB});
+  EXPECT_THAT(released_, ElementsAre(GuestRange{0, 1_MiB}));
   EXPECT_EQ(held_.held(), HugeRelease::kMostHeld);
 }
 
 TEST_F(HugeReleaseTest, ForgetsWhatIsDropped) {
-  held_.add({0, kMiB});
+  held_.add({0, 1_MiB});
   held_.drop();
   flush();
   EXPECT_THAT(released_, IsEmpty());

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/vmm/address_literals.h"
+
 namespace balloon::vmm {
 namespace {
 
@@ -18,21 +20,21 @@ class HugeRestoreTest : public testing::Test {
   }
 
   std::vector<GuestAddress> restored_;
-  HugeRestore restore_{64 * kMiB, [this](GuestAddress huge_page) { restored_.push_back(huge_page); }};
+  HugeRestore restore_{64_MiB, [this](GuestAddress huge_page) { restored_.push_back(huge_page); }};
 };
 
 TEST_F(HugeRestoreTest, OneThatWasReleasedInPartsIsRestoredOnceAllOfItIsBack) {
-  give({2 * kMiB, kPageSize});
-  give({3 * kMiB, 8 * kPageSize});
-  restore_.deflated({2 * kMiB, kPageSize});
+  give({2_MiB, kPageSize});
+  give({3_MiB, 8 * kPageSize});
+  restore_.deflated({2_MiB, kPageSize});
   EXPECT_THAT(restored_, IsEmpty()) << "it would bring pages back that the balloon holds";
-  restore_.deflated({3 * kMiB, 8 * kPageSize});
-  EXPECT_THAT(restored_, ElementsAre(2 * kMiB));
+  restore_.deflated({3_MiB, 8 * kPageSize});
+  EXPECT_THAT(restored_, ElementsAre(2_MiB));
 }
 
 TEST_F(HugeRestoreTest, OneThatWasReleasedWholeNeedsNothing) {  // it comes back whole
-  give({4 * kMiB, 2 * kHugePageSize});
-  restore_.deflated({4 * kMiB, 2 * kHugePageSize});
+  give({4_MiB, 2 * kHugePageSize});
+  restore_.deflated({4_MiB, 2 * kHugePageSize});
   EXPECT_THAT(restored_, IsEmpty());
 }
 
@@ -52,9 +54,9 @@ TEST_F(HugeRestoreTest, ItIsRestoredOnceForEachTimeItWasInParts) {
 }
 
 TEST_F(HugeRestoreTest, PagesBeyondTheGuestsMemoryAreIgnored) {
-  give({(Bytes{1} << 44) - kPageSize, kPageSize});
-  give({64 * kMiB, kPageSize});
-  restore_.deflated({64 * kMiB, kPageSize});
+  give({(1ULL << 44) - kPageSize, kPageSize});
+  give({64_MiB, kPageSize});
+  restore_.deflated({64_MiB, kPageSize});
   EXPECT_THAT(restored_, IsEmpty());
 }
 

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
 #include "tests/unit/vmm/memory/lent_pool.h"
 
@@ -60,7 +61,8 @@ TEST_P(EachKind, TheProcessShrinksByWhatTheCountersSayWithinTwoPercent) {
   const BalloonCounters counters = balloon_->counters();
   EXPECT_EQ(counters.inflated, 80 * kMiB);
   EXPECT_EQ(counters.freed, GetParam().backing.preallocate ? 80 * kMiB : 64 * kMiB);
-  EXPECT_NEAR(static_cast<double>(fell), static_cast<double>(counters.freed), 0.02 * 64 * kMiB);
+  EXPECT_NEAR(static_cast<double>(fell), static_cast<double>(counters.freed),
+              0.02 * static_cast<double>(64 * kMiB));
   EXPECT_EQ(counters.releases, 10U) << "one call for 8 MiB";
   EXPECT_GT(counters.release_time.count(), 0);
 }
@@ -109,9 +111,9 @@ TEST_F(SharedMemory, TheFileItselfIsFreedNotOnlyThisProcesssView) {  // Firecrac
 class LargeGuest : public BalloonTest {
  protected:
   LargeGuest() : BalloonTest(make_memory(6 * kGiB)) {}
-  static constexpr std::uint32_t kHole = 3 * kGiB / kPageSize;
-  static constexpr std::uint32_t kHigh = 4 * kGiB / kPageSize;
-  static constexpr std::uint32_t kEnd = 7 * kGiB / kPageSize;
+  static constexpr std::uint32_t kHole = 3_GiB / kPageSize;
+  static constexpr std::uint32_t kHigh = 4_GiB / kPageSize;
+  static constexpr std::uint32_t kEnd = 7_GiB / kPageSize;
 };
 
 TEST_F(LargeGuest, PagesAbove4GiBAreReleasedWhereTheyLie) {  // kvmtool c818344 multiplied in 32 bits
@@ -141,7 +143,7 @@ TEST_F(LargeGuest, ARunAcrossTheHoleIsReleasedOnBothSides) {
   for (const std::uint32_t pfn : run(kHigh - 2, 4)) pfns.push_back(pfn);
   EXPECT_EQ(send(kInflate, pfns), 0U);
   EXPECT_TRUE(is_zero(kHole - 1) && is_zero(kHigh) && is_zero(kHigh + 1));
-  EXPECT_EQ(balloon_->counters().inflated, 4 * kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, 4 * balloon::kPageSize);
   EXPECT_EQ(balloon_->counters().pages_refused, 4U);
 }
 
@@ -156,8 +158,8 @@ TEST_F(LargeGuest, TheLastPageIsReleasedAndTheNextIsNot) {
 TEST_F(LargeGuest, ItsTargetAndSizeAreCountedWithoutTheHole) {
   start();
   ASSERT_TRUE(balloon_->set_target(2 * kGiB));
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 4 * kGiB / kPageSize);
-  driver_->write_config<std::uint32_t>(kActual, 4 * kGiB / kPageSize);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(kNumPages), 4_GiB / kPageSize);
+  driver_->write_config<std::uint32_t>(kActual, 4_GiB / kPageSize);
   EXPECT_EQ(balloon_->state().actual, 2 * kGiB);
 }
 
@@ -172,9 +174,10 @@ struct WithPool {
 // The pool is the first base: it is given back to the next test only when the guest's memory has left it.
 class PoolTest : protected WithPool, public BalloonTest {
  protected:
-  PoolTest() : BalloonTest(memory_of(kPoolPages * kHugePageSize, {.huge_pages = HugePages::two_mib})) {}
+  PoolTest()
+      : BalloonTest(memory_of(Bytes{kPoolPages * kHugePageSize}, {.huge_pages = HugePages::two_mib})) {}
   /// In the pool, and not in the fake driver's way.
-  static constexpr std::uint32_t kPage = 24 * kMiB / kPageSize;
+  static constexpr std::uint32_t kPage = 24_MiB / kPageSize;
 };
 
 TEST_F(PoolTest, OnlyWholeHugePagesLeaveAndPartsCountAsTheGuests) {
@@ -188,8 +191,8 @@ TEST_F(PoolTest, OnlyWholeHugePagesLeaveAndPartsCountAsTheGuests) {
   EXPECT_EQ(send(kInflate, {kPage}), 0U);
   driver_->write_config<std::uint32_t>(kActual, kHugePages);
   EXPECT_EQ(resident(kPage, kHugePages), 0U);
-  EXPECT_EQ(balloon_->state().actual, memory_.size() - kHugePageSize);
-  EXPECT_EQ(balloon_->counters().freed, kHugePageSize);
+  EXPECT_EQ(balloon_->state().actual, memory_.size() - Bytes{kHugePageSize});
+  EXPECT_EQ(balloon_->counters().freed, Bytes{kHugePageSize});
 }
 
 TEST_F(PoolTest, APartThatTheGuestTakesBackKeepsItsHugePage) {
@@ -214,7 +217,7 @@ TEST_F(PoolTest, PartsOfADriverThatTellsNobodyWhatItTakesBackAreNotAddedUp) {
 
 TEST_F(PoolTest, PagesOutsideItsRamAreNotRemembered) {  // not a bit for each: they would pile up for ever
   start({}, kGather);
-  const std::uint32_t end = static_cast<std::uint32_t>(memory_.size() / kPageSize);
+  const std::uint32_t end = static_cast<std::uint32_t>(memory_.size() / balloon::kPageSize);
   for (std::uint32_t chain = 0; chain < 4; ++chain)
     EXPECT_EQ(send(kInflate, run(end + chain * 511, 511)), 0U);
   EXPECT_EQ(balloon_->counters().pages_refused, 4 * 511U);
@@ -226,12 +229,12 @@ TEST_F(PoolTest, AReportReleasesItsWholeHugePagesOnly) {
   touch(kPage, kHugePages);
   touch(kPage + kHugePages, kHugePages);
   ChainBuilder(queue(kReporting))
-      .writable_at(kPage * kPageSize, static_cast<std::uint32_t>(kHugePageSize + kMiB))
+      .writable_at(kPage * kPageSize, static_cast<std::uint32_t>(kHugePageSize + 1_MiB))
       .submit();
   ASSERT_TRUE(driver_->kick_and_wait(kReporting));
   EXPECT_EQ(resident(kPage, kHugePages), 0U);
   EXPECT_TRUE(is_patterned(kPage + kHugePages));
-  EXPECT_EQ(balloon_->counters().reported, kHugePageSize);
+  EXPECT_EQ(balloon_->counters().reported, Bytes{kHugePageSize});
 }
 
 TEST_F(PoolTest, AGuestThatWantsItsMemoryBackFromAnEmptyPoolWaitsForIt) {  // else it would die of SIGBUS

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/vmm/address_literals.h"
+
 namespace balloon::vmm {
 namespace {
 
@@ -16,13 +18,13 @@ TEST(BalloonPace, ItsRateIsThatOfTheMoveFromTheTargetToTheLastStep) {
   EXPECT_EQ(pace.rate(), 0U);
   pace.at(kStart + 10s, kGiB, kGiB / 2);
   pace.at(kStart + 11s, kGiB * 3 / 4, kGiB / 2);
-  EXPECT_EQ(pace.rate(), kGiB / 4);
+  EXPECT_EQ(pace.rate(), 1_GiB / 4);
   pace.at(kStart + 12s, kGiB / 2, kGiB / 2);
   pace.at(kStart + 60s, kGiB / 2, kGiB / 2);
-  EXPECT_EQ(pace.rate(), kGiB / 4) << "of the last move";
+  EXPECT_EQ(pace.rate(), 1_GiB / 4) << "of the last move";
   pace.at(kStart + 61s, kGiB / 2, kGiB);
   pace.at(kStart + 62s, kGiB, kGiB);
-  EXPECT_EQ(pace.rate(), kGiB / 2) << "growing as well";
+  EXPECT_EQ(pace.rate(), 1_GiB / 2) << "growing as well";
   EXPECT_EQ(pace.stalls(), 0U);
 }
 
@@ -44,8 +46,7 @@ TEST(BalloonPace, ABalloonThatStandsStillOffItsTargetStalls) {
 TEST(BalloonPace, ANewTargetHasTimeOfItsOwn) {
   BalloonPace pace;
   pace.at(kStart, kGiB, kGiB);
-  for (int second = 1; second < 20; ++second)
-    pace.at(kStart + second * 1s, kGiB, kGiB / 2 - static_cast<Bytes>(second) * kMiB);
+  for (int second = 1; second < 20; ++second) pace.at(kStart + second * 1s, kGiB, kGiB / 2 - second * kMiB);
   EXPECT_EQ(pace.stalls(), 0U);
 }
 

@@ -22,8 +22,8 @@ TEST_F(BalloonTest, ReportedRangesAreReleased) {
   EXPECT_EQ(used->length, 0U) << "another length would claim that the device initialised the pages";
   EXPECT_EQ(resident(kVictim, 16), 10U);
   EXPECT_TRUE(is_patterned(kVictim + 4) && is_patterned(kVictim + 10));
-  EXPECT_EQ(balloon_->counters().reported, 6 * kPageSize);
-  EXPECT_EQ(balloon_->counters().inflated, 0U);
+  EXPECT_EQ(balloon_->counters().reported, 6 * balloon::kPageSize);
+  EXPECT_EQ(balloon_->counters().inflated, Bytes{0});
 }
 
 TEST_F(BalloonTest, OnlyWholePagesOfAMisalignedReportAreReleased) {

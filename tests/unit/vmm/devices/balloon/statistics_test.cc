@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/balloon/balloon_fixture.h"
 
 namespace balloon::vmm {
@@ -112,7 +113,7 @@ TEST_F(BalloonTest, StatisticsOfAnyLengthAndSplitAcrossDescriptorsAreTakenAsThey
   send_stats(0);
   ASSERT_TRUE(wait_stats_request());
   // 1 MiB of entries with tag 0: only the first part is looked at, and the buffer comes back.
-  ChainBuilder(queue(kStats)).readable_at(kVictims, kMiB).submit();
+  ChainBuilder(queue(kStats)).readable_at(kVictims, 1_MiB).submit();
   driver_->kick(kStats);
   ASSERT_TRUE(wait_stats_request());
   // Half an entry in each of two descriptors, then 3 odd bytes.

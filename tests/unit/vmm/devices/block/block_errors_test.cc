@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/integration/small_filesystem.h"
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/block_fixture.h"
 
 namespace balloon::vmm::test {
@@ -19,7 +20,7 @@ using testing::SizeIs;
 using Action = IoFailure::Action;
 
 constexpr Bytes kRoom = 2 * kMiB;
-constexpr Bytes kImage = kMiB;
+constexpr std::uint64_t kImage = 1_MiB;
 
 class BlockErrorsTest : public BlockTest {
  protected:

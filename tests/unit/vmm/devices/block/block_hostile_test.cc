@@ -115,7 +115,7 @@ TEST_F(BlockTest, AnImageTruncatedWhileRunningGivesIoErrorsNotACrash) {
 
 TEST_F(BlockTest, ABrokenChainAsksForAResetAndTheDiskWorksAgainAfterIt) {
   start();
-  ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(memory_.size() - 100, 512).submit();
+  ChainBuilder(queue()).readable(header(kIn, 0)).writable_at(memory_.size().count() - 100, 512).submit();
   driver_->kick(0);
   EXPECT_THAT(driver_->host().reset_reason(), HasSubstr("not in guest RAM"));
   driver_->reset();

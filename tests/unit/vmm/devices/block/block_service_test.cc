@@ -120,7 +120,7 @@ TEST_F(BlockTest, ALimitOfRequestsHoldsForDiscardsAndAWaitIsCountedOnce) {
 }
 
 TEST_F(BlockTest, AByteLimitCountsBytes) {
-  start({.path = path_, .bytes_per_second = 64 * kKiB, .burst_bytes = 4096});
+  start({.path = path_, .bytes_per_second = 64 * kKiB, .burst_bytes = Bytes{4096}});
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 6; ++i) ASSERT_EQ(request(kIn, 0, 8 * 512).status, kOk);
   EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(200));

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/block_fixture.h"
 
 namespace balloon::vmm::test {
@@ -35,10 +36,10 @@ TEST_F(BlockTest, TellsItsTopologyAndWhatItTakesInOneRequest) {
   EXPECT_EQ(driver_->read_config<std::uint32_t>(28), 0U) << "opt_io_size";
   EXPECT_EQ(driver_->read_config<std::uint8_t>(32), 1U) << "write-back";
   EXPECT_EQ(driver_->read_config<std::uint16_t>(34), 3U) << "num_queues";
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(36), kGiB / 512) << "max_discard_sectors";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(36), 1_GiB / 512) << "max_discard_sectors";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(40), 16U) << "max_discard_seg";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 8U) << "discard_sector_alignment";
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(48), 32 * kMiB / 512) << "max_write_zeroes_sectors";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(48), 32_MiB / 512) << "max_write_zeroes_sectors";
   EXPECT_EQ(driver_->read_config<std::uint32_t>(52), 16U) << "max_write_zeroes_seg";
   EXPECT_EQ(driver_->read_config<std::uint8_t>(56), 1U) << "write_zeroes_may_unmap";
   EXPECT_EQ(block_->config_size(), 60U);
@@ -47,9 +48,9 @@ TEST_F(BlockTest, TellsItsTopologyAndWhatItTakesInOneRequest) {
 TEST_F(BlockTest, AQcow2DiskTellsTheSizeOfItsClusters) {
   make_image("-f qcow2 " + path_ + " 1M");
   start({.path = path_, .format = BlockFormat::qcow2});
-  EXPECT_EQ(driver_->read_config<std::uint64_t>(0), kMiB / 512);
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(28), 64 * kKiB / 512) << "opt_io_size";
-  EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 64 * kKiB / 512) << "discard_sector_alignment";
+  EXPECT_EQ(driver_->read_config<std::uint64_t>(0), 1_MiB / 512);
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(28), 64_KiB / 512) << "opt_io_size";
+  EXPECT_EQ(driver_->read_config<std::uint32_t>(44), 64_KiB / 512) << "discard_sector_alignment";
 }
 
 TEST_F(BlockTest, EachRequestIsCountedWithItsBytes) {
@@ -62,9 +63,9 @@ TEST_F(BlockTest, EachRequestIsCountedWithItsBytes) {
   EXPECT_EQ(request(kIn, kSectors, kSectorSize).status, kIoError);
   const BlockCounters counters = block_->counters();
   EXPECT_EQ(counters.reads, 1U);
-  EXPECT_EQ(counters.read, 3 * kSectorSize);
+  EXPECT_EQ(counters.read, Bytes{3 * kSectorSize});
   EXPECT_EQ(counters.writes, 2U);
-  EXPECT_EQ(counters.written, 3 * kSectorSize);
+  EXPECT_EQ(counters.written, Bytes{3 * kSectorSize});
   EXPECT_EQ(counters.flushes, 1U);
   EXPECT_EQ(counters.discards, 1U);
   EXPECT_EQ(counters.failed, 1U);
@@ -73,10 +74,10 @@ TEST_F(BlockTest, EachRequestIsCountedWithItsBytes) {
 }
 
 TEST_F(BlockTest, ASegmentIsNoLongerThanTheDriverWasTold) {
-  std::filesystem::resize_file(path_, 2 * kGiB);
+  std::filesystem::resize_file(path_, 2_GiB);
   start();
-  constexpr std::uint32_t kZeroes = 32 * kMiB / 512;
-  constexpr std::uint32_t kDiscards = kGiB / 512;
+  constexpr std::uint32_t kZeroes = 32_MiB / 512;
+  constexpr std::uint32_t kDiscards = 1_GiB / 512;
   EXPECT_EQ(clear(kWriteZeroes, {{0, kZeroes, 1}}).status, kOk);
   EXPECT_EQ(clear(kWriteZeroes, {{0, kZeroes + 1, 1}}).status, kIoError);
   EXPECT_EQ(clear(kDiscard, {{0, kDiscards, 0}}).status, kOk);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/block_fixture.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -19,20 +20,20 @@ extern "C" std::size_t __sanitizer_get_current_allocated_bytes();
 namespace balloon::vmm::test {
 namespace {
 
-constexpr Bytes kMemoryGrowth = 16 * kMiB;
+constexpr std::uint64_t kMemoryGrowth = 16_MiB;
 constexpr std::uint32_t kBuffer = Block::kSizeMax;
 constexpr std::uint32_t kBuffers = Block::kSegMax;
 constexpr std::uint64_t kLargest = std::uint64_t{kBuffer} * kBuffers;
 
 /// Of this process. The address sanitizer keeps what was freed for a while: there it is what is allocated.
-Bytes memory_in_use() {
+std::uint64_t memory_in_use() {
 #ifdef __SANITIZE_ADDRESS__
   return __sanitizer_get_current_allocated_bytes();
 #else
   std::ifstream file("/proc/self/statm");
-  Bytes size = 0, resident = 0;
+  std::uint64_t size = 0, resident = 0;
   file >> size >> resident;
-  return resident * static_cast<Bytes>(::getpagesize());
+  return resident * static_cast<std::uint64_t>(::getpagesize());
 #endif
 }
 
@@ -98,7 +99,7 @@ class BlockTurnsTest : public BlockTest {
     TestDisk disk(config);
     const auto cluster = pattern(4096, 1);
     for (std::uint64_t first : {4096, 0}) {
-      for (std::uint64_t at = first; at < 32 * kMiB; at += 8192) {
+      for (std::uint64_t at = first; at < 32_MiB; at += 8192) {
         if (!disk.write(at, cluster)) throw std::runtime_error("writing the image");
       }
     }
@@ -110,8 +111,8 @@ class BlockTurnsTest : public BlockTest {
 TEST_F(BlockTurnsTest, ReadsOfAFragmentedImageLetOthersGoOnAndCostNoMemory) {
   start(fragmented());
   submit_largest(kIn, 24);
-  const Bytes before = memory_in_use();
-  Bytes most = before;
+  const std::uint64_t before = memory_in_use();
+  std::uint64_t most = before;
   driver_->kick(0);
   const Turns turns = turns_until([&] {
     most = std::max(most, memory_in_use());
@@ -140,7 +141,7 @@ TEST_F(BlockTurnsTest, DiscardsOfTheSmallestClustersLetOthersGoOn) {
   make_image("-f qcow2 -o cluster_size=512,preallocation=metadata " + path_ + " 32M");
   start({.path = path_, .format = BlockFormat::qcow2});
   status_ = status_byte();
-  constexpr std::uint32_t kAll = 32 * kMiB / kSectorSize;
+  constexpr std::uint32_t kAll = 32_MiB / kSectorSize;
   for (int i = 0; i < 2; ++i) {
     ChainBuilder builder(queue());
     builder.readable(header(kDiscard, 0)).readable_values(std::vector<BlockSegment>{{0, kAll, 0}});
@@ -153,14 +154,14 @@ TEST_F(BlockTurnsTest, DiscardsOfTheSmallestClustersLetOthersGoOn) {
 
 TEST_F(BlockTurnsTest, ZerosThatTheFilesystemCannotMakeLetOthersGoOn) {
   const std::string path = "/dev/shm/balloon-zeros-" + std::to_string(::getpid());  // no FALLOC_FL_ZERO_RANGE
-  write_file(path, std::vector<std::byte>(32 * kMiB));
+  write_file(path, std::vector<std::byte>(32_MiB));
   start({.path = path, .format = BlockFormat::raw});
   std::filesystem::remove(path);
   status_ = status_byte();
   ChainBuilder builder(queue());
   builder.readable(header(kWriteZeroes, 0));
   builder.readable_values(
-      std::vector<BlockSegment>(kMaxSegments, {0, static_cast<std::uint32_t>(32 * kMiB / kSectorSize), 0}));
+      std::vector<BlockSegment>(kMaxSegments, {0, static_cast<std::uint32_t>(32_MiB / kSectorSize), 0}));
   builder.writable_at(status_, 1).submit();
   driver_->kick(0);
   expect_many(turns_until([&] { return answered(1); }));
@@ -168,7 +169,7 @@ TEST_F(BlockTurnsTest, ZerosThatTheFilesystemCannotMakeLetOthersGoOn) {
 }
 
 TEST_F(BlockTurnsTest, ARequestIsNoLargerThanWhatTheDriverWasTold) {
-  std::filesystem::resize_file(path_, 64 * kMiB);
+  std::filesystem::resize_file(path_, 64_MiB);
   start();
   EXPECT_NE(block_->offered_features() & Block::kFeatureSizeMax, 0U);
   EXPECT_EQ(driver_->read_config<std::uint32_t>(8), kBuffer) << "size_max";
@@ -181,7 +182,7 @@ TEST_F(BlockTurnsTest, ARequestIsNoLargerThanWhatTheDriverWasTold) {
 }
 
 TEST_F(BlockTurnsTest, AResetDoesNotWaitForWhatHasNotBegun) {
-  std::filesystem::resize_file(path_, 64 * kMiB);
+  std::filesystem::resize_file(path_, 64_MiB);
   start();
   submit_largest(kOut, 60);  // 1.9 GiB
   driver_->kick(0);

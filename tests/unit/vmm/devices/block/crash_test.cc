@@ -9,6 +9,7 @@
 #include <cstring>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 
 namespace balloon::vmm {
@@ -16,7 +17,7 @@ namespace {
 
 using namespace test;
 
-constexpr Bytes kSize = 32 * kMiB;
+constexpr std::uint64_t kSize = 32_MiB;
 constexpr std::size_t kBlock = 4096;
 constexpr std::size_t kBlocks = kSize / kBlock;
 

@@ -141,11 +141,11 @@ class TestDisk {
     DiskRequest request{.kind = DiskRequest::Kind::flush};
     return run(request);
   }
-  Result<void> discard(std::uint64_t offset, Bytes size) {
+  Result<void> discard(std::uint64_t offset, std::uint64_t size) {
     DiskRequest request{.kind = DiskRequest::Kind::discard, .ranges = {{offset, size}}};
     return run(request);
   }
-  Result<void> zero(std::uint64_t offset, Bytes size, bool may_unmap = true) {
+  Result<void> zero(std::uint64_t offset, std::uint64_t size, bool may_unmap = true) {
     DiskRequest request{.kind = DiskRequest::Kind::zero, .ranges = {{offset, size}}, .may_unmap = may_unmap};
     return run(request);
   }
@@ -155,7 +155,7 @@ class TestDisk {
     return request.result;
   }
   Disk& disk() { return *disk_; }
-  Bytes size() const { return disk_->image().size(); }
+  std::uint64_t size() const { return disk_->image().size(); }
 
  private:
   std::unique_ptr<Disk> disk_;

@@ -8,6 +8,7 @@
 #include <array>
 #include <vector>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 
 namespace balloon::vmm {
@@ -16,7 +17,7 @@ namespace {
 using namespace test;
 using ::testing::HasSubstr;
 
-constexpr Bytes kSize = 24 * kMiB;
+constexpr std::uint64_t kSize = 24_MiB;
 
 struct Kind {
   const char* name;
@@ -66,7 +67,7 @@ TEST(DiskQueue, SmallWritesToNewClustersAreDoneManyAtATime) {
   std::vector<std::vector<std::byte>> data;
   std::vector<DiskRequest> requests(kWrites);
   // Some in one cluster, others each in a cluster of its own.
-  const auto place = [](std::size_t i) { return i < 32 ? i * kWrite : i * 256 * kKiB; };
+  const auto place = [](std::size_t i) { return i < 32 ? i * kWrite : i * 256_KiB; };
   for (std::size_t i = 0; i < kWrites; ++i) {
     data.push_back(noise(kWrite, i));
     requests[i].kind = DiskRequest::Kind::write;
@@ -123,10 +124,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 class DiskTest : public ::testing::Test {
  protected:
-  Bytes allocated() const {
+  std::uint64_t allocated() const {
     struct stat status = {};
     ::stat(path_.c_str(), &status);
-    return static_cast<Bytes>(status.st_blocks) * 512;
+    return static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
   Directory directory_;
   std::string path_ = directory_ / "disk.img";
@@ -137,12 +138,12 @@ TEST_F(DiskTest, ADiscardGivesTheRoomBackToTheHost) {
     make_image("-f " + format + " " + path_ + " 16M");
     {
       TestDisk disk({.path = path_, .format = format == "raw" ? BlockFormat::raw : BlockFormat::qcow2});
-      ASSERT_TRUE(disk.write(0, noise(16 * kMiB, 1)));
+      ASSERT_TRUE(disk.write(0, noise(16_MiB, 1)));
       ASSERT_TRUE(disk.flush());
-      ASSERT_GE(allocated(), 16 * kMiB) << format;
-      ASSERT_TRUE(disk.discard(kMiB, 12 * kMiB));
+      ASSERT_GE(allocated(), 16_MiB) << format;
+      ASSERT_TRUE(disk.discard(1_MiB, 12_MiB));
       ASSERT_TRUE(disk.flush());
-      EXPECT_LE(allocated(), 5 * kMiB) << format;
+      EXPECT_LE(allocated(), 5_MiB) << format;
     }
     std::filesystem::remove(path_);
   }
@@ -151,35 +152,35 @@ TEST_F(DiskTest, ADiscardGivesTheRoomBackToTheHost) {
 TEST_F(DiskTest, ZeroesWithoutLeaveToUnmapKeepTheirPlace) {
   make_image("-f qcow2 " + path_ + " 16M");
   TestDisk disk({.path = path_, .format = BlockFormat::qcow2});
-  ASSERT_TRUE(disk.write(0, noise(4 * kMiB, 1)));
-  ASSERT_TRUE(disk.zero(0, 4 * kMiB, false));
+  ASSERT_TRUE(disk.write(0, noise(4_MiB, 1)));
+  ASSERT_TRUE(disk.zero(0, 4_MiB, false));
   ASSERT_TRUE(disk.flush());
-  EXPECT_GE(allocated(), 4 * kMiB);
-  EXPECT_TRUE(same(disk.read(0, 4 * kMiB), std::vector<std::byte>(4 * kMiB)));
+  EXPECT_GE(allocated(), 4_MiB);
+  EXPECT_TRUE(same(disk.read(0, 4_MiB), std::vector<std::byte>(4_MiB)));
   // And parts written to the kept place leave zeros around them.
   const auto sector = noise(512, 5);
-  ASSERT_TRUE(disk.write(kMiB + 1024, sector));
+  ASSERT_TRUE(disk.write(1_MiB + 1024, sector));
   std::vector<std::byte> expected(65536);
   std::ranges::copy(sector, expected.begin() + 1024);
-  EXPECT_TRUE(same(disk.read(kMiB, 65536), expected));
+  EXPECT_TRUE(same(disk.read(1_MiB, 65536), expected));
 }
 
 TEST_F(DiskTest, FreedClustersAreUsedAgain) {
   make_image("-f qcow2 " + path_ + " 64M");
   TestDisk disk({.path = path_, .format = BlockFormat::qcow2});
   for (int round = 0; round < 8; ++round) {
-    ASSERT_TRUE(disk.write(0, noise(8 * kMiB, static_cast<std::uint64_t>(round))));
+    ASSERT_TRUE(disk.write(0, noise(8_MiB, static_cast<std::uint64_t>(round))));
     ASSERT_TRUE(disk.flush());
-    ASSERT_TRUE(disk.discard(0, 8 * kMiB));
+    ASSERT_TRUE(disk.discard(0, 8_MiB));
     ASSERT_TRUE(disk.flush());
   }
-  EXPECT_LE(std::filesystem::file_size(path_), 10 * kMiB);
+  EXPECT_LE(std::filesystem::file_size(path_), 10_MiB);
 }
 
 TEST_F(DiskTest, ManyRequestsAtOnceAreAllDone) {
   for (const BlockEngine engine : {BlockEngine::io_uring, BlockEngine::threads}) {
     make_image("-f raw " + path_ + " 16M");
-    const auto content = noise(16 * kMiB, 3);
+    const auto content = noise(16_MiB, 3);
     write_file(path_, content);
     int done = 0;
     auto disk = Disk::open({.path = path_, .cache = BlockCache::none, .engine = engine},
@@ -203,7 +204,7 @@ TEST_F(DiskTest, ManyRequestsAtOnceAreAllDone) {
 
 TEST_F(DiskTest, BuffersAndPlacesThatDirectIoCannotTakeGoThroughABounceBuffer) {
   make_image("-f raw " + path_ + " 1M");
-  const auto content = noise(kMiB, 8);
+  const auto content = noise(1_MiB, 8);
   write_file(path_, content);
   TestDisk disk({.path = path_, .cache = BlockCache::none});
   std::vector<std::byte> memory(8192 + 1);
@@ -219,7 +220,7 @@ TEST_F(DiskTest, BuffersAndPlacesThatDirectIoCannotTakeGoThroughABounceBuffer) {
   EXPECT_EQ(request.transferred, 1536U);
   auto expected = content;
   std::ranges::copy(odd, expected.begin() + 3 * 512);
-  EXPECT_TRUE(same(disk.read(0, kMiB), expected)) << "the sectors around it are as they were";
+  EXPECT_TRUE(same(disk.read(0, 1_MiB), expected)) << "the sectors around it are as they were";
 }
 
 TEST_F(DiskTest, ARequestThatWasCancelledCanBeStartedAgain) {
@@ -246,11 +247,11 @@ TEST_F(DiskTest, ARequestThatWasCancelledCanBeStartedAgain) {
 
 TEST_F(DiskTest,
        AWriteOfPartsOfABlockWaitsForThoseBeforeItInTheSameBlock) {  // it reads the rest of the block
-  write_file(path_, std::vector<std::byte>(64 * kKiB));
+  write_file(path_, std::vector<std::byte>(64_KiB));
   TestDisk disk({.path = path_, .cache = BlockCache::none});
-  AlignedBuffer whole(64 * kKiB);
+  AlignedBuffer whole(64_KiB);
   for (std::uint64_t round = 0; round < 50; ++round) {
-    auto expected = noise(64 * kKiB, 2 * round);
+    auto expected = noise(64_KiB, 2 * round);
     const auto part = noise(200, 2 * round + 1);
     std::ranges::copy(expected, whole.bytes().begin());
     auto other = part;
@@ -265,15 +266,15 @@ TEST_F(DiskTest,
     disk.disk().drain();
     ASSERT_TRUE(first.result && second.result);
     std::ranges::copy(part, expected.begin() + 40'100);
-    ASSERT_TRUE(same(disk.read(0, 64 * kKiB), expected)) << "round " << round;
+    ASSERT_TRUE(same(disk.read(0, 64_KiB), expected)) << "round " << round;
   }
 }
 
 TEST_F(DiskTest, WhatIsDoneMakesRoomForMore) {  // 32 MiB are in flight at most
-  const auto content = noise(kMiB, 5);
+  const auto content = noise(1_MiB, 5);
   write_file(path_, content);
   TestDisk disk({.path = path_});
-  for (int i = 0; i < 40; ++i) ASSERT_TRUE(same(disk.read(0, kMiB), content)) << i;
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(same(disk.read(0, 1_MiB), content)) << i;
 }
 
 TEST_F(DiskTest, AnIoErrorIsToldAndTheNextRequestWorks) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 #include "vmm/devices/block/qcow2_image.h"
 
@@ -96,7 +97,7 @@ TEST_F(Qcow2ForgedTest, ATableIsNeverHandedOutAsRoomForData) {
     count(table, 0);
     save();
     TestDisk disk(config());
-    const auto done = disk.write(kMiB, noise(kCluster, 2));
+    const auto done = disk.write(1_MiB, noise(kCluster, 2));
     ASSERT_FALSE(done);
     EXPECT_THAT(done.error().message, HasSubstr("holds a table, but is not counted"));
     EXPECT_TRUE(is_untouched(table));
@@ -224,19 +225,20 @@ TEST_F(Qcow2ForgedTest, WhateverTheTablesSayTheHeaderStaysAsItIs) {
 
 TEST_F(Qcow2ForgedTest, RoomFarAwayInTheFileIsNotSearchedForAtOnceButIsFound) {
   // Clusters of 512 bytes: more of them in use than one search looks at, and a hole behind.
-  constexpr Bytes kUsed = 48 * kMiB, kHole = kUsed - kMiB;
+  constexpr std::uint64_t kUsed = 48_MiB, kHole = kUsed - 1_MiB;
   std::filesystem::remove(path_);
   make_image("-f qcow2 -o cluster_size=512 " + path_ + " 64M");
   {
     TestDisk disk(config());
-    for (Bytes at = 0; at < kUsed; at += kMiB) ASSERT_TRUE(disk.write(at, noise(kMiB, at)));
+    for (std::uint64_t at = 0; at < kUsed; at += 1_MiB) ASSERT_TRUE(disk.write(at, noise(1_MiB, at)));
     ASSERT_TRUE(disk.discard(kHole, 64 * 512));
   }
-  const Bytes before = std::filesystem::file_size(path_);
+  const std::uint64_t before = std::filesystem::file_size(path_);
   TestDisk disk(config());
   ASSERT_TRUE(disk.write(kUsed, noise(512, 1)));
   EXPECT_GT(std::filesystem::file_size(path_), before) << "behind the end";
-  for (int i = 1; i < 60; ++i) ASSERT_TRUE(disk.write(kUsed + static_cast<Bytes>(i) * 512, noise(512, 1)));
+  for (int i = 1; i < 60; ++i)
+    ASSERT_TRUE(disk.write(kUsed + static_cast<std::uint64_t>(i) * 512, noise(512, 1)));
   EXPECT_LT(std::filesystem::file_size(path_), before + 40 * 512) << "and then in the hole";
   ASSERT_TRUE(disk.flush());
 }
@@ -247,8 +249,8 @@ class Qcow2BackingTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directory(directory_ / "images");
-    write_file(directory_ / "secret", noise(kMiB, 1));
-    write_file(directory_ / "images/base.img", noise(kMiB, 2));
+    write_file(directory_ / "secret", noise(1_MiB, 1));
+    write_file(directory_ / "images/base.img", noise(1_MiB, 2));
   }
   /// What happens to an image whose backing file has this name.
   std::string refused(const std::string& name, BackingFiles backing) {

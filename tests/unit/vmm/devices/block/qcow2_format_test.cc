@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/fuzz/qcow2_fuzz.h"
+#include "tests/unit/vmm/address_literals.h"
 
 namespace balloon::vmm {
 namespace {
@@ -23,7 +24,7 @@ std::vector<std::byte> good_header() {
   store_be32(bytes.data(), 0x514649fb);
   store_be32(bytes.data() + 4, 3);
   store_be32(bytes.data() + 20, 16);
-  store_be64(bytes.data() + 24, kGiB);
+  store_be64(bytes.data() + 24, 1_GiB);
   store_be32(bytes.data() + 36, 2);
   store_be64(bytes.data() + 40, 0x30000);
   store_be64(bytes.data() + 48, 0x10000);
@@ -51,7 +52,7 @@ TEST(Qcow2Header, OfBothVersionsIsRead) {
   auto bytes = good_header();
   auto header = parse_qcow2_header(bytes);
   ASSERT_TRUE(header) << header.error().message;
-  EXPECT_EQ(header->size, kGiB);
+  EXPECT_EQ(header->size, 1_GiB);
   EXPECT_EQ(header->cluster_size(), 65536U);
   EXPECT_EQ(header->l2_entries(), 8192U);
   EXPECT_EQ(header->refcounts_per_block(), 32768U);
@@ -67,7 +68,7 @@ TEST(Qcow2Header, OfBothVersionsIsRead) {
 TEST(Qcow2Header, EachFieldIsReadFromItsPlace) {
   auto bytes = good_header();
   store_be32(bytes.data() + 20, 12);
-  store_be64(bytes.data() + 24, kMiB + 512);
+  store_be64(bytes.data() + 24, 1_MiB + 512);
   store_be32(bytes.data() + 36, 5);
   store_be64(bytes.data() + 40, 0x23000);
   store_be64(bytes.data() + 48, 0x45000);
@@ -81,7 +82,7 @@ TEST(Qcow2Header, EachFieldIsReadFromItsPlace) {
   EXPECT_EQ(header->version, 3U);
   EXPECT_EQ(header->cluster_bits, 12U);
   EXPECT_EQ(header->cluster_size(), 4096U);
-  EXPECT_EQ(header->size, kMiB + 512);
+  EXPECT_EQ(header->size, 1_MiB + 512);
   EXPECT_EQ(header->l1_entries, 5U);
   EXPECT_EQ(header->l1_offset, 0x23000U);
   EXPECT_EQ(header->l2_entries(), 512U);
@@ -100,10 +101,10 @@ TEST(Qcow2Header, WhatIsJustPossibleIsTakenAndNothingMore) {
   const auto with = [](std::size_t place, std::uint32_t value) {
     return refused([=](std::byte* h) { store_be32(h + place, value); });
   };
-  EXPECT_EQ(with(36, 32 * kMiB / 8), "") << "an L1 table of 32 MiB";
-  EXPECT_THAT(with(36, 32 * kMiB / 8 + 1), HasSubstr("too long"));
-  EXPECT_EQ(with(56, 8 * kMiB / 65536), "") << "a refcount table of 8 MiB";
-  EXPECT_THAT(with(56, 8 * kMiB / 65536 + 1), HasSubstr("its refcount table has 129 clusters"));
+  EXPECT_EQ(with(36, 32_MiB / 8), "") << "an L1 table of 32 MiB";
+  EXPECT_THAT(with(36, 32_MiB / 8 + 1), HasSubstr("too long"));
+  EXPECT_EQ(with(56, 8_MiB / 65536), "") << "a refcount table of 8 MiB";
+  EXPECT_THAT(with(56, 8_MiB / 65536 + 1), HasSubstr("its refcount table has 129 clusters"));
   EXPECT_THAT(with(20, 22), HasSubstr("2^22"));
   EXPECT_EQ(with(96, 6), "");
   EXPECT_EQ(with(100, 112), "");

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
 
 namespace balloon::vmm {
@@ -12,7 +13,7 @@ namespace {
 using namespace test;
 using ::testing::HasSubstr;
 
-constexpr Bytes kSize = 8 * kMiB;
+constexpr std::uint64_t kSize = 8_MiB;
 
 class Qcow2ImageTest : public ::testing::Test {
  protected:
@@ -24,7 +25,7 @@ class Qcow2ImageTest : public ::testing::Test {
     return {.path = path, .read_only = read_only, .format = BlockFormat::qcow2, .backing = BackingFiles::any};
   }
   /// A raw file of noise, the later half zeros.
-  std::vector<std::byte> write_base(const std::string& path, Bytes size = kSize) {
+  std::vector<std::byte> write_base(const std::string& path, std::uint64_t size = kSize) {
     auto content = noise(size, 77);
     std::fill(content.begin() + static_cast<std::ptrdiff_t>(size / 2), content.end(), std::byte{0});
     write_file(path, content);
@@ -64,7 +65,7 @@ TEST_F(Qcow2ImageTest, AnImageTellsWhatItIsAndWhatLiesBelowIt) {
   EXPECT_EQ(info.cluster_size, 64 * kKiB);
   EXPECT_EQ(info.version, 3U);
   EXPECT_EQ(info.refcount_bits, 16U);
-  EXPECT_GT(info.allocated, 0U);
+  EXPECT_GT(info.allocated, Bytes{0});
   EXPECT_LT(info.allocated, kMiB);
   EXPECT_EQ(info.backing_name, "base/base.img");
   ASSERT_TRUE(info.backing);
@@ -80,8 +81,8 @@ TEST_F(Qcow2ImageTest, AVersion2ImageOnABackingFileTakesZeroesToo) {
   {
     TestDisk disk(config(path_));
     ASSERT_NO_FATAL_FAILURE(exercise(disk, model, 300, 6));
-    ASSERT_TRUE(disk.zero(0, kMiB));
-    std::fill_n(model.begin(), kMiB, std::byte{0});
+    ASSERT_TRUE(disk.zero(0, 1_MiB));
+    std::fill_n(model.begin(), 1_MiB, std::byte{0});
     EXPECT_TRUE(same(disk.read(0, kSize), model));
   }
   expect_clean(path_);
@@ -89,7 +90,7 @@ TEST_F(Qcow2ImageTest, AVersion2ImageOnABackingFileTakesZeroesToo) {
 }
 
 TEST_F(Qcow2ImageTest, ABackingFileThatEndsEarlierGoesOnAsZeros) {
-  const auto base = noise(kMiB + 100, 1);  // not even whole sectors
+  const auto base = noise(1_MiB + 100, 1);  // not even whole sectors
   write_file(directory_ / "base.img", base);
   make_image("-f qcow2 -b base.img -F raw " + path_ + " 8M");
   std::vector<std::byte> model(kSize);
@@ -99,8 +100,8 @@ TEST_F(Qcow2ImageTest, ABackingFileThatEndsEarlierGoesOnAsZeros) {
     EXPECT_TRUE(same(disk.read(0, kSize), model));
     // A write within the cluster in which it ends.
     const auto sector = noise(512, 4);
-    ASSERT_TRUE(disk.write(kMiB + 4096, sector));
-    std::ranges::copy(sector, model.begin() + kMiB + 4096);
+    ASSERT_TRUE(disk.write(1_MiB + 4096, sector));
+    std::ranges::copy(sector, model.begin() + 1_MiB + 4096);
     EXPECT_TRUE(same(disk.read(0, kSize), model));
   }
 }
@@ -275,7 +276,7 @@ TEST_F(Qcow2ImageTest, CompressedGarbageIsAnIoError) {
 TEST_F(Qcow2ImageTest, ATruncatedImageReadsAsZerosAndDoesNotCrash) {
   make_image("-f qcow2 " + path_ + " 8M");
   {
-    TestDisk(config(path_)).write(0, noise(kMiB, 1)).value();
+    TestDisk(config(path_)).write(0, noise(1_MiB, 1)).value();
   }
   std::filesystem::resize_file(path_, 5 * 65536);
   TestDisk disk(config(path_, true));

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
 
@@ -100,9 +101,9 @@ TEST_F(ConsoleTest, AChainIsTransmittedInOneGoNotByteByByte) {
 
 TEST_F(ConsoleTest, AChainOfAnyLengthIsWorkedOffInShortTurns) {
   backend.slow = true;
-  constexpr std::uint32_t kBuffer = 8 * kMiB;
+  constexpr std::uint32_t kBuffer = 8_MiB;
   ChainBuilder builder(driver->queue(1));
-  for (int i = 0; i < 4; ++i) builder.readable_at(32 * kMiB, kBuffer);  // all the same: 32 MiB for 8
+  for (int i = 0; i < 4; ++i) builder.readable_at(32_MiB, kBuffer);  // all the same: 32 MiB for 8
   builder.submit();
   const auto start = std::chrono::steady_clock::now();
   driver->kick(1);  // holds the mutex, as the loop does for each turn
@@ -114,7 +115,7 @@ TEST_F(ConsoleTest, AChainOfAnyLengthIsWorkedOffInShortTurns) {
 
 TEST_F(ConsoleTest, OthersGetTheMutexWhileALongChainIsUnderWay) {
   backend.slow = true;
-  ChainBuilder(driver->queue(1)).readable_at(16 * kMiB, 32 * kMiB).submit();
+  ChainBuilder(driver->queue(1)).readable_at(16_MiB, 32_MiB).submit();
   driver->kick(1);
   for (int i = 0; i < 20; ++i) {
     const auto start = std::chrono::steady_clock::now();

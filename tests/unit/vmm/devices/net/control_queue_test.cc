@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/net/net_fixture.h"
 
 namespace balloon::vmm::test {
@@ -167,7 +168,7 @@ TEST(ControlWithoutFeaturesTest, CommandsOfFeaturesThatWereNotNegotiatedAreRefus
     ReceiveFilter filter_;
   } commands;
   const GuestMemory memory = make_memory(4 * kMiB);
-  FakeQueue fake(memory, kMiB, 64);
+  FakeQueue fake(memory, 1_MiB, 64);
   auto queue = VirtQueue::create(memory, fake.layout());
   ASSERT_TRUE(queue);
   for (const std::vector<std::uint8_t>& bytes : {std::vector<std::uint8_t>{0, 0, 1},

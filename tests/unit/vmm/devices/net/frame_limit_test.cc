@@ -22,7 +22,7 @@ TEST(FrameLimit, WithoutARateNothingWaits) {
 }
 
 TEST(FrameLimit, BytesOrFramesHoldItBackWhicheverIsReachedFirst) {
-  const NetRate rate{.bytes = 1000, .bytes_burst = 1000, .frames = 10, .frames_burst = 2};
+  const NetRate rate{.bytes = Bytes{1000}, .bytes_burst = Bytes{1000}, .frames = 10, .frames_burst = 2};
   FrameLimit small(rate);
   EXPECT_TRUE(small.limits());
   small.spend(10);

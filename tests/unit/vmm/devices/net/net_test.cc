@@ -8,6 +8,7 @@
 #include <ctime>
 #include <thread>
 
+#include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/net/net_fixture.h"
 #include "tests/unit/vmm/manual_clock.h"
 #include "tests/unit/vmm/virtio/fake_driver.h"
@@ -234,7 +235,7 @@ TEST_F(NetTest, FramesWithoutAPlausibleSizeAreDroppedAndReturned) {
   send({}, std::vector<std::byte>(5));  // half a header
   send(no_offload_, {});                // a header alone
   send(no_offload_, std::vector<std::byte>(13));
-  ChainBuilder(queue(kSend)).readable_at(8 * kMiB, kMiB).submit();  // 1 MiB of frame
+  ChainBuilder(queue(kSend)).readable_at(8_MiB, 1_MiB).submit();  // 1 MiB of frame
   ASSERT_TRUE(driver_->kick_and_wait(kSend));
   ChainBuilder(queue(kSend)).writable(2000).submit();  // nothing to read
   ASSERT_TRUE(driver_->kick_and_wait(kSend));
@@ -278,7 +279,8 @@ TEST_F(NetTest, ABrokenChainAsksForAResetAndTheDeviceWorksAgainAfterIt) {
     driver_.emplace(*net_, memory_);
     driver_->start(kPlain);
     ChainBuilder builder(queue(index));
-    index == kReceive ? builder.writable_at(memory_.size(), 2000) : builder.readable_at(memory_.size(), 2000);
+    index == kReceive ? builder.writable_at(memory_.size().count(), 2000)
+                      : builder.readable_at(memory_.size().count(), 2000);
     builder.submit();
     driver_->kick(index);
     if (index == kReceive)

@@ -273,7 +273,7 @@ TEST_F(OffloadTest, SendingIsHeldToTheRate) {
 
 TEST_F(OffloadTest, ReceivingIsHeldToTheRate) {
   auto with = config();
-  with.rate = {.bytes = 100000, .bytes_burst = 1000};
+  with.rate = {.bytes = Bytes{100'000}, .bytes_burst = Bytes{1000}};
   start(kPlain, with);
   const auto before = steady_clock::now();
   for (int i = 0; i < 31; ++i) tap_.send(test::frame(1000, i));

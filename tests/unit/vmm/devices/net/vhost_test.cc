@@ -63,7 +63,7 @@ TEST_F(VhostTest, ItKnowsTheGuestsMemoryAndWhatWasNegotiatedOfItsOwn) {
   start_vhost();
   ASSERT_EQ(vhost_.table.size(), memory_.regions().size());
   EXPECT_EQ(vhost_.table[0].guest_phys_addr, 0U);
-  EXPECT_EQ(vhost_.table[0].memory_size, memory_.size());
+  EXPECT_EQ(vhost_.table[0].memory_size, memory_.size().count());
   EXPECT_EQ(vhost_.table[0].userspace_addr,
             reinterpret_cast<std::uintptr_t>(memory_.regions()[0].host.data()));
   EXPECT_EQ(vhost_.features, kFeatureVersion1 | kFeatureIndirectDesc | kFeatureEventIdx | kMrgRxbuf);

@@ -13,7 +13,7 @@ namespace {
 
 class RngTest : public testing::Test {
  protected:
-  void start(Bytes rate = 0) {
+  void start(Bytes rate = {}) {
     rng = std::move(*Rng::create({.enabled = true, .bytes_per_second = rate}, *loop));
     driver = std::make_unique<FakeDriver>(*rng, memory);
     driver->start();
@@ -71,15 +71,15 @@ TEST_F(RngTest, ABufferOutsideRamBreaksTheDeviceNotTheProcess) {
 }
 
 TEST_F(RngTest, TheRateIsKept) {
-  constexpr Bytes kRate = 64 * 1024;
+  constexpr Bytes kRate = 64 * kKiB;
   start(kRate);
   const auto begin = std::chrono::steady_clock::now();
-  Bytes got = 0;
+  Bytes got{};
   while (got < kRate / 2) {
     ChainBuilder(driver->queue(0)).writable_at(FakeDriver::kQueuesStart + FakeQueue::kRings, 4096).submit();
     const auto used = driver->kick_and_wait(0);
     ASSERT_TRUE(used);
-    got += used->length;
+    got += Bytes{used->length};
   }
   // Half a second's worth, of which a tenth was there at once.
   EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(250));
@@ -87,7 +87,7 @@ TEST_F(RngTest, TheRateIsKept) {
 }
 
 TEST_F(RngTest, AResetWhileItWaitsIsQuiet) {
-  start(1);
+  start(Bytes{1});
   for (int i = 0; i < 4; ++i) ChainBuilder(driver->queue(0)).writable(4096).submit();
   driver->kick(0);
   driver->reset();
