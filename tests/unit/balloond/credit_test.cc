@@ -26,6 +26,10 @@ TEST(CreditTest, ALieCountsForWhatItsProcessCanHave) {
   EXPECT_GE(credit.counted(64 * kTiB), 17 * kMiB);
 }
 
+TEST(CreditTest, TheGreatestLieIsHalvedUntilItsFirstBitIsTheLast) {
+  EXPECT_EQ(Credit::of(policy::Bytes::max(), policy::Bytes{}).halvings, 63U);
+}
+
 TEST(CreditTest, AnAnswerGoesBackInTheProportionsOfTheClaim) {
   const Credit credit = Credit::of(8 * kGiB, 2 * kGiB);
   EXPECT_EQ(credit.counted(8 * kGiB), 2 * kGiB);

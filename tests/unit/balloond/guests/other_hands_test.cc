@@ -120,6 +120,8 @@ TEST_F(OtherHandsTest, ABalloonThatGivesWayToAGuestOutOfMemoryIsNotContested) {
   EXPECT_FALSE(grow(10 * kMiB)) << "it has nothing left";
   EXPECT_FALSE(grow(300 * kMiB)) << "it had nothing left";
   EXPECT_TRUE(grow(300 * kMiB)) << "it has, and had, much";
+  EXPECT_TRUE(grow(900 * kMiB / 8)) << "an eighth is not nearly nothing";
+  EXPECT_TRUE(grow(300 * kMiB)) << "nor was it";
 }
 
 TEST_F(OtherHandsTest, AContestNamesTheControllersThatMoveBalloonsOnThisHost) {

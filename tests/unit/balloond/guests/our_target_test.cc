@@ -129,7 +129,11 @@ TEST(OurTarget, ABalloonThatComesToItsTargetAfterAllIsOursAgain) {
   EXPECT_TRUE(stopped) << "a guest without a turn on its CPU looks like that";
   EXPECT_FALSE(ours.target());
   EXPECT_FALSE(ours.moved_by_another(438 * kMiB, true));
+  EXPECT_FALSE(ours.moved_by_another(449 * kMiB - OurTarget::kThere - Bytes{1}, true));
   EXPECT_FALSE(ours.target()) << "somebody else's target may lie on the way, too";
+  OurTarget near = ours;
+  EXPECT_FALSE(near.moved_by_another(449 * kMiB - OurTarget::kThere, true));
+  EXPECT_EQ(near.target(), 449 * kMiB) << "it is there";
   EXPECT_FALSE(ours.moved_by_another(449 * kMiB, true));
   EXPECT_EQ(ours.target(), 449 * kMiB);
   EXPECT_FALSE(ours.on_its_way());
@@ -150,7 +154,11 @@ TEST(OurTarget, ABalloonThatStopsByItselfIsNobodyElses) {
   EXPECT_EQ(samples_until_noticed(ours, 700 * kMiB, std::nullopt), 0) << "whether it has is not known";
   EXPECT_EQ(samples_until_noticed(ours, 600 * kMiB + 60 * kKiB, 400 * kMiB), 0)
       << "its pages are larger than QEMU's";
+  EXPECT_EQ(samples_until_noticed(ours, 600 * kMiB + OurTarget::kThere, 400 * kMiB), 0)
+      << "as Linux moves it";
   EXPECT_EQ(ours.target(), 600 * kMiB);
+  ours.asked(500 * kMiB, 601 * kMiB);
+  EXPECT_EQ(samples_until_noticed(ours, 601 * kMiB, 400 * kMiB), 0) << "it has not begun with the new target";
 }
 
 TEST(OurTarget, ABalloonIsNotTakenForStoppedByASizeFromBeforeWeAsked) {

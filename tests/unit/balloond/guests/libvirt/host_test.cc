@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 
 #include "balloond/guests/libvirt/module.h"
 #include "balloond/guests/registry.h"
@@ -487,6 +488,16 @@ TEST_F(HostTest, AnErrandThatTakes5sIsGivenUpAndTheHandGoesOn) {
   ask(600 * kMiB);
   until([this] { return told_.answers.size() == 2; });
   EXPECT_EQ(told_.answers.back(), "");
+}
+
+TEST_F(HostTest, ItsEndDoesNotWaitForALibvirtThatDoesNotCloseItsConnections) {
+  add();
+  come_up();
+  settle();
+  libvirt_.change([](FakeLibvirt& it) { it.hanging = {"close"}; });
+  const auto ended = std::async(std::launch::async, [this] { host_.reset(); });
+  EXPECT_EQ(ended.wait_for(test::kPatience), std::future_status::ready);
+  libvirt_.release("close");
 }
 
 TEST_F(HostTest, AConnectionThatIsDeadIsOpenedAnew) {

@@ -222,6 +222,23 @@ TEST_F(MonitorTest, ATargetIsAskedForAtOnceAndItsBalloonFollowed) {
   EXPECT_EQ(told_.leavings, 0);
 }
 
+TEST_F(MonitorTest, WhereABalloonWasWhenItsTargetWasAskedForIsNoSignOfOtherHands) {
+  have_own_socket();
+  look();
+  ask(300 * kMiB);
+  talk();
+  qemu_->happen("BALLOON_CHANGE", {{"actual", 450 << 20}});
+  monitor_->on_readable();
+  ask(440 * kMiB);
+  talk();
+  qemu_->happen("STOP");
+  qemu_->happen("RESUME");
+  monitor_->on_readable();
+  qemu_->happen("BALLOON_CHANGE", {{"actual", 400 << 20}});  // where it had come to before it heard
+  monitor_->on_readable();
+  EXPECT_EQ(told_.balloon_now.target, 440 * kMiB);
+}
+
 TEST_F(MonitorTest, WhileATargetHasNoAnswerNoRoundBegins) {
   have_own_socket();
   look();

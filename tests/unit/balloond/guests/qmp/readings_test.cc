@@ -91,6 +91,7 @@ TEST(Readings, RunStateSaysWhetherTheGuestRuns) {
   EXPECT_EQ(paused.status, "paused");
   EXPECT_EQ(read_run_state(recorded("migration", "query-status")).value().status, "postmigrate");
   EXPECT_FALSE(read_run_state({{"status", "running"}}));
+  EXPECT_EQ(complaint(read_run_state({{"running", true}})), "'status' is missing or no text");
 }
 
 TEST(Readings, MigrationIsUnderWayUntilItIsOver) {
@@ -180,6 +181,18 @@ TEST(Readings, DriverSaysWhatItCan) {
   EXPECT_TRUE(driver->deflate_on_oom);
   EXPECT_TRUE(driver->free_page_reporting);
   EXPECT_FALSE(read_driver(json::object()));
+}
+
+TEST(Readings, WhatADriverDoesNotSayItHasNot) {
+  const auto driver = read_driver(json::parse(R"({
+      "status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER: Guest OS compatible with device", 4]},
+      "guest-features": {"dev-features": ["VIRTIO_BALLOON_F_MUST_TELL_HOST: Tell host before reclaiming", 2]}
+  })"));
+  ASSERT_TRUE(driver) << driver.error().message;
+  EXPECT_FALSE(driver->ready);
+  EXPECT_FALSE(driver->statistics);
+  EXPECT_FALSE(driver->deflate_on_oom);
+  EXPECT_FALSE(driver->free_page_reporting);
 }
 
 TEST(Readings, AfterAResetOnlyTheDriverTellsThatTheBalloonIsEmpty) {
