@@ -50,6 +50,15 @@ TEST(OurTarget, ABalloonThatGoesPastItsTargetWasMoved) {
   EXPECT_TRUE(ours.moved_by_another(590 * kMiB, true)) << "our target alone would have stopped it";
 }
 
+TEST(OurTarget, ABalloonThatHasComeToOneTargetIsOnItsWayToTheNext) {
+  OurTarget ours;
+  ours.asked(600 * kMiB, 1000 * kMiB);
+  EXPECT_FALSE(ours.moved_by_another(600 * kMiB, true));
+  ours.asked(500 * kMiB, 600 * kMiB);
+  EXPECT_TRUE(ours.on_its_way());
+  EXPECT_FALSE(ours.moved_by_another(550 * kMiB, true));
+}
+
 TEST(OurTarget, ABalloonThatIsMovedBetweenTwoStepsOfOursWasMoved) {
   OurTarget ours;
   ours.asked(900 * kMiB, 1000 * kMiB);

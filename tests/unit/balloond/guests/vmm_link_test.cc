@@ -10,6 +10,8 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <thread>
+#include <utility>
 
 #include "tests/unit/balloond/guests/patience.h"
 
@@ -258,6 +260,16 @@ TEST_F(VmmLinkTest, AVmmThatEndsItsLinkLeaves) {
   EXPECT_EQ(link_.health().connected, 0U);
   EXPECT_EQ(link_.health().errors, 0U);
   daemon_.guest().ask({.kind = Request::Kind::stats, .sequence = 1});  // harms nobody
+}
+
+TEST_F(VmmLinkTest, ALinkThatHasEndedIsFreed) {
+  join();
+  const std::weak_ptr<GuestChannel> link = std::exchange(daemon_.channel, {});
+  stream_->WritesDone();
+  EXPECT_TRUE(end().ok());
+  const auto last = std::chrono::steady_clock::now() + test::kPatience;
+  while (!link.expired() && std::chrono::steady_clock::now() < last) std::this_thread::yield();
+  EXPECT_TRUE(link.expired());
 }
 
 TEST_F(VmmLinkTest, AVmmThatIsCutOffLeavesAndThatIsNoError) {

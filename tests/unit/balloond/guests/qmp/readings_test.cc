@@ -159,6 +159,9 @@ TEST(Readings, StatisticsThatAreNoCountsAreRefused) {
   EXPECT_EQ(complaint(read_statistics({{"stats", json::object()}})), "'last-update' is missing");
   EXPECT_EQ(complaint(read_statistics({{"stats", json::object()}, {"last-update", ~0ULL}})),
             "'last-update' 18446744073709551615 is not a time");
+  EXPECT_TRUE(read_statistics({{"stats", json::object()}, {"last-update", 9'000'000'000U}}));
+  EXPECT_EQ(complaint(read_statistics({{"stats", json::object()}, {"last-update", 9'000'000'001U}})),
+            "'last-update' 9000000001 is not a time");
 }
 
 TEST(Readings, PollingIntervalIsOffUntilItIsSet) {
