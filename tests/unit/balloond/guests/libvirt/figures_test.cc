@@ -76,8 +76,14 @@ TEST(Figures, AbsurdNumbersDoNotWrapAround) {
   const Figures read = read_figures("uuid", "web", numbers);
   EXPECT_EQ(read.actual, Bytes::max() - Bytes{1}) << "the most that does not say 'unknown'";
   EXPECT_EQ(read.sample.disk_read, Bytes::max()) << "what is too much more is left out";
-  EXPECT_LT(*read.updated_at, std::chrono::nanoseconds::max() - std::chrono::seconds(1))
+  EXPECT_EQ(*read.updated_at, std::chrono::seconds(9'000'000'000))
       << "it is a time that the daemon's clock can hold";
+}
+
+TEST(Figures, DisksBeyondTheMostAreNotCounted) {
+  Numbers numbers{{"block.count", 5000}};
+  for (const int disk : {0, 4095, 4096}) numbers["block." + std::to_string(disk) + ".rd.bytes"] = 1;
+  EXPECT_EQ(read_figures("uuid", "web", numbers).sample.disk_read, Bytes{2});
 }
 
 }  // namespace
