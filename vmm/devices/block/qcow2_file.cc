@@ -53,6 +53,22 @@ Result<void> Qcow2File::claim(std::vector<Range> ranges) {
   return {};
 }
 
+void Qcow2File::claim_rest(std::vector<Range> ranges) {
+  ranges.insert(ranges.end(), tables_.begin(), tables_.end());
+  std::ranges::sort(ranges, {}, &Range::first);
+  // Within one vector: there may be millions.
+  std::size_t kept = 0;
+  for (Range range : ranges) {
+    const std::uint64_t free = std::max(range.first, kept == 0 ? 0 : ranges[kept - 1].end());
+    if (free >= range.end()) continue;
+    range.count = static_cast<std::uint32_t>(range.end() - free);
+    range.first = free;
+    ranges[kept++] = range;
+  }
+  ranges.resize(kept);
+  tables_ = std::move(ranges);
+}
+
 void Qcow2File::drop(std::uint64_t first) {
   const auto found = std::ranges::lower_bound(tables_, first, {}, &Range::first);
   if (found != tables_.end() && found->first == first) tables_.erase(found);

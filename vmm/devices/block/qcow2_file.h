@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one way to write to the file of a qcow2 image. It knows which clusters hold the image's own tables:
 // those are never data, whatever the tables themselves say. A forged image could otherwise have its guest
-// write the header, and so name a file of the host as its backing file.
+// write the header, and so name a file of the host as its backing file; or read of its tables what is not
+// the guest's to know.
 #pragma once
 
 #include <cstdint>
@@ -45,6 +46,8 @@ class Qcow2File {
 
   /// The clusters hold tables from now on. Fails, with all as it was, when some hold one already.
   Result<void> claim(std::vector<Range> ranges);
+  /// The same for a file that is only read, and may be damaged: what some hold already is theirs still.
+  void claim_rest(std::vector<Range> ranges);
   /// The table that begins at this cluster is no longer in use.
   void drop(std::uint64_t first);
   bool is_table(std::uint64_t cluster) const { return find(cluster, cluster + 1) != nullptr; }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "vmm/devices/block/qcow2_snapshots.h"
 
 namespace balloon::vmm {
 namespace {
@@ -95,6 +96,7 @@ Result<std::unique_ptr<Qcow2Image>> Qcow2Image::open(const std::string& path, bo
   std::unique_ptr<Qcow2Image> image(new Qcow2Image(std::move(*file), std::move(*header)));
   BALLOON_TRY(image->load());
   BALLOON_TRY(image->open_backing(direct, allowed, depth, lock));
+  BALLOON_TRY(image->claim_tables(read_only));
   if (!read_only) BALLOON_TRY(image->prepare_for_writing());
   return image;
 }
@@ -124,6 +126,51 @@ Result<void> Qcow2Image::load() {
           fmt::format("it is damaged: its L2 table {} at {:#x} is not at a cluster's start; repair it with "
                       "qemu-img check -r all",
                       i, l1_[i] & qcow2::kOffsetMask));
+    }
+  }
+  return refcounts_.load();
+}
+
+Result<void> Qcow2Image::claim_tables(bool read_only) {
+  const std::uint64_t l1_size = header_.l1_entries * sizeof(std::uint64_t);
+  const auto l1_clusters = (l1_size + header_.cluster_size() - 1) >> header_.cluster_bits;
+  auto tables = refcounts_.tables();
+  tables.push_back({.first = 0, .table = Qcow2Table::header});
+  tables.push_back({.first = header_.l1_offset >> header_.cluster_bits,
+                    .count = static_cast<std::uint32_t>(l1_clusters),
+                    .table = Qcow2Table::l1});
+  if (!read_only) {
+    BALLOON_TRY(refcounts_.check());
+    BALLOON_TRY(check_counted(tables));
+  }
+  const auto has_table = [](std::uint64_t entry) { return (entry & qcow2::kOffsetMask) != 0; };
+  tables.reserve(tables.size() + static_cast<std::size_t>(std::ranges::count_if(l1_, has_table)) + 1);
+  for (const std::uint64_t entry : l1_) {
+    const std::uint64_t table = entry & qcow2::kOffsetMask;
+    if (table != 0) tables.push_back({.first = table >> header_.cluster_bits, .table = Qcow2Table::l2});
+  }
+  const auto snapshots = add_snapshot_tables(file_.disk(), header_, tables);
+  if (read_only) {
+    file_.claim_rest(std::move(tables));
+    return {};
+  }
+  BALLOON_TRY(snapshots);
+  return file_.claim(std::move(tables));
+}
+
+Result<void> Qcow2Image::check_counted(std::span<const Qcow2File::Range> tables) {
+  // Those that need no look at the file: of the others, allocation finds out.
+  for (const Qcow2File::Range& table : tables) {
+    if (table.table == Qcow2Table::refcount_block) continue;
+    for (std::uint64_t cluster = table.first; cluster < table.end(); ++cluster) {
+      const auto count = refcounts_.get(cluster);
+      if (!count) return std::unexpected(count.error());
+      if (*count == 0) {
+        return fail(
+            fmt::format("it is damaged: its {} at {:#x} is not counted; repair it with qemu-img check "
+                        "-r all, or open it read-only",
+                        name(table.table), cluster << header_.cluster_bits));
+      }
     }
   }
   return {};

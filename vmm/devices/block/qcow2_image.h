@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,10 @@ class Qcow2Image final : public Image {
 
   Qcow2Image(DiskFile file, Qcow2Header header);
   Result<void> load();
+  /// What holds a table is no data from now on. Fails, unless the image is only read, when the tables cannot
+  /// be.
+  Result<void> claim_tables(bool read_only);
+  Result<void> check_counted(std::span<const Qcow2File::Range> tables);
   Result<void> open_backing(bool direct, BackingFiles allowed, int depth, BlockLock lock);
 
   // Guest clusters are numbered from the start of the disk.
@@ -65,7 +70,6 @@ class Qcow2Image final : public Image {
 
   // qcow2_write.cc
   Result<void> prepare_for_writing();
-  Result<void> claim_tables();
   /// Writes the start of `from` to new clusters; how much of it.
   Result<std::size_t> write_new(std::uint64_t offset, std::span<const std::byte> from);
   Result<void> write_part(std::uint64_t cluster, std::size_t skip, std::span<const std::byte> from);

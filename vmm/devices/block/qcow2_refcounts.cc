@@ -56,8 +56,13 @@ Result<void> Qcow2Refcounts::load() {
     return fail("its refcount table", done.error());
   }
   table_.resize(bytes.size() / sizeof(std::uint64_t));
-  for (std::size_t i = 0; i < table_.size(); ++i) {
+  for (std::size_t i = 0; i < table_.size(); ++i)
     table_[i] = load_be64(bytes.data() + i * sizeof(std::uint64_t));
+  return {};
+}
+
+Result<void> Qcow2Refcounts::check() const {
+  for (std::size_t i = 0; i < table_.size(); ++i) {
     if (table_[i] % header_.cluster_size() != 0 || table_[i] >= kMaxFileSize) {
       return fail(
           fmt::format("it is damaged: its refcount block {} at {:#x} is not at a cluster's start; repair it "

@@ -22,8 +22,10 @@ class Qcow2Refcounts {
 
   /// `header` is kept up to date when the table moves.
   Qcow2Refcounts(Qcow2File& file, Qcow2Header& header);
-  /// Reads the table; checks what it says.
+  /// Reads the table.
   Result<void> load();
+  /// Fails when what the table says cannot be: before the image is written to.
+  Result<void> check() const;
   /// The clusters of the table and of its blocks.
   std::vector<Qcow2File::Range> tables() const;
 

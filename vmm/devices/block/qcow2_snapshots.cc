@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace balloon::vmm {
@@ -17,9 +18,9 @@ constexpr std::uint64_t kAlign = 8;
 
 }  // namespace
 
-Result<std::vector<Qcow2File::Range>> snapshot_tables(const DiskFile& file, const Qcow2Header& header) {
-  std::vector<Qcow2File::Range> ranges;
-  if (header.snapshots == 0) return ranges;
+Result<void> add_snapshot_tables(const DiskFile& file, const Qcow2Header& header,
+                                 std::vector<Qcow2File::Range>& ranges) {
+  if (header.snapshots == 0) return {};
   const auto damaged = [](const std::string& what) {
     return fail(
         fmt::format("it is damaged: {}; repair it with qemu-img check -r all, or open it read-only", what));
@@ -37,21 +38,25 @@ Result<std::vector<Qcow2File::Range>> snapshot_tables(const DiskFile& file, cons
     return damaged(
         fmt::format("its {} snapshots at {:#x} cannot be", header.snapshots, header.snapshots_offset));
   std::uint64_t at = header.snapshots_offset;
-  for (std::uint32_t i = 0; i < header.snapshots; ++i) {
+  Result<void> done;
+  for (std::uint32_t i = 0; done && i < header.snapshots; ++i) {
     std::array<std::byte, kFixed> entry{};
-    BALLOON_TRY(file.read_padded(at, entry));
+    done = file.read_padded(at, entry);
     const std::uint64_t l1_offset = load_be64(entry.data());
     const std::uint32_t l1_entries = load_be32(entry.data() + 8);
     const std::uint32_t lengths = load_be32(entry.data() + 12);  // of id and name, 16 bits each
     const std::uint32_t extra = load_be32(entry.data() + 36);
     const std::uint64_t l1_size = l1_entries * sizeof(std::uint64_t);
-    if (extra > kMaxExtra || l1_size > qcow2::kMaxL1Size || (l1_entries > 0 && !is_place(l1_offset)))
-      return damaged(fmt::format("its snapshot {} cannot be", i));
-    add(l1_offset, l1_size, Qcow2Table::snapshot_l1);
-    at += (kFixed + extra + (lengths >> 16) + (lengths & 0xffff) + kAlign - 1) / kAlign * kAlign;
+    if (extra > kMaxExtra || l1_size > qcow2::kMaxL1Size || (l1_entries > 0 && !is_place(l1_offset))) {
+      done = damaged(fmt::format("its snapshot {} cannot be", i));
+    } else {
+      add(l1_offset, l1_size, Qcow2Table::snapshot_l1);
+    }
+    at += (kFixed + std::min(extra, kMaxExtra) + (lengths >> 16) + (lengths & 0xffff) + kAlign - 1) / kAlign *
+          kAlign;
   }
   add(header.snapshots_offset, at - header.snapshots_offset, Qcow2Table::snapshot_table);
-  return ranges;
+  return done;
 }
 
 }  // namespace balloon::vmm

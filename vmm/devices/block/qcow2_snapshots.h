@@ -11,7 +11,9 @@
 
 namespace balloon::vmm {
 
-/// The clusters of the snapshot table and of each snapshot's L1 table. Fails when they cannot be.
-Result<std::vector<Qcow2File::Range>> snapshot_tables(const DiskFile& file, const Qcow2Header& header);
+/// Adds the clusters of the snapshot table and of each snapshot's L1 table to `ranges`. Fails when one cannot
+/// be, and has added those before it.
+Result<void> add_snapshot_tables(const DiskFile& file, const Qcow2Header& header,
+                                 std::vector<Qcow2File::Range>& ranges);
 
 }  // namespace balloon::vmm

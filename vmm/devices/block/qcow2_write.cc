@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "vmm/devices/block/qcow2_image.h"
-#include "vmm/devices/block/qcow2_snapshots.h"
 
 namespace balloon::vmm {
 namespace {
@@ -22,46 +21,12 @@ constexpr std::size_t kMaxFreed = 8192;
 }  // namespace
 
 Result<void> Qcow2Image::prepare_for_writing() {
-  BALLOON_TRY(refcounts_.load());
-  BALLOON_TRY(claim_tables());
   l1_changed_.assign((l1_.size() + kL1BlockEntries - 1) / kL1BlockEntries, false);
   if (header_.version < 3 || header_.autoclear_features == 0) return {};
   // Features that a writer clears when it does not keep them up, such as dirty bitmaps.
   const std::array<std::byte, sizeof(std::uint64_t)> none{};
   BALLOON_TRY(file_.write_table(qcow2::kAutoclearPlace, none));
   return file_.disk().sync();
-}
-
-Result<void> Qcow2Image::claim_tables() {
-  const std::uint64_t l1_size = header_.l1_entries * sizeof(std::uint64_t);
-  const auto l1_clusters = (l1_size + header_.cluster_size() - 1) >> header_.cluster_bits;
-  auto tables = refcounts_.tables();
-  tables.push_back({.first = 0, .table = Qcow2Table::header});
-  tables.push_back({.first = header_.l1_offset >> header_.cluster_bits,
-                    .count = static_cast<std::uint32_t>(l1_clusters),
-                    .table = Qcow2Table::l1});
-  // Those that need no look at the file: of the others, allocation finds out.
-  for (const Qcow2File::Range& table : tables) {
-    if (table.table == Qcow2Table::refcount_block) continue;
-    for (std::uint64_t cluster = table.first; cluster < table.end(); ++cluster) {
-      const auto count = refcounts_.get(cluster);
-      if (!count) return std::unexpected(count.error());
-      if (*count == 0) {
-        return fail(
-            fmt::format("it is damaged: its {} at {:#x} is not counted; repair it with qemu-img check "
-                        "-r all, or open it read-only",
-                        name(table.table), cluster << header_.cluster_bits));
-      }
-    }
-  }
-  for (const std::uint64_t entry : l1_) {
-    const std::uint64_t table = entry & qcow2::kOffsetMask;
-    if (table != 0) tables.push_back({.first = table >> header_.cluster_bits, .table = Qcow2Table::l2});
-  }
-  const auto snapshots = snapshot_tables(file_.disk(), header_);
-  if (!snapshots) return std::unexpected(snapshots.error());
-  tables.insert(tables.end(), snapshots->begin(), snapshots->end());
-  return file_.claim(std::move(tables));
 }
 
 Result<void> Qcow2Image::write(std::uint64_t offset, std::span<const std::byte> from) {

@@ -7,12 +7,13 @@
 
 #include "tests/unit/vmm/address_literals.h"
 #include "tests/unit/vmm/devices/block/disk_fixture.h"
-#include "vmm/devices/block/qcow2_image.h"
+#include "vmm/devices/block/qcow2_format.h"
 
 namespace balloon::vmm {
 namespace {
 
 using namespace test;
+using ::testing::Each;
 using ::testing::HasSubstr;
 
 constexpr std::uint64_t kCluster = 65536;
@@ -183,6 +184,178 @@ TEST_F(Qcow2ForgedTest, TheTablesOfSnapshotsAreNoDataEither) {
   put(snapshots, refcount_block_);
   save();
   EXPECT_THAT(refusal(config()), HasSubstr("lies over its"));
+}
+
+// What is only read: images that are opened read-only, and backing files.
+
+/// The same image as a disk's own, read-only, and as the backing file of another one, at two depths.
+class Qcow2OnlyReadTest : public Qcow2ForgedTest {
+ protected:
+  void SetUp() override {
+    Qcow2ForgedTest::SetUp();
+    make_image("-f qcow2 -b disk.qcow2 -F qcow2 " + middle_ + " 8M");
+    make_image("-f qcow2 -b middle.qcow2 -F qcow2 " + top_ + " 8M");
+  }
+  std::vector<BlockConfig> ways_to_read() const {
+    return {config(true),
+            {.path = middle_, .read_only = true, .format = BlockFormat::qcow2},
+            {.path = middle_, .format = BlockFormat::qcow2},
+            {.path = top_, .format = BlockFormat::qcow2}};
+  }
+  /// Has the first cluster of the disk lie at `entry`, and reads of it: why that failed, or what was read.
+  std::vector<std::string> what_is_read(std::uint64_t entry) {
+    const std::uint64_t before = at(l2_);
+    put(l2_, entry);
+    save();
+    put(l2_, before);
+    std::vector<std::string> answers;
+    for (const BlockConfig& way : ways_to_read()) {
+      TestDisk disk(way);
+      std::vector<std::byte> sector(512);
+      const auto done = disk.read(1024, sector);
+      const bool zeros = std::ranges::all_of(sector, [](std::byte byte) { return byte == std::byte{0}; });
+      answers.push_back(!done ? done.error().message : zeros ? "zeros" : "something");
+    }
+    return answers;
+  }
+  /// Tables that hold what no guest should see, by name.
+  std::vector<std::pair<std::string, std::uint64_t>> tables() const {
+    return {{"L1 table", l1_},
+            {"L2 table", l2_},
+            {"refcount table", refcount_table_},
+            {"refcount block", refcount_block_}};
+  }
+
+  std::string middle_ = directory_ / "middle.qcow2", top_ = directory_ / "top.qcow2";
+};
+
+TEST_F(Qcow2OnlyReadTest, DataThatLiesOverATableIsNotRead) {
+  for (const auto& [name, table] : tables()) {
+    EXPECT_THAT(what_is_read(table | qcow2::kCopied), Each(HasSubstr("data lies over its " + name)));
+    EXPECT_THAT(what_is_read(table), Each(HasSubstr("data lies over its " + name)));
+    EXPECT_THAT(what_is_read(table | qcow2::kCompressed), Each(HasSubstr("data lies over its " + name)));
+  }
+}
+
+TEST_F(Qcow2OnlyReadTest, NoEntryLeadsToTheHeader) {
+  EXPECT_THAT(what_is_read(qcow2::kCopied), Each("zeros")) << "an entry without a place";
+  EXPECT_THAT(what_is_read(qcow2::kCompressed | 3ULL << 54 | 0x20), Each(HasSubstr("cannot be")));
+  EXPECT_THAT(what_is_read(qcow2::kCompressed | 200ULL << 54 | (kCluster - 512)),
+              Each(HasSubstr("cannot be")));
+}
+
+TEST_F(Qcow2OnlyReadTest, BeyondTheEndOfTheFileThereAreZeros) {
+  for (const std::uint64_t place :
+       std::vector<std::uint64_t>{64 * kCluster, 1ULL << 40, qcow2::kOffsetMask / kCluster * kCluster})
+    EXPECT_THAT(what_is_read(place), Each("zeros")) << place;
+}
+
+TEST_F(Qcow2OnlyReadTest, TheTablesOfSnapshotsAreNoDataEither) {
+  ASSERT_EQ(qemu_img("snapshot -c before " + path_).status, 0);
+  bytes_ = content_of(path_);
+  bytes_.resize(64 * kCluster);
+  l2_ = at(l1_) & qcow2::kOffsetMask;
+  const std::uint64_t snapshots = at(64);
+  EXPECT_THAT(what_is_read(snapshots), Each(HasSubstr("data lies over its snapshot table")));
+  EXPECT_THAT(what_is_read(at(snapshots)), Each(HasSubstr("data lies over its snapshot's L1 table")));
+}
+
+TEST_F(Qcow2OnlyReadTest, OfADamagedImageTheRestCanBeReadAndItsTablesCannot) {
+  const auto sound = bytes_;
+  const std::vector<std::pair<std::uint64_t, std::uint64_t>> damages{
+      {refcount_table_ + 8, refcount_block_},        // one block twice
+      {refcount_table_ + 8, l2_},                    // a block over an L2 table
+      {refcount_table_ + 16, refcount_block_ + 16},  // a block that begins within a cluster
+      {refcount_table_ + 24, ~0ULL},                 // and one nowhere
+      {64, 20 * kCluster + 512}};                    // a snapshot table that does
+  for (const auto& [place, value] : damages) {
+    bytes_ = sound;
+    put(place, value);
+    if (place == 64) bytes_[63] = std::byte{1};  // one snapshot
+    save();
+    EXPECT_THAT(refusal(config()), HasSubstr("is damaged")) << place;
+    EXPECT_THAT(what_is_read(at(l2_)), Each("something")) << place;
+    for (const auto& [name, table] : tables())
+      EXPECT_THAT(what_is_read(table), Each(HasSubstr("data lies over its "))) << name << ", " << place;
+  }
+}
+
+TEST_F(Qcow2OnlyReadTest, OfSnapshotsOfWhichOneCannotBeTheTablesOfTheOthersAreNoData) {
+  ASSERT_EQ(qemu_img("snapshot -c first " + path_).status, 0);
+  ASSERT_EQ(qemu_img("snapshot -c second " + path_).status, 0);
+  bytes_ = content_of(path_);
+  bytes_.resize(64 * kCluster);
+  l2_ = at(l1_) & qcow2::kOffsetMask;
+  const std::uint64_t first = at(64), l1_of_first = at(first);
+  const std::uint64_t lengths = at(first + 12) >> 32, extra = at(first + 36) >> 32;
+  const std::uint64_t second = first + (40 + extra + (lengths >> 16) + (lengths & 0xffff) + 7) / 8 * 8;
+  put(second, at(second) + 1);  // no cluster's start
+  save();
+  EXPECT_THAT(refusal(config()), HasSubstr("its snapshot 1 cannot be"));
+  EXPECT_THAT(what_is_read(at(l2_)), Each("something"));
+  EXPECT_THAT(what_is_read(first), Each(HasSubstr("data lies over its snapshot table")));
+  EXPECT_THAT(what_is_read(l1_of_first), Each(HasSubstr("data lies over its snapshot's L1 table")));
+}
+
+TEST_F(Qcow2OnlyReadTest, AWriteOverWhatLiesOverATableCopiesNothingOfIt) {
+  put(l2_, l1_);
+  save();
+  TestDisk disk({.path = top_, .format = BlockFormat::qcow2});
+  EXPECT_FALSE(disk.write(512, noise(512, 2))) << "the rest of the cluster would be a table";
+  EXPECT_TRUE(disk.write(0, noise(kCluster, 3)));
+  EXPECT_TRUE(same(disk.read(0, kCluster), noise(kCluster, 3)));
+}
+
+/// The oracle of the whole kind: nothing that is read is what a table has.
+TEST_F(Qcow2OnlyReadTest, WhateverTheTablesSayNothingOfThemIsRead) {
+  const auto sound = bytes_;
+  std::mt19937_64 random(2026);
+  const auto pick = [&](const std::vector<std::uint64_t>& of) { return of[random() % of.size()]; };
+  int opened = 0, refused = 0;
+  for (int round = 0; round < 40; ++round) {
+    bytes_ = sound;
+    const std::vector<std::uint64_t> places{
+        0, l1_, l2_, refcount_table_, refcount_block_, 9 * kCluster, 63 * kCluster, 1ULL << 40};
+    for (std::uint64_t change = 2 + random() % 6; change > 0; --change) {
+      if (random() % 3 != 0) {
+        put(l2_ + random() % 16 * 8, pick(places) | pick({0, qcow2::kCopied}));
+      } else {
+        put(pick({l1_, refcount_table_, refcount_table_ + 8}), pick(places) | pick({0, qcow2::kCopied}));
+      }
+    }
+    save();
+    // What the tables in use have: sectors that are not all zeros.
+    std::vector<std::uint64_t> in_use{
+        0, l1_, refcount_table_, at(l1_) & qcow2::kOffsetMask, at(refcount_table_), at(refcount_table_ + 8)};
+    std::vector<std::vector<std::byte>> secrets;
+    for (const std::uint64_t table : in_use) {
+      for (std::uint64_t place = table; place < table + kCluster && place < bytes_.size(); place += 512) {
+        const auto sector = std::span(bytes_).subspan(place, 512);
+        if (std::ranges::any_of(sector, [](std::byte byte) { return byte != std::byte{0}; }))
+          secrets.emplace_back(sector.begin(), sector.end());
+      }
+    }
+    for (const BlockConfig& way : ways_to_read()) {
+      if (!refusal(way).empty()) continue;
+      ++opened;
+      TestDisk disk(way);
+      for (std::uint64_t offset = 0; offset < 16 * kCluster; offset += kCluster) {
+        std::vector<std::byte> cluster(kCluster);
+        if (!disk.read(offset, cluster)) {
+          ++refused;
+          continue;
+        }
+        for (std::uint64_t place = 0; place < kCluster; place += 512) {
+          const auto sector = std::span(cluster).subspan(place, 512);
+          ASSERT_TRUE(std::ranges::none_of(
+              secrets, [&](const auto& secret) { return std::ranges::equal(sector, secret); }))
+              << "round " << round << ", byte " << offset + place;
+        }
+      }
+    }
+  }
+  EXPECT_GT(opened, 80);
+  EXPECT_GT(refused, 40) << "entries led to tables";
 }
 
 /// The oracle of the whole kind: the header is what leads to other files.
