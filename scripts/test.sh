@@ -52,7 +52,7 @@ else
   stage 12 "Building with address and undefined-behaviour sanitizers"
   must cmake --preset asan
   must cmake --build --preset asan --target unit_tests
-  stage 4 "Unit tests with sanitizers"
+  stage 6 "Unit tests with sanitizers"
   note ctest --preset asan -L unit -j "$(nproc)" --output-junit "$results/asan.xml"
 
   stage 13 "Testbed: real KVM, unmodified Debian guests"
@@ -60,7 +60,7 @@ else
   note ctest --preset release -L testbed -FS '^packages$' --output-junit "$results/testbed.xml"
 fi
 
-report_stages 45
+report_stages 47
 passed=0
 failed=0
 for file in "$results"/*.xml; do

@@ -6,10 +6,11 @@
 
 namespace balloon::vmm::fuzz {
 
-/// The smallest images that are whole: 64 KiB of disk, nothing allocated. And one that never has room.
+/// The smallest images that are whole: 64 KiB of disk, nothing allocated. One in clusters of 64 KiB. And one
+/// that never has room.
 std::vector<Bytes8> seeds() {
   return {empty_image(3, (64 * kKiB).count(), 4).bytes, empty_image(2, (64 * kKiB).count(), 4).bytes,
-          aliased_image()};
+          large_clusters_image(), aliased_image()};
 }
 
 }  // namespace balloon::vmm::fuzz

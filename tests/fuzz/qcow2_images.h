@@ -60,6 +60,21 @@ inline Bytes8 fragmented_image() {
   return image.bytes;
 }
 
+/// In clusters of 64 KiB, of which an input has the first 512 bytes (qcow2_fuzz.h): a disk of 1 MiB, whose
+/// first cluster has data.
+inline Bytes8 large_clusters_image() {
+  constexpr std::uint64_t kLarge = 65536, kL1 = 3, kL2 = 4, kData = 5;
+  Bytes8 bytes = empty_image(3, (32 * kKiB).count(), kData + 1).bytes;
+  put(bytes, 20, 16, 4);  // cluster bits
+  put(bytes, 24, kMiB.count(), 8);
+  put(bytes, 40, kL1 * kLarge, 8);
+  put(bytes, 48, kLarge, 8);
+  put(bytes, kCluster, 2 * kLarge, 8);
+  put(bytes, kL1 * kCluster, kL2 * kLarge | kCopied, 8);
+  put(bytes, kL2 * kCluster, kData * kLarge | kCopied, 8);
+  return bytes;
+}
+
 /// All of its refcount blocks are the same one, by which nothing is free: 3,584 times 32,768 clusters that a
 /// search for room could look at.
 inline Bytes8 aliased_image() {
