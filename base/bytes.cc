@@ -40,7 +40,7 @@ Result<Bytes> parse_bytes(std::string_view text) {
   if (scale == 0) return refuse("its unit is not one of B, KiB, MiB, GiB, TiB");
   const double bytes = number * scale;
   if (bytes >= 0x1p62) return refuse("it is too large");
-  return static_cast<Bytes>(std::llround(bytes));
+  return Bytes{static_cast<std::uint64_t>(std::llround(bytes))};
 }
 
 std::string format_bytes(Bytes bytes) {

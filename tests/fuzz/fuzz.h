@@ -116,7 +116,7 @@ class Limits {
     std::ifstream file("/proc/self/statm");
     std::uint64_t size = 0, pages = 0;
     file >> size >> pages;
-    return pages * static_cast<Bytes>(::getpagesize());
+    return pages * Bytes{static_cast<std::uint64_t>(::getpagesize())};
   }
   const Bytes memory_;
   const Bytes heap_;
