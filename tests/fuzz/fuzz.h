@@ -22,6 +22,14 @@
 #include "base/bytes.h"
 #include "tests/fuzz/heap.h"
 
+#if defined(__SANITIZE_ADDRESS__)  // GCC
+#define BALLOON_FUZZ_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)  // clang
+#define BALLOON_FUZZ_ASAN
+#endif
+#endif
+
 namespace balloon::vmm::fuzz {
 
 using Bytes8 = std::vector<std::uint8_t>;
@@ -100,7 +108,7 @@ class Limits {
     require(used(CLOCK_PROCESS_CPUTIME_ID) - start_ < kTime, "an input took more than 3 s");
     require(heap_peak() < heap_ + kMemory, "an input had more than 64 MiB of heap at once");
     // Sanitizers keep what was freed.
-#ifndef __SANITIZE_ADDRESS__
+#ifndef BALLOON_FUZZ_ASAN
     require(resident() < memory_ + kMemory, "an input left more than 64 MiB");
 #endif
   }
