@@ -69,6 +69,10 @@ std::string explain(const GuestStatus& guest, const State& state) {
     text += fmt::format(" Its sizes count {} times halved: its process cannot have what it claims.",
                         record.credit.halvings);
   }
+  if (record.unanswered) {
+    text += fmt::format(" Its VMM has not answered a target for {} s.",
+                        std::chrono::floor<std::chrono::seconds>(state.at - *record.unanswered).count());
+  }
   if (!record.complaint.empty()) text += " Its newest statistics make no sense: " + record.complaint + ".";
   return text;
 }

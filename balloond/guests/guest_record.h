@@ -48,9 +48,10 @@ struct GuestRecord {
   Time ready_since{};  ///< when its balloon driver came up, or was found up
   /// Size last asked for: by this daemon, or as found when the guest joined.
   Bytes target{};
-  policy::GuestOnHost on_host;               ///< by the newest look at its process: its part of that
-  Credit credit;                             ///< how much of its sizes counts
-  std::optional<StatsSample> said;           ///< newest message, as sent, less unknown values
+  std::optional<Time> unanswered{};  ///< since when its VMM owes an answer to a target, if that is long ago
+  policy::GuestOnHost on_host;       ///< by the newest look at its process: its part of that
+  Credit credit;                     ///< how much of its sizes counts
+  std::optional<StatsSample> said;   ///< newest message, as sent, less unknown values
   std::optional<policy::GuestStats> usable;  ///< what of it policy may act on
   std::optional<BalloonCounters> counters;   ///< newest, of its balloon since the guest booted
   std::optional<bool>

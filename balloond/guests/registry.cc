@@ -16,6 +16,8 @@ namespace {
 
 /// A VMM that refused a target, or to end KSM, is not asked for the same again for this long.
 constexpr std::chrono::nanoseconds kRefusalPause = std::chrono::seconds(10);
+/// A VMM answers a target at once. One that does not for this long is complained of.
+constexpr std::chrono::nanoseconds kAnswerMax = std::chrono::seconds(10);
 /// A guest that left and whose process is unknown (a VMM in another PID namespace) is counted for this long.
 constexpr std::chrono::nanoseconds kUnknownProcessGrace = std::chrono::seconds(60);
 
@@ -226,6 +228,7 @@ void Registry::answered(Session session, Request::Kind kind, std::uint64_t seque
   newest.pending = false;
   switch (kind) {
     case Request::Kind::target:
+      entry->record.unanswered.reset();
       if (RequestCounters* const counters = requests_of(entry->record))
         counters->targets.observe(seconds_of(clock_.now() - newest.asked_at));
       entry->other_hands.answered(refusal.empty());
@@ -273,6 +276,7 @@ void Registry::left(Session session) {
   if (entry == nullptr) return;
   GuestRecord& record = entry->record;
   record.connected = false;
+  record.unanswered.reset();
   entry->channel.reset();
   for (Outstanding& newest : entry->requests) newest.pending = false;
   record.left_at = clock_.now();
@@ -305,6 +309,12 @@ void Registry::refresh(Bytes host_total) {
                     "times halved",
                     record.name, record.peer.pid, format_bytes(sight.memory),
                     format_bytes(record.credit.counted(record.memory)), record.credit.halvings);
+    }
+    const Outstanding& target = entry.newest(Request::Kind::target);
+    if (target.pending && !record.unanswered && now - target.waiting_since >= kAnswerMax) {
+      record.unanswered = target.waiting_since;
+      lines.warning(source_of(record.peer), "guest {}: its VMM has not answered a target for {} s: {}",
+                    record.name, kAnswerMax / std::chrono::seconds(1), format_bytes(record.target));
     }
     if (record.pin && now >= record.pin->expires) {
       lines.info(source_of(record.peer), "guest {}: its pin at {} has run out", record.name,
@@ -489,7 +499,10 @@ bool Registry::keep_from_merging(const std::string& name, Session session) {
 void Registry::Entry::ask(Request request, Time now) {
   Outstanding& outstanding = newest(request.kind);
   request.sequence = outstanding.request.sequence + 1;
-  outstanding = {.request = request, .pending = true, .asked_at = now};
+  outstanding = {.request = request,
+                 .pending = true,
+                 .asked_at = now,
+                 .waiting_since = outstanding.pending ? outstanding.waiting_since : now};
   channel->ask(request);
 }
 

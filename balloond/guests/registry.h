@@ -94,6 +94,7 @@ class Registry final : public GuestEvents {
     Request request;
     bool pending = false;  ///< it has no answer yet
     Time asked_at{};
+    Time waiting_since{};  ///< with `pending`: when the first was asked that has none
   };
   struct Entry {
     GuestRecord record;

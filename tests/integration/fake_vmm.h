@@ -201,6 +201,12 @@ class FakeVmm {
     refusal_ = why;
   }
 
+  /// From here on no target is answered, nor does its balloon move.
+  void fall_silent() {
+    const std::lock_guard lock(mutex_);
+    silent_ = true;
+  }
+
   std::uint64_t actual() const {
     const std::lock_guard lock(mutex_);
     return registration_.balloon().actual_bytes();
@@ -259,6 +265,7 @@ class FakeVmm {
     {
       const std::lock_guard lock(mutex_);
       targets_.push_back(asked.target_bytes());
+      if (silent_) return;
       result.mutable_target_result()->set_sequence(asked.sequence());
       result.mutable_target_result()->set_refusal(refusal_);
       if (refusal_.empty()) {
@@ -280,6 +287,7 @@ class FakeVmm {
   std::optional<std::chrono::nanoseconds> stats_interval_;
   std::string refusal_;
   bool stays_ = false;
+  bool silent_ = false;
   std::optional<grpc::Status> end_;
   std::unique_ptr<v1::GuestLinkService::Stub> stub_;
   grpc::ClientContext context_;

@@ -23,12 +23,17 @@ class GuestLinkErrorsTest : public DaemonTest {
     ASSERT_TRUE(eventually([&] { return good_->stats_interval().has_value(); }));
   }
 
-  /// The neighbour goes where it is asked to, and is the only guest there is.
-  void expect_unharmed() {
+  /// The neighbour's statistics are taken, and it goes where it is asked to.
+  void expect_served() {
     good_->send_stats(400 * kMiB);
     mib_ = mib_ == 900 ? 800 : 900;
     EXPECT_EQ(ctl({"set", "good", std::to_string(mib_) + "MiB", "--for", "10m"}).exit_code, 0);
-    EXPECT_TRUE(eventually([&] { return good_->actual() == mib_ * kMiB; })) << ctl({"explain", "good"}).out;
+    EXPECT_TRUE(eventually([&] { return good_->actual() == mib_ * kMiB && state_of("good") == "pinned"; }))
+        << ctl({"explain", "good"}).out;
+  }
+  /// The same, and it is the only guest there is.
+  void expect_unharmed() {
+    expect_served();
     const nlohmann::json guests = ctl_json({"list"}).at("guests");
     ASSERT_EQ(guests.size(), 1U);
     EXPECT_EQ(guests.front().at("name"), "good");
@@ -145,11 +150,31 @@ TEST_F(GuestLinkErrorsTest, HugeNumbersAreBoundedAndCounted) {
   liar.disconnect();
 }
 
+TEST_F(GuestLinkErrorsTest, AVmmThatNeverAnswersATargetIsNamedAndItsNeighbourIsServedMeanwhile) {
+  FakeVmm silent(socket(), FakeVmm::guest("silent", kGiB, kGiB));
+  silent.fall_silent();
+  silent.send_stats(200 * kMiB);
+  ASSERT_EQ(ctl({"set", "silent", "512MiB", "--for", "10m"}).exit_code, 0);
+  EXPECT_TRUE(eventually([&] {
+    silent.send_stats(200 * kMiB);
+    expect_served();
+    return HasFailure() ||
+           ctl({"explain", "silent"}).out.contains(" Its VMM has not answered a target for 1");
+  })) << ctl({"explain", "silent"}).out;
+  EXPECT_TRUE(logs("guest silent: its VMM has not answered a target for 10 s: ")) << daemon_->log();
+  EXPECT_FALSE(silent.targets().empty());
+  EXPECT_EQ(ctl_json({"show", "silent"}).at("actual_bytes"), kGiB) << "it counts with what it has";
+  expect_served();
+}
+
 TEST_F(GuestLinkErrorsTest, AGuestWhoseDriverSendsNoStatisticsIsHeldAsItIs) {
   v1::Register old = FakeVmm::guest("old", kGiB, kGiB);
   old.mutable_balloon()->set_has_stats(false);
   const FakeVmm vmm(socket(), old);
-  ASSERT_TRUE(eventually([&] { return state_of("old") == "stale"; })) << ctl({"explain", "old"}).out;
+  ASSERT_TRUE(eventually([&] {
+    expect_served();
+    return HasFailure() || state_of("old") == "stale";
+  })) << ctl({"explain", "old"}).out;
   EXPECT_EQ(vmm.actual(), kGiB);
   EXPECT_TRUE(vmm.targets().empty());
 }

@@ -100,14 +100,17 @@ TEST_F(StateTest, WhatElseThereIsToKnowOfAGuestFollows) {
   const std::string before = explain(guest, state_);
   EXPECT_THAT(before, Not(HasSubstr("not applied")));
   EXPECT_THAT(before, Not(HasSubstr("halved")));
+  EXPECT_THAT(before, Not(HasSubstr("answered")));
   EXPECT_THAT(before, Not(HasSubstr("make no sense")));
   state_.not_applied = "dry run";
   guest.record.credit.halvings = 3;
+  guest.record.unanswered = state_.at - std::chrono::milliseconds(12'900);
   guest.record.complaint = "its parts are more than the whole";
   EXPECT_EQ(explain(guest, state_),
             before +
                 " This is not applied: dry run. Its sizes count 3 times halved: its process cannot have "
-                "what it claims. Its newest statistics make no sense: its parts are more than the whole.");
+                "what it claims. Its VMM has not answered a target for 12 s. Its newest statistics make no "
+                "sense: its parts are more than the whole.");
 }
 
 TEST_F(StateTest, AFloorIsTheMinimumOfWhoCanBeMovedAndWhatOthersCountWith) {

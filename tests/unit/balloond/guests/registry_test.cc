@@ -198,6 +198,32 @@ TEST_F(RegistryTest, ARefusedTargetIsTakenBackCountedAndNotAskedForAgainForAWhil
   EXPECT_TRUE(guests_.set_target("a", session, 600 * kMiB));
 }
 
+TEST_F(RegistryTest, AVmmThatOwesAnAnswerToATargetFor10sIsNamedUntilItAnswers) {
+  const Session session = join();
+  const auto unanswered = [this] {
+    guests_.refresh();
+    return guests_.find("a")->unanswered;
+  };
+  ASSERT_TRUE(guests_.set_target("a", session, 768 * kMiB));
+  const Time asked_at = clock_.now();
+  clock_.advance(std::chrono::seconds(6));
+  ASSERT_TRUE(guests_.set_target("a", session, 512 * kMiB))
+      << "and another one, which it does not answer either";
+  EXPECT_FALSE(unanswered());
+  clock_.advance(std::chrono::seconds(4));
+  EXPECT_EQ(unanswered(), asked_at);
+  clock_.advance(std::chrono::seconds(4));
+  EXPECT_EQ(unanswered(), asked_at);
+  guests_.answered(session, Request::Kind::target, channel_->asked.back().sequence, "");
+  EXPECT_FALSE(unanswered());
+  ASSERT_TRUE(guests_.set_target("a", session, kGiB));
+  EXPECT_FALSE(unanswered()) << "it has 10 s for each";
+  clock_.advance(std::chrono::seconds(10));
+  EXPECT_TRUE(unanswered());
+  guests_.left(session);
+  EXPECT_FALSE(unanswered()) << "it is not there to answer";
+}
+
 TEST_F(RegistryTest, ATargetIsAskedForInTheStepsOfItsHypervisor) {
   const Session session = join();
   EXPECT_TRUE(guests_.set_target("a", session, 512 * kMiB + Bytes{1}));
