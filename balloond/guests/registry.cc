@@ -78,7 +78,8 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
 
   log::Later lines;
   const MutexLock lock(mutex_);
-  if (const GuestRecord* const other = managed_by_another(record)) {
+  const GuestRecord* const other = managed_by_another(record);
+  if (other != nullptr && (other->connected || other->peer.pid != peer.pid || peer.pid == 0)) {
     return std::unexpected(JoinRefusal{JoinRefusal::Kind::already_managed,
                                        fmt::format("process {} is already managed as guest {} ({})",
                                                    other->peer.pid, other->name, other->hypervisor)});
@@ -93,12 +94,9 @@ std::expected<Session, JoinRefusal> Registry::joined(const Registration& registr
           fmt::format("guest {} is already run by process {}; choose another name, or stop it first", name,
                       before.peer.pid)});
     }
-    record.pin = before.pin;
-    record.contest = before.contest;
-    record.contests = before.contests;
-    names_.erase(before.session);
-    guests_.erase(known);
+    if (&before != other) take_over(record, before);
   }
+  if (other != nullptr) take_over(record, *other);
   if (const auto awaited = awaited_pins_.extract(name); awaited && awaited.mapped().expires > clock_.now())
     record.pin = awaited.mapped();
   record.session = ++last_session_;
@@ -532,7 +530,7 @@ RequestCounters* Registry::requests_of(const GuestRecord& guest) {
              : nullptr;
 }
 
-/// Two backends may see one guest, which counts once: for the first, as long as its process lives. They know
+/// Two backends may see one guest, which counts once: for the first, until that no longer sees it. They know
 /// it by its process, or by its UUID where one of them does not see the process.
 const GuestRecord* Registry::managed_by_another(const GuestRecord& guest) const {
   const auto uuid = guest.labels.find("uuid");
@@ -545,6 +543,15 @@ const GuestRecord* Registry::managed_by_another(const GuestRecord& guest) const 
     if (of_other != other.labels.end() && of_other->second == uuid->second) return &other;
   }
   return nullptr;
+}
+
+/// Its VMM or its backend no longer speaks of it, and this one does.
+void Registry::take_over(GuestRecord& guest, const GuestRecord& before) {
+  guest.pin = before.pin;
+  guest.contest = before.contest;
+  guest.contests = before.contests;
+  names_.erase(before.session);
+  guests_.erase(guests_.find(before.name));
 }
 
 void Registry::tell(const GuestChange& change) const {

@@ -119,6 +119,7 @@ class Registry final : public GuestEvents {
   void target_refused(Entry& entry, const std::string& refusal, log::Later& lines) REQUIRES(mutex_);
   static void merging_answered(Entry& entry, const std::string& refusal, log::Later& lines);
   const GuestRecord* managed_by_another(const GuestRecord& guest) const REQUIRES(mutex_);
+  void take_over(GuestRecord& guest, const GuestRecord& before) REQUIRES(mutex_);
   void tell(const GuestChange& change) const REQUIRES(mutex_);
   HostProcesses::Sights claims() const EXCLUDES(mutex_);
   void look_for_suspects() EXCLUDES(mutex_);

@@ -208,6 +208,18 @@ class LifeTest(LibvirtTest):
             self.controlled(bed)
             bed.until(lambda: "is already managed as guest web" in bed.log(), "the second is refused, and it is said why")
             self.assertEqual(list(bed.guests()), ["web"])
+            # Whoever goes on seeing it takes it over.
+            for backends, hypervisor in ((self.backends[self.backends.index("qmp"):], "qemu"),
+                                         (self.backends[:self.backends.index(", qmp")] + "}", "libvirt")):
+                bed.write_configuration("{" * backends.startswith("qmp") + backends)
+                bed.daemon.send_signal(signal.SIGHUP)
+                bed.until(lambda: self.once(bed, hypervisor), f"it is a guest of {hypervisor} only")
+                self.set(bed, (200 if hypervisor == "qemu" else 220) * MIB)
+
+    def once(self, bed: Bed, hypervisor: str) -> bool:
+        guests = bed.guests()
+        self.assertEqual(list(guests), ["web"])
+        return guests["web"]["hypervisor"] == hypervisor and guests["web"]["state"] in ("controlled", "pinned")
 
 
 class TroubleTest(LibvirtTest):

@@ -106,9 +106,69 @@ TEST_F(RegistryTest, AGuestThatTwoBackendsSeeCountsOnce) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().kind, Kind::already_managed);
   EXPECT_EQ(second.error().reason, "process 42 is already managed as guest a (balloon-vmm)");
-  guests_.left(*first);
-  EXPECT_FALSE(guests_.joined(seen, kVmm, channel_)) << "it still counts as guest a";
   EXPECT_TRUE(guests_.joined(seen, {.pid = 43, .uid = 0}, channel_)) << "another process is another guest";
+}
+
+TEST_F(RegistryTest, AGuestThatItsBackendNoLongerSeesIsTakenOverByTheOtherOneAndCountsOnce) {
+  const auto names = [this] {
+    guests_.refresh();
+    std::vector<std::string> found;
+    for (const GuestRecord& guest : guests_.list()) found.push_back(guest.name);
+    return found;
+  };
+  Registration by_qmp = test::registration("web", 2 * kGiB, kGiB);
+  by_qmp.hypervisor = "qemu";
+  Registration by_libvirt = test::registration("web-1", 2 * kGiB, kGiB);
+  by_libvirt.hypervisor = "libvirt";
+  const auto first = guests_.joined(by_qmp, kVmm, channel_);
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(guests_.set_pin("web", 768 * kMiB, std::chrono::minutes(1)));
+  EXPECT_FALSE(guests_.joined(by_libvirt, kVmm, channel_));
+  guests_.left(*first);
+  EXPECT_EQ(names(), std::vector<std::string>{"web"});
+  const auto second = guests_.joined(by_libvirt, kVmm, channel_);
+  ASSERT_TRUE(second) << second.error().reason;
+  EXPECT_EQ(names(), std::vector<std::string>{"web-1"});
+  ASSERT_TRUE(guests_.find("web-1")->pin) << "it is the same guest";
+  EXPECT_EQ(guests_.find("web-1")->pin->target, 768 * kMiB);
+  guests_.left(*first);
+  EXPECT_TRUE(guests_.find("web-1")->connected) << "the former's news are nobody's";
+  EXPECT_FALSE(guests_.joined(by_qmp, kVmm, channel_));
+  guests_.left(*second);
+  by_qmp.name = "web-1";
+  EXPECT_TRUE(guests_.joined(by_qmp, kVmm, channel_)) << "and back, by the same name";
+  EXPECT_EQ(names(), std::vector<std::string>{"web-1"});
+  EXPECT_TRUE(guests_.find("web-1")->pin);
+}
+
+TEST_F(RegistryTest, AGuestIsTakenOverThoughOneOfItsNewNameIsKeptThatIsGone) {
+  Registration seen = test::registration("b", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  const auto gone = guests_.joined(seen, {.pid = 43, .uid = 0}, channel_);
+  ASSERT_TRUE(gone);
+  seen.name = "a";
+  const auto first = guests_.joined(seen, kVmm, channel_);
+  ASSERT_TRUE(first);
+  guests_.left(*gone);
+  guests_.left(*first);
+  tree_.end_process(43);
+  seen.name = "b";
+  seen.hypervisor = "libvirt";
+  ASSERT_TRUE(guests_.joined(seen, kVmm, channel_));
+  EXPECT_EQ(guests_.list().size(), 1U);
+}
+
+TEST_F(RegistryTest, AGuestThatLeftAndWhoseProcessOneBackendDoesNotSeeIsNotTakenOver) {
+  Registration seen = test::registration("a", 2 * kGiB, kGiB);
+  seen.hypervisor = "qemu";
+  seen.labels["uuid"] = "6d1fda3c-3a57-4c55-8a2e-33f2b6ea0c31";
+  const auto first = guests_.joined(seen, kVmm, channel_);
+  ASSERT_TRUE(first);
+  guests_.left(*first);
+  seen.name = "b";
+  seen.hypervisor = "libvirt";
+  EXPECT_FALSE(guests_.joined(seen, Peer{}, channel_)) << "what its process holds would not be counted";
+  EXPECT_FALSE(guests_.joined(seen, {.pid = 43, .uid = 0}, channel_)) << "nor where there are two of them";
 }
 
 TEST_F(RegistryTest, AGuestWhoseProcessOneBackendDoesNotSeeIsKnownByItsUuid) {
