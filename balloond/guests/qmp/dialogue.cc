@@ -127,7 +127,9 @@ std::vector<Command> Dialogue::figure_questions(bool all) const {
           list(static_cast<Question>(static_cast<std::size_t>(Question::list_peripheral) + i), i));
   } else {
     property(Question::polling_interval, "guest-stats-polling-interval");
-    questions.push_back(list(Question::list_peripheral, 0));  // devices of the host come and go
+    // Devices of the host come and go, with an id and without.
+    questions.push_back(list(Question::list_peripheral, 0));
+    questions.push_back(list(Question::list_peripheral_anon, 1));
   }
   questions.push_back(query(Question::memory_size, "query-memory-size-summary"));
   return questions;

@@ -238,12 +238,17 @@ TEST_F(DialogueTest, WhatMattersMostIsAskedFirstAndWhatSeldomChangesSeldom) {
 TEST_F(DialogueTest, ADeviceThatPinsMemoryIsAnObstacleForAsLongAsItIsThere) {
   come_up();
   EXPECT_EQ(dialogue_.obstacle(), "");
-  json devices = recorded(kBooting, "peripheral\"");
-  devices.push_back({{"name", "hostdev0"}, {"type", "child<vfio-pci>"}});
-  answer(Question::list_peripheral, devices);
-  EXPECT_EQ(dialogue_.obstacle(), "its memory is pinned for a device of the host (vfio-pci)");
-  answer(Question::list_peripheral, recorded(kBooting, "peripheral\""));
-  EXPECT_EQ(dialogue_.obstacle(), "") << "it was unplugged";
+  // With an id and without, and both may be plugged in at any time.
+  for (const auto& [folder, name] : {std::pair{Question::list_peripheral, "peripheral\""},
+                                     std::pair{Question::list_peripheral_anon, "peripheral-anon"}}) {
+    EXPECT_THAT(questions(dialogue_.figure_questions(true)), Contains(folder));
+    json devices = recorded(kBooting, name);
+    devices.push_back({{"name", "hostdev0"}, {"type", "child<vfio-pci>"}});
+    answer(folder, devices);
+    EXPECT_EQ(dialogue_.obstacle(), "its memory is pinned for a device of the host (vfio-pci)");
+    answer(folder, recorded(kBooting, name));
+    EXPECT_EQ(dialogue_.obstacle(), "") << "it was unplugged";
+  }
   answer(Question::list_objects, json::array({{{"name", "sev0"}, {"type", "child<sev-guest>"}}}));
   EXPECT_EQ(dialogue_.obstacle(), "its memory is encrypted and stays where it is (sev-guest)");
 }
