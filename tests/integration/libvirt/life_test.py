@@ -234,8 +234,9 @@ class TroubleTest(LibvirtTest):
             self.controlled(bed)
             self.with_neighbour(bed)
             self.libvirtd.process.send_signal(signal.SIGSTOP)
-            self.fresh(bed, "neighbour", 15)
-            bed.until(lambda: "it did not answer within 5 s" in bed.log(), "it is named")
+            with bed.on_time():
+                self.fresh(bed, "neighbour", 15)
+                bed.until(lambda: "it did not answer within 5 s" in bed.log(), "it is named")
             self.assertIn("web", bed.guests(), "it still counts")
             self.libvirtd.process.send_signal(signal.SIGCONT)
             self.controlled(bed)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real balloond that manages guests of other hypervisors: by QMP sockets in a directory of the test's own, or as it is told."""
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -48,7 +51,7 @@ class Bed:
         (self.path / "policy.yaml").write_text("engine: {hold: 0s, shrink_ratio_per_second: 1}\ndefaults: {min: 50%}\n")
         (self.path / "balloond.yaml").write_text(
             f"socket: {{path: {self.path}/socket}}\ncontrol: {{period: 200ms, stats_interval: {self.stats_interval}}}\n"
-            f"policy: policy.yaml\nbackends: {backends.replace('SOCKETS', str(self.sockets))}\n")
+            f"metrics: {{listen: 'unix:{self.path}/metrics'}}\npolicy: policy.yaml\nbackends: {backends.replace('SOCKETS', str(self.sockets))}\n")
 
     def write_policy(self, more: str):
         """Adds to the policy, and has the daemon load it."""
@@ -86,6 +89,27 @@ class Bed:
         done = self.ctl("list", "-o", "json")
         assert done.returncode == 0, done.stderr
         return {guest["name"]: guest for guest in json.loads(done.stdout)["guests"]}
+
+    def rounds(self) -> tuple[int, int]:
+        """How many rounds of control have begun, and how many of them a second late or more."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(self.path / "metrics"))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            page = b"".join(iter(lambda: client.recv(65536), b"")).decode()
+        lateness = "balloon_control_loop_lateness_seconds"
+        begun = int(re.search(rf"^{lateness}_count (\d+)$", page, re.MULTILINE)[1])
+        return begun, begun - int(re.search(rf'^{lateness}_bucket{{le="1"}} (\d+)$', page, re.MULTILINE)[1])
+
+    @contextlib.contextmanager
+    def on_time(self):
+        """No round of control is late meanwhile, and there is more than one a second."""
+        begun_before, late_before = self.rounds()
+        since = time.monotonic()
+        yield
+        begun, late = self.rounds()
+        assert late == late_before, f"{late - late_before} of {begun - begun_before} rounds began a second late or more"
+        assert begun - begun_before > time.monotonic() - since, f"no more than {begun - begun_before} rounds"
 
     def log(self) -> str:
         return (self.path / "log").read_text()

@@ -123,13 +123,14 @@ class ErrorsTest(WithFakes):
                 bed.guest(name, lambda guest: guest["stats"], "statistics")
             bed.ctl("set", "web", "700MiB", "--for", "10m")
             bed.guest("web", lambda guest: guest["actual_bytes"] == 700 * MIB, "follows its pin")
-            hush.set()
-            guest = bed.guest("web", lambda guest: guest["state"] == "disconnected", "is known not to be reached")
-            self.assertEqual(guest["actual_bytes"], 700 * MIB, "it counts as it was")
-            self.assertIn("web.qmp: no answer to query-blockstats within 5 s", bed.log())
-            bed.ctl("set", "good", "800MiB")
-            bed.guest("good", lambda guest: guest["actual_bytes"] == 800 * MIB, "the neighbour follows meanwhile")
-            guest = bed.guest("web", lambda guest: guest["state"] == "pinned", "is back")
+            with bed.on_time():
+                hush.set()
+                guest = bed.guest("web", lambda guest: guest["state"] == "disconnected", "is known not to be reached")
+                self.assertEqual(guest["actual_bytes"], 700 * MIB, "it counts as it was")
+                self.assertIn("web.qmp: no answer to query-blockstats within 5 s", bed.log())
+                bed.ctl("set", "good", "800MiB")
+                bed.guest("good", lambda guest: guest["actual_bytes"] == 800 * MIB, "the neighbour follows meanwhile")
+                guest = bed.guest("web", lambda guest: guest["state"] == "pinned", "is back")
             self.assertEqual(guest["actual_bytes"], 700 * MIB, "no balloon has moved")
 
     def test_a_target_whose_answer_never_comes_is_refused_and_asked_for_again(self):
@@ -302,6 +303,21 @@ class WindowsTest(WithFakes):
             bed.guest("win", lambda guest: guest["stats"] and guest["stats"]["available_bytes"] is None, "statistics without values")
             time.sleep(5)
             self.assertEqual(bed.guests()["win"]["actual_bytes"], 1024 * MIB)
+
+
+    def test_a_windows_guest_is_judged_from_the_time_its_service_runs(self):
+        runs = multiprocessing.Event()
+
+        def say(guest, arguments):
+            return windows(200 * MIB, service=runs.is_set())["qom-get", "guest-stats"](guest, arguments)
+        with Bed(EXCLUSIVE) as bed:
+            self.fake(bed, "win", answers={("qom-get", "guest-stats"): say}, mapped=True)
+            bed.guest("win", lambda guest: guest["stats"] and guest["stats"]["available_bytes"] is None, "statistics without values")
+            self.assertEqual(bed.guests()["win"]["actual_bytes"], 1024 * MIB)
+            runs.set()
+            bed.guest("win", lambda guest: guest["stats"]["available_bytes"] is not None, "its values are known")
+            bed.guest("win", lambda guest: guest["state"] == "controlled" and guest["actual_bytes"] < 919 * MIB, "is shrunk by what it uses")
+            self.assertNotIn("make no sense", bed.log())
 
 
 class SharedTest(WithFakes):

@@ -112,6 +112,25 @@ class RealQemuTest(WithQemus):
             bed.ctl("set", "web", "300MiB", "--for", "10m")
             bed.guest("web", lambda guest: guest["actual_bytes"] == 300 * MIB and not guest.get("contested"), "follows a pin again", BOOT_PATIENCE)
 
+    def test_a_guest_that_a_person_stops_is_left_alone_and_controlled_once_it_goes_on(self):
+        with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
+            qemu = self.qemu(bed, more=("-qmp", f"unix:{bed.path}/second.qmp,server=on,wait=off"))
+            self.controlled(bed)
+            self.pin(bed, 300 * MIB)
+            targets = qemu.targets()
+            person = Monitor(bed.path / "second.qmp")
+            self.addCleanup(person.close)
+            person("stop")
+            guest = bed.guest("web", lambda guest: guest["state"] == "paused", "is left alone")
+            self.assertEqual(guest["obstacle"], "it does not run: paused")
+            bed.ctl("set", "web", "320MiB", "--for", "10m")
+            stopped = bed.rounds()[0]
+            bed.until(lambda: bed.rounds()[0] > stopped + 10, "there was time to move it")
+            self.assertEqual((bed.guests()["web"]["actual_bytes"], qemu.targets()), (300 * MIB, targets))
+            person("cont")
+            bed.guest("web", lambda guest: guest["actual_bytes"] == 320 * MIB and not guest["obstacle"], "follows its pin", BOOT_PATIENCE)
+            self.assertEqual(qemu.targets(), [*targets, 320 * MIB])
+
     def test_statistics_that_somebody_else_switches_off_are_on_again_within_ten_seconds(self):
         with Bed("[{path: SOCKETS/web.qmp, exclusive: true}]") as bed:
             self.qemu(bed, more=("-qmp", f"unix:{bed.path}/second.qmp,server=on,wait=off"))
