@@ -113,9 +113,10 @@ Host::Line Host::open_line() const {
   return line;
 }
 
-/// Closing a connection asks libvirtd, too.
+/// Closing a connection asks libvirtd, too: that is the caller's work, after what it is at. While it is at
+/// something the link is its own, and not to be looked at.
 void Host::close(Line& line) const {
-  if (!line.caller->busy() && *line.link) line.caller->call([link = line.link] { link->reset(); });
+  if (line.caller->busy() || *line.link) line.caller->call([link = line.link] { link->reset(); });
 }
 
 void Host::give_up(Line& line) {

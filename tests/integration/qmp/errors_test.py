@@ -304,7 +304,6 @@ class WindowsTest(WithFakes):
             time.sleep(5)
             self.assertEqual(bed.guests()["win"]["actual_bytes"], 1024 * MIB)
 
-
     def test_a_windows_guest_is_judged_from_the_time_its_service_runs(self):
         runs = multiprocessing.Event()
 
