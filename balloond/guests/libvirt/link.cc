@@ -19,6 +19,8 @@ constexpr int kKeepAliveSeconds = 3;
 constexpr unsigned kKeepAliveCount = 2;
 
 /// How all domains are looked at. An older libvirt refuses what it does not know, and is asked for less.
+/// Since when it knows what is in libvirt-domain.h: the groups that are needed since 1.2.9, not to wait
+/// since 4.5.0.
 struct Way {
   unsigned groups;
   unsigned flags;
@@ -139,7 +141,7 @@ Result<std::vector<Figures>> Link::look() {
     if (!is_unknown_there()) return fail(last_error());
     if (way_ + 1 == kWays.size())
       return fail(
-          fmt::format("{}: balloond needs libvirt 2.1.0 or later and its driver for QEMU", last_error()));
+          fmt::format("{}: balloond needs libvirt 1.2.9 or later and its driver for QEMU", last_error()));
     ++way_;
     lack_ = fmt::format("{}: {}", last_error(), kWays.at(way_).lack);
   }

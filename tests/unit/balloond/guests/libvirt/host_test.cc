@@ -554,7 +554,7 @@ TEST_F(HostTest, ALibvirtThatCannotTellOfItsDomainsAtAllIsNamedWithWhatIsNeeded)
   start();
   until([this] { return health_.errors == 1; });
   EXPECT_THAT(testing::internal::GetCapturedStdout(),
-              HasSubstr("it is unknown here: balloond needs libvirt 2.1.0 or later and its driver for QEMU"));
+              HasSubstr("it is unknown here: balloond needs libvirt 1.2.9 or later and its driver for QEMU"));
   EXPECT_TRUE(host_->failing());
   EXPECT_EQ(wait(), 250ms) << "it is tried again, as it may be updated";
 }
