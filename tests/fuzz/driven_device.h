@@ -80,7 +80,8 @@ inline bool others_run() {
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     if (task.path().filename() == std::to_string(::gettid())) continue;
     std::ifstream file(task.path() / "stat");
-    const std::string stat(std::istreambuf_iterator<char>(file), {});
+    std::string stat;
+    if (!std::getline(file, stat)) continue;  // a thread that has just ended
     if (const std::size_t name_end = stat.rfind(") ");
         name_end != std::string::npos && stat[name_end + 2] == 'R')
       return true;
